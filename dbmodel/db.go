@@ -1,0 +1,144 @@
+// Package dbmodel is Tocsin's database: models, queries and schema for PostgreSQL and SQLite, a file per table. It decides
+// nothing and sends nothing. Queries take the context first and a bun.IDB, so that the caller says which belong together.
+package dbmodel
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"time"
+
+	"github.com/uptrace/bun"
+)
+
+// DB is an open database. Its schema is Migrate's business, its connections internal/database's.
+type DB struct {
+	*bun.DB
+	// Reader answers queries that stand alone. On PostgreSQL it is DB itself; on SQLite, where there is one writer, a pool
+	// of its own.
+	Reader *bun.DB
+}
+
+// InTx runs fn in a transaction and commits where it returns nil. Errors are those of fn or of the database, translated
+// (see Translate).
+func (db *DB) InTx(ctx context.Context, fn func(ctx context.Context, tx bun.Tx) error) error {
+	return Translate(db.RunInTx(ctx, nil, fn))
+}
+
+// Snapshot runs fn in a read-only transaction that sees one state of the database.
+func (db *DB) Snapshot(ctx context.Context, fn func(ctx context.Context, tx bun.Tx) error) error {
+	opts := &sql.TxOptions{ReadOnly: true}
+	if !isSQLite(db) {
+		opts.Isolation = sql.LevelRepeatableRead
+	}
+	return Translate(db.Reader.RunInTx(ctx, opts, fn))
+}
+
+// Ping reports whether the database answers.
+func (db *DB) Ping(ctx context.Context) error {
+	_, err := db.Reader.ExecContext(ctx, "SELECT 1")
+	return Translate(err)
+}
+
+// Close closes all connections.
+func (db *DB) Close() error {
+	err := db.DB.Close()
+	if db.Reader != db.DB {
+		if e := db.Reader.Close(); err == nil {
+			err = e
+		}
+	}
+	return err
+}
+
+// DatabaseNow is the time by the database's clock, the only one that due times are compared with.
+func DatabaseNow(ctx context.Context, db bun.IDB) (time.Time, error) {
+	var t instant
+	err := raw(db).QueryRowContext(ctx, "SELECT "+now(db)).Scan(&t)
+	return t.Time, Translate(err)
+}
+
+// querier is what *sql.DB and *sql.Tx have in common.
+type querier interface {
+	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
+	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
+	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
+}
+
+// raw gives access below bun, where placeholders are $1, $2, … in both dialects and slices travel as they are.
+func raw(db bun.IDB) querier {
+	switch db := db.(type) {
+	case *DB:
+		return db.DB.DB
+	case *bun.DB:
+		return db.DB
+	case bun.Tx:
+		return db.Tx
+	case *bun.Tx:
+		return db.Tx
+	case bun.Conn:
+		return db.Conn
+	}
+	panic(fmt.Sprintf("dbmodel: %T is no database", db))
+}
+
+// collect runs a query and reads all its rows.
+func collect[T any](ctx context.Context, db bun.IDB, scan func(*sql.Rows) (T, error), query string, args ...any) ([]T, error) {
+	rows, err := raw(db).QueryContext(ctx, query, args...)
+	if err != nil {
+		return nil, Translate(err)
+	}
+	defer rows.Close()
+	var out []T
+	for rows.Next() {
+		v, err := scan(rows)
+		if err != nil {
+			return nil, Translate(err)
+		}
+		out = append(out, v)
+	}
+	return out, Translate(rows.Err())
+}
+
+// scanID reads rows of one number.
+func scanID(rows *sql.Rows) (int64, error) {
+	var id int64
+	err := rows.Scan(&id)
+	return id, err
+}
+
+// execCount runs a statement and returns how many rows it hit.
+func execCount(ctx context.Context, db bun.IDB, query string, args ...any) (int64, error) {
+	res, err := raw(db).ExecContext(ctx, query, args...)
+	if err != nil {
+		return 0, Translate(err)
+	}
+	n, err := res.RowsAffected()
+	return n, Translate(err)
+}
+
+// instant scans a time from either dialect: a timestamp, or microseconds since 1970.
+type instant struct{ time.Time }
+
+// Scan implements sql.Scanner.
+func (i *instant) Scan(src any) error {
+	switch v := src.(type) {
+	case nil:
+		i.Time = time.Time{}
+	case time.Time:
+		i.Time = v.UTC()
+	case int64:
+		i.Time = time.UnixMicro(v).UTC()
+	default:
+		return fmt.Errorf("scan %T as a time", src)
+	}
+	return nil
+}
+
+// pointer returns nil for the zero time.
+func (i instant) pointer() *time.Time {
+	if i.IsZero() {
+		return nil
+	}
+	return &i.Time
+}

@@ -1,0 +1,256 @@
+package dbmodel
+
+import (
+	"context"
+	"database/sql"
+	"time"
+
+	"github.com/uptrace/bun"
+
+	"github.com/seed91453169/tocsin/rule"
+)
+
+// State of a delivery.
+type State string
+
+// States.
+const (
+	Pending State = "pending"
+	Sent    State = "sent"
+	Failed  State = "failed"
+)
+
+// States lists all states.
+var States = []State{Pending, Sent, Failed}
+
+// Delivery is one notification for one target, as it is shown.
+type Delivery struct {
+	ID             int64
+	NotificationID int64
+	TargetID       int64
+	State          State
+	Attempts       int
+	LastError      string
+	SentAt         *time.Time
+	Channel        rule.Channel
+	Address        []byte     // sealed
+	NextAttemptAt  *time.Time // of a pending one whose target waits after a failure
+}
+
+const deliveryColumns = `d.id, d.notification_id, d.target_id, d.state, d.attempts, d.last_error, d.sent_at, t.channel, t.address,
+	CASE WHEN d.state = 'pending' AND t.failures > 0 THEN t.next_at END`
+
+func scanDelivery(rows *sql.Rows) (d Delivery, err error) {
+	var sent, next instant
+	err = rows.Scan(&d.ID, &d.NotificationID, &d.TargetID, &d.State, &d.Attempts, &d.LastError, &sent, &d.Channel, &d.Address, &next)
+	d.SentAt, d.NextAttemptAt = sent.pointer(), next.pointer()
+	return d, err
+}
+
+// DeliveriesOf lists the deliveries of notifications, by notification and id.
+func DeliveriesOf(ctx context.Context, db bun.IDB, notificationIDs []int64) (map[int64][]Delivery, error) {
+	in, arg := anyOf(db, "d.notification_id", 1, notificationIDs)
+	list, err := collect(ctx, db, scanDelivery, "SELECT "+deliveryColumns+" FROM deliveries d JOIN targets t ON t.id = d.target_id WHERE "+in+" ORDER BY d.id", arg)
+	out := make(map[int64][]Delivery, len(notificationIDs))
+	for _, d := range list {
+		out[d.NotificationID] = append(out[d.NotificationID], d)
+	}
+	return out, err
+}
+
+// DeliveryFilter says which deliveries are wanted; the zero value wants all.
+type DeliveryFilter struct {
+	State     State
+	Channel   rule.Channel
+	ProductID int64
+	Before    int64 // only ids below; 0: all
+}
+
+// Deliveries lists up to limit deliveries, newest first.
+func Deliveries(ctx context.Context, db bun.IDB, f DeliveryFilter, limit int) ([]Delivery, error) {
+	return collect(ctx, db, scanDelivery, `SELECT `+deliveryColumns+` FROM deliveries d JOIN targets t ON t.id = d.target_id
+		WHERE ($1 = '' OR d.state = $1) AND ($2 = '' OR t.channel = $2) AND ($4 = 0 OR d.id < $4)
+		AND ($3 = 0 OR EXISTS (SELECT 1 FROM notifications n WHERE n.id = d.notification_id AND n.product_id = $3))
+		ORDER BY d.id DESC LIMIT $5`, string(f.State), string(f.Channel), f.ProductID, f.Before, limit)
+}
+
+// PendingDelivery is a delivery that waits, with its notification.
+type PendingDelivery struct {
+	ID             int64
+	NotificationID int64
+}
+
+// PendingDeliveries lists the first limit deliveries that wait for a target, in the order in which they must be told.
+func PendingDeliveries(ctx context.Context, db bun.IDB, targetID int64, limit int) ([]PendingDelivery, error) {
+	return collect(ctx, db, func(rows *sql.Rows) (d PendingDelivery, err error) {
+		err = rows.Scan(&d.ID, &d.NotificationID)
+		return d, err
+	}, "SELECT id, notification_id FROM deliveries WHERE target_id = $1 AND state = 'pending' ORDER BY id LIMIT $2", targetID, limit)
+}
+
+// MaxBatch is how many deliveries one digest tells at the most.
+const MaxBatch = 50_000
+
+// StampBatch puts all that waits for a target (at most MaxBatch deliveries) into one digest and returns its number; 0 where
+// owner has lost the lease, or nothing waits.
+func StampBatch(ctx context.Context, tx bun.Tx, targetID int64, owner string) (int64, error) {
+	var batch sql.NullInt64
+	err := raw(tx).QueryRowContext(ctx, `UPDATE targets SET batch = (SELECT max(id) FROM
+			(SELECT id FROM deliveries WHERE target_id = $1 AND state = 'pending' ORDER BY id LIMIT $3) AS waiting)
+		WHERE id = $1 AND owner = $2 RETURNING batch`, targetID, owner, MaxBatch).Scan(&batch)
+	if err != nil {
+		if err = Translate(err); err == ErrNotFound { //nolint:errorlint // Translate returns the sentinel itself
+			err = nil
+		}
+		return 0, err
+	}
+	_, err = execCount(ctx, tx, "UPDATE deliveries SET batch = $2 WHERE target_id = $1 AND state = 'pending' AND id <= $2", targetID, batch.Int64)
+	return batch.Int64, err
+}
+
+// Told is what one message tells: a single delivery, or a digest of a target.
+type Told struct {
+	TargetID   int64
+	DeliveryID int64 // of a single one
+	Batch      int64 // of a digest
+}
+
+// these is the condition that hits the deliveries of t, and its arguments, numbered from 1.
+func (t Told) these() (string, []any) {
+	if t.Batch != 0 {
+		return "target_id = $1 AND batch = $2", []any{t.TargetID, t.Batch}
+	}
+	return "target_id = $1 AND id = $2", []any{t.TargetID, t.DeliveryID}
+}
+
+// MarkSent records that the receiver took the message; also where the lease is lost by now, and over a failure.
+func MarkSent(ctx context.Context, db bun.IDB, t Told) error {
+	these, args := t.these()
+	_, err := execCount(ctx, db, "UPDATE deliveries SET state = 'sent', attempts = attempts + 1, last_error = '', sent_at = "+now(db)+
+		" WHERE "+these+" AND state <> 'sent'", args...)
+	return err
+}
+
+// MarkFailed records that the message was refused for good, where owner still has the lease.
+func MarkFailed(ctx context.Context, db bun.IDB, t Told, owner, reason string) error {
+	these, args := t.these()
+	_, err := execCount(ctx, db, "UPDATE deliveries SET state = 'failed', attempts = attempts + 1, last_error = $3 WHERE "+these+
+		" AND state = 'pending' AND EXISTS (SELECT 1 FROM targets WHERE id = $1 AND owner = $4)", append(args, reason, owner)...)
+	return err
+}
+
+// MarkTried records that the message was not taken this time, where owner still has the lease.
+func MarkTried(ctx context.Context, db bun.IDB, t Told, owner, reason string) error {
+	these, args := t.these()
+	_, err := execCount(ctx, db, "UPDATE deliveries SET attempts = attempts + 1, last_error = $3 WHERE "+these+
+		" AND state = 'pending' AND EXISTS (SELECT 1 FROM targets WHERE id = $1 AND owner = $4)", append(args, reason, owner)...)
+	return err
+}
+
+// TargetSucceeded clears what counts failures and the digest that is under way, where owner still has the lease.
+func TargetSucceeded(ctx context.Context, db bun.IDB, id int64, owner string) error {
+	_, err := execCount(ctx, db, "UPDATE targets SET failures = 0, failing_since = NULL, told = false, batch = NULL WHERE id = $1 AND owner = $2", id, owner)
+	return err
+}
+
+// EndBatch ends the digest that is under way without a success, where owner still has the lease.
+func EndBatch(ctx context.Context, db bun.IDB, id int64, owner string) error {
+	_, err := execCount(ctx, db, "UPDATE targets SET batch = NULL WHERE id = $1 AND owner = $2", id, owner)
+	return err
+}
+
+// TargetFailed counts a failure: the target is told nothing for wait. It returns since when it fails, by the database's
+// clock, and whether that is giveUp ago or longer; ErrNotFound where owner has lost the lease.
+func TargetFailed(ctx context.Context, db bun.IDB, id int64, owner string, wait, giveUp time.Duration) (giveUpNow bool, err error) {
+	err = raw(db).QueryRowContext(ctx, `UPDATE targets SET failures = failures + 1, failing_since = coalesce(failing_since, `+now(db)+`),
+		next_at = `+later(db, wait)+` WHERE id = $1 AND owner = $2 RETURNING failing_since <= `+later(db, -giveUp), id, owner).Scan(&giveUpNow)
+	return giveUpNow, Translate(err)
+}
+
+// GiveUpTarget fails all that waits for a target, where owner still has the lease, and returns how many deliveries that were.
+func GiveUpTarget(ctx context.Context, tx bun.Tx, id int64, owner, reason string) (int64, error) {
+	n, err := execCount(ctx, tx, "UPDATE targets SET failures = 0, failing_since = NULL, batch = NULL, next_at = "+now(tx)+" WHERE id = $1 AND owner = $2", id, owner)
+	if err != nil || n == 0 {
+		return 0, err
+	}
+	return execCount(ctx, tx, "UPDATE deliveries SET state = 'failed', last_error = CASE WHEN last_error = '' THEN $2 ELSE $2 || ' Last: ' || last_error END WHERE target_id = $1 AND state = 'pending'", id, reason)
+}
+
+// DigestGroup is how many deliveries of a digest have the same type, event and severity.
+type DigestGroup struct {
+	Type     rule.Type
+	Event    rule.Event
+	Severity rule.Severity // empty for what has none
+	Count    int
+}
+
+// Digest is what a digest is about.
+type Digest struct {
+	Groups   []DigestGroup
+	Products int            // different products
+	Named    []Notification // gates and exceptions, oldest first, cut at the limit
+	Worst    []Notification // observations and titles, the worst first, cut at the limit
+}
+
+// DigestOf reads what the digest with the given number is about; at most limit notifications of each sort are named.
+func DigestOf(ctx context.Context, db bun.IDB, t Told, limit int) (*Digest, error) {
+	const members = " FROM deliveries d JOIN notifications n ON n.id = d.notification_id WHERE d.target_id = $1 AND d.batch = $2 AND d.state = 'pending'"
+	out := new(Digest)
+	var err error
+	out.Groups, err = collect(ctx, db, func(rows *sql.Rows) (g DigestGroup, err error) {
+		var event, severity sql.NullString
+		err = rows.Scan(&g.Type, &event, &severity, &g.Count)
+		g.Event, g.Severity = rule.Event(event.String), rule.Severity(severity.String)
+		return g, err
+	}, "SELECT n.type, n.event, n.after_severity, count(*)"+members+" GROUP BY n.type, n.event, n.after_severity ORDER BY 1, 2, 3", t.TargetID, t.Batch)
+	if err != nil || len(out.Groups) == 0 {
+		return out, err
+	}
+	if err := raw(db).QueryRowContext(ctx, "SELECT count(DISTINCT n.product_id)"+members, t.TargetID, t.Batch).Scan(&out.Products); err != nil {
+		return nil, Translate(err)
+	}
+	const isNamed = "(n.type NOT IN ('observation', 'observation_title'))"
+	ids, err := collect(ctx, db, scanID, `SELECT id FROM (SELECT n.id, `+isNamed+` AS named, row_number() OVER (PARTITION BY `+isNamed+` ORDER BY
+		CASE WHEN `+isNamed+` THEN 0 ELSE CASE n.after_severity WHEN 'Critical' THEN 1 WHEN 'High' THEN 2 WHEN 'Medium' THEN 3 WHEN 'Low' THEN 4 WHEN 'None' THEN 5 ELSE 6 END END,
+		CASE WHEN n.event = 'dropped' THEN 1 ELSE 0 END, coalesce(n.after_priority, 100), n.id) AS place`+members+`) AS ranked
+		WHERE place <= $3 ORDER BY named, place`, t.TargetID, t.Batch, limit)
+	if err != nil {
+		return nil, err
+	}
+	var list []Notification
+	if err := db.NewSelect().Model(&list).Where("id IN (?)", bun.In(ids)).Scan(ctx); err != nil {
+		return nil, Translate(err)
+	}
+	byID := make(map[int64]Notification, len(list))
+	for _, n := range list {
+		byID[n.ID] = n
+	}
+	for _, id := range ids {
+		n, found := byID[id]
+		switch {
+		case !found:
+		case n.Type == rule.TypeObservation || n.Type == rule.TypeObservationTitle:
+			out.Worst = append(out.Worst, n)
+		default:
+			out.Named = append(out.Named, n)
+		}
+	}
+	return out, nil
+}
+
+// Counts says how much is left to do.
+type Counts struct {
+	Outbox            int // events that wait for their evaluation
+	FailedEvents      int // events that are set aside
+	PendingDeliveries int
+	FailedDeliveries  int
+}
+
+// Count returns all counts as of one moment.
+func Count(ctx context.Context, db bun.IDB) (c Counts, err error) {
+	err = raw(db).QueryRowContext(ctx, `SELECT
+		(SELECT count(*) FROM outbox WHERE failed_at IS NULL), (SELECT count(*) FROM outbox WHERE failed_at IS NOT NULL),
+		(SELECT count(*) FROM deliveries WHERE state = 'pending'), (SELECT count(*) FROM deliveries WHERE state = 'failed')`).
+		Scan(&c.Outbox, &c.FailedEvents, &c.PendingDeliveries, &c.FailedDeliveries)
+	return c, Translate(err)
+}

@@ -1,0 +1,149 @@
+package dbmodel
+
+import (
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"reflect"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/uptrace/bun"
+	"github.com/uptrace/bun/dialect"
+	"github.com/uptrace/bun/dialect/sqlitedialect"
+)
+
+// This file holds what differs between PostgreSQL and SQLite; everything else is said once.
+
+// SQLiteDialect is bun's dialect with times as integers, microseconds since 1970: as texts they would not sort.
+type SQLiteDialect struct{ *sqlitedialect.Dialect }
+
+// NewSQLiteDialect returns the dialect that a bun.DB over SQLite must have.
+func NewSQLiteDialect() SQLiteDialect { return SQLiteDialect{sqlitedialect.New()} }
+
+// AppendTime writes a time as a literal.
+func (SQLiteDialect) AppendTime(b []byte, t time.Time) []byte {
+	return strconv.AppendInt(b, t.UnixMicro(), 10)
+}
+
+func isSQLite(db bun.IDB) bool { return db.Dialect().Name() == dialect.SQLite }
+
+// now is the database's clock as an expression; unlike PostgreSQL's now() it moves within a transaction.
+func now(db bun.IDB) string { return later(db, 0) }
+
+// later is the database's clock plus d.
+func later(db bun.IDB, d time.Duration) string {
+	switch {
+	case isSQLite(db):
+		return fmt.Sprintf("(CAST(unixepoch('subsec') * 1000000 AS INTEGER) + %d)", d.Microseconds())
+	case d == 0:
+		return "clock_timestamp()"
+	}
+	return fmt.Sprintf("(clock_timestamp() + interval '%d microseconds')", d.Microseconds())
+}
+
+// forUpdate locks the rows of a SELECT until the transaction ends. SQLite has one writer: nothing to lock.
+func forUpdate(db bun.IDB) string {
+	if isSQLite(db) {
+		return ""
+	}
+	return " FOR NO KEY UPDATE"
+}
+
+// skipLocked is forUpdate that passes over rows which somebody else has locked.
+func skipLocked(db bun.IDB) string {
+	if isSQLite(db) {
+		return ""
+	}
+	return " FOR NO KEY UPDATE SKIP LOCKED"
+}
+
+// forKeyShare keeps rows of a SELECT from being deleted until the transaction ends.
+func forKeyShare(db bun.IDB) string {
+	if isSQLite(db) {
+		return ""
+	}
+	return " FOR KEY SHARE"
+}
+
+// differs is the operator that compares with NULL as a value.
+func differs(db bun.IDB) string {
+	if isSQLite(db) {
+		return "IS NOT"
+	}
+	return "IS DISTINCT FROM"
+}
+
+// insensitive is an expression that text contains the pattern at placeholder, without case; its % and _ are escaped by \.
+func insensitive(db bun.IDB, text, placeholder string) string {
+	if isSQLite(db) {
+		return text + " LIKE " + placeholder + ` ESCAPE '\'`
+	}
+	return text + " ILIKE " + placeholder + ` ESCAPE '\'`
+}
+
+// col is one column of a set of rows that is given to a statement; values is a slice, as long as all others.
+type col struct {
+	name, pgType string
+	values       any
+}
+
+// rowsFrom is a FROM item of the given rows under the name alias, and its arguments, of which the first gets the number
+// arg. PostgreSQL gets an array per column, SQLite one JSON text. The rows keep their order in the column ord, from 1.
+func rowsFrom(db bun.IDB, alias string, arg int, cols ...col) (string, []any) {
+	names := make([]string, len(cols))
+	for i, c := range cols {
+		names[i] = c.name
+	}
+	if !isSQLite(db) {
+		arrays, args := make([]string, len(cols)), make([]any, len(cols))
+		for i, c := range cols {
+			arrays[i] = fmt.Sprintf("$%d::%s[]", arg+i, c.pgType)
+			args[i] = c.values
+		}
+		return fmt.Sprintf("unnest(%s) WITH ORDINALITY AS %s(%s, ord)", strings.Join(arrays, ", "), alias, strings.Join(names, ", ")), args
+	}
+	slices := make([]reflect.Value, len(cols))
+	for i, c := range cols {
+		slices[i] = reflect.ValueOf(c.values)
+	}
+	rows := make([][]any, slices[0].Len())
+	for r := range rows {
+		rows[r] = make([]any, len(cols))
+		for i := range cols {
+			v := slices[i].Index(r).Interface()
+			if b, ok := v.([]byte); ok {
+				v = hex.EncodeToString(b)
+			}
+			rows[r][i] = v
+		}
+	}
+	text, err := json.Marshal(rows)
+	if err != nil {
+		panic(fmt.Sprintf("dbmodel: rows of %s: %v", alias, err)) // only numbers, texts and bytes come here
+	}
+	exprs := make([]string, len(cols))
+	for i, c := range cols {
+		exprs[i] = fmt.Sprintf("value ->> %d AS %s", i, c.name)
+		if c.pgType == "bytea" {
+			exprs[i] = fmt.Sprintf("unhex(value ->> %d) AS %s", i, c.name)
+		}
+	}
+	return fmt.Sprintf("(SELECT %s, key + 1 AS ord FROM json_each($%d)) AS %s", strings.Join(exprs, ", "), arg, alias), []any{string(text)}
+}
+
+// anyOf is a condition that expr is one of the given numbers, and its argument with the number arg.
+func anyOf(db bun.IDB, expr string, arg int, ids []int64) (string, any) {
+	if !isSQLite(db) {
+		return fmt.Sprintf("%s = ANY($%d::bigint[])", expr, arg), ids
+	}
+	if ids == nil {
+		ids = []int64{}
+	}
+	text, err := json.Marshal(ids)
+	if err != nil {
+		panic(fmt.Sprintf("dbmodel: ids: %v", err)) // numbers only
+	}
+	return fmt.Sprintf("%s IN (SELECT value FROM json_each($%d))", expr, arg), string(text)
+}

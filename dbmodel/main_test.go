@@ -1,0 +1,9 @@
+package dbmodel_test
+
+import (
+	"testing"
+
+	"github.com/seed91453169/tocsin/internal/testenv"
+)
+
+func TestMain(m *testing.M) { testenv.Main(m) }

@@ -1,0 +1,141 @@
+package dbmodel
+
+import (
+	"context"
+	"fmt"
+	"io/fs"
+
+	"github.com/uptrace/bun"
+	"github.com/uptrace/bun/migrate"
+
+	"github.com/seed91453169/tocsin/dbmodel/migrations"
+)
+
+// migrationLock is the key of the advisory lock that lets one process migrate at a time.
+const migrationLock = 0x746f6373696e // "tocsin"
+
+// MigrationStatus is one migration and whether the database has it.
+type MigrationStatus struct {
+	Name    string
+	Applied bool
+}
+
+// Migrate brings the schema to the version of this program. Any number of processes may call it at once. It returns the
+// names of the migrations that it applied.
+func Migrate(ctx context.Context, db *DB) ([]string, error) {
+	var applied []string
+	err := withMigrator(ctx, db, func(m *migrate.Migrator) error {
+		group, err := m.Migrate(ctx)
+		if group != nil {
+			applied = names(group.Migrations)
+		}
+		return err
+	})
+	return applied, err
+}
+
+// Rollback takes back what the last Migrate applied and returns the names of these migrations.
+func Rollback(ctx context.Context, db *DB) ([]string, error) {
+	var undone []string
+	err := withMigrator(ctx, db, func(m *migrate.Migrator) error {
+		group, err := m.Rollback(ctx)
+		if group != nil {
+			undone = names(group.Migrations)
+		}
+		return err
+	})
+	return undone, err
+}
+
+// Migrations lists what this program knows, oldest first, and what the database has of it.
+func Migrations(ctx context.Context, db *DB) ([]MigrationStatus, error) {
+	var out []MigrationStatus
+	err := withMigrator(ctx, db, func(m *migrate.Migrator) error {
+		all, err := m.MigrationsWithStatus(ctx)
+		for i := range all {
+			s := all[len(all)-1-i] // bun lists the newest first
+			out = append(out, MigrationStatus{Name: s.Name, Applied: s.IsApplied()})
+		}
+		return err
+	})
+	return out, err
+}
+
+// CheckSchema returns an error that says what to do where the schema is not this program's.
+func CheckSchema(ctx context.Context, db *DB) error {
+	all, err := newMigrator(db)
+	if err != nil {
+		return err
+	}
+	list, err := all.MigrationsWithStatus(ctx)
+	if err != nil {
+		if err := db.Ping(ctx); err != nil {
+			return err
+		}
+		return fmt.Errorf("the database has no tables of Tocsin: run \"tocsin migrate up\"")
+	}
+	for _, m := range list {
+		if !m.IsApplied() {
+			return fmt.Errorf("the database lacks migration %s: run \"tocsin migrate up\"", m.Name)
+		}
+	}
+	missing, err := all.MissingMigrations(ctx)
+	if err != nil {
+		return Translate(err)
+	}
+	if len(missing) > 0 {
+		return fmt.Errorf("the database has migration %s, which this program does not know: run the newer program", missing[0].Name)
+	}
+	return nil
+}
+
+func newMigrator(db *DB) (*migrate.Migrator, error) {
+	dir := "postgres"
+	if isSQLite(db) {
+		dir = "sqlite"
+	}
+	files, err := fs.Sub(migrations.Files, dir)
+	if err != nil {
+		return nil, fmt.Errorf("open migrations: %w", err)
+	}
+	all := migrate.NewMigrations()
+	if err := all.Discover(files); err != nil {
+		return nil, fmt.Errorf("read migrations: %w", err)
+	}
+	return migrate.NewMigrator(db.DB, all, migrate.WithMarkAppliedOnSuccess(true),
+		migrate.WithTableName("schema_migrations"), migrate.WithLocksTableName("schema_migration_locks")), nil
+}
+
+// withMigrator runs fn while no other process migrates. bun's own lock is a row that a killed process leaves behind;
+// PostgreSQL's advisory lock ends with its connection, and SQLite has one writer.
+func withMigrator(ctx context.Context, db *DB, fn func(*migrate.Migrator) error) error {
+	m, err := newMigrator(db)
+	if err != nil {
+		return err
+	}
+	if !isSQLite(db) {
+		var conn bun.Conn
+		if conn, err = db.Conn(ctx); err != nil {
+			return Translate(err)
+		}
+		defer conn.Close()
+		if _, err := conn.ExecContext(ctx, "SELECT pg_advisory_lock(?)", migrationLock); err != nil {
+			return Translate(err)
+		}
+		defer func() { // conn.Close returns the connection to the pool, which would keep the lock
+			_, _ = conn.ExecContext(context.WithoutCancel(ctx), "SELECT pg_advisory_unlock(?)", migrationLock)
+		}()
+	}
+	if err := m.Init(ctx); err != nil {
+		return Translate(err)
+	}
+	return Translate(fn(m))
+}
+
+func names(list migrate.MigrationSlice) []string {
+	var out []string
+	for _, m := range list {
+		out = append(out, m.Name)
+	}
+	return out
+}

@@ -1,0 +1,215 @@
+-- Named things that are sealed with TOCSIN_SECRET_KEY, such as the key of the hash that addresses targets.
+CREATE TABLE secrets (
+    name  text PRIMARY KEY,
+    value bytea NOT NULL
+);
+
+--bun:split
+-- Where messages go: one row for each email address and webhook URL. address is sealed, key its keyed hash.
+-- owner, lease_until, next_at and again are the lease of whoever works off its deliveries, batch the digest that is under
+-- way. failures and failing_since count from the last success; told: that it failed for good was told since then.
+CREATE TABLE targets (
+    id            bigserial PRIMARY KEY,
+    channel       text NOT NULL,
+    key           bytea NOT NULL,
+    address       bytea NOT NULL,
+    owner         text,
+    lease_until   timestamptz,
+    next_at       timestamptz NOT NULL DEFAULT 'epoch',
+    again         boolean NOT NULL DEFAULT false,
+    batch         bigint,
+    failures      integer NOT NULL DEFAULT 0,
+    failing_since timestamptz,
+    told          boolean NOT NULL DEFAULT false,
+    UNIQUE (channel, key)
+);
+
+--bun:split
+CREATE INDEX targets_failing ON targets (id) WHERE failing_since IS NOT NULL;
+
+--bun:split
+CREATE TABLE product_groups (
+    id                                    bigint PRIMARY KEY,
+    name                                  text NOT NULL,
+    notification_email_to                 text NOT NULL DEFAULT '',
+    notification_ms_teams_target_id       bigint REFERENCES targets,
+    notification_slack_target_id          bigint REFERENCES targets,
+    notification_paused_until             timestamptz,
+    observation_notification_min_severity text NOT NULL DEFAULT '',
+    observation_notification_statuses     jsonb NOT NULL DEFAULT '[]',
+    observation_notification_min_priority smallint
+);
+
+--bun:split
+CREATE TABLE products (
+    id                                    bigint PRIMARY KEY,
+    name                                  text NOT NULL,
+    product_group_id                      bigint REFERENCES product_groups ON DELETE SET NULL,
+    security_gate_passed                  boolean,
+    notification_email_to                 text NOT NULL DEFAULT '',
+    notification_ms_teams_target_id       bigint REFERENCES targets,
+    notification_slack_target_id          bigint REFERENCES targets,
+    notification_paused_until             timestamptz,
+    observation_notification_min_severity text NOT NULL DEFAULT '',
+    observation_notification_statuses     jsonb NOT NULL DEFAULT '[]',
+    observation_notification_min_priority smallint
+);
+
+--bun:split
+CREATE INDEX products_product_group_id ON products (product_group_id);
+
+--bun:split
+-- One row.
+CREATE TABLE settings (
+    id                                           smallint PRIMARY KEY CHECK (id = 1),
+    email_from                                   text NOT NULL DEFAULT '',
+    observation_title_notification_email_to      text NOT NULL DEFAULT '',
+    observation_title_notification_ms_teams_target_id bigint REFERENCES targets,
+    observation_title_notification_slack_target_id    bigint REFERENCES targets,
+    observation_title_notification_min_severity  text NOT NULL DEFAULT '',
+    observation_title_notification_statuses      jsonb NOT NULL DEFAULT '[]',
+    observation_title_notification_min_priority  smallint,
+    observation_title_notification_parser_type   text NOT NULL DEFAULT '',
+    exception_email_to                           text NOT NULL DEFAULT '',
+    exception_ms_teams_target_id                 bigint REFERENCES targets,
+    exception_slack_target_id                    bigint REFERENCES targets,
+    exception_rate_limit                         integer NOT NULL DEFAULT 3600,
+    member_notification_types                    jsonb NOT NULL DEFAULT '["security_gate", "task"]',
+    delivery_give_up_hours                       integer NOT NULL DEFAULT 24,
+    digest_threshold                             integer NOT NULL DEFAULT 10,
+    observation_url                              text NOT NULL DEFAULT '',
+    product_url                                  text NOT NULL DEFAULT '',
+    observation_title_url                        text NOT NULL DEFAULT '',
+    notification_retention_days                  integer NOT NULL DEFAULT 90,
+    cleanup_cron                                 text NOT NULL DEFAULT '0 3 * * *'
+);
+
+--bun:split
+INSERT INTO settings (id) VALUES (1);
+
+--bun:split
+-- product_id has no foreign key: accept locks the products of a chunk itself, once each instead of once a row.
+-- notified_* is what is remembered; notified_severity is null where nothing is.
+CREATE TABLE observations (
+    id                bigint PRIMARY KEY,
+    product_id        bigint NOT NULL,
+    title             text NOT NULL,
+    title_hash        bigint NOT NULL,
+    severity          text NOT NULL,
+    status            text NOT NULL,
+    priority          smallint,
+    parser_type       text NOT NULL,
+    vulnerability_id  text NOT NULL DEFAULT '',
+    cvss_score        double precision,
+    origin            text NOT NULL DEFAULT '',
+    url               text NOT NULL DEFAULT '',
+    notified_severity text,
+    notified_status   text,
+    notified_priority smallint
+) WITH (fillfactor = 90);
+
+--bun:split
+CREATE INDEX observations_product_id ON observations (product_id);
+
+--bun:split
+CREATE INDEX observations_title_hash ON observations (title_hash);
+
+--bun:split
+-- What is remembered of titles; addressed by the SHA-256 of the title.
+CREATE TABLE observation_titles (
+    hash              bytea PRIMARY KEY,
+    title             text NOT NULL,
+    notified_severity text,
+    notified_status   text,
+    notified_priority smallint
+);
+
+--bun:split
+-- Accepted events that are not worked off yet. attempts is the token of the newest claim. claim: 0 unclaimed,
+-- 1 claimed, 2 claimed alone, 3 claimed alone after such a claim ran out; lives counts these. A row with failed_at is set aside.
+CREATE TABLE outbox (
+    id         bigserial PRIMARY KEY,
+    kind       text NOT NULL,
+    bulk       boolean NOT NULL DEFAULT false,
+    own        boolean NOT NULL DEFAULT false,
+    product_id bigint,
+    payload    jsonb NOT NULL,
+    attempts   integer NOT NULL DEFAULT 0,
+    failures   integer NOT NULL DEFAULT 0,
+    lives      integer NOT NULL DEFAULT 0,
+    claim      smallint NOT NULL DEFAULT 0,
+    run_after  timestamptz NOT NULL DEFAULT clock_timestamp(),
+    queued_at  timestamptz,
+    failed_at  timestamptz,
+    reason     text NOT NULL DEFAULT '',
+    created_at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+
+--bun:split
+CREATE INDEX outbox_waiting ON outbox (bulk, id) WHERE failed_at IS NULL;
+
+--bun:split
+CREATE INDEX outbox_product_id ON outbox (product_id, id) WHERE product_id IS NOT NULL;
+
+--bun:split
+-- What happened, as it was then: names, values and facts do not change with what they are about.
+CREATE TABLE notifications (
+    id                bigserial PRIMARY KEY,
+    type              text NOT NULL,
+    event             text,
+    name              text NOT NULL,
+    product_id        bigint,
+    observation_id    bigint,
+    before_severity   text,
+    before_status     text,
+    before_priority   smallint,
+    after_severity    text,
+    after_status      text,
+    after_priority    smallint,
+    facts             jsonb NOT NULL DEFAULT '{}',
+    message           text NOT NULL DEFAULT '',
+    function          text NOT NULL DEFAULT '',
+    username          text NOT NULL DEFAULT '',
+    arguments         jsonb,
+    trace             text NOT NULL DEFAULT '',
+    suppressed        integer NOT NULL DEFAULT 0,
+    created_at        timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+
+--bun:split
+CREATE INDEX notifications_created_at ON notifications (created_at, id);
+
+--bun:split
+CREATE INDEX notifications_product_id ON notifications (product_id, created_at, id);
+
+--bun:split
+-- One notification for one target. batch names the digest that a delivery belongs to.
+CREATE TABLE deliveries (
+    id              bigserial PRIMARY KEY,
+    notification_id bigint NOT NULL REFERENCES notifications ON DELETE CASCADE,
+    target_id       bigint NOT NULL,
+    state           text NOT NULL DEFAULT 'pending' CHECK (state IN ('pending', 'sent', 'failed')),
+    attempts        integer NOT NULL DEFAULT 0,
+    last_error      text NOT NULL DEFAULT '',
+    batch           bigint,
+    sent_at         timestamptz
+);
+
+--bun:split
+CREATE INDEX deliveries_notification_id ON deliveries (notification_id);
+
+--bun:split
+CREATE INDEX deliveries_pending ON deliveries (target_id, id) WHERE state = 'pending';
+
+--bun:split
+CREATE INDEX deliveries_failed ON deliveries (target_id, id) WHERE state = 'failed';
+
+--bun:split
+-- What only one process does at a time, and when next.
+CREATE TABLE ticks (
+    name    text PRIMARY KEY,
+    next_at timestamptz NOT NULL DEFAULT 'epoch'
+);
+
+--bun:split
+INSERT INTO ticks (name) VALUES ('sweep');

@@ -1,0 +1,248 @@
+package dbmodel
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/uptrace/bun"
+
+	"github.com/seed91453169/tocsin/rule"
+)
+
+// Notification is one thing that happened and is worth knowing, as it was then.
+type Notification struct {
+	bun.BaseModel `bun:"table:notifications,alias:notifications"`
+
+	ID             int64 `bun:",pk,autoincrement"`
+	Type           rule.Type
+	Event          rule.Event `bun:",nullzero"`
+	Name           string     // the subject line: title, product, or class of the exception
+	ProductID      *int64
+	ObservationID  *int64
+	BeforeSeverity rule.Severity `bun:",nullzero"` // before: what was last notified
+	BeforeStatus   rule.Status   `bun:",nullzero"`
+	BeforePriority *int
+	AfterSeverity  rule.Severity `bun:",nullzero"` // after: what is now
+	AfterStatus    rule.Status   `bun:",nullzero"`
+	AfterPriority  *int
+	Facts          Facts `bun:"type:jsonb"`
+	Message        string
+	Function       string
+	Username       string
+	Arguments      json.RawMessage `bun:"type:jsonb,nullzero"`
+	Trace          string
+	Suppressed     int // occurrences that were held back before it
+	CreatedAt      time.Time
+}
+
+// Facts are what a notification tells beside its values.
+type Facts struct {
+	ProductName      string          `json:"product_name,omitempty"`
+	ProductGroupName string          `json:"product_group_name,omitempty"`
+	ObservationTitle string          `json:"observation_title,omitempty"`
+	ParserType       rule.ParserType `json:"parser_type,omitempty"`
+	VulnerabilityID  string          `json:"vulnerability_id,omitempty"`
+	CVSSScore        *float64        `json:"cvss_score,omitempty"`
+	Origin           Origin          `json:"origin,omitzero"`
+	URL              string          `json:"url,omitempty"`
+	Observations     int             `json:"observations,omitempty"` // that bear the title
+	Products         int             `json:"products,omitempty"`     // that these are in
+}
+
+// Before returns what was last notified, nil for nothing.
+func (n *Notification) Before() *rule.Values {
+	return values(n.BeforeSeverity, n.BeforeStatus, n.BeforePriority)
+}
+
+// After returns what is now; nil for what has no values.
+func (n *Notification) After() *rule.Values {
+	return values(n.AfterSeverity, n.AfterStatus, n.AfterPriority)
+}
+
+func values(s rule.Severity, st rule.Status, p *int) *rule.Values {
+	if s == "" {
+		return nil
+	}
+	return &rule.Values{Severity: s, Status: st, Priority: p}
+}
+
+// SetValues sets what Before and After return.
+func (n *Notification) SetValues(before, after *rule.Values) {
+	if before != nil {
+		n.BeforeSeverity, n.BeforeStatus, n.BeforePriority = before.Severity, before.Status, before.Priority
+	}
+	if after != nil {
+		n.AfterSeverity, n.AfterStatus, n.AfterPriority = after.Severity, after.Status, after.Priority
+	}
+}
+
+// NewNotification is a notification to be stored, and the targets that are told.
+type NewNotification struct {
+	Notification
+	Targets []int64
+}
+
+// InsertNotifications stores notifications, with a pending delivery for each of their targets, in the given order.
+func InsertNotifications(ctx context.Context, tx bun.Tx, list []NewNotification) error {
+	if len(list) == 0 {
+		return nil
+	}
+	cols := notificationCols(list)
+	var ords, targets []int64
+	for i := range list {
+		for _, t := range list[i].Targets {
+			ords, targets = append(ords, int64(i+1)), append(targets, t)
+		}
+	}
+	deliveries := []col{{"notification", "bigint", ords}, {"target", "bigint", targets}}
+	if isSQLite(tx) {
+		return insertNotificationsSQLite(ctx, tx, cols, deliveries)
+	}
+	from, args := rowsFrom(tx, "i", 1, cols...)
+	deliveriesFrom, more := rowsFrom(tx, "d", len(args)+1, deliveries...)
+	_, err := execCount(ctx, tx, `WITH n AS MATERIALIZED (SELECT nextval('notifications_id_seq') AS id, i.* FROM `+from+` ORDER BY i.ord),
+		stored AS (INSERT INTO notifications (id, created_at, `+notificationColumns+`) SELECT n.id, clock_timestamp(), `+notificationValues("n", "::jsonb")+` FROM n)
+		INSERT INTO deliveries (notification_id, target_id) SELECT n.id, d.target FROM `+deliveriesFrom+` JOIN n ON n.ord = d.notification ORDER BY d.ord`,
+		append(args, more...)...)
+	return err
+}
+
+// insertNotificationsSQLite numbers the notifications itself: there is one writer.
+func insertNotificationsSQLite(ctx context.Context, tx bun.Tx, cols, deliveries []col) error {
+	var last int64
+	if err := raw(tx).QueryRowContext(ctx, "SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'notifications'), 0)").Scan(&last); err != nil {
+		return Translate(err)
+	}
+	from, args := rowsFrom(tx, "i", 2, cols...)
+	_, err := execCount(ctx, tx, `INSERT INTO notifications (id, created_at, `+notificationColumns+`) SELECT $1 + i.ord, `+now(tx)+`, `+
+		notificationValues("i", "")+` FROM `+from+` ORDER BY i.ord`, append([]any{last}, args...)...)
+	if err != nil {
+		return err
+	}
+	from, args = rowsFrom(tx, "d", 2, deliveries...)
+	_, err = execCount(ctx, tx, "INSERT INTO deliveries (notification_id, target_id) SELECT $1 + d.notification, d.target FROM "+from+" ORDER BY d.ord",
+		append([]any{last}, args...)...)
+	return err
+}
+
+const notificationColumns = `type, event, name, product_id, observation_id, before_severity, before_status, before_priority,
+	after_severity, after_status, after_priority, facts, message, function, username, arguments, trace, suppressed`
+
+func notificationValues(a, jsonCast string) string {
+	return fmt.Sprintf(`%[1]s.type, %[1]s.event, %[1]s.name, %[1]s.product_id, %[1]s.observation_id, %[1]s.before_severity, %[1]s.before_status, %[1]s.before_priority,
+	%[1]s.after_severity, %[1]s.after_status, %[1]s.after_priority, %[1]s.facts%[2]s, %[1]s.message, %[1]s.function, %[1]s.username, %[1]s.arguments%[2]s, %[1]s.trace, %[1]s.suppressed`, a, jsonCast)
+}
+
+func notificationCols(list []NewNotification) []col {
+	return []col{
+		column(list, "type", "text", func(n *NewNotification) string { return string(n.Type) }),
+		column(list, "event", "text", func(n *NewNotification) *string { return filled(string(n.Event)) }),
+		column(list, "name", "text", func(n *NewNotification) string { return n.Name }),
+		column(list, "product_id", "bigint", func(n *NewNotification) *int64 { return n.ProductID }),
+		column(list, "observation_id", "bigint", func(n *NewNotification) *int64 { return n.ObservationID }),
+		column(list, "before_severity", "text", func(n *NewNotification) *string { return filled(string(n.BeforeSeverity)) }),
+		column(list, "before_status", "text", func(n *NewNotification) *string { return filled(string(n.BeforeStatus)) }),
+		column(list, "before_priority", "smallint", func(n *NewNotification) *int { return n.BeforePriority }),
+		column(list, "after_severity", "text", func(n *NewNotification) *string { return filled(string(n.AfterSeverity)) }),
+		column(list, "after_status", "text", func(n *NewNotification) *string { return filled(string(n.AfterStatus)) }),
+		column(list, "after_priority", "smallint", func(n *NewNotification) *int { return n.AfterPriority }),
+		column(list, "facts", "text", func(n *NewNotification) string { return n.Facts.column() }),
+		column(list, "message", "text", func(n *NewNotification) string { return n.Message }),
+		column(list, "function", "text", func(n *NewNotification) string { return n.Function }),
+		column(list, "username", "text", func(n *NewNotification) string { return n.Username }),
+		column(list, "arguments", "text", func(n *NewNotification) *string { return filled(string(n.Arguments)) }),
+		column(list, "trace", "text", func(n *NewNotification) string { return n.Trace }),
+		column(list, "suppressed", "integer", func(n *NewNotification) int { return n.Suppressed }),
+	}
+}
+
+func (f *Facts) column() string {
+	b, err := json.Marshal(f)
+	if err != nil {
+		panic(fmt.Sprintf("dbmodel: facts: %v", err)) // texts and numbers only
+	}
+	return string(b)
+}
+
+// column takes one value out of each of list.
+func column[T, V any](list []T, name, pgType string, value func(*T) V) col {
+	values := make([]V, len(list))
+	for i := range list {
+		values[i] = value(&list[i])
+	}
+	return col{name, pgType, values}
+}
+
+// filled is nil for an empty text.
+func filled(s string) *string {
+	if s == "" {
+		return nil
+	}
+	return &s
+}
+
+// NotificationByID returns ErrNotFound where there is none.
+func NotificationByID(ctx context.Context, db bun.IDB, id int64) (*Notification, error) {
+	n := new(Notification)
+	return n, Translate(db.NewSelect().Model(n).Where("id = ?", id).Scan(ctx))
+}
+
+// Position is a place in a list that is sorted by time: behind the notification with this time and id.
+type Position struct {
+	CreatedAt time.Time
+	ID        int64
+}
+
+// NotificationFilter says which notifications are wanted; the zero value wants all, newest first.
+type NotificationFilter struct {
+	Type        rule.Type
+	Event       rule.Event
+	ProductID   int64
+	User        string
+	Contains    string    // part of the name, without case
+	Since       time.Time // included
+	Until       time.Time // excluded
+	OldestFirst bool
+	Behind      *Position
+}
+
+// likeEscaper makes a text mean itself in a LIKE pattern.
+var likeEscaper = strings.NewReplacer(`\`, `\\`, `%`, `\%`, `_`, `\_`)
+
+// Notifications lists up to limit notifications.
+func Notifications(ctx context.Context, db bun.IDB, f NotificationFilter, limit int) ([]Notification, error) {
+	var list []Notification
+	q := db.NewSelect().Model(&list).Limit(int64(limit))
+	if f.Type != "" {
+		q = q.Where("type = ?", f.Type)
+	}
+	if f.Event != "" {
+		q = q.Where("event = ?", f.Event)
+	}
+	if f.ProductID != 0 {
+		q = q.Where("product_id = ?", f.ProductID)
+	}
+	if f.User != "" {
+		q = q.Where("username = ?", f.User)
+	}
+	if f.Contains != "" {
+		q = q.Where(insensitive(q.DB(), "name", "?"), "%"+likeEscaper.Replace(f.Contains)+"%")
+	}
+	if !f.Since.IsZero() {
+		q = q.Where("created_at >= ?", f.Since)
+	}
+	if !f.Until.IsZero() {
+		q = q.Where("created_at < ?", f.Until)
+	}
+	order, beyond := "DESC", "<"
+	if f.OldestFirst {
+		order, beyond = "ASC", ">"
+	}
+	if f.Behind != nil {
+		q = q.Where("(created_at, id) ? (?, ?)", bun.Safe(beyond), f.Behind.CreatedAt, f.Behind.ID)
+	}
+	return list, Translate(q.OrderExpr("created_at ?, id ?", bun.Safe(order), bun.Safe(order)).Scan(ctx))
+}

@@ -1,0 +1,323 @@
+package dbmodel
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"database/sql"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/uptrace/bun"
+
+	"github.com/seed91453169/tocsin/rule"
+)
+
+// Observation is a finding in a product, as the web tier states it.
+type Observation struct {
+	ID              int64           `json:"id"`
+	ProductID       int64           `json:"product_id"`
+	Title           string          `json:"title"`
+	Severity        rule.Severity   `json:"severity"`
+	Status          rule.Status     `json:"status"`
+	Priority        *int            `json:"priority"` // 1 (most urgent) to 99; nil: none
+	ParserType      rule.ParserType `json:"parser_type"`
+	VulnerabilityID string          `json:"vulnerability_id"`
+	CVSSScore       *float64        `json:"cvss_score"` // 0 to 10
+	Origin          Origin          `json:"origin"`
+	URL             string          `json:"url"`
+}
+
+// Origin is where a finding was made: a text, or some of component, image, file and endpoint.
+type Origin struct {
+	Text      string
+	Component string
+	Image     string
+	File      string
+	Endpoint  string
+}
+
+type originParts struct {
+	Component string `json:"component,omitempty"`
+	Image     string `json:"image,omitempty"`
+	File      string `json:"file,omitempty"`
+	Endpoint  string `json:"endpoint,omitempty"`
+}
+
+// MarshalJSON writes what UnmarshalJSON reads; an empty origin is "".
+func (o Origin) MarshalJSON() ([]byte, error) {
+	if p := (originParts{o.Component, o.Image, o.File, o.Endpoint}); p != (originParts{}) {
+		return json.Marshal(p)
+	}
+	return json.Marshal(o.Text)
+}
+
+// UnmarshalJSON reads a text or an object of component, image, file and endpoint; null is empty.
+func (o *Origin) UnmarshalJSON(b []byte) error {
+	*o = Origin{}
+	b = bytes.TrimSpace(b)
+	if bytes.Equal(b, []byte("null")) {
+		return nil
+	}
+	if len(b) > 0 && b[0] == '"' {
+		return json.Unmarshal(b, &o.Text)
+	}
+	var p originParts
+	d := json.NewDecoder(bytes.NewReader(b))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&p); err != nil {
+		return errors.New("origin must be a text or an object of component, image, file and endpoint, each a text")
+	}
+	*o = Origin{Component: p.Component, Image: p.Image, File: p.File, Endpoint: p.Endpoint}
+	return nil
+}
+
+// column is the origin as it is stored: empty, or JSON.
+func (o Origin) column() string {
+	if o == (Origin{}) {
+		return ""
+	}
+	b, err := o.MarshalJSON()
+	if err != nil {
+		panic(fmt.Sprintf("dbmodel: origin: %v", err)) // texts only
+	}
+	return string(b)
+}
+
+func originFrom(column string) (o Origin, err error) {
+	if column != "" {
+		err = o.UnmarshalJSON([]byte(column))
+	}
+	return o, err
+}
+
+// TitleHash is the address of a title.
+func TitleHash(title string) [sha256.Size]byte { return sha256.Sum256([]byte(title)) }
+
+// titleIndex is the part of a title's hash that observations are indexed by.
+func titleIndex(title string) int64 {
+	h := TitleHash(title)
+	return int64(binary.BigEndian.Uint64(h[:8])) //nolint:gosec // any 64 bits will do
+}
+
+// UnknownProductsError says which products of given observations do not exist.
+type UnknownProductsError struct{ IDs []int64 }
+
+func (e *UnknownProductsError) Error() string {
+	return fmt.Sprintf("no product %d: create it first", e.IDs[0])
+}
+
+// Accepted is what AcceptObservations did.
+type Accepted struct {
+	Changed int   // observations that are new or differ
+	EventID int64 // the outbox row of these; 0 where there are none
+}
+
+const observationColumns = "id, product_id, title, title_hash, severity, status, priority, parser_type, vulnerability_id, cvss_score, origin, url"
+
+// AcceptObservations stores up to some thousand observations with distinct ids, and one outbox row of those that are new or
+// differ. queued says that the caller enqueues a task for it. On PostgreSQL this is one statement, so it needs no
+// transaction; it locks neither unchanged observations nor anything else for longer. The error is
+// *UnknownProductsError where a product does not exist; then nothing is stored.
+func AcceptObservations(ctx context.Context, db bun.IDB, list []Observation, bulk, queued bool) (Accepted, error) {
+	list = slices.SortedFunc(slices.Values(list), func(a, b Observation) int { return int(min(max(a.ID-b.ID, -1), 1)) })
+	products := make([]int64, len(list))
+	for i, o := range list {
+		products[i] = o.ProductID
+	}
+	slices.Sort(products)
+	products = slices.Compact(products)
+	if isSQLite(db) {
+		return acceptSQLite(ctx, db, list, products, bulk, queued)
+	}
+	from, args := rowsFrom(db, "i", 1, observationCols(list)...)
+	n := len(args)
+	query := fmt.Sprintf(`WITH known AS MATERIALIZED (
+			SELECT id FROM products WHERE id = ANY($%[1]d::bigint[]) ORDER BY id FOR KEY SHARE
+		), changed AS (`+upsertObservations(db, from, fmt.Sprintf("(SELECT count(*) FROM known) = cardinality($%d::bigint[])", n+1))+`
+		), queued AS (
+			INSERT INTO outbox (kind, bulk, payload, queued_at)
+			SELECT 'observations', $%[2]d::boolean, jsonb_build_object('ids', jsonb_agg(id ORDER BY id)), CASE WHEN $%[3]d::boolean THEN clock_timestamp() END
+			FROM changed HAVING count(*) > 0 RETURNING id
+		) SELECT (SELECT count(*) FROM changed), coalesce((SELECT id FROM queued), 0), (SELECT count(*) FROM known)`, n+1, n+2, n+3)
+	var a Accepted
+	var known int
+	err := raw(db).QueryRowContext(ctx, query, append(args, products, bulk, queued)...).Scan(&a.Changed, &a.EventID, &known)
+	if err == nil && known < len(products) {
+		err = unknownProducts(ctx, db, products)
+	}
+	return a, Translate(err)
+}
+
+// acceptSQLite is AcceptObservations in the statements that SQLite knows.
+func acceptSQLite(ctx context.Context, db bun.IDB, list []Observation, products []int64, bulk, queued bool) (a Accepted, err error) {
+	if whole, ok := db.(*DB); ok {
+		err = whole.InTx(ctx, func(ctx context.Context, tx bun.Tx) error {
+			a, err = acceptSQLite(ctx, tx, list, products, bulk, queued)
+			return err
+		})
+		return a, err
+	}
+	if err := unknownProducts(ctx, db, products); err != nil {
+		return a, err
+	}
+	from, args := rowsFrom(db, "i", 1, observationCols(list)...)
+	changed, err := collect(ctx, db, scanID, upsertObservations(db, from, "true"), args...)
+	if err != nil || len(changed) == 0 {
+		return a, err
+	}
+	slices.Sort(changed)
+	a.Changed = len(changed)
+	a.EventID, err = InsertEvent(ctx, db, NewEvent{Kind: KindObservations, Payload: EventPayload{IDs: changed}, Bulk: bulk, Queued: queued})
+	return a, err
+}
+
+// upsertObservations inserts or updates what differs among the rows of from and returns the ids of these.
+func upsertObservations(db bun.IDB, from, condition string) string {
+	const stated = "%[1]s.product_id, %[1]s.title, %[1]s.severity, %[1]s.status, %[1]s.priority, %[1]s.parser_type, %[1]s.vulnerability_id, %[1]s.cvss_score, %[1]s.origin, %[1]s.url"
+	row := func(alias string) string { return "(" + fmt.Sprintf(stated, alias) + ")" }
+	return `INSERT INTO observations AS o (` + observationColumns + `)
+		SELECT i.id, i.product_id, i.title, i.title_hash, i.severity, i.status, i.priority, i.parser_type, i.vulnerability_id, i.cvss_score, i.origin, i.url
+		FROM ` + from + ` LEFT JOIN observations e ON e.id = i.id
+		WHERE ` + condition + ` AND (e.id IS NULL OR ` + row("e") + ` ` + differs(db) + ` ` + row("i") + `) ORDER BY i.id
+		ON CONFLICT (id) DO UPDATE SET product_id = EXCLUDED.product_id, title = EXCLUDED.title, title_hash = EXCLUDED.title_hash,
+			severity = EXCLUDED.severity, status = EXCLUDED.status, priority = EXCLUDED.priority, parser_type = EXCLUDED.parser_type,
+			vulnerability_id = EXCLUDED.vulnerability_id, cvss_score = EXCLUDED.cvss_score, origin = EXCLUDED.origin, url = EXCLUDED.url
+		WHERE ` + row("o") + ` ` + differs(db) + ` ` + row("EXCLUDED") + ` RETURNING id`
+}
+
+func observationCols(list []Observation) []col {
+	n := len(list)
+	var (
+		ids, products, hashes                                            = make([]int64, n), make([]int64, n), make([]int64, n)
+		titles, severities, statuses, parserTypes, vulns, origins, links = make([]string, n), make([]string, n), make([]string, n), make([]string, n), make([]string, n), make([]string, n), make([]string, n)
+		priorities                                                       = make([]*int, n)
+		scores                                                           = make([]*float64, n)
+	)
+	for i := range list {
+		o := &list[i]
+		ids[i], products[i], titles[i], hashes[i] = o.ID, o.ProductID, o.Title, titleIndex(o.Title)
+		severities[i], statuses[i], priorities[i], parserTypes[i] = string(o.Severity), string(o.Status), o.Priority, string(o.ParserType)
+		vulns[i], scores[i], origins[i], links[i] = o.VulnerabilityID, o.CVSSScore, o.Origin.column(), o.URL
+	}
+	return []col{
+		{"id", "bigint", ids},
+		{"product_id", "bigint", products},
+		{"title", "text", titles},
+		{"title_hash", "bigint", hashes},
+		{"severity", "text", severities},
+		{"status", "text", statuses},
+		{"priority", "smallint", priorities},
+		{"parser_type", "text", parserTypes},
+		{"vulnerability_id", "text", vulns},
+		{"cvss_score", "double precision", scores},
+		{"origin", "text", origins},
+		{"url", "text", links},
+	}
+}
+
+// unknownProducts returns an *UnknownProductsError where one of the products does not exist.
+func unknownProducts(ctx context.Context, db bun.IDB, ids []int64) error {
+	in, arg := anyOf(db, "id", 1, ids)
+	known, err := collect(ctx, db, scanID, "SELECT id FROM products WHERE "+in, arg)
+	if err != nil {
+		return err
+	}
+	missing := slices.DeleteFunc(slices.Clone(ids), func(id int64) bool { return slices.Contains(known, id) })
+	if len(missing) > 0 {
+		return &UnknownProductsError{IDs: missing}
+	}
+	return nil
+}
+
+// StoredObservation is an observation together with what is remembered of it.
+type StoredObservation struct {
+	Observation
+	Remembered *rule.Values // what was last notified; nil: nothing
+}
+
+// Rule is what rule must know of the observation.
+func (o *Observation) Rule() rule.Observation {
+	return rule.Observation{Values: rule.Values{Severity: o.Severity, Status: o.Status, Priority: o.Priority}, ParserType: o.ParserType}
+}
+
+const storedColumns = "id, product_id, title, severity, status, priority, parser_type, vulnerability_id, cvss_score, origin, url, notified_severity, notified_status, notified_priority"
+
+// ObservationsForUpdate reads the observations with the given ids, by id, and keeps others from changing them until the
+// transaction ends. Those that do not exist are left out.
+func ObservationsForUpdate(ctx context.Context, tx bun.Tx, ids []int64) ([]StoredObservation, error) {
+	in, arg := anyOf(tx, "id", 1, ids)
+	return collect(ctx, tx, scanObservation, "SELECT "+storedColumns+" FROM observations WHERE "+in+" ORDER BY id"+forUpdate(tx), arg)
+}
+
+// ObservationByID returns ErrNotFound where there is none.
+func ObservationByID(ctx context.Context, db bun.IDB, id int64) (*StoredObservation, error) {
+	list, err := collect(ctx, db, scanObservation, "SELECT "+storedColumns+" FROM observations WHERE id = $1", id)
+	if err != nil {
+		return nil, err
+	}
+	if len(list) == 0 {
+		return nil, ErrNotFound
+	}
+	return &list[0], nil
+}
+
+func scanObservation(rows *sql.Rows) (o StoredObservation, err error) {
+	var origin string
+	var r remembered
+	if err = rows.Scan(&o.ID, &o.ProductID, &o.Title, &o.Severity, &o.Status, &o.Priority, &o.ParserType,
+		&o.VulnerabilityID, &o.CVSSScore, &origin, &o.URL, &r.severity, &r.status, &r.priority); err != nil {
+		return o, err
+	}
+	o.Remembered = r.values()
+	o.Origin, err = originFrom(origin)
+	return o, err
+}
+
+// remembered takes the columns notified_*.
+type remembered struct {
+	severity, status sql.NullString
+	priority         *int
+}
+
+func (r *remembered) values() *rule.Values {
+	if !r.severity.Valid {
+		return nil
+	}
+	return &rule.Values{Severity: rule.Severity(r.severity.String), Status: rule.Status(r.status.String), Priority: r.priority}
+}
+
+// valueCols are columns of remembered values, where nil is nothing.
+func valueCols(list []*rule.Values) []col {
+	severities, statuses, priorities := make([]*string, len(list)), make([]*string, len(list)), make([]*int, len(list))
+	for i, v := range list {
+		if v != nil {
+			severity, status := string(v.Severity), string(v.Status)
+			severities[i], statuses[i], priorities[i] = &severity, &status, v.Priority
+		}
+	}
+	return []col{{"severity", "text", severities}, {"status", "text", statuses}, {"priority", "smallint", priorities}}
+}
+
+// Remember stores what is remembered of the observations with the given ids; nil forgets.
+func Remember(ctx context.Context, tx bun.Tx, ids []int64, values []*rule.Values) error {
+	if len(ids) == 0 {
+		return nil
+	}
+	from, args := rowsFrom(tx, "i", 1, append([]col{{"id", "bigint", ids}}, valueCols(values)...)...)
+	_, err := execCount(ctx, tx, `UPDATE observations SET notified_severity = i.severity, notified_status = i.status, notified_priority = i.priority
+		FROM `+from+` WHERE observations.id = i.id`, args...)
+	return err
+}
+
+// DeleteObservation removes an observation and what is remembered of it. It returns ErrNotFound where there is none.
+func DeleteObservation(ctx context.Context, db bun.IDB, id int64) error {
+	n, err := execCount(ctx, db, "DELETE FROM observations WHERE id = $1", id)
+	if err == nil && n == 0 {
+		err = ErrNotFound
+	}
+	return err
+}

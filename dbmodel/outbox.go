@@ -1,0 +1,218 @@
+package dbmodel
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/uptrace/bun"
+)
+
+// ClaimTime is how long a claimed event belongs to its claim: nobody else may claim it before.
+const ClaimTime = 20 * time.Second
+
+// Limits of trying an event again.
+const (
+	SplitAfter    = 3 // failures after which a chunk is split into single events
+	SetAsideAfter = 5 // failures, or lost processes, after which a single event is set aside
+)
+
+// EventKind says what an event is about, and with it which task works it off.
+type EventKind string
+
+// Kinds of events.
+const (
+	KindObservations EventKind = "observations"
+	KindSecurityGate EventKind = "security_gate"
+)
+
+// EventPayload is what an event carries: what happened where, never a secret.
+type EventPayload struct {
+	IDs    []int64 `json:"ids,omitempty"`    // of observations to evaluate
+	Before *bool   `json:"before,omitempty"` // of a gate
+	After  *bool   `json:"after,omitempty"`  // of a gate
+}
+
+// Scan implements sql.Scanner.
+func (p *EventPayload) Scan(src any) error { return scanJSON(src, p) }
+
+func (p *EventPayload) column() string {
+	b, err := json.Marshal(p)
+	if err != nil {
+		panic(fmt.Sprintf("dbmodel: payload: %v", err)) // numbers and booleans only
+	}
+	return string(b)
+}
+
+// NewEvent is an event to be stored.
+type NewEvent struct {
+	Kind      EventKind
+	Payload   EventPayload
+	ProductID int64 // of a gate
+	Bulk      bool  // part of an import: single events go first
+	Queued    bool  // the caller enqueues a task for it
+}
+
+// Event is an accepted event that is not worked off yet.
+type Event struct {
+	ID        int64
+	Kind      EventKind
+	Bulk      bool
+	ProductID int64
+	Payload   EventPayload
+	Attempts  int // claims so far; of a claimed event the token of its claim
+	Failures  int
+	Lives     int   // claims alone that ran out: processes that it may have killed
+	Claim     Claim // as the claim found it, or made it
+	Reason    string
+	CreatedAt time.Time
+}
+
+// Claim is the state of an event's claim.
+type Claim int
+
+// States of a claim. A claim whose process was lost keeps its state; then ordinary claims pass the event over.
+const (
+	Unclaimed Claim = iota
+	Claimed
+	ClaimedAlone      // while its process does nothing else
+	ClaimedAloneAgain // the same, after an earlier such claim ran out
+)
+
+// InsertEvent stores an event and returns its id.
+func InsertEvent(ctx context.Context, db bun.IDB, e NewEvent) (int64, error) {
+	queued := "NULL"
+	if e.Queued {
+		queued = now(db)
+	}
+	var product *int64
+	if e.ProductID != 0 {
+		product = &e.ProductID
+	}
+	var id int64
+	err := raw(db).QueryRowContext(ctx, "INSERT INTO outbox (kind, bulk, payload, product_id, queued_at) VALUES ($1, $2, $3, $4, "+queued+") RETURNING id",
+		e.Kind, e.Bulk, e.Payload.column(), product).Scan(&id)
+	return id, Translate(err)
+}
+
+// ClaimEvent makes the caller the one who works on an event. alone says that its process does nothing else meanwhile: it
+// must be so for an event whose earlier claim ran out, and only then. It returns ErrNotFound where the event is gone, set
+// aside, claimed, or not due yet.
+func ClaimEvent(ctx context.Context, db bun.IDB, id int64, alone bool) (*Event, error) {
+	claim, lives, condition := "1", "lives", "claim = 0"
+	if alone {
+		claim = "CASE WHEN claim >= 2 THEN 3 ELSE 2 END"
+		lives = "CASE WHEN claim >= 2 THEN lives + 1 ELSE lives END"
+		condition = "claim > 0"
+	}
+	list, err := collect(ctx, db, scanEvent, `UPDATE outbox SET attempts = attempts + 1, run_after = `+later(db, ClaimTime)+`, queued_at = NULL,
+		claim = `+claim+`, lives = `+lives+`
+		WHERE id = $1 AND run_after <= `+now(db)+` AND failed_at IS NULL AND `+condition+` RETURNING `+eventColumns, id)
+	if err != nil {
+		return nil, err
+	}
+	if len(list) == 0 {
+		return nil, ErrNotFound
+	}
+	return list[0], nil
+}
+
+const eventColumns = "id, kind, bulk, coalesce(product_id, 0), payload, attempts, failures, lives, claim, reason, created_at"
+
+func scanEvent(rows *sql.Rows) (*Event, error) {
+	e := new(Event)
+	var created instant
+	err := rows.Scan(&e.ID, &e.Kind, &e.Bulk, &e.ProductID, &e.Payload, &e.Attempts, &e.Failures, &e.Lives, &e.Claim, &e.Reason, &created)
+	e.CreatedAt = created.Time
+	return e, err
+}
+
+// TakeEvent removes a claimed event, as the first act of the transaction that works it off. It returns false where the
+// claim is not the newest any more: then the transaction must do nothing.
+func TakeEvent(ctx context.Context, tx bun.Tx, e *Event) (bool, error) {
+	n, err := execCount(ctx, tx, "DELETE FROM outbox WHERE id = $1 AND attempts = $2", e.ID, e.Attempts)
+	return n > 0, err
+}
+
+// ReleaseEvent gives a claimed event back without counting a failure; it is due again after wait.
+func ReleaseEvent(ctx context.Context, db bun.IDB, e *Event, wait time.Duration) error {
+	_, err := execCount(ctx, db, "UPDATE outbox SET claim = 0, queued_at = NULL, run_after = "+later(db, wait)+" WHERE id = $1 AND attempts = $2", e.ID, e.Attempts)
+	return err
+}
+
+// FailEvent counts a failure of a claimed event; it is tried again after wait.
+func FailEvent(ctx context.Context, db bun.IDB, e *Event, reason string, wait time.Duration) error {
+	_, err := execCount(ctx, db, `UPDATE outbox SET claim = 0, queued_at = NULL, failures = failures + 1, reason = $3, run_after = `+later(db, wait)+`
+		WHERE id = $1 AND attempts = $2`, e.ID, e.Attempts, reason)
+	return err
+}
+
+// SplitEvent replaces a claimed event by one for each of its observations, so that a bad one does not hold the others. It
+// returns false where the claim is not the newest any more.
+func SplitEvent(ctx context.Context, tx bun.Tx, e *Event) (bool, error) {
+	taken, err := TakeEvent(ctx, tx, e)
+	if err != nil || !taken {
+		return false, err
+	}
+	payloads := make([]string, len(e.Payload.IDs))
+	for i, id := range e.Payload.IDs {
+		single := EventPayload{IDs: []int64{id}}
+		payloads[i] = single.column()
+	}
+	from, args := rowsFrom(tx, "i", 3, col{"payload", "text", payloads})
+	cast := "i.payload::jsonb"
+	if isSQLite(tx) {
+		cast = "i.payload"
+	}
+	_, err = execCount(ctx, tx, "INSERT INTO outbox (kind, bulk, payload) SELECT $1, $2, "+cast+" FROM "+from+" ORDER BY i.ord",
+		append([]any{e.Kind, e.Bulk}, args...)...)
+	return err == nil, err
+}
+
+// SetEventAside ends the trying of a claimed event: it stays, with the reason, until somebody retries it. It returns false
+// where the claim is not the newest any more.
+func SetEventAside(ctx context.Context, db bun.IDB, e *Event, reason string) (bool, error) {
+	n, err := execCount(ctx, db, `UPDATE outbox SET claim = 0, queued_at = NULL, failures = failures + 1, reason = $3, failed_at = `+now(db)+`
+		WHERE id = $1 AND attempts = $2 AND failed_at IS NULL`, e.ID, e.Attempts, reason)
+	return n > 0, err
+}
+
+// NextGateEvent returns the id of the oldest gate event of a product that waits, whether or not it is due; set-aside ones
+// are passed over. It returns ErrNotFound where there is none.
+func NextGateEvent(ctx context.Context, db bun.IDB, productID int64) (int64, error) {
+	var id int64
+	err := raw(db).QueryRowContext(ctx, `SELECT id FROM outbox WHERE product_id = $1 AND kind = $2 AND failed_at IS NULL ORDER BY id LIMIT 1`,
+		productID, KindSecurityGate).Scan(&id)
+	return id, Translate(err)
+}
+
+// QueueableEvent is an event for which a task must be enqueued.
+type QueueableEvent struct {
+	ID        int64
+	Kind      EventKind
+	Bulk      bool
+	ProductID int64
+	Alone     bool // an earlier claim ran out
+}
+
+// QueueableEvents marks as enqueued, and returns, up to limit events of one queue (bulk or not) that are due and for which
+// there is no task: none was enqueued, or the newest was longer ago than lostAfter, the age of the oldest task that
+// still waits plus a margin. The oldest come first.
+func QueueableEvents(ctx context.Context, tx bun.Tx, bulk bool, lostAfter time.Duration, limit int) ([]QueueableEvent, error) {
+	return collect(ctx, tx, func(rows *sql.Rows) (e QueueableEvent, err error) {
+		err = rows.Scan(&e.ID, &e.Kind, &e.Bulk, &e.ProductID, &e.Alone)
+		return e, err
+	}, `UPDATE outbox SET queued_at = `+now(tx)+` WHERE id IN (
+			SELECT id FROM outbox WHERE failed_at IS NULL AND bulk = $1 AND run_after <= `+now(tx)+`
+			AND (queued_at IS NULL OR queued_at < `+later(tx, -lostAfter)+`) ORDER BY id LIMIT $2`+skipLocked(tx)+`
+		) RETURNING id, kind, bulk, coalesce(product_id, 0), claim > 0`, bulk, limit)
+}
+
+// Tick reports whether the caller is the one who does what the name says now; it is true once in every interval, over all
+// processes.
+func Tick(ctx context.Context, db bun.IDB, name string, interval time.Duration) (bool, error) {
+	n, err := execCount(ctx, db, "UPDATE ticks SET next_at = "+later(db, interval)+" WHERE name = $1 AND next_at <= "+now(db), name)
+	return n > 0, err
+}

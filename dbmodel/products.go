@@ -1,0 +1,220 @@
+package dbmodel
+
+import (
+	"context"
+	"database/sql"
+	"time"
+
+	"github.com/uptrace/bun"
+
+	"github.com/seed91453169/tocsin/rule"
+)
+
+// NotificationSettings are the columns that products and product groups share. Webhooks are rows of targets.
+type NotificationSettings struct {
+	EmailTo         string        `bun:"notification_email_to"`
+	MSTeamsTargetID *int64        `bun:"notification_ms_teams_target_id"`
+	SlackTargetID   *int64        `bun:"notification_slack_target_id"`
+	PausedUntil     *time.Time    `bun:"notification_paused_until"`
+	MinSeverity     rule.Severity `bun:"observation_notification_min_severity"`
+	Statuses        []rule.Status `bun:"observation_notification_statuses,type:jsonb,nullzero,default:'[]'"`
+	MinPriority     *int          `bun:"observation_notification_min_priority"`
+}
+
+// ProductGroup bundles products that share settings.
+type ProductGroup struct {
+	bun.BaseModel `bun:"table:product_groups,alias:product_groups"`
+
+	ID   int64 `bun:",pk"`
+	Name string
+	NotificationSettings
+}
+
+// Product is what observations are found in.
+type Product struct {
+	bun.BaseModel `bun:"table:products,alias:products"`
+
+	ID                 int64 `bun:",pk"`
+	Name               string
+	ProductGroupID     *int64
+	SecurityGatePassed *bool `bun:",scanonly"` // SetSecurityGate writes it
+	NotificationSettings
+}
+
+// ProductByID returns ErrNotFound where there is none.
+func ProductByID(ctx context.Context, db bun.IDB, id int64) (*Product, error) {
+	p := new(Product)
+	return p, Translate(db.NewSelect().Model(p).Where("id = ?", id).Scan(ctx))
+}
+
+// ProductForUpdate is ProductByID that keeps others from changing the product until the transaction ends.
+func ProductForUpdate(ctx context.Context, tx bun.Tx, id int64) (*Product, error) {
+	p := new(Product)
+	return p, Translate(locked(tx.NewSelect().Model(p).Where("id = ?", id)).Scan(ctx))
+}
+
+// SaveProduct inserts or replaces a product, all but its security gate.
+func SaveProduct(ctx context.Context, db bun.IDB, p *Product) error {
+	if p.Statuses == nil {
+		p.Statuses = []rule.Status{}
+	}
+	_, err := db.NewInsert().Model(p).On("CONFLICT (id) DO UPDATE").
+		Set("name = EXCLUDED.name").Set("product_group_id = EXCLUDED.product_group_id").
+		Apply(setNotification).Exec(ctx)
+	return Translate(err)
+}
+
+// DeleteProduct removes a product with its observations, notifications, deliveries and waiting events. It returns
+// ErrNotFound where there is none. The lock keeps accept, which shares it, from adding observations meanwhile.
+func DeleteProduct(ctx context.Context, tx bun.Tx, id int64) error {
+	n, err := execCount(ctx, tx, "DELETE FROM products WHERE id = $1", id)
+	if err != nil {
+		return err
+	}
+	if n == 0 {
+		return ErrNotFound
+	}
+	for _, statement := range []string{
+		"DELETE FROM observations WHERE product_id = $1",
+		"DELETE FROM notifications WHERE product_id = $1", // and with them their deliveries
+		"DELETE FROM outbox WHERE product_id = $1",
+	} {
+		if _, err := execCount(ctx, tx, statement, id); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// ProductGroupByID returns ErrNotFound where there is none.
+func ProductGroupByID(ctx context.Context, db bun.IDB, id int64) (*ProductGroup, error) {
+	g := new(ProductGroup)
+	return g, Translate(db.NewSelect().Model(g).Where("id = ?", id).Scan(ctx))
+}
+
+// ProductGroupForUpdate is ProductGroupByID that keeps others from changing the group until the transaction ends.
+func ProductGroupForUpdate(ctx context.Context, tx bun.Tx, id int64) (*ProductGroup, error) {
+	g := new(ProductGroup)
+	return g, Translate(locked(tx.NewSelect().Model(g).Where("id = ?", id)).Scan(ctx))
+}
+
+// SaveProductGroup inserts or replaces a product group.
+func SaveProductGroup(ctx context.Context, db bun.IDB, g *ProductGroup) error {
+	if g.Statuses == nil {
+		g.Statuses = []rule.Status{}
+	}
+	_, err := db.NewInsert().Model(g).On("CONFLICT (id) DO UPDATE").
+		Set("name = EXCLUDED.name").Apply(setNotification).Exec(ctx)
+	return Translate(err)
+}
+
+// DeleteProductGroup removes a product group; its products stay. It returns ErrNotFound where there is none.
+func DeleteProductGroup(ctx context.Context, db bun.IDB, id int64) error {
+	n, err := execCount(ctx, db, "DELETE FROM product_groups WHERE id = $1", id)
+	if err == nil && n == 0 {
+		err = ErrNotFound
+	}
+	return err
+}
+
+// Products lists up to limit products with an id above after, by id.
+func Products(ctx context.Context, db bun.IDB, after int64, limit int) ([]Product, error) {
+	var list []Product
+	return list, Translate(db.NewSelect().Model(&list).Where("id > ?", after).Order("id").Limit(int64(limit)).Scan(ctx))
+}
+
+// ProductGroups lists up to limit product groups with an id above after, by id.
+func ProductGroups(ctx context.Context, db bun.IDB, after int64, limit int) ([]ProductGroup, error) {
+	var list []ProductGroup
+	return list, Translate(db.NewSelect().Model(&list).Where("id > ?", after).Order("id").Limit(int64(limit)).Scan(ctx))
+}
+
+// SetSecurityGate stores the value of a product's gate. The caller holds the product (ProductForUpdate).
+func SetSecurityGate(ctx context.Context, tx bun.Tx, productID int64, passed *bool) error {
+	_, err := execCount(ctx, tx, "UPDATE products SET security_gate_passed = $1 WHERE id = $2", passed, productID)
+	return err
+}
+
+// ProductContext is what an evaluation must know of a product: what it says, and what its group says.
+type ProductContext struct {
+	ID        int64
+	Name      string
+	GroupName string // empty: no group
+	Product   rule.Settings
+	Group     *rule.Settings
+}
+
+// ProductContexts returns the products with the given ids by id; those that do not exist are left out. Whether
+// notifications are paused is seen by the database's clock.
+func ProductContexts(ctx context.Context, db bun.IDB, ids []int64) (map[int64]*ProductContext, error) {
+	in, arg := anyOf(db, "p.id", 1, ids)
+	query := `SELECT p.id, p.name, p.notification_email_to, p.notification_ms_teams_target_id, p.notification_slack_target_id,
+		coalesce(p.notification_paused_until > ` + now(db) + `, false), p.observation_notification_min_severity,
+		p.observation_notification_statuses, p.observation_notification_min_priority,
+		g.name, g.notification_email_to, g.notification_ms_teams_target_id, g.notification_slack_target_id,
+		coalesce(g.notification_paused_until > ` + now(db) + `, false), g.observation_notification_min_severity,
+		g.observation_notification_statuses, g.observation_notification_min_priority
+		FROM products p LEFT JOIN product_groups g ON g.id = p.product_group_id WHERE ` + in
+	list, err := collect(ctx, db, func(rows *sql.Rows) (*ProductContext, error) {
+		var c ProductContext
+		var groupName sql.NullString
+		var p, g scannedSettings
+		err := rows.Scan(append(append([]any{&c.ID, &c.Name}, p.dest()...), append([]any{&groupName}, g.dest()...)...)...)
+		if err != nil {
+			return nil, err
+		}
+		c.Product = p.settings()
+		if groupName.Valid {
+			group := g.settings()
+			c.GroupName, c.Group = groupName.String, &group
+		}
+		return &c, nil
+	}, query, arg)
+	if err != nil {
+		return nil, err
+	}
+	out := make(map[int64]*ProductContext, len(list))
+	for _, c := range list {
+		out[c.ID] = c
+	}
+	return out, nil
+}
+
+// scannedSettings takes the columns of NotificationSettings where they may all be NULL.
+type scannedSettings struct {
+	emailTo, minSeverity sql.NullString
+	msTeams, slack       sql.NullInt64
+	paused               bool
+	statuses             statusList
+	minPriority          *int
+}
+
+func (s *scannedSettings) dest() []any {
+	return []any{&s.emailTo, &s.msTeams, &s.slack, &s.paused, &s.minSeverity, &s.statuses, &s.minPriority}
+}
+
+func (s *scannedSettings) settings() rule.Settings {
+	return rule.Settings{
+		Conditions: rule.Conditions{MinSeverity: rule.Severity(s.minSeverity.String), Statuses: s.statuses, MinPriority: s.minPriority},
+		Contacts:   rule.Contacts{EmailTo: s.emailTo.String, MSTeams: s.msTeams.Int64, Slack: s.slack.Int64},
+		Paused:     s.paused,
+	}
+}
+
+func setNotification(q *bun.InsertQuery) *bun.InsertQuery {
+	for _, c := range []string{
+		"notification_email_to", "notification_ms_teams_target_id", "notification_slack_target_id", "notification_paused_until",
+		"observation_notification_min_severity", "observation_notification_statuses", "observation_notification_min_priority",
+	} {
+		q = q.Set("? = EXCLUDED.?", bun.Ident(c), bun.Ident(c))
+	}
+	return q
+}
+
+// locked makes a model's SELECT keep its rows from being changed by others.
+func locked(q *bun.SelectQuery) *bun.SelectQuery {
+	if isSQLite(q.DB()) {
+		return q
+	}
+	return q.For("NO KEY UPDATE")
+}

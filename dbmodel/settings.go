@@ -1,0 +1,106 @@
+package dbmodel
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+
+	"github.com/uptrace/bun"
+
+	"github.com/seed91453169/tocsin/rule"
+)
+
+// Settings are the settings that hold for everything: one row, always there. Webhooks are rows of targets.
+type Settings struct {
+	bun.BaseModel `bun:"table:settings,alias:settings"`
+
+	ID                   int64           `bun:",pk"`
+	EmailFrom            string          // empty: no email at all
+	TitleEmailTo         string          `bun:"observation_title_notification_email_to"`
+	TitleMSTeamsTargetID *int64          `bun:"observation_title_notification_ms_teams_target_id"`
+	TitleSlackTargetID   *int64          `bun:"observation_title_notification_slack_target_id"`
+	TitleMinSeverity     rule.Severity   `bun:"observation_title_notification_min_severity"`
+	TitleStatuses        []rule.Status   `bun:"observation_title_notification_statuses,type:jsonb"`
+	TitleMinPriority     *int            `bun:"observation_title_notification_min_priority"`
+	TitleParserType      rule.ParserType `bun:"observation_title_notification_parser_type"`
+
+	ExceptionEmailTo         string
+	ExceptionMSTeamsTargetID *int64 `bun:"exception_ms_teams_target_id"`
+	ExceptionSlackTargetID   *int64
+	ExceptionRateLimit       int // seconds; 0: every one is told
+
+	MemberNotificationTypes   []rule.Type `bun:",type:jsonb"`
+	DeliveryGiveUpHours       int
+	DigestThreshold           int // 0: no digests
+	ObservationURL            string
+	ProductURL                string
+	ObservationTitleURL       string
+	NotificationRetentionDays int    // 0: for ever
+	CleanupCron               string // UTC
+}
+
+// TitleConditions and TitleContacts are the settings of observation titles.
+func (s *Settings) TitleConditions() rule.Conditions {
+	return rule.Conditions{MinSeverity: s.TitleMinSeverity, Statuses: s.TitleStatuses, MinPriority: s.TitleMinPriority, ParserType: s.TitleParserType}
+}
+
+// TitleContacts says who is told of titles.
+func (s *Settings) TitleContacts() rule.Contacts {
+	return rule.Contacts{EmailTo: s.TitleEmailTo, MSTeams: orZero(s.TitleMSTeamsTargetID), Slack: orZero(s.TitleSlackTargetID)}
+}
+
+// ExceptionContacts says who is told of exceptions and failed background tasks.
+func (s *Settings) ExceptionContacts() rule.Contacts {
+	return rule.Contacts{EmailTo: s.ExceptionEmailTo, MSTeams: orZero(s.ExceptionMSTeamsTargetID), Slack: orZero(s.ExceptionSlackTargetID)}
+}
+
+// LoadSettings reads the settings.
+func LoadSettings(ctx context.Context, db bun.IDB) (*Settings, error) {
+	s := new(Settings)
+	return s, Translate(db.NewSelect().Model(s).Where("id = 1").Scan(ctx))
+}
+
+// SettingsForUpdate is LoadSettings that keeps others from changing them until the transaction ends.
+func SettingsForUpdate(ctx context.Context, tx bun.Tx) (*Settings, error) {
+	s := new(Settings)
+	return s, Translate(locked(tx.NewSelect().Model(s).Where("id = 1")).Scan(ctx))
+}
+
+// SaveSettings replaces the settings.
+func SaveSettings(ctx context.Context, db bun.IDB, s *Settings) error {
+	if s.TitleStatuses == nil {
+		s.TitleStatuses = []rule.Status{}
+	}
+	if s.MemberNotificationTypes == nil {
+		s.MemberNotificationTypes = []rule.Type{}
+	}
+	s.ID = 1
+	_, err := db.NewUpdate().Model(s).WherePK().Exec(ctx)
+	return Translate(err)
+}
+
+func orZero(id *int64) int64 {
+	if id == nil {
+		return 0
+	}
+	return *id
+}
+
+// statusList scans a JSON list of statuses; NULL is an empty one.
+type statusList []rule.Status
+
+// Scan implements sql.Scanner.
+func (l *statusList) Scan(src any) error { return scanJSON(src, (*[]rule.Status)(l)) }
+
+// scanJSON reads a JSON column of either dialect into dest; NULL leaves it as it is.
+func scanJSON(src, dest any) error {
+	switch v := src.(type) {
+	case nil:
+		return nil
+	case string:
+		return json.Unmarshal([]byte(v), dest)
+	case []byte:
+		return json.Unmarshal(v, dest)
+	}
+	return fmt.Errorf("scan %T as JSON", src)
+}

@@ -1,0 +1,114 @@
+// Package database opens PostgreSQL and SQLite: drivers, pools and session settings. What is in the database is dbmodel's.
+package database
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"net"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/stdlib"
+	"github.com/uptrace/bun"
+	"github.com/uptrace/bun/dialect/pgdialect"
+	_ "modernc.org/sqlite" // the driver "sqlite"
+
+	"github.com/seed91453169/tocsin/dbmodel"
+)
+
+// Open opens the database at a postgres:// or sqlite:// URL with at most conns connections (SQLite: readers; it has one
+// writer). It does not wait for the server: the first query does. An error never repeats the URL, which may hold a password.
+func Open(rawURL string, conns int) (*dbmodel.DB, error) {
+	switch scheme, rest, _ := strings.Cut(rawURL, "://"); scheme {
+	case "postgres", "postgresql":
+		return openPostgres(rawURL, conns)
+	case "sqlite":
+		return openSQLite(rest, conns)
+	}
+	return nil, fmt.Errorf("open the database: the URL must begin with postgres:// or sqlite:///")
+}
+
+// session is set on every connection of PostgreSQL.
+var session = map[string]string{
+	"application_name":                    "tocsin",
+	"TimeZone":                            "UTC",
+	"idle_in_transaction_session_timeout": "15s", // a process that stands still must not hold row locks
+	"lock_timeout":                        "10s", // nor may somebody else's long transaction hold a worker
+	"plan_cache_mode":                     "force_custom_plan",
+}
+
+func openPostgres(rawURL string, conns int) (*dbmodel.DB, error) {
+	cfg, err := pgx.ParseConfig(rawURL)
+	if err != nil {
+		return nil, fmt.Errorf("open the database: the postgres:// URL is not valid: its form is postgres://user:password@host:5432/database")
+	}
+	for name, value := range session {
+		if _, set := cfg.RuntimeParams[name]; !set || name == "TimeZone" {
+			cfg.RuntimeParams[name] = value
+		}
+	}
+	if cfg.ConnectTimeout == 0 {
+		cfg.ConnectTimeout = 5 * time.Second
+	}
+	dialer := &net.Dialer{KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: 10 * time.Second, Interval: 5 * time.Second, Count: 3}}
+	cfg.DialFunc = dialer.DialContext
+	pool := stdlib.OpenDB(*cfg)
+	limit(pool, conns)
+	db := bun.NewDB(pool, pgdialect.New())
+	return &dbmodel.DB{DB: db, Reader: db}, nil
+}
+
+// openSQLite opens one writer, whose transactions take the lock when they begin, and a pool of readers. With several
+// writers, or with transactions that become writing ones later, SQLite answers "database is locked" under load.
+func openSQLite(path string, conns int) (*dbmodel.DB, error) {
+	path, query, _ := strings.Cut(path, "?")
+	if path == "" {
+		return nil, fmt.Errorf("open the database: the SQLite URL has no path: its form is sqlite:///path/to/tocsin.db")
+	}
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return nil, fmt.Errorf("open the database: make its folder: %w", err)
+	}
+	open := func(conns int, extra url.Values) (*bun.DB, error) {
+		params, err := url.ParseQuery(query)
+		if err != nil {
+			return nil, fmt.Errorf("open the database: the query of the SQLite URL is not valid")
+		}
+		for _, pragma := range []string{"busy_timeout(10000)", "journal_mode(WAL)", "synchronous(FULL)", "foreign_keys(ON)", "cache_size(-32000)", "temp_store(MEMORY)"} {
+			params.Add("_pragma", pragma)
+		}
+		params.Set("_time_integer_format", "unix_micro")
+		params.Set("_inttotime", "1")
+		for name, values := range extra {
+			params[name] = append(params[name], values...)
+		}
+		pool, err := sql.Open("sqlite", "file:"+(&url.URL{Path: path}).EscapedPath()+"?"+params.Encode())
+		if err != nil {
+			return nil, fmt.Errorf("open the database: %w", err)
+		}
+		limit(pool, conns)
+		return bun.NewDB(pool, dbmodel.NewSQLiteDialect()), nil
+	}
+	writer, err := open(1, url.Values{"_txlock": {"immediate"}})
+	if err != nil {
+		return nil, err
+	}
+	if err := writer.PingContext(context.Background()); err != nil { // the writer makes the file, and puts it into WAL mode
+		return nil, fmt.Errorf("open the database %s: %w", path, err)
+	}
+	reader, err := open(conns, url.Values{"_pragma": {"query_only(ON)"}})
+	if err != nil {
+		return nil, err
+	}
+	return &dbmodel.DB{DB: writer, Reader: reader}, nil
+}
+
+func limit(pool *sql.DB, conns int) {
+	pool.SetMaxOpenConns(conns)
+	pool.SetMaxIdleConns(conns)
+	pool.SetConnMaxIdleTime(5 * time.Minute)
+}

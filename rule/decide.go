@@ -1,0 +1,75 @@
+package rule
+
+import "slices"
+
+// Observation is what decides about an observation or, for its title, about the title.
+type Observation struct {
+	Values
+	ParserType ParserType
+}
+
+// Matches reports whether an observation is worth knowing under c.
+func (c Conditions) Matches(o Observation) bool {
+	return c.IsSet() && c.severityMet(o.Severity) && c.statusMet(o.Status) && c.priorityMet(o.Priority) && c.parserTypeMet(o.ParserType)
+}
+
+func (c Conditions) severityMet(s Severity) bool {
+	return c.MinSeverity == "" || s.Rank() <= c.MinSeverity.Rank()
+}
+
+func (c Conditions) statusMet(s Status) bool {
+	if len(c.Statuses) == 0 {
+		return s.Active()
+	}
+	return slices.Contains(c.Statuses, s)
+}
+
+func (c Conditions) priorityMet(p *int) bool {
+	return c.MinPriority == nil || p != nil && *p <= *c.MinPriority
+}
+
+func (c Conditions) parserTypeMet(p ParserType) bool {
+	return c.ParserType == "" || p == c.ParserType
+}
+
+// Decide says what must be notified of an observation, and remembered after that. remembered is what was last notified,
+// nil for nothing.
+//
+//	matches  remembered            event    remembered then
+//	yes      nothing               new      the values
+//	yes      the same values       -        the same
+//	yes      other values          changed  the values
+//	no       something             dropped  nothing
+//	no       nothing               -        nothing
+func Decide(matches bool, remembered *Values, now Values) (Event, *Values) {
+	switch {
+	case matches && remembered == nil:
+		return EventNew, &now
+	case matches && !remembered.Equal(now):
+		return EventChanged, &now
+	case !matches && remembered != nil:
+		return EventDropped, nil
+	}
+	return NoEvent, remembered
+}
+
+// DecideTitle is Decide for titles: a title is never dropped, and one that does not match leaves what is remembered.
+func DecideTitle(matches bool, remembered *Values, now Values) (Event, *Values) {
+	if !matches {
+		return NoEvent, remembered
+	}
+	return Decide(true, remembered, now)
+}
+
+// Gate says what must be notified when a security gate goes from before to after; nil means that there is none.
+func Gate(before, after *bool) Event {
+	switch {
+	case before == nil && after == nil, before != nil && after != nil && *before == *after:
+		return NoEvent
+	case after == nil:
+		return EventNone
+	case *after:
+		return EventPassed
+	}
+	return EventFailed
+}

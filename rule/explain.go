@@ -1,0 +1,70 @@
+package rule
+
+// Condition is one line of an explanation.
+type Condition struct {
+	Name   string `json:"name"`   // min_severity, statuses, min_priority or parser_type
+	Limit  any    `json:"limit"`  // what the setting asks for; nil where it is not set
+	Source Source `json:"source"` // where the setting comes from; empty where it is not set
+	Value  any    `json:"value"`  // what the observation has
+	Met    bool   `json:"met"`
+}
+
+// Explanation says why an observation, or its title, is or is not notified.
+type Explanation struct {
+	Conditions []Condition `json:"conditions"`
+	IsSet      bool        `json:"is_set"` // at least one condition is set; else nothing matches
+	Matches    bool        `json:"matches"`
+	Remembered *Values     `json:"remembered"`
+	Event      Event       `json:"event"` // what an evaluation would notify now; empty: nothing
+}
+
+// Explain tells what Decide would do with an observation under the settings that apply, and why.
+func Explain(a Applied, remembered *Values, o Observation) Explanation {
+	e := explain(a, remembered, o)
+	e.Event, _ = Decide(e.Matches, remembered, o.Values)
+	return e
+}
+
+// ExplainTitle is Explain for the title of an observation, with the global settings.
+func ExplainTitle(a Applied, remembered *Values, o Observation) Explanation {
+	e := explain(a, remembered, o)
+	e.Conditions = append(e.Conditions, Condition{
+		Name: "parser_type", Limit: unlessZero(a.Conditions.ParserType), Source: a.From.ParserType,
+		Value: o.ParserType, Met: a.Conditions.parserTypeMet(o.ParserType),
+	})
+	e.Event, _ = DecideTitle(e.Matches, remembered, o.Values)
+	return e
+}
+
+func explain(a Applied, remembered *Values, o Observation) Explanation {
+	c := a.Conditions
+	var statuses any
+	if len(c.Statuses) > 0 {
+		statuses = c.Statuses
+	}
+	return Explanation{
+		Conditions: []Condition{
+			{Name: "min_severity", Limit: unlessZero(c.MinSeverity), Source: a.From.MinSeverity, Value: o.Severity, Met: c.severityMet(o.Severity)},
+			{Name: "statuses", Limit: statuses, Source: a.From.Statuses, Value: o.Status, Met: c.statusMet(o.Status)},
+			{Name: "min_priority", Limit: number(c.MinPriority), Source: a.From.MinPriority, Value: number(o.Priority), Met: c.priorityMet(o.Priority)},
+		},
+		IsSet:      c.IsSet(),
+		Matches:    c.Matches(o),
+		Remembered: remembered,
+	}
+}
+
+func unlessZero[T comparable](v T) any {
+	var zero T
+	if v == zero {
+		return nil
+	}
+	return v
+}
+
+func number(p *int) any {
+	if p == nil {
+		return nil
+	}
+	return *p
+}

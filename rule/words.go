@@ -1,0 +1,146 @@
+// Package rule decides who must be told what. It holds the field's words (severity, status, channel, event),
+// the settings that apply, matching, the decision and its explanation. Everything is pure: no I/O, no clock.
+package rule
+
+import (
+	"cmp"
+	"slices"
+)
+
+// Severity of an observation. Compare with Rank, never by text.
+type Severity string
+
+// Severities, worst first.
+const (
+	Critical        Severity = "Critical"
+	High            Severity = "High"
+	Medium          Severity = "Medium"
+	Low             Severity = "Low"
+	SeverityNone    Severity = "None"
+	SeverityUnknown Severity = "Unknown"
+)
+
+// Severities lists all severities, worst first.
+var Severities = []Severity{Critical, High, Medium, Low, SeverityNone, SeverityUnknown}
+
+// Rank is the severity's number, 1 (Critical) to 6 (Unknown); 0 for an unknown word.
+func (s Severity) Rank() int { return slices.Index(Severities, s) + 1 }
+
+// Valid reports whether s is one of Severities.
+func (s Severity) Valid() bool { return s.Rank() > 0 }
+
+// Status of an observation.
+type Status string
+
+// Statuses. The first three are active.
+const (
+	Open          Status = "Open"
+	Affected      Status = "Affected"
+	InReview      Status = "In review"
+	Resolved      Status = "Resolved"
+	Duplicate     Status = "Duplicate"
+	FalsePositive Status = "False positive"
+	NotAffected   Status = "Not affected"
+	NotSecurity   Status = "Not security"
+	RiskAccepted  Status = "Risk accepted"
+)
+
+// Statuses lists all statuses, the active ones first.
+var Statuses = []Status{Open, Affected, InReview, Resolved, Duplicate, FalsePositive, NotAffected, NotSecurity, RiskAccepted}
+
+// Active reports whether an observation with this status still needs work.
+func (s Status) Active() bool { return s == Open || s == Affected || s == InReview }
+
+// Valid reports whether s is one of Statuses.
+func (s Status) Valid() bool { return slices.Contains(Statuses, s) }
+
+// ParserType says what kind of scanner found an observation.
+type ParserType string
+
+// ParserTypes lists all parser types.
+var ParserTypes = []ParserType{"SCA", "SAST", "DAST", "IAST", "Secrets", "Infrastructure", "Other", "Manual"}
+
+// Valid reports whether p is one of ParserTypes.
+func (p ParserType) Valid() bool { return slices.Contains(ParserTypes, p) }
+
+// Priority bounds: 1 is most urgent.
+const (
+	MinPriority = 1
+	MaxPriority = 99
+)
+
+// Channel is a way to tell somebody.
+type Channel string
+
+// Channels.
+const (
+	Email   Channel = "email"
+	MSTeams Channel = "ms_teams"
+	Slack   Channel = "slack"
+)
+
+// Channels lists all channels.
+var Channels = []Channel{Email, MSTeams, Slack}
+
+// Type says what a notification is about.
+type Type string
+
+// Types of notifications.
+const (
+	TypeObservation      Type = "observation"
+	TypeObservationTitle Type = "observation_title"
+	TypeSecurityGate     Type = "security_gate"
+	TypeException        Type = "exception"
+	TypeTask             Type = "task"
+)
+
+// Types lists all types of notifications.
+var Types = []Type{TypeObservation, TypeObservationTitle, TypeSecurityGate, TypeException, TypeTask}
+
+// Event is what happened; empty where nothing must be told, and for exceptions.
+type Event string
+
+// Events.
+const (
+	NoEvent      Event = ""
+	EventNew     Event = "new"
+	EventChanged Event = "changed"
+	EventDropped Event = "dropped"
+	EventPassed  Event = "passed"
+	EventFailed  Event = "failed"
+	EventNone    Event = "none"
+)
+
+// Events lists all events but NoEvent.
+var Events = []Event{EventNew, EventChanged, EventDropped, EventPassed, EventFailed, EventNone}
+
+// Values are what decides about an observation, and what is remembered once it was notified.
+type Values struct {
+	Severity Severity `json:"severity"`
+	Status   Status   `json:"status"`
+	Priority *int     `json:"priority"` // nil: none
+}
+
+// Equal reports whether all three values are the same.
+func (v Values) Equal(w Values) bool {
+	return v.Severity == w.Severity && v.Status == w.Status && equalInt(v.Priority, w.Priority)
+}
+
+// Compare orders values worst first: by severity, then by priority, where none comes last.
+func (v Values) Compare(w Values) int {
+	return cmp.Or(cmp.Compare(v.Severity.Rank(), w.Severity.Rank()), cmp.Compare(urgency(v.Priority), urgency(w.Priority)))
+}
+
+func urgency(priority *int) int {
+	if priority == nil {
+		return MaxPriority + 1
+	}
+	return *priority
+}
+
+func equalInt(a, b *int) bool {
+	if a == nil || b == nil {
+		return a == b
+	}
+	return *a == *b
+}

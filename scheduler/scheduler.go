@@ -1,0 +1,130 @@
+// Package scheduler does what must happen without an event: it enqueues what the database knows and Redis forgot. Any
+// number of schedulers may run; the database lets one of them work at a time. It evaluates nothing and sends nothing.
+package scheduler
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/rs/zerolog"
+	"github.com/uptrace/bun"
+
+	"github.com/seed91453169/tocsin/dbmodel"
+	"github.com/seed91453169/tocsin/tasks"
+)
+
+const (
+	// interval between two sweeps, over all schedulers.
+	interval = time.Second
+	// lostMargin is how much older than the oldest waiting task of its queue the task of an event must be to count as lost.
+	lostMargin = 5 * time.Second
+	// atOnce is how many events one sweep enqueues at the most, so that it ends within its second.
+	atOnce = 2_000
+)
+
+// Scheduler sweeps until Shutdown.
+type Scheduler struct {
+	db      *dbmodel.DB
+	queue   *tasks.Queue
+	log     zerolog.Logger
+	cancel  context.CancelFunc
+	running sync.WaitGroup
+	faulty  atomic.Bool
+}
+
+// New returns a Scheduler that does nothing until Start.
+func New(db *dbmodel.DB, queue *tasks.Queue, log zerolog.Logger) *Scheduler {
+	return &Scheduler{db: db, queue: queue, log: log, cancel: func() {}}
+}
+
+// Start begins to sweep.
+func (s *Scheduler) Start() {
+	ctx, cancel := context.WithCancel(context.Background())
+	s.cancel = cancel
+	s.running.Go(func() {
+		// More often than the interval: who works is decided by the database, and a second must not become two.
+		ticker := time.NewTicker(interval / 4)
+		defer ticker.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-ticker.C:
+			}
+			err := s.sweep(ctx)
+			switch {
+			case ctx.Err() != nil:
+				return
+			case err != nil && !s.faulty.Swap(true):
+				s.log.Error().Err(err).Msg("the sweep fails: it goes on trying")
+			case err == nil && s.faulty.Swap(false):
+				s.log.Info().Msg("the sweep works again")
+			}
+		}
+	})
+}
+
+// Shutdown ends a sweep that is under way and returns.
+func (s *Scheduler) Shutdown() {
+	s.cancel()
+	s.running.Wait()
+}
+
+// sweep enqueues events that are due and have no task, and pokes targets that are due, if it is this scheduler's turn.
+func (s *Scheduler) sweep(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	mine, err := dbmodel.Tick(ctx, s.db, "sweep", interval)
+	if err != nil || !mine {
+		return err
+	}
+	for _, bulk := range []bool{false, true} {
+		if err := s.sweepEvents(ctx, bulk); err != nil {
+			return err
+		}
+	}
+	if err := dbmodel.ForgetFailures(ctx, s.db); err != nil {
+		return fmt.Errorf("forget failures: %w", err)
+	}
+	return s.sweepTargets(ctx)
+}
+
+func (s *Scheduler) sweepEvents(ctx context.Context, bulk bool) error {
+	waiting, latency, err := s.queue.Size(tasks.QueueOf(bulk))
+	if err != nil {
+		return err // without Redis nothing can be enqueued
+	}
+	limit := min(tasks.Window-waiting, atOnce)
+	if limit <= 0 {
+		return nil
+	}
+	var events []dbmodel.QueueableEvent
+	err = s.db.InTx(ctx, func(ctx context.Context, tx bun.Tx) error {
+		events, err = dbmodel.QueueableEvents(ctx, tx, bulk, latency+lostMargin, limit)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("find events without a task: %w", err)
+	}
+	s.queue.Enqueue(ctx, events)
+	return nil
+}
+
+func (s *Scheduler) sweepTargets(ctx context.Context) error {
+	waiting, _, err := s.queue.Size(tasks.QueueDrains)
+	if err != nil {
+		return err
+	}
+	if waiting >= tasks.DrainWindow {
+		return nil
+	}
+	targets, err := dbmodel.DueTargets(ctx, s.db, tasks.DrainWindow-waiting)
+	if err != nil {
+		return fmt.Errorf("find due targets: %w", err)
+	}
+	s.queue.Poke(ctx, targets)
+	return nil
+}

@@ -1,0 +1,226 @@
+package tasks
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/hibiken/asynq"
+	"github.com/redis/go-redis/v9"
+	"github.com/rs/zerolog"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/seed91453169/tocsin/dbmodel"
+)
+
+const (
+	// Window is how many tasks of one queue lie in Redis at the most; beyond it events wait in the database, and the sweep
+	// feeds them. A Redis that is full refuses to give tasks out, too.
+	Window = 10_000
+	// DrainWindow is the same for drains.
+	DrainWindow = 1_000
+	// pokeTime bounds how long a poke that got lost keeps others away.
+	pokeTime = 5 * time.Second
+	// enqueueTime bounds how long Redis may hold a caller whose event is stored already.
+	enqueueTime = 500 * time.Millisecond
+	// restTime is how long nobody asks a Redis that did not answer.
+	restTime = time.Second
+)
+
+// WakeChannel is where workers hear that there is something in a queue; the message is the queue's name.
+const WakeChannel = "tocsin:wake"
+
+// Queue is the way into Redis. Redis says when something is done, never what: all that is lost here is found again in the
+// database by the sweep. So no method returns an error to somebody who can't mend it; faults are logged.
+type Queue struct {
+	redis     redis.UniversalClient
+	client    *asynq.Client
+	inspector *asynq.Inspector
+	log       zerolog.Logger
+
+	restUntil atomic.Int64 // time.Time.UnixNano
+	mu        sync.Mutex
+	sizes     map[string]*size
+}
+
+// size is how full a queue was, and what was added since.
+type size struct {
+	tasks   int
+	latency time.Duration
+	at      time.Time
+	asking  bool
+}
+
+// NewQueue returns a Queue over a Redis client, which stays the caller's to close.
+func NewQueue(client redis.UniversalClient, log zerolog.Logger) *Queue {
+	return &Queue{
+		redis: client, client: asynq.NewClientFromRedisClient(client), inspector: asynq.NewInspectorFromRedisClient(client),
+		log: log, sizes: map[string]*size{},
+	}
+}
+
+// QueueOf is the queue of the evaluation of single events, or of those of imports.
+func QueueOf(bulk bool) string {
+	if bulk {
+		return QueueBulk
+	}
+	return QueueEvents
+}
+
+// Room reports whether a task may be added to a queue: Redis answers, and its window is not full. It never waits; what it
+// knows is about a second old.
+func (q *Queue) Room(queue string) bool {
+	if q.resting() {
+		return false
+	}
+	most := Window
+	if queue == QueueDrains {
+		most = DrainWindow
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	s := q.size(queue)
+	if time.Since(s.at) > time.Second && !s.asking {
+		s.asking = true
+		go q.refresh(queue) //nolint:errcheck // who calls next is told by resting
+	}
+	return s.tasks < most
+}
+
+// Size returns how many tasks wait in a queue, and how long the oldest does.
+func (q *Queue) Size(queue string) (tasks int, latency time.Duration, err error) {
+	if q.resting() {
+		return 0, 0, errResting
+	}
+	if err := q.refresh(queue); err != nil {
+		return 0, 0, err
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	s := q.size(queue)
+	return s.tasks, s.latency, nil
+}
+
+// errResting: Redis did not answer a moment ago.
+var errResting = errors.New("redis did not answer a moment ago")
+
+// size is what is known of a queue; the caller holds the mutex.
+func (q *Queue) size(queue string) *size {
+	s, found := q.sizes[queue]
+	if !found {
+		s = new(size)
+		q.sizes[queue] = s
+	}
+	return s
+}
+
+func (q *Queue) refresh(queue string) error {
+	info, err := q.inspector.GetQueueInfo(queue)
+	if errors.Is(err, asynq.ErrQueueNotFound) {
+		info, err = new(asynq.QueueInfo), nil
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	s := q.size(queue)
+	s.asking = false
+	if err != nil {
+		q.rest(err)
+		return fmt.Errorf("ask for the size of queue %s: %w", queue, err)
+	}
+	s.tasks, s.latency, s.at = info.Pending, info.Latency, time.Now()
+	return nil
+}
+
+// Enqueue tells workers of events. It takes half a second at the most.
+func (q *Queue) Enqueue(ctx context.Context, events []dbmodel.QueueableEvent) {
+	tasks := make([]*asynq.Task, len(events))
+	for i, e := range events {
+		tasks[i] = evaluation(e)
+	}
+	q.mu.Lock()
+	for _, e := range events {
+		q.size(QueueOf(e.Bulk)).tasks++
+	}
+	q.mu.Unlock()
+	q.enqueue(ctx, tasks, QueueEvents)
+}
+
+// Poke has the pending deliveries of targets worked off. It is called after the commit that stored them. A target that was
+// poked a moment ago, and whose task has not looked into the database since, needs no second task.
+func (q *Queue) Poke(ctx context.Context, targets []int64) {
+	if len(targets) == 0 || q.resting() || !q.Room(QueueDrains) {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), enqueueTime)
+	defer cancel()
+	set := make([]*redis.BoolCmd, len(targets))
+	_, err := q.redis.Pipelined(ctx, func(p redis.Pipeliner) error {
+		for i, id := range targets {
+			set[i] = p.SetNX(ctx, pokeKey(id), 1, pokeTime)
+		}
+		return nil
+	})
+	if err != nil {
+		q.rest(err)
+		return
+	}
+	var tasks []*asynq.Task
+	for i, id := range targets {
+		if set[i].Val() {
+			tasks = append(tasks, newTask(TypeTargetDrain, DrainTask{TargetID: id}, asynq.Queue(QueueDrains)))
+		}
+	}
+	q.enqueue(ctx, tasks, QueueDrains)
+}
+
+// Unpoke lets the next Poke of a target through; a drain calls it before it looks into the database.
+func (q *Queue) Unpoke(ctx context.Context, target int64) error {
+	return q.redis.Del(ctx, pokeKey(target)).Err()
+}
+
+// HoldPokes keeps pokes of a target away for d. Only who looks into the database after that, and calls Unpoke before, may
+// do so; should that process be lost, the sweep looks.
+func (q *Queue) HoldPokes(ctx context.Context, target int64, d time.Duration) error {
+	return q.redis.Set(ctx, pokeKey(target), 1, d).Err()
+}
+
+func pokeKey(target int64) string { return "tocsin:poke:" + strconv.FormatInt(target, 10) }
+
+// enqueue adds tasks, several at a time because asynq has no call for many, and wakes the workers of a queue.
+func (q *Queue) enqueue(ctx context.Context, tasks []*asynq.Task, wake string) {
+	if len(tasks) == 0 || q.resting() {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), enqueueTime+time.Duration(len(tasks))*time.Millisecond)
+	defer cancel()
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(16)
+	for _, t := range tasks {
+		g.Go(func() error {
+			_, err := q.client.EnqueueContext(ctx, t)
+			return err
+		})
+	}
+	err := g.Wait()
+	if err == nil {
+		err = q.redis.Publish(context.WithoutCancel(ctx), WakeChannel, wake).Err()
+	}
+	if err != nil {
+		q.rest(err)
+	}
+}
+
+// Ping reports whether Redis answers.
+func (q *Queue) Ping(ctx context.Context) error { return q.redis.Ping(ctx).Err() }
+
+func (q *Queue) resting() bool { return time.Now().UnixNano() < q.restUntil.Load() }
+
+func (q *Queue) rest(err error) {
+	if q.restUntil.Swap(time.Now().Add(restTime).UnixNano()) < time.Now().Add(-time.Minute).UnixNano() {
+		q.log.Warn().Err(err).Msg("Redis does not answer: events are stored and worked off when it is back")
+	}
+}
