@@ -179,3 +179,13 @@ func ForgetFailures(ctx context.Context, db bun.IDB) error {
 		AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.target_id = targets.id AND d.state = 'pending')`)
 	return err
 }
+
+// ConfiguredWebhooks lists the webhooks that products, groups and settings name now.
+func ConfiguredWebhooks(ctx context.Context, db bun.IDB) ([]Target, error) {
+	var list []Target
+	return list, Translate(db.NewSelect().Model(&list).Where(`id IN (
+		SELECT notification_ms_teams_target_id FROM products UNION SELECT notification_slack_target_id FROM products
+		UNION SELECT notification_ms_teams_target_id FROM product_groups UNION SELECT notification_slack_target_id FROM product_groups
+		UNION SELECT observation_title_notification_ms_teams_target_id FROM settings UNION SELECT observation_title_notification_slack_target_id FROM settings
+		UNION SELECT exception_ms_teams_target_id FROM settings UNION SELECT exception_slack_target_id FROM settings)`).Order("id").Scan(ctx))
+}

@@ -1,0 +1,111 @@
+// Package channel is what all ways of telling somebody have in common: the message, the target, the error and the
+// guarded HTTP client. Each vendor has a package of its own below this one. It does not decide what is told, to whom or
+// when, and it does not retry: it says whether a retry makes sense.
+package channel
+
+import (
+	"context"
+	"time"
+
+	"github.com/seed91453169/tocsin/rule"
+)
+
+// Secret is a text that never prints: a webhook URL, a password, a key. Use Reveal where the text itself is needed.
+type Secret string
+
+// Reveal returns the text itself.
+func (s Secret) Reveal() string { return string(s) }
+
+// String implements fmt.Stringer.
+func (Secret) String() string { return "[redacted]" }
+
+// GoString implements fmt.GoStringer.
+func (Secret) GoString() string { return "[redacted]" }
+
+// MarshalText keeps the secret out of JSON and logs.
+func (Secret) MarshalText() ([]byte, error) { return []byte("[redacted]"), nil }
+
+// Target is where a message goes: an email address or a webhook URL.
+type Target struct {
+	Channel rule.Channel
+	Address Secret
+}
+
+// Tone says how loud a message is; Teams shows it as a colour.
+type Tone string
+
+// Tones.
+const (
+	Attention Tone = "attention" // Critical, a failed gate, an exception
+	Warning   Tone = "warning"   // High
+	Accent    Tone = "accent"    // Medium
+	Default   Tone = "default"
+	Good      Tone = "good" // a passed gate
+)
+
+// Fact is one line of the facts of a message. Empty values are left out by whoever builds the message.
+type Fact struct{ Name, Value string }
+
+// Item is one row of a digest.
+type Item struct {
+	Label   string // "Critical", "Gate failed", "Exception"
+	Event   string // "New", "High → Critical", …
+	Name    string // title, product or class
+	Product string
+	URL     string
+}
+
+// Link is a labelled address to click on.
+type Link struct{ Label, URL string }
+
+// Message is what one delivery says, in no channel's format. All texts are untrusted and unescaped; senders cut and
+// escape them as their vendor asks.
+type Message struct {
+	Headline string // the first line; alone it must be enough
+	Tone     Tone
+	Facts    []Fact
+	Text     string // preformatted text: what an exception said, the end of its trace
+	Items    []Item // of a digest: the worst ones
+	More     string // of a digest: what Items leaves out, as a sentence; else empty
+	Action   Link
+
+	// What only mail needs.
+	ID        string // the same for every try of one delivery; the local part of Message-ID
+	Thread    string // messages about the same thing share it, e.g. "observation-12"; empty: no thread
+	From      string // the sender's address
+	Greeting  string // first name of the receiver; empty where it is not known
+	Reason    string // why one gets this mail
+	ReasonURL string // where that is changed
+}
+
+// Sender tells one message to one target. Implementations are safe for concurrent use. Send returns nil when the receiver
+// took the message, else an *Error. It respects the deadline of ctx.
+type Sender interface {
+	Send(ctx context.Context, to Target, m *Message) error
+}
+
+// Kind says what a failure to send means for the next try.
+type Kind int
+
+// Kinds of failures.
+const (
+	Temporary   Kind = iota // network errors, 408, 5xx: try again later
+	RateLimited             // 429: try again after RetryAfter
+	Permanent               // the receiver will never take this message
+)
+
+// Error is why a message was not taken. Its text is a fixed category and a status, never a URL, a body or a key: it is
+// stored and shown.
+type Error struct {
+	Kind       Kind
+	Reason     string        // for people: "the webhook answered 404 (no_service): …"
+	RetryAfter time.Duration // what the receiver asked for; 0: nothing
+	TooLarge   bool          // the receiver refused the message for its size or form: a shorter one may be taken
+	Err        error         // the cause, with nothing secret in it; may be nil
+}
+
+// Error implements error.
+func (e *Error) Error() string { return e.Reason }
+
+// Unwrap returns the cause.
+func (e *Error) Unwrap() error { return e.Err }

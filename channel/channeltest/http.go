@@ -1,0 +1,291 @@
+package channeltest
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/seed91453169/tocsin/channel"
+)
+
+// Loopback is what NewHTTPClient must allow to reach the receivers of tests.
+var Loopback = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}
+
+// Statuses is the matrix of contract 2.6: what each status means for the next try.
+var Statuses = map[int]channel.Kind{
+	300: channel.Permanent, 301: channel.Permanent, 302: channel.Permanent, 303: channel.Permanent,
+	304: channel.Permanent, 307: channel.Permanent, 308: channel.Permanent,
+	400: channel.Permanent, 401: channel.Permanent, 402: channel.Permanent, 403: channel.Permanent,
+	404: channel.Permanent, 405: channel.Permanent, 406: channel.Permanent, 408: channel.Temporary,
+	409: channel.Permanent, 410: channel.Permanent, 411: channel.Permanent, 413: channel.Permanent,
+	415: channel.Permanent, 418: channel.Permanent, 421: channel.Permanent, 422: channel.Permanent,
+	425: channel.Permanent, 426: channel.Permanent, 429: channel.RateLimited, 431: channel.Permanent,
+	451: channel.Permanent, 499: channel.Permanent,
+	500: channel.Temporary, 501: channel.Temporary, 502: channel.Temporary, 503: channel.Temporary,
+	504: channel.Temporary, 505: channel.Temporary, 507: channel.Temporary, 511: channel.Temporary,
+	520: channel.Temporary, 599: channel.Temporary,
+}
+
+// HTTP describes a sender that talks HTTP.
+type HTTP struct {
+	// New returns a sender and a target that lead to base, "http://127.0.0.1:1234", with Secret in all that is secret.
+	New func(t *testing.T, base string) (channel.Sender, channel.Target)
+	// Status and Body are the vendor's answer for a message that was taken.
+	Status int
+	Body   string
+	// Shorter holds the statuses that ask for a shorter message.
+	Shorter []int
+}
+
+// Suite is the suite for h; more are cases of its vendor.
+func (h HTTP) Suite(more ...Case) Suite {
+	s := Suite{
+		Accepts: h.Answer(h.Status, h.Body),
+		Refuses: func(t *testing.T) (channel.Sender, channel.Target) { return h.New(t, "http://"+ClosedPort(t)) },
+		Hangs: h.Handler(func(_ http.ResponseWriter, r *http.Request) {
+			_, _ = io.Copy(io.Discard, r.Body)
+			<-r.Context().Done()
+		}),
+		BreaksOff: h.Handler(func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Length", "1000")
+			w.WriteHeader(h.Status)
+			_, _ = io.WriteString(w, h.Body)
+			panic(http.ErrAbortHandler)
+		}),
+	}
+	for status, kind := range Statuses {
+		s.Cases = append(s.Cases, Case{
+			Name:  fmt.Sprintf("status %d", status),
+			Setup: h.Answer(status, Gossip+" "+Secret),
+			Want:  Want{Kind: kind, TooLarge: slices.Contains(h.Shorter, status), Says: fmt.Sprint(status)},
+		})
+	}
+	s.Cases = append(s.Cases, h.retryAfter()...)
+	s.Cases = append(s.Cases, h.broken()...)
+	s.Cases = append(s.Cases, more...)
+	return s
+}
+
+func (h HTTP) retryAfter() []Case {
+	inAMinute := func() string { return time.Now().Add(time.Minute).UTC().Format(http.TimeFormat) }
+	constant := func(s string) func() string { return func() string { return s } }
+	values := []struct {
+		name  string
+		value func() string
+		want  time.Duration
+	}{
+		{"seconds", constant("17"), 17 * time.Second},
+		{"date", inAMinute, time.Minute},
+		{"past", constant("Wed, 21 Oct 2015 07:28:00 GMT"), 0},
+		{"negative", constant("-5"), 0},
+		{"words", constant("soon"), 0},
+		{"endless", constant("99999999999"), channel.MaxRetryAfter},
+		{"beyond numbers", constant(strings.Repeat("9", 40)), 0},
+	}
+	cases := make([]Case, 0, 2*len(values))
+	for _, status := range []int{http.StatusTooManyRequests, http.StatusServiceUnavailable} {
+		for _, v := range values {
+			cases = append(cases, Case{
+				Name: fmt.Sprintf("retry after, %s, status %d", v.name, status),
+				Setup: h.Handler(func(w http.ResponseWriter, _ *http.Request) {
+					w.Header().Set("Retry-After", v.value())
+					w.WriteHeader(status)
+				}),
+				Want: Want{Kind: Statuses[status], RetryAfter: v.want},
+			})
+		}
+	}
+	return cases
+}
+
+func (h HTTP) broken() []Case {
+	var followed atomic.Int32
+	return []Case{
+		{
+			Name:  "no answer at all",
+			Setup: h.Handler(func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }),
+			Want:  Want{Kind: channel.Temporary, Says: "broke off"},
+		},
+		{
+			Name: "not HTTP",
+			Setup: func(t *testing.T) (channel.Sender, channel.Target) {
+				return h.New(t, "http://"+Listen(t, func(c net.Conn) { _, _ = io.WriteString(c, Gossip+"\r\n\r\n") }))
+			},
+			Want: Want{Kind: channel.Temporary},
+		},
+		{
+			Name: "redirect",
+			Setup: h.Handler(func(w http.ResponseWriter, r *http.Request) {
+				if strings.HasPrefix(r.URL.Path, "/elsewhere") {
+					followed.Add(1)
+				}
+				http.Redirect(w, r, "/elsewhere?"+Secret, http.StatusTemporaryRedirect)
+			}),
+			Want: Want{Kind: channel.Permanent, Says: "redirect"},
+			After: func(t *testing.T) {
+				if followed.Load() > 0 {
+					t.Error("the redirect was followed")
+				}
+			},
+		},
+		{
+			Name: "endless error",
+			Setup: h.Handler(func(w http.ResponseWriter, r *http.Request) {
+				w.WriteHeader(http.StatusInternalServerError)
+				pour(w, r)
+			}),
+			Want: Want{Kind: channel.Temporary, Says: "500"},
+		},
+		{
+			Name:  "huge error",
+			Setup: h.Answer(http.StatusBadGateway, strings.Repeat(Gossip, 1<<16)),
+			Want:  Want{Kind: channel.Temporary, Says: "502"},
+		},
+		{
+			Name: "huge header",
+			Setup: h.Handler(func(w http.ResponseWriter, _ *http.Request) {
+				w.Header().Set("X-Huge", strings.Repeat("x", 1<<20))
+				w.WriteHeader(h.Status)
+			}),
+			Want: Want{Kind: channel.Temporary},
+		},
+		{
+			Name: "endless success", // a page of a proxy, say: no vendor answers so
+			Setup: h.Handler(func(w http.ResponseWriter, r *http.Request) {
+				w.WriteHeader(http.StatusOK)
+				pour(w, r)
+			}),
+			Want: Want{Kind: channel.Temporary},
+		},
+		{
+			Name: "success that never ends",
+			Setup: h.Handler(func(w http.ResponseWriter, r *http.Request) {
+				w.WriteHeader(http.StatusOK)
+				_ = http.NewResponseController(w).Flush()
+				<-r.Context().Done()
+			}),
+			Hangs: true,
+			Want:  Want{Kind: channel.Temporary, Says: "in time"},
+		},
+	}
+}
+
+func pour(w io.Writer, r *http.Request) {
+	for r.Context().Err() == nil {
+		if _, err := io.WriteString(w, Gossip); err != nil {
+			return
+		}
+	}
+}
+
+// Handler is the Setup of a receiver that answers as handle does.
+func (h HTTP) Handler(handle http.HandlerFunc) Setup {
+	return func(t *testing.T) (channel.Sender, channel.Target) {
+		t.Helper()
+		srv := httptest.NewServer(handle)
+		t.Cleanup(srv.Close)
+		t.Cleanup(srv.CloseClientConnections) // runs first: ends what hangs
+		return h.New(t, srv.URL)
+	}
+}
+
+// Answer is the Setup of a receiver that always answers so.
+func (h HTTP) Answer(status int, body string) Setup {
+	return h.Handler(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		if status >= 300 && status <= 399 {
+			w.Header().Set("Location", "/elsewhere")
+		}
+		w.WriteHeader(status)
+		_, _ = io.WriteString(w, body)
+	})
+}
+
+// Recorder is a receiver that takes everything and keeps it.
+type Recorder struct {
+	mu     sync.Mutex
+	bodies [][]byte
+	types  []string
+}
+
+// Setup is the Setup of r in front of h's vendor.
+func (r *Recorder) Setup(h HTTP) Setup {
+	return h.Handler(func(w http.ResponseWriter, req *http.Request) {
+		body, _ := io.ReadAll(req.Body)
+		r.mu.Lock()
+		r.bodies, r.types = append(r.bodies, body), append(r.types, req.Header.Get("Content-Type"))
+		r.mu.Unlock()
+		w.WriteHeader(h.Status)
+		_, _ = io.WriteString(w, h.Body)
+	})
+}
+
+// Last returns body and content type of the latest request.
+func (r *Recorder) Last(t *testing.T) (body []byte, contentType string) {
+	t.Helper()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.bodies) == 0 {
+		t.Fatal("nothing was received")
+	}
+	return r.bodies[len(r.bodies)-1], r.types[len(r.types)-1]
+}
+
+// ClosedPort returns an address at which nobody listens.
+func ClosedPort(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // ends at once
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = l.Close() }()
+	return l.Addr().String()
+}
+
+// Listen runs handle for every connection to the address that it returns, and closes it then, or when the test ends.
+func Listen(t *testing.T, handle func(net.Conn)) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // ends with the test
+	if err != nil {
+		t.Fatal(err)
+	}
+	var (
+		all   sync.WaitGroup
+		mu    sync.Mutex
+		conns []net.Conn
+	)
+	t.Cleanup(func() {
+		_ = l.Close()
+		mu.Lock()
+		for _, c := range conns {
+			_ = c.Close()
+		}
+		mu.Unlock()
+		all.Wait()
+	})
+	all.Go(func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			mu.Lock()
+			conns = append(conns, c)
+			mu.Unlock()
+			all.Go(func() {
+				defer func() { _ = c.Close() }()
+				handle(c)
+			})
+		}
+	})
+	return l.Addr().String()
+}

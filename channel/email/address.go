@@ -1,0 +1,55 @@
+package email
+
+import (
+	"errors"
+	"fmt"
+	"net/mail"
+	"strings"
+	"unicode/utf8"
+)
+
+// Limits of addresses (https://www.rfc-editor.org/rfc/rfc5321#section-4.5.3.1 and its erratum 1690), in bytes.
+const (
+	maxAddress = 254
+	maxLocal   = 64
+)
+
+// CheckAddress says what is wrong with addr as the bare address of one receiver: alex@example.com, without a display
+// name, quotes, comments or space. It does not ask whether the address exists.
+func CheckAddress(addr string) error {
+	if addr == "" {
+		return errors.New("must not be empty")
+	}
+	if len(addr) > maxAddress {
+		return fmt.Errorf("must not be longer than %d bytes", maxAddress)
+	}
+	at := strings.LastIndexByte(addr, '@')
+	parsed, err := mail.ParseAddress(addr)
+	if err != nil || at < 1 || !utf8.ValidString(addr) {
+		return errors.New("is not a valid email address")
+	}
+	if parsed.Name != "" || parsed.Address != addr || strings.ContainsAny(addr, "\"\r\n,;<>") {
+		return errors.New("must be a bare address like alex@example.com")
+	}
+	if at > maxLocal {
+		return fmt.Errorf("has more than %d bytes before the @", maxLocal)
+	}
+	return nil
+}
+
+// SplitAddresses splits a comma-separated list into its addresses, each of which passes CheckAddress; space around them
+// is cut. An empty list has none; an empty entry is an error.
+func SplitAddresses(list string) ([]string, error) {
+	if strings.TrimSpace(list) == "" {
+		return nil, nil
+	}
+	var addrs []string
+	for i, entry := range strings.Split(list, ",") {
+		entry = strings.TrimSpace(entry)
+		if err := CheckAddress(entry); err != nil {
+			return nil, fmt.Errorf("address %d %w", i+1, err)
+		}
+		addrs = append(addrs, entry)
+	}
+	return addrs, nil
+}

@@ -1,0 +1,157 @@
+package email
+
+import (
+	"bytes"
+	"crypto/rand"
+	_ "embed"
+	htmltemplate "html/template"
+	"net/mail"
+	"strings"
+	texttemplate "text/template"
+
+	"github.com/seed91453169/tocsin/channel"
+)
+
+// What a person can take in. A line of a mail's head ends at 998 bytes (https://www.rfc-editor.org/rfc/rfc5322#section-2.1.1),
+// and some readers cut a mail off at about 100 KB.
+const (
+	maxSubject = 240 // characters, of at most 4 bytes
+	maxLine    = 1000
+	maxText    = 20_000
+	maxItems   = 50
+	maxFacts   = 50
+	maxIDLocal = 64
+)
+
+const subjectPrefix = "[Tocsin] "
+
+// letter is one mail to one receiver, in no sender's form. Nothing in it can break a line of the head.
+type letter struct {
+	from, to, subject, text, html string
+	messageID                     string   // without angle brackets, the same for every try
+	headers                       []header // all others
+}
+
+type header struct{ name, value string }
+
+//go:embed mail.txt.tmpl
+var textSource string
+
+//go:embed mail.html.tmpl
+var htmlSource string
+
+var (
+	textTemplate = texttemplate.Must(texttemplate.New("text").Parse(textSource))
+	htmlTemplate = htmltemplate.Must(htmltemplate.New("html").Parse(htmlSource))
+)
+
+// page is what both templates show.
+type page struct {
+	Greeting, Headline, Text, More string
+	Tone                           channel.Tone
+	Facts                          []channel.Fact
+	Items                          []channel.Item
+	Action                         channel.Link
+	Reason, ReasonURL              string
+}
+
+// compose writes the mail that m is; its errors are permanent.
+func compose(to channel.Target, m *channel.Message) (*letter, error) {
+	from, err := mail.ParseAddress(m.From)
+	if err != nil {
+		return nil, &channel.Error{Kind: channel.Permanent, Reason: "the sender's address (setting email_from) is not valid"}
+	}
+	addr := strings.TrimSpace(to.Address.Reveal())
+	if CheckAddress(addr) != nil {
+		return nil, &channel.Error{Kind: channel.Permanent, Reason: "the receiver's address is not valid"}
+	}
+	p := newPage(m)
+	var text, html bytes.Buffer
+	if textTemplate.Execute(&text, p) != nil || htmlTemplate.Execute(&html, p) != nil {
+		return nil, &channel.Error{Kind: channel.Permanent, Reason: "the mail could not be written"}
+	}
+	domain := from.Address[strings.LastIndexByte(from.Address, '@')+1:]
+	l := &letter{
+		from: from.Address, to: addr,
+		subject:   subjectPrefix + channel.Line(m.Headline, maxSubject),
+		text:      text.String(),
+		html:      html.String(),
+		messageID: messageID(m.ID, domain),
+		// An answering machine must not answer: https://www.rfc-editor.org/rfc/rfc3834#section-5 and, for Exchange,
+		// https://learn.microsoft.com/en-us/openspecs/exchange_server_protocols/ms-oxcmail/ced68690-498a-4567-9d14-5c01f974d8b1
+		headers: []header{
+			{"Auto-Submitted", "auto-generated"},
+			{"X-Auto-Response-Suppress", "DR, RN, NRN, OOF, AutoReply"},
+		},
+	}
+	if from.Name != "" {
+		l.from = (&mail.Address{Name: channel.Line(from.Name, 100), Address: from.Address}).String()
+	}
+	if m.Thread != "" {
+		root := "<" + messageID(m.Thread, domain) + ">"
+		l.headers = append(l.headers, header{"References", root}, header{"In-Reply-To", root})
+	}
+	return l, nil
+}
+
+func newPage(m *channel.Message) page {
+	p := page{
+		Greeting: channel.Line(m.Greeting, 100),
+		Headline: channel.Line(m.Headline, maxLine),
+		Text:     channel.Text(m.Text, maxText),
+		More:     channel.Line(m.More, maxLine),
+		Tone:     m.Tone,
+		Reason:   reason(m.Reason),
+	}
+	for _, f := range m.Facts[:min(len(m.Facts), maxFacts)] {
+		if value := channel.Line(f.Value, maxLine); value != "" {
+			p.Facts = append(p.Facts, channel.Fact{Name: channel.Line(f.Name, 100), Value: value})
+		}
+	}
+	for _, it := range m.Items[:min(len(m.Items), maxItems)] {
+		link, _ := channel.WebLink(it.URL)
+		p.Items = append(p.Items, channel.Item{
+			Label: channel.Line(it.Label, 100), Event: channel.Line(it.Event, 200), Name: channel.Line(it.Name, 300),
+			Product: channel.Line(it.Product, 200), URL: link,
+		})
+	}
+	if link, ok := channel.WebLink(m.Action.URL); ok {
+		p.Action = channel.Link{Label: channel.Line(m.Action.Label, 75), URL: link}
+		if p.Action.Label == "" {
+			p.Action.Label = "Open"
+		}
+	}
+	p.ReasonURL, _ = channel.WebLink(m.ReasonURL)
+	return p
+}
+
+// reason makes a sentence of "because …"; another text stays as it is.
+func reason(s string) string {
+	s = channel.Line(s, maxLine)
+	if strings.HasPrefix(s, "because ") {
+		s = "You get this mail " + s
+	}
+	if s != "" && !strings.HasSuffix(s, ".") && !strings.HasSuffix(s, "…") {
+		s += "."
+	}
+	return s
+}
+
+// messageID is local@domain, of nothing but the characters that https://www.rfc-editor.org/rfc/rfc5322#section-3.6.4
+// allows without quotes. An empty local part becomes a random one.
+func messageID(local, domain string) string {
+	keep := func(r rune) rune {
+		switch {
+		case 'a' <= r && r <= 'z', 'A' <= r && r <= 'Z', '0' <= r && r <= '9', r == '-', r == '_':
+			return r
+		case r == '.':
+			return r
+		}
+		return '-'
+	}
+	local = strings.Trim(strings.Map(keep, channel.Truncate(local, maxIDLocal)), ".-")
+	if local == "" {
+		local = rand.Text()
+	}
+	return local + "@" + strings.Trim(strings.Map(keep, domain), ".-")
+}

@@ -1,0 +1,112 @@
+package channel
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// StatusError says what an HTTP status that is not a success means for the next try: 408 and 5xx are temporary, 429 is
+// rate-limited, every other 4xx and a 3xx, which is never followed, are permanent. A status that should not be possible
+// is temporary.
+func StatusError(who string, status int) *Error {
+	e := &Error{Kind: Temporary, Reason: fmt.Sprintf("%s answered %d%s", who, status, meaning(status))}
+	switch {
+	case status == http.StatusTooManyRequests:
+		e.Kind = RateLimited
+	case status == http.StatusRequestTimeout:
+	case status >= 300 && status <= 499:
+		e.Kind = Permanent
+	}
+	return e
+}
+
+func meaning(status int) string {
+	switch {
+	case status >= 300 && status <= 399:
+		return ": a redirect, which is not followed"
+	case status == http.StatusUnauthorized, status == http.StatusForbidden:
+		return ": access denied"
+	case status == http.StatusNotFound, status == http.StatusGone:
+		return ": it does not exist (any more)"
+	case status == http.StatusRequestTimeout:
+		return ": time-out"
+	case status == http.StatusRequestEntityTooLarge:
+		return ": the message is too large"
+	case status == http.StatusTooManyRequests:
+		return ": too many messages"
+	case status >= 400 && status <= 499:
+		return ": the message was refused"
+	case status >= 500 && status <= 599:
+		return ": a fault on its side"
+	}
+	return ": an unexpected answer"
+}
+
+// NetworkError says in words why no answer came from who, a noun such as "the webhook". The text of err, in which URLs,
+// hosts and addresses stand, is left out; the cause that is kept has only fixed texts. All are temporary except a refusal
+// by NewHTTPClient's guard.
+func NetworkError(who string, err error) *Error {
+	var (
+		dns   *net.DNSError
+		errno syscall.Errno
+	)
+	e := &Error{Kind: Temporary}
+	switch {
+	case errors.Is(err, ErrNotPublic):
+		e.Kind = Permanent
+		e.Reason = who + "'s address is not public, or not https on port 443: others must be inside TOCSIN_WEBHOOK_ALLOWED_NETWORKS"
+		e.Err = ErrNotPublic
+	case errors.Is(err, context.Canceled):
+		e.Reason, e.Err = "sending to "+who+" was interrupted", context.Canceled
+	case errors.As(err, &dns):
+		e.Reason = who + "'s host name could not be resolved"
+	case isCertificate(err):
+		e.Reason = who + "'s TLS certificate is not valid"
+	case isTimeout(err):
+		e.Reason, e.Err = who+" did not answer in time", context.DeadlineExceeded
+	case errors.Is(err, syscall.ECONNREFUSED):
+		e.Reason, e.Err = who+" refused the connection", syscall.ECONNREFUSED
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
+		e.Reason, e.Err = "the connection to "+who+" broke off", io.ErrUnexpectedEOF
+	case errors.As(err, &errno):
+		e.Reason, e.Err = who+" could not be reached", errno
+	default:
+		e.Reason = who + " could not be reached, or did not speak as expected"
+	}
+	return e
+}
+
+func isTimeout(err error) bool {
+	var t interface{ Timeout() bool }
+	return errors.Is(err, context.DeadlineExceeded) || errors.As(err, &t) && t.Timeout()
+}
+
+// MaxRetryAfter is the longest pause that a receiver is granted.
+const MaxRetryAfter = 24 * time.Hour
+
+// ParseRetryAfter reads the header Retry-After, seconds or a date (https://www.rfc-editor.org/rfc/rfc9110#field.retry-after).
+// What is in the past or cannot be read is 0.
+func ParseRetryAfter(value string, now time.Time) time.Duration {
+	value = strings.TrimSpace(value)
+	if seconds, err := strconv.ParseInt(value, 10, 64); err == nil {
+		return time.Duration(min(max(seconds, 0), int64(MaxRetryAfter/time.Second))) * time.Second
+	}
+	if at, err := http.ParseTime(value); err == nil {
+		return min(max(at.Sub(now), 0), MaxRetryAfter)
+	}
+	return 0
+}
+
+func isCertificate(err error) bool {
+	var cert *tls.CertificateVerificationError
+	return errors.As(err, &cert)
+}

@@ -1,0 +1,175 @@
+package msteams_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/seed91453169/tocsin/channel"
+	"github.com/seed91453169/tocsin/channel/channeltest"
+	"github.com/seed91453169/tocsin/channel/msteams"
+	"github.com/seed91453169/tocsin/rule"
+)
+
+var receiver = channeltest.HTTP{
+	New: func(_ *testing.T, base string) (channel.Sender, channel.Target) {
+		return msteams.New(channel.NewHTTPClient(channeltest.Loopback)), channel.Target{
+			Channel: rule.MSTeams, Address: channel.Secret(base + "/workflows/" + channeltest.Secret + "/triggers/manual/paths/invoke?api-version=1&sig=" + channeltest.Secret),
+		}
+	},
+	Status: http.StatusAccepted, Shorter: []int{400, 413},
+}
+
+func TestSuite(t *testing.T) {
+	t.Parallel()
+	ok := channeltest.Want{OK: true}
+	failed := channeltest.Want{Kind: channel.Temporary, Says: "text of an error"}
+	hidden := "Webhook message delivery failed with error: Microsoft Teams endpoint returned HTTP error %d with ContextId " + channeltest.Gossip + "."
+	var cases []channeltest.Case
+	for _, c := range []struct {
+		status int
+		body   string
+		want   channeltest.Want
+	}{
+		{200, "", ok},
+		{200, "1", ok},
+		{200, " 1\n", ok},
+		{200, "ok", ok},
+		{200, `"Accepted"`, ok},
+		{200, `{"id":"x"}`, ok},
+		{204, "", ok},
+		{202, `{"error":{"code":"x"}}`, failed},
+		{200, "Summary or Text is required.", failed},
+		{200, `"Bad payload received by generic incoming webhook."`, failed},
+		{200, "<html>" + channeltest.Gossip, failed},
+		{202, channeltest.Gossip, failed},
+		{200, fmt.Sprintf(hidden, 429), channeltest.Want{Kind: channel.RateLimited, Says: "429"}},
+		{200, fmt.Sprintf(hidden, 413), channeltest.Want{Kind: channel.Permanent, TooLarge: true, Says: "413"}},
+		{200, fmt.Sprintf(hidden, 403), channeltest.Want{Kind: channel.Permanent, Says: "403"}},
+		{200, fmt.Sprintf(hidden, 502), channeltest.Want{Kind: channel.Temporary, Says: "502"}},
+		{200, fmt.Sprintf(hidden, 200), failed},
+	} {
+		cases = append(cases, channeltest.Case{
+			Name: fmt.Sprintf("answer %d %s", c.status, c.body), Setup: receiver.Answer(c.status, c.body), Want: c.want,
+		})
+	}
+	receiver.Suite(cases...).Run(t)
+}
+
+type element struct {
+	Type      string
+	Text      string
+	Color     string
+	Weight    string
+	FontType  string
+	Separator bool
+	Inlines   []element
+	Actions   []element
+	Body      []element
+	Title     string
+	URL       string
+}
+
+func receive(t *testing.T, recorder *channeltest.Recorder) (card json.RawMessage, e element, body []byte) {
+	t.Helper()
+	body, contentType := recorder.Last(t)
+	if contentType != "application/json; charset=utf-8" {
+		t.Errorf("content type %q", contentType)
+	}
+	var m struct {
+		Type        string
+		Attachments []struct {
+			ContentType string
+			ContentURL  any
+			Content     json.RawMessage
+		}
+	}
+	if err := json.Unmarshal(body, &m); err != nil {
+		t.Fatal(err)
+	}
+	if m.Type != "message" || len(m.Attachments) != 1 || m.Attachments[0].ContentType != "application/vnd.microsoft.card.adaptive" || m.Attachments[0].ContentURL != nil {
+		t.Fatalf("envelope: %s", body)
+	}
+	if err := json.Unmarshal(m.Attachments[0].Content, &e); err != nil {
+		t.Fatal(err)
+	}
+	return m.Attachments[0].Content, e, body
+}
+
+// TestPayloads sends every kind of message with every title, and checks each against Teams' limit and types.
+func TestPayloads(t *testing.T) {
+	t.Parallel()
+	recorder := &channeltest.Recorder{}
+	sender, to := recorder.Setup(receiver)(t)
+	cards := make(map[string]json.RawMessage)
+	for name, m := range channeltest.Messages() {
+		if err := sender.Send(t.Context(), to, m); err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		raw, card, body := receive(t, recorder)
+		cards[name] = raw
+		t.Run(name, func(t *testing.T) {
+			channeltest.Printable(t, body)
+			if len(body) >= 20_000 {
+				t.Errorf("%d bytes", len(body))
+			}
+			if len(card.Actions) > 1 || len(card.Actions) == 1 && !strings.HasPrefix(card.Actions[0].URL, "https://") {
+				t.Errorf("actions: %+v", card.Actions)
+			}
+			for _, b := range card.Body {
+				if b.Type != "RichTextBlock" || len(b.Inlines) == 0 {
+					t.Errorf("untrusted text in %s", b.Type)
+				}
+				for _, r := range b.Inlines {
+					if r.Text == "" || strings.Contains(r.Text, "\n") || strings.Contains(r.Text, "{{DATE(2") {
+						t.Errorf("run %q", r.Text)
+					}
+				}
+			}
+		})
+	}
+	channeltest.ValidateCards(t, cards)
+}
+
+func TestLayout(t *testing.T) {
+	t.Parallel()
+	recorder := &channeltest.Recorder{}
+	sender, to := recorder.Setup(receiver)(t)
+	for tone, color := range map[channel.Tone]string{
+		channel.Attention: "Attention", channel.Warning: "Warning", channel.Accent: "Accent", channel.Good: "Good",
+		channel.Default: "Default", "": "Default",
+	} {
+		m := channeltest.Message("Critical: CVE-2026-1234 in Payments API")
+		m.Tone, m.Text = tone, "ValueError\n  at x\n\nend"
+		m.Items = []channel.Item{{Label: "Critical", Event: "New", Name: "CVE-1", Product: "Shop", URL: "https://x.example/1"}}
+		m.More = "and 12 more"
+		if err := sender.Send(t.Context(), to, m); err != nil {
+			t.Fatal(err)
+		}
+		_, card, body := receive(t, recorder)
+		heading := card.Body[0].Inlines[0]
+		if heading.Text != m.Headline || heading.Color != color || heading.Weight != "Bolder" {
+			t.Errorf("heading of %q: %+v", tone, heading)
+		}
+		var lines []string
+		for _, b := range card.Body {
+			var line strings.Builder
+			for _, r := range b.Inlines {
+				line.WriteString(r.Text)
+			}
+			lines = append(lines, line.String())
+		}
+		want := []string{
+			m.Headline, "Product: Payments API (Payments)", "Severity: High → Critical", "Title: " + m.Headline,
+			"ValueError", "\u00a0\u00a0at x", "\u00a0", "end", "Critical · New · CVE-1 · Shop", "and 12 more",
+		}
+		if strings.Join(lines, "\n") != strings.Join(want, "\n") {
+			t.Errorf("lines %q, want %q", lines, want)
+		}
+		if !strings.Contains(string(body), `"selectAction":{"type":"Action.OpenUrl","url":"https://x.example/1"}`) {
+			t.Errorf("no link at the item: %s", body)
+		}
+	}
+}

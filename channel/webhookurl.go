@@ -1,0 +1,128 @@
+package channel
+
+import (
+	"errors"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// MaxURL is the longest address, in bytes, that is taken for a webhook or put behind a button. Slack refuses longer
+// ones: https://docs.slack.dev/reference/block-kit/block-elements/button-element
+const MaxURL = 3000
+
+// CheckWebhookURL says what is wrong with the address of a webhook as far as that is known without asking DNS; the client
+// of NewHTTPClient decides at every connection. Outside of allowed, only https on port 443 of public addresses passes.
+// The error never repeats the URL, which is a secret.
+func CheckWebhookURL(raw string, allowed []netip.Prefix) error {
+	switch {
+	case raw == "":
+		return errors.New("must not be empty")
+	case len(raw) > MaxURL:
+		return errors.New("must not be longer than 3000 bytes")
+	case strings.Contains(raw, "…"):
+		return errors.New("contains …: give the whole address, not its shortened form")
+	case !utf8.ValidString(raw), strings.ContainsFunc(raw, func(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) }):
+		return errors.New("must not contain spaces or control characters")
+	case strings.Contains(raw, "#"):
+		return errors.New("must not have a fragment (#)")
+	}
+	u, err := url.Parse(raw)
+	if err != nil {
+		return errors.New("is not a valid URL")
+	}
+	switch {
+	case u.Scheme != "https" && u.Scheme != "http":
+		return errors.New("must begin with https://")
+	case u.Opaque != "" || u.Hostname() == "":
+		return errors.New("must name a host")
+	case u.User != nil:
+		return errors.New("must not contain a user name or password")
+	}
+	port, err := portOf(u)
+	if err != nil {
+		return err
+	}
+	return checkHost(u.Scheme == "http", u.Hostname(), port, allowed)
+}
+
+func checkHost(plain bool, host string, port int, allowed []netip.Prefix) error {
+	inside := len(allowed) > 0 // what a name stands for shows at the connection
+	if addrs := literal(host); len(addrs) > 0 {
+		inside = slices.ContainsFunc(addrs, func(a netip.Addr) bool { return contains(allowed, a) })
+		if !inside && newGuard(nil).outside.SafeAddr(addrs[0]) != nil {
+			return errors.New("is not public, and outside of TOCSIN_WEBHOOK_ALLOWED_NETWORKS")
+		}
+	}
+	switch {
+	case inside:
+		return nil
+	case plain:
+		return errors.New("must begin with https://; http:// is possible only inside TOCSIN_WEBHOOK_ALLOWED_NETWORKS")
+	case port != 443:
+		return errors.New("must use port 443; others are possible only inside TOCSIN_WEBHOOK_ALLOWED_NETWORKS")
+	}
+	return nil
+}
+
+// literal returns the addresses that host stands for without asking DNS; none for an ordinary name.
+func literal(host string) []netip.Addr {
+	name := strings.ToLower(strings.TrimSuffix(host, "."))
+	if name == "localhost" || strings.HasSuffix(name, ".localhost") {
+		return []netip.Addr{netip.AddrFrom4([4]byte{127, 0, 0, 1}), netip.IPv6Loopback()}
+	}
+	if a, err := netip.ParseAddr(host); err == nil {
+		return []netip.Addr{a.Unmap()}
+	}
+	return nil
+}
+
+func portOf(u *url.URL) (int, error) {
+	switch p := u.Port(); {
+	case p != "":
+		n, err := strconv.ParseUint(p, 10, 16)
+		if err != nil || n == 0 {
+			return 0, errors.New("has a port that does not exist")
+		}
+		return int(n), nil
+	case strings.HasSuffix(u.Host, ":"):
+		return 0, errors.New("has an empty port")
+	case u.Scheme == "http":
+		return 80, nil
+	}
+	return 443, nil
+}
+
+// RedactURL shows of a webhook's address what tells it from others without giving it away: scheme, host, "/…" and the
+// last four characters, "https://hooks.slack.com/…a1b2". User names and passwords are never shown.
+func RedactURL(raw string) string {
+	if raw == "" {
+		return ""
+	}
+	u, err := url.Parse(raw)
+	if err != nil || u.Host == "" {
+		return "…"
+	}
+	last := []rune(strings.ToValidUTF8(raw, string(utf8.RuneError)))
+	return u.Scheme + "://" + u.Host + "/…" + string(last[max(0, len(last)-4):])
+}
+
+// WebLink returns raw in a form fit for a link in a message; ok is false where it is not an http(s) address of at most
+// MaxURL bytes: then the message goes without.
+func WebLink(raw string) (link string, ok bool) {
+	u, err := url.Parse(raw)
+	if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Hostname() == "" || u.User != nil {
+		return "", false
+	}
+	if link = linkEscaper.Replace(u.String()); len(link) > MaxURL {
+		return "", false
+	}
+	return link, true
+}
+
+// linkEscaper covers what url.URL.String lets pass in a query or a fragment.
+var linkEscaper = strings.NewReplacer(" ", "%20", `"`, "%22", "<", "%3C", ">", "%3E", "`", "%60", "|", "%7C", "\\", "%5C")

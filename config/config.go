@@ -1,0 +1,277 @@
+// Package config turns the environment into a checked Config. It is the only reader of the environment. It opens no
+// database and makes no connection: that an address is well-formed does not mean that somebody answers there.
+package config
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/mattn/go-isatty"
+	"github.com/redis/go-redis/v9"
+	"github.com/rs/zerolog"
+)
+
+// Role is the subcommand that asks; what must be set depends on it.
+type Role string
+
+// Roles. User and Token stand for the commands of that name.
+const (
+	Serve     Role = "serve"
+	Demo      Role = "demo"
+	Web       Role = "web"
+	Worker    Role = "worker"
+	Scheduler Role = "scheduler"
+	Migrate   Role = "migrate"
+	User      Role = "user"
+	Token     Role = "token"
+	Check     Role = "check"
+)
+
+// sharesDatabase says whether the role is one of many processes, which need a database, a Redis and a key in common.
+func (r Role) sharesDatabase() bool { return r == Web || r == Worker || r == Scheduler }
+
+// LogFormat is how log lines are written.
+type LogFormat string
+
+// Log formats.
+const (
+	JSON    LogFormat = "json"
+	Console LogFormat = "console"
+)
+
+// Config is the checked environment. Optional parts are nil where they are not configured.
+type Config struct {
+	Role Role
+
+	Database Database
+	Redis    *redis.UniversalOptions // nil: an in-process Redis
+
+	Listen        string // host:port
+	MetricsListen string // host:port; empty: none
+	BaseURL       string // without a slash at its end
+
+	DataDir      string
+	SecretKey    Key // nil until EnsureSecretKey or ReadSecretKey where the environment holds none
+	SecretKeyOld Key // nil: none
+	AdminToken   Secret
+
+	Mailgun *Mailgun
+	SMTP    *SMTP
+	OIDC    *OIDC
+
+	WebhookAllowedNetworks []netip.Prefix
+
+	// Messages a second for one target; 0: no pacing.
+	SlackRate, TeamsRate, EmailRate float64
+
+	WorkerConcurrency int
+	MonitorWrite      bool
+	LogLevel          zerolog.Level
+	LogFormat         LogFormat
+	ShutdownTimeout   time.Duration
+
+	baseURLGiven bool
+}
+
+// Database says where the data is.
+type Database struct {
+	Driver Driver
+	DSN    Secret // a URL; that of SQLite is sqlite:// and the path, neither escaped nor necessarily absolute
+}
+
+// Driver is a kind of database.
+type Driver string
+
+// Drivers.
+const (
+	Postgres Driver = "postgres"
+	SQLite   Driver = "sqlite"
+)
+
+// Mailgun is an account there. APIBase is empty for the region that the library takes by itself.
+type Mailgun struct {
+	Domain  string
+	APIKey  Secret
+	APIBase string
+}
+
+// OIDC is the client registration at an OpenID Connect provider.
+type OIDC struct {
+	Issuer       string
+	ClientID     string
+	ClientSecret Secret
+}
+
+// Fault is one thing that is wrong with one variable. It never holds the value of a secret.
+type Fault struct {
+	Variable string
+	Problem  string // what is wrong and what to do about it, on one line
+}
+
+// Error implements error.
+func (f Fault) Error() string { return f.Variable + ": " + f.Problem }
+
+// Errors is everything that is wrong with the environment, one line each.
+type Errors []Fault
+
+// Error implements error.
+func (e Errors) Error() string {
+	lines := make([]string, len(e))
+	for i, f := range e {
+		lines[i] = f.Error()
+	}
+	return strings.Join(lines, "\n")
+}
+
+// Load reads the configuration of role from environ, which has the form of os.Environ. Of a name that is there twice
+// the last one counts, and an empty value is the same as none. What is set is checked whatever the role; what must be
+// set depends on it. Faults come all at once, as Errors.
+//
+// The demo neither takes a database, a Redis and keys nor sends mail through somebody's account: it does not look at
+// those variables.
+func Load(role Role, environ []string) (*Config, error) {
+	c := &Config{
+		Role:              role,
+		Listen:            "127.0.0.1:8080",
+		DataDir:           "tocsin-data",
+		SlackRate:         1,
+		TeamsRate:         4,
+		WorkerConcurrency: 2 * runtime.NumCPU(),
+		LogLevel:          zerolog.InfoLevel,
+		LogFormat:         JSON,
+		ShutdownTimeout:   20 * time.Second,
+	}
+	if isatty.IsTerminal(os.Stderr.Fd()) {
+		c.LogFormat = Console
+	}
+
+	env := make(map[string]string, len(environ))
+	for _, line := range environ {
+		name, value, _ := strings.Cut(line, "=")
+		env[name] = strings.TrimSpace(value)
+	}
+
+	var faults Errors
+	given := make(map[string]bool)
+	for _, v := range variables {
+		if role == Demo && v.notInDemo {
+			continue
+		}
+		value, err := lookup(env, v)
+		if err == nil && value != "" {
+			given[v.Name] = true
+			err = v.set(c, value)
+		}
+		if err != nil {
+			given[v.Name] = true // a faulty one is not missing as well
+			var f Fault
+			if !errors.As(err, &f) {
+				f = Fault{v.Name, err.Error()}
+			}
+			faults = append(faults, f)
+		}
+	}
+	faults = append(faults, c.missing(given)...)
+	faults = append(faults, unknown(env)...)
+	if len(faults) > 0 {
+		slices.SortStableFunc(faults, func(a, b Fault) int { return cmp.Compare(position(a.Variable), position(b.Variable)) })
+		return nil, faults
+	}
+
+	c.baseURLGiven = c.BaseURL != ""
+	c.SetListen(c.Listen)
+	if c.Database.Driver == "" {
+		c.SetDataDir(c.DataDir)
+	}
+	return c, nil
+}
+
+// SetListen tells the address that is really listened on, for instance after a port 0; a base URL that was not given
+// follows it.
+func (c *Config) SetListen(addr string) {
+	c.Listen = addr
+	if c.baseURLGiven {
+		return
+	}
+	host, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		return
+	}
+	if ip, err := netip.ParseAddr(host); host == "" || err == nil && ip.IsUnspecified() {
+		host = "127.0.0.1"
+	}
+	c.BaseURL = "http://" + net.JoinHostPort(host, port)
+}
+
+// SetDataDir moves the data folder, and with it the SQLite database, to dir.
+func (c *Config) SetDataDir(dir string) {
+	c.DataDir = dir
+	c.Database = sqliteAt(filepath.Join(dir, "tocsin.db"))
+}
+
+// lookup returns the value of v, from the variable itself or from the file that its _FILE names.
+func lookup(env map[string]string, v variable) (string, error) {
+	value, file := env[v.Name], env[v.Name+fileSuffix]
+	switch {
+	case file == "":
+		return value, nil
+	case value != "":
+		return "", fmt.Errorf("is set, and %s%s too: unset one of them", v.Name, fileSuffix)
+	}
+	text, err := os.ReadFile(file)
+	if err != nil {
+		// Somebody may have put the secret itself here, so the path of a secret is not repeated.
+		name, cause := quote(file), err
+		if v.Secret {
+			name = "the file it names"
+		}
+		if path, ok := errors.AsType[*os.PathError](err); ok {
+			cause = path.Err
+		}
+		return "", Fault{v.Name + fileSuffix, fmt.Sprintf("%s cannot be read (%v): correct the path or its permissions", name, cause)}
+	}
+	value = strings.TrimSpace(string(text))
+	if value == "" {
+		return "", Fault{v.Name + fileSuffix, "the file it names is empty: write the value into it, or unset the variable"}
+	}
+	return value, nil
+}
+
+// missing says what has to be set for the role, or together with something else, and is not.
+func (c *Config) missing(given map[string]bool) Errors {
+	var faults Errors
+	need := func(name, problem string) {
+		if !given[name] {
+			faults = append(faults, Fault{name, problem})
+		}
+	}
+	if c.Role.sharesDatabase() {
+		need("DATABASE_URL", fmt.Sprintf("is not set, and `tocsin %s` needs it: set it to postgres://user:password@host:5432/database", c.Role))
+		need("REDIS_URL", fmt.Sprintf("is not set, and `tocsin %s` needs it: set it to redis://host:6379", c.Role))
+		need("TOCSIN_SECRET_KEY", fmt.Sprintf("is not set, and `tocsin %s` needs it: give every process the same key, made once with `%s`", c.Role, makeKey))
+	}
+	together := func(names ...string) {
+		if i := slices.IndexFunc(names, func(n string) bool { return given[n] }); i >= 0 {
+			for _, n := range names {
+				need(n, fmt.Sprintf("is not set, but %s is: they belong together, so set all of them or none", names[i]))
+			}
+		}
+	}
+	if c.Role != Demo {
+		together("MAILGUN_DOMAIN", "MAILGUN_API_KEY")
+		together("TOCSIN_OIDC_ISSUER", "TOCSIN_OIDC_CLIENT_ID", "TOCSIN_OIDC_CLIENT_SECRET")
+		if !given["MAILGUN_DOMAIN"] {
+			c.Mailgun = nil // a region alone is no account
+		}
+	}
+	return faults
+}

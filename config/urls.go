@@ -1,0 +1,242 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"net/url"
+	"path"
+	"strconv"
+	"strings"
+
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/redis/go-redis/v9"
+)
+
+// Nothing that the parsers below return repeats any part of the URL, nor an error of a library, which may: a password
+// that is not percent-encoded ends up in the host, in the port, or anywhere.
+
+const encode = "(special characters in the password must be percent-encoded: / is %2F, @ is %40, # is %23, ? is %3F)"
+
+func parseDatabaseURL(s string) (Database, error) {
+	switch scheme, rest, _ := strings.Cut(s, "://"); scheme {
+	case "postgres", "postgresql":
+		// What pgx takes is what will be opened later; nothing is connected here.
+		if _, err := pgconn.ParseConfig(s); err != nil {
+			if _, ok := errors.AsType[*fs.PathError](err); ok {
+				return Database{}, errors.New("names a certificate or key file that cannot be read: check sslrootcert, sslcert and sslkey in it")
+			}
+			return Database{}, fmt.Errorf("is not a PostgreSQL address: write it like postgres://user:password@host:5432/database %s", encode)
+		}
+		return Database{Postgres, Secret(s)}, nil
+	case "sqlite":
+		file, err := url.PathUnescape(rest)
+		if err != nil || !path.IsAbs(file) || strings.HasSuffix(file, "/") || strings.ContainsAny(file, "?#\x00") {
+			return Database{}, errors.New("is not a SQLite address: write three slashes and the whole path of the file, with nothing behind it, like sqlite:///var/lib/tocsin/tocsin.db")
+		}
+		return sqliteAt(path.Clean(file)), nil
+	default:
+		return Database{}, errors.New("begins with neither postgres:// nor sqlite:// : write it like postgres://user:password@host:5432/database")
+	}
+}
+
+func sqliteAt(file string) Database { return Database{SQLite, Secret("sqlite://" + file)} }
+
+// parseRedisURL reads
+//
+//	redis://[user:password@]host[:6379][/db]         rediss:// with TLS
+//	redis-sentinel://[user:password@]host[:26379],…[/db]?master=name
+//	redis-cluster://[user:password@]host[:6379],…
+//
+// and with them the options that go-redis has for its URLs. The last two take tls=true, and Sentinel takes
+// sentinel_username and sentinel_password where its own differ from none.
+func parseRedisURL(s string) (*redis.UniversalOptions, error) {
+	scheme, rest, _ := strings.Cut(s, "://")
+	kind, found := redisKinds[scheme]
+	if !found {
+		return nil, errors.New("begins with none of redis://, rediss://, redis-sentinel://, redis-cluster:// : write it like redis://host:6379")
+	}
+	if strings.Contains(rest, "#") {
+		return nil, fmt.Errorf("has a # in it: write it like %s %s", kind.example, encode)
+	}
+	rest, rawQuery, _ := strings.Cut(rest, "?")
+	authority, database, _ := strings.Cut(rest, "/")
+	user, hosts := "", authority
+	if i := strings.LastIndex(authority, "@"); i >= 0 {
+		user, hosts = authority[:i+1], authority[i+1:]
+	}
+
+	addrs, err := parseHosts(hosts, kind.port)
+	if err != nil || !kind.many && len(addrs) > 1 {
+		return nil, fmt.Errorf("does not name its hosts as it should: write it like %s %s", kind.example, encode)
+	}
+	database = strings.TrimSuffix(database, "/")
+	if database != "" {
+		if n, err := strconv.Atoi(database); err != nil || n < 0 || kind.cluster && n != 0 {
+			return nil, fmt.Errorf("names a database that cannot be: what follows the host is a number from 0, and 0 in a cluster; write it like %s %s", kind.example, encode)
+		}
+	}
+	query, err := url.ParseQuery(rawQuery)
+	if err != nil {
+		return nil, fmt.Errorf("has options that cannot be read: write it like %s %s", kind.example, encode)
+	}
+	take := func(name string) string {
+		v := query.Get(name)
+		query.Del(name)
+		return v
+	}
+
+	base, options := scheme, redis.UniversalOptions{Addrs: addrs}
+	if kind.many {
+		base = "redis"
+		switch take("tls") {
+		case "true":
+			base = "rediss"
+		case "", "false":
+		default:
+			return nil, errors.New("has a tls that is neither true nor false: write ?tls=true, or leave it out")
+		}
+	}
+	switch {
+	case kind.cluster:
+		options.IsClusterMode = true
+	case kind.many:
+		options.MasterName = take("master")
+		options.SentinelUsername, options.SentinelPassword = take("sentinel_username"), take("sentinel_password")
+		if options.MasterName == "" {
+			return nil, fmt.Errorf("does not say which master the Sentinels watch: write it like %s", kind.example)
+		}
+	}
+	// go-redis reads the rest from a URL with one host.
+	o, err := redis.ParseURL(base + "://" + user + addrs[0] + "/" + database + "?" + query.Encode())
+	if err != nil {
+		return nil, fmt.Errorf("cannot be read: write it like %s, and no options that go-redis does not know %s", kind.example, encode)
+	}
+	if kind.cluster && o.DB != 0 || o.DB < 0 {
+		return nil, errors.New("names a database that cannot be: leave the option db out")
+	}
+	copyRedisOptions(&options, o)
+	if kind.many && options.TLSConfig != nil {
+		options.TLSConfig.ServerName = "" // each host's own
+	}
+	return &options, nil
+}
+
+var redisKinds = map[string]struct {
+	port          string
+	many, cluster bool
+	example       string
+}{
+	"redis":          {port: "6379", example: "redis://user:password@host:6379/0"},
+	"rediss":         {port: "6379", example: "rediss://user:password@host:6379/0"},
+	"redis-sentinel": {port: "26379", many: true, example: "redis-sentinel://host1:26379,host2:26379/0?master=name"},
+	"redis-cluster":  {port: "6379", many: true, cluster: true, example: "redis-cluster://host1:6379,host2:6379"},
+}
+
+// copyRedisOptions takes over all that a URL can say.
+func copyRedisOptions(to *redis.UniversalOptions, o *redis.Options) {
+	to.DB, to.Protocol, to.ClientName = o.DB, o.Protocol, o.ClientName
+	to.Username, to.Password, to.TLSConfig = o.Username, o.Password, o.TLSConfig
+	to.MaxRetries, to.MinRetryBackoff, to.MaxRetryBackoff = o.MaxRetries, o.MinRetryBackoff, o.MaxRetryBackoff
+	to.DialTimeout, to.ReadTimeout, to.WriteTimeout = o.DialTimeout, o.ReadTimeout, o.WriteTimeout
+	to.PoolFIFO, to.PoolSize, to.PoolTimeout = o.PoolFIFO, o.PoolSize, o.PoolTimeout
+	to.MinIdleConns, to.MaxIdleConns, to.MaxActiveConns = o.MinIdleConns, o.MaxIdleConns, o.MaxActiveConns
+	to.MaxConcurrentDials, to.PipelinePoolSize = o.MaxConcurrentDials, o.PipelinePoolSize
+	to.PipelineReadBufferSize, to.PipelineWriteBufferSize = o.PipelineReadBufferSize, o.PipelineWriteBufferSize
+	to.ConnMaxIdleTime, to.ConnMaxLifetime = o.ConnMaxIdleTime, o.ConnMaxLifetime
+	to.ConnMaxLifetimeJitter = o.ConnMaxLifetimeJitter
+}
+
+var errHosts = errors.New("not a list of hosts")
+
+// parseHosts reads host[:port] with commas between them.
+func parseHosts(list, defaultPort string) ([]string, error) {
+	var addrs []string
+	for part := range strings.SplitSeq(list, ",") {
+		// A URL with one host is the judge of what a host is.
+		u, err := url.Parse("redis://" + part)
+		if err != nil || u.Hostname() == "" || u.Host != part || strings.ContainsAny(u.Hostname(), "[] \t@") {
+			return nil, errHosts
+		}
+		port := u.Port()
+		if port == "" {
+			port = defaultPort
+		}
+		if !isPort(port) {
+			return nil, errHosts
+		}
+		addrs = append(addrs, net.JoinHostPort(u.Hostname(), port))
+	}
+	return addrs, nil
+}
+
+// SMTP is a mail server to hand mail to.
+type SMTP struct {
+	Host     string
+	Port     int
+	User     string // empty: no login
+	Password Secret
+	TLS      SMTPTLS
+}
+
+// SMTPTLS says how the connection to a mail server is encrypted.
+type SMTPTLS string
+
+// Kinds of encryption.
+const (
+	TLSNone     SMTPTLS = "none"     // for a mail catcher on the own machine
+	TLSStartTLS SMTPTLS = "starttls" // required: a server without it is refused
+	TLSImplicit SMTPTLS = "implicit" // from the first byte
+)
+
+// parseSMTPURL reads smtp://[user:password@]host[:587] and smtps://[user:password@]host[:465], with ?tls= and one of
+// none, starttls (the default of smtp) and implicit (the default of smtps). The default port is that of the encryption.
+func parseSMTPURL(s string) (*SMTP, error) {
+	const example = "smtp://user:password@host:587"
+	u, err := url.Parse(s)
+	if err != nil {
+		return nil, fmt.Errorf("cannot be read: write it like %s %s", example, encode)
+	}
+	smtp := &SMTP{Host: u.Hostname()}
+	switch u.Scheme {
+	case "smtp":
+		smtp.TLS = TLSStartTLS
+	case "smtps":
+		smtp.TLS = TLSImplicit
+	default:
+		return nil, fmt.Errorf("begins with neither smtp:// nor smtps:// : write it like %s", example)
+	}
+	if smtp.Host == "" || strings.ContainsAny(smtp.Host, "[] \t@,") || u.Path != "" && u.Path != "/" || u.Fragment != "" {
+		return nil, fmt.Errorf("is not scheme, user, host and port: write it like %s %s", example, encode)
+	}
+	if port := u.Port(); port != "" {
+		if smtp.Port, err = strconv.Atoi(port); err != nil || smtp.Port < 1 || smtp.Port > 65535 {
+			return nil, fmt.Errorf("has a port that is not a number from 1 to 65535: write it like %s", example)
+		}
+	}
+	if u.User != nil {
+		password, _ := u.User.Password()
+		smtp.User, smtp.Password = u.User.Username(), Secret(password)
+		if smtp.User == "" {
+			return nil, fmt.Errorf("has a password, or an @, but no user: write it like %s %s", example, encode)
+		}
+	}
+	query, err := url.ParseQuery(u.RawQuery)
+	tls, given := query["tls"]
+	delete(query, "tls")
+	if err != nil || len(query) > 0 || len(tls) > 1 {
+		return nil, errors.New("has an option behind the ? that is not known: only tls=none, tls=starttls and tls=implicit are")
+	}
+	if given {
+		switch smtp.TLS = SMTPTLS(tls[0]); smtp.TLS {
+		case TLSNone, TLSStartTLS, TLSImplicit:
+		default:
+			return nil, errors.New("has a tls that is not known: write tls=none, tls=starttls or tls=implicit")
+		}
+	}
+	if smtp.Port == 0 {
+		smtp.Port = map[SMTPTLS]int{TLSNone: 25, TLSStartTLS: 587, TLSImplicit: 465}[smtp.TLS]
+	}
+	return smtp, nil
+}

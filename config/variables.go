@@ -1,0 +1,310 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"net"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+
+	"github.com/rs/zerolog"
+)
+
+// fileSuffix makes the name of the variable that holds the path of a file with the value.
+const fileSuffix = "_FILE"
+
+// Variable is one name that Load looks for. Each may also come with _FILE behind it.
+type Variable struct {
+	Name   string
+	Secret bool // the value must never be shown
+}
+
+type variable struct {
+	Variable
+	notInDemo bool
+
+	// set stores a value that is not empty. What it returns says what is wrong and what to do, without the variable's
+	// name, and without the value of a secret.
+	set func(c *Config, value string) error
+}
+
+func plain(name string, set func(*Config, string) error) variable {
+	return variable{Variable: Variable{Name: name}, set: set}
+}
+
+func secret(name string, set func(*Config, string) error) variable {
+	return variable{Variable: Variable{Name: name, Secret: true}, set: set}
+}
+
+// outward marks what the demo must not touch: other people's data and mail.
+func outward(v variable) variable {
+	v.notInDemo = true
+	return v
+}
+
+// variables is every variable, in the order in which faults are told.
+var variables = []variable{
+	outward(secret("DATABASE_URL", func(c *Config, s string) (err error) { c.Database, err = parseDatabaseURL(s); return err })),
+	outward(secret("REDIS_URL", func(c *Config, s string) (err error) { c.Redis, err = parseRedisURL(s); return err })),
+	plain("PORT", func(c *Config, s string) error {
+		if !isPort(s) {
+			return fmt.Errorf("%s is not a port: write a number from 0 to 65535", quote(s))
+		}
+		c.Listen = ":" + s
+		return nil
+	}),
+	// After PORT, which some platforms always set: what somebody wrote on purpose wins.
+	plain("TOCSIN_LISTEN", func(c *Config, s string) (err error) { c.Listen, err = parseListen(s); return err }),
+	plain("TOCSIN_METRICS_LISTEN", func(c *Config, s string) (err error) { c.MetricsListen, err = parseListen(s); return err }),
+	plain("TOCSIN_BASE_URL", func(c *Config, s string) (err error) {
+		c.BaseURL, err = parseWebURL(s, "https://tocsin.example.com")
+		return err
+	}),
+	outward(plain("TOCSIN_DATA_DIR", func(c *Config, s string) error { c.DataDir = s; return nil })),
+	outward(secret("TOCSIN_SECRET_KEY", func(c *Config, s string) (err error) { c.SecretKey, err = parseKey(s); return err })),
+	outward(secret("TOCSIN_SECRET_KEY_OLD", func(c *Config, s string) (err error) { c.SecretKeyOld, err = parseKey(s); return err })),
+	secret("TOCSIN_ADMIN_TOKEN", func(c *Config, s string) error {
+		if len(s) < minTokenLength {
+			return fmt.Errorf("is %d characters long and must be at least %d: make one with `openssl rand -hex 24`", len(s), minTokenLength)
+		}
+		if strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r > '~' }) {
+			return errors.New("has a space or a character beyond ASCII, which no Authorization header carries: make one with `openssl rand -hex 24`")
+		}
+		c.AdminToken = Secret(s)
+		return nil
+	}),
+	outward(plain("MAILGUN_DOMAIN", func(c *Config, s string) error {
+		if strings.ContainsAny(s, "/@: ") {
+			return fmt.Errorf("%s is not a domain: write it like mg.example.com", quote(s))
+		}
+		c.mailgun().Domain = s
+		return nil
+	})),
+	outward(secret("MAILGUN_API_KEY", func(c *Config, s string) error { c.mailgun().APIKey = Secret(s); return nil })),
+	outward(plain("MAILGUN_API_BASE", func(c *Config, s string) (err error) {
+		c.mailgun().APIBase, err = parseWebURL(s, "https://api.eu.mailgun.net/v3")
+		return err
+	})),
+	outward(secret("SMTP_URL", func(c *Config, s string) (err error) { c.SMTP, err = parseSMTPURL(s); return err })),
+	plain("TOCSIN_WEBHOOK_ALLOWED_NETWORKS", func(c *Config, s string) (err error) {
+		c.WebhookAllowedNetworks, err = parseNetworks(s)
+		return err
+	}),
+	plain("TOCSIN_SLACK_RATE", func(c *Config, s string) (err error) { c.SlackRate, err = parseRate(s); return err }),
+	plain("TOCSIN_MS_TEAMS_RATE", func(c *Config, s string) (err error) { c.TeamsRate, err = parseRate(s); return err }),
+	plain("TOCSIN_EMAIL_RATE", func(c *Config, s string) (err error) { c.EmailRate, err = parseRate(s); return err }),
+	plain("TOCSIN_WORKER_CONCURRENCY", func(c *Config, s string) error {
+		n, err := strconv.Atoi(s)
+		if err != nil || n < 1 {
+			return fmt.Errorf("%s is not a number of evaluations at once: write a whole number of at least 1", quote(s))
+		}
+		c.WorkerConcurrency = n
+		return nil
+	}),
+	outward(plain("TOCSIN_OIDC_ISSUER", func(c *Config, s string) error {
+		// Kept as it is: providers compare the issuer byte for byte, with its slash.
+		if _, err := parseWebURL(s, "https://login.example.com/realms/main"); err != nil {
+			return err
+		}
+		c.oidc().Issuer = s
+		return nil
+	})),
+	outward(plain("TOCSIN_OIDC_CLIENT_ID", func(c *Config, s string) error { c.oidc().ClientID = s; return nil })),
+	outward(secret("TOCSIN_OIDC_CLIENT_SECRET", func(c *Config, s string) error { c.oidc().ClientSecret = Secret(s); return nil })),
+	plain("TOCSIN_MONITOR_WRITE", func(c *Config, s string) (err error) {
+		if c.MonitorWrite, err = strconv.ParseBool(strings.ToLower(s)); err != nil {
+			return fmt.Errorf("%s is neither true nor false: write one of them", quote(s))
+		}
+		return nil
+	}),
+	plain("TOCSIN_LOG_LEVEL", func(c *Config, s string) error {
+		level, err := zerolog.ParseLevel(strings.ToLower(s))
+		if err != nil || level < zerolog.TraceLevel || level > zerolog.ErrorLevel {
+			return fmt.Errorf("%s is not a level: write trace, debug, info, warn or error", quote(s))
+		}
+		c.LogLevel = level
+		return nil
+	}),
+	plain("TOCSIN_LOG_FORMAT", func(c *Config, s string) error {
+		c.LogFormat = LogFormat(strings.ToLower(s))
+		if c.LogFormat != JSON && c.LogFormat != Console {
+			return fmt.Errorf("%s is not a format: write json or console", quote(s))
+		}
+		return nil
+	}),
+	plain("TOCSIN_SHUTDOWN_TIMEOUT", func(c *Config, s string) error {
+		if _, err := strconv.ParseFloat(s, 64); err == nil {
+			s += "s"
+		}
+		d, err := time.ParseDuration(s)
+		if err != nil || d <= 0 {
+			return fmt.Errorf("%s is not a time above zero: write seconds, or a duration such as 20s or 1m", quote(s))
+		}
+		c.ShutdownTimeout = d
+		return nil
+	}),
+}
+
+const minTokenLength = 24
+
+// Variables lists what Load looks for, in the order in which it is documented.
+func Variables() []Variable {
+	vs := make([]Variable, len(variables))
+	for i, v := range variables {
+		vs[i] = v.Variable
+	}
+	return vs
+}
+
+func (c *Config) mailgun() *Mailgun {
+	if c.Mailgun == nil {
+		c.Mailgun = new(Mailgun)
+	}
+	return c.Mailgun
+}
+
+func (c *Config) oidc() *OIDC {
+	if c.OIDC == nil {
+		c.OIDC = new(OIDC)
+	}
+	return c.OIDC
+}
+
+// position is where a variable stands in the table; unknown ones come last.
+func position(name string) int {
+	name = strings.TrimSuffix(name, fileSuffix)
+	i := slices.IndexFunc(variables, func(v variable) bool { return v.Name == name })
+	if i < 0 {
+		return len(variables)
+	}
+	return i
+}
+
+// unknown finds names that are very likely meant to be a variable of ours: a setting that is silently not applied is
+// found late. Others that begin with TOCSIN_ are let be: Kubernetes makes some up for a service of that name.
+func unknown(env map[string]string) Errors {
+	var faults Errors
+	for name, value := range env {
+		if value == "" || !strings.HasPrefix(name, prefix) || position(name) < len(variables) {
+			continue
+		}
+		if known := meant(name); known != "" {
+			faults = append(faults, Fault{printable(name), "is not known; did you mean " + known + "? Rename it, or unset it"})
+		}
+	}
+	slices.SortFunc(faults, func(a, b Fault) int { return strings.Compare(a.Variable, b.Variable) })
+	return faults
+}
+
+const prefix = "TOCSIN_"
+
+// meant returns the variable that name was meant to be, or nothing.
+func meant(name string) string {
+	stem, isFile := strings.CutSuffix(name, fileSuffix)
+	best, bestDistance := "", 3 // two slips of the finger at most
+	for _, v := range variables {
+		known := v.Name
+		if !strings.HasPrefix(known, prefix) {
+			if known == "PORT" { // TOCSIN_PORT is one that Kubernetes makes up
+				continue
+			}
+			known = prefix + known
+		}
+		if d := distance(stem, known); d < bestDistance {
+			best, bestDistance = v.Name, d
+		}
+	}
+	if best != "" && isFile {
+		best += fileSuffix
+	}
+	return best
+}
+
+// distance counts the bytes to insert, delete or replace to get from a to b (Levenshtein).
+func distance(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			replace := diagonal
+			if a[i] != b[j] {
+				replace++
+			}
+			diagonal = row[j+1]
+			row[j+1] = min(replace, row[j]+1, row[j+1]+1)
+		}
+	}
+	return row[len(b)]
+}
+
+func isPort(s string) bool {
+	_, err := strconv.ParseUint(s, 10, 16)
+	return err == nil
+}
+
+func parseListen(s string) (string, error) {
+	_, port, err := net.SplitHostPort(s)
+	if err != nil || !isPort(port) {
+		return "", fmt.Errorf("%s is not an address to listen on: write host:port, such as 127.0.0.1:8080, or :8080 for every interface", quote(s))
+	}
+	return s, nil
+}
+
+// parseWebURL returns an http or https address without the slashes at its end.
+func parseWebURL(s, example string) (string, error) {
+	u, err := url.Parse(s)
+	switch {
+	case err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "":
+		return "", fmt.Errorf("is not a web address: write it like %s", example)
+	case u.User != nil || u.RawQuery != "" || u.ForceQuery || u.Fragment != "":
+		return "", fmt.Errorf("has a user, a query or a fragment: write only scheme, host and path, like %s", example)
+	}
+	return strings.TrimRight(s, "/"), nil
+}
+
+func parseNetworks(s string) ([]netip.Prefix, error) {
+	var networks []netip.Prefix
+	for _, field := range strings.FieldsFunc(s, func(r rune) bool { return r == ',' || unicode.IsSpace(r) }) {
+		network, err := netip.ParsePrefix(field)
+		if addr, errAddr := netip.ParseAddr(field); errAddr == nil && addr.Zone() == "" {
+			network, err = addr.Prefix(addr.BitLen())
+		}
+		if err != nil {
+			return nil, fmt.Errorf("%s is not a network: write CIDRs with commas between them, such as 10.0.0.0/8,fd00::/8", quote(field))
+		}
+		networks = append(networks, network.Masked())
+	}
+	return networks, nil
+}
+
+func parseRate(s string) (float64, error) {
+	rate, err := strconv.ParseFloat(s, 64)
+	if err != nil || !(rate >= 0) || math.IsInf(rate, 0) {
+		return 0, fmt.Errorf("%s is not a rate: write messages a second, such as 1 or 0.5, or 0 for no pacing", quote(s))
+	}
+	return rate, nil
+}
+
+// quote shows a value that is no secret, on one line and not at full length.
+func quote(s string) string {
+	const most = 80
+	if len(s) > most {
+		s = strings.ToValidUTF8(s[:most], "") + "…"
+	}
+	return strconv.Quote(s)
+}
+
+// printable keeps a name from the environment on one line.
+func printable(name string) string {
+	return strings.Trim(strconv.Quote(name), `"`)
+}

@@ -1,0 +1,156 @@
+// Package tocsin_test checks that the files for running Tocsin agree with the program.
+package tocsin_test
+
+import (
+	"encoding/base64"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/goccy/go-yaml"
+
+	"github.com/seed91453169/tocsin/config"
+)
+
+// commands are the ones of the manual that run without further words.
+var commands = []string{
+	"serve", "demo", "web", "worker", "scheduler", "migrate up", "migrate down", "migrate status",
+	"user list", "token list", "check", "version",
+}
+
+type compose struct {
+	Services map[string]struct {
+		Build       string            `yaml:"build"`
+		Command     []string          `yaml:"command"`
+		Environment map[string]string `yaml:"environment"`
+		DependsOn   map[string]struct {
+			Condition string `yaml:"condition"`
+		} `yaml:"depends_on"`
+		Healthcheck struct {
+			Test []string `yaml:"test"`
+		} `yaml:"healthcheck"`
+		Volumes []string `yaml:"volumes"`
+	} `yaml:"services"`
+	Volumes map[string]any `yaml:"volumes"`
+}
+
+func read(t *testing.T, name string) string {
+	t.Helper()
+	text, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+// interpolate does what Compose does with ${NAME:?message} and ${NAME:-default}; what must be given is.
+func interpolate(t *testing.T, value string) string {
+	t.Helper()
+	return regexp.MustCompile(`\$\{(\w+)(:[?-])([^}]*)\}`).ReplaceAllStringFunc(value, func(s string) string {
+		name, rest, _ := strings.Cut(strings.Trim(s, "${}"), ":")
+		if rest, ok := strings.CutPrefix(rest, "-"); ok {
+			return rest
+		}
+		switch name {
+		case "TOCSIN_SECRET_KEY":
+			return base64.StdEncoding.EncodeToString(make([]byte, 32))
+		case "POSTGRES_PASSWORD":
+			return "0123456789abcdef"
+		}
+		t.Errorf("%s must be given, and nobody is told", name)
+		return ""
+	})
+}
+
+func TestCompose(t *testing.T) {
+	t.Parallel()
+	var file compose
+	// What stands beside a merge key overrides it; this library takes that for a duplicate.
+	if err := yaml.UnmarshalWithOptions([]byte(read(t, "compose.yaml")), &file, yaml.AllowDuplicateMapKey()); err != nil {
+		t.Fatal(err)
+	}
+	var roles []string
+	for name, service := range file.Services {
+		for on, how := range service.DependsOn {
+			other, ok := file.Services[on]
+			switch {
+			case !ok:
+				t.Errorf("%s depends on %s, which is not there", name, on)
+			case how.Condition == "service_healthy" && other.Healthcheck.Test == nil:
+				t.Errorf("%s waits for the health of %s, which has no check", name, on)
+			}
+		}
+		for _, volume := range service.Volumes {
+			volume, _, _ = strings.Cut(volume, ":")
+			if _, ok := file.Volumes[volume]; !ok {
+				t.Errorf("%s uses the volume %s, which is not declared", name, volume)
+			}
+		}
+		if service.Build == "" {
+			continue
+		}
+		command := strings.Join(service.Command, " ")
+		if !slices.Contains(commands, command) {
+			t.Errorf("%s runs %q, which is no command", name, command)
+		}
+		var env []string
+		for name, value := range service.Environment {
+			checkKnown(t, "compose.yaml", name)
+			env = append(env, name+"="+interpolate(t, value))
+		}
+		role := config.Role(service.Command[0])
+		c, err := config.Load(role, env)
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		if (role == config.Worker || role == config.Scheduler) && c.MetricsListen == "" {
+			t.Errorf("%s serves nothing that its health check could ask", name)
+		}
+		roles = append(roles, string(role))
+	}
+	slices.Sort(roles)
+	if want := []string{"migrate", "scheduler", "web", "worker"}; !slices.Equal(roles, want) {
+		t.Errorf("Compose runs %v, want %v", roles, want)
+	}
+}
+
+func TestProcfile(t *testing.T) {
+	t.Parallel()
+	var types []string
+	for line := range strings.Lines(read(t, "Procfile")) {
+		kind, command, _ := strings.Cut(strings.TrimSpace(line), ": ")
+		types = append(types, kind)
+		command, ok := strings.CutPrefix(command, "tocsin ")
+		if !ok || !slices.Contains(commands, command) {
+			t.Errorf("%s runs %q, which is no command", kind, command)
+		}
+	}
+	if want := []string{"release", "web", "worker", "scheduler"}; !slices.Equal(types, want) {
+		t.Errorf("the Procfile has %v, want %v", types, want)
+	}
+}
+
+func TestDockerfile(t *testing.T) {
+	t.Parallel()
+	names := regexp.MustCompile(`(?m)^ENV (.*)$`).FindAllStringSubmatch(read(t, "Dockerfile"), -1)
+	if len(names) == 0 {
+		t.Fatal("no ENV found")
+	}
+	for _, line := range names {
+		for field := range strings.FieldsSeq(line[1]) {
+			name, _, _ := strings.Cut(field, "=")
+			checkKnown(t, "Dockerfile", name)
+		}
+	}
+}
+
+func checkKnown(t *testing.T, file, name string) {
+	t.Helper()
+	name = strings.TrimSuffix(name, "_FILE")
+	if !slices.ContainsFunc(config.Variables(), func(v config.Variable) bool { return v.Name == name }) {
+		t.Errorf("%s sets %s, which config does not read", file, name)
+	}
+}

@@ -1,0 +1,164 @@
+package message
+
+import (
+	"strconv"
+	"strings"
+
+	"github.com/seed91453169/tocsin/channel"
+	"github.com/seed91453169/tocsin/dbmodel"
+	"github.com/seed91453169/tocsin/rule"
+)
+
+// counts are the groups of a digest, added up.
+type counts struct {
+	total      int
+	ofProducts int // that settings of products brought
+	ofTitles   int // that settings of titles brought
+
+	severities [2][]int // of new and of changed ones, by rank less one
+	dropped    int
+	gates      map[rule.Event]int
+	gateTotal  int
+	exceptions int
+	tasks      int
+}
+
+func count(d *dbmodel.Digest) *counts {
+	c := &counts{gates: map[rule.Event]int{}}
+	for i := range c.severities {
+		c.severities[i] = make([]int, len(rule.Severities))
+	}
+	for _, g := range d.Groups {
+		c.total += g.Count
+		switch g.Type {
+		case rule.TypeException:
+			c.exceptions += g.Count
+			continue
+		case rule.TypeTask:
+			c.tasks += g.Count
+			continue
+		case rule.TypeSecurityGate:
+			c.ofProducts += g.Count
+			c.gates[g.Event] += g.Count
+			c.gateTotal += g.Count
+			continue
+		case rule.TypeObservation:
+			c.ofProducts += g.Count
+		case rule.TypeObservationTitle:
+			c.ofTitles += g.Count
+		}
+		if g.Event == rule.EventDropped {
+			c.dropped += g.Count
+			continue
+		}
+		rank := g.Severity.Rank()
+		if rank == 0 {
+			rank = rule.SeverityUnknown.Rank()
+		}
+		kind := 0
+		if g.Event == rule.EventChanged {
+			kind = 1
+		}
+		c.severities[kind][rank-1] += g.Count
+	}
+	return c
+}
+
+// headline is "12 Critical, 40 High: 131 notifications from 3 products": the two worst severities, then what has none.
+// The total tells that there is more.
+func (c *counts) headline(products int) string {
+	both := make([]int, len(rule.Severities))
+	for i := range both {
+		both[i] = c.severities[0][i] + c.severities[1][i]
+	}
+	parts := severityCounts(both)
+	parts = parts[:min(len(parts), 2)]
+	if c.gateTotal > 0 {
+		parts = append(parts, c.gatesInWords())
+	}
+	if c.exceptions > 0 {
+		parts = append(parts, plural(c.exceptions, "exception"))
+	}
+	if c.tasks > 0 {
+		parts = append(parts, plural(c.tasks, "failed background task"))
+	}
+	if c.dropped > 0 {
+		parts = append(parts, strconv.Itoa(c.dropped)+" no longer notified")
+	}
+	out := plural(c.total, "notification")
+	if len(parts) > 0 {
+		out = strings.Join(parts, ", ") + ": " + out
+	}
+	if products > 0 {
+		out += " from " + plural(products, "product")
+	}
+	return out
+}
+
+// gatesInWords says what happened where the same happened to all.
+func (c *counts) gatesInWords() string {
+	out := plural(c.gateTotal, "security gate")
+	switch c.gateTotal {
+	case c.gates[rule.EventFailed]:
+		return out + " failed"
+	case c.gates[rule.EventPassed]:
+		return out + " passed"
+	}
+	return out
+}
+
+// facts are the counts by event and severity.
+func (c *counts) facts() []channel.Fact {
+	var l list
+	l.add("New", strings.Join(severityCounts(c.severities[0]), ", "))
+	l.add("Changed", strings.Join(severityCounts(c.severities[1]), ", "))
+	l.add("No longer notified", number(c.dropped))
+	var gates []string
+	for _, g := range []struct {
+		event rule.Event
+		word  string
+	}{{rule.EventFailed, "failed"}, {rule.EventPassed, "passed"}, {rule.EventNone, "without result"}} {
+		if n := c.gates[g.event]; n > 0 {
+			gates = append(gates, strconv.Itoa(n)+" "+g.word)
+		}
+	}
+	l.add("Security gates", strings.Join(gates, ", "))
+	l.add("Exceptions", number(c.exceptions))
+	l.add("Failed background tasks", number(c.tasks))
+	return l
+}
+
+// tone is that of the loudest thing in the digest.
+func (c *counts) tone() channel.Tone {
+	if c.exceptions+c.tasks+c.gates[rule.EventFailed] > 0 {
+		return channel.Attention
+	}
+	for i, s := range rule.Severities {
+		if c.severities[0][i]+c.severities[1][i] > 0 {
+			return severityTone(s)
+		}
+	}
+	if c.total > 0 && c.total == c.gates[rule.EventPassed] {
+		return channel.Good
+	}
+	return channel.Default
+}
+
+// severityCounts are "12 Critical", "40 High", worst first.
+func severityCounts(byRank []int) []string {
+	var out []string
+	for i, n := range byRank {
+		if n > 0 {
+			out = append(out, strconv.Itoa(n)+" "+string(rule.Severities[i]))
+		}
+	}
+	return out
+}
+
+// number is empty for 0.
+func number(n int) string {
+	if n == 0 {
+		return ""
+	}
+	return strconv.Itoa(n)
+}

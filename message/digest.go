@@ -1,0 +1,124 @@
+package message
+
+import (
+	"strconv"
+	"strings"
+
+	"github.com/seed91453169/tocsin/channel"
+	"github.com/seed91453169/tocsin/dbmodel"
+	"github.com/seed91453169/tocsin/rule"
+)
+
+// How much a digest names. Senders show no more than 30 items.
+const (
+	maxNamed = 20 // gates and exceptions
+	maxWorst = 10 // observations and titles
+)
+
+// Digest says what many deliveries of one target tell together: gates and exceptions by name, the worst of the rest, and
+// how many more there are. batch is the number of the digest, the same at every try.
+func (b Builder) Digest(d *dbmodel.Digest, batch int64, to Recipient) *channel.Message {
+	m := b.BriefDigest(d, batch, to)
+	for _, list := range [][]dbmodel.Notification{d.Named[:min(len(d.Named), maxNamed)], d.Worst[:min(len(d.Worst), maxWorst)]} {
+		for i := range list {
+			m.Items = append(m.Items, b.item(&list[i]))
+		}
+	}
+	if more := count(d).total - len(m.Items); more == 1 {
+		m.More = "1 more is in Tocsin's inbox."
+	} else if more > 1 {
+		m.More = strconv.Itoa(more) + " more are in Tocsin's inbox."
+	}
+	return m
+}
+
+// BriefDigest is Digest as counts and link alone, for a receiver that refuses the whole.
+func (b Builder) BriefDigest(d *dbmodel.Digest, batch int64, to Recipient) *channel.Message {
+	c := count(d)
+	m := &channel.Message{
+		Headline: c.headline(d.Products),
+		Tone:     c.tone(),
+		Facts:    c.facts(),
+		Action:   channel.Link{Label: "Open inbox", URL: b.page("")},
+		ID:       "digest-" + strconv.FormatInt(batch, 10),
+	}
+	b.address(m, to, c.origin(d))
+	return m
+}
+
+func (b Builder) item(n *dbmodel.Notification) channel.Item {
+	it := channel.Item{Name: channel.Line(n.Name, maxHeadline), Product: productName(n), URL: b.action(n).URL}
+	switch n.Type {
+	case rule.TypeObservation, rule.TypeObservationTitle:
+		it.Name = channel.Truncate(title(n), maxHeadline)
+		it.Label, it.Event = string(n.AfterSeverity), itemEvent(n)
+		if n.Type == rule.TypeObservationTitle && n.Facts.Products > 1 {
+			it.Product = plural(n.Facts.Products, "product")
+		}
+	case rule.TypeSecurityGate:
+		it.Label = strings.Replace(gateLead(n.Event), "Security gate", "Gate", 1)
+		it.Name, it.Product = productName(n), channel.Line(n.Facts.ProductGroupName, maxProduct)
+	case rule.TypeException:
+		it.Label, it.Name = "Exception", fit("", joined(": ", channel.Line(n.Name, maxName), firstLine(n.Message)), "")
+	case rule.TypeTask:
+		it.Label, it.Name = "Task failed", fit("", joined(": ", channel.Line(n.Function, maxName), channel.Line(n.Name, maxName)), "")
+	}
+	if isFault(n.Type) && n.Suppressed > 0 {
+		it.Event = "×" + strconv.Itoa(n.Suppressed+1)
+	}
+	return it
+}
+
+func itemEvent(n *dbmodel.Notification) string {
+	switch n.Event {
+	case rule.EventDropped:
+		return lead(n)
+	case rule.EventChanged:
+		severity, change := leadChange(n.Before(), n.After())
+		if change != "" {
+			return strings.ToUpper(change[:1]) + change[1:]
+		}
+		if severity != string(n.AfterSeverity) {
+			return severity
+		}
+		return "Changed"
+	case rule.EventNew, rule.NoEvent, rule.EventPassed, rule.EventFailed, rule.EventNone:
+	}
+	return "New"
+}
+
+// origin names all places that can have brought this digest.
+func (c *counts) origin(d *dbmodel.Digest) source {
+	var parts []string
+	page := "settings"
+	if c.ofProducts > 0 {
+		if where, ok := c.onlyProduct(d); ok {
+			parts, page = append(parts, "of "+where.text), where.page
+		} else {
+			parts, page = append(parts, "of "+plural(max(d.Products, 1), "product")), "products"
+		}
+	}
+	if c.ofTitles > 0 {
+		parts = append(parts, "of observation titles")
+	}
+	if c.exceptions+c.tasks > 0 {
+		parts = append(parts, "for exceptions")
+	}
+	return source{strings.TrimSpace("the notification settings " + strings.Join(parts, " and ")), page}
+}
+
+// onlyProduct is the one product that everything but titles and faults is about.
+func (c *counts) onlyProduct(d *dbmodel.Digest) (source, bool) {
+	if d.Products != 1 {
+		return source{}, false
+	}
+	for _, list := range [][]dbmodel.Notification{d.Named, d.Worst} {
+		for i := range list {
+			n := &list[i]
+			if name := productName(n); n.ProductID != nil && name != "" && !isFault(n.Type) {
+				return source{name, productPage(*n.ProductID)}, true
+			}
+		}
+	}
+	return source{}, false
+}

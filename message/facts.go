@@ -1,0 +1,111 @@
+package message
+
+import (
+	"strconv"
+	"strings"
+
+	"github.com/seed91453169/tocsin/channel"
+	"github.com/seed91453169/tocsin/dbmodel"
+	"github.com/seed91453169/tocsin/rule"
+)
+
+const maxFact = 1000 // characters
+
+// list collects facts and leaves empty ones out.
+type list []channel.Fact
+
+func (l *list) add(name, value string) {
+	if value = channel.Line(value, maxFact); value != "" {
+		*l = append(*l, channel.Fact{Name: name, Value: value})
+	}
+}
+
+// facts lets one decide without a click. What the headline had to cut is told here as a whole.
+func facts(n *dbmodel.Notification, headline string) []channel.Fact {
+	var l list
+	switch n.Type {
+	case rule.TypeObservation, rule.TypeObservationTitle:
+		if t := title(n); !strings.Contains(headline, t) {
+			l.add("Title", t)
+		}
+		l.add("Product", product(n))
+		if n.Type == rule.TypeObservationTitle && n.Facts.Observations > 0 {
+			l.add("Found in", plural(n.Facts.Observations, "observation")+" in "+plural(max(n.Facts.Products, 1), "product"))
+		}
+		observationFacts(&l, n, headline)
+	case rule.TypeSecurityGate:
+		l.add("Product", product(n))
+	case rule.TypeException, rule.TypeTask:
+		l.add("Product", product(n))
+		l.add("Class", n.Name)
+		l.add("Function", n.Function)
+		l.add("User", n.Username)
+		l.add("Observation", n.Facts.ObservationTitle)
+		l.add("Arguments", arguments(n.Arguments))
+	}
+	return l
+}
+
+func observationFacts(l *list, n *dbmodel.Notification, headline string) {
+	f := &n.Facts
+	l.add("Severity", string(n.AfterSeverity))
+	l.add("Status", string(n.AfterStatus))
+	if n.AfterPriority != nil {
+		l.add("Priority", strconv.Itoa(*n.AfterPriority))
+	}
+	l.add("Parser type", string(f.ParserType))
+	if id := channel.Line(f.VulnerabilityID, maxFact); id != "" && !strings.Contains(headline, id) {
+		l.add("Vulnerability", id)
+	}
+	if f.CVSSScore != nil {
+		l.add("CVSS", strconv.FormatFloat(*f.CVSSScore, 'f', 1, 64))
+	}
+	l.add("Changed", changes(n))
+	like := ""
+	if n.Type == rule.TypeObservationTitle && f.Observations > 1 {
+		like = ", for example" // of the one that gave the values
+	}
+	l.add("Origin"+like, f.Origin.Text)
+	l.add("Component"+like, f.Origin.Component)
+	l.add("Image"+like, f.Origin.Image)
+	l.add("File"+like, f.Origin.File)
+	l.add("Endpoint"+like, f.Origin.Endpoint)
+	l.add("URL"+like, f.URL)
+}
+
+// product is "Payments API (Payments)".
+func product(n *dbmodel.Notification) string {
+	if n.Type == rule.TypeObservationTitle {
+		return ""
+	}
+	name := n.Facts.ProductName
+	if name == "" && n.Type == rule.TypeSecurityGate {
+		name = n.Name
+	}
+	if group := channel.Line(n.Facts.ProductGroupName, maxFact/3); name != "" && group != "" {
+		return channel.Line(name, maxFact/2) + " (" + group + ")"
+	}
+	return name
+}
+
+// changes tells everything that changed from what to what; empty for what is new.
+func changes(n *dbmodel.Notification) string {
+	before, after := n.Before(), n.After()
+	if before == nil || after == nil {
+		return ""
+	}
+	var parts []string
+	if before.Severity != after.Severity {
+		parts = append(parts, "severity "+arrow(string(before.Severity), string(after.Severity)))
+	}
+	if before.Status != after.Status {
+		parts = append(parts, "status "+arrow(string(before.Status), string(after.Status)))
+	}
+	if priority(before.Priority) != priority(after.Priority) {
+		parts = append(parts, "priority "+arrow(priority(before.Priority), priority(after.Priority)))
+	}
+	if len(parts) == 0 && n.Event == rule.EventDropped {
+		return "the settings that apply, not the observation itself"
+	}
+	return strings.Join(parts, ", ")
+}

@@ -1,0 +1,74 @@
+package message
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"regexp"
+	"strings"
+
+	"github.com/seed91453169/tocsin/channel"
+	"github.com/seed91453169/tocsin/dbmodel"
+	"github.com/seed91453169/tocsin/rule"
+)
+
+// What a message shows of a fault; all of it is in the inbox. Together it stays below what Slack takes in one section,
+// so that no sender cuts off the end of the trace, which says most.
+const (
+	maxMessage    = 600  // characters
+	maxTrace      = 2200 // characters
+	maxTraceLine  = 300  // characters
+	maxTraceLines = 20
+)
+
+// faultText is the message, where the headline does not say all of it, and the end of the trace.
+func faultText(n *dbmodel.Notification, headline string) string {
+	message := uncredentialed(strings.TrimSpace(channel.Text(n.Message, maxMessage)))
+	if n.Type == rule.TypeException && strings.Contains(headline, ": "+message) {
+		message = ""
+	}
+	return joined("\n\n", message, uncredentialed(traceEnd(n.Trace)))
+}
+
+// traceEnd keeps the last lines of a trace, and says how many came before them.
+func traceEnd(trace string) string {
+	trace = strings.Trim(channel.Text(trace, len(trace)+1), "\n")
+	if strings.TrimSpace(trace) == "" {
+		return ""
+	}
+	lines := strings.Split(trace, "\n")
+	first, room := len(lines), maxTrace
+	for first > 0 && len(lines)-first < maxTraceLines {
+		line := channel.Truncate(strings.TrimRight(lines[first-1], " \t"), maxTraceLine)
+		if room -= channel.Length(line) + 1; room < 0 {
+			break
+		}
+		first--
+		lines[first] = line
+	}
+	end := strings.Join(lines[first:], "\n")
+	if first > 0 {
+		end = fmt.Sprintf("… %s before, all in Tocsin\n%s", plural(first, "line"), end)
+	}
+	return end
+}
+
+// arguments shows what a background task was called with, as it is stored: secrets are masked by their names there.
+func arguments(stored json.RawMessage) string {
+	var b bytes.Buffer
+	if json.Compact(&b, stored) != nil {
+		return uncredentialed(string(stored))
+	}
+	switch s := b.String(); s {
+	case "null", "{}", "[]", `""`:
+		return ""
+	default:
+		return uncredentialed(s)
+	}
+}
+
+// credentials are what shows by its form that it is secret, whatever its name is: the user and password in a URL, and a
+// token in an authorization header.
+var credentials = regexp.MustCompile(`(://)[^/\s@"']+(@)|(?i)(\b(?:bearer|basic)\s+)[A-Za-z0-9._~+/=-]{16,}`)
+
+func uncredentialed(s string) string { return credentials.ReplaceAllString(s, "$1$3***$2") }

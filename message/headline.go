@@ -1,0 +1,169 @@
+package message
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/seed91453169/tocsin/channel"
+	"github.com/seed91453169/tocsin/dbmodel"
+	"github.com/seed91453169/tocsin/rule"
+)
+
+// Lengths in characters. A headline is as long as the subject of a mail may be; what is cut off a title is among the facts.
+const (
+	maxHeadline = 240
+	maxProduct  = 80
+	maxName     = 100    // of a class or function within a headline
+	maxTitle    = 10_000 // none longer is ever stored
+	untitled    = "(no title)"
+)
+
+// headline is the first line, which alone must be enough. window is how long exceptions are held back, in seconds.
+func headline(n *dbmodel.Notification, window int) string {
+	switch n.Type {
+	case rule.TypeObservation, rule.TypeObservationTitle:
+		end := ""
+		if p := productName(n); p != "" {
+			end = " in " + p
+		}
+		return fit(lead(n)+": ", title(n), end)
+	case rule.TypeSecurityGate:
+		return fit(gateLead(n.Event)+": ", productName(n), "")
+	case rule.TypeException:
+		class := channel.Line(n.Name, maxName)
+		message := firstLine(n.Message)
+		if message == "" {
+			return fit("Exception ", class, heldBack(n.Suppressed, window))
+		}
+		return fit("Exception "+class+": ", message, heldBack(n.Suppressed, window))
+	case rule.TypeTask:
+		return fit(joined(" ", "Background task", channel.Line(n.Function, maxName), "failed: "), channel.Line(n.Name, maxName), heldBack(n.Suppressed, window))
+	}
+	return fit("", title(n), "")
+}
+
+// fit cuts the middle so that the whole is a headline: what comes behind it always stays visible.
+func fit(before, middle, behind string) string {
+	room := max(maxHeadline-channel.Length(before)-channel.Length(behind), 20)
+	return channel.Line(before+channel.Truncate(middle, room)+behind, maxHeadline)
+}
+
+func title(n *dbmodel.Notification) string {
+	if s := channel.Line(n.Name, maxTitle); s != "" {
+		return s
+	}
+	return untitled
+}
+
+func firstLine(s string) string {
+	s, _, _ = strings.Cut(channel.Text(strings.TrimSpace(s), maxHeadline*2), "\n")
+	return uncredentialed(channel.Line(s, maxHeadline))
+}
+
+// lead is what stands before the title: event and severity, and how many products a title is in.
+func lead(n *dbmodel.Notification) string {
+	if n.Event == rule.EventDropped {
+		return "No longer notified (" + whyDropped(n) + ")"
+	}
+	severity, change := string(n.AfterSeverity), ""
+	if n.Event == rule.EventChanged {
+		severity, change = leadChange(n.Before(), n.After())
+	}
+	if severity == "" {
+		severity = "Observation"
+	}
+	if n.Type == rule.TypeObservationTitle && n.Facts.Products > 1 {
+		severity += " in " + plural(n.Facts.Products, "product")
+	}
+	return joined(", ", severity, change)
+}
+
+// leadChange says the most important of what changed: the severity in place of the severity that is now, else the status
+// or the priority beside it.
+func leadChange(before, after *rule.Values) (severity, change string) {
+	switch {
+	case after == nil:
+		return "", ""
+	case before == nil:
+		return string(after.Severity), ""
+	case before.Severity != after.Severity:
+		return arrow(string(before.Severity), string(after.Severity)), ""
+	case before.Status != after.Status:
+		return string(after.Severity), "now " + string(after.Status)
+	case !before.Equal(*after):
+		return string(after.Severity), "priority " + arrow(priority(before.Priority), priority(after.Priority))
+	}
+	return string(after.Severity), ""
+}
+
+// whyDropped names what most likely ended it. An observation whose values are as they were is dropped because settings
+// changed, or because it moved to a product with others.
+func whyDropped(n *dbmodel.Notification) string {
+	before, after := n.Before(), n.After()
+	switch {
+	case after == nil:
+		return "settings changed"
+	case before == nil, !after.Status.Active() && before.Status != after.Status:
+		return string(after.Status)
+	case before.Severity != after.Severity:
+		return arrow(string(before.Severity), string(after.Severity))
+	case before.Status != after.Status:
+		return string(after.Status)
+	case !before.Equal(*after):
+		return "priority " + arrow(priority(before.Priority), priority(after.Priority))
+	}
+	return "settings changed"
+}
+
+func gateLead(e rule.Event) string {
+	switch e {
+	case rule.EventPassed:
+		return "Security gate passed"
+	case rule.EventFailed:
+		return "Security gate failed"
+	case rule.EventNone, rule.NoEvent, rule.EventNew, rule.EventChanged, rule.EventDropped:
+	}
+	return "Security gate has no result"
+}
+
+// heldBack tells how often the same happened without being told; it begins with a space.
+func heldBack(times, window int) string {
+	if times <= 0 {
+		return ""
+	}
+	count := plural(times, "time") + " more"
+	if times == 1 {
+		count = "once more"
+	}
+	if window <= 0 {
+		return " (and " + count + " before)"
+	}
+	return " (and " + count + " in the last " + span(window) + ")"
+}
+
+// span is a number of seconds in words: "hour", "90 seconds", "2 hours".
+func span(seconds int) string {
+	for _, unit := range []struct {
+		name    string
+		seconds int
+	}{{"day", int(24 * time.Hour / time.Second)}, {"hour", 3600}, {"minute", 60}, {"second", 1}} {
+		if seconds == unit.seconds {
+			return unit.name
+		}
+		if seconds%unit.seconds == 0 && seconds > unit.seconds {
+			return strconv.Itoa(seconds/unit.seconds) + " " + unit.name + "s"
+		}
+	}
+	return strconv.Itoa(seconds) + " seconds"
+}
+
+func arrow(before, after string) string { return fmt.Sprintf("%s → %s", before, after) }
+
+func priority(p *int) string {
+	if p == nil {
+		return "none"
+	}
+	return strconv.Itoa(*p)
+}

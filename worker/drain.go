@@ -1,0 +1,350 @@
+package worker
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"time"
+
+	"github.com/hibiken/asynq"
+	"github.com/uptrace/bun"
+
+	"github.com/seed91453169/tocsin/channel"
+	"github.com/seed91453169/tocsin/dbmodel"
+	"github.com/seed91453169/tocsin/message"
+	"github.com/seed91453169/tocsin/rule"
+	"github.com/seed91453169/tocsin/tasks"
+)
+
+const (
+	// sendTime bounds a send, from the moment its lease was renewed: it ends before the lease does.
+	sendTime = 15 * time.Second
+	// drainTime is how long a drain goes on while others wait for its slot.
+	drainTime = 5 * time.Second
+	// gatherTime is how long a target rests after much was told at once, so that what arrives meanwhile goes together.
+	gatherTime = time.Second
+	// digestItems is how many notifications a digest names.
+	digestItems = 10
+)
+
+// targetDrain works off tasks.TypeTargetDrain: it tells one target what waits for it, in order.
+func (w *Worker) targetDrain(ctx context.Context, t *asynq.Task) error {
+	var p tasks.DrainTask
+	if err := json.Unmarshal(t.Payload(), &p); err != nil {
+		return fmt.Errorf("read the payload of %s: %w", t.Type(), err)
+	}
+	// Before anything is read: a poke from now on has a task of its own.
+	if err := w.Queue.Unpoke(ctx, p.TargetID); err != nil {
+		w.Log.Debug().Err(err).Int64("target", p.TargetID).Msg("the poke stays until it ends by itself")
+	}
+	owner := rand.Text()
+	lease, err := dbmodel.TakeTarget(ctx, w.DB, p.TargetID, owner)
+	if errors.Is(err, dbmodel.ErrNotFound) {
+		return nil // not due: the sweep comes back to it
+	}
+	if err != nil {
+		return fmt.Errorf("lease target %d: %w", p.TargetID, err)
+	}
+	if !lease.Mine {
+		return nil // who holds it has been asked to look again
+	}
+	return (&drain{w: w, target: &lease.Target, owner: owner}).run(ctx)
+}
+
+// drain tells one target, while it holds its lease.
+type drain struct {
+	w        *Worker
+	target   *dbmodel.Target
+	owner    string
+	settings *dbmodel.Settings
+	address  string
+	sent     int  // single deliveries since the last digest
+	digested bool // the last message was a digest
+}
+
+// outcome says how a drain goes on after a message.
+type outcome int
+
+const (
+	goOn   outcome = iota // look for the next one
+	nobody                // nothing waits
+	stop                  // the lease is lost, or the target failed and rests: nothing more to do here
+)
+
+func (d *drain) run(ctx context.Context) error {
+	w, id := d.w, d.target.ID
+	var err error
+	if d.settings, err = dbmodel.LoadSettings(ctx, w.DB); err != nil {
+		return d.leave(ctx, fmt.Errorf("load settings: %w", err))
+	}
+	if d.address, err = w.Vault.OpenAddress(d.target.Channel, d.target.Address); err != nil {
+		return d.leave(ctx, fmt.Errorf("open the address of target %d: %w", id, err))
+	}
+	began := time.Now()
+	for {
+		if w.isStopping() {
+			return d.leave(ctx, nil)
+		}
+		told := time.Now()
+		next, err := d.tell(ctx)
+		switch {
+		case err != nil:
+			return d.leave(ctx, err)
+		case next == stop:
+			return nil
+		case next == nobody:
+			released, err := dbmodel.ReleaseTarget(ctx, w.DB, id, d.owner, 0)
+			if err != nil || released {
+				return err
+			}
+			continue
+		}
+		if wait := d.rest(time.Since(told)); wait > drainTime {
+			_, err := dbmodel.ReleaseTarget(ctx, w.DB, id, d.owner, wait)
+			return err
+		} else if wait > 0 && !d.wait(ctx, wait) {
+			return d.leave(ctx, nil)
+		}
+		if time.Since(began) > drainTime {
+			if err := d.leave(ctx, nil); err != nil {
+				return err
+			}
+			w.Queue.Poke(ctx, []int64{id})
+			return nil
+		}
+	}
+}
+
+// leave gives the lease back whatever is left to do; the sweep, or a poke after it, goes on. It returns err.
+func (d *drain) leave(ctx context.Context, err error) error {
+	if e := dbmodel.YieldTarget(context.WithoutCancel(ctx), d.w.DB, d.target.ID, d.owner); err == nil {
+		err = e
+	}
+	return err
+}
+
+// rest is how long the target rests after a message that was begun so long ago.
+func (d *drain) rest(since time.Duration) time.Duration {
+	var rest time.Duration
+	if rate := d.w.Rates[d.target.Channel]; rate > 0 {
+		rest = time.Duration(float64(time.Second) / rate)
+	}
+	if d.digested || d.sent > d.settings.DigestThreshold && d.settings.DigestThreshold > 0 {
+		rest = max(rest, gatherTime)
+		d.sent, d.digested = 0, false
+	}
+	return rest - since
+}
+
+// wait rests with the lease held. Pokes are held back meanwhile: this drain looks again by itself.
+func (d *drain) wait(ctx context.Context, rest time.Duration) bool {
+	if rest >= 100*time.Millisecond {
+		if err := d.w.Queue.HoldPokes(ctx, d.target.ID, rest); err == nil {
+			defer d.w.Queue.Unpoke(context.WithoutCancel(ctx), d.target.ID) //nolint:errcheck // it ends by itself
+		}
+	}
+	return d.w.pause(rest)
+}
+
+// tell sends the next message, if there is one, and records what became of it.
+func (d *drain) tell(ctx context.Context) (outcome, error) {
+	m, told, err := d.next(ctx)
+	if err != nil {
+		return stop, err
+	}
+	if told == (dbmodel.Told{}) {
+		return nobody, nil
+	}
+	if m == nil { // nobody can be told this any more
+		return goOn, nil
+	}
+	result, lost, err := d.send(ctx, m)
+	if err != nil || lost {
+		return stop, err
+	}
+	if result != nil && result.Kind == channel.Permanent && told.Batch != 0 {
+		brief, e := d.digest(ctx, told, message.Builder.BriefDigest)
+		if e != nil {
+			return stop, e
+		}
+		if brief != nil {
+			if result, lost, err = d.send(ctx, brief); err != nil || lost {
+				return stop, err
+			}
+		}
+	}
+	return d.recordResult(told, result), nil
+}
+
+// next makes the message that must be told next: the digest that is under way, a new digest where more than the threshold
+// wait, else the oldest delivery. It returns a zero Told where nothing waits.
+func (d *drain) next(ctx context.Context) (*channel.Message, dbmodel.Told, error) {
+	w, id := d.w, d.target.ID
+	told := dbmodel.Told{TargetID: id, Batch: d.target.Batch}
+	if told.Batch == 0 {
+		threshold := d.settings.DigestThreshold
+		waiting, err := dbmodel.PendingDeliveries(ctx, w.DB, id, threshold+1)
+		if err != nil {
+			return nil, told, fmt.Errorf("find what waits for target %d: %w", id, err)
+		}
+		if len(waiting) == 0 {
+			return nil, dbmodel.Told{}, nil
+		}
+		if threshold == 0 || len(waiting) <= threshold {
+			told.DeliveryID = waiting[0].ID
+			m, err := d.single(ctx, waiting[0])
+			return m, told, err
+		}
+		err = w.DB.InTx(ctx, func(ctx context.Context, tx bun.Tx) error {
+			d.target.Batch, err = dbmodel.StampBatch(ctx, tx, id, d.owner)
+			return err
+		})
+		if err != nil {
+			return nil, told, fmt.Errorf("make a digest for target %d: %w", id, err)
+		}
+		told.Batch = d.target.Batch
+	}
+	m, err := d.digest(ctx, told, message.Builder.Digest)
+	if err == nil && m == nil { // nothing of it waits any more
+		d.target.Batch = 0
+		err = dbmodel.EndBatch(ctx, w.DB, id, d.owner)
+	}
+	return m, told, err
+}
+
+// single makes the message of one delivery; nil where its notification is gone.
+func (d *drain) single(ctx context.Context, waiting dbmodel.PendingDelivery) (*channel.Message, error) {
+	n, err := dbmodel.NotificationByID(ctx, d.w.DB, waiting.NotificationID)
+	if errors.Is(err, dbmodel.ErrNotFound) {
+		return nil, nil // deleted a moment ago, and the delivery with it
+	}
+	if err != nil {
+		return nil, fmt.Errorf("load notification %d: %w", waiting.NotificationID, err)
+	}
+	return d.build(func(b message.Builder, to message.Recipient) *channel.Message { return b.Notification(n, waiting.ID, to) }), nil
+}
+
+// digest makes the message of a digest; nil where nothing of it waits any more.
+func (d *drain) digest(ctx context.Context, told dbmodel.Told, build func(message.Builder, *dbmodel.Digest, int64, message.Recipient) *channel.Message) (*channel.Message, error) {
+	content, err := dbmodel.DigestOf(ctx, d.w.DB, told, digestItems)
+	if err != nil {
+		return nil, fmt.Errorf("load a digest of target %d: %w", told.TargetID, err)
+	}
+	if len(content.Groups) == 0 {
+		return nil, nil
+	}
+	return d.build(func(b message.Builder, to message.Recipient) *channel.Message { return build(b, content, told.Batch, to) }), nil
+}
+
+// build makes a message. One whose making panics still says that something happened and where to read it.
+func (d *drain) build(make func(message.Builder, message.Recipient) *channel.Message) (m *channel.Message) {
+	b := message.Builder{BaseURL: d.w.BaseURL, Settings: d.settings}
+	to := message.Recipient{Channel: d.target.Channel}
+	if to.Channel == rule.Email {
+		to.Address = d.address
+	}
+	defer func() {
+		if p := recover(); p != nil {
+			d.w.Log.Error().Int64("target", d.target.ID).Bytes("stack", debug.Stack()).Msgf("make a message: panic: %v", p)
+			m = &channel.Message{
+				Headline: "A notification could not be shown here: read it in Tocsin", Tone: channel.Attention, ID: rand.Text(),
+				From: d.settings.EmailFrom, Action: channel.Link{Label: "Open the inbox", URL: d.w.BaseURL + "/"},
+			}
+		}
+	}()
+	return make(b, to)
+}
+
+// send renews the lease and sends. lost says that the lease is somebody else's by now: then nothing was sent. result is nil
+// where the receiver took the message.
+func (d *drain) send(ctx context.Context, m *channel.Message) (result *channel.Error, lost bool, err error) {
+	w := d.w
+	begun := time.Now()
+	mine, err := dbmodel.RenewTarget(ctx, w.DB, d.target.ID, d.owner)
+	if err != nil || !mine {
+		return nil, !mine, err
+	}
+	sender, configured := w.Senders[d.target.Channel]
+	switch {
+	case !configured:
+		return &channel.Error{Kind: channel.Permanent, Reason: "email is not configured: set MAILGUN_DOMAIN and MAILGUN_API_KEY, or SMTP_URL"}, false, nil
+	case d.target.Channel == rule.Email && m.From == "":
+		return &channel.Error{Kind: channel.Permanent, Reason: "the setting email_from is empty: without it no email is sent"}, false, nil
+	}
+	// Neither the end of the task nor a shutdown cuts a send short: its outcome would not be known.
+	sendCtx, cancel := context.WithDeadline(w.ended, begun.Add(sendTime))
+	defer cancel()
+	err = sender.Send(sendCtx, channel.Target{Channel: d.target.Channel, Address: channel.Secret(d.address)}, m)
+	if err == nil || errors.As(err, &result) {
+		return result, false, nil
+	}
+	return &channel.Error{Kind: channel.Temporary, Reason: "sending failed: see the log of the worker", Err: err}, false, nil
+}
+
+// recordResult records what became of a message, for as long as that takes.
+func (d *drain) recordResult(told dbmodel.Told, result *channel.Error) outcome {
+	w := d.w
+	switch {
+	case result == nil:
+		w.record("a delivery was sent", func(ctx context.Context) error { return dbmodel.MarkSent(ctx, w.DB, told) })
+		if t := d.target; t.Failures > 0 || t.FailingSince != nil || t.Told || t.Batch != 0 {
+			w.record("a target answers again", func(ctx context.Context) error { return dbmodel.TargetSucceeded(ctx, w.DB, t.ID, d.owner) })
+			t.Failures, t.FailingSince, t.Told = 0, nil, false
+		}
+		d.count(told)
+		return goOn
+	case result.Kind == channel.Permanent:
+		d.log(result).Msg("a delivery failed for good")
+		w.record("a delivery failed", func(ctx context.Context) error {
+			if err := dbmodel.MarkFailed(ctx, w.DB, told, d.owner, result.Reason); err != nil || told.Batch == 0 {
+				return err
+			}
+			return dbmodel.EndBatch(ctx, w.DB, told.TargetID, d.owner)
+		})
+		d.count(told)
+		return goOn
+	}
+	d.log(result).Msg("a delivery is tried again")
+	w.record("a target failed", func(ctx context.Context) error { return d.backOff(ctx, told, result) })
+	return stop
+}
+
+// count says what the last message was, for rest.
+func (d *drain) count(told dbmodel.Told) {
+	d.sent++
+	d.digested = told.Batch != 0
+	d.target.Batch = 0
+}
+
+// backOff has the target rest after a failure, or gives it up, and ends the lease.
+func (d *drain) backOff(ctx context.Context, told dbmodel.Told, result *channel.Error) error {
+	w, id := d.w, d.target.ID
+	wait := backOff(d.target.Failures)
+	if result.RetryAfter > 0 {
+		wait = result.RetryAfter
+	}
+	return w.DB.InTx(ctx, func(ctx context.Context, tx bun.Tx) error {
+		if err := dbmodel.MarkTried(ctx, tx, told, d.owner, result.Reason); err != nil {
+			return err
+		}
+		giveUp, err := dbmodel.TargetFailed(ctx, tx, id, d.owner, wait, time.Duration(d.settings.DeliveryGiveUpHours)*time.Hour)
+		if errors.Is(err, dbmodel.ErrNotFound) {
+			return nil // the lease is lost: what happened here is the new owner's to find out
+		}
+		if err != nil {
+			return err
+		}
+		if giveUp {
+			reason := fmt.Sprintf("Given up: this target did not answer for %d hours.", d.settings.DeliveryGiveUpHours)
+			n, err := dbmodel.GiveUpTarget(ctx, tx, id, d.owner, reason)
+			if err != nil {
+				return err
+			}
+			d.log(result).Int64("deliveries", n).Msg("a target is given up: all that waited for it failed")
+		}
+		return dbmodel.YieldTarget(ctx, tx, id, d.owner)
+	})
+}

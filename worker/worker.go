@@ -1,0 +1,184 @@
+// Package worker works tasks off: it evaluates events and tells targets. What must be done stands in the database; a task
+// only says that somebody should look. So every handler may run twice, late, or die halfway.
+package worker
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/hibiken/asynq"
+	"github.com/redis/go-redis/v9"
+	"github.com/rs/zerolog"
+
+	"github.com/seed91453169/tocsin/channel"
+	"github.com/seed91453169/tocsin/dbmodel"
+	"github.com/seed91453169/tocsin/rule"
+	"github.com/seed91453169/tocsin/tasks"
+)
+
+// DrainSlots is how many targets a worker tells at once. It is many, because a slot may wait for a slow receiver.
+const DrainSlots = 256
+
+// Config is what a Worker needs.
+type Config struct {
+	DB    *dbmodel.DB
+	Vault *dbmodel.Vault
+	Queue *tasks.Queue
+	// NewRedis opens a Redis client that the Worker may put hooks on, and closes.
+	NewRedis func() redis.UniversalClient
+	// Senders of the channels that can be used; email is missing where neither Mailgun nor SMTP is configured.
+	Senders map[rule.Channel]channel.Sender
+	// Rates are messages a second per target; 0 or missing: no pacing.
+	Rates map[rule.Channel]float64
+	// BaseURL is where Tocsin's own pages are, without a slash at the end.
+	BaseURL     string
+	Concurrency int // evaluations at once
+	// ShutdownTimeout is how long Shutdown waits for what is under way.
+	ShutdownTimeout time.Duration
+	Log             zerolog.Logger
+}
+
+// Worker works tasks off until Shutdown.
+type Worker struct {
+	Config
+	servers  []*asynq.Server
+	clients  []redis.UniversalClient
+	wakers   []*waker
+	stopping chan struct{} // closed when no new work may be begun
+	ended    context.Context
+	end      context.CancelFunc // nothing may go on any more
+
+	// alone is shared by ordinary evaluations; one whose event may kill its process has it for itself.
+	alone sync.RWMutex
+	// fault, where set, is called for each observation that is evaluated; tests make it panic.
+	fault func(*dbmodel.StoredObservation)
+}
+
+// New returns a Worker that does nothing until Start.
+func New(c Config) *Worker {
+	w := &Worker{Config: c, stopping: make(chan struct{})}
+	w.ended, w.end = context.WithCancel(context.Background())
+	return w
+}
+
+// Start begins to take tasks. An error means that Redis does not answer.
+func (w *Worker) Start() error {
+	events := asynq.NewServeMux()
+	events.HandleFunc(tasks.TypeObservationEvaluate, w.observationEvaluate)
+	events.HandleFunc(tasks.TypeSecurityGateEvaluate, w.securityGateEvaluate)
+	drains := asynq.NewServeMux()
+	drains.HandleFunc(tasks.TypeTargetDrain, w.targetDrain)
+	if err := w.serve(events, w.Concurrency, tasks.QueueEvents, tasks.QueueBulk); err != nil {
+		return err
+	}
+	return w.serve(drains, DrainSlots, tasks.QueueDrains)
+}
+
+// serve starts an asynq server for queues, the first before the others.
+func (w *Worker) serve(handler asynq.Handler, slots int, queues ...string) error {
+	client := w.NewRedis()
+	waker := newWaker(client, queues)
+	priorities := make(map[string]int, len(queues))
+	for i, q := range queues {
+		priorities[q] = len(queues) - i
+	}
+	server := asynq.NewServerFromRedisClient(client, asynq.Config{
+		Concurrency:    slots,
+		Queues:         priorities,
+		StrictPriority: true,
+		// The waker holds an idle server back, so this is only how soon a busy one looks again.
+		TaskCheckInterval: 2 * time.Millisecond,
+		ShutdownTimeout:   max(w.ShutdownTimeout-3*time.Second, time.Second),
+		Logger:            asynqLog{w.Log.With().Str("component", "asynq").Logger()},
+		LogLevel:          asynq.WarnLevel,
+		ErrorHandler: asynq.ErrorHandlerFunc(func(_ context.Context, t *asynq.Task, err error) {
+			w.Log.Error().Err(err).Str("task", t.Type()).Bytes("payload", t.Payload()).Msg("task failed")
+		}),
+	})
+	w.clients, w.wakers = append(w.clients, client), append(w.wakers, waker)
+	if err := server.Start(handler); err != nil {
+		return fmt.Errorf("start the worker: %w", err)
+	}
+	w.servers = append(w.servers, server)
+	return nil
+}
+
+// Shutdown stops taking tasks, lets what is under way come to its end within ShutdownTimeout, and returns. What did not end
+// is worked off by another worker.
+func (w *Worker) Shutdown() {
+	close(w.stopping)
+	late := time.AfterFunc(max(w.ShutdownTimeout-time.Second, time.Second), w.end)
+	defer late.Stop()
+	for _, k := range w.wakers {
+		k.release()
+	}
+	var all sync.WaitGroup
+	for _, s := range w.servers {
+		all.Go(s.Shutdown)
+	}
+	all.Wait()
+	w.end()
+	for i := range w.clients {
+		w.wakers[i].close()
+		if err := w.clients[i].Close(); err != nil {
+			w.Log.Warn().Err(err).Msg("close Redis")
+		}
+	}
+}
+
+// isStopping reports whether no new work may be begun.
+func (w *Worker) isStopping() bool {
+	select {
+	case <-w.stopping:
+		return true
+	default:
+		return false
+	}
+}
+
+// pause waits for d; it returns false where the worker stops meanwhile.
+func (w *Worker) pause(d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-w.stopping:
+		return false
+	}
+}
+
+// record runs a statement that says what happened until the database has taken it: an outcome that is known is never thrown
+// away. It gives up only when the process must end.
+func (w *Worker) record(what string, statement func(ctx context.Context) error) {
+	for wait := 50 * time.Millisecond; ; wait = min(2*wait, 2*time.Second) {
+		ctx, cancel := context.WithTimeout(w.ended, 10*time.Second)
+		err := statement(ctx)
+		cancel()
+		if err == nil {
+			return
+		}
+		w.Log.Error().Err(err).Msgf("%s: not recorded yet", what)
+		select {
+		case <-w.ended.Done():
+			return
+		case <-time.After(wait):
+		}
+	}
+}
+
+// asynqLog writes what asynq says to our log.
+type asynqLog struct{ log zerolog.Logger }
+
+func (l asynqLog) Debug(args ...any) { l.log.Debug().Msg(line(args)) }
+func (l asynqLog) Info(args ...any)  { l.log.Info().Msg(line(args)) }
+func (l asynqLog) Warn(args ...any)  { l.log.Warn().Msg(line(args)) }
+func (l asynqLog) Error(args ...any) { l.log.Error().Msg(line(args)) }
+
+// Fatal is what asynq calls before it would end the process; ending is not its business.
+func (l asynqLog) Fatal(args ...any) { l.log.Error().Msg(line(args)) }
+
+func line(args []any) string { return strings.TrimSpace(fmt.Sprint(args...)) }
