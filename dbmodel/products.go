@@ -37,7 +37,7 @@ type Product struct {
 	ID                 int64 `bun:",pk"`
 	Name               string
 	ProductGroupID     *int64
-	SecurityGatePassed *bool `bun:",scanonly"` // SetSecurityGate writes it
+	SecurityGatePassed *bool // SetSecurityGate writes it
 	NotificationSettings
 }
 
@@ -53,12 +53,18 @@ func ProductForUpdate(ctx context.Context, tx bun.Tx, id int64) (*Product, error
 	return p, Translate(locked(tx.NewSelect().Model(p).Where("id = ?", id)).Scan(ctx))
 }
 
+// AddProduct stores a product without a name, to be filled in the same transaction, where there is none with this id.
+func AddProduct(ctx context.Context, tx bun.Tx, id int64) error {
+	_, err := execCount(ctx, tx, "INSERT INTO products (id, name) VALUES ($1, '') ON CONFLICT (id) DO NOTHING", id)
+	return err
+}
+
 // SaveProduct inserts or replaces a product, all but its security gate.
 func SaveProduct(ctx context.Context, db bun.IDB, p *Product) error {
 	if p.Statuses == nil {
 		p.Statuses = []rule.Status{}
 	}
-	_, err := db.NewInsert().Model(p).On("CONFLICT (id) DO UPDATE").
+	_, err := db.NewInsert().Model(p).ExcludeColumn("security_gate_passed").On("CONFLICT (id) DO UPDATE").
 		Set("name = EXCLUDED.name").Set("product_group_id = EXCLUDED.product_group_id").
 		Apply(setNotification).Exec(ctx)
 	return Translate(err)
@@ -96,6 +102,13 @@ func ProductGroupByID(ctx context.Context, db bun.IDB, id int64) (*ProductGroup,
 func ProductGroupForUpdate(ctx context.Context, tx bun.Tx, id int64) (*ProductGroup, error) {
 	g := new(ProductGroup)
 	return g, Translate(locked(tx.NewSelect().Model(g).Where("id = ?", id)).Scan(ctx))
+}
+
+// AddProductGroup stores a product group without a name, to be filled in the same transaction, where there is none with this
+// id.
+func AddProductGroup(ctx context.Context, tx bun.Tx, id int64) error {
+	_, err := execCount(ctx, tx, "INSERT INTO product_groups (id, name) VALUES ($1, '') ON CONFLICT (id) DO NOTHING", id)
+	return err
 }
 
 // SaveProductGroup inserts or replaces a product group.

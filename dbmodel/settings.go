@@ -39,6 +39,14 @@ type Settings struct {
 	CleanupCron               string // UTC
 }
 
+// DefaultSettings are the values of the settings that are never empty, as the migrations store them first; the rest is zero.
+func DefaultSettings() *Settings {
+	return &Settings{
+		ExceptionRateLimit: 3600, MemberNotificationTypes: []rule.Type{rule.TypeSecurityGate, rule.TypeTask},
+		DeliveryGiveUpHours: 24, DigestThreshold: 10, NotificationRetentionDays: 90, CleanupCron: "0 3 * * *",
+	}
+}
+
 // TitleConditions and TitleContacts are the settings of observation titles.
 func (s *Settings) TitleConditions() rule.Conditions {
 	return rule.Conditions{MinSeverity: s.TitleMinSeverity, Statuses: s.TitleStatuses, MinPriority: s.TitleMinPriority, ParserType: s.TitleParserType}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -119,9 +120,10 @@ func (q *Queue) size(queue string) *size {
 }
 
 func (q *Queue) refresh(queue string) error {
-	info, err := q.inspector.GetQueueInfo(queue)
-	if errors.Is(err, asynq.ErrQueueNotFound) {
-		info, err = new(asynq.QueueInfo), nil
+	info := new(asynq.QueueInfo) // a queue is there from its first task on
+	known, err := q.inspector.Queues()
+	if err == nil && slices.Contains(known, queue) {
+		info, err = q.inspector.GetQueueInfo(queue)
 	}
 	q.mu.Lock()
 	defer q.mu.Unlock()

@@ -224,7 +224,9 @@ func (d *drain) single(ctx context.Context, waiting dbmodel.PendingDelivery) (*c
 	if err != nil {
 		return nil, fmt.Errorf("load notification %d: %w", waiting.NotificationID, err)
 	}
-	return d.build(func(b message.Builder, to message.Recipient) *channel.Message { return b.Notification(n, waiting.ID, to) }), nil
+	return d.build(func(b message.Builder, to message.Recipient) *channel.Message {
+		return b.Notification(n, waiting.ID, to)
+	}), nil
 }
 
 // digest makes the message of a digest; nil where nothing of it waits any more.
@@ -236,7 +238,9 @@ func (d *drain) digest(ctx context.Context, told dbmodel.Told, build func(messag
 	if len(content.Groups) == 0 {
 		return nil, nil
 	}
-	return d.build(func(b message.Builder, to message.Recipient) *channel.Message { return build(b, content, told.Batch, to) }), nil
+	return d.build(func(b message.Builder, to message.Recipient) *channel.Message {
+		return build(b, content, told.Batch, to)
+	}), nil
 }
 
 // build makes a message. One whose making panics still says that something happened and where to read it.

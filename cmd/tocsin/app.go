@@ -1,0 +1,190 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/rs/zerolog"
+
+	"github.com/seed91453169/tocsin/channel"
+	"github.com/seed91453169/tocsin/channel/email"
+	"github.com/seed91453169/tocsin/channel/msteams"
+	"github.com/seed91453169/tocsin/channel/slack"
+	"github.com/seed91453169/tocsin/config"
+	"github.com/seed91453169/tocsin/dbmodel"
+	"github.com/seed91453169/tocsin/internal/database"
+	"github.com/seed91453169/tocsin/internal/embedded"
+	"github.com/seed91453169/tocsin/rule"
+	"github.com/seed91453169/tocsin/tasks"
+	"github.com/seed91453169/tocsin/worker"
+)
+
+// patience is how long a process waits for the database when it starts.
+const patience = time.Minute
+
+// app is what the roles have in common.
+type app struct {
+	config *config.Config
+	log    zerolog.Logger
+	db     *dbmodel.DB
+	vault  *dbmodel.Vault
+	queue  *tasks.Queue
+
+	redis    *redis.UniversalOptions
+	clients  []redis.UniversalClient
+	embedded *embedded.Redis
+}
+
+// newApp opens database and Redis. conns is the size of the pool of database connections.
+func newApp(ctx context.Context, c *config.Config, t *terminal, conns int, migrate bool) (*app, error) {
+	a := &app{config: c, log: newLogger(c, t.err), redis: c.Redis}
+	if err := a.open(ctx, conns, migrate); err != nil {
+		a.close()
+		return nil, err
+	}
+	return a, nil
+}
+
+func (a *app) open(ctx context.Context, conns int, migrate bool) error {
+	var err error
+	if a.db, err = openDatabase(a.config, conns); err != nil {
+		return err
+	}
+	if err := a.awaitDatabase(ctx); err != nil {
+		return err
+	}
+	if migrate {
+		applied, err := dbmodel.Migrate(ctx, a.db)
+		if err != nil {
+			return fmt.Errorf("migrate the database: %w", err)
+		}
+		if len(applied) > 0 {
+			a.log.Info().Strs("migrations", applied).Msg("the database schema is up to date")
+		}
+	}
+	if err := dbmodel.CheckSchema(ctx, a.db); err != nil {
+		return err
+	}
+	var oldKey []byte
+	if a.config.SecretKeyOld != nil {
+		oldKey = []byte(a.config.SecretKeyOld)
+	}
+	if a.vault, err = dbmodel.OpenVault(ctx, a.db, []byte(a.config.SecretKey), oldKey); err != nil {
+		return fmt.Errorf("open what is sealed in the database: %w", err)
+	}
+	if a.redis == nil {
+		if a.embedded, err = embedded.Start(); err != nil {
+			return err
+		}
+		a.redis = a.embedded.Options()
+	}
+	client := newRedis(a.redis)
+	a.clients = append(a.clients, client)
+	a.queue = tasks.NewQueue(client, a.log)
+	return nil
+}
+
+// openDatabase opens the configured database without asking whether it answers.
+func openDatabase(c *config.Config, conns int) (*dbmodel.DB, error) {
+	return database.Open(c.Database.DSN.Reveal(), conns)
+}
+
+// awaitDatabase waits until the database answers: after a restart of the machine it may come later than we do.
+func (a *app) awaitDatabase(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	for told := false; ; told = true {
+		err := a.db.Ping(ctx)
+		if err == nil {
+			return nil
+		}
+		if !told {
+			a.log.Warn().Err(err).Msgf("the database does not answer: waiting for it up to %s", patience)
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("the database does not answer: check DATABASE_URL, and that it runs: %w", err)
+		case <-time.After(500 * time.Millisecond):
+		}
+	}
+}
+
+// newRedis returns a client whose calls end with their context: an unreachable Redis must not hold anybody.
+func newRedis(o *redis.UniversalOptions) redis.UniversalClient {
+	c := *o
+	c.ContextTimeoutEnabled = true
+	c.DialTimeout = 2 * time.Second
+	c.ReadTimeout = 3 * time.Second
+	c.WriteTimeout = 3 * time.Second
+	c.MaxRetries = 1
+	return redis.NewUniversalClient(&c)
+}
+
+func (a *app) close() {
+	for _, c := range a.clients {
+		if err := c.Close(); err != nil {
+			a.log.Warn().Err(err).Msg("close Redis")
+		}
+	}
+	if a.embedded != nil {
+		a.embedded.Close()
+	}
+	if a.db != nil {
+		if err := a.db.Close(); err != nil {
+			a.log.Warn().Err(err).Msg("close the database")
+		}
+	}
+}
+
+// senders returns the channels that can be used.
+func senders(c *config.Config) (map[rule.Channel]channel.Sender, error) {
+	webhooks := channel.NewHTTPClient(c.WebhookAllowedNetworks)
+	out := map[rule.Channel]channel.Sender{rule.Slack: slack.New(webhooks), rule.MSTeams: msteams.New(webhooks)}
+	mail, err := mailSender(c)
+	if err != nil {
+		return nil, err
+	}
+	if mail != nil {
+		out[rule.Email] = mail
+	}
+	return out, nil
+}
+
+// pinger is a way to send mail that can say whether it works.
+type pinger interface {
+	channel.Sender
+	Ping(ctx context.Context) error
+}
+
+// mailSender returns nil where neither Mailgun nor SMTP is configured.
+func mailSender(c *config.Config) (pinger, error) {
+	switch {
+	case c.Mailgun != nil:
+		return email.NewMailgun(c.Mailgun.Domain, channel.Secret(c.Mailgun.APIKey), c.Mailgun.APIBase, channel.NewOperatorClient()), nil
+	case c.SMTP != nil:
+		s, err := email.NewSMTP(email.SMTPConfig{
+			Host: c.SMTP.Host, Port: c.SMTP.Port, User: c.SMTP.User, Password: channel.Secret(c.SMTP.Password), TLS: string(c.SMTP.TLS),
+		})
+		if err != nil {
+			return nil, fmt.Errorf("use SMTP_URL: %w", err)
+		}
+		return s, nil
+	}
+	return nil, nil //nolint:nilnil // no mail is no fault
+}
+
+// newWorker returns the worker of this process.
+func (a *app) newWorker() (*worker.Worker, error) {
+	all, err := senders(a.config)
+	if err != nil {
+		return nil, err
+	}
+	return worker.New(worker.Config{
+		DB: a.db, Vault: a.vault, Queue: a.queue, Senders: all, BaseURL: a.config.BaseURL, Log: a.log,
+		NewRedis:    func() redis.UniversalClient { return newRedis(a.redis) },
+		Rates:       map[rule.Channel]float64{rule.Slack: a.config.SlackRate, rule.MSTeams: a.config.TeamsRate, rule.Email: a.config.EmailRate},
+		Concurrency: a.config.WorkerConcurrency, ShutdownTimeout: a.config.ShutdownTimeout,
+	}), nil
+}

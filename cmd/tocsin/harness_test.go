@@ -1,0 +1,386 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/mail"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/emersion/go-smtp"
+
+	"github.com/seed91453169/tocsin/internal/testenv"
+)
+
+func TestMain(m *testing.M) { testenv.Main(m) }
+
+// binary is the program, built once.
+var binary = sync.OnceValues(func() (string, error) {
+	dir, err := os.MkdirTemp("", "tocsin-test-")
+	if err != nil {
+		return "", err
+	}
+	path := filepath.Join(dir, "tocsin")
+	out, err := exec.Command("go", "build", "-o", path, ".").CombinedOutput() //nolint:noctx // it ends by itself
+	if err != nil {
+		return "", fmt.Errorf("build: %w\n%s", err, out)
+	}
+	return path, nil
+})
+
+// process is one running role.
+type process struct {
+	t    testing.TB
+	cmd  *exec.Cmd
+	log  *lockedBuffer
+	done chan struct{}
+	err  error
+}
+
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *lockedBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lockedBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+const (
+	adminToken = "test-token-of-the-administrator"
+	secretKey  = "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="
+)
+
+// start runs the program; it is killed at the end of the test where it still runs.
+func start(t testing.TB, env []string, args ...string) *process {
+	t.Helper()
+	path, err := binary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &process{t: t, log: new(lockedBuffer), done: make(chan struct{})}
+	p.cmd = exec.Command(path, args...) //nolint:noctx // killed below
+	p.cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "TMPDIR=" + os.TempDir()}, env...)
+	p.cmd.Stdout, p.cmd.Stderr = p.log, p.log
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if err := p.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	go func() { p.err = p.cmd.Wait(); close(p.done) }()
+	t.Cleanup(func() {
+		p.kill()
+		if t.Failed() {
+			text := p.log.String()
+			t.Logf("--- %v\n%s", args, text[max(0, len(text)-6000):])
+		}
+	})
+	return p
+}
+
+func (p *process) kill() {
+	_ = p.cmd.Process.Kill()
+	<-p.done
+}
+
+// terminate sends SIGTERM and returns the exit code and how long it took.
+func (p *process) terminate() (code int, took time.Duration) {
+	p.t.Helper()
+	began := time.Now()
+	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		p.t.Fatal(err)
+	}
+	select {
+	case <-p.done:
+	case <-time.After(time.Minute):
+		p.t.Fatal("the process does not end")
+	}
+	return p.cmd.ProcessState.ExitCode(), time.Since(began)
+}
+
+// message is what the far network got.
+type message struct{ Channel, Target, Headline string }
+
+// network is all receivers: webhooks, and a mail server.
+type network struct {
+	*httptest.Server
+	smtp   string
+	mu     sync.Mutex
+	got    []message
+	tries  map[string]int
+	answer func(path string, try int) int // nil: 200; 0 hangs
+}
+
+func newNetwork(t testing.TB) *network {
+	t.Helper()
+	n := &network{tries: map[string]int{}}
+	n.Server = httptest.NewServer(http.HandlerFunc(n.webhook))
+	t.Cleanup(n.Close)
+	l, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // on this machine
+	if err != nil {
+		t.Fatal(err)
+	}
+	n.smtp = l.Addr().String()
+	server := smtp.NewServer(smtp.BackendFunc(func(*smtp.Conn) (smtp.Session, error) { return &session{n: n}, nil }))
+	go server.Serve(l) //nolint:errcheck // ends with Close
+	t.Cleanup(func() { server.Close() })
+	return n
+}
+
+func (n *network) webhook(w http.ResponseWriter, r *http.Request) {
+	body, _ := io.ReadAll(r.Body)
+	n.mu.Lock()
+	n.tries[r.URL.Path]++
+	answer, try := n.answer, n.tries[r.URL.Path]
+	n.mu.Unlock()
+	status := 200
+	if answer != nil {
+		status = answer(r.URL.Path, try)
+	}
+	if status == 0 {
+		<-r.Context().Done()
+		return
+	}
+	if status != 200 {
+		w.WriteHeader(status)
+		return
+	}
+	m := message{Channel: "slack", Target: n.URL + r.URL.Path}
+	var slack struct {
+		Text string `json:"text"`
+	}
+	_ = json.Unmarshal(body, &slack)
+	m.Headline = slack.Text
+	if strings.HasPrefix(r.URL.Path, "/teams") {
+		m.Channel = "ms_teams"
+	}
+	n.note(m)
+	if m.Channel == "slack" {
+		_, _ = io.WriteString(w, "ok")
+	} else {
+		w.WriteHeader(http.StatusAccepted)
+	}
+}
+
+func (n *network) note(m message) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.got = append(n.got, m)
+}
+
+// take returns what came since the last call.
+func (n *network) take() []message {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	got := n.got
+	n.got = nil
+	return got
+}
+
+func (n *network) all() []message {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return append([]message(nil), n.got...)
+}
+
+type session struct {
+	n  *network
+	to []string
+}
+
+func (s *session) Mail(string, *smtp.MailOptions) error { return nil }
+func (s *session) Rcpt(to string, _ *smtp.RcptOptions) error {
+	s.to = append(s.to, to)
+	return nil
+}
+
+func (s *session) Data(r io.Reader) error {
+	m, err := mail.ReadMessage(r)
+	if err != nil {
+		return err
+	}
+	if _, err := io.Copy(io.Discard, m.Body); err != nil {
+		return err
+	}
+	subject, _ := new(mime.WordDecoder).DecodeHeader(m.Header.Get("Subject"))
+	for _, to := range s.to {
+		s.n.note(message{"email", to, subject})
+	}
+	return nil
+}
+func (s *session) Reset()        { s.to = nil }
+func (s *session) Logout() error { return nil }
+
+// deployment is a running product.
+type deployment struct {
+	t                      testing.TB
+	url                    string
+	env                    []string
+	web, worker, scheduler *process
+	network                *network
+	client                 *http.Client
+}
+
+// freePort returns a port that nobody listens on.
+func freePort(t testing.TB) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // on this machine
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	_, port, _ := net.SplitHostPort(l.Addr().String())
+	return port
+}
+
+func newDeployment(t testing.TB, env ...string) *deployment {
+	t.Helper()
+	d := &deployment{t: t, network: newNetwork(t), client: &http.Client{Timeout: 2 * time.Minute, Transport: &http.Transport{MaxIdleConnsPerHost: 64}}}
+	t.Cleanup(d.client.CloseIdleConnections)
+	port := freePort(t)
+	d.url = "http://127.0.0.1:" + port
+	d.env = append([]string{
+		"TOCSIN_LISTEN=127.0.0.1:" + port, "TOCSIN_ADMIN_TOKEN=" + adminToken, "TOCSIN_SECRET_KEY=" + secretKey,
+		"TOCSIN_WEBHOOK_ALLOWED_NETWORKS=127.0.0.0/8", "SMTP_URL=smtp://" + d.network.smtp + "?tls=none",
+		"TOCSIN_SLACK_RATE=0", "TOCSIN_MS_TEAMS_RATE=0", "TOCSIN_LOG_LEVEL=warn",
+	}, env...)
+	return d
+}
+
+// newServe runs everything in one process with nothing installed.
+func newServe(t testing.TB) *deployment {
+	t.Helper()
+	d := newDeployment(t, "TOCSIN_DATA_DIR="+t.TempDir())
+	d.web = start(t, d.env, "serve")
+	d.ready()
+	return d
+}
+
+// newRoles runs the three roles over PostgreSQL and Redis.
+func newRoles(t testing.TB, databaseURL, redisURL string, env ...string) *deployment {
+	t.Helper()
+	d := newDeployment(t, append([]string{"DATABASE_URL=" + databaseURL, "REDIS_URL=" + redisURL}, env...)...)
+	if code, _ := wait(start(t, d.env, "migrate", "up")); code != 0 {
+		t.Fatalf("migrate: exit %d", code)
+	}
+	d.web, d.worker, d.scheduler = start(t, d.env, "web"), start(t, d.env, "worker"), start(t, d.env, "scheduler")
+	d.ready()
+	return d
+}
+
+func wait(p *process) (code int, output string) {
+	<-p.done
+	return p.cmd.ProcessState.ExitCode(), p.log.String()
+}
+
+func (d *deployment) ready() {
+	d.t.Helper()
+	testenv.Eventually(d.t, 30*time.Second, func() error {
+		status, _, err := d.try(http.MethodGet, "/readyz", nil)
+		if err == nil && status != 200 {
+			err = fmt.Errorf("status %d", status)
+		}
+		return err
+	}, "not ready")
+}
+
+// try calls the HTTP interface.
+func (d *deployment) try(method, path string, body any) (status int, answer []byte, err error) {
+	var reader io.Reader
+	contentType := "application/json"
+	switch b := body.(type) {
+	case nil:
+	case io.Reader:
+		reader, contentType = b, "application/x-ndjson"
+	case json.RawMessage:
+		reader = bytes.NewReader(b)
+	default:
+		text, err := json.Marshal(b)
+		if err != nil {
+			return 0, nil, err
+		}
+		reader = bytes.NewReader(text)
+	}
+	r, err := http.NewRequestWithContext(context.Background(), method, d.url+path, reader)
+	if err != nil {
+		return 0, nil, err
+	}
+	r.Header.Set("Authorization", "Bearer "+adminToken)
+	if reader != nil {
+		r.Header.Set("Content-Type", contentType)
+	}
+	response, err := d.client.Do(r)
+	if err != nil {
+		return 0, nil, err
+	}
+	defer response.Body.Close()
+	answer, err = io.ReadAll(response.Body)
+	return response.StatusCode, answer, err
+}
+
+// call is try that must succeed with 2xx; the answer is read into out, if given.
+func (d *deployment) call(method, path string, body, out any) {
+	d.t.Helper()
+	status, answer, err := d.try(method, path, body)
+	if err != nil || status/100 != 2 {
+		d.t.Fatalf("%s %s: %d %s %v", method, path, status, answer, err)
+	}
+	if out != nil {
+		if err := json.Unmarshal(answer, out); err != nil {
+			d.t.Fatalf("%s %s: %v in %s", method, path, err, answer)
+		}
+	}
+}
+
+type status struct {
+	Outbox            int `json:"outbox"`
+	FailedEvents      int `json:"failed_events"`
+	PendingDeliveries int `json:"pending_deliveries"`
+	FailedDeliveries  int `json:"failed_deliveries"`
+}
+
+// idle waits until nothing is left to do.
+func (d *deployment) idle(timeout time.Duration) status {
+	d.t.Helper()
+	var s status
+	testenv.Eventually(d.t, timeout, func() error {
+		code, answer, err := d.try(http.MethodGet, "/api/v1/status", nil)
+		if err != nil {
+			return err
+		}
+		if code != 200 {
+			return fmt.Errorf("%d %s", code, answer)
+		}
+		if err := json.Unmarshal(answer, &s); err != nil {
+			return err
+		}
+		if s.Outbox+s.PendingDeliveries > 0 {
+			return fmt.Errorf("left: %+v", s)
+		}
+		return nil
+	}, "not idle")
+	return s
+}
+
+type object = map[string]any

@@ -1,0 +1,94 @@
+// Command tocsin is the notification service: web tier, worker and scheduler, and the commands to operate it.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/alecthomas/kong"
+	"github.com/rs/zerolog"
+
+	"github.com/seed91453169/tocsin/config"
+)
+
+// Exit codes.
+const (
+	exitFault         = 1 // something failed
+	exitConfiguration = 2 // the configuration or the command line is wrong
+)
+
+// commands are what the binary can do; kong reads the help from the tags.
+type commands struct {
+	Serve     serveCommand     `cmd:"" help:"Web, worker and scheduler in one process. Needs nothing: SQLite and an in-process Redis where no others are given."`
+	Demo      demoCommand      `cmd:"" help:"Serve on a throw-away folder, with sample events and a local receiver that shows what email, Teams and Slack got."`
+	Web       webCommand       `cmd:"" help:"The HTTP side alone. Needs DATABASE_URL, REDIS_URL and TOCSIN_SECRET_KEY."`
+	Worker    workerCommand    `cmd:"" help:"Evaluation and delivery alone. Needs DATABASE_URL, REDIS_URL and TOCSIN_SECRET_KEY."`
+	Scheduler schedulerCommand `cmd:"" help:"What must happen without an event. Needs DATABASE_URL, REDIS_URL and TOCSIN_SECRET_KEY."`
+	Migrate   migrateCommand   `cmd:"" help:"The database schema: up, down, status."`
+	Check     checkCommand     `cmd:"" help:"Say in words whether configuration, database, Redis, mail and webhooks work."`
+	Version   versionCommand   `cmd:"" help:"Print the version."`
+}
+
+// terminal is what commands read from and write to.
+type terminal struct {
+	out, err io.Writer
+	environ  []string
+}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
+	go func() { // a second signal ends the process at once
+		<-ctx.Done()
+		stop()
+	}()
+	os.Exit(run(ctx, os.Args[1:], &terminal{out: os.Stdout, err: os.Stderr, environ: os.Environ()}))
+}
+
+// run runs one command and returns the exit code.
+func run(ctx context.Context, args []string, t *terminal) int {
+	var exited *int
+	parser, err := kong.New(&commands{}, kong.Name("tocsin"), kong.Description("The notification service of a vulnerability-management application."),
+		kong.UsageOnError(), kong.Writers(t.out, t.err), kong.Exit(func(code int) { exited = &code }),
+		kong.BindTo(ctx, (*context.Context)(nil)), kong.Bind(t))
+	if err != nil {
+		fmt.Fprintln(t.err, "tocsin:", err)
+		return exitFault
+	}
+	command, err := parser.Parse(args)
+	if exited != nil { // --help
+		return *exited
+	}
+	if err != nil {
+		fmt.Fprintf(t.err, "tocsin: %v. Run \"tocsin --help\" for the commands.\n", err)
+		return exitConfiguration
+	}
+	err = command.Run()
+	var faults config.Errors
+	switch {
+	case err == nil:
+		return 0
+	case errors.As(err, &faults):
+		fmt.Fprintln(t.err, faults)
+		return exitConfiguration
+	case errors.Is(err, errTold):
+		return exitFault
+	}
+	fmt.Fprintln(t.err, "tocsin:", err)
+	return exitFault
+}
+
+// errTold: what went wrong has been said.
+var errTold = errors.New("told already")
+
+// newLogger returns the logger that the configuration asks for.
+func newLogger(c *config.Config, w io.Writer) zerolog.Logger {
+	if c.LogFormat == config.Console {
+		w = zerolog.ConsoleWriter{Out: w, TimeFormat: "15:04:05"}
+	}
+	return zerolog.New(w).Level(c.LogLevel).With().Timestamp().Logger()
+}

@@ -1,0 +1,272 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/http"
+	"runtime/debug"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/seed91453169/tocsin/channel"
+	"github.com/seed91453169/tocsin/config"
+	"github.com/seed91453169/tocsin/dbmodel"
+	"github.com/seed91453169/tocsin/rule"
+)
+
+type migrateCommand struct {
+	Up     migrateUp     `cmd:"" help:"Bring the schema to this version. Any number of processes may do so at once."`
+	Down   migrateDown   `cmd:"" help:"Take back what the last \"up\" did. What its tables hold is lost."`
+	Status migrateStatus `cmd:"" help:"List the migrations and whether the database has them."`
+}
+
+type (
+	migrateUp     struct{}
+	migrateDown   struct{}
+	migrateStatus struct{}
+)
+
+// Run brings the schema to this version.
+func (migrateUp) Run(ctx context.Context, t *terminal) error {
+	return withDatabase(ctx, t, config.Migrate, func(db *dbmodel.DB) error {
+		applied, err := dbmodel.Migrate(ctx, db)
+		if err != nil {
+			return fmt.Errorf("migrate the database: %w", err)
+		}
+		tell(t, "applied", applied, "Nothing to do: the database is up to date.")
+		return nil
+	})
+}
+
+// Run takes back the last step.
+func (migrateDown) Run(ctx context.Context, t *terminal) error {
+	return withDatabase(ctx, t, config.Migrate, func(db *dbmodel.DB) error {
+		undone, err := dbmodel.Rollback(ctx, db)
+		if err != nil {
+			return fmt.Errorf("take back the last migration: %w", err)
+		}
+		tell(t, "taken back", undone, "Nothing to do: no migration is applied.")
+		return nil
+	})
+}
+
+// Run lists the migrations.
+func (migrateStatus) Run(ctx context.Context, t *terminal) error {
+	return withDatabase(ctx, t, config.Migrate, func(db *dbmodel.DB) error {
+		list, err := dbmodel.Migrations(ctx, db)
+		for _, m := range list {
+			state := "applied"
+			if !m.Applied {
+				state = "pending"
+			}
+			fmt.Fprintf(t.out, "%s  %s\n", m.Name, state)
+		}
+		return err
+	})
+}
+
+func tell(t *terminal, what string, names []string, otherwise string) {
+	for _, n := range names {
+		fmt.Fprintf(t.out, "%s  %s\n", n, what)
+	}
+	if len(names) == 0 {
+		fmt.Fprintln(t.out, otherwise)
+	}
+}
+
+// withDatabase runs fn with the database that role is configured for.
+func withDatabase(ctx context.Context, t *terminal, role config.Role, fn func(*dbmodel.DB) error) error {
+	c, err := config.Load(role, t.environ)
+	if err != nil {
+		return err
+	}
+	a := &app{config: c, log: newLogger(c, t.err)}
+	defer a.close()
+	if a.db, err = openDatabase(c, 4); err != nil {
+		return err
+	}
+	if err := a.awaitDatabase(ctx); err != nil {
+		return err
+	}
+	return fn(a.db)
+}
+
+type versionCommand struct{}
+
+// Run prints the version.
+func (versionCommand) Run(t *terminal) error {
+	fmt.Fprintln(t.out, "tocsin", version())
+	return nil
+}
+
+// release is set by the linker: -ldflags "-X main.release=v1.2.3".
+var release string
+
+// version is the release, or else what the build knows of its source.
+func version() string {
+	if release != "" {
+		return release
+	}
+	info, found := debug.ReadBuildInfo()
+	if !found {
+		return "unknown"
+	}
+	for _, s := range info.Settings {
+		if s.Key == "vcs.revision" {
+			return "development, commit " + s.Value[:min(12, len(s.Value))]
+		}
+	}
+	if v := info.Main.Version; v != "" && v != "(devel)" {
+		return v
+	}
+	return "development"
+}
+
+type checkCommand struct{}
+
+// checkTime bounds each question that check asks.
+const checkTime = 15 * time.Second
+
+// Run says in words what works. It asks everything, also after a fault.
+func (checkCommand) Run(ctx context.Context, t *terminal) error {
+	c, err := config.Load(config.Check, t.environ)
+	if err != nil {
+		return err
+	}
+	k := &checker{t: t}
+	k.say("Configuration", "no fault", nil)
+	switch err := c.ReadSecretKey(); {
+	case errors.Is(err, fs.ErrNotExist):
+		k.say("Secret key", "none yet: \"tocsin serve\" makes one when it first starts", nil)
+	case err != nil:
+		k.say("Secret key", "", err)
+	}
+	k.database(ctx, c)
+	k.redis(ctx, c)
+	k.mail(ctx, c)
+	if k.faults > 0 {
+		fmt.Fprintf(t.out, "%d of the checks above failed.\n", k.faults)
+		return errTold
+	}
+	return nil
+}
+
+type checker struct {
+	t      *terminal
+	faults int
+}
+
+func (k *checker) say(what, words string, err error) {
+	mark := "ok   "
+	if err != nil {
+		mark, words = "FAIL ", err.Error()
+		k.faults++
+	}
+	fmt.Fprintf(k.t.out, "%s %s: %s\n", mark, what, words)
+}
+
+func (k *checker) database(ctx context.Context, c *config.Config) {
+	ctx, cancel := context.WithTimeout(ctx, checkTime)
+	defer cancel()
+	what := "Database (" + string(c.Database.Driver) + ")"
+	db, err := openDatabase(c, 2)
+	if err != nil {
+		k.say(what, "", err)
+		return
+	}
+	defer db.Close()
+	if err := dbmodel.CheckSchema(ctx, db); err != nil {
+		k.say(what, "", err)
+		return
+	}
+	k.say(what, "answers, its schema is this version's", nil)
+	if c.SecretKey == nil {
+		return
+	}
+	vault, err := dbmodel.OpenVault(ctx, db, []byte(c.SecretKey), []byte(c.SecretKeyOld))
+	if err != nil {
+		k.say("Secret key", "", err)
+		return
+	}
+	k.say("Secret key", "opens what the database holds", nil)
+	k.webhooks(ctx, c, db, vault)
+}
+
+// webhooks asks each webhook that is set for anything but a delivery: any answer shows that it can be reached.
+func (k *checker) webhooks(ctx context.Context, c *config.Config, db *dbmodel.DB, vault *dbmodel.Vault) {
+	targets, err := dbmodel.ConfiguredWebhooks(ctx, db)
+	if err != nil {
+		k.say("Webhooks", "", err)
+		return
+	}
+	client := channel.NewHTTPClient(c.WebhookAllowedNetworks)
+	defer client.CloseIdleConnections()
+	for _, target := range targets {
+		what := fmt.Sprintf("Webhook %d (%s)", target.ID, target.Channel)
+		address, err := vault.OpenAddress(target.Channel, target.Address)
+		if err != nil {
+			k.say(what, "", err)
+			continue
+		}
+		what = fmt.Sprintf("Webhook %s (%s)", channel.RedactURL(address), target.Channel)
+		request, err := http.NewRequestWithContext(ctx, http.MethodHead, address, nil)
+		if err != nil {
+			k.say(what, "", errors.New("it is not a valid URL: set it anew"))
+			continue
+		}
+		response, err := client.Do(request)
+		if err != nil {
+			k.say(what, "", channel.NetworkError("the webhook", err))
+			continue
+		}
+		_ = response.Body.Close()
+		k.say(what, "can be reached", nil)
+	}
+}
+
+func (k *checker) redis(ctx context.Context, c *config.Config) {
+	ctx, cancel := context.WithTimeout(ctx, checkTime)
+	defer cancel()
+	if c.Redis == nil {
+		k.say("Redis", "none is configured: \"tocsin serve\" brings its own", nil)
+		return
+	}
+	client := newRedis(c.Redis)
+	defer client.Close()
+	if err := client.Ping(ctx).Err(); err != nil {
+		k.say("Redis", "", fmt.Errorf("does not answer: check REDIS_URL, and that it runs: %w", err))
+		return
+	}
+	policy, err := client.ConfigGet(ctx, "maxmemory-policy").Result()
+	if p := policy["maxmemory-policy"]; err == nil && p != "noeviction" {
+		k.say("Redis", "", fmt.Errorf("maxmemory-policy is %s: set it to noeviction, or Redis drops tasks when it is full", p))
+		return
+	}
+	words := "answers"
+	if err != nil && !errors.Is(err, redis.Nil) {
+		words += "; it does not say its maxmemory-policy, which must be noeviction"
+	}
+	k.say("Redis", words, nil)
+}
+
+func (k *checker) mail(ctx context.Context, c *config.Config) {
+	ctx, cancel := context.WithTimeout(ctx, checkTime)
+	defer cancel()
+	sender, err := mailSender(c)
+	switch {
+	case err != nil:
+		k.say("Mail", "", err)
+	case sender == nil:
+		k.say("Mail", "not configured: set MAILGUN_DOMAIN and MAILGUN_API_KEY, or SMTP_URL, to send email", nil)
+	default:
+		if err := sender.Ping(ctx); err != nil {
+			k.say("Mail", "", err)
+			return
+		}
+		k.say("Mail", "the server takes our login; "+strings.ToLower(string(rule.Email))+" can be sent", nil)
+	}
+}

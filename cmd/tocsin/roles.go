@@ -1,0 +1,185 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+
+	"github.com/seed91453169/tocsin/config"
+	"github.com/seed91453169/tocsin/scheduler"
+	"github.com/seed91453169/tocsin/tasks"
+	"github.com/seed91453169/tocsin/web"
+)
+
+// Sizes of the pools of database connections, for each process.
+const (
+	webConns       = 16
+	workerConns    = 16
+	schedulerConns = 4
+	serveConns     = 24
+)
+
+type serveCommand struct{}
+
+// Run serves web, worker and scheduler until ctx ends.
+func (serveCommand) Run(ctx context.Context, t *terminal) error {
+	c, err := config.Load(config.Serve, t.environ)
+	if err != nil {
+		return err
+	}
+	if err := c.EnsureSecretKey(); err != nil {
+		return err
+	}
+	return serve(ctx, c, t, nil)
+}
+
+// serve runs all roles in this process. ready, where given, is called once they do.
+func serve(ctx context.Context, c *config.Config, t *terminal, ready func(ctx context.Context, a *app)) error {
+	listener, err := listen(ctx, c.Listen)
+	if err != nil {
+		return err
+	}
+	defer listener.Close()
+	c.SetListen(listener.Addr().String())
+	a, err := newApp(ctx, c, t, serveConns, true)
+	if err != nil {
+		return err
+	}
+	defer a.close()
+	w, err := a.newWorker()
+	if err != nil {
+		return err
+	}
+	if err := w.Start(); err != nil {
+		return err
+	}
+	defer w.Shutdown()
+	s := scheduler.New(a.db, a.queue, a.log)
+	s.Start()
+	defer s.Shutdown()
+	if ready != nil {
+		go ready(ctx, a)
+	}
+	return serveHTTP(ctx, a, listener, a.webHandler())
+}
+
+type webCommand struct{}
+
+// Run serves HTTP until ctx ends.
+func (webCommand) Run(ctx context.Context, t *terminal) error {
+	c, err := config.Load(config.Web, t.environ)
+	if err != nil {
+		return err
+	}
+	listener, err := listen(ctx, c.Listen)
+	if err != nil {
+		return err
+	}
+	defer listener.Close()
+	c.SetListen(listener.Addr().String())
+	a, err := newApp(ctx, c, t, webConns, false)
+	if err != nil {
+		return err
+	}
+	defer a.close()
+	return serveHTTP(ctx, a, listener, a.webHandler())
+}
+
+type workerCommand struct{}
+
+// Run works tasks off until ctx ends.
+func (workerCommand) Run(ctx context.Context, t *terminal) error {
+	c, err := config.Load(config.Worker, t.environ)
+	if err != nil {
+		return err
+	}
+	a, err := newApp(ctx, c, t, workerConns, false)
+	if err != nil {
+		return err
+	}
+	defer a.close()
+	w, err := a.newWorker()
+	if err != nil {
+		return err
+	}
+	if err := w.Start(); err != nil {
+		return err
+	}
+	defer w.Shutdown()
+	return a.serveHealth(ctx, true)
+}
+
+type schedulerCommand struct{}
+
+// Run sweeps until ctx ends.
+func (schedulerCommand) Run(ctx context.Context, t *terminal) error {
+	c, err := config.Load(config.Scheduler, t.environ)
+	if err != nil {
+		return err
+	}
+	a, err := newApp(ctx, c, t, schedulerConns, false)
+	if err != nil {
+		return err
+	}
+	defer a.close()
+	s := scheduler.New(a.db, a.queue, a.log)
+	s.Start()
+	defer s.Shutdown()
+	return a.serveHealth(ctx, false)
+}
+
+// webHandler is the HTTP side over what is open.
+func (a *app) webHandler() http.Handler {
+	return web.New(web.Config{
+		DB: a.db, Vault: a.vault, Acceptor: tasks.NewAcceptor(a.db, a.queue), Queue: a.queue,
+		AdminToken: a.config.AdminToken.Reveal(), WebhookAllowedNetworks: a.config.WebhookAllowedNetworks,
+		BaseURL: a.config.BaseURL, Log: a.log, Version: version(),
+	})
+}
+
+func listen(ctx context.Context, address string) (net.Listener, error) {
+	l, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
+	if err != nil {
+		return nil, fmt.Errorf("listen on %s: %w (set PORT or TOCSIN_LISTEN to another one)", address, err)
+	}
+	return l, nil
+}
+
+// serveHTTP answers requests until ctx ends, then lets those that are under way come to their end.
+func serveHTTP(ctx context.Context, a *app, l net.Listener, h http.Handler) error {
+	server := web.NewServer(h, a.log)
+	a.log.Info().Str("address", l.Addr().String()).Str("url", a.config.BaseURL).Msg("listening")
+	failed := make(chan error, 1)
+	go func() { failed <- server.Serve(l) }()
+	select {
+	case err := <-failed:
+		return fmt.Errorf("serve HTTP: %w", err)
+	case <-ctx.Done():
+	}
+	a.log.Info().Msg("shutting down")
+	end, cancel := context.WithTimeout(context.Background(), a.config.ShutdownTimeout)
+	defer cancel()
+	if err := server.Shutdown(end); err != nil {
+		a.log.Warn().Err(err).Msg("requests were cut off")
+		_ = server.Close()
+	}
+	return nil
+}
+
+// serveHealth serves /healthz and /readyz on TOCSIN_METRICS_LISTEN, if that is set, until ctx ends.
+func (a *app) serveHealth(ctx context.Context, needsRedis bool) error {
+	if a.config.MetricsListen == "" {
+		a.log.Info().Msg("running")
+		<-ctx.Done()
+		a.log.Info().Msg("shutting down")
+		return nil
+	}
+	l, err := listen(ctx, a.config.MetricsListen)
+	if err != nil {
+		return errors.Join(err, errors.New("this address is TOCSIN_METRICS_LISTEN"))
+	}
+	defer l.Close()
+	return serveHTTP(ctx, a, l, web.Health(a.db, a.queue, needsRedis))
+}

@@ -1,0 +1,218 @@
+package worker
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/rs/zerolog"
+	"github.com/uptrace/bun"
+
+	"github.com/seed91453169/tocsin/channel"
+	"github.com/seed91453169/tocsin/channel/msteams"
+	"github.com/seed91453169/tocsin/channel/slack"
+	"github.com/seed91453169/tocsin/dbmodel"
+	"github.com/seed91453169/tocsin/internal/testenv"
+	"github.com/seed91453169/tocsin/rule"
+	"github.com/seed91453169/tocsin/scheduler"
+	"github.com/seed91453169/tocsin/tasks"
+)
+
+func TestMain(m *testing.M) { testenv.Main(m) }
+
+func ptr[T any](v T) *T { return &v }
+
+// receiver is the far network: it notes what came to each path, and answers as the test wants.
+type receiver struct {
+	*httptest.Server
+	mu     sync.Mutex
+	got    map[string][]string // headlines by path
+	tries  map[string]int
+	answer func(path string, try int) (status int, header map[string]string)
+}
+
+func newReceiver(t *testing.T) *receiver {
+	t.Helper()
+	r := &receiver{got: map[string][]string{}, tries: map[string]int{}}
+	r.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
+		body, _ := io.ReadAll(q.Body)
+		var m struct {
+			Text string `json:"text"`
+		}
+		_ = json.Unmarshal(body, &m)
+		r.mu.Lock()
+		r.tries[q.URL.Path]++
+		status, header := 200, map[string]string(nil)
+		answer, try := r.answer, r.tries[q.URL.Path]
+		r.mu.Unlock()
+		if answer != nil {
+			status, header = answer(q.URL.Path, try)
+		}
+		if status == 0 { // hang until the caller is gone
+			<-q.Context().Done()
+			return
+		}
+		for k, v := range header {
+			w.Header().Set(k, v)
+		}
+		w.WriteHeader(status)
+		if status == 200 {
+			r.mu.Lock()
+			r.got[q.URL.Path] = append(r.got[q.URL.Path], m.Text)
+			r.mu.Unlock()
+			_, _ = io.WriteString(w, "ok")
+		}
+	}))
+	t.Cleanup(r.Close)
+	return r
+}
+
+func (r *receiver) headlines(path string) []string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return append([]string(nil), r.got[path]...)
+}
+
+func (r *receiver) tried(path string) int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.tries[path]
+}
+
+// env is the whole way of an event but for HTTP.
+type env struct {
+	t        *testing.T
+	db       *dbmodel.DB
+	vault    *dbmodel.Vault
+	redis    *testenv.RedisServer
+	queue    *tasks.Queue
+	acceptor *tasks.Acceptor
+	worker   *Worker
+	receiver *receiver
+}
+
+// newEnv starts a worker, changed by tune before, and a scheduler.
+func newEnv(t *testing.T, db *dbmodel.DB, tune func(*Worker)) *env {
+	t.Helper()
+	e := &env{t: t, db: db, redis: testenv.Redis(t), receiver: newReceiver(t)}
+	var err error
+	if e.vault, err = dbmodel.OpenVault(t.Context(), db, make([]byte, dbmodel.KeySize), nil); err != nil {
+		t.Fatal(err)
+	}
+	client := e.newRedis()
+	t.Cleanup(func() { client.Close() })
+	log := zerolog.New(zerolog.NewTestWriter(t)).Level(zerolog.WarnLevel)
+	e.queue = tasks.NewQueue(client, log)
+	e.acceptor = tasks.NewAcceptor(db, e.queue)
+	webhooks := channel.NewHTTPClient([]netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")})
+	t.Cleanup(webhooks.CloseIdleConnections)
+	e.worker = New(Config{
+		DB: db, Vault: e.vault, Queue: e.queue, NewRedis: e.newRedis, BaseURL: "http://tocsin.example", Concurrency: 4,
+		Senders:         map[rule.Channel]channel.Sender{rule.Slack: slack.New(webhooks), rule.MSTeams: msteams.New(webhooks)},
+		ShutdownTimeout: 10 * time.Second, Log: log,
+	})
+	if tune != nil {
+		tune(e.worker)
+	}
+	if err := e.worker.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(e.worker.Shutdown)
+	s := scheduler.New(db, e.queue, log)
+	s.Start()
+	t.Cleanup(s.Shutdown)
+	return e
+}
+
+func (e *env) newRedis() redis.UniversalClient {
+	o, err := redis.ParseURL(e.redis.URL())
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	o.ContextTimeoutEnabled = true
+	return redis.NewClient(o)
+}
+
+// product makes a product whose observations from High on are told to a Slack webhook with the given path.
+func (e *env) product(id int64, path string) {
+	e.t.Helper()
+	err := e.db.InTx(e.t.Context(), func(ctx context.Context, tx bun.Tx) error {
+		p := &dbmodel.Product{ID: id, Name: fmt.Sprintf("Product %d", id)}
+		p.MinSeverity = rule.High
+		if path != "" {
+			ids, err := dbmodel.EnsureTargets(ctx, tx, e.vault, rule.Slack, []string{e.receiver.URL + path})
+			if err != nil {
+				return err
+			}
+			p.SlackTargetID = &ids[0]
+		}
+		return dbmodel.SaveProduct(ctx, tx, p)
+	})
+	if err != nil {
+		e.t.Fatal(err)
+	}
+}
+
+func (e *env) settings(change func(*dbmodel.Settings)) {
+	e.t.Helper()
+	err := e.db.InTx(e.t.Context(), func(ctx context.Context, tx bun.Tx) error {
+		s, err := dbmodel.SettingsForUpdate(ctx, tx)
+		if err != nil {
+			return err
+		}
+		change(s)
+		return dbmodel.SaveSettings(ctx, tx, s)
+	})
+	if err != nil {
+		e.t.Fatal(err)
+	}
+}
+
+func observation(id, product int64, severity rule.Severity) tasks.Observation {
+	return tasks.Observation{ID: id, ProductID: product, Title: fmt.Sprintf("CVE-%d", id), Severity: severity, Status: rule.Open, ParserType: "SCA"}
+}
+
+func (e *env) accept(list ...tasks.Observation) {
+	e.t.Helper()
+	if _, err := e.acceptor.Observations(e.t.Context(), list); err != nil {
+		e.t.Fatal(err)
+	}
+}
+
+// idle waits until nothing is left to do.
+func (e *env) idle(timeout time.Duration) {
+	e.t.Helper()
+	testenv.Eventually(e.t, timeout, func() error {
+		c, err := dbmodel.Count(e.t.Context(), e.db)
+		if err == nil && c.Outbox+c.PendingDeliveries > 0 {
+			err = fmt.Errorf("left: %+v", c)
+		}
+		return err
+	}, "not idle")
+}
+
+func (e *env) notifications() []dbmodel.Notification {
+	e.t.Helper()
+	list, err := dbmodel.Notifications(e.t.Context(), e.db, dbmodel.NotificationFilter{OldestFirst: true}, 100_000)
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	return list
+}
+
+func (e *env) deliveries(state dbmodel.State) []dbmodel.Delivery {
+	e.t.Helper()
+	list, err := dbmodel.Deliveries(e.t.Context(), e.db, dbmodel.DeliveryFilter{State: state}, 100_000)
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	return list
+}

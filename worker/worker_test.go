@@ -1,0 +1,334 @@
+package worker
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/seed91453169/tocsin/dbmodel"
+	"github.com/seed91453169/tocsin/internal/testenv"
+	"github.com/seed91453169/tocsin/rule"
+	"github.com/seed91453169/tocsin/tasks"
+)
+
+func TestObservationFromNewToDropped(t *testing.T) {
+	t.Parallel()
+	testenv.EachDatabase(t, func(t *testing.T, db *dbmodel.DB) {
+		e := newEnv(t, db, nil)
+		e.product(1, "/a")
+		e.accept(observation(1, 1, rule.High))
+		e.idle(10 * time.Second)
+		e.accept(observation(1, 1, rule.High)) // as it is stored
+		e.accept(observation(1, 1, rule.Critical))
+		e.idle(10 * time.Second)
+		e.accept(observation(1, 1, rule.Low))
+		e.idle(10 * time.Second)
+		e.accept(observation(1, 1, rule.Medium))
+		e.idle(10 * time.Second)
+		want := []string{"High: CVE-1 in Product 1", "High → Critical: CVE-1 in Product 1", "No longer notified (Critical → Low): CVE-1 in Product 1"}
+		if diff := cmp.Diff(want, e.receiver.headlines("/a")); diff != "" {
+			t.Errorf("told (-want +got):\n%s", diff)
+		}
+		if sent := e.deliveries(dbmodel.Sent); len(sent) != 3 || sent[0].Attempts != 1 {
+			t.Errorf("deliveries: %+v", sent)
+		}
+	})
+}
+
+func TestGatesAreToldInOrder(t *testing.T) {
+	t.Parallel()
+	testenv.EachDatabase(t, func(t *testing.T, db *dbmodel.DB) {
+		e := newEnv(t, db, nil)
+		e.settings(func(s *dbmodel.Settings) { s.DigestThreshold = 0 })
+		e.product(1, "/gate")
+		var want []string
+		for i := range 30 {
+			passed := i%2 == 0
+			if changed, err := e.acceptor.SecurityGate(t.Context(), 1, &passed); err != nil || !changed {
+				t.Fatalf("gate %d: %v %v", i, changed, err)
+			}
+			word := map[bool]string{true: "passed", false: "failed"}[passed]
+			want = append(want, "Security gate "+word+": Product 1")
+		}
+		e.idle(20 * time.Second)
+		if diff := cmp.Diff(want, e.receiver.headlines("/gate")); diff != "" {
+			t.Errorf("told (-want +got):\n%s", diff)
+		}
+	})
+}
+
+func TestTitleOfSeveralProducts(t *testing.T) {
+	t.Parallel()
+	testenv.EachDatabase(t, func(t *testing.T, db *dbmodel.DB) {
+		e := newEnv(t, db, nil)
+		e.product(1, "")
+		e.product(2, "")
+		ids, err := dbmodel.EnsureTargets(t.Context(), db, e.vault, rule.Slack, []string{e.receiver.URL + "/titles"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		e.settings(func(s *dbmodel.Settings) { s.TitleMinSeverity, s.TitleSlackTargetID = rule.Medium, &ids[0] })
+		a, b, c := observation(1, 1, rule.Medium), observation(2, 2, rule.Critical), observation(3, 2, rule.Critical)
+		b.Title, c.Title, b.Priority = a.Title, a.Title, ptr(7)
+		e.accept(a, b, c)
+		e.idle(10 * time.Second)
+		if got := e.receiver.headlines("/titles"); len(got) != 1 || got[0] != "Critical in 2 products: CVE-1" {
+			t.Errorf("told: %q", got)
+		}
+		all := e.notifications()
+		if len(all) != 3 { // two observations from High on, and one title
+			t.Fatalf("%d notifications: %+v", len(all), all)
+		}
+		if p := all[2].AfterPriority; p == nil || *p != 7 {
+			t.Errorf("the worst is not the one with a priority: %+v", all[2])
+		}
+	})
+}
+
+func TestDigestsOfAnImport(t *testing.T) {
+	t.Parallel()
+	testenv.EachDatabase(t, func(t *testing.T, db *dbmodel.DB) {
+		e := newEnv(t, db, func(w *Worker) { w.Rates = map[rule.Channel]float64{rule.Slack: 5} })
+		dead := "/dead"
+		e.receiver.answer = func(path string, _ int) (int, map[string]string) {
+			if path == dead {
+				return 503, nil
+			}
+			return 200, nil
+		}
+		e.product(1, "/live")
+		e.product(2, dead)
+		var list []tasks.Observation
+		for i := range int64(5000) {
+			list = append(list, observation(i+1, 1, rule.High))
+		}
+		list = append(list, observation(9000, 2, rule.Critical))
+		e.accept(list...)
+		live := func() (n int) {
+			for _, d := range e.deliveries(dbmodel.Sent) {
+				if d.State == dbmodel.Sent {
+					n++
+				}
+			}
+			return n
+		}
+		testenv.Eventually(t, 30*time.Second, func() error {
+			if n := live(); n != 5000 {
+				return fmt.Errorf("%d sent", n)
+			}
+			return nil
+		}, "the live target is not told everything")
+		if n := len(e.receiver.headlines("/live")); n > 30 {
+			t.Errorf("%d messages for 5000 notifications", n)
+		}
+		if n := e.receiver.tried(dead); n < 1 || n > 12 {
+			t.Errorf("the dead target was tried %d times", n)
+		}
+		pending := e.deliveries(dbmodel.Pending)
+		if len(pending) != 1 || pending[0].LastError == "" || pending[0].NextAttemptAt == nil {
+			t.Errorf("the dead target's delivery: %+v", pending)
+		}
+	})
+}
+
+func TestOrderIsKeptOverRetries(t *testing.T) {
+	t.Parallel()
+	testenv.EachDatabase(t, func(t *testing.T, db *dbmodel.DB) {
+		e := newEnv(t, db, nil)
+		e.receiver.answer = func(_ string, try int) (int, map[string]string) {
+			switch try {
+			case 1:
+				return 500, nil
+			case 3:
+				return 429, map[string]string{"Retry-After": "1"}
+			}
+			return 200, nil
+		}
+		e.product(1, "/a")
+		want := []string{"High: CVE-1 in Product 1"}
+		for i := range 5 {
+			severity, headline := rule.High, "Critical → High: CVE-1 in Product 1"
+			if i%2 == 1 {
+				severity, headline = rule.Critical, "High → Critical: CVE-1 in Product 1"
+			}
+			if i > 0 {
+				want = append(want, headline)
+			}
+			e.accept(observation(1, 1, severity))
+			testenv.Eventually(t, 10*time.Second, func() error {
+				if n := len(e.notifications()); n != i+1 {
+					return fmt.Errorf("%d notifications", n)
+				}
+				return nil
+			}, "the state is not evaluated before the next one")
+		}
+		e.idle(30 * time.Second)
+		if diff := cmp.Diff(want, e.receiver.headlines("/a")); diff != "" {
+			t.Errorf("told (-want +got):\n%s", diff)
+		}
+	})
+}
+
+func TestRefusedForGood(t *testing.T) {
+	t.Parallel()
+	testenv.EachDatabase(t, func(t *testing.T, db *dbmodel.DB) {
+		e := newEnv(t, db, nil)
+		e.receiver.answer = func(_ string, try int) (int, map[string]string) {
+			if try == 1 {
+				return 404, nil
+			}
+			return 200, nil
+		}
+		e.product(1, "/a")
+		e.accept(observation(1, 1, rule.High))
+		e.idle(10 * time.Second)
+		e.accept(observation(2, 1, rule.High))
+		e.idle(10 * time.Second)
+		failed := e.deliveries(dbmodel.Failed)
+		if len(failed) != 1 || !strings.Contains(failed[0].LastError, "404") || strings.Contains(failed[0].LastError, "127.0.0.1") {
+			t.Errorf("failed: %+v", failed)
+		}
+		if got := e.receiver.headlines("/a"); len(got) != 1 {
+			t.Errorf("told: %q", got)
+		}
+	})
+}
+
+func TestEmailWithoutServerFailsAtOnce(t *testing.T) {
+	t.Parallel()
+	testenv.EachDatabase(t, func(t *testing.T, db *dbmodel.DB) {
+		e := newEnv(t, db, nil)
+		e.settings(func(s *dbmodel.Settings) { s.EmailFrom = "tocsin@example.com" })
+		p := &dbmodel.Product{ID: 1, Name: "P"}
+		p.MinSeverity, p.EmailTo = rule.High, "a@example.com, A@EXAMPLE.COM"
+		if err := dbmodel.SaveProduct(t.Context(), db, p); err != nil {
+			t.Fatal(err)
+		}
+		e.accept(observation(1, 1, rule.High))
+		e.idle(10 * time.Second)
+		failed := e.deliveries(dbmodel.Failed)
+		if len(failed) != 1 || !strings.Contains(failed[0].LastError, "SMTP_URL") {
+			t.Errorf("failed: %+v", failed)
+		}
+	})
+}
+
+func TestPausedGetsNoDeliveries(t *testing.T) {
+	t.Parallel()
+	testenv.EachDatabase(t, func(t *testing.T, db *dbmodel.DB) {
+		e := newEnv(t, db, nil)
+		e.product(1, "/a")
+		p, err := dbmodel.ProductByID(t.Context(), db, 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		p.PausedUntil = ptr(time.Now().Add(time.Hour))
+		if err := dbmodel.SaveProduct(t.Context(), db, p); err != nil {
+			t.Fatal(err)
+		}
+		e.accept(observation(1, 1, rule.High))
+		e.idle(10 * time.Second)
+		if n := e.notifications(); len(n) != 1 || len(e.receiver.headlines("/a")) != 0 || len(e.deliveries("")) != 0 {
+			t.Errorf("paused: %+v", n)
+		}
+	})
+}
+
+func TestPanicSetsOneAside(t *testing.T) {
+	t.Parallel()
+	testenv.EachDatabase(t, func(t *testing.T, db *dbmodel.DB) {
+		e := newEnv(t, db, func(w *Worker) {
+			w.fault = func(o *dbmodel.StoredObservation) {
+				if o.ID == 7 {
+					panic("the seventh")
+				}
+			}
+		})
+		e.product(1, "/a")
+		var list []tasks.Observation
+		for i := range int64(20) {
+			list = append(list, observation(i+1, 1, rule.High))
+		}
+		e.accept(list...)
+		e.idle(60 * time.Second)
+		if n := len(e.notifications()); n != 19 {
+			t.Errorf("%d notifications, want all but one", n)
+		}
+		c, err := dbmodel.Count(t.Context(), db)
+		if err != nil || c.FailedEvents != 1 {
+			t.Errorf("counts: %+v %v", c, err)
+		}
+	})
+}
+
+func TestHangingTargetsDelayNobody(t *testing.T) {
+	t.Parallel()
+	testenv.EachDatabase(t, func(t *testing.T, db *dbmodel.DB) {
+		e := newEnv(t, db, nil)
+		e.receiver.answer = func(path string, _ int) (int, map[string]string) {
+			if strings.HasPrefix(path, "/hang") {
+				return 0, nil
+			}
+			return 200, nil
+		}
+		for i := range int64(40) {
+			e.product(i+1, fmt.Sprintf("/hang/%d", i))
+			e.accept(observation(i+1, i+1, rule.High))
+		}
+		e.product(100, "/live")
+		testenv.Eventually(t, 10*time.Second, func() error {
+			for i := range 40 {
+				if e.receiver.tried(fmt.Sprintf("/hang/%d", i)) == 0 {
+					return fmt.Errorf("target %d is not tried yet", i)
+				}
+			}
+			return nil
+		}, "the targets do not hang yet")
+		began := time.Now()
+		e.accept(observation(1000, 100, rule.High))
+		testenv.Eventually(t, 5*time.Second, func() error {
+			if len(e.receiver.headlines("/live")) == 0 {
+				return fmt.Errorf("not told")
+			}
+			return nil
+		}, "a hanging target delays others")
+		t.Logf("told after %s", time.Since(began))
+		if n := len(e.notifications()); n != 41 {
+			t.Errorf("%d notifications", n)
+		}
+		e.receiver.CloseClientConnections()
+	})
+}
+
+func TestHandlersRunTwice(t *testing.T) {
+	t.Parallel()
+	testenv.EachDatabase(t, func(t *testing.T, db *dbmodel.DB) {
+		e := newEnv(t, db, nil)
+		e.product(1, "/a")
+		e.accept(observation(1, 1, rule.High))
+		for range 50 {
+			e.queue.Enqueue(t.Context(), []dbmodel.QueueableEvent{{ID: 1, Kind: dbmodel.KindObservations}, {ID: 1, Kind: dbmodel.KindObservations, Alone: true}})
+			e.queue.Poke(t.Context(), []int64{1})
+		}
+		e.idle(10 * time.Second)
+		if n, got := e.notifications(), e.receiver.headlines("/a"); len(n) != 1 || len(got) != 1 {
+			t.Errorf("%d notifications, told %q", len(n), got)
+		}
+	})
+}
+
+func TestBackOff(t *testing.T) {
+	t.Parallel()
+	for failures := range 100 {
+		d := backOff(failures)
+		if d < firstBackOff*3/4 || d > mostBackOff*5/4 {
+			t.Fatalf("after %d failures: %s", failures, d)
+		}
+	}
+	if d := backOff(0); d > 4*time.Second {
+		t.Errorf("the first retry comes after %s", d)
+	}
+}
