@@ -123,11 +123,12 @@ func (t Told) these() (string, []any) {
 	return "target_id = $1 AND id = $2", []any{t.TargetID, t.DeliveryID}
 }
 
-// MarkSent records that the receiver took the message; also where the lease is lost by now, and over a failure.
+// MarkSent records that the receiver took the message; also where the lease is lost by now, and over a failure. The states
+// are named one by one, because each has an index of its own.
 func MarkSent(ctx context.Context, db bun.IDB, t Told) error {
 	these, args := t.these()
 	_, err := execCount(ctx, db, "UPDATE deliveries SET state = 'sent', attempts = attempts + 1, last_error = '', sent_at = "+now(db)+
-		" WHERE "+these+" AND state <> 'sent'", args...)
+		" WHERE "+these+" AND state = 'pending' OR "+these+" AND state = 'failed'", args...)
 	return err
 }
 

@@ -78,51 +78,53 @@ func (d *drain) run(ctx context.Context) error {
 	w, id := d.w, d.target.ID
 	var err error
 	if d.settings, err = dbmodel.LoadSettings(ctx, w.DB); err != nil {
-		return d.leave(ctx, fmt.Errorf("load settings: %w", err))
+		return d.leave(fmt.Errorf("load settings: %w", err))
 	}
 	if d.address, err = w.Vault.OpenAddress(d.target.Channel, d.target.Address); err != nil {
-		return d.leave(ctx, fmt.Errorf("open the address of target %d: %w", id, err))
+		return d.leave(fmt.Errorf("open the address of target %d: %w", id, err))
 	}
 	began := time.Now()
 	for {
 		if w.isStopping() {
-			return d.leave(ctx, nil)
+			return d.leave(nil)
 		}
 		told := time.Now()
 		next, err := d.tell(ctx)
 		switch {
 		case err != nil:
-			return d.leave(ctx, err)
+			return d.leave(err)
 		case next == stop:
 			return nil
 		case next == nobody:
 			released, err := dbmodel.ReleaseTarget(ctx, w.DB, id, d.owner, 0)
-			if err != nil || released {
-				return err
+			if err != nil {
+				return d.leave(err)
+			}
+			if released {
+				return nil
 			}
 			continue
 		}
 		if wait := d.rest(time.Since(told)); wait > drainTime {
-			_, err := dbmodel.ReleaseTarget(ctx, w.DB, id, d.owner, wait)
-			return err
+			if _, err := dbmodel.ReleaseTarget(ctx, w.DB, id, d.owner, wait); err != nil {
+				return d.leave(err)
+			}
+			return nil
 		} else if wait > 0 && !d.wait(ctx, wait) {
-			return d.leave(ctx, nil)
+			return d.leave(nil)
 		}
 		if time.Since(began) > drainTime {
-			if err := d.leave(ctx, nil); err != nil {
-				return err
-			}
+			err := d.leave(nil)
 			w.Queue.Poke(ctx, []int64{id})
-			return nil
+			return err
 		}
 	}
 }
 
 // leave gives the lease back whatever is left to do; the sweep, or a poke after it, goes on. It returns err.
-func (d *drain) leave(ctx context.Context, err error) error {
-	if e := dbmodel.YieldTarget(context.WithoutCancel(ctx), d.w.DB, d.target.ID, d.owner); err == nil {
-		err = e
-	}
+func (d *drain) leave(err error) error {
+	w, id := d.w, d.target.ID
+	w.record("give a target back", func(ctx context.Context) error { return dbmodel.YieldTarget(ctx, w.DB, id, d.owner) })
 	return err
 }
 

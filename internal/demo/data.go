@@ -1,0 +1,59 @@
+package demo
+
+import (
+	"bufio"
+	"bytes"
+	_ "embed"
+	"encoding/json"
+	"fmt"
+)
+
+// observation is one as the API takes it.
+type observation struct {
+	ID              int64             `json:"id"`
+	ProductID       int64             `json:"product_id"`
+	Title           string            `json:"title"`
+	Severity        string            `json:"severity"`
+	Status          string            `json:"status"`
+	Priority        *int              `json:"priority"`
+	ParserType      string            `json:"parser_type"`
+	VulnerabilityID string            `json:"vulnerability_id,omitempty"`
+	Origin          map[string]string `json:"origin,omitempty"`
+}
+
+type product struct {
+	ID      int64  `json:"id"`
+	Name    string `json:"name"`
+	GroupID int64  `json:"product_group_id"`
+}
+
+var (
+	//go:embed data/observations.ndjson
+	observationsFile []byte
+	//go:embed data/products.json
+	productsFile []byte
+)
+
+// sample reads the embedded data.
+func sample() ([]product, []observation, error) {
+	var products []product
+	if err := json.Unmarshal(productsFile, &products); err != nil {
+		return nil, nil, fmt.Errorf("sample products: %w", err)
+	}
+	byID := make(map[int64]product, len(products))
+	for _, p := range products {
+		byID[p.ID] = p
+	}
+	var list []observation
+	for lines := bufio.NewScanner(bytes.NewReader(observationsFile)); lines.Scan(); {
+		var o observation
+		if err := json.Unmarshal(lines.Bytes(), &o); err != nil {
+			return nil, nil, fmt.Errorf("sample observation %d: %w", len(list)+1, err)
+		}
+		if p := byID[o.ProductID]; p.GroupID == images {
+			o.Origin = map[string]string{"image": p.Name}
+		}
+		list = append(list, o)
+	}
+	return products, list, nil
+}

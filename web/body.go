@@ -1,0 +1,199 @@
+package web
+
+import (
+	"context"
+	"errors"
+	"io"
+	"mime"
+	"net/http"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/go-json-experiment/json/jsontext"
+)
+
+const (
+	maxJSON     = 32 << 20         // bytes of a JSON body
+	bodyPause   = 30 * time.Second // how long a body may stand still
+	jsonTime    = 2 * time.Minute  // for all of a JSON body
+	maxLeftOver = 64 << 20         // bytes, and
+	leftTime    = 5 * time.Second  // time, that are read and thrown away after an answer
+)
+
+var errBodyTooLarge = errors.New("the body is too large")
+
+// requestBody is the body of a request with our limits instead of the server's: no length for a stream of lines, but an
+// end to waiting for somebody who sends nothing.
+type requestBody struct {
+	body     io.ReadCloser
+	control  *http.ResponseController
+	most     int64 // bytes; 0: any number
+	read     int64
+	length   int64     // as announced; -1: not
+	until    time.Time // for all of it; zero: any time
+	deadline time.Time // that is set
+	ended    bool
+}
+
+// Read implements io.Reader.
+func (b *requestBody) Read(p []byte) (int, error) {
+	if b.most > 0 && (b.length > b.most || b.read > b.most) {
+		return 0, errBodyTooLarge // also before the first byte, so that who asks with "Expect: 100-continue" sends none
+	}
+	b.extend(bodyPause)
+	n, err := b.body.Read(p)
+	b.read += int64(n)
+	if err == io.EOF { //nolint:errorlint // readers return it as it is
+		b.end()
+	}
+	if b.most > 0 && b.read > b.most {
+		return 0, errBodyTooLarge
+	}
+	return n, err
+}
+
+// Close implements io.Closer.
+func (b *requestBody) Close() error { return b.body.Close() }
+
+// extend gives the next bytes some time; that costs a system call, so not for every read.
+func (b *requestBody) extend(pause time.Duration) {
+	now := time.Now()
+	if b.deadline.Sub(now) > pause-time.Second {
+		return
+	}
+	b.deadline = now.Add(pause)
+	if !b.until.IsZero() && b.until.Before(b.deadline) {
+		b.deadline = b.until
+	}
+	_ = b.control.SetReadDeadline(b.deadline) // a test's recorder has none
+}
+
+// end takes the deadline away: it would end the request while its handler still works.
+func (b *requestBody) end() {
+	b.ended = true
+	_ = b.control.SetReadDeadline(time.Time{})
+}
+
+// letAnswerFirst lets the answer go out while the body still comes, instead of waiting for it: see finish.
+func (b *requestBody) letAnswerFirst() {
+	if b.length != 0 {
+		_ = b.control.EnableFullDuplex() // a test's recorder has none
+	}
+}
+
+// finish is called after the answer was written. Closing a connection while its client still sends destroys the answer on
+// its way; so what is left is read for a while.
+func (b *requestBody) finish() {
+	if b.ended || b.length == 0 {
+		return
+	}
+	_ = b.control.Flush()
+	b.most, b.deadline, b.until = 0, time.Time{}, time.Now().Add(leftTime)
+	_, _ = io.CopyN(io.Discard, b, maxLeftOver)
+}
+
+// mediaType is the Content-Type of a request without its parameters.
+func mediaType(r *http.Request) string {
+	text := r.Header.Get("Content-Type")
+	if text == "" {
+		return ""
+	}
+	t, _, err := mime.ParseMediaType(text)
+	if err != nil {
+		return "unknown"
+	}
+	return t
+}
+
+func isJSON(media string) bool {
+	return media == "" || media == "application/json" || strings.HasPrefix(media, "application/") && strings.HasSuffix(media, "+json")
+}
+
+func wrongMediaType(known string) *problem {
+	return newProblem(http.StatusUnsupportedMediaType, "The body must be "+known+", and the header Content-Type must say so.")
+}
+
+// readJSON reads the JSON object of a request into the fields of v, see readFields.
+func readJSON[T any](ctx context.Context, v *T) error {
+	r := exchangeOf(ctx).r
+	if !isJSON(mediaType(r)) {
+		return wrongMediaType("application/json")
+	}
+	dec := jsontext.NewDecoder(r.Body)
+	faults, err := readFields(dec, v)
+	if err != nil {
+		return err
+	}
+	if err := atEnd(dec); err != nil {
+		return err
+	}
+	if faults != nil {
+		return invalid(faults...)
+	}
+	return nil
+}
+
+// atEnd returns a *problem where something comes after the value of a body.
+func atEnd(dec *jsontext.Decoder) error {
+	switch _, err := dec.ReadToken(); {
+	case errors.Is(err, io.EOF):
+		return nil
+	case err != nil:
+		return brokenJSON(err, dec)
+	}
+	return newProblem(http.StatusBadRequest, "The JSON is broken: something comes after its end, at byte "+strconv.FormatInt(dec.InputOffset(), 10)+".")
+}
+
+// notAnObject says why a body does not begin with an object.
+func notAnObject(dec *jsontext.Decoder) error {
+	if err := dec.SkipValue(); err != nil {
+		return brokenJSON(err, dec)
+	}
+	if err := atEnd(dec); err != nil {
+		return err
+	}
+	return invalid(fault{Message: "must be a JSON object"})
+}
+
+// brokenJSON makes a problem of an error of reading JSON: what is wrong and where, never what stands there.
+func brokenJSON(err error, dec *jsontext.Decoder) *problem {
+	if p := unreadable(err); p != nil {
+		return p
+	}
+	reason, offset := syntaxFault(err, dec)
+	return newProblem(http.StatusBadRequest, "The JSON is broken: "+reason+", at byte "+strconv.FormatInt(offset, 10)+".")
+}
+
+// unreadable is the problem where the body did not come as it should; nil where it did.
+func unreadable(err error) *problem {
+	var tooLarge *http.MaxBytesError
+	switch {
+	case errors.Is(err, errBodyTooLarge), errors.As(err, &tooLarge):
+		return newProblem(http.StatusRequestEntityTooLarge, "The body is larger than 32 MiB: send less at once.")
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return newProblem(http.StatusRequestTimeout, "The body did not come in time.")
+	}
+	return nil
+}
+
+// syntaxFault says in words what is wrong with JSON, and at which byte. Names and values are left out.
+func syntaxFault(err error, dec *jsontext.Decoder) (reason string, offset int64) {
+	offset = dec.InputOffset()
+	var s *jsontext.SyntacticError
+	if errors.As(err, &s) {
+		offset, err = s.ByteOffset, s.Err
+	}
+	switch {
+	case errors.Is(err, io.EOF) && offset == 0:
+		return "there is none", 0
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		return "it ends too early", offset
+	case errors.Is(err, jsontext.ErrDuplicateName):
+		return "a name comes twice in an object", offset
+	case s != nil && err != nil && !strings.ContainsAny(err.Error(), `"`): // it quotes what it found with '
+		return err.Error(), offset
+	}
+	return "it is no valid JSON", offset
+}

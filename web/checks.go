@@ -1,0 +1,62 @@
+package web
+
+import (
+	"net/mail"
+	"strings"
+	"time"
+
+	"github.com/robfig/cron/v3"
+
+	"github.com/seed91453169/tocsin/channel"
+	"github.com/seed91453169/tocsin/channel/email"
+	"github.com/seed91453169/tocsin/rule"
+)
+
+// memberTypes are the types of notifications that somebody who is no administrator may see.
+var memberTypes = []rule.Type{rule.TypeObservation, rule.TypeSecurityGate, rule.TypeTask}
+
+// Each check returns what is wrong with a text; empty: nothing. None repeats the text.
+
+func checkAddresses(s string) string {
+	if _, err := email.SplitAddresses(s); err != nil {
+		return "must be email addresses with commas between them: " + err.Error()
+	}
+	return ""
+}
+
+func checkSender(s string) string {
+	const message = "must be an email address, like tocsin@example.com or Tocsin <tocsin@example.com>"
+	a, err := mail.ParseAddress(s)
+	if err != nil || email.CheckAddress(a.Address) != nil {
+		return message
+	}
+	return ""
+}
+
+// placeholders are what a link may hold; one that stands alone must do as well.
+var placeholders = strings.NewReplacer("{id}", "1", "{title}", "t")
+
+func checkLink(s string) string {
+	const message = "must be an address that begins with https:// or http://; {id} and {title} stand for what it leads to"
+	filled := placeholders.Replace(s)
+	if _, ok := channel.WebLink(filled); !ok || strings.ContainsAny(filled, "{}… ") {
+		return message
+	}
+	return ""
+}
+
+// checkCron takes what the scheduler's parser takes. Zones are refused: lines are in UTC, and the parser panics on some.
+func checkCron(s string) string {
+	const message = "must be a cron line like 0 3 * * * (minute, hour, day, month, weekday; UTC) or a word like @daily"
+	if strings.Contains(s, "TZ=") {
+		return message
+	}
+	schedule, err := cron.ParseStandard(s)
+	if err != nil {
+		return message
+	}
+	if schedule.Next(time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)).IsZero() {
+		return "names a time that never comes"
+	}
+	return ""
+}

@@ -1,0 +1,61 @@
+package web
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/seed91453169/tocsin/dbmodel"
+	"github.com/seed91453169/tocsin/rule"
+)
+
+type deliveryParams struct {
+	ListParams
+	State     string `query:"state" enum:"pending,sent,failed"`
+	Channel   string `query:"channel" enum:"email,ms_teams,slack"`
+	ProductID int64  `query:"product_id" minimum:"1" maximum:"9007199254740991"`
+}
+
+// DeliveryAnswer is a delivery as it is shown.
+type DeliveryAnswer struct {
+	ID            int64         `json:"id"`
+	Channel       rule.Channel  `json:"channel"`
+	Target        string        `json:"target" doc:"An email address, or the redacted URL of a webhook"`
+	State         dbmodel.State `json:"state"`
+	Attempts      int           `json:"attempts"`
+	LastError     string        `json:"last_error"`
+	NextAttemptAt *time.Time    `json:"next_attempt_at"`
+	SentAt        *time.Time    `json:"sent_at"`
+}
+
+// listedDelivery is a delivery outside of its notification.
+type listedDelivery struct {
+	DeliveryAnswer
+	NotificationID int64 `json:"notification_id"`
+}
+
+func (s *server) deliveryRoutes() {
+	route(s, call{method: http.MethodGet, path: "/deliveries", id: "listDeliveries", tag: "Deliveries", summary: "List deliveries, newest first"}, s.apiListDeliveries)
+}
+
+func (s *server) apiListDeliveries(ctx context.Context, in *deliveryParams) (*listOutput[listedDelivery], error) {
+	before, err := idCursor(in.Cursor)
+	if err != nil {
+		return nil, err
+	}
+	filter := dbmodel.DeliveryFilter{State: dbmodel.State(in.State), Channel: rule.Channel(in.Channel), ProductID: in.ProductID, Before: before}
+	list, err := dbmodel.Deliveries(ctx, s.db.Reader, filter, in.Limit+1)
+	if err != nil {
+		return nil, fmt.Errorf("list deliveries: %w", err)
+	}
+	return page(list, in.Limit, func(d *dbmodel.Delivery) listedDelivery { return listedDelivery{s.showDelivery(d), d.NotificationID} },
+		func(d *dbmodel.Delivery) string { return idCursorOf(d.ID) }), nil
+}
+
+func (s *server) showDelivery(d *dbmodel.Delivery) DeliveryAnswer {
+	return DeliveryAnswer{
+		ID: d.ID, Channel: d.Channel, Target: s.redacted(d.Channel, d.Address), State: d.State, Attempts: d.Attempts,
+		LastError: d.LastError, NextAttemptAt: utc(d.NextAttemptAt), SentAt: utc(d.SentAt),
+	}
+}

@@ -1,0 +1,129 @@
+package web
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"net/http"
+	"runtime/debug"
+	"time"
+
+	"github.com/rs/zerolog"
+)
+
+// exchange is one request with its answer, as everything that handles it sees it.
+type exchange struct {
+	id     string // in the log, and in the header X-Request-Id of the answer
+	caller *caller
+	r      *http.Request
+	w      *answer
+	body   *requestBody
+}
+
+type exchangeKey struct{}
+
+// exchangeOf returns the exchange of a request's context.
+func exchangeOf(ctx context.Context) *exchange {
+	return ctx.Value(exchangeKey{}).(*exchange) //nolint:forcetypeassert,errcheck // begin puts it there
+}
+
+// answer remembers what was answered.
+type answer struct {
+	http.ResponseWriter
+	status int
+	bytes  int64
+}
+
+// Unwrap lets http.ResponseController through.
+func (a *answer) Unwrap() http.ResponseWriter { return a.ResponseWriter }
+
+// WriteHeader implements http.ResponseWriter.
+func (a *answer) WriteHeader(status int) {
+	if a.status == 0 {
+		a.status = status
+	}
+	a.ResponseWriter.WriteHeader(status)
+}
+
+// Write implements http.ResponseWriter.
+func (a *answer) Write(p []byte) (int, error) {
+	if a.status == 0 {
+		a.status = http.StatusOK
+	}
+	n, err := a.ResponseWriter.Write(p)
+	a.bytes += int64(n)
+	return n, err
+}
+
+// begin is the outermost handler: it gives a request its id, its limits and its line in the log, and answers for a handler
+// that panics. Neither the address nor a header is logged: both may hold secrets.
+func (s *server) begin(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		started := time.Now()
+		x := &exchange{id: rand.Text()[:16], w: &answer{ResponseWriter: w}}
+		x.body = s.limitBody(x.w, r)
+		x.r = r.WithContext(context.WithValue(r.Context(), exchangeKey{}, x))
+		x.r.Body = x.body
+		h := w.Header()
+		h.Set("X-Request-Id", x.id)
+		h.Set("X-Content-Type-Options", "nosniff")
+		h.Set("X-Frame-Options", "DENY")
+		h.Set("Referrer-Policy", "no-referrer")
+		h.Set("Cross-Origin-Resource-Policy", "same-origin")
+		h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
+		h.Set("Cache-Control", "no-store")
+		defer s.end(x, started)
+		next.ServeHTTP(x.w, x.r)
+	})
+}
+
+// end answers for a handler that panicked, and writes the line in the log.
+func (s *server) end(x *exchange, started time.Time) {
+	if v := recover(); v != nil {
+		if v == http.ErrAbortHandler { //nolint:errorlint // it is no error in a chain
+			panic(v)
+		}
+		s.panicked(x, v)
+	}
+	level := zerolog.InfoLevel
+	if x.r.Pattern == healthPattern || x.r.Pattern == readyPattern {
+		level = zerolog.DebugLevel
+	}
+	line := s.log.WithLevel(level).Str("request_id", x.id).Str("method", x.r.Method).Str("route", x.r.Pattern).
+		Int("status", x.w.status).Dur("duration_ms", time.Since(started)).Int64("bytes", x.w.bytes)
+	if x.caller != nil {
+		line = line.Str("caller", x.caller.name)
+	}
+	line.Msg("request")
+	if x.caller != nil { // a stranger's bytes are not waited for
+		x.body.finish()
+	}
+}
+
+// panicked answers 500, if there is no answer yet. What was thrown may hold anything: the log gets its type and the stack.
+func (s *server) panicked(x *exchange, v any) {
+	if x.r.Context().Err() != nil {
+		return // huma panics when it cannot write an answer
+	}
+	kind := fmt.Sprintf("%T", v)
+	if err, ok := v.(interface{ RuntimeError() }); ok {
+		kind = fmt.Sprint(err) // "index out of range [3] with length 3"
+	}
+	s.log.Error().Str("request_id", x.id).Str("route", x.r.Pattern).Str("panic", kind).Bytes("stack", debug.Stack()).Msg("a request panicked")
+	if x.w.status == 0 {
+		p := newProblem(http.StatusInternalServerError, "Something went wrong here; the log says what.")
+		p.Instance = "urn:tocsin:request:" + x.id
+		refuse(x.w, p)
+	}
+}
+
+// limitBody puts our limits on the body of a request.
+func (s *server) limitBody(w http.ResponseWriter, r *http.Request) *requestBody {
+	b := &requestBody{body: r.Body, control: http.NewResponseController(w), most: maxJSON, length: r.ContentLength}
+	if mediaType(r) == mediaNDJSON {
+		b.most = 0
+	} else {
+		b.until = time.Now().Add(jsonTime)
+	}
+	return b
+}

@@ -1,0 +1,87 @@
+package web
+
+import (
+	"encoding/base64"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/seed91453169/tocsin/dbmodel"
+	"github.com/seed91453169/tocsin/tasks"
+)
+
+// ListParams are the parameters of every list; exported because huma passes over what is not.
+type ListParams struct {
+	Limit  int    `query:"limit" minimum:"1" maximum:"250" default:"50"`
+	Cursor string `query:"cursor" doc:"next_cursor of the page before"`
+}
+
+// listOutput is a page of a list.
+type listOutput[T any] struct{ Body listAnswer[T] }
+
+type listAnswer[T any] struct {
+	Items      []T     `json:"items" nullable:"false"`
+	NextCursor *string `json:"next_cursor" doc:"null: there is no more"`
+}
+
+// page makes a page of rows, of which one more than limit was read to see whether there is more.
+func page[R, T any](rows []R, limit int, show func(*R) T, cursor func(*R) string) *listOutput[T] {
+	out := &listOutput[T]{listAnswer[T]{Items: make([]T, 0, min(len(rows), limit))}}
+	for i := range rows[:min(len(rows), limit)] {
+		out.Body.Items = append(out.Body.Items, show(&rows[i]))
+	}
+	if len(rows) > limit {
+		next := cursor(&rows[limit-1])
+		out.Body.NextCursor = &next
+	}
+	return out
+}
+
+// Cursors name the last row that was shown, not a number of rows: what is added meanwhile shifts nothing.
+
+var errCursor = invalid(fault{Location: "query.cursor", Message: "is not a next_cursor of this list"})
+
+func idCursorOf(id int64) string { return encodeCursor(fmt.Sprintf("id %d", id)) }
+
+// idCursor returns the id in a cursor, 0 for none.
+func idCursor(cursor string) (int64, error) {
+	if cursor == "" {
+		return 0, nil
+	}
+	var id int64
+	text, ok := decodeCursor(cursor)
+	if n, err := fmt.Sscanf(text, "id %d", &id); !ok || err != nil || n != 1 || id < 1 || id > tasks.MaxID || idCursorOf(id) != cursor {
+		return 0, errCursor
+	}
+	return id, nil
+}
+
+func positionCursorOf(p dbmodel.Position, sort string) string {
+	return encodeCursor(fmt.Sprintf("%s %d %d", sort, p.CreatedAt.UnixMicro(), p.ID))
+}
+
+// positionCursor returns the position in a cursor of a list with the given sort, nil for none.
+func positionCursor(cursor, sort string) (*dbmodel.Position, error) {
+	if cursor == "" {
+		return nil, nil //nolint:nilnil // the beginning
+	}
+	text, ok := decodeCursor(cursor)
+	var micros, id int64
+	text, found := strings.CutPrefix(text, sort+" ")
+	if n, err := fmt.Sscanf(text, "%d %d", &micros, &id); !ok || !found || err != nil || n != 2 || id < 1 {
+		return nil, errCursor
+	}
+	p := dbmodel.Position{CreatedAt: time.UnixMicro(micros).UTC(), ID: id}
+	if y := p.CreatedAt.Year(); y < 1 || y > 9999 || positionCursorOf(p, sort) != cursor {
+		return nil, errCursor
+	}
+	return &p, nil
+}
+
+func encodeCursor(text string) string { return base64.RawURLEncoding.EncodeToString([]byte(text)) }
+
+func decodeCursor(cursor string) (string, bool) {
+	const longest = 100
+	b, err := base64.RawURLEncoding.DecodeString(cursor)
+	return string(b), err == nil && len(b) <= longest
+}

@@ -1,0 +1,187 @@
+package web
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/seed91453169/tocsin/dbmodel"
+	"github.com/seed91453169/tocsin/rule"
+	"github.com/seed91453169/tocsin/tasks"
+)
+
+type notificationParams struct {
+	ListParams
+	Type      string `query:"type" enum:"observation,observation_title,security_gate,exception,task"`
+	Event     string `query:"event" enum:"new,changed,dropped,passed,failed,none"`
+	ProductID int64  `query:"product_id" minimum:"1" maximum:"9007199254740991"`
+	User      string `query:"user" doc:"The user named in an exception or a task"`
+	Q         string `query:"q" doc:"Part of the name, without case"`
+	Since     string `query:"since" doc:"Included; a time with a zone as in RFC 3339"`
+	Until     string `query:"until" doc:"Excluded; a time with a zone as in RFC 3339"`
+	Sort      string `query:"sort" enum:"-created_at,created_at" default:"-created_at"`
+}
+
+type notificationIDParam struct {
+	ID int64 `path:"id" minimum:"1" maximum:"9007199254740991"`
+}
+
+type inboxAnswer struct {
+	ID          int64             `json:"id"`
+	Type        rule.Type         `json:"type"`
+	Event       *rule.Event       `json:"event"`
+	Name        string            `json:"name"`
+	Message     string            `json:"message"`
+	Product     *inboxProduct     `json:"product"`
+	Observation *inboxObservation `json:"observation"`
+	Before      *inboxValues      `json:"before"`
+	After       *inboxValues      `json:"after"`
+	User        string            `json:"user"`
+	Function    string            `json:"function"`
+	Arguments   arguments         `json:"arguments"`
+	Trace       string            `json:"trace"`
+	Suppressed  int               `json:"suppressed"`
+	CreatedAt   time.Time         `json:"created_at"`
+	Viewed      bool              `json:"viewed"`
+	Deliveries  []DeliveryAnswer  `json:"deliveries" nullable:"false"`
+}
+
+type inboxProduct struct {
+	ID   int64  `json:"id"`
+	Name string `json:"name"`
+}
+
+type inboxObservation struct {
+	ID    int64  `json:"id"`
+	Title string `json:"title"`
+}
+
+type inboxValues struct {
+	Severity severity `json:"severity"`
+	Status   status   `json:"status"`
+	Priority *int     `json:"priority"`
+}
+
+// arguments are the arguments of a background task: an object, or null.
+type arguments json.RawMessage
+
+// MarshalJSON implements json.Marshaler.
+func (a arguments) MarshalJSON() ([]byte, error) {
+	if len(a) == 0 {
+		return []byte("null"), nil
+	}
+	return a, nil
+}
+
+// Schema implements huma.SchemaProvider.
+func (arguments) Schema(huma.Registry) *huma.Schema {
+	return &huma.Schema{Type: huma.TypeObject, AdditionalProperties: true, Nullable: true}
+}
+
+type notificationOutput struct{ Body inboxAnswer }
+
+func (s *server) notificationRoutes() {
+	const tag = "Inbox"
+	route(s, call{method: http.MethodGet, path: "/notifications", id: "listNotifications", tag: tag, summary: "List notifications, newest first"}, s.apiListNotifications)
+	route(s, call{method: http.MethodGet, path: "/notifications/{id}", id: "getNotification", tag: tag, summary: "Show a notification"}, s.apiGetNotification)
+}
+
+func (s *server) apiListNotifications(ctx context.Context, in *notificationParams) (*listOutput[inboxAnswer], error) {
+	filter, err := in.filter()
+	if err != nil {
+		return nil, err
+	}
+	list, err := dbmodel.Notifications(ctx, s.db.Reader, filter, in.Limit+1)
+	if err != nil {
+		return nil, fmt.Errorf("list notifications: %w", err)
+	}
+	ids := make([]int64, 0, len(list))
+	for i := range list[:min(len(list), in.Limit)] {
+		ids = append(ids, list[i].ID)
+	}
+	deliveries, err := dbmodel.DeliveriesOf(ctx, s.db.Reader, ids)
+	if err != nil {
+		return nil, fmt.Errorf("list the deliveries of notifications: %w", err)
+	}
+	return page(list, in.Limit, func(n *dbmodel.Notification) inboxAnswer { return s.showNotification(n, deliveries[n.ID]) },
+		func(n *dbmodel.Notification) string {
+			return positionCursorOf(dbmodel.Position{CreatedAt: n.CreatedAt, ID: n.ID}, in.Sort)
+		}), nil
+}
+
+// filter makes a filter of the parameters.
+func (in *notificationParams) filter() (dbmodel.NotificationFilter, error) {
+	f := dbmodel.NotificationFilter{
+		Type: rule.Type(in.Type), Event: rule.Event(in.Event), ProductID: in.ProductID, User: in.User, Contains: in.Q,
+		OldestFirst: in.Sort == "created_at",
+	}
+	var faults faultList
+	for _, p := range []struct{ name, text string }{{"q", in.Q}, {"user", in.User}} {
+		if message := tasks.ValidateText(p.text, tasks.MaxText); message != "" {
+			faults.add("query."+p.name, message)
+		}
+	}
+	for _, p := range []struct {
+		name, text string
+		to         *time.Time
+	}{{"since", in.Since, &f.Since}, {"until", in.Until, &f.Until}} {
+		if p.text == "" {
+			continue
+		}
+		var ok bool
+		if *p.to, ok = parseTime(strings.ReplaceAll(p.text, " ", "+")); !ok { // + means a space in a query
+			faults.add("query."+p.name, mustBeTime)
+		}
+	}
+	if faults != nil {
+		return f, invalid(faults...)
+	}
+	var err error
+	f.Behind, err = positionCursor(in.Cursor, in.Sort)
+	return f, err
+}
+
+func (s *server) apiGetNotification(ctx context.Context, in *notificationIDParam) (*notificationOutput, error) {
+	n, err := dbmodel.NotificationByID(ctx, s.db.Reader, in.ID)
+	if err != nil {
+		return nil, missing(err, "notification", in.ID)
+	}
+	deliveries, err := dbmodel.DeliveriesOf(ctx, s.db.Reader, []int64{in.ID})
+	if err != nil {
+		return nil, fmt.Errorf("list the deliveries of notification %d: %w", in.ID, err)
+	}
+	return &notificationOutput{s.showNotification(n, deliveries[in.ID])}, nil
+}
+
+func (s *server) showNotification(n *dbmodel.Notification, deliveries []dbmodel.Delivery) inboxAnswer {
+	out := inboxAnswer{
+		ID: n.ID, Type: n.Type, Name: n.Name, Message: n.Message, Before: showValues(n.Before()), After: showValues(n.After()),
+		User: n.Username, Function: n.Function, Arguments: arguments(n.Arguments), Trace: n.Trace, Suppressed: n.Suppressed,
+		CreatedAt: n.CreatedAt.UTC(), Deliveries: make([]DeliveryAnswer, len(deliveries)),
+	}
+	if n.Event != rule.NoEvent {
+		out.Event = &n.Event
+	}
+	if n.ProductID != nil {
+		out.Product = &inboxProduct{*n.ProductID, n.Facts.ProductName}
+	}
+	if n.ObservationID != nil {
+		out.Observation = &inboxObservation{*n.ObservationID, n.Facts.ObservationTitle}
+	}
+	for i := range deliveries {
+		out.Deliveries[i] = s.showDelivery(&deliveries[i])
+	}
+	return out
+}
+
+func showValues(v *rule.Values) *inboxValues {
+	if v == nil {
+		return nil
+	}
+	return &inboxValues{severity(v.Severity), status(v.Status), v.Priority}
+}

@@ -1,0 +1,221 @@
+package web_test
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"strings"
+	"testing"
+
+	"github.com/seed91453169/tocsin/internal/database"
+	"github.com/seed91453169/tocsin/internal/testenv"
+)
+
+func TestImport(t *testing.T) {
+	both(t, func(t *testing.T, e *env) {
+		e.product(1)
+		body := lines(1, 5500, 1)
+		if got := e.want(202, "POST", postPath, body, "Content-Type", ndjson).counts(); got != [3]any{5500.0, 5500.0, 0.0} {
+			t.Errorf("new: %v", got)
+		}
+		if got := e.want(202, "POST", postPath, "\ufeff\r\n"+strings.ReplaceAll(strings.TrimSpace(body), "\n", "\r\n\n"), "Content-Type", ndjson+"; charset=utf-8").counts(); got != [3]any{5500.0, 0.0, 5500.0} {
+			t.Errorf("as stored: %v", got)
+		}
+		if got := e.want(202, "POST", postPath, "", "Content-Type", ndjson).counts(); got != [3]any{0.0, 0.0, 0.0} {
+			t.Errorf("no line: %v", got)
+		}
+	})
+}
+
+// TestImportFault: whatever is wrong wherever, exactly the lines before are kept.
+func TestImportFault(t *testing.T) {
+	both(t, func(t *testing.T, e *env) {
+		e.product(1)
+		for i, c := range []struct {
+			name string
+			line string
+			at   int
+		}{
+			{"first line", `{}`, 1},
+			{"last of a chunk", `{}`, 1000},
+			{"first of a chunk", `{}`, 1001},
+			{"in the third chunk", `nonsense`, 2345},
+			{"unknown product first", observation(7_000_000, 99, nil), 1},
+			{"unknown product in the first chunk", observation(7_000_000, 99, nil), 500},
+			{"unknown product behind chunks", observation(7_000_000, 99, nil), 2500},
+			{"unknown product at a border", observation(7_000_000, 99, nil), 2000},
+			{"half a line", `{"id":1`, 3},
+			{"two in a line", observation(1, 1, nil) + observation(2, 1, nil), 3},
+			{"broken text", "{\"id\":1,\"title\":\"\xff\"}", 3},
+			{"no object", `[1]`, 3},
+			{"too long", `{"title":"` + strings.Repeat("x", 1<<20) + `"}`, 1700},
+		} {
+			first := 10_000 * (i + 1)
+			body := lines(first, c.at-1, 1) + c.line + "\n" + lines(first+5000, 3000, 1)
+			r := e.want(422, "POST", postPath, body, "Content-Type", ndjson)
+			if r.json["line"] != float64(c.at) || r.json["stored"] != float64(c.at-1) {
+				t.Errorf("%s: %s", c.name, r.text)
+			}
+			if got := e.count("observations", fmt.Sprintf("id >= %d AND id < %d", first, first+10_000)); got != c.at-1 {
+				t.Errorf("%s: %d lines are stored instead of %d", c.name, got, c.at-1)
+			}
+		}
+	})
+}
+
+// TestImportTwoFaults: the fault of the earlier line is told, also when the later one was seen first.
+func TestImportTwoFaults(t *testing.T) {
+	both(t, func(t *testing.T, e *env) {
+		e.product(1)
+		body := lines(1, 700, 1) + observation(5000, 99, nil) + "\n" + lines(1001, 500, 1) + "nonsense\n" + lines(2001, 2000, 1)
+		r := e.want(422, "POST", postPath, body, "Content-Type", ndjson)
+		if r.json["line"] != 701.0 || r.json["stored"] != 700.0 || e.count("observations", "true") != 700 {
+			t.Errorf("%s; stored are %d", r.text, e.count("observations", "true"))
+		}
+	})
+}
+
+// TestImportAnswersEarly: a client that is in no hurry to send the rest hears of a fault at once.
+func TestImportAnswersEarly(t *testing.T) {
+	t.Parallel()
+	e := newSQLiteEnv(t)
+	e.product(1)
+	body, rest := io.Pipe()
+	go func() { _, _ = rest.Write([]byte(lines(1, 10, 1) + "nonsense\n")) }()
+	r := e.want(422, "POST", postPath, io.Reader(body), "Content-Type", ndjson)
+	if r.json["line"] != 11.0 || r.json["stored"] != 10.0 {
+		t.Error(r.text)
+	}
+	_ = rest.Close()
+}
+
+// TestImportFaultThenMuch: a client that reads the answer only when it has sent all gets it, too.
+func TestImportFaultThenMuch(t *testing.T) {
+	t.Parallel()
+	e := newSQLiteEnv(t)
+	body := "nonsense\n" + strings.Repeat(observation(1, 1, nil)+"\n", 100_000)
+	answer := e.rawly(t, fmt.Sprintf("POST %s HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\nContent-Type: %s\r\nContent-Length: %d\r\nConnection: close\r\n\r\n",
+		postPath, adminToken, ndjson, len(body))+body)
+	if !strings.HasPrefix(answer, "HTTP/1.1 422 ") {
+		t.Errorf("%.200s", answer)
+	}
+}
+
+// rawly sends bytes, all of them before it reads the answer.
+func (e *env) rawly(t *testing.T, request string) string {
+	t.Helper()
+	var d net.Dialer
+	conn, err := d.DialContext(t.Context(), "tcp", e.server.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if _, err := io.Copy(conn, strings.NewReader(request)); err != nil {
+		t.Fatalf("the server did not take the request: %v", err)
+	}
+	answer, err := io.ReadAll(conn)
+	if err != nil {
+		t.Fatalf("the server did not end its answer: %v", err)
+	}
+	return string(answer)
+}
+
+// TestImportDatabaseGone: what is stored stays, and the answer says how far that is, so that the rest can follow.
+func TestImportDatabaseGone(t *testing.T) {
+	t.Parallel()
+	server := testenv.Postgres(t)
+	if err := testenv.MigrateSchema(t.Context(), server.URL()); err != nil {
+		t.Fatal(err)
+	}
+	db, err := database.Open(server.URL(), 4)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { db.Close() })
+	e := newEnv(t, db)
+	e.product(1)
+	all := lines(1, 5000, 1)
+	body, sender := io.Pipe()
+	go func() {
+		_, _ = io.WriteString(sender, lines(1, 2001, 1))
+		testenv.Eventually(t, testTime, func() error { return e.countIs("observations", 2000) }, "two chunks stored")
+		server.Kill()
+		_, _ = io.WriteString(sender, lines(2002, 2999, 1))
+		_ = sender.Close()
+	}()
+	r := e.want(503, "POST", postPath, io.Reader(body), "Content-Type", ndjson)
+	if r.json["stored"] != 2000.0 || r.header.Get("Retry-After") == "" {
+		t.Errorf("%s %v", r.text, r.header)
+	}
+	for _, path := range []string{"/api/v1/products", "/api/v1/notifications", "/api/v1/status", "/api/v1/settings"} {
+		if r := e.want(503, "GET", path, nil); r.header.Get("Retry-After") == "" {
+			t.Errorf("%s: %v", path, r.header)
+		}
+	}
+	if r := e.send("GET", "/readyz", nil); r.status != 503 || r.json["database"] != "unavailable" {
+		t.Error(r.text)
+	}
+	e.want(200, "GET", "/healthz", nil)
+	server.Start()
+	if got := e.want(202, "POST", postPath, all, "Content-Type", ndjson).counts(); got != [3]any{5000.0, 3000.0, 2000.0} {
+		t.Errorf("the same again: %v", got)
+	}
+}
+
+// TestImportRedisGone: events are accepted without Redis.
+func TestImportRedisGone(t *testing.T) {
+	both(t, func(t *testing.T, e *env) {
+		e.product(1)
+		e.redis.Close()
+		if got := e.want(202, "POST", postPath, lines(1, 3000, 1), "Content-Type", ndjson).counts(); got != [3]any{3000.0, 3000.0, 0.0} {
+			t.Error(got)
+		}
+		e.want(202, "POST", postPath, wrapped(observation(1, 1, map[string]any{"severity": "Low"})))
+		e.want(202, "PUT", "/api/v1/products/1/security-gate", `{"passed":false}`)
+		r := e.want(200, "GET", "/api/v1/status", nil)
+		if r.json["outbox"] != 5.0 || r.json["queues"].(map[string]any)["events"] != nil {
+			t.Error(r.text)
+		}
+		if r := e.want(200, "GET", "/readyz", nil); r.json["status"] != "degraded" || r.json["redis"] != "unavailable" {
+			t.Error(r.text)
+		}
+	})
+}
+
+func TestBodyTooLarge(t *testing.T) {
+	t.Parallel()
+	e := newSQLiteEnv(t)
+	large := bytes.Repeat([]byte(" "), 32<<20+1)
+	fits := append([]byte(wrapped()), large[:32<<20-len(wrapped())]...)
+	e.want(202, "POST", postPath, bytes.NewReader(fits))
+	for _, path := range []string{postPath, "/api/v1/products/1"} {
+		method := "POST"
+		if path != postPath {
+			method = "PUT"
+		}
+		e.want(413, method, path, bytes.NewReader(large))
+		e.want(413, method, path, io.MultiReader(bytes.NewReader(large))) // chunked: its length is not known before
+	}
+	request := fmt.Sprintf("PUT /api/v1/products/1 HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\nConnection: close\r\n\r\n", adminToken, len(large))
+	if answer := e.rawly(t, request+string(large)); !strings.HasPrefix(answer, "HTTP/1.1 413 ") {
+		t.Errorf("%.200s", answer)
+	}
+}
+
+func (e *env) count(table, where string) int {
+	e.t.Helper()
+	var n int
+	if err := e.db.Reader.DB.QueryRowContext(context.WithoutCancel(e.t.Context()), "SELECT count(*) FROM "+table+" WHERE "+where).Scan(&n); err != nil {
+		e.t.Fatal(err)
+	}
+	return n
+}
+
+func (e *env) countIs(table string, want int) error {
+	if got := e.count(table, "true"); got != want {
+		return fmt.Errorf("%d rows in %s", got, table)
+	}
+	return nil
+}

@@ -1,0 +1,136 @@
+package web
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/seed91453169/tocsin/dbmodel"
+	"github.com/seed91453169/tocsin/rule"
+	"github.com/seed91453169/tocsin/tasks"
+)
+
+// observationAnswer is an observation as it is stored; it may be sent back.
+type observationAnswer struct {
+	ID              int64        `json:"id"`
+	ProductID       int64        `json:"product_id"`
+	Title           string       `json:"title"`
+	Severity        severity     `json:"severity"`
+	Status          status       `json:"status"`
+	Priority        *int         `json:"priority"`
+	ParserType      parserType   `json:"parser_type"`
+	VulnerabilityID string       `json:"vulnerability_id"`
+	CVSSScore       *float64     `json:"cvss_score"`
+	Origin          originAnswer `json:"origin"`
+	URL             string       `json:"url"`
+}
+
+type observationOutput struct{ Body observationAnswer }
+
+type receivedOutput struct{ Body tasks.Received }
+
+// observationsBody documents the body that readObservations reads.
+type observationsBody struct {
+	Observations []observationBody `json:"observations" nullable:"false" maxItems:"10000"`
+}
+
+type observationBody struct {
+	ID              int64        `json:"id" minimum:"1" maximum:"9007199254740991"`
+	ProductID       int64        `json:"product_id" minimum:"1" maximum:"9007199254740991" doc:"Of a product that exists"`
+	Title           string       `json:"title" minLength:"1" maxLength:"10000"`
+	Severity        severity     `json:"severity"`
+	Status          status       `json:"status"`
+	Priority        *int         `json:"priority" minimum:"1" maximum:"99" doc:"null: none"`
+	ParserType      parserType   `json:"parser_type"`
+	VulnerabilityID string       `json:"vulnerability_id,omitempty" maxLength:"10000"`
+	CVSSScore       *float64     `json:"cvss_score,omitempty" minimum:"0" maximum:"10"`
+	Origin          originAnswer `json:"origin,omitempty"`
+	URL             string       `json:"url,omitempty" maxLength:"10000"`
+}
+
+// Words with their list in the OpenAPI document.
+type (
+	severity   rule.Severity
+	status     rule.Status
+	parserType rule.ParserType
+)
+
+// Schema implements huma.SchemaProvider.
+func (severity) Schema(huma.Registry) *huma.Schema {
+	return &huma.Schema{Type: huma.TypeString, Enum: enum(rule.Severities)}
+}
+
+// Schema implements huma.SchemaProvider.
+func (status) Schema(huma.Registry) *huma.Schema {
+	return &huma.Schema{Type: huma.TypeString, Enum: enum(rule.Statuses)}
+}
+
+// Schema implements huma.SchemaProvider.
+func (parserType) Schema(huma.Registry) *huma.Schema {
+	return &huma.Schema{Type: huma.TypeString, Enum: enum(rule.ParserTypes)}
+}
+
+// originAnswer is an origin: a text, or an object.
+type originAnswer tasks.Origin
+
+// MarshalJSON implements json.Marshaler.
+func (o originAnswer) MarshalJSON() ([]byte, error) { return json.Marshal(tasks.Origin(o)) }
+
+// Schema implements huma.SchemaProvider.
+func (originAnswer) Schema(huma.Registry) *huma.Schema {
+	part := &huma.Schema{Type: huma.TypeString}
+	return &huma.Schema{Description: "Where the finding was made", OneOf: []*huma.Schema{
+		{Type: huma.TypeString},
+		{Type: huma.TypeObject, AdditionalProperties: false, Properties: map[string]*huma.Schema{"component": part, "image": part, "file": part, "endpoint": part}},
+	}}
+}
+
+func (s *server) observationRoutes() {
+	const tag = "Observations"
+	route(s, call{method: http.MethodPost, path: "/observations", id: "postObservations", tag: tag, status: http.StatusAccepted, body: observationsBody{}, lines: true,
+		summary: "Tell the state of observations"}, s.apiPostObservations)
+	route(s, call{method: http.MethodGet, path: "/observations/{id}", id: "getObservation", tag: tag, summary: "Show an observation"}, s.apiGetObservation)
+	route(s, call{method: http.MethodDelete, path: "/observations/{id}", id: "deleteObservation", tag: tag,
+		summary: "Delete an observation and what is remembered of it; its notifications stay"}, s.apiDeleteObservation)
+	route(s, call{method: http.MethodPost, path: "/observations/{id}/evaluate", id: "evaluateObservation", tag: tag, status: http.StatusAccepted,
+		summary: "Evaluate an observation again"}, s.apiEvaluateObservation)
+}
+
+func (s *server) apiPostObservations(ctx context.Context, _ *struct{}) (*receivedOutput, error) {
+	r := exchangeOf(ctx).r
+	media := mediaType(r)
+	if media == mediaNDJSON {
+		received, err := s.importLines(ctx, r.Body)
+		return &receivedOutput{received}, err
+	}
+	if !isJSON(media) {
+		return nil, wrongMediaType("application/json or " + mediaNDJSON)
+	}
+	list, err := readObservations(r.Body)
+	if err != nil {
+		return nil, err
+	}
+	received, err := s.acceptor.Observations(ctx, list)
+	return &receivedOutput{received}, err
+}
+
+func (s *server) apiGetObservation(ctx context.Context, in *idParam) (*observationOutput, error) {
+	o, err := dbmodel.ObservationByID(ctx, s.db.Reader, in.ID)
+	if err != nil {
+		return nil, missing(err, "observation", in.ID)
+	}
+	return &observationOutput{observationAnswer{
+		ID: o.ID, ProductID: o.ProductID, Title: o.Title, Severity: severity(o.Severity), Status: status(o.Status), Priority: o.Priority,
+		ParserType: parserType(o.ParserType), VulnerabilityID: o.VulnerabilityID, CVSSScore: o.CVSSScore, Origin: originAnswer(o.Origin), URL: o.URL,
+	}}, nil
+}
+
+func (s *server) apiDeleteObservation(ctx context.Context, in *idParam) (*struct{}, error) {
+	return nil, missing(dbmodel.DeleteObservation(ctx, s.db, in.ID), "observation", in.ID)
+}
+
+func (s *server) apiEvaluateObservation(ctx context.Context, in *idParam) (*struct{}, error) {
+	return nil, missing(s.acceptor.Evaluate(ctx, in.ID), "observation", in.ID)
+}

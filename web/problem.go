@@ -1,0 +1,191 @@
+package web
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/seed91453169/tocsin/dbmodel"
+	"github.com/seed91453169/tocsin/tasks"
+)
+
+// maxFaults is how many faults one answer names.
+const maxFaults = 100
+
+// fault is what is wrong with one field. It never repeats a value: that may be a secret.
+type fault struct {
+	Location string `json:"location" doc:"The field: name, observations[3].severity; of the address: path.id, query.limit"`
+	Message  string `json:"message" doc:"What it must be"`
+}
+
+// faultList collects the faults of one call.
+type faultList []fault
+
+func (l *faultList) full() bool { return len(*l) >= maxFaults }
+
+func (l *faultList) add(location, message string) {
+	if !l.full() {
+		*l = append(*l, fault{Location: location, Message: message})
+	}
+}
+
+// addOnce adds a fault of a field that has none yet.
+func (l *faultList) addOnce(location, message string) {
+	if !slices.ContainsFunc(*l, func(f fault) bool { return f.Location == location }) {
+		l.add(location, message)
+	}
+}
+
+// faultyName is the name of an unknown field as it may be shown. Names are the caller's, and a URL that was put in the
+// wrong place must not come back.
+func faultyName(name string) string {
+	const most = 60
+	if name == "" || len(name) > most || strings.ContainsFunc(name, func(r rune) bool {
+		return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && r != '_' && r != '-' && r != '$'
+	}) {
+		return "(a name that is not shown)"
+	}
+	return name
+}
+
+// problem is an answer that is no success, as RFC 9457 describes it.
+type problem struct {
+	Type     string  `json:"type" doc:"Always about:blank: the status says it"`
+	Title    string  `json:"title"`
+	Status   int     `json:"status"`
+	Detail   string  `json:"detail"`
+	Instance string  `json:"instance,omitempty" doc:"Of a 5xx: what to look for in the log"`
+	Errors   []fault `json:"errors,omitempty" doc:"One entry for each faulty field"`
+	Line     *int    `json:"line,omitempty" doc:"Of application/x-ndjson: the faulty line, from 1"`
+	Stored   *int    `json:"stored,omitempty" doc:"Of application/x-ndjson: the leading lines that are kept"`
+
+	retryAfter int   // seconds
+	cause      error // of a 5xx, for the log
+}
+
+// Error implements error.
+func (p *problem) Error() string { return p.Detail }
+
+// Unwrap returns the cause.
+func (p *problem) Unwrap() error { return p.cause }
+
+// GetStatus implements huma.StatusError.
+func (p *problem) GetStatus() int { return p.Status }
+
+// ContentType implements huma.ContentTypeFilter.
+func (p *problem) ContentType(string) string { return "application/problem+json" }
+
+// GetHeaders implements huma.HeadersError.
+func (p *problem) GetHeaders() http.Header {
+	h := http.Header{}
+	if p.retryAfter > 0 {
+		h.Set("Retry-After", strconv.Itoa(p.retryAfter))
+	}
+	return h
+}
+
+func newProblem(status int, detail string) *problem {
+	return &problem{Type: "about:blank", Title: http.StatusText(status), Status: status, Detail: detail}
+}
+
+// invalid is the answer to values that are refused; nothing of the request was stored.
+func invalid(faults ...fault) *problem {
+	p := newProblem(http.StatusUnprocessableEntity, "The request has "+strconv.Itoa(len(faults))+" faults.")
+	if len(faults) == 1 {
+		p.Detail = strings.TrimSpace(faults[0].Location+" "+faults[0].Message) + "."
+	}
+	p.Errors = faults
+	return p
+}
+
+// notFound is the answer where something does not exist, or not for this caller.
+func notFound(what string) *problem {
+	return newProblem(http.StatusNotFound, "There is no such "+what+".")
+}
+
+// unavailable is the answer while the database does not answer.
+func unavailable(cause error) *problem {
+	p := newProblem(http.StatusServiceUnavailable, "The database does not answer: try again in a moment.")
+	p.retryAfter, p.cause = 2, cause
+	return p
+}
+
+// problemOf says what an error means for the caller.
+func problemOf(err error) *problem {
+	var p *problem
+	var refused tasks.InvalidError
+	switch {
+	case errors.As(err, &p):
+		return p
+	case errors.As(err, &refused):
+		return invalid(faultsOf(refused)...)
+	case errors.Is(err, dbmodel.ErrUnavailable):
+		return unavailable(err)
+	}
+	p = newProblem(http.StatusInternalServerError, "Something went wrong here; the log says what.")
+	p.cause = err
+	return p
+}
+
+func faultsOf(refused tasks.InvalidError) []fault {
+	out := make([]fault, 0, len(refused))
+	for _, f := range refused[:min(len(refused), maxFaults)] {
+		out = append(out, fault{Location: f.Field, Message: f.Message})
+	}
+	return out
+}
+
+// fromHuma makes huma's own errors, which repeat the values they refuse, problems of ours.
+func fromHuma(_ huma.Context, _ string, v any) (any, error) {
+	m, ok := v.(*huma.ErrorModel)
+	if !ok {
+		return v, nil
+	}
+	p := newProblem(m.Status, "The request is not valid.")
+	var faults faultList
+	for _, e := range m.Errors {
+		in, name, _ := strings.Cut(e.Location, ".")
+		faults.add(in+"."+faultyName(name), e.Message)
+	}
+	if p.Status == http.StatusUnprocessableEntity && len(faults) > 0 {
+		p = invalid(faults...)
+	}
+	return p, nil
+}
+
+// refuse answers with a problem outside of huma.
+func refuse(w http.ResponseWriter, p *problem) {
+	h := w.Header()
+	for name, values := range p.GetHeaders() {
+		h[name] = values
+	}
+	h.Set("Content-Type", p.ContentType(""))
+	b, err := json.Marshal(p)
+	if err != nil {
+		b = []byte("{}") // texts and numbers only
+	}
+	h.Set("Content-Length", strconv.Itoa(len(b)))
+	w.WriteHeader(p.Status)
+	_, _ = w.Write(b) // who does not wait for the answer needs none
+}
+
+// fail is the one place where errors of handlers become answers, and where those that are ours are logged.
+func (s *server) fail(ctx context.Context, err error) *problem {
+	p := problemOf(err)
+	x := exchangeOf(ctx)
+	switch {
+	case p.Status < http.StatusInternalServerError:
+	case ctx.Err() != nil: // the caller went away: nobody waits for the answer
+		s.log.Debug().Err(p.cause).Str("request_id", x.id).Msg("the caller did not wait for the answer")
+	default:
+		p.Instance = "urn:tocsin:request:" + x.id
+		s.log.Error().Err(p.cause).Str("request_id", x.id).Str("route", x.r.Pattern).Int("status", p.Status).Msg("a request failed")
+	}
+	return p
+}

@@ -1,0 +1,153 @@
+package web
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+
+	"github.com/uptrace/bun"
+
+	"github.com/seed91453169/tocsin/dbmodel"
+)
+
+// idParam is the id of a product, a product group or an observation in the path: the web tier's own.
+type idParam struct {
+	ID int64 `path:"id" minimum:"1" maximum:"9007199254740991"`
+}
+
+// NamedFields are what a product and a product group have in common. Types that others embed are exported, because huma
+// documents no others.
+type NamedFields struct {
+	ID   field[int64]  `json:"id" doc:"May be sent back; must be the one of the path"`
+	Name field[string] `json:"name" doc:"1 to 255 characters; a new one needs it"`
+	NotificationFields
+}
+
+type productGroupFields struct {
+	NamedFields
+}
+
+type productGroupAnswer struct {
+	ID   int64  `json:"id"`
+	Name string `json:"name"`
+	NotificationAnswer
+}
+
+type productGroupOutput struct{ Body productGroupAnswer }
+
+func (s *server) productGroupRoutes() {
+	const tag = "Product groups"
+	route(s, call{method: http.MethodGet, path: "/product-groups", id: "listProductGroups", tag: tag, summary: "List product groups, by id"}, s.apiListProductGroups)
+	route(s, call{method: http.MethodGet, path: "/product-groups/{id}", id: "getProductGroup", tag: tag, summary: "Show a product group"}, s.apiGetProductGroup)
+	route(s, call{method: http.MethodPut, path: "/product-groups/{id}", id: "putProductGroup", tag: tag, body: productGroupFields{},
+		summary: "Make a product group, or change the fields that are sent"}, s.apiPutProductGroup)
+	route(s, call{method: http.MethodDelete, path: "/product-groups/{id}", id: "deleteProductGroup", tag: tag, summary: "Delete a product group; its products stay"}, s.apiDeleteProductGroup)
+}
+
+func (s *server) apiListProductGroups(ctx context.Context, in *ListParams) (*listOutput[productGroupAnswer], error) {
+	after, err := idCursor(in.Cursor)
+	if err != nil {
+		return nil, err
+	}
+	groups, err := dbmodel.ProductGroups(ctx, s.db.Reader, after, in.Limit+1)
+	if err != nil {
+		return nil, fmt.Errorf("list product groups: %w", err)
+	}
+	var targets []*int64
+	for i := range groups {
+		targets = append(targets, groups[i].MSTeamsTargetID, groups[i].SlackTargetID)
+	}
+	webhooks, err := s.webhookNames(ctx, s.db.Reader, targets...)
+	if err != nil {
+		return nil, err
+	}
+	return page(groups, in.Limit, func(g *dbmodel.ProductGroup) productGroupAnswer { return s.showProductGroup(g, webhooks) },
+		func(g *dbmodel.ProductGroup) string { return idCursorOf(g.ID) }), nil
+}
+
+func (s *server) apiGetProductGroup(ctx context.Context, in *idParam) (*productGroupOutput, error) {
+	g, err := dbmodel.ProductGroupByID(ctx, s.db.Reader, in.ID)
+	if err != nil {
+		return nil, missing(err, "product group", in.ID)
+	}
+	return s.productGroupOutput(ctx, s.db.Reader, g)
+}
+
+func (s *server) apiPutProductGroup(ctx context.Context, in *idParam) (out *productGroupOutput, err error) {
+	var sent productGroupFields
+	if err := readJSON(ctx, &sent); err != nil {
+		return nil, err
+	}
+	err = s.db.InTx(ctx, func(ctx context.Context, tx bun.Tx) error {
+		g, err := dbmodel.ProductGroupForUpdate(ctx, tx, in.ID)
+		if errors.Is(err, dbmodel.ErrNotFound) && sent.Name.Set {
+			if err = dbmodel.AddProductGroup(ctx, tx, in.ID); err == nil { // so that of two who make it at once none is lost
+				g, err = dbmodel.ProductGroupForUpdate(ctx, tx, in.ID)
+			}
+		}
+		isNew := errors.Is(err, dbmodel.ErrNotFound)
+		if err != nil && !isNew {
+			return fmt.Errorf("load product group %d: %w", in.ID, err)
+		}
+		var faults faultList
+		sent.merge(in.ID, isNew, &g.Name, &faults)
+		if err := s.mergeNotificationSettings(ctx, tx, &sent.NotificationFields, &g.NotificationSettings, &faults); err != nil {
+			return err
+		}
+		if faults != nil {
+			return invalid(faults...)
+		}
+		if err := dbmodel.SaveProductGroup(ctx, tx, g); err != nil {
+			return fmt.Errorf("store product group %d: %w", in.ID, err)
+		}
+		out, err = s.productGroupOutput(ctx, tx, g)
+		return err
+	})
+	return out, err
+}
+
+// merge puts id and name, as far as they were sent, into what is stored.
+func (f *NamedFields) merge(id int64, isNew bool, name *string, faults *faultList) {
+	const longest = 255
+	if f.ID.Set && (f.ID.Empty || f.ID.Value != id) {
+		faults.add("id", "must be the one of the path")
+	}
+	switch {
+	case f.Name.Set && (f.Name.Empty || f.Name.Value == ""):
+		faults.add("name", "must not be empty")
+	case f.Name.Set && len([]rune(f.Name.Value)) > longest:
+		faults.add("name", fmt.Sprintf("must have at most %d characters", longest))
+	case f.Name.Set:
+		*name = f.Name.Value
+	case isNew:
+		faults.add("name", "is required: this one is new")
+	}
+}
+
+func (s *server) apiDeleteProductGroup(ctx context.Context, in *idParam) (*struct{}, error) {
+	return nil, missing(dbmodel.DeleteProductGroup(ctx, s.db, in.ID), "product group", in.ID)
+}
+
+func (s *server) productGroupOutput(ctx context.Context, db bun.IDB, g *dbmodel.ProductGroup) (*productGroupOutput, error) {
+	webhooks, err := s.webhookNames(ctx, db, g.MSTeamsTargetID, g.SlackTargetID)
+	if err != nil {
+		return nil, err
+	}
+	return &productGroupOutput{s.showProductGroup(g, webhooks)}, nil
+}
+
+func (s *server) showProductGroup(g *dbmodel.ProductGroup, webhooks webhookNames) productGroupAnswer {
+	return productGroupAnswer{ID: g.ID, Name: g.Name, NotificationAnswer: s.showNotificationSettings(&g.NotificationSettings, webhooks)}
+}
+
+// missing makes 404 of ErrNotFound, and says of other errors what they are about.
+func missing(err error, what string, id int64) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, dbmodel.ErrNotFound):
+		return notFound(what)
+	}
+	return fmt.Errorf("%s %d: %w", what, id, err)
+}

@@ -1,0 +1,174 @@
+package web
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+
+	"github.com/uptrace/bun"
+
+	"github.com/seed91453169/tocsin/dbmodel"
+)
+
+type productFields struct {
+	NamedFields
+	ProductGroupID field[int64] `json:"product_group_id" minimum:"1" maximum:"9007199254740991"`
+	SecurityGate   field[bool]  `json:"security_gate_passed" doc:"May be sent back and changes nothing: PUT /products/{id}/security-gate does"`
+}
+
+type productAnswer struct {
+	ID             int64  `json:"id"`
+	Name           string `json:"name"`
+	ProductGroupID *int64 `json:"product_group_id"`
+	SecurityGate   *bool  `json:"security_gate_passed"`
+	NotificationAnswer
+}
+
+type productOutput struct{ Body productAnswer }
+
+type gateFields struct {
+	Passed must[bool] `json:"passed" doc:"null: the product has no gate"`
+}
+
+type gateOutput struct {
+	Body struct {
+		Changed bool `json:"changed"`
+	}
+}
+
+func (s *server) productRoutes() {
+	const tag = "Products"
+	route(s, call{method: http.MethodGet, path: "/products", id: "listProducts", tag: tag, summary: "List products, by id"}, s.apiListProducts)
+	route(s, call{method: http.MethodGet, path: "/products/{id}", id: "getProduct", tag: tag, summary: "Show a product"}, s.apiGetProduct)
+	route(s, call{method: http.MethodPut, path: "/products/{id}", id: "putProduct", tag: tag, body: productFields{},
+		summary: "Make a product, or change the fields that are sent"}, s.apiPutProduct)
+	route(s, call{method: http.MethodDelete, path: "/products/{id}", id: "deleteProduct", tag: tag,
+		summary: "Delete a product with its observations, notifications and pending deliveries"}, s.apiDeleteProduct)
+	route(s, call{method: http.MethodPut, path: "/products/{id}/security-gate", id: "putSecurityGate", tag: tag, body: gateFields{},
+		status: http.StatusAccepted, summary: "Say whether the product passes its security gate"}, s.apiPutSecurityGate)
+}
+
+func (s *server) apiListProducts(ctx context.Context, in *ListParams) (*listOutput[productAnswer], error) {
+	after, err := idCursor(in.Cursor)
+	if err != nil {
+		return nil, err
+	}
+	products, err := dbmodel.Products(ctx, s.db.Reader, after, in.Limit+1)
+	if err != nil {
+		return nil, fmt.Errorf("list products: %w", err)
+	}
+	var targets []*int64
+	for i := range products {
+		targets = append(targets, products[i].MSTeamsTargetID, products[i].SlackTargetID)
+	}
+	webhooks, err := s.webhookNames(ctx, s.db.Reader, targets...)
+	if err != nil {
+		return nil, err
+	}
+	return page(products, in.Limit, func(p *dbmodel.Product) productAnswer { return s.showProduct(p, webhooks) },
+		func(p *dbmodel.Product) string { return idCursorOf(p.ID) }), nil
+}
+
+func (s *server) apiGetProduct(ctx context.Context, in *idParam) (*productOutput, error) {
+	p, err := dbmodel.ProductByID(ctx, s.db.Reader, in.ID)
+	if err != nil {
+		return nil, missing(err, "product", in.ID)
+	}
+	return s.productOutput(ctx, s.db.Reader, p)
+}
+
+func (s *server) apiPutProduct(ctx context.Context, in *idParam) (out *productOutput, err error) {
+	var sent productFields
+	if err := readJSON(ctx, &sent); err != nil {
+		return nil, err
+	}
+	err = s.db.InTx(ctx, func(ctx context.Context, tx bun.Tx) error {
+		p, err := dbmodel.ProductForUpdate(ctx, tx, in.ID)
+		if errors.Is(err, dbmodel.ErrNotFound) && sent.Name.Set {
+			if err = dbmodel.AddProduct(ctx, tx, in.ID); err == nil { // so that of two who make it at once none is lost
+				p, err = dbmodel.ProductForUpdate(ctx, tx, in.ID)
+			}
+		}
+		isNew := errors.Is(err, dbmodel.ErrNotFound)
+		if err != nil && !isNew {
+			return fmt.Errorf("load product %d: %w", in.ID, err)
+		}
+		var faults faultList
+		sent.merge(in.ID, isNew, &p.Name, &faults)
+		apply(sent.ProductGroupID, &p.ProductGroupID, nil, pointer)
+		if err := knownGroup(ctx, tx, sent.ProductGroupID, &faults); err != nil {
+			return err
+		}
+		if err := s.mergeNotificationSettings(ctx, tx, &sent.NotificationFields, &p.NotificationSettings, &faults); err != nil {
+			return err
+		}
+		if faults != nil {
+			return invalid(faults...)
+		}
+		err = dbmodel.SaveProduct(ctx, tx, p)
+		if errors.Is(err, dbmodel.ErrConflict) && sent.ProductGroupID.Set { // the group was deleted in this moment
+			return invalid(unknownGroup)
+		}
+		if err != nil {
+			return fmt.Errorf("store product %d: %w", in.ID, err)
+		}
+		out, err = s.productOutput(ctx, tx, p)
+		return err
+	})
+	return out, err
+}
+
+var unknownGroup = fault{Location: "product_group_id", Message: "there is no such product group: create it first"}
+
+// knownGroup adds a fault where the product group of a product does not exist.
+func knownGroup(ctx context.Context, tx bun.Tx, id field[int64], faults *faultList) error {
+	if !id.Set || id.Empty {
+		return nil
+	}
+	_, err := dbmodel.ProductGroupByID(ctx, tx, id.Value)
+	if errors.Is(err, dbmodel.ErrNotFound) {
+		faults.add(unknownGroup.Location, unknownGroup.Message)
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("load product group %d: %w", id.Value, err)
+	}
+	return nil
+}
+
+func (s *server) apiDeleteProduct(ctx context.Context, in *idParam) (*struct{}, error) {
+	err := s.db.InTx(ctx, func(ctx context.Context, tx bun.Tx) error { return dbmodel.DeleteProduct(ctx, tx, in.ID) })
+	return nil, missing(err, "product", in.ID)
+}
+
+func (s *server) apiPutSecurityGate(ctx context.Context, in *idParam) (*gateOutput, error) {
+	var sent gateFields
+	if err := readJSON(ctx, &sent); err != nil {
+		return nil, err
+	}
+	var passed *bool
+	apply(sent.Passed.field, &passed, nil, pointer)
+	changed, err := s.acceptor.SecurityGate(ctx, in.ID, passed)
+	if err != nil {
+		return nil, missing(err, "product", in.ID)
+	}
+	out := new(gateOutput)
+	out.Body.Changed = changed
+	return out, nil
+}
+
+func (s *server) productOutput(ctx context.Context, db bun.IDB, p *dbmodel.Product) (*productOutput, error) {
+	webhooks, err := s.webhookNames(ctx, db, p.MSTeamsTargetID, p.SlackTargetID)
+	if err != nil {
+		return nil, err
+	}
+	return &productOutput{s.showProduct(p, webhooks)}, nil
+}
+
+func (s *server) showProduct(p *dbmodel.Product, webhooks webhookNames) productAnswer {
+	return productAnswer{
+		ID: p.ID, Name: p.Name, ProductGroupID: p.ProductGroupID, SecurityGate: p.SecurityGatePassed,
+		NotificationAnswer: s.showNotificationSettings(&p.NotificationSettings, webhooks),
+	}
+}

@@ -1,0 +1,135 @@
+package web
+
+import (
+	"context"
+	"net/http"
+	"reflect"
+	"strings"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humago"
+)
+
+const apiRoot = "/api/v1"
+
+// call describes one call of the API, for the mux and for the OpenAPI document.
+type call struct {
+	method, path string // the path below /api/v1
+	id           string // of the operation
+	summary      string
+	tag          string
+	status       int  // of a success; 0: 200, or 204 where there is no body
+	body         any  // the zero value of the JSON body; nil: none
+	lines        bool // the body may come as application/x-ndjson, too
+}
+
+// newAPI returns the API without any calls. huma reads the parameters, writes answers and documents all; bodies are read by
+// readJSON, whose faults name every field and repeat no value.
+func newAPI(mux *http.ServeMux, cfg Config) huma.API {
+	doc := &huma.OpenAPI{
+		OpenAPI: "3.1.0",
+		Info:    &huma.Info{Title: "Tocsin", Version: cfg.Version, Description: "Notifications of a vulnerability-management application."},
+		Components: &huma.Components{
+			Schemas:         huma.NewMapRegistry("#/components/schemas/", schemaName),
+			SecuritySchemes: map[string]*huma.SecurityScheme{"token": {Type: "http", Scheme: "bearer"}},
+		},
+		Security: []map[string][]string{{"token": {}}},
+	}
+	if cfg.BaseURL != "" {
+		doc.Servers = []*huma.Server{{URL: strings.TrimSuffix(cfg.BaseURL, "/")}}
+	}
+	return humago.New(mux, huma.Config{
+		OpenAPI: doc, Formats: map[string]huma.Format{"application/json": huma.DefaultJSONFormat, "json": huma.DefaultJSONFormat}, DefaultFormat: "application/json",
+		RejectUnknownQueryParameters: true, Transformers: []huma.Transformer{fromHuma},
+	})
+}
+
+// schemaName is the name of a type in the OpenAPI document.
+func schemaName(t reflect.Type, hint string) string {
+	return strings.TrimSuffix(huma.DefaultSchemaNamer(t, hint), "Answer")
+}
+
+// route adds a call. What its handler returns as an error is answered by fail.
+func route[I, O any](s *server, c call, handler func(context.Context, *I) (*O, error)) {
+	registry := s.api.OpenAPI().Components.Schemas
+	op := huma.Operation{
+		Method: c.method, Path: apiRoot + c.path, OperationID: c.id, Summary: c.summary, Tags: []string{c.tag}, DefaultStatus: c.status,
+		Responses: map[string]*huma.Response{"default": {
+			Description: "Anything else",
+			Content:     map[string]*huma.MediaType{"application/problem+json": {Schema: registry.Schema(reflect.TypeFor[problem](), true, "Problem")}},
+		}},
+	}
+	huma.Register(s.api, op, func(ctx context.Context, in *I) (*O, error) {
+		out, err := handler(ctx, in)
+		if err != nil {
+			return nil, s.fail(ctx, err)
+		}
+		return out, nil
+	})
+	if c.body != nil { // after Register: huma would read the body itself
+		s.operation(c).RequestBody = requestBodyOf(registry, c)
+	}
+}
+
+// operation is a call in the OpenAPI document.
+func (s *server) operation(c call) *huma.Operation {
+	item := s.api.OpenAPI().Paths[apiRoot+c.path]
+	switch c.method {
+	case http.MethodPut:
+		return item.Put
+	case http.MethodPatch:
+		return item.Patch
+	default:
+		return item.Post
+	}
+}
+
+func requestBodyOf(registry huma.Registry, c call) *huma.RequestBody {
+	t := reflect.TypeOf(c.body)
+	schema := registry.Schema(t, true, c.id)
+	if names, ok := mandatoryFields(t); ok {
+		registry.SchemaFromRef(schema.Ref).Required = names
+	}
+	content := map[string]*huma.MediaType{"application/json": {Schema: schema}}
+	if c.lines {
+		content[mediaNDJSON] = &huma.MediaType{Schema: &huma.Schema{
+			Type: huma.TypeString, Description: "One observation a line, as in the list of application/json; a line has at most 1 MiB. Lines are stored in chunks.",
+		}}
+	}
+	return &huma.RequestBody{Required: true, Content: content}
+}
+
+// mandatoryFields lists what must be there in a body that readFields reads; ok is false for other bodies.
+func mandatoryFields(t reflect.Type) (names []string, ok bool) {
+	names = []string{}
+	for name, info := range fieldsOf(t) {
+		f, isField := reflect.New(t.FieldByIndex(info.index).Type).Interface().(readable)
+		if !isField {
+			return nil, false
+		}
+		if f.mandatory() {
+			names = append(names, name)
+		}
+	}
+	return names, true
+}
+
+// unknownCall answers for what is no call: 405 where the path is known with another method, else 404.
+func unknownCall(mux *http.ServeMux) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		var allowed []string
+		for _, method := range []string{http.MethodGet, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete} {
+			probe := r.Clone(r.Context())
+			probe.Method = method
+			if _, pattern := mux.Handler(probe); strings.HasPrefix(pattern, method+" ") {
+				allowed = append(allowed, method)
+			}
+		}
+		if allowed == nil {
+			refuse(w, newProblem(http.StatusNotFound, "There is no such call: /api/openapi.json lists what there is."))
+			return
+		}
+		w.Header().Set("Allow", strings.Join(allowed, ", "))
+		refuse(w, newProblem(http.StatusMethodNotAllowed, "This address knows other methods only: "+strings.Join(allowed, ", ")+"."))
+	}
+}

@@ -1,0 +1,149 @@
+package web
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+
+	"github.com/uptrace/bun"
+
+	"github.com/seed91453169/tocsin/dbmodel"
+	"github.com/seed91453169/tocsin/rule"
+)
+
+// settingsFields are the settings as they come in.
+type settingsFields struct {
+	EmailFrom          field[sender]          `json:"email_from" doc:"Who mail comes from; empty: no mail at all"`
+	TitleEmailTo       field[addresses]       `json:"observation_title_notification_email_to"`
+	TitleMSTeams       field[webhook]         `json:"observation_title_notification_ms_teams_webhook"`
+	TitleSlack         field[webhook]         `json:"observation_title_notification_slack_webhook"`
+	TitleMinSeverity   field[rule.Severity]   `json:"observation_title_notification_min_severity"`
+	TitleStatuses      field[[]rule.Status]   `json:"observation_title_notification_statuses"`
+	TitleMinPriority   field[int]             `json:"observation_title_notification_min_priority" minimum:"1" maximum:"99"`
+	TitleParserType    field[rule.ParserType] `json:"observation_title_notification_parser_type"`
+	ExceptionEmailTo   field[addresses]       `json:"exception_email_to"`
+	ExceptionMSTeams   field[webhook]         `json:"exception_ms_teams_webhook"`
+	ExceptionSlack     field[webhook]         `json:"exception_slack_webhook"`
+	ExceptionRateLimit field[int]             `json:"exception_rate_limit" minimum:"0" maximum:"2592000" doc:"Seconds; 0: every exception is told; null: 3600"`
+	MemberTypes        field[[]rule.Type]     `json:"member_notification_types" doc:"What members see, beside administrators; null: security_gate and task"`
+	GiveUpHours        field[int]             `json:"delivery_give_up_hours" minimum:"1" maximum:"720" doc:"null: 24"`
+	DigestThreshold    field[int]             `json:"digest_threshold" minimum:"0" maximum:"1000" doc:"0: never; null: 10"`
+	ObservationURL     field[link]            `json:"observation_url" doc:"With {id}, for example https://secobserve.example/#/observations/{id}/show"`
+	ProductURL         field[link]            `json:"product_url" doc:"With {id}"`
+	ObservationTitle   field[link]            `json:"observation_title_url" doc:"With {title}"`
+	RetentionDays      field[int]             `json:"notification_retention_days" minimum:"0" maximum:"36500" doc:"0: for ever; null: 90"`
+	CleanupCron        field[cronLine]        `json:"cleanup_cron" doc:"In UTC; null: 0 3 * * *"`
+}
+
+// settingsAnswer is the same as it is shown.
+type settingsAnswer struct {
+	EmailFrom          string          `json:"email_from"`
+	TitleEmailTo       string          `json:"observation_title_notification_email_to"`
+	TitleMSTeams       string          `json:"observation_title_notification_ms_teams_webhook" doc:"Redacted"`
+	TitleSlack         string          `json:"observation_title_notification_slack_webhook" doc:"Redacted"`
+	TitleMinSeverity   rule.Severity   `json:"observation_title_notification_min_severity"`
+	TitleStatuses      []rule.Status   `json:"observation_title_notification_statuses" nullable:"false"`
+	TitleMinPriority   *int            `json:"observation_title_notification_min_priority"`
+	TitleParserType    rule.ParserType `json:"observation_title_notification_parser_type"`
+	ExceptionEmailTo   string          `json:"exception_email_to"`
+	ExceptionMSTeams   string          `json:"exception_ms_teams_webhook" doc:"Redacted"`
+	ExceptionSlack     string          `json:"exception_slack_webhook" doc:"Redacted"`
+	ExceptionRateLimit int             `json:"exception_rate_limit"`
+	MemberTypes        []rule.Type     `json:"member_notification_types" nullable:"false"`
+	GiveUpHours        int             `json:"delivery_give_up_hours"`
+	DigestThreshold    int             `json:"digest_threshold"`
+	ObservationURL     string          `json:"observation_url"`
+	ProductURL         string          `json:"product_url"`
+	ObservationTitle   string          `json:"observation_title_url"`
+	RetentionDays      int             `json:"notification_retention_days"`
+	CleanupCron        string          `json:"cleanup_cron"`
+}
+
+type settingsOutput struct{ Body settingsAnswer }
+
+func (s *server) settingsRoutes() {
+	const tag = "Settings"
+	route(s, call{method: http.MethodGet, path: "/settings", id: "getSettings", tag: tag, summary: "Show the settings"}, s.apiGetSettings)
+	route(s, call{method: http.MethodPatch, path: "/settings", id: "patchSettings", tag: tag, body: settingsFields{}, summary: "Change the settings that are sent"}, s.apiPatchSettings)
+}
+
+func (s *server) apiGetSettings(ctx context.Context, _ *struct{}) (*settingsOutput, error) {
+	settings, err := dbmodel.LoadSettings(ctx, s.db.Reader)
+	if err != nil {
+		return nil, fmt.Errorf("load the settings: %w", err)
+	}
+	return s.settingsOutput(ctx, s.db.Reader, settings)
+}
+
+func (s *server) apiPatchSettings(ctx context.Context, _ *struct{}) (out *settingsOutput, err error) {
+	var sent settingsFields
+	if err := readJSON(ctx, &sent); err != nil {
+		return nil, err
+	}
+	err = s.db.InTx(ctx, func(ctx context.Context, tx bun.Tx) error {
+		settings, err := dbmodel.SettingsForUpdate(ctx, tx)
+		if err != nil {
+			return fmt.Errorf("load the settings: %w", err)
+		}
+		var faults faultList
+		err = s.mergeWebhooks(ctx, tx, &faults,
+			webhookChange{"observation_title_notification_ms_teams_webhook", rule.MSTeams, sent.TitleMSTeams, &settings.TitleMSTeamsTargetID},
+			webhookChange{"observation_title_notification_slack_webhook", rule.Slack, sent.TitleSlack, &settings.TitleSlackTargetID},
+			webhookChange{"exception_ms_teams_webhook", rule.MSTeams, sent.ExceptionMSTeams, &settings.ExceptionMSTeamsTargetID},
+			webhookChange{"exception_slack_webhook", rule.Slack, sent.ExceptionSlack, &settings.ExceptionSlackTargetID})
+		if err != nil {
+			return err
+		}
+		if faults != nil {
+			return invalid(faults...)
+		}
+		sent.merge(settings)
+		if err := dbmodel.SaveSettings(ctx, tx, settings); err != nil {
+			return fmt.Errorf("store the settings: %w", err)
+		}
+		out, err = s.settingsOutput(ctx, tx, settings)
+		return err
+	})
+	return out, err
+}
+
+// merge puts what was sent, but for webhooks, into what is stored. What has a default returns to it when it is emptied.
+func (f *settingsFields) merge(s *dbmodel.Settings) {
+	def := dbmodel.DefaultSettings()
+	email := func(a addresses) string { return string(a) }
+	address := func(l link) string { return string(l) }
+	apply(f.EmailFrom, &s.EmailFrom, "", func(a sender) string { return string(a) })
+	apply(f.TitleEmailTo, &s.TitleEmailTo, "", email)
+	apply(f.TitleMinSeverity, &s.TitleMinSeverity, "", same)
+	apply(f.TitleStatuses, &s.TitleStatuses, nil, same)
+	apply(f.TitleMinPriority, &s.TitleMinPriority, nil, pointer)
+	apply(f.TitleParserType, &s.TitleParserType, "", same)
+	apply(f.ExceptionEmailTo, &s.ExceptionEmailTo, "", email)
+	apply(f.ExceptionRateLimit, &s.ExceptionRateLimit, def.ExceptionRateLimit, same)
+	if !f.MemberTypes.Null { // an empty list is a value of its own
+		def.MemberNotificationTypes = nil
+	}
+	apply(f.MemberTypes, &s.MemberNotificationTypes, def.MemberNotificationTypes, same)
+	apply(f.GiveUpHours, &s.DeliveryGiveUpHours, def.DeliveryGiveUpHours, same)
+	apply(f.DigestThreshold, &s.DigestThreshold, def.DigestThreshold, same)
+	apply(f.ObservationURL, &s.ObservationURL, "", address)
+	apply(f.ProductURL, &s.ProductURL, "", address)
+	apply(f.ObservationTitle, &s.ObservationTitleURL, "", address)
+	apply(f.RetentionDays, &s.NotificationRetentionDays, def.NotificationRetentionDays, same)
+	apply(f.CleanupCron, &s.CleanupCron, def.CleanupCron, func(c cronLine) string { return string(c) })
+}
+
+func (s *server) settingsOutput(ctx context.Context, db bun.IDB, v *dbmodel.Settings) (*settingsOutput, error) {
+	webhooks, err := s.webhookNames(ctx, db, v.TitleMSTeamsTargetID, v.TitleSlackTargetID, v.ExceptionMSTeamsTargetID, v.ExceptionSlackTargetID)
+	if err != nil {
+		return nil, err
+	}
+	return &settingsOutput{settingsAnswer{
+		EmailFrom: v.EmailFrom, TitleEmailTo: v.TitleEmailTo, TitleMSTeams: webhooks.name(v.TitleMSTeamsTargetID), TitleSlack: webhooks.name(v.TitleSlackTargetID),
+		TitleMinSeverity: v.TitleMinSeverity, TitleStatuses: filled(v.TitleStatuses), TitleMinPriority: v.TitleMinPriority, TitleParserType: v.TitleParserType,
+		ExceptionEmailTo: v.ExceptionEmailTo, ExceptionMSTeams: webhooks.name(v.ExceptionMSTeamsTargetID), ExceptionSlack: webhooks.name(v.ExceptionSlackTargetID),
+		ExceptionRateLimit: v.ExceptionRateLimit, MemberTypes: filled(v.MemberNotificationTypes), GiveUpHours: v.DeliveryGiveUpHours,
+		DigestThreshold: v.DigestThreshold, ObservationURL: v.ObservationURL, ProductURL: v.ProductURL, ObservationTitle: v.ObservationTitleURL,
+		RetentionDays: v.NotificationRetentionDays, CleanupCron: v.CleanupCron,
+	}}, nil
+}

@@ -1,0 +1,108 @@
+// Package web is Tocsin over HTTP: the API below /api/v1 with its OpenAPI document, and the health of the process. It
+// evaluates and sends nothing: what it accepts is stored through tasks.Acceptor and worked off elsewhere.
+package web
+
+import (
+	"crypto/sha256"
+	"encoding/json"
+	"fmt"
+	stdlog "log"
+	"net/http"
+	"net/netip"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/rs/zerolog"
+
+	"github.com/seed91453169/tocsin/dbmodel"
+	"github.com/seed91453169/tocsin/tasks"
+)
+
+// Config is what the handler needs.
+type Config struct {
+	DB                     *dbmodel.DB
+	Vault                  *dbmodel.Vault
+	Acceptor               *tasks.Acceptor
+	Queue                  *tasks.Queue
+	AdminToken             string         // TOCSIN_ADMIN_TOKEN; empty: there is none
+	WebhookAllowedNetworks []netip.Prefix // beside public addresses
+	BaseURL                string         // of this Tocsin, for the OpenAPI document; may be empty
+	Version                string
+	Log                    zerolog.Logger
+}
+
+type server struct {
+	db         *dbmodel.DB
+	vault      *dbmodel.Vault
+	acceptor   *tasks.Acceptor
+	queue      *tasks.Queue
+	needsRedis bool   // without Redis the process is not ready
+	adminToken []byte // SHA-256; nil: there is none
+	networks   []netip.Prefix
+	log        zerolog.Logger
+	api        huma.API
+}
+
+const (
+	healthPattern = "GET /healthz"
+	readyPattern  = "GET /readyz"
+)
+
+// New returns the handler of a web process. It wants the server settings of NewServer.
+func New(cfg Config) http.Handler {
+	s := &server{
+		db: cfg.DB, vault: cfg.Vault, acceptor: cfg.Acceptor, queue: cfg.Queue, networks: cfg.WebhookAllowedNetworks, log: cfg.Log,
+	}
+	if cfg.AdminToken != "" {
+		hash := sha256.Sum256([]byte(cfg.AdminToken))
+		s.adminToken = hash[:]
+	}
+	calls := http.NewServeMux()
+	s.api = newAPI(calls, cfg)
+	s.routes()
+	calls.HandleFunc("/", unknownCall(calls))
+
+	all := http.NewServeMux()
+	all.Handle(apiRoot+"/", s.authenticate(calls))
+	all.Handle(apiRoot, s.authenticate(calls))
+	all.Handle("GET /api/openapi.json", document(s.api.OpenAPI()))
+	all.HandleFunc(healthPattern, s.showHealth)
+	all.HandleFunc(readyPattern, s.showReady)
+	all.HandleFunc("/", unknownCall(all))
+	return s.begin(all)
+}
+
+// routes adds all calls of the API.
+func (s *server) routes() {
+	s.productGroupRoutes()
+	s.productRoutes()
+	s.observationRoutes()
+	s.notificationRoutes()
+	s.deliveryRoutes()
+	s.settingsRoutes()
+	s.statusRoutes()
+}
+
+// document serves the OpenAPI document.
+func document(doc *huma.OpenAPI) http.HandlerFunc {
+	text, err := json.Marshal(doc)
+	if err != nil {
+		panic(fmt.Sprintf("web: the OpenAPI document: %v", err)) // it is the same in every process
+	}
+	return func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = w.Write(text)
+	}
+}
+
+// NewServer returns an HTTP server with the settings that New's handler wants. It has neither ReadTimeout nor WriteTimeout:
+// an import takes as long as it takes, and the handler itself ends the waiting for a body that stands still.
+func NewServer(handler http.Handler, log zerolog.Logger) *http.Server {
+	return &http.Server{
+		Handler:           handler,
+		ReadHeaderTimeout: 10 * time.Second,
+		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    64 << 10,
+		ErrorLog:          stdlog.New(log.With().Str("component", "http").Logger(), "", 0),
+	}
+}
