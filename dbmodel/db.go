@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/uptrace/bun"
+	"github.com/uptrace/bun/dialect/pgdialect"
 )
 
 // DB is an open database. Its schema is Migrate's business, its connections internal/database's.
@@ -58,6 +59,18 @@ func DatabaseNow(ctx context.Context, db bun.IDB) (time.Time, error) {
 	return t.Time, Translate(err)
 }
 
+// ForeignTx is a transaction that somebody else has begun on a PostgreSQL database with Tocsin's tables, with whatever
+// driver. Only queries below bun can run in it: those of accepting events.
+type ForeignTx struct {
+	*bun.DB // for the dialect; it has no connection
+	tx      *sql.Tx
+}
+
+// NewForeignTx returns a ForeignTx over tx.
+func NewForeignTx(tx *sql.Tx) *ForeignTx {
+	return &ForeignTx{DB: bun.NewDB(nil, pgdialect.New()), tx: tx}
+}
+
 // querier is what *sql.DB and *sql.Tx have in common.
 type querier interface {
 	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
@@ -78,6 +91,8 @@ func raw(db bun.IDB) querier {
 		return db.Tx
 	case bun.Conn:
 		return db.Conn
+	case *ForeignTx:
+		return db.tx
 	}
 	panic(fmt.Sprintf("dbmodel: %T is no database", db))
 }

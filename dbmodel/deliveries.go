@@ -3,6 +3,8 @@ package dbmodel
 import (
 	"context"
 	"database/sql"
+	"fmt"
+	"strings"
 	"time"
 
 	"github.com/uptrace/bun"
@@ -47,10 +49,12 @@ func scanDelivery(rows *sql.Rows) (d Delivery, err error) {
 	return d, err
 }
 
-// DeliveriesOf lists the deliveries of notifications, by notification and id.
-func DeliveriesOf(ctx context.Context, db bun.IDB, notificationIDs []int64) (map[int64][]Delivery, error) {
+const shownDeliveries = "SELECT " + deliveryColumns + " FROM deliveries d JOIN notifications n ON n.id = d.notification_id JOIN targets t ON t.id = d.target_id WHERE "
+
+// DeliveriesOf lists the deliveries of those notifications that v sees, by notification and id.
+func DeliveriesOf(ctx context.Context, db bun.IDB, v Viewer, notificationIDs []int64) (map[int64][]Delivery, error) {
 	in, arg := anyOf(db, "d.notification_id", 1, notificationIDs)
-	list, err := collect(ctx, db, scanDelivery, "SELECT "+deliveryColumns+" FROM deliveries d JOIN targets t ON t.id = d.target_id WHERE "+in+" ORDER BY d.id", arg)
+	list, err := collect(ctx, db, scanDelivery, shownDeliveries+in+" AND "+VisibleNotifications(db, v, "n")+" ORDER BY d.id", arg)
 	out := make(map[int64][]Delivery, len(notificationIDs))
 	for _, d := range list {
 		out[d.NotificationID] = append(out[d.NotificationID], d)
@@ -66,11 +70,10 @@ type DeliveryFilter struct {
 	Before    int64 // only ids below; 0: all
 }
 
-// Deliveries lists up to limit deliveries, newest first.
-func Deliveries(ctx context.Context, db bun.IDB, f DeliveryFilter, limit int) ([]Delivery, error) {
-	return collect(ctx, db, scanDelivery, `SELECT `+deliveryColumns+` FROM deliveries d JOIN targets t ON t.id = d.target_id
-		WHERE ($1 = '' OR d.state = $1) AND ($2 = '' OR t.channel = $2) AND ($4 = 0 OR d.id < $4)
-		AND ($3 = 0 OR EXISTS (SELECT 1 FROM notifications n WHERE n.id = d.notification_id AND n.product_id = $3))
+// Deliveries lists up to limit deliveries of notifications that v sees, newest first.
+func Deliveries(ctx context.Context, db bun.IDB, v Viewer, f DeliveryFilter, limit int) ([]Delivery, error) {
+	return collect(ctx, db, scanDelivery, shownDeliveries+VisibleNotifications(db, v, "n")+`
+		AND ($1 = '' OR d.state = $1) AND ($2 = '' OR t.channel = $2) AND ($4 = 0 OR d.id < $4) AND ($3 = 0 OR n.product_id = $3)
 		ORDER BY d.id DESC LIMIT $5`, string(f.State), string(f.Channel), f.ProductID, f.Before, limit)
 }
 
@@ -113,6 +116,7 @@ type Told struct {
 	TargetID   int64
 	DeliveryID int64 // of a single one
 	Batch      int64 // of a digest
+	All        bool  // everything that waits, when the target is given up
 }
 
 // these is the condition that hits the deliveries of t, and its arguments, numbered from 1.
@@ -146,6 +150,19 @@ func MarkTried(ctx context.Context, db bun.IDB, t Told, owner, reason string) er
 	_, err := execCount(ctx, db, "UPDATE deliveries SET attempts = attempts + 1, last_error = $3 WHERE "+these+
 		" AND state = 'pending' AND EXISTS (SELECT 1 FROM targets WHERE id = $1 AND owner = $4)", append(args, reason, owner)...)
 	return err
+}
+
+// TellOfFailure reports whether it must be told that t failed for good: not all of it was told by Tocsin of itself, and
+// nothing of the target was told since its last success, which from now on it was. The caller must tell it in the same
+// transaction. It is false where owner has lost the lease.
+func TellOfFailure(ctx context.Context, tx bun.Tx, t Told, owner string) (bool, error) {
+	these, args := t.these()
+	query := "SELECT 1 FROM deliveries d JOIN notifications n ON n.id = d.notification_id WHERE NOT n.own AND d." + strings.Replace(these, " AND ", " AND d.", 1)
+	if t.All {
+		query, args = "SELECT 1 FROM deliveries d JOIN notifications n ON n.id = d.notification_id WHERE NOT n.own AND d.target_id = $1 AND d.state = 'pending'", args[:1]
+	}
+	n, err := execCount(ctx, tx, fmt.Sprintf("UPDATE targets SET told = true WHERE id = $1 AND owner = $%d AND NOT told AND EXISTS (%s)", len(args)+1, query), append(args, owner)...)
+	return n > 0, err
 }
 
 // TargetSucceeded clears what counts failures and the digest that is under way, where owner still has the lease.

@@ -100,7 +100,7 @@ func rowsFrom(db bun.IDB, alias string, arg int, cols ...col) (string, []any) {
 		arrays, args := make([]string, len(cols)), make([]any, len(cols))
 		for i, c := range cols {
 			arrays[i] = fmt.Sprintf("$%d::%s[]", arg+i, c.pgType)
-			args[i] = c.values
+			args[i] = arrayArg(db, c.values)
 		}
 		return fmt.Sprintf("unnest(%s) WITH ORDINALITY AS %s(%s, ord)", strings.Join(arrays, ", "), alias, strings.Join(names, ", ")), args
 	}
@@ -136,7 +136,7 @@ func rowsFrom(db bun.IDB, alias string, arg int, cols ...col) (string, []any) {
 // anyOf is a condition that expr is one of the given numbers, and its argument with the number arg.
 func anyOf(db bun.IDB, expr string, arg int, ids []int64) (string, any) {
 	if !isSQLite(db) {
-		return fmt.Sprintf("%s = ANY($%d::bigint[])", expr, arg), ids
+		return fmt.Sprintf("%s = ANY($%d::bigint[])", expr, arg), arrayArg(db, ids)
 	}
 	if ids == nil {
 		ids = []int64{}
@@ -146,4 +146,65 @@ func anyOf(db bun.IDB, expr string, arg int, ids []int64) (string, any) {
 		panic(fmt.Sprintf("dbmodel: ids: %v", err)) // numbers only
 	}
 	return fmt.Sprintf("%s IN (SELECT value FROM json_each($%d))", expr, arg), string(text)
+}
+
+// arrayArg is a slice as an argument of PostgreSQL. pgx, which Tocsin itself uses, takes slices as they are; other drivers
+// get the text form of an array, which every one of them passes on:
+// https://www.postgresql.org/docs/current/arrays.html#ARRAYS-IO.
+func arrayArg(db bun.IDB, slice any) any {
+	if _, foreign := db.(*ForeignTx); !foreign {
+		return slice
+	}
+	v := reflect.ValueOf(slice)
+	b := []byte{'{'}
+	for i := range v.Len() {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		e := v.Index(i)
+		if e.Kind() == reflect.Pointer {
+			if e.IsNil() {
+				b = append(b, "NULL"...)
+				continue
+			}
+			e = e.Elem()
+		}
+		if e.Kind() != reflect.String {
+			b = fmt.Append(b, e.Interface())
+			continue
+		}
+		b = append(b, '"')
+		for _, c := range []byte(e.String()) {
+			if c == '"' || c == '\\' {
+				b = append(b, '\\')
+			}
+			b = append(b, c)
+		}
+		b = append(b, '"')
+	}
+	return string(append(b, '}'))
+}
+
+// elementsOf is a query of the texts in a JSON list, a column of a table with one row.
+func elementsOf(db bun.IDB, table, column string) string {
+	if isSQLite(db) {
+		return fmt.Sprintf("SELECT value FROM %s, json_each(%s.%s)", table, table, column)
+	}
+	return fmt.Sprintf("SELECT jsonb_array_elements_text(%s) FROM %s", column, table)
+}
+
+// byteOrder is a text that is compared byte for byte, as Go and SQLite do, whatever the locale of the database.
+func byteOrder(db bun.IDB, text string) string {
+	if isSQLite(db) {
+		return text
+	}
+	return text + ` COLLATE "C"`
+}
+
+// timeArg is a time as an argument of a statement below bun.
+func timeArg(db bun.IDB, t time.Time) any {
+	if isSQLite(db) {
+		return t.UnixMicro()
+	}
+	return t
 }

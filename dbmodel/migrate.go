@@ -2,8 +2,14 @@ package dbmodel
 
 import (
 	"context"
+	"database/sql"
+	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
+	"path"
+	"slices"
+	"strings"
 
 	"github.com/uptrace/bun"
 	"github.com/uptrace/bun/migrate"
@@ -63,38 +69,70 @@ func Migrations(ctx context.Context, db *DB) ([]MigrationStatus, error) {
 
 // CheckSchema returns an error that says what to do where the schema is not this program's.
 func CheckSchema(ctx context.Context, db *DB) error {
-	all, err := newMigrator(db)
-	if err != nil {
-		return err
+	return checkSchema(ctx, db.Reader.DB, schemaFolder(db))
+}
+
+// CheckSchemaOf is CheckSchema for the PostgreSQL database of somebody else, opened with whatever driver.
+func CheckSchemaOf(ctx context.Context, db interface {
+	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
+}) error {
+	return checkSchema(ctx, db, "postgres")
+}
+
+func checkSchema(ctx context.Context, db interface {
+	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
+}, folder string) error {
+	files, err := fs.Glob(migrations.Files, folder+"/*.up.sql")
+	if err != nil || len(files) == 0 {
+		return fmt.Errorf("this program has no migrations: %w", err)
 	}
-	list, err := all.MigrationsWithStatus(ctx)
+	known := map[string]bool{}
+	for _, f := range files {
+		name, _, _ := strings.Cut(path.Base(f), "_") // bun's name of a migration is the number that its file begins with
+		known[name] = false
+	}
+	rows, err := db.QueryContext(ctx, "SELECT name FROM "+migrationTable)
 	if err != nil {
-		if err := db.Ping(ctx); err != nil {
-			return err
+		if errors.Is(Translate(err), ErrUnavailable) {
+			return Translate(err)
 		}
-		return fmt.Errorf("the database has no tables of Tocsin: run \"tocsin migrate up\"")
+		return errors.New("the database has no tables of Tocsin: run \"tocsin migrate up\"")
 	}
-	for _, m := range list {
-		if !m.IsApplied() {
-			return fmt.Errorf("the database lacks migration %s: run \"tocsin migrate up\"", m.Name)
+	defer rows.Close()
+	for rows.Next() {
+		var name string
+		if err := rows.Scan(&name); err != nil {
+			return Translate(err)
 		}
+		if _, found := known[name]; !found {
+			return fmt.Errorf("the database has migration %s, which this program does not know: use the newer program", name)
+		}
+		known[name] = true
 	}
-	missing, err := all.MissingMigrations(ctx)
-	if err != nil {
+	if err := rows.Err(); err != nil {
 		return Translate(err)
 	}
-	if len(missing) > 0 {
-		return fmt.Errorf("the database has migration %s, which this program does not know: run the newer program", missing[0].Name)
+	for _, name := range slices.Sorted(maps.Keys(known)) {
+		if !known[name] {
+			return fmt.Errorf("the database lacks migration %s: run \"tocsin migrate up\"", name)
+		}
 	}
 	return nil
 }
 
-func newMigrator(db *DB) (*migrate.Migrator, error) {
-	dir := "postgres"
+// migrationTable is where bun notes what it has applied.
+const migrationTable = "schema_migrations"
+
+// schemaFolder is where the migrations of a database's dialect are.
+func schemaFolder(db bun.IDB) string {
 	if isSQLite(db) {
-		dir = "sqlite"
+		return "sqlite"
 	}
-	files, err := fs.Sub(migrations.Files, dir)
+	return "postgres"
+}
+
+func newMigrator(db *DB) (*migrate.Migrator, error) {
+	files, err := fs.Sub(migrations.Files, schemaFolder(db))
 	if err != nil {
 		return nil, fmt.Errorf("open migrations: %w", err)
 	}
@@ -103,7 +141,7 @@ func newMigrator(db *DB) (*migrate.Migrator, error) {
 		return nil, fmt.Errorf("read migrations: %w", err)
 	}
 	return migrate.NewMigrator(db.DB, all, migrate.WithMarkAppliedOnSuccess(true),
-		migrate.WithTableName("schema_migrations"), migrate.WithLocksTableName("schema_migration_locks")), nil
+		migrate.WithTableName(migrationTable), migrate.WithLocksTableName("schema_migration_locks")), nil
 }
 
 // withMigrator runs fn while no other process migrates. bun's own lock is a row that a killed process leaves behind;

@@ -34,7 +34,8 @@ type Notification struct {
 	Username       string
 	Arguments      json.RawMessage `bun:"type:jsonb,nullzero"`
 	Trace          string
-	Suppressed     int // occurrences that were held back before it
+	Suppressed     int  // occurrences that were held back before it
+	Own            bool // told by Tocsin of itself
 	CreatedAt      time.Time
 }
 
@@ -129,11 +130,11 @@ func insertNotificationsSQLite(ctx context.Context, tx bun.Tx, cols, deliveries 
 }
 
 const notificationColumns = `type, event, name, product_id, observation_id, before_severity, before_status, before_priority,
-	after_severity, after_status, after_priority, facts, message, function, username, arguments, trace, suppressed`
+	after_severity, after_status, after_priority, facts, message, function, username, arguments, trace, suppressed, own`
 
 func notificationValues(a, jsonCast string) string {
 	return fmt.Sprintf(`%[1]s.type, %[1]s.event, %[1]s.name, %[1]s.product_id, %[1]s.observation_id, %[1]s.before_severity, %[1]s.before_status, %[1]s.before_priority,
-	%[1]s.after_severity, %[1]s.after_status, %[1]s.after_priority, %[1]s.facts%[2]s, %[1]s.message, %[1]s.function, %[1]s.username, %[1]s.arguments%[2]s, %[1]s.trace, %[1]s.suppressed`, a, jsonCast)
+	%[1]s.after_severity, %[1]s.after_status, %[1]s.after_priority, %[1]s.facts%[2]s, %[1]s.message, %[1]s.function, %[1]s.username, %[1]s.arguments%[2]s, %[1]s.trace, %[1]s.suppressed, %[1]s.own`, a, jsonCast)
 }
 
 func notificationCols(list []NewNotification) []col {
@@ -156,6 +157,7 @@ func notificationCols(list []NewNotification) []col {
 		column(list, "arguments", "text", func(n *NewNotification) *string { return filled(string(n.Arguments)) }),
 		column(list, "trace", "text", func(n *NewNotification) string { return n.Trace }),
 		column(list, "suppressed", "integer", func(n *NewNotification) int { return n.Suppressed }),
+		column(list, "own", "boolean", func(n *NewNotification) bool { return n.Own }),
 	}
 }
 
@@ -184,7 +186,34 @@ func filled(s string) *string {
 	return &s
 }
 
-// NotificationByID returns ErrNotFound where there is none.
+// hiddenText stands where a notification says something that is for administrators only.
+const hiddenText = "..."
+
+// hide replaces what v may not read: texts and arguments of exceptions and tasks may hold anything.
+func (n *Notification) hide(v Viewer) {
+	if v.Admin {
+		return
+	}
+	if n.Message != "" {
+		n.Message = hiddenText
+	}
+	if n.Trace != "" {
+		n.Trace = hiddenText
+	}
+	if len(n.Arguments) > 0 {
+		n.Arguments = json.RawMessage(`"` + hiddenText + `"`)
+	}
+}
+
+// VisibleNotificationByID returns a notification as v sees it, ErrNotFound where there is none that v sees.
+func VisibleNotificationByID(ctx context.Context, db bun.IDB, v Viewer, id int64) (*Notification, error) {
+	n := new(Notification)
+	err := db.NewSelect().Model(n).Where("id = ?", id).Where(VisibleNotifications(db, v, "notifications")).Scan(ctx)
+	n.hide(v)
+	return n, Translate(err)
+}
+
+// NotificationByID returns a notification whole, ErrNotFound where there is none, whoever asks.
 func NotificationByID(ctx context.Context, db bun.IDB, id int64) (*Notification, error) {
 	n := new(Notification)
 	return n, Translate(db.NewSelect().Model(n).Where("id = ?", id).Scan(ctx))
@@ -212,10 +241,10 @@ type NotificationFilter struct {
 // likeEscaper makes a text mean itself in a LIKE pattern.
 var likeEscaper = strings.NewReplacer(`\`, `\\`, `%`, `\%`, `_`, `\_`)
 
-// Notifications lists up to limit notifications.
-func Notifications(ctx context.Context, db bun.IDB, f NotificationFilter, limit int) ([]Notification, error) {
+// Notifications lists up to limit notifications as v sees them.
+func Notifications(ctx context.Context, db bun.IDB, v Viewer, f NotificationFilter, limit int) ([]Notification, error) {
 	var list []Notification
-	q := db.NewSelect().Model(&list).Limit(int64(limit))
+	q := db.NewSelect().Model(&list).Limit(int64(limit)).Where(VisibleNotifications(db, v, "notifications"))
 	if f.Type != "" {
 		q = q.Where("type = ?", f.Type)
 	}
@@ -244,5 +273,9 @@ func Notifications(ctx context.Context, db bun.IDB, f NotificationFilter, limit 
 	if f.Behind != nil {
 		q = q.Where("(created_at, id) ? (?, ?)", bun.Safe(beyond), f.Behind.CreatedAt, f.Behind.ID)
 	}
-	return list, Translate(q.OrderExpr("created_at ?, id ?", bun.Safe(order), bun.Safe(order)).Scan(ctx))
+	err := q.OrderExpr("created_at ?, id ?", bun.Safe(order), bun.Safe(order)).Scan(ctx)
+	for i := range list {
+		list[i].hide(v)
+	}
+	return list, Translate(err)
 }

@@ -2,6 +2,7 @@ package dbmodel
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"database/sql"
@@ -10,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/uptrace/bun"
 
@@ -118,12 +120,20 @@ type Accepted struct {
 
 const observationColumns = "id, product_id, title, title_hash, severity, status, priority, parser_type, vulnerability_id, cvss_score, origin, url"
 
+// Accepting says how observations are accepted.
+type Accepting struct {
+	Bulk   bool // part of an import: single events go first
+	Queued bool // the caller enqueues a task for the event
+	// StatedAt is when the web tier stated them, where they came through Redis and may have been overtaken: then what is
+	// stored and was stated later stays. nil: now.
+	StatedAt *time.Time
+}
+
 // AcceptObservations stores up to some thousand observations with distinct ids, and one outbox row of those that are new or
-// differ. queued says that the caller enqueues a task for it. On PostgreSQL this is one statement, so it needs no
-// transaction; it locks neither unchanged observations nor anything else for longer. The error is
-// *UnknownProductsError where a product does not exist; then nothing is stored.
-func AcceptObservations(ctx context.Context, db bun.IDB, list []Observation, bulk, queued bool) (Accepted, error) {
-	list = slices.SortedFunc(slices.Values(list), func(a, b Observation) int { return int(min(max(a.ID-b.ID, -1), 1)) })
+// differ. On PostgreSQL this is one statement, so it needs no transaction; it locks neither unchanged observations nor
+// anything else for longer. The error is *UnknownProductsError where a product does not exist; then nothing is stored.
+func AcceptObservations(ctx context.Context, db bun.IDB, list []Observation, how Accepting) (Accepted, error) {
+	list = slices.SortedFunc(slices.Values(list), func(a, b Observation) int { return cmp.Compare(a.ID, b.ID) })
 	products := make([]int64, len(list))
 	for i, o := range list {
 		products[i] = o.ProductID
@@ -131,32 +141,54 @@ func AcceptObservations(ctx context.Context, db bun.IDB, list []Observation, bul
 	slices.Sort(products)
 	products = slices.Compact(products)
 	if isSQLite(db) {
-		return acceptSQLite(ctx, db, list, products, bulk, queued)
+		return acceptSQLite(ctx, db, list, products, how)
 	}
 	from, args := rowsFrom(db, "i", 1, observationCols(list)...)
 	n := len(args)
 	query := fmt.Sprintf(`WITH known AS MATERIALIZED (
 			SELECT id FROM products WHERE id = ANY($%[1]d::bigint[]) ORDER BY id FOR KEY SHARE
-		), changed AS (`+upsertObservations(db, from, fmt.Sprintf("(SELECT count(*) FROM known) = cardinality($%d::bigint[])", n+1))+`
+		), changed AS (`+upsertObservations(db, how, from, fmt.Sprintf("(SELECT count(*) FROM known) = cardinality($%d::bigint[])", n+1), n+4)+`
 		), queued AS (
 			INSERT INTO outbox (kind, bulk, payload, queued_at)
 			SELECT 'observations', $%[2]d::boolean, jsonb_build_object('ids', jsonb_agg(id ORDER BY id)), CASE WHEN $%[3]d::boolean THEN clock_timestamp() END
 			FROM changed HAVING count(*) > 0 RETURNING id
 		) SELECT (SELECT count(*) FROM changed), coalesce((SELECT id FROM queued), 0), (SELECT count(*) FROM known)`, n+1, n+2, n+3)
+	args = append(args, arrayArg(db, products), how.Bulk, how.Queued)
+	if how.StatedAt != nil {
+		args = append(args, *how.StatedAt)
+	}
 	var a Accepted
 	var known int
-	err := raw(db).QueryRowContext(ctx, query, append(args, products, bulk, queued)...).Scan(&a.Changed, &a.EventID, &known)
+	err := raw(db).QueryRowContext(ctx, query, args...).Scan(&a.Changed, &a.EventID, &known)
 	if err == nil && known < len(products) {
 		err = unknownProducts(ctx, db, products)
+	}
+	if err == nil {
+		err = confirmObservations(ctx, db, list, how)
 	}
 	return a, Translate(err)
 }
 
+// confirmObservations notes of observations that came through Redis when they were stated, also where they are stored
+// already: what was stated before that, and comes later, must not undo them.
+func confirmObservations(ctx context.Context, db bun.IDB, list []Observation, how Accepting) error {
+	if how.StatedAt == nil {
+		return nil
+	}
+	ids := make([]int64, len(list))
+	for i := range list {
+		ids[i] = list[i].ID
+	}
+	in, arg := anyOf(db, "id", 2, ids)
+	_, err := execCount(ctx, db, "UPDATE observations SET stated_at = $1 WHERE stated_at < $1 AND "+in, *how.StatedAt, arg)
+	return err
+}
+
 // acceptSQLite is AcceptObservations in the statements that SQLite knows.
-func acceptSQLite(ctx context.Context, db bun.IDB, list []Observation, products []int64, bulk, queued bool) (a Accepted, err error) {
+func acceptSQLite(ctx context.Context, db bun.IDB, list []Observation, products []int64, how Accepting) (a Accepted, err error) {
 	if whole, ok := db.(*DB); ok {
 		err = whole.InTx(ctx, func(ctx context.Context, tx bun.Tx) error {
-			a, err = acceptSQLite(ctx, tx, list, products, bulk, queued)
+			a, err = acceptSQLite(ctx, tx, list, products, how)
 			return err
 		})
 		return a, err
@@ -165,28 +197,44 @@ func acceptSQLite(ctx context.Context, db bun.IDB, list []Observation, products 
 		return a, err
 	}
 	from, args := rowsFrom(db, "i", 1, observationCols(list)...)
-	changed, err := collect(ctx, db, scanID, upsertObservations(db, from, "true"), args...)
+	query := upsertObservations(db, how, from, "true", len(args)+1)
+	if how.StatedAt != nil {
+		args = append(args, *how.StatedAt)
+	}
+	changed, err := collect(ctx, db, scanID, query, args...)
+	if err == nil {
+		err = confirmObservations(ctx, db, list, how)
+	}
 	if err != nil || len(changed) == 0 {
 		return a, err
 	}
 	slices.Sort(changed)
 	a.Changed = len(changed)
-	a.EventID, err = InsertEvent(ctx, db, NewEvent{Kind: KindObservations, Payload: EventPayload{IDs: changed}, Bulk: bulk, Queued: queued})
+	a.EventID, err = InsertEvent(ctx, db, NewEvent{Kind: KindObservations, Payload: EventPayload{IDs: changed}, Bulk: how.Bulk, Queued: how.Queued})
 	return a, err
 }
 
-// upsertObservations inserts or updates what differs among the rows of from and returns the ids of these.
-func upsertObservations(db bun.IDB, from, condition string) string {
+// upsertObservations inserts or updates what differs among the rows of from and returns the ids of these. The time when they
+// were stated, if given, is the argument with the number arg.
+func upsertObservations(db bun.IDB, how Accepting, from, condition string, arg int) string {
 	const stated = "%[1]s.product_id, %[1]s.title, %[1]s.severity, %[1]s.status, %[1]s.priority, %[1]s.parser_type, %[1]s.vulnerability_id, %[1]s.cvss_score, %[1]s.origin, %[1]s.url"
 	row := func(alias string) string { return "(" + fmt.Sprintf(stated, alias) + ")" }
-	return `INSERT INTO observations AS o (` + observationColumns + `)
-		SELECT i.id, i.product_id, i.title, i.title_hash, i.severity, i.status, i.priority, i.parser_type, i.vulnerability_id, i.cvss_score, i.origin, i.url
+	statedAt, younger := now(db), ""
+	if how.StatedAt != nil {
+		statedAt, younger = fmt.Sprintf("$%d", arg), " AND (o.stated_at IS NULL OR o.stated_at <= EXCLUDED.stated_at)"
+		if !isSQLite(db) {
+			statedAt += "::timestamptz"
+		}
+	}
+	return `INSERT INTO observations AS o (` + observationColumns + `, stated_at)
+		SELECT i.id, i.product_id, i.title, i.title_hash, i.severity, i.status, i.priority, i.parser_type, i.vulnerability_id, i.cvss_score, i.origin, i.url, ` + statedAt + `
 		FROM ` + from + ` LEFT JOIN observations e ON e.id = i.id
 		WHERE ` + condition + ` AND (e.id IS NULL OR ` + row("e") + ` ` + differs(db) + ` ` + row("i") + `) ORDER BY i.id
 		ON CONFLICT (id) DO UPDATE SET product_id = EXCLUDED.product_id, title = EXCLUDED.title, title_hash = EXCLUDED.title_hash,
 			severity = EXCLUDED.severity, status = EXCLUDED.status, priority = EXCLUDED.priority, parser_type = EXCLUDED.parser_type,
-			vulnerability_id = EXCLUDED.vulnerability_id, cvss_score = EXCLUDED.cvss_score, origin = EXCLUDED.origin, url = EXCLUDED.url
-		WHERE ` + row("o") + ` ` + differs(db) + ` ` + row("EXCLUDED") + ` RETURNING id`
+			vulnerability_id = EXCLUDED.vulnerability_id, cvss_score = EXCLUDED.cvss_score, origin = EXCLUDED.origin, url = EXCLUDED.url,
+			stated_at = EXCLUDED.stated_at
+		WHERE ` + row("o") + ` ` + differs(db) + ` ` + row("EXCLUDED") + younger + ` RETURNING id`
 }
 
 func observationCols(list []Observation) []col {
@@ -251,6 +299,12 @@ const storedColumns = "id, product_id, title, severity, status, priority, parser
 func ObservationsForUpdate(ctx context.Context, tx bun.Tx, ids []int64) ([]StoredObservation, error) {
 	in, arg := anyOf(tx, "id", 1, ids)
 	return collect(ctx, tx, scanObservation, "SELECT "+storedColumns+" FROM observations WHERE "+in+" ORDER BY id"+forUpdate(tx), arg)
+}
+
+// ObservationExists returns ErrNotFound where there is no such observation.
+func ObservationExists(ctx context.Context, db bun.IDB, id int64) error {
+	var found int64
+	return Translate(raw(db).QueryRowContext(ctx, "SELECT id FROM observations WHERE id = $1", id).Scan(&found))
 }
 
 // ObservationByID returns ErrNotFound where there is none.

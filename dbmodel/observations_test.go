@@ -44,7 +44,7 @@ func TestAcceptObservations(t *testing.T) {
 		bare := dbmodel.Observation{ID: 1, ProductID: 2, Title: "b", Severity: rule.SeverityNone, Status: rule.InReview, ParserType: "SCA", Origin: dbmodel.Origin{Text: "here"}}
 		accept := func(list ...dbmodel.Observation) dbmodel.Accepted {
 			t.Helper()
-			a, err := dbmodel.AcceptObservations(ctx, db, list, true, true)
+			a, err := dbmodel.AcceptObservations(ctx, db, list, dbmodel.Accepting{Bulk: true, Queued: true})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -85,7 +85,7 @@ func TestAcceptObservations(t *testing.T) {
 		var unknown *dbmodel.UnknownProductsError
 		stranger := bare
 		stranger.ID, stranger.ProductID = 3, 77
-		if _, err := dbmodel.AcceptObservations(ctx, db, []dbmodel.Observation{stranger, bare}, true, true); !errors.As(err, &unknown) || !cmp.Equal(unknown.IDs, []int64{77}) {
+		if _, err := dbmodel.AcceptObservations(ctx, db, []dbmodel.Observation{stranger, bare}, dbmodel.Accepting{Bulk: true, Queued: true}); !errors.As(err, &unknown) || !cmp.Equal(unknown.IDs, []int64{77}) {
 			t.Fatalf("unknown product: %v", err)
 		}
 		if _, err := dbmodel.ObservationByID(ctx, db, 3); !errors.Is(err, dbmodel.ErrNotFound) {
@@ -107,7 +107,7 @@ func TestRemember(t *testing.T) {
 			{ID: 1, ProductID: 1, Title: "a", Severity: rule.High, Status: rule.Open, ParserType: "SCA"},
 			{ID: 2, ProductID: 1, Title: "a", Severity: rule.Low, Status: rule.Open, ParserType: "SCA", Priority: ptr(4)},
 		}
-		if _, err := dbmodel.AcceptObservations(ctx, db, list, false, false); err != nil {
+		if _, err := dbmodel.AcceptObservations(ctx, db, list, dbmodel.Accepting{}); err != nil {
 			t.Fatal(err)
 		}
 		want := &rule.Values{Severity: rule.High, Status: rule.Affected, Priority: ptr(7)}
@@ -264,7 +264,7 @@ func TestNotificationsAndDeliveries(t *testing.T) {
 		inTx(t, db, func(ctx context.Context, tx bun.Tx) error {
 			return dbmodel.InsertNotifications(ctx, tx, []dbmodel.NewNotification{n, gate, n})
 		})
-		list, err := dbmodel.Notifications(ctx, db, dbmodel.NotificationFilter{}, 10)
+		list, err := dbmodel.Notifications(ctx, db, everything, dbmodel.NotificationFilter{}, 10)
 		if err != nil || len(list) != 3 {
 			t.Fatalf("list: %v %v", list, err)
 		}
@@ -276,12 +276,12 @@ func TestNotificationsAndDeliveries(t *testing.T) {
 		if diff := cmp.Diff(want, newest); diff != "" {
 			t.Fatalf("stored (-want +got):\n%s", diff)
 		}
-		page, err := dbmodel.Notifications(ctx, db, dbmodel.NotificationFilter{Behind: &dbmodel.Position{CreatedAt: list[1].CreatedAt, ID: list[1].ID}}, 10)
+		page, err := dbmodel.Notifications(ctx, db, everything, dbmodel.NotificationFilter{Behind: &dbmodel.Position{CreatedAt: list[1].CreatedAt, ID: list[1].ID}}, 10)
 		if err != nil || len(page) != 1 || page[0].ID != list[2].ID {
 			t.Fatalf("second page: %v %v", page, err)
 		}
 		for text, hits := range map[string]int{"50%_O": 2, "5%f": 0, "_": 2, `\`: 0} {
-			if found, err := dbmodel.Notifications(ctx, db, dbmodel.NotificationFilter{Contains: text}, 10); err != nil || len(found) != hits {
+			if found, err := dbmodel.Notifications(ctx, db, everything, dbmodel.NotificationFilter{Contains: text}, 10); err != nil || len(found) != hits {
 				t.Errorf("containing %q: %d, want %d (%v)", text, len(found), hits, err)
 			}
 		}
@@ -323,7 +323,7 @@ func TestNotificationsAndDeliveries(t *testing.T) {
 			}
 			return err
 		})
-		byNotification, err := dbmodel.DeliveriesOf(ctx, db, []int64{list[0].ID, list[1].ID, list[2].ID})
+		byNotification, err := dbmodel.DeliveriesOf(ctx, db, everything, []int64{list[0].ID, list[1].ID, list[2].ID})
 		if err != nil || len(byNotification[list[0].ID]) != 2 || len(byNotification[list[1].ID]) != 0 {
 			t.Fatalf("deliveries: %+v %v", byNotification, err)
 		}
@@ -350,7 +350,7 @@ func TestNotificationsAndDeliveries(t *testing.T) {
 		if target, err := dbmodel.TargetByID(ctx, db, emails[0]); err != nil || target.FailingSince != nil || target.Failures != 0 {
 			t.Fatalf("failures are not forgotten: %+v %v", target, err)
 		}
-		sent, err := dbmodel.Deliveries(ctx, db, dbmodel.DeliveryFilter{State: dbmodel.Sent, Channel: rule.Email, ProductID: 4}, 10)
+		sent, err := dbmodel.Deliveries(ctx, db, everything, dbmodel.DeliveryFilter{State: dbmodel.Sent, Channel: rule.Email, ProductID: 4}, 10)
 		if err != nil || len(sent) != 2 || sent[0].SentAt == nil {
 			t.Fatalf("sent: %+v %v", sent, err)
 		}
@@ -401,7 +401,7 @@ func TestGiveUp(t *testing.T) {
 			}
 			return err
 		})
-		failed, err := dbmodel.Deliveries(ctx, db, dbmodel.DeliveryFilter{State: dbmodel.Failed}, 10)
+		failed, err := dbmodel.Deliveries(ctx, db, everything, dbmodel.DeliveryFilter{State: dbmodel.Failed}, 10)
 		if err != nil || len(failed) != 1 || failed[0].LastError != "gone" {
 			t.Fatalf("failed: %+v %v", failed, err)
 		}

@@ -26,6 +26,8 @@ type EventKind string
 const (
 	KindObservations EventKind = "observations"
 	KindSecurityGate EventKind = "security_gate"
+	KindException    EventKind = "exception"
+	KindAccept       EventKind = "accept" // came through Redis and was refused; it is set aside from the start
 )
 
 // EventPayload is what an event carries: what happened where, never a secret.
@@ -33,6 +35,9 @@ type EventPayload struct {
 	IDs    []int64 `json:"ids,omitempty"`    // of observations to evaluate
 	Before *bool   `json:"before,omitempty"` // of a gate
 	After  *bool   `json:"after,omitempty"`  // of a gate
+
+	Exception *Exception      `json:"exception,omitempty"`
+	Task      json.RawMessage `json:"task,omitempty"` // of KindAccept: what was refused
 }
 
 // Scan implements sql.Scanner.
@@ -41,7 +46,7 @@ func (p *EventPayload) Scan(src any) error { return scanJSON(src, p) }
 func (p *EventPayload) column() string {
 	b, err := json.Marshal(p)
 	if err != nil {
-		panic(fmt.Sprintf("dbmodel: payload: %v", err)) // numbers and booleans only
+		panic(fmt.Sprintf("dbmodel: payload: %v", err)) // what is raw in it was JSON before
 	}
 	return string(b)
 }
@@ -50,9 +55,10 @@ func (p *EventPayload) column() string {
 type NewEvent struct {
 	Kind      EventKind
 	Payload   EventPayload
-	ProductID int64 // of a gate
-	Bulk      bool  // part of an import: single events go first
-	Queued    bool  // the caller enqueues a task for it
+	ProductID int64  // of a gate
+	Bulk      bool   // part of an import: single events go first
+	Queued    bool   // the caller enqueues a task for it
+	Refused   string // of KindAccept: why; the event is set aside
 }
 
 // Event is an accepted event that is not worked off yet.
@@ -91,9 +97,14 @@ func InsertEvent(ctx context.Context, db bun.IDB, e NewEvent) (int64, error) {
 	if e.ProductID != 0 {
 		product = &e.ProductID
 	}
+	failed := "NULL"
+	if e.Refused != "" {
+		failed = now(db)
+	}
+	own := e.Payload.Exception != nil && e.Payload.Exception.Own
 	var id int64
-	err := raw(db).QueryRowContext(ctx, "INSERT INTO outbox (kind, bulk, payload, product_id, queued_at) VALUES ($1, $2, $3, $4, "+queued+") RETURNING id",
-		e.Kind, e.Bulk, e.Payload.column(), product).Scan(&id)
+	err := raw(db).QueryRowContext(ctx, "INSERT INTO outbox (kind, bulk, own, payload, product_id, reason, queued_at, failed_at) VALUES ($1, $2, $3, $4, $5, $6, "+
+		queued+", "+failed+") RETURNING id", string(e.Kind), e.Bulk, own, e.Payload.column(), product, e.Refused).Scan(&id)
 	return id, Translate(err)
 }
 

@@ -28,6 +28,8 @@ type ProductGroup struct {
 	ID   int64 `bun:",pk"`
 	Name string
 	NotificationSettings
+
+	NameOnly bool `bun:",scanonly"` // the Viewer sees no more than id and name: all else is empty
 }
 
 // Product is what observations are found in.
@@ -41,7 +43,13 @@ type Product struct {
 	NotificationSettings
 }
 
-// ProductByID returns ErrNotFound where there is none.
+// VisibleProductByID returns ErrNotFound where there is none that v sees.
+func VisibleProductByID(ctx context.Context, db bun.IDB, v Viewer, id int64) (*Product, error) {
+	p := new(Product)
+	return p, Translate(db.NewSelect().Model(p).Where("id = ?", id).Where(VisibleProducts(v, "products.id")).Scan(ctx))
+}
+
+// ProductByID returns ErrNotFound where there is none, whoever asks.
 func ProductByID(ctx context.Context, db bun.IDB, id int64) (*Product, error) {
 	p := new(Product)
 	return p, Translate(db.NewSelect().Model(p).Where("id = ?", id).Scan(ctx))
@@ -92,7 +100,15 @@ func DeleteProduct(ctx context.Context, tx bun.Tx, id int64) error {
 	return nil
 }
 
-// ProductGroupByID returns ErrNotFound where there is none.
+// VisibleProductGroupByID returns ErrNotFound where there is none that v sees.
+func VisibleProductGroupByID(ctx context.Context, db bun.IDB, v Viewer, id int64) (*ProductGroup, error) {
+	g := new(ProductGroup)
+	err := db.NewSelect().Model(g).Apply(v.selectGroups).Where("id = ?", id).Scan(ctx)
+	g.hide()
+	return g, Translate(err)
+}
+
+// ProductGroupByID returns ErrNotFound where there is none, whoever asks.
 func ProductGroupByID(ctx context.Context, db bun.IDB, id int64) (*ProductGroup, error) {
 	g := new(ProductGroup)
 	return g, Translate(db.NewSelect().Model(g).Where("id = ?", id).Scan(ctx))
@@ -130,21 +146,44 @@ func DeleteProductGroup(ctx context.Context, db bun.IDB, id int64) error {
 	return err
 }
 
-// Products lists up to limit products with an id above after, by id.
-func Products(ctx context.Context, db bun.IDB, after int64, limit int) ([]Product, error) {
+// Products lists up to limit products that v sees, with an id above after, by id.
+func Products(ctx context.Context, db bun.IDB, v Viewer, after int64, limit int) ([]Product, error) {
 	var list []Product
-	return list, Translate(db.NewSelect().Model(&list).Where("id > ?", after).Order("id").Limit(int64(limit)).Scan(ctx))
+	return list, Translate(db.NewSelect().Model(&list).Where("id > ?", after).Where(VisibleProducts(v, "products.id")).Order("id").Limit(int64(limit)).Scan(ctx))
 }
 
-// ProductGroups lists up to limit product groups with an id above after, by id.
-func ProductGroups(ctx context.Context, db bun.IDB, after int64, limit int) ([]ProductGroup, error) {
+// ProductGroups lists up to limit product groups that v sees, with an id above after, by id.
+func ProductGroups(ctx context.Context, db bun.IDB, v Viewer, after int64, limit int) ([]ProductGroup, error) {
 	var list []ProductGroup
-	return list, Translate(db.NewSelect().Model(&list).Where("id > ?", after).Order("id").Limit(int64(limit)).Scan(ctx))
+	err := db.NewSelect().Model(&list).Apply(v.selectGroups).Where("id > ?", after).Order("id").Limit(int64(limit)).Scan(ctx)
+	for i := range list {
+		list[i].hide()
+	}
+	return list, Translate(err)
 }
 
-// SetSecurityGate stores the value of a product's gate. The caller holds the product (ProductForUpdate).
-func SetSecurityGate(ctx context.Context, tx bun.Tx, productID int64, passed *bool) error {
-	_, err := execCount(ctx, tx, "UPDATE products SET security_gate_passed = $1 WHERE id = $2", passed, productID)
+// hide empties what the viewer does not see.
+func (g *ProductGroup) hide() {
+	if g.NameOnly {
+		*g = ProductGroup{ID: g.ID, Name: g.Name, NameOnly: true}
+	}
+}
+
+// SecurityGateForUpdate returns the value of a product's gate and keeps others from changing it until the transaction ends.
+// younger says that it was stated later than statedAt; nil is now. The error is ErrNotFound where there is no such product.
+func SecurityGateForUpdate(ctx context.Context, tx bun.IDB, productID int64, statedAt *time.Time) (passed *bool, younger bool, err error) {
+	var at instant
+	err = raw(tx).QueryRowContext(ctx, "SELECT security_gate_passed, security_gate_stated_at FROM products WHERE id = $1"+forUpdate(tx), productID).Scan(&passed, &at)
+	return passed, statedAt != nil && at.After(*statedAt), Translate(err)
+}
+
+// SetSecurityGate stores the value of a product's gate and when it was stated; nil is now.
+func SetSecurityGate(ctx context.Context, tx bun.IDB, productID int64, passed *bool, statedAt *time.Time) error {
+	at, args := now(tx), []any{passed, productID}
+	if statedAt != nil {
+		at, args = "$3", append(args, *statedAt)
+	}
+	_, err := execCount(ctx, tx, "UPDATE products SET security_gate_passed = $1, security_gate_stated_at = "+at+" WHERE id = $2", args...)
 	return err
 }
 

@@ -8,6 +8,7 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"database/sql"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"strings"
@@ -105,4 +106,11 @@ func (v *Vault) TargetKey(channel rule.Channel, address string) []byte {
 	h := hmac.New(sha256.New, v.hashKey)
 	fmt.Fprintf(h, "%s\x00%s", channel, address)
 	return h.Sum(nil)
+}
+
+// ExceptionKey is the hash under which an exception with the given fingerprint is claimed.
+func (v *Vault) ExceptionKey(fingerprint string) string {
+	h := hmac.New(sha256.New, v.hashKey)
+	fmt.Fprintf(h, "exception\x00%s", fingerprint)
+	return hex.EncodeToString(h.Sum(nil))
 }

@@ -158,6 +158,12 @@ func YieldTarget(ctx context.Context, db bun.IDB, id int64, owner string) error 
 	return err
 }
 
+// RestTarget has a target told nothing for a while, unless somebody works on it.
+func RestTarget(ctx context.Context, db bun.IDB, id int64, rest time.Duration) error {
+	_, err := execCount(ctx, db, "UPDATE targets SET next_at = "+later(db, rest)+" WHERE id = $1 AND owner IS NULL", id)
+	return err
+}
+
 // DueTargets lists up to limit targets that have pending deliveries, are due, and that nobody works on; the longest due
 // first. It steps from target to target through the index of pending deliveries, however many there are of each.
 func DueTargets(ctx context.Context, db bun.IDB, limit int) ([]int64, error) {

@@ -1,5 +1,6 @@
-// Package scheduler does what must happen without an event: it enqueues what the database knows and Redis forgot. Any
-// number of schedulers may run; the database lets one of them work at a time. It evaluates nothing and sends nothing.
+// Package scheduler does what must happen without an event: it enqueues what the database knows and Redis forgot, and what
+// the cron line of the clean-up asks for. Any number of schedulers may run; the database lets one of them work at a time. It
+// evaluates nothing and sends nothing.
 package scheduler
 
 import (
@@ -89,7 +90,10 @@ func (s *Scheduler) sweep(ctx context.Context) error {
 	if err := dbmodel.ForgetFailures(ctx, s.db); err != nil {
 		return fmt.Errorf("forget failures: %w", err)
 	}
-	return s.sweepTargets(ctx)
+	if err := s.sweepTargets(ctx); err != nil {
+		return err
+	}
+	return s.sweepPeriodic(ctx)
 }
 
 func (s *Scheduler) sweepEvents(ctx context.Context, bulk bool) error {

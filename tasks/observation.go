@@ -1,15 +1,11 @@
 package tasks
 
 import (
-	"context"
-	"errors"
 	"fmt"
 	"math"
 	"net/url"
 	"strings"
 	"unicode/utf8"
-
-	"github.com/uptrace/bun"
 
 	"github.com/seed91453169/tocsin/dbmodel"
 	"github.com/seed91453169/tocsin/rule"
@@ -107,119 +103,4 @@ func list[T ~string](words []T) string {
 		out[i] = string(w)
 	}
 	return strings.Join(out, ", ")
-}
-
-// Received says what became of observations.
-type Received struct {
-	Received  int `json:"received"`
-	Changed   int `json:"changed"`   // new, or different from what was stored: these are evaluated
-	Unchanged int `json:"unchanged"` // exactly as stored: nothing happens
-}
-
-// Observations accepts at most MaxObservations observations, all or nothing; of several with one id the last one counts.
-// The error is InvalidError where one is refused.
-func (a *Acceptor) Observations(ctx context.Context, list []Observation) (Received, error) {
-	last := make(map[int64]int, len(list))
-	for i := range list {
-		last[list[i].ID] = i
-	}
-	kept := list
-	if len(last) < len(list) {
-		kept = make([]Observation, 0, len(last))
-		for i := range list {
-			if last[list[i].ID] == i {
-				kept = append(kept, list[i])
-			}
-		}
-	}
-	var faults InvalidError
-	for i := range list {
-		for _, f := range ValidateObservation(&list[i]) {
-			faults = append(faults, FieldError{fmt.Sprintf("observations[%d].%s", i, f.Field), f.Message})
-		}
-		if len(faults) >= 100 {
-			break
-		}
-	}
-	if faults != nil {
-		return Received{}, faults
-	}
-	r := Received{Received: len(kept)}
-	events := make([]dbmodel.QueueableEvent, 0, 1+len(kept)/ChunkSize)
-	bulk := len(kept) > 1
-	queued := a.queue.Room(QueueOf(bulk))
-	accept := func(ctx context.Context, db bun.IDB) error {
-		for start := 0; start < len(kept); start += ChunkSize {
-			done, err := dbmodel.AcceptObservations(ctx, db, kept[start:min(start+ChunkSize, len(kept))], bulk, queued)
-			if err != nil {
-				return err
-			}
-			r.Changed += done.Changed
-			events = appendEvent(events, done, bulk)
-		}
-		return nil
-	}
-	var err error
-	if len(kept) > ChunkSize {
-		err = a.db.InTx(ctx, func(ctx context.Context, tx bun.Tx) error { return accept(ctx, tx) })
-	} else {
-		err = accept(ctx, a.db)
-	}
-	var unknown *dbmodel.UnknownProductsError
-	if errors.As(err, &unknown) {
-		return Received{}, unknownProducts(unknown, list, func(i int) string { return fmt.Sprintf("observations[%d].", i) })
-	}
-	if err != nil {
-		return Received{}, fmt.Errorf("store %d observations: %w", len(kept), err)
-	}
-	r.Unchanged = r.Received - r.Changed
-	if queued {
-		a.queue.Enqueue(ctx, events)
-	}
-	return r, nil
-}
-
-// Chunk accepts some observations with distinct ids, at most ChunkSize, that ValidateObservation has passed. It is the part
-// of an import that is stored at once. The error is InvalidError with fields "[i].product_id" where a product does not exist.
-func (a *Acceptor) Chunk(ctx context.Context, list []Observation) (Received, error) {
-	queued := a.queue.Room(QueueBulk)
-	done, err := dbmodel.AcceptObservations(ctx, a.db, list, true, queued)
-	var unknown *dbmodel.UnknownProductsError
-	if errors.As(err, &unknown) {
-		return Received{}, unknown
-	}
-	if err != nil {
-		return Received{}, fmt.Errorf("store %d observations: %w", len(list), err)
-	}
-	if events := appendEvent(nil, done, true); queued {
-		a.queue.Enqueue(ctx, events)
-	}
-	return Received{Received: len(list), Changed: done.Changed, Unchanged: len(list) - done.Changed}, nil
-}
-
-// Evaluate accepts the wish that an observation is evaluated again. The error is dbmodel.ErrNotFound where there is none.
-func (a *Acceptor) Evaluate(ctx context.Context, id int64) error {
-	if _, err := dbmodel.ObservationByID(ctx, a.db.Reader, id); err != nil {
-		return fmt.Errorf("load observation %d: %w", id, err)
-	}
-	return a.insert(ctx, a.db, dbmodel.NewEvent{Kind: dbmodel.KindObservations, Payload: dbmodel.EventPayload{IDs: []int64{id}}})
-}
-
-func appendEvent(events []dbmodel.QueueableEvent, done dbmodel.Accepted, bulk bool) []dbmodel.QueueableEvent {
-	if done.EventID == 0 {
-		return events
-	}
-	return append(events, dbmodel.QueueableEvent{ID: done.EventID, Kind: dbmodel.KindObservations, Bulk: bulk})
-}
-
-func unknownProducts(unknown *dbmodel.UnknownProductsError, list []Observation, prefix func(int) string) InvalidError {
-	var faults InvalidError
-	for i, o := range list {
-		for _, id := range unknown.IDs {
-			if o.ProductID == id && len(faults) < 100 {
-				faults = append(faults, FieldError{prefix(i) + "product_id", fmt.Sprintf("there is no product %d: create it first", id)})
-			}
-		}
-	}
-	return faults
 }

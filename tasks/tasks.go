@@ -16,19 +16,23 @@ import (
 const (
 	TypeObservationEvaluate  = "observation:evaluate"
 	TypeSecurityGateEvaluate = "security_gate:evaluate"
+	TypeExceptionEvaluate    = "exception:evaluate"
+	TypeEventRetry           = "event:retry" // one that came through Redis, and was refused
 	TypeTargetDrain          = "target:drain"
+	TypePeriodicCleanup      = "periodic:cleanup"
 )
 
 // Queues. Evaluations of single events go before those of imports; drains have a server of their own, so that slow receivers
-// never keep evaluation waiting.
+// never keep evaluation waiting, and so do periodic tasks, which take long.
 const (
-	QueueEvents = "events"
-	QueueBulk   = "bulk"
-	QueueDrains = "drains"
+	QueueEvents   = "events"
+	QueueBulk     = "bulk"
+	QueueDrains   = "drains"
+	QueuePeriodic = "periodic"
 )
 
 // Queues lists all queues.
-var Queues = []string{QueueEvents, QueueBulk, QueueDrains}
+var Queues = []string{QueueEvents, QueueBulk, QueueDrains, QueuePeriodic}
 
 // EventTask is the payload of a task that evaluates an event: where its row is.
 type EventTask struct {
@@ -46,7 +50,12 @@ type DrainTask struct {
 var taskTypes = map[dbmodel.EventKind]string{
 	dbmodel.KindObservations: TypeObservationEvaluate,
 	dbmodel.KindSecurityGate: TypeSecurityGateEvaluate,
+	dbmodel.KindException:    TypeExceptionEvaluate,
+	dbmodel.KindAccept:       TypeEventRetry,
 }
+
+// TypeOf is the type of the task that works off events of a kind.
+func TypeOf(kind dbmodel.EventKind) string { return taskTypes[kind] }
 
 // evaluation is the task for an event. What comes after a failed run is the business of the event's row, so asynq retries
 // nothing; the time-out is far above what an evaluation may take.

@@ -1,30 +1,73 @@
 package web
 
 import (
+	"context"
 	"crypto/sha256"
 	"crypto/subtle"
+	"errors"
+	"fmt"
 	"net/http"
 	"strings"
-)
 
-// automation is the reserved user of TOCSIN_ADMIN_TOKEN.
-const automation = "automation"
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humago"
+
+	"github.com/seed91453169/tocsin/dbmodel"
+	"github.com/seed91453169/tocsin/rule"
+)
 
 // caller is who makes a request. Handlers ask it what it may, never how it proved who it is.
 type caller struct {
-	name  string
-	admin bool
+	viewer dbmodel.Viewer
+}
+
+// access says who may make a call at all. What somebody sees, and may change of that, is decided with the Viewer.
+type access int
+
+const (
+	administrators access = iota // a call that says nothing is for them alone
+	ingesters                    // and programs that tell what happens
+	people                       // and users
+	everybody                    // all three
+)
+
+func (c *caller) may(a access) bool {
+	switch {
+	case c.viewer.Admin:
+		return true
+	case c.viewer.Ingest:
+		return a == ingesters || a == everybody
+	}
+	return a == people || a == everybody
+}
+
+// viewerOf returns who makes the request of this context, as the queries want it.
+func viewerOf(ctx context.Context) dbmodel.Viewer { return exchangeOf(ctx).caller.viewer }
+
+// forbidden is the answer to who sees something and may not do this with it.
+func forbidden(detail string) *problem { return newProblem(http.StatusForbidden, detail) }
+
+// needs answers 403 where role does not allow what is asked. Administrators have every role.
+func needs(role, needed rule.Role) error {
+	if role.Covers(needed) {
+		return nil
+	}
+	return forbidden("This needs the role " + string(needed) + " there.")
 }
 
 // authenticate lets only requests through whose caller is known, and puts the caller into their exchange. It stands before
 // everything below /api/v1/, also before what does not exist.
 func (s *server) authenticate(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		who, given := s.callerOf(r)
+		who, given, err := s.callerOf(r)
+		if err != nil {
+			refuse(w, s.fail(r.Context(), err))
+			return
+		}
 		if who == nil {
 			challenge, detail := `Bearer realm="tocsin"`, `A token is needed, as the header "Authorization: Bearer …".`
 			if given {
-				challenge, detail = challenge+`, error="invalid_token"`, "This token is not valid."
+				challenge, detail = challenge+`, error="invalid_token"`, "This token is not valid, or not any more."
 			}
 			w.Header().Set("WWW-Authenticate", challenge)
 			refuse(w, newProblem(http.StatusUnauthorized, detail))
@@ -37,18 +80,63 @@ func (s *server) authenticate(next http.Handler) http.Handler {
 	})
 }
 
+// allow refuses calls of those who may not make them, before anything of the request is looked at.
+func allow(a access) func(huma.Context, func(huma.Context)) {
+	return func(ctx huma.Context, next func(huma.Context)) {
+		switch c := exchangeOf(ctx.Context()).caller; {
+		case c.may(a):
+			next(ctx)
+		case c.viewer.Ingest:
+			refuseCall(ctx, "A token of the scope ingest only tells what happens: this call needs another one.")
+		default:
+			refuseCall(ctx, "This call is for administrators only.")
+		}
+	}
+}
+
+func refuseCall(ctx huma.Context, detail string) {
+	_, w := humago.Unwrap(ctx)
+	refuse(w, forbidden(detail))
+}
+
 // callerOf returns who makes a request, nil where that is not known; given says that it came with a token.
-func (s *server) callerOf(r *http.Request) (who *caller, given bool) {
+func (s *server) callerOf(r *http.Request) (who *caller, given bool, err error) {
 	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
 	token = strings.TrimSpace(token)
 	if !strings.EqualFold(scheme, "Bearer") || token == "" {
-		return nil, false
+		return nil, false, nil
 	}
+	who, err = s.callerByToken(r.Context(), token)
+	return who, true, err
+}
+
+func (s *server) callerByToken(ctx context.Context, token string) (*caller, error) {
 	if s.adminToken != nil {
 		hash := sha256.Sum256([]byte(token)) // of one length, so that the comparison takes the same time for all
 		if subtle.ConstantTimeCompare(hash[:], s.adminToken) == 1 {
-			return &caller{name: automation, admin: true}, true
+			return s.automation(ctx)
 		}
 	}
-	return nil, true
+	v, err := dbmodel.ViewerByToken(ctx, s.db.Reader, token)
+	switch {
+	case errors.Is(err, dbmodel.ErrNotFound):
+		return nil, nil //nolint:nilnil // nobody, and no fault
+	case err != nil:
+		return nil, fmt.Errorf("look a token up: %w", err)
+	}
+	return &caller{v}, nil
+}
+
+// automation is the caller of TOCSIN_ADMIN_TOKEN. Its row never changes, so it is read once.
+func (s *server) automation(ctx context.Context) (*caller, error) {
+	if c := s.automationCaller.Load(); c != nil {
+		return c, nil
+	}
+	u, err := dbmodel.UserByName(ctx, s.db.Reader, dbmodel.Automation)
+	if err != nil {
+		return nil, fmt.Errorf("load the user %s: %w", dbmodel.Automation, err)
+	}
+	c := &caller{u.Viewer()}
+	s.automationCaller.Store(c)
+	return c, nil
 }

@@ -32,9 +32,21 @@ type requestBody struct {
 	most     int64 // bytes; 0: any number
 	read     int64
 	length   int64     // as announced; -1: not
+	asks     bool      // with "Expect: 100-continue": the client sends nothing before the first read
 	until    time.Time // for all of it; zero: any time
 	deadline time.Time // that is set
 	ended    bool
+}
+
+// limitBody puts our limits on the body of a request.
+func limitBody(w http.ResponseWriter, r *http.Request) *requestBody {
+	b := &requestBody{body: r.Body, control: http.NewResponseController(w), most: maxJSON, length: r.ContentLength, asks: r.Header.Get("Expect") != ""}
+	if mediaType(r) == mediaNDJSON {
+		b.most = 0
+	} else {
+		b.until = time.Now().Add(jsonTime)
+	}
+	return b
 }
 
 // Read implements io.Reader.
@@ -45,7 +57,7 @@ func (b *requestBody) Read(p []byte) (int, error) {
 	b.extend(bodyPause)
 	n, err := b.body.Read(p)
 	b.read += int64(n)
-	if err == io.EOF { //nolint:errorlint // readers return it as it is
+	if err == io.EOF {
 		b.end()
 	}
 	if b.most > 0 && b.read > b.most {
@@ -83,10 +95,13 @@ func (b *requestBody) letAnswerFirst() {
 	}
 }
 
+// comes reports whether something of the body is still to come.
+func (b *requestBody) comes() bool { return !b.ended && b.length != 0 && (!b.asks || b.read > 0) }
+
 // finish is called after the answer was written. Closing a connection while its client still sends destroys the answer on
 // its way; so what is left is read for a while.
 func (b *requestBody) finish() {
-	if b.ended || b.length == 0 {
+	if !b.comes() {
 		return
 	}
 	_ = b.control.Flush()
@@ -96,6 +111,9 @@ func (b *requestBody) finish() {
 
 // mediaType is the Content-Type of a request without its parameters.
 func mediaType(r *http.Request) string {
+	if e := r.Header.Get("Content-Encoding"); e != "" && e != "identity" {
+		return "compressed" // which we do not read
+	}
 	text := r.Header.Get("Content-Type")
 	if text == "" {
 		return ""
@@ -112,7 +130,7 @@ func isJSON(media string) bool {
 }
 
 func wrongMediaType(known string) *problem {
-	return newProblem(http.StatusUnsupportedMediaType, "The body must be "+known+", and the header Content-Type must say so.")
+	return newProblem(http.StatusUnsupportedMediaType, "The body must be "+known+", not compressed, and the header Content-Type must say so.")
 }
 
 // readJSON reads the JSON object of a request into the fields of v, see readFields.

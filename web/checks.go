@@ -24,6 +24,13 @@ func checkAddresses(s string) string {
 	return ""
 }
 
+func checkMailbox(s string) string {
+	if email.CheckAddress(s) != nil {
+		return "must be one email address, like alex@example.com"
+	}
+	return ""
+}
+
 func checkSender(s string) string {
 	const message = "must be an email address, like tocsin@example.com or Tocsin <tocsin@example.com>"
 	a, err := mail.ParseAddress(s)

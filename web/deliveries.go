@@ -36,7 +36,7 @@ type listedDelivery struct {
 }
 
 func (s *server) deliveryRoutes() {
-	route(s, call{method: http.MethodGet, path: "/deliveries", id: "listDeliveries", tag: "Deliveries", summary: "List deliveries, newest first"}, s.apiListDeliveries)
+	route(s, call{method: http.MethodGet, path: "/deliveries", id: "listDeliveries", tag: "Deliveries", access: people, summary: "List deliveries, newest first"}, s.apiListDeliveries)
 }
 
 func (s *server) apiListDeliveries(ctx context.Context, in *deliveryParams) (*listOutput[listedDelivery], error) {
@@ -45,7 +45,7 @@ func (s *server) apiListDeliveries(ctx context.Context, in *deliveryParams) (*li
 		return nil, err
 	}
 	filter := dbmodel.DeliveryFilter{State: dbmodel.State(in.State), Channel: rule.Channel(in.Channel), ProductID: in.ProductID, Before: before}
-	list, err := dbmodel.Deliveries(ctx, s.db.Reader, filter, in.Limit+1)
+	list, err := dbmodel.Deliveries(ctx, s.db.Reader, viewerOf(ctx), filter, in.Limit+1)
 	if err != nil {
 		return nil, fmt.Errorf("list deliveries: %w", err)
 	}

@@ -225,6 +225,4 @@ func (e *env) product(id int64) {
 	e.want(200, "PUT", fmt.Sprintf("/api/v1/products/%d", id), map[string]any{"name": fmt.Sprintf("product %d", id)})
 }
 
-func ptr[T any](v T) *T { return &v }
-
 const testTime = 20 * time.Second

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"runtime/debug"
+	"strconv"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -24,14 +25,17 @@ type exchangeKey struct{}
 
 // exchangeOf returns the exchange of a request's context.
 func exchangeOf(ctx context.Context) *exchange {
-	return ctx.Value(exchangeKey{}).(*exchange) //nolint:forcetypeassert,errcheck // begin puts it there
+	return ctx.Value(exchangeKey{}).(*exchange) // begin puts it there
 }
 
-// answer remembers what was answered.
+// answer remembers what was answered. While the body of the request still comes it keeps the answer back, see release.
 type answer struct {
 	http.ResponseWriter
+	body   *requestBody
 	status int
 	bytes  int64
+	held   []byte
+	holds  bool
 }
 
 // Unwrap lets http.ResponseController through.
@@ -40,19 +44,38 @@ func (a *answer) Unwrap() http.ResponseWriter { return a.ResponseWriter }
 // WriteHeader implements http.ResponseWriter.
 func (a *answer) WriteHeader(status int) {
 	if a.status == 0 {
-		a.status = status
+		a.status, a.holds = status, a.body.comes()
 	}
-	a.ResponseWriter.WriteHeader(status)
+	if !a.holds {
+		a.ResponseWriter.WriteHeader(status)
+	}
 }
 
 // Write implements http.ResponseWriter.
 func (a *answer) Write(p []byte) (int, error) {
 	if a.status == 0 {
-		a.status = http.StatusOK
+		a.WriteHeader(http.StatusOK)
+	}
+	if a.holds {
+		a.held = append(a.held, p...)
+		a.bytes += int64(len(p))
+		return len(p), nil
 	}
 	n, err := a.ResponseWriter.Write(p)
 	a.bytes += int64(n)
 	return n, err
+}
+
+// release sends what was kept back, with its length: by that the client knows that it has all, before we have all of its
+// body.
+func (a *answer) release() {
+	if !a.holds {
+		return
+	}
+	a.holds = false
+	a.Header().Set("Content-Length", strconv.Itoa(len(a.held)))
+	a.ResponseWriter.WriteHeader(a.status)
+	_, _ = a.ResponseWriter.Write(a.held) // who does not wait for the answer needs none
 }
 
 // begin is the outermost handler: it gives a request its id, its limits and its line in the log, and answers for a handler
@@ -60,8 +83,8 @@ func (a *answer) Write(p []byte) (int, error) {
 func (s *server) begin(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		started := time.Now()
-		x := &exchange{id: rand.Text()[:16], w: &answer{ResponseWriter: w}}
-		x.body = s.limitBody(x.w, r)
+		x := &exchange{id: rand.Text()[:16], body: limitBody(w, r)}
+		x.w = &answer{ResponseWriter: w, body: x.body}
 		x.r = r.WithContext(context.WithValue(r.Context(), exchangeKey{}, x))
 		x.r.Body = x.body
 		h := w.Header()
@@ -92,9 +115,10 @@ func (s *server) end(x *exchange, started time.Time) {
 	line := s.log.WithLevel(level).Str("request_id", x.id).Str("method", x.r.Method).Str("route", x.r.Pattern).
 		Int("status", x.w.status).Dur("duration_ms", time.Since(started)).Int64("bytes", x.w.bytes)
 	if x.caller != nil {
-		line = line.Str("caller", x.caller.name)
+		line = line.Str("caller", x.caller.viewer.Username)
 	}
 	line.Msg("request")
+	x.w.release()
 	if x.caller != nil { // a stranger's bytes are not waited for
 		x.body.finish()
 	}
@@ -110,20 +134,10 @@ func (s *server) panicked(x *exchange, v any) {
 		kind = fmt.Sprint(err) // "index out of range [3] with length 3"
 	}
 	s.log.Error().Str("request_id", x.id).Str("route", x.r.Pattern).Str("panic", kind).Bytes("stack", debug.Stack()).Msg("a request panicked")
+	s.tellOwn(x, "Panic", kind, string(debug.Stack()))
 	if x.w.status == 0 {
 		p := newProblem(http.StatusInternalServerError, "Something went wrong here; the log says what.")
 		p.Instance = "urn:tocsin:request:" + x.id
 		refuse(x.w, p)
 	}
-}
-
-// limitBody puts our limits on the body of a request.
-func (s *server) limitBody(w http.ResponseWriter, r *http.Request) *requestBody {
-	b := &requestBody{body: r.Body, control: http.NewResponseController(w), most: maxJSON, length: r.ContentLength}
-	if mediaType(r) == mediaNDJSON {
-		b.most = 0
-	} else {
-		b.until = time.Now().Add(jsonTime)
-	}
-	return b
 }

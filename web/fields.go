@@ -28,6 +28,7 @@ type field[T any] struct {
 type (
 	addresses string // comma-separated email addresses
 	sender    string // an email address, with or without a display name
+	mailbox   string // one email address, without a display name
 	webhook   string // the URL of a webhook, or its redacted form
 	link      string // an address with {id} or {title}
 	cronLine  string
@@ -52,7 +53,7 @@ func apply[T, V any](f field[T], to *V, empty V, convert func(T) V) {
 
 // same and pointer are conversions for apply.
 func same[T any](v T) T     { return v }
-func pointer[T any](v T) *T { return &v }
+func pointer[T any](v T) *T { return new(v) }
 
 // must is a field that has to be there.
 type must[T any] struct{ field[T] }
@@ -62,15 +63,8 @@ func (*must[T]) mandatory() bool  { return true }
 
 // isEmpty reports whether a value is null, "" or [].
 func isEmpty(v jsontext.Value) bool {
-	switch v.Kind() {
-	case 'n':
-		return true
-	case '"':
-		return len(v) == 2
-	case '[':
-		return strings.TrimSpace(string(v[1:len(v)-1])) == ""
-	}
-	return false
+	k := v.Kind()
+	return k == 'n' || k == '"' && len(v) == 2 || k == '[' && strings.TrimSpace(string(v[1:len(v)-1])) == ""
 }
 
 const (
@@ -115,6 +109,10 @@ func (f *field[T]) read(v jsontext.Value) string {
 		return textIn(v, (*string)(to), checkAddresses)
 	case *sender:
 		return textIn(v, (*string)(to), checkSender)
+	case *mailbox:
+		return textIn(v, (*string)(to), checkMailbox)
+	case *rule.Role:
+		return wordIn(v, rule.Roles, to)
 	case *webhook:
 		return textIn(v, (*string)(to), nil) // checked where the stored one is known
 	case *link:
@@ -274,7 +272,7 @@ func readFields[T any](dec *jsontext.Decoder, v *T) (faultList, error) {
 			continue
 		}
 		to := value.FieldByIndex(info.index)
-		message := to.Addr().Interface().(readable).read(raw) //nolint:errcheck,forcetypeassert // fieldsOf has looked
+		message := to.Addr().Interface().(readable).read(raw)
 		if message == "" {
 			message = info.inRange(raw)
 		}
@@ -287,7 +285,7 @@ func readFields[T any](dec *jsontext.Decoder, v *T) (faultList, error) {
 	}
 	for name, info := range infos {
 		f := value.FieldByIndex(info.index)
-		if f.Addr().Interface().(readable).mandatory() && !f.FieldByName("Set").Bool() { //nolint:errcheck,forcetypeassert // as above
+		if f.Addr().Interface().(readable).mandatory() && !f.FieldByName("Set").Bool() {
 			faults.addOnce(name, "is required")
 		}
 	}
@@ -314,7 +312,7 @@ func fieldsOf(t reflect.Type) map[string]*fieldInfo {
 		}
 		info := &fieldInfo{index: f.Index}
 		if lowest, err := strconv.ParseInt(f.Tag.Get("minimum"), 10, 64); err == nil {
-			highest, _ := strconv.ParseInt(f.Tag.Get("maximum"), 10, 64) //nolint:errcheck // both or none
+			highest, _ := strconv.ParseInt(f.Tag.Get("maximum"), 10, 64) // both or none
 			info.min, info.max = &lowest, &highest
 		}
 		out[name] = info
@@ -338,6 +336,8 @@ func (f field[T]) Schema(huma.Registry) *huma.Schema {
 		s.Enum = append(enum(rule.ParserTypes), "", nil)
 	case []rule.Status:
 		s.Type, s.Items = huma.TypeArray, &huma.Schema{Type: huma.TypeString, Enum: enum(rule.Statuses)}
+	case rule.Role:
+		s.Enum, s.Nullable = enum(rule.Roles), false
 	case []rule.Type:
 		s.Type, s.Items = huma.TypeArray, &huma.Schema{Type: huma.TypeString, Enum: enum(memberTypes)}
 	case webhook:

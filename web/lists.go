@@ -56,6 +56,21 @@ func idCursor(cursor string) (int64, error) {
 	return id, nil
 }
 
+func nameCursorOf(name string) string { return encodeCursor("name " + name) }
+
+// nameCursor returns the name in a cursor, empty for none.
+func nameCursor(cursor string) (string, error) {
+	if cursor == "" {
+		return "", nil
+	}
+	text, ok := decodeCursor(cursor)
+	name, found := strings.CutPrefix(text, "name ")
+	if !ok || !found || !dbmodel.ValidUsername(name) || nameCursorOf(name) != cursor {
+		return "", errCursor
+	}
+	return name, nil
+}
+
 func positionCursorOf(p dbmodel.Position, sort string) string {
 	return encodeCursor(fmt.Sprintf("%s %d %d", sort, p.CreatedAt.UnixMicro(), p.ID))
 }
@@ -81,7 +96,7 @@ func positionCursor(cursor, sort string) (*dbmodel.Position, error) {
 func encodeCursor(text string) string { return base64.RawURLEncoding.EncodeToString([]byte(text)) }
 
 func decodeCursor(cursor string) (string, bool) {
-	const longest = 100
+	const longest = 160
 	b, err := base64.RawURLEncoding.DecodeString(cursor)
 	return string(b), err == nil && len(b) <= longest
 }

@@ -51,6 +51,14 @@ type inboxAnswer struct {
 	Deliveries  []DeliveryAnswer  `json:"deliveries" nullable:"false"`
 }
 
+// TransformSchema implements huma.SchemaTransformer: huma knows no objects that may be null.
+func (inboxAnswer) TransformSchema(_ huma.Registry, s *huma.Schema) *huma.Schema {
+	for _, name := range []string{"product", "observation", "before", "after"} {
+		s.Properties[name] = &huma.Schema{OneOf: []*huma.Schema{s.Properties[name], {Type: "null"}}}
+	}
+	return s
+}
+
 type inboxProduct struct {
 	ID   int64  `json:"id"`
 	Name string `json:"name"`
@@ -67,7 +75,7 @@ type inboxValues struct {
 	Priority *int     `json:"priority"`
 }
 
-// arguments are the arguments of a background task: an object, or null.
+// arguments are the arguments of a background task: an object, or null; "..." for who may not see them.
 type arguments json.RawMessage
 
 // MarshalJSON implements json.Marshaler.
@@ -80,15 +88,15 @@ func (a arguments) MarshalJSON() ([]byte, error) {
 
 // Schema implements huma.SchemaProvider.
 func (arguments) Schema(huma.Registry) *huma.Schema {
-	return &huma.Schema{Type: huma.TypeObject, AdditionalProperties: true, Nullable: true}
+	return &huma.Schema{OneOf: []*huma.Schema{{Type: huma.TypeObject, AdditionalProperties: true}, {Type: huma.TypeString}, {Type: "null"}}}
 }
 
 type notificationOutput struct{ Body inboxAnswer }
 
 func (s *server) notificationRoutes() {
 	const tag = "Inbox"
-	route(s, call{method: http.MethodGet, path: "/notifications", id: "listNotifications", tag: tag, summary: "List notifications, newest first"}, s.apiListNotifications)
-	route(s, call{method: http.MethodGet, path: "/notifications/{id}", id: "getNotification", tag: tag, summary: "Show a notification"}, s.apiGetNotification)
+	route(s, call{method: http.MethodGet, path: "/notifications", id: "listNotifications", tag: tag, access: people, summary: "List notifications, newest first"}, s.apiListNotifications)
+	route(s, call{method: http.MethodGet, path: "/notifications/{id}", id: "getNotification", tag: tag, access: people, summary: "Show a notification"}, s.apiGetNotification)
 }
 
 func (s *server) apiListNotifications(ctx context.Context, in *notificationParams) (*listOutput[inboxAnswer], error) {
@@ -96,7 +104,7 @@ func (s *server) apiListNotifications(ctx context.Context, in *notificationParam
 	if err != nil {
 		return nil, err
 	}
-	list, err := dbmodel.Notifications(ctx, s.db.Reader, filter, in.Limit+1)
+	list, err := dbmodel.Notifications(ctx, s.db.Reader, viewerOf(ctx), filter, in.Limit+1)
 	if err != nil {
 		return nil, fmt.Errorf("list notifications: %w", err)
 	}
@@ -104,7 +112,7 @@ func (s *server) apiListNotifications(ctx context.Context, in *notificationParam
 	for i := range list[:min(len(list), in.Limit)] {
 		ids = append(ids, list[i].ID)
 	}
-	deliveries, err := dbmodel.DeliveriesOf(ctx, s.db.Reader, ids)
+	deliveries, err := dbmodel.DeliveriesOf(ctx, s.db.Reader, viewerOf(ctx), ids)
 	if err != nil {
 		return nil, fmt.Errorf("list the deliveries of notifications: %w", err)
 	}
@@ -147,11 +155,11 @@ func (in *notificationParams) filter() (dbmodel.NotificationFilter, error) {
 }
 
 func (s *server) apiGetNotification(ctx context.Context, in *notificationIDParam) (*notificationOutput, error) {
-	n, err := dbmodel.NotificationByID(ctx, s.db.Reader, in.ID)
+	n, err := dbmodel.VisibleNotificationByID(ctx, s.db.Reader, viewerOf(ctx), in.ID)
 	if err != nil {
 		return nil, missing(err, "notification", in.ID)
 	}
-	deliveries, err := dbmodel.DeliveriesOf(ctx, s.db.Reader, []int64{in.ID})
+	deliveries, err := dbmodel.DeliveriesOf(ctx, s.db.Reader, viewerOf(ctx), []int64{in.ID})
 	if err != nil {
 		return nil, fmt.Errorf("list the deliveries of notification %d: %w", in.ID, err)
 	}

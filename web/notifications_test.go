@@ -36,7 +36,7 @@ func (e *env) targets(c rule.Channel, list ...string) []int64 {
 }
 
 func named(name string) dbmodel.NewNotification {
-	return dbmodel.NewNotification{Notification: dbmodel.Notification{Type: rule.TypeObservation, Event: rule.EventNew, Name: name, ProductID: ptr(int64(1))}}
+	return dbmodel.NewNotification{Notification: dbmodel.Notification{Type: rule.TypeObservation, Event: rule.EventNew, Name: name, ProductID: new(int64(1))}}
 }
 
 func names(r *reply) []string {
@@ -50,10 +50,10 @@ func names(r *reply) []string {
 func TestNotification(t *testing.T) {
 	both(t, func(t *testing.T, e *env) {
 		n := dbmodel.NewNotification{Notification: dbmodel.Notification{
-			Type: rule.TypeObservation, Event: rule.EventChanged, Name: "CVE-2026-1", ProductID: ptr(int64(1)), ObservationID: ptr(int64(2)),
+			Type: rule.TypeObservation, Event: rule.EventChanged, Name: "CVE-2026-1", ProductID: new(int64(1)), ObservationID: new(int64(2)),
 			Facts: dbmodel.Facts{ProductName: "Payments", ObservationTitle: "CVE-2026-1"},
 		}, Targets: append(e.targets(rule.Email, "a@example.com"), e.targets(rule.Slack, slackURL)...)}
-		n.SetValues(&rule.Values{Severity: rule.High, Status: rule.Open}, &rule.Values{Severity: rule.Critical, Status: rule.InReview, Priority: ptr(3)})
+		n.SetValues(&rule.Values{Severity: rule.High, Status: rule.Open}, &rule.Values{Severity: rule.Critical, Status: rule.InReview, Priority: new(3)})
 		task := dbmodel.NewNotification{Notification: dbmodel.Notification{
 			Type: rule.TypeTask, Name: "ValueError", Message: "no", Function: "import", Username: "alex", Arguments: json.RawMessage(`{"a":{"b":[1]}}`), Trace: "line 1", Suppressed: 24,
 		}}
@@ -104,7 +104,7 @@ func TestNotificationFilters(t *testing.T) {
 		e.notify(named("A 100% sure_thing"))
 		first := e.want(200, "GET", inboxPath, nil).json["items"].([]any)[0].(map[string]any)["created_at"].(string)
 		gate := named("gate")
-		gate.Type, gate.Event, gate.ProductID = rule.TypeSecurityGate, rule.EventFailed, ptr(int64(2))
+		gate.Type, gate.Event, gate.ProductID = rule.TypeSecurityGate, rule.EventFailed, new(int64(2))
 		task := named("task")
 		task.Type, task.Event, task.Username, task.ProductID = rule.TypeTask, "", "alex", nil
 		e.notify(gate, task)

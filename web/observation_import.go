@@ -46,13 +46,13 @@ type lineImport struct {
 	spare *chunk // being stored, or empty
 
 	storing chan error // gets the result of what is being stored; nil: nothing is
-	total   tasks.Received
+	total   tasks.Accepted
 	stored  int // the leading lines that are kept
 }
 
 // importLines stores observations, one a line. Where it ends with an error, the lines before the faulty one are stored all
 // the same; the error says so.
-func (s *server) importLines(ctx context.Context, body io.Reader) (tasks.Received, error) {
+func (s *server) importLines(ctx context.Context, body io.Reader) (tasks.Accepted, error) {
 	im := &lineImport{s: s, chunk: newChunk(), spare: newChunk()}
 	faulty, line := im.read(ctx, body)
 	err := im.wait()
@@ -77,7 +77,7 @@ func (im *lineImport) read(ctx context.Context, body io.Reader) (faulty *problem
 	text := bytes.NewReader(nil)
 	for {
 		raw, err := in.ReadSlice('\n')
-		if err == io.EOF && len(raw) == 0 { //nolint:errorlint // readers return it as it is
+		if err == io.EOF && len(raw) == 0 {
 			return nil, 0
 		}
 		line++
@@ -85,7 +85,7 @@ func (im *lineImport) read(ctx context.Context, body io.Reader) (faulty *problem
 		switch {
 		case len(raw) > maxLine || errors.Is(err, bufio.ErrBufferFull):
 			return lineFault("is longer than 1 MiB"), line
-		case err != nil && err != io.EOF: //nolint:errorlint // as above
+		case err != nil && err != io.EOF:
 			return brokenStream(err), line
 		}
 		if line == 1 {
@@ -100,7 +100,7 @@ func (im *lineImport) read(ctx context.Context, body io.Reader) (faulty *problem
 		if p := readLine(dec, &o); p != nil {
 			return p, line
 		}
-		if im.add(ctx, &o, line) != nil {
+		if !im.add(ctx, &o, line) {
 			return nil, 0
 		}
 	}
@@ -149,32 +149,29 @@ func brokenStream(err error) *problem {
 }
 
 // add takes an observation into the chunk, and has that stored when it is full. An id that comes again begins the next
-// chunk: each line counts. The error is that of the chunk before; wait returns it again.
-func (im *lineImport) add(ctx context.Context, o *tasks.Observation, line int) error {
-	if _, again := im.chunk.ids[o.ID]; again || len(im.chunk.list) == tasks.ChunkSize {
-		if err := im.flush(ctx); err != nil {
-			return err
-		}
+// chunk: each line counts. It returns false where the chunk before could not be stored; wait says why.
+func (im *lineImport) add(ctx context.Context, o *tasks.Observation, line int) bool {
+	if _, again := im.chunk.ids[o.ID]; (again || len(im.chunk.list) == tasks.ChunkSize) && !im.flush(ctx) {
+		return false
 	}
 	im.chunk.ids[o.ID] = struct{}{}
 	im.chunk.list = append(im.chunk.list, *o)
 	im.chunk.lines = append(im.chunk.lines, line)
-	return nil
+	return true
 }
 
-// flush begins to store the chunk, once the one before is stored.
-func (im *lineImport) flush(ctx context.Context) error {
+// flush begins to store the chunk, once the one before is stored. It returns false where that could not be.
+func (im *lineImport) flush(ctx context.Context) bool {
 	if err := im.wait(); err != nil {
-		im.chunk.clear() // nothing behind a fault is stored
 		im.storing = make(chan error, 1)
-		im.storing <- err
-		return err
+		im.storing <- err // for the next one to wait
+		return false
 	}
 	im.chunk, im.spare = im.spare, im.chunk
 	full, storing := im.spare, make(chan error, 1)
 	im.storing = storing
 	go func() { storing <- im.store(ctx, full) }()
-	return nil
+	return true
 }
 
 // wait returns the result of what is being stored.

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/seed91453169/tocsin/dbmodel"
 	"github.com/seed91453169/tocsin/internal/database"
 	"github.com/seed91453169/tocsin/internal/testenv"
 )
@@ -218,4 +219,23 @@ func (e *env) countIs(table string, want int) error {
 		return fmt.Errorf("%d rows in %s", got, table)
 	}
 	return nil
+}
+
+// BenchmarkImport stores 20,000 observations, then the same again.
+func BenchmarkImport(b *testing.B) {
+	for name, open := range map[string]func(testing.TB) *dbmodel.DB{"postgres": testenv.PostgresDB, "sqlite": testenv.SQLiteDB} {
+		b.Run(name, func(b *testing.B) {
+			e := newEnv(b, open(b))
+			e.product(1)
+			const n = 20_000
+			first := 1
+			for b.Loop() {
+				body := lines(first, n, 1)
+				e.want(202, "POST", postPath, body, "Content-Type", ndjson)
+				e.want(202, "POST", postPath, body, "Content-Type", ndjson)
+				first += n
+			}
+			b.ReportMetric(2*n*float64(b.N)/b.Elapsed().Seconds(), "lines/s")
+		})
+	}
 }

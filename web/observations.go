@@ -29,7 +29,7 @@ type observationAnswer struct {
 
 type observationOutput struct{ Body observationAnswer }
 
-type receivedOutput struct{ Body tasks.Received }
+type receivedOutput struct{ Body tasks.Accepted }
 
 // observationsBody documents the body that readObservations reads.
 type observationsBody struct {
@@ -46,7 +46,7 @@ type observationBody struct {
 	ParserType      parserType   `json:"parser_type"`
 	VulnerabilityID string       `json:"vulnerability_id,omitempty" maxLength:"10000"`
 	CVSSScore       *float64     `json:"cvss_score,omitempty" minimum:"0" maximum:"10"`
-	Origin          originAnswer `json:"origin,omitempty"`
+	Origin          originAnswer `json:"origin,omitzero"`
 	URL             string       `json:"url,omitempty" maxLength:"10000"`
 }
 
@@ -89,13 +89,19 @@ func (originAnswer) Schema(huma.Registry) *huma.Schema {
 
 func (s *server) observationRoutes() {
 	const tag = "Observations"
-	route(s, call{method: http.MethodPost, path: "/observations", id: "postObservations", tag: tag, status: http.StatusAccepted, body: observationsBody{}, lines: true,
-		summary: "Tell the state of observations"}, s.apiPostObservations)
-	route(s, call{method: http.MethodGet, path: "/observations/{id}", id: "getObservation", tag: tag, summary: "Show an observation"}, s.apiGetObservation)
-	route(s, call{method: http.MethodDelete, path: "/observations/{id}", id: "deleteObservation", tag: tag,
-		summary: "Delete an observation and what is remembered of it; its notifications stay"}, s.apiDeleteObservation)
-	route(s, call{method: http.MethodPost, path: "/observations/{id}/evaluate", id: "evaluateObservation", tag: tag, status: http.StatusAccepted,
-		summary: "Evaluate an observation again"}, s.apiEvaluateObservation)
+	route(s, call{
+		method: http.MethodPost, path: "/observations", id: "postObservations", tag: tag, access: ingesters, status: http.StatusAccepted, body: observationsBody{}, lines: true,
+		summary: "Tell the state of observations",
+	}, s.apiPostObservations)
+	route(s, call{method: http.MethodGet, path: "/observations/{id}", id: "getObservation", tag: tag, access: everybody, summary: "Show an observation"}, s.apiGetObservation)
+	route(s, call{
+		method: http.MethodDelete, path: "/observations/{id}", id: "deleteObservation", tag: tag, access: ingesters,
+		summary: "Delete an observation and what is remembered of it; its notifications stay",
+	}, s.apiDeleteObservation)
+	route(s, call{
+		method: http.MethodPost, path: "/observations/{id}/evaluate", id: "evaluateObservation", tag: tag, access: everybody, status: http.StatusAccepted,
+		summary: "Evaluate an observation again",
+	}, s.apiEvaluateObservation)
 }
 
 func (s *server) apiPostObservations(ctx context.Context, _ *struct{}) (*receivedOutput, error) {
@@ -112,12 +118,16 @@ func (s *server) apiPostObservations(ctx context.Context, _ *struct{}) (*receive
 	if err != nil {
 		return nil, err
 	}
-	received, err := s.acceptor.Observations(ctx, list)
+	t, err := tasks.NewObservations(list)
+	if err != nil {
+		return nil, err
+	}
+	received, err := s.acceptor.Accept(ctx, t)
 	return &receivedOutput{received}, err
 }
 
 func (s *server) apiGetObservation(ctx context.Context, in *idParam) (*observationOutput, error) {
-	o, err := dbmodel.ObservationByID(ctx, s.db.Reader, in.ID)
+	o, err := dbmodel.VisibleObservationByID(ctx, s.db.Reader, viewerOf(ctx), in.ID)
 	if err != nil {
 		return nil, missing(err, "observation", in.ID)
 	}
@@ -132,5 +142,29 @@ func (s *server) apiDeleteObservation(ctx context.Context, in *idParam) (*struct
 }
 
 func (s *server) apiEvaluateObservation(ctx context.Context, in *idParam) (*struct{}, error) {
-	return nil, missing(s.acceptor.Evaluate(ctx, in.ID), "observation", in.ID)
+	if err := s.mayEvaluate(ctx, in.ID); err != nil {
+		return nil, err
+	}
+	t, err := tasks.NewEvaluation(in.ID)
+	if err == nil {
+		_, err = s.acceptor.Accept(ctx, t)
+	}
+	return nil, missing(err, "observation", in.ID)
+}
+
+// mayEvaluate answers 404 to who does not see the observation, and 403 to who only sees it.
+func (s *server) mayEvaluate(ctx context.Context, id int64) error {
+	v := viewerOf(ctx)
+	if v.Ingest {
+		return nil
+	}
+	o, err := dbmodel.VisibleObservationByID(ctx, s.db.Reader, v, id)
+	if err != nil {
+		return missing(err, "observation", id)
+	}
+	role, err := dbmodel.RoleIn(ctx, s.db.Reader, v, o.ProductID)
+	if err != nil {
+		return missing(err, "observation", id)
+	}
+	return needs(role, rule.Maintainer)
 }

@@ -2,6 +2,7 @@ package web_test
 
 import (
 	"fmt"
+	"maps"
 	"strings"
 	"testing"
 
@@ -37,9 +38,7 @@ func TestObservationRoundTrip(t *testing.T) {
 		}
 		one := e.want(200, "GET", postPath+"/1", nil)
 		want := map[string]any{"id": 1.0, "product_id": 1.0, "severity": "High", "status": "Open", "parser_type": "SCA"}
-		for k, v := range whole {
-			want[k] = v
-		}
+		maps.Copy(want, whole)
 		want["priority"] = 7.0
 		if diff := cmp.Diff(want, one.json); diff != "" {
 			t.Errorf("stored:\n%s", diff)

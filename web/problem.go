@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"maps"
 	"net/http"
 	"slices"
 	"strconv"
@@ -162,9 +163,7 @@ func fromHuma(_ huma.Context, _ string, v any) (any, error) {
 // refuse answers with a problem outside of huma.
 func refuse(w http.ResponseWriter, p *problem) {
 	h := w.Header()
-	for name, values := range p.GetHeaders() {
-		h[name] = values
-	}
+	maps.Copy(h, p.GetHeaders())
 	h.Set("Content-Type", p.ContentType(""))
 	b, err := json.Marshal(p)
 	if err != nil {
@@ -186,6 +185,9 @@ func (s *server) fail(ctx context.Context, err error) *problem {
 	default:
 		p.Instance = "urn:tocsin:request:" + x.id
 		s.log.Error().Err(p.cause).Str("request_id", x.id).Str("route", x.r.Pattern).Int("status", p.Status).Msg("a request failed")
+		if p.Status == http.StatusInternalServerError { // not a 503: without the database nothing can be told
+			s.tellOwn(x, "InternalServerError", "a request failed: the log says why", p.Instance)
+		}
 	}
 	return p
 }

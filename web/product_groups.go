@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"net/http"
 
+	"github.com/danielgtaylor/huma/v2"
 	"github.com/uptrace/bun"
 
 	"github.com/seed91453169/tocsin/dbmodel"
+	"github.com/seed91453169/tocsin/rule"
 )
 
 // idParam is the id of a product, a product group or an observation in the path: the web tier's own.
@@ -31,18 +33,27 @@ type productGroupFields struct {
 type productGroupAnswer struct {
 	ID   int64  `json:"id"`
 	Name string `json:"name"`
-	NotificationAnswer
+	*NotificationAnswer // nil for who sees no more than the name
+}
+
+// TransformSchema implements huma.SchemaTransformer.
+func (productGroupAnswer) TransformSchema(_ huma.Registry, s *huma.Schema) *huma.Schema {
+	s.Required = []string{"id", "name"}
+	s.Description = "Members of its products who are not members of the group see id and name only."
+	return s
 }
 
 type productGroupOutput struct{ Body productGroupAnswer }
 
 func (s *server) productGroupRoutes() {
 	const tag = "Product groups"
-	route(s, call{method: http.MethodGet, path: "/product-groups", id: "listProductGroups", tag: tag, summary: "List product groups, by id"}, s.apiListProductGroups)
-	route(s, call{method: http.MethodGet, path: "/product-groups/{id}", id: "getProductGroup", tag: tag, summary: "Show a product group"}, s.apiGetProductGroup)
-	route(s, call{method: http.MethodPut, path: "/product-groups/{id}", id: "putProductGroup", tag: tag, body: productGroupFields{},
-		summary: "Make a product group, or change the fields that are sent"}, s.apiPutProductGroup)
-	route(s, call{method: http.MethodDelete, path: "/product-groups/{id}", id: "deleteProductGroup", tag: tag, summary: "Delete a product group; its products stay"}, s.apiDeleteProductGroup)
+	route(s, call{method: http.MethodGet, path: "/product-groups", id: "listProductGroups", tag: tag, access: everybody, summary: "List product groups, by id"}, s.apiListProductGroups)
+	route(s, call{method: http.MethodGet, path: "/product-groups/{id}", id: "getProductGroup", tag: tag, access: everybody, summary: "Show a product group"}, s.apiGetProductGroup)
+	route(s, call{
+		method: http.MethodPut, path: "/product-groups/{id}", id: "putProductGroup", tag: tag, access: everybody, body: productGroupFields{},
+		summary: "Make a product group, or change the fields that are sent",
+	}, s.apiPutProductGroup)
+	route(s, call{method: http.MethodDelete, path: "/product-groups/{id}", id: "deleteProductGroup", tag: tag, access: ingesters, summary: "Delete a product group; its products stay"}, s.apiDeleteProductGroup)
 }
 
 func (s *server) apiListProductGroups(ctx context.Context, in *ListParams) (*listOutput[productGroupAnswer], error) {
@@ -50,7 +61,7 @@ func (s *server) apiListProductGroups(ctx context.Context, in *ListParams) (*lis
 	if err != nil {
 		return nil, err
 	}
-	groups, err := dbmodel.ProductGroups(ctx, s.db.Reader, after, in.Limit+1)
+	groups, err := dbmodel.ProductGroups(ctx, s.db.Reader, viewerOf(ctx), after, in.Limit+1)
 	if err != nil {
 		return nil, fmt.Errorf("list product groups: %w", err)
 	}
@@ -67,7 +78,7 @@ func (s *server) apiListProductGroups(ctx context.Context, in *ListParams) (*lis
 }
 
 func (s *server) apiGetProductGroup(ctx context.Context, in *idParam) (*productGroupOutput, error) {
-	g, err := dbmodel.ProductGroupByID(ctx, s.db.Reader, in.ID)
+	g, err := dbmodel.VisibleProductGroupByID(ctx, s.db.Reader, viewerOf(ctx), in.ID)
 	if err != nil {
 		return nil, missing(err, "product group", in.ID)
 	}
@@ -80,6 +91,10 @@ func (s *server) apiPutProductGroup(ctx context.Context, in *idParam) (out *prod
 		return nil, err
 	}
 	err = s.db.InTx(ctx, func(ctx context.Context, tx bun.Tx) error {
+		v := viewerOf(ctx)
+		if err := mayEdit(v, func() (rule.Role, error) { return dbmodel.RoleInGroup(ctx, tx, v, in.ID) }); err != nil {
+			return missing(err, "product group", in.ID)
+		}
 		g, err := dbmodel.ProductGroupForUpdate(ctx, tx, in.ID)
 		if errors.Is(err, dbmodel.ErrNotFound) && sent.Name.Set {
 			if err = dbmodel.AddProductGroup(ctx, tx, in.ID); err == nil { // so that of two who make it at once none is lost
@@ -91,7 +106,11 @@ func (s *server) apiPutProductGroup(ctx context.Context, in *idParam) (out *prod
 			return fmt.Errorf("load product group %d: %w", in.ID, err)
 		}
 		var faults faultList
+		name := g.Name
 		sent.merge(in.ID, isNew, &g.Name, &faults)
+		if err := keepsStructure(v, name == g.Name); err != nil {
+			return err
+		}
 		if err := s.mergeNotificationSettings(ctx, tx, &sent.NotificationFields, &g.NotificationSettings, &faults); err != nil {
 			return err
 		}
@@ -138,7 +157,12 @@ func (s *server) productGroupOutput(ctx context.Context, db bun.IDB, g *dbmodel.
 }
 
 func (s *server) showProductGroup(g *dbmodel.ProductGroup, webhooks webhookNames) productGroupAnswer {
-	return productGroupAnswer{ID: g.ID, Name: g.Name, NotificationAnswer: s.showNotificationSettings(&g.NotificationSettings, webhooks)}
+	out := productGroupAnswer{ID: g.ID, Name: g.Name}
+	if !g.NameOnly {
+		settings := s.showNotificationSettings(&g.NotificationSettings, webhooks)
+		out.NotificationAnswer = &settings
+	}
+	return out
 }
 
 // missing makes 404 of ErrNotFound, and says of other errors what they are about.

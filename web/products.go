@@ -9,6 +9,8 @@ import (
 	"github.com/uptrace/bun"
 
 	"github.com/seed91453169/tocsin/dbmodel"
+	"github.com/seed91453169/tocsin/rule"
+	"github.com/seed91453169/tocsin/tasks"
 )
 
 type productFields struct {
@@ -39,14 +41,20 @@ type gateOutput struct {
 
 func (s *server) productRoutes() {
 	const tag = "Products"
-	route(s, call{method: http.MethodGet, path: "/products", id: "listProducts", tag: tag, summary: "List products, by id"}, s.apiListProducts)
-	route(s, call{method: http.MethodGet, path: "/products/{id}", id: "getProduct", tag: tag, summary: "Show a product"}, s.apiGetProduct)
-	route(s, call{method: http.MethodPut, path: "/products/{id}", id: "putProduct", tag: tag, body: productFields{},
-		summary: "Make a product, or change the fields that are sent"}, s.apiPutProduct)
-	route(s, call{method: http.MethodDelete, path: "/products/{id}", id: "deleteProduct", tag: tag,
-		summary: "Delete a product with its observations, notifications and pending deliveries"}, s.apiDeleteProduct)
-	route(s, call{method: http.MethodPut, path: "/products/{id}/security-gate", id: "putSecurityGate", tag: tag, body: gateFields{},
-		status: http.StatusAccepted, summary: "Say whether the product passes its security gate"}, s.apiPutSecurityGate)
+	route(s, call{method: http.MethodGet, path: "/products", id: "listProducts", tag: tag, access: everybody, summary: "List products, by id"}, s.apiListProducts)
+	route(s, call{method: http.MethodGet, path: "/products/{id}", id: "getProduct", tag: tag, access: everybody, summary: "Show a product"}, s.apiGetProduct)
+	route(s, call{
+		method: http.MethodPut, path: "/products/{id}", id: "putProduct", tag: tag, access: everybody, body: productFields{},
+		summary: "Make a product, or change the fields that are sent",
+	}, s.apiPutProduct)
+	route(s, call{
+		method: http.MethodDelete, path: "/products/{id}", id: "deleteProduct", tag: tag, access: ingesters,
+		summary: "Delete a product with its observations, notifications and pending deliveries",
+	}, s.apiDeleteProduct)
+	route(s, call{
+		method: http.MethodPut, path: "/products/{id}/security-gate", id: "putSecurityGate", tag: tag, access: ingesters, body: gateFields{},
+		status: http.StatusAccepted, summary: "Say whether the product passes its security gate",
+	}, s.apiPutSecurityGate)
 }
 
 func (s *server) apiListProducts(ctx context.Context, in *ListParams) (*listOutput[productAnswer], error) {
@@ -54,7 +62,7 @@ func (s *server) apiListProducts(ctx context.Context, in *ListParams) (*listOutp
 	if err != nil {
 		return nil, err
 	}
-	products, err := dbmodel.Products(ctx, s.db.Reader, after, in.Limit+1)
+	products, err := dbmodel.Products(ctx, s.db.Reader, viewerOf(ctx), after, in.Limit+1)
 	if err != nil {
 		return nil, fmt.Errorf("list products: %w", err)
 	}
@@ -71,7 +79,7 @@ func (s *server) apiListProducts(ctx context.Context, in *ListParams) (*listOutp
 }
 
 func (s *server) apiGetProduct(ctx context.Context, in *idParam) (*productOutput, error) {
-	p, err := dbmodel.ProductByID(ctx, s.db.Reader, in.ID)
+	p, err := dbmodel.VisibleProductByID(ctx, s.db.Reader, viewerOf(ctx), in.ID)
 	if err != nil {
 		return nil, missing(err, "product", in.ID)
 	}
@@ -84,6 +92,10 @@ func (s *server) apiPutProduct(ctx context.Context, in *idParam) (out *productOu
 		return nil, err
 	}
 	err = s.db.InTx(ctx, func(ctx context.Context, tx bun.Tx) error {
+		v := viewerOf(ctx)
+		if err := mayEdit(v, func() (rule.Role, error) { return dbmodel.RoleIn(ctx, tx, v, in.ID) }); err != nil {
+			return missing(err, "product", in.ID)
+		}
 		p, err := dbmodel.ProductForUpdate(ctx, tx, in.ID)
 		if errors.Is(err, dbmodel.ErrNotFound) && sent.Name.Set {
 			if err = dbmodel.AddProduct(ctx, tx, in.ID); err == nil { // so that of two who make it at once none is lost
@@ -95,8 +107,12 @@ func (s *server) apiPutProduct(ctx context.Context, in *idParam) (out *productOu
 			return fmt.Errorf("load product %d: %w", in.ID, err)
 		}
 		var faults faultList
+		name, group := p.Name, p.ProductGroupID
 		sent.merge(in.ID, isNew, &p.Name, &faults)
 		apply(sent.ProductGroupID, &p.ProductGroupID, nil, pointer)
+		if err := keepsStructure(v, name == p.Name && equal(group, p.ProductGroupID)); err != nil {
+			return err // before it is looked whether there is such a group
+		}
 		if err := knownGroup(ctx, tx, sent.ProductGroupID, &faults); err != nil {
 			return err
 		}
@@ -117,6 +133,35 @@ func (s *server) apiPutProduct(ctx context.Context, in *idParam) (out *productOu
 		return err
 	})
 	return out, err
+}
+
+// mayEdit answers who is no program and no administrator: 404 where role finds nothing that they see, 403 where their role
+// does not allow to change notification settings.
+func mayEdit(v dbmodel.Viewer, role func() (rule.Role, error)) error {
+	if v.Admin || v.Ingest {
+		return nil
+	}
+	r, err := role()
+	if err != nil {
+		return err
+	}
+	return needs(r, rule.Maintainer)
+}
+
+// keepsStructure answers 403 where a member changes what only the web tier says.
+func keepsStructure(v dbmodel.Viewer, same bool) error {
+	if same || v.Admin || v.Ingest {
+		return nil
+	}
+	return forbidden("Members change notification settings only, neither the name nor the product group.")
+}
+
+// equal reports whether both are nil, or the same.
+func equal[T comparable](a, b *T) bool {
+	if a == nil || b == nil {
+		return a == b
+	}
+	return *a == *b
 }
 
 var unknownGroup = fault{Location: "product_group_id", Message: "there is no such product group: create it first"}
@@ -149,12 +194,16 @@ func (s *server) apiPutSecurityGate(ctx context.Context, in *idParam) (*gateOutp
 	}
 	var passed *bool
 	apply(sent.Passed.field, &passed, nil, pointer)
-	changed, err := s.acceptor.SecurityGate(ctx, in.ID, passed)
+	t, err := tasks.NewSecurityGate(in.ID, passed)
+	if err != nil {
+		return nil, err
+	}
+	accepted, err := s.acceptor.Accept(ctx, t)
 	if err != nil {
 		return nil, missing(err, "product", in.ID)
 	}
 	out := new(gateOutput)
-	out.Body.Changed = changed
+	out.Body.Changed = accepted.GateMoved
 	return out, nil
 }
 

@@ -180,6 +180,7 @@ func TestProductFaults(t *testing.T) {
 		}
 	}
 	e.want(415, "PUT", path, `name=x`, "Content-Type", "application/x-www-form-urlencoded")
+	e.want(415, "PUT", path, `{}`, "Content-Encoding", "gzip")
 	e.want(200, "PUT", path, `{}`, "Content-Type", "")
 	for _, id := range []string{"0", "-1", "9007199254740992", "x", "1.5", "99999999999999999999"} {
 		e.want(422, "PUT", "/api/v1/products/"+id, `{"name":"x"}`)
@@ -192,8 +193,10 @@ func TestProductFaults(t *testing.T) {
 
 func TestProductConcurrentMerge(t *testing.T) {
 	both(t, func(t *testing.T, e *env) {
-		fields := []string{`"observation_notification_min_severity":"Low"`, `"observation_notification_min_priority":9`, `"notification_email_to":"a@example.com"`,
-			`"observation_notification_statuses":["Open"]`, `"notification_slack_webhook":"` + slackURL + `"`}
+		fields := []string{
+			`"observation_notification_min_severity":"Low"`, `"observation_notification_min_priority":9`, `"notification_email_to":"a@example.com"`,
+			`"observation_notification_statuses":["Open"]`, `"notification_slack_webhook":"` + slackURL + `"`,
+		}
 		var wg sync.WaitGroup
 		for _, f := range fields {
 			wg.Go(func() {
@@ -258,7 +261,7 @@ func TestSecurityGate(t *testing.T) {
 }
 
 func TestDeleteProduct(t *testing.T) {
-	both(t, func(t *testing.T, e *env) {
+	both(t, func(_ *testing.T, e *env) {
 		e.product(1)
 		e.product(2)
 		e.want(202, "POST", "/api/v1/observations", lines(1, 50, 1)+lines(51, 1, 2), "Content-Type", "application/x-ndjson")

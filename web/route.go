@@ -18,6 +18,7 @@ type call struct {
 	id           string // of the operation
 	summary      string
 	tag          string
+	access       access
 	status       int  // of a success; 0: 200, or 204 where there is no body
 	body         any  // the zero value of the JSON body; nil: none
 	lines        bool // the body may come as application/x-ndjson, too
@@ -46,7 +47,7 @@ func newAPI(mux *http.ServeMux, cfg Config) huma.API {
 
 // schemaName is the name of a type in the OpenAPI document.
 func schemaName(t reflect.Type, hint string) string {
-	return strings.TrimSuffix(huma.DefaultSchemaNamer(t, hint), "Answer")
+	return strings.ReplaceAll(huma.DefaultSchemaNamer(t, hint), "Answer", "")
 }
 
 // route adds a call. What its handler returns as an error is answered by fail.
@@ -54,6 +55,7 @@ func route[I, O any](s *server, c call, handler func(context.Context, *I) (*O, e
 	registry := s.api.OpenAPI().Components.Schemas
 	op := huma.Operation{
 		Method: c.method, Path: apiRoot + c.path, OperationID: c.id, Summary: c.summary, Tags: []string{c.tag}, DefaultStatus: c.status,
+		Middlewares: huma.Middlewares{allow(c.access)},
 		Responses: map[string]*huma.Response{"default": {
 			Description: "Anything else",
 			Content:     map[string]*huma.MediaType{"application/problem+json": {Schema: registry.Schema(reflect.TypeFor[problem](), true, "Problem")}},
@@ -103,7 +105,7 @@ func requestBodyOf(registry huma.Registry, c call) *huma.RequestBody {
 func mandatoryFields(t reflect.Type) (names []string, ok bool) {
 	names = []string{}
 	for name, info := range fieldsOf(t) {
-		f, isField := reflect.New(t.FieldByIndex(info.index).Type).Interface().(readable)
+		f, isField := reflect.TypeAssert[readable](reflect.New(t.FieldByIndex(info.index).Type))
 		if !isField {
 			return nil, false
 		}

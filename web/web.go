@@ -9,6 +9,7 @@ import (
 	stdlog "log"
 	"net/http"
 	"net/netip"
+	"sync/atomic"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -41,6 +42,8 @@ type server struct {
 	networks   []netip.Prefix
 	log        zerolog.Logger
 	api        huma.API
+
+	automationCaller atomic.Pointer[caller] // nil: not read yet
 }
 
 const (
@@ -77,6 +80,9 @@ func (s *server) routes() {
 	s.productGroupRoutes()
 	s.productRoutes()
 	s.observationRoutes()
+	s.userRoutes()
+	s.memberRoutes()
+	s.exceptionRoutes()
 	s.notificationRoutes()
 	s.deliveryRoutes()
 	s.settingsRoutes()

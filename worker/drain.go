@@ -27,7 +27,7 @@ const (
 	// gatherTime is how long a target rests after much was told at once, so that what arrives meanwhile goes together.
 	gatherTime = time.Second
 	// digestItems is how many notifications a digest names.
-	digestItems = 10
+	digestItems = 20
 )
 
 // targetDrain works off tasks.TypeTargetDrain: it tells one target what waits for it, in order.
@@ -51,18 +51,37 @@ func (w *Worker) targetDrain(ctx context.Context, t *asynq.Task) error {
 	if !lease.Mine {
 		return nil // who holds it has been asked to look again
 	}
-	return (&drain{w: w, target: &lease.Target, owner: owner}).run(ctx)
+	err = (&drain{w: w, target: &lease.Target, owner: owner}).safely(ctx)
+	if err != nil && !errors.Is(err, dbmodel.ErrUnavailable) {
+		w.record("a target cannot be worked off", func(ctx context.Context) error { return w.restTarget(ctx, p.TargetID, err) })
+	}
+	return err
+}
+
+// faultRest is how long a target rests after a fault of our own, which the next try will meet again.
+const faultRest = time.Minute
+
+// restTarget has a target rest after a fault of our own, and tells the fault.
+func (w *Worker) restTarget(ctx context.Context, id int64, fault error) error {
+	return w.DB.InTx(ctx, func(ctx context.Context, tx bun.Tx) error {
+		if err := dbmodel.RestTarget(ctx, tx, id, faultRest); err != nil {
+			return err
+		}
+		return tellOwn(ctx, tx, classOf(fault), tasks.TypeTargetDrain, "a target could not be worked off: it is tried again every minute",
+			fmt.Sprintf("target %d: %v", id, fault), false)
+	})
 }
 
 // drain tells one target, while it holds its lease.
 type drain struct {
-	w        *Worker
-	target   *dbmodel.Target
-	owner    string
-	settings *dbmodel.Settings
-	address  string
-	sent     int  // single deliveries since the last digest
-	digested bool // the last message was a digest
+	w         *Worker
+	target    *dbmodel.Target
+	owner     string
+	settings  *dbmodel.Settings
+	address   string
+	firstName string // of who has this email address; empty where that is not known
+	sent      int    // single deliveries since the last digest
+	digested  bool   // the last message was a digest
 }
 
 // outcome says how a drain goes on after a message.
@@ -74,6 +93,17 @@ const (
 	stop                  // the lease is lost, or the target failed and rests: nothing more to do here
 )
 
+// safely is run that gives the lease back and returns an error where it panics.
+func (d *drain) safely(ctx context.Context) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			d.w.Log.Error().Int64("target", d.target.ID).Bytes("stack", debug.Stack()).Msgf("panic: %v", p)
+			err = d.leave(&panicked{p})
+		}
+	}()
+	return d.run(ctx)
+}
+
 func (d *drain) run(ctx context.Context) error {
 	w, id := d.w, d.target.ID
 	var err error
@@ -82,6 +112,13 @@ func (d *drain) run(ctx context.Context) error {
 	}
 	if d.address, err = w.Vault.OpenAddress(d.target.Channel, d.target.Address); err != nil {
 		return d.leave(fmt.Errorf("open the address of target %d: %w", id, err))
+	}
+	if d.target.Channel == rule.Email {
+		fullName, err := dbmodel.FullNameOf(ctx, w.DB, d.address)
+		if err != nil {
+			return d.leave(fmt.Errorf("find whose address target %d is: %w", id, err))
+		}
+		d.firstName = firstName(fullName)
 	}
 	began := time.Now()
 	for {
@@ -250,7 +287,7 @@ func (d *drain) build(make func(message.Builder, message.Recipient) *channel.Mes
 	b := message.Builder{BaseURL: d.w.BaseURL, Settings: d.settings}
 	to := message.Recipient{Channel: d.target.Channel}
 	if to.Channel == rule.Email {
-		to.Address = d.address
+		to.Address, to.FirstName = d.address, d.firstName
 	}
 	defer func() {
 		if p := recover(); p != nil {
@@ -305,17 +342,40 @@ func (d *drain) recordResult(told dbmodel.Told, result *channel.Error) outcome {
 	case result.Kind == channel.Permanent:
 		d.log(result).Msg("a delivery failed for good")
 		w.record("a delivery failed", func(ctx context.Context) error {
-			if err := dbmodel.MarkFailed(ctx, w.DB, told, d.owner, result.Reason); err != nil || told.Batch == 0 {
-				return err
-			}
-			return dbmodel.EndBatch(ctx, w.DB, told.TargetID, d.owner)
+			return w.DB.InTx(ctx, func(ctx context.Context, tx bun.Tx) error { return d.fail(ctx, tx, told, result) })
 		})
+		d.target.Told = true
 		d.count(told)
 		return goOn
 	}
 	d.log(result).Msg("a delivery is tried again")
 	w.record("a target failed", func(ctx context.Context) error { return d.backOff(ctx, told, result) })
 	return stop
+}
+
+// fail records that a message was refused for good, and tells it unless that was told since the target's last success.
+func (d *drain) fail(ctx context.Context, tx bun.Tx, told dbmodel.Told, result *channel.Error) error {
+	if err := dbmodel.MarkFailed(ctx, tx, told, d.owner, result.Reason); err != nil {
+		return err
+	}
+	if err := d.tellFailure(ctx, tx, told, "DeliveryFailed", "a delivery failed for good", result.Reason); err != nil || told.Batch == 0 {
+		return err
+	}
+	return dbmodel.EndBatch(ctx, tx, told.TargetID, d.owner)
+}
+
+// tellFailure tells once, until the target's next success, that it cannot be told.
+func (d *drain) tellFailure(ctx context.Context, tx bun.Tx, told dbmodel.Told, class, message, reason string) error {
+	tell, err := dbmodel.TellOfFailure(ctx, tx, told, d.owner)
+	if err != nil || !tell {
+		return err
+	}
+	where := d.address
+	if d.target.Channel != rule.Email {
+		where = channel.RedactURL(d.address)
+	}
+	message = fmt.Sprintf("%s %s: %s. %s", d.target.Channel, where, message, reason)
+	return tellOwn(ctx, tx, class, tasks.TypeTargetDrain, message, "", true)
 }
 
 // count says what the last message was, for rest.
@@ -345,6 +405,10 @@ func (d *drain) backOff(ctx context.Context, told dbmodel.Told, result *channel.
 		}
 		if giveUp {
 			reason := fmt.Sprintf("Given up: this target did not answer for %d hours.", d.settings.DeliveryGiveUpHours)
+			all := dbmodel.Told{TargetID: id, All: true}
+			if err := d.tellFailure(ctx, tx, all, "TargetGivenUp", "all that waited for it failed", reason+" Last: "+result.Reason); err != nil {
+				return err
+			}
 			n, err := dbmodel.GiveUpTarget(ctx, tx, id, d.owner, reason)
 			if err != nil {
 				return err

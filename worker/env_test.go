@@ -87,6 +87,9 @@ func (r *receiver) tried(path string) int {
 	return r.tries[path]
 }
 
+// everything is seen by an administrator.
+var everything = dbmodel.Viewer{Admin: true}
+
 // env is the whole way of an event but for HTTP.
 type env struct {
 	t        *testing.T
@@ -182,7 +185,17 @@ func observation(id, product int64, severity rule.Severity) tasks.Observation {
 
 func (e *env) accept(list ...tasks.Observation) {
 	e.t.Helper()
-	if _, err := e.acceptor.Observations(e.t.Context(), list); err != nil {
+	task, err := tasks.NewObservations(list)
+	e.tell(task, err)
+}
+
+// tell accepts an event.
+func (e *env) tell(task *tasks.Task, err error) {
+	e.t.Helper()
+	if err == nil {
+		_, err = e.acceptor.Accept(e.t.Context(), task)
+	}
+	if err != nil {
 		e.t.Fatal(err)
 	}
 }
@@ -201,7 +214,7 @@ func (e *env) idle(timeout time.Duration) {
 
 func (e *env) notifications() []dbmodel.Notification {
 	e.t.Helper()
-	list, err := dbmodel.Notifications(e.t.Context(), e.db, dbmodel.NotificationFilter{OldestFirst: true}, 100_000)
+	list, err := dbmodel.Notifications(e.t.Context(), e.db, everything, dbmodel.NotificationFilter{OldestFirst: true}, 100_000)
 	if err != nil {
 		e.t.Fatal(err)
 	}
@@ -210,7 +223,7 @@ func (e *env) notifications() []dbmodel.Notification {
 
 func (e *env) deliveries(state dbmodel.State) []dbmodel.Delivery {
 	e.t.Helper()
-	list, err := dbmodel.Deliveries(e.t.Context(), e.db, dbmodel.DeliveryFilter{State: state}, 100_000)
+	list, err := dbmodel.Deliveries(e.t.Context(), e.db, everything, dbmodel.DeliveryFilter{State: state}, 100_000)
 	if err != nil {
 		e.t.Fatal(err)
 	}

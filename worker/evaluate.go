@@ -32,9 +32,12 @@ func (w *Worker) exclusive(alone bool) (unlock func()) {
 	return w.alone.RUnlock
 }
 
+// before does what must be done outside of that transaction, and before it; nil: nothing.
+type before func(ctx context.Context, e *dbmodel.Event) error
+
 // evaluate claims an event and works it off. It returns whether that event is worked off now; the error is why it failed,
 // after that is recorded.
-func (w *Worker) evaluate(ctx context.Context, id int64, alone bool, do work) (bool, error) {
+func (w *Worker) evaluate(ctx context.Context, id int64, alone bool, first before, do work) (bool, error) {
 	e, err := dbmodel.ClaimEvent(ctx, w.DB, id, alone)
 	if errors.Is(err, dbmodel.ErrNotFound) {
 		return false, nil // worked off, claimed by another, or not due: its row sees to the rest
@@ -48,20 +51,24 @@ func (w *Worker) evaluate(ctx context.Context, id int64, alone bool, do work) (b
 			w.Log.Warn().Int64("event", id).Msg("the process was lost twice with this import: its observations are evaluated one by one")
 			return false, w.split(ctx, e)
 		case e.Lives >= dbmodel.SetAsideAfter:
-			return false, w.setAside(ctx, e, fmt.Sprintf("the worker process was lost each time, %d times", e.Lives))
+			return false, w.setAside(ctx, e, "WorkerLost", fmt.Errorf("the worker process was lost each time, %d times", e.Lives))
 		}
 	}
-	targets, err := w.attempt(ctx, e, do)
+	targets, err := w.attempt(ctx, e, first, do)
+	var wait *later
 	switch {
 	case err == nil:
 		w.Queue.Poke(ctx, targets)
 		return true, nil
+	case errors.As(err, &wait):
+		w.record("give an event back", func(ctx context.Context) error { return dbmodel.ReleaseEvent(ctx, w.DB, e, wait.wait) })
+		return false, nil
 	case errors.Is(err, dbmodel.ErrUnavailable):
 		w.record("give an event back", func(ctx context.Context) error { return dbmodel.ReleaseEvent(ctx, w.DB, e, time.Second) })
 	case len(e.Payload.IDs) > 1 && e.Failures+1 >= dbmodel.SplitAfter:
 		w.record("split an event", func(ctx context.Context) error { return w.split(ctx, e) })
 	case len(e.Payload.IDs) <= 1 && e.Failures+1 >= dbmodel.SetAsideAfter:
-		w.record("set an event aside", func(ctx context.Context) error { return w.setAside(ctx, e, err.Error()) })
+		w.record("set an event aside", func(ctx context.Context) error { return w.setAside(ctx, e, classOf(err), err) })
 	default:
 		wait := time.Second << e.Failures
 		w.record("count a failure", func(ctx context.Context) error { return dbmodel.FailEvent(ctx, w.DB, e, err.Error(), wait) })
@@ -70,15 +77,20 @@ func (w *Worker) evaluate(ctx context.Context, id int64, alone bool, do work) (b
 }
 
 // attempt works off an event in one transaction; a panic is an error like others.
-func (w *Worker) attempt(ctx context.Context, e *dbmodel.Event, do work) (targets []int64, err error) {
+func (w *Worker) attempt(ctx context.Context, e *dbmodel.Event, first before, do work) (targets []int64, err error) {
 	ctx, cancel := context.WithTimeout(ctx, evaluationTime)
 	defer cancel()
 	defer func() {
 		if p := recover(); p != nil {
 			w.Log.Error().Int64("event", e.ID).Bytes("stack", debug.Stack()).Msgf("panic: %v", p)
-			targets, err = nil, fmt.Errorf("panic: %v", p)
+			targets, err = nil, &panicked{p}
 		}
 	}()
+	if first != nil {
+		if err := first(ctx, e); err != nil {
+			return nil, err
+		}
+	}
 	err = w.DB.InTx(ctx, func(ctx context.Context, tx bun.Tx) error {
 		taken, err := dbmodel.TakeEvent(ctx, tx, e)
 		if err != nil || !taken {
@@ -101,14 +113,52 @@ func (w *Worker) split(ctx context.Context, e *dbmodel.Event) error {
 	})
 }
 
-// setAside ends the trying of an event.
-func (w *Worker) setAside(ctx context.Context, e *dbmodel.Event, reason string) error {
-	done, err := dbmodel.SetEventAside(ctx, w.DB, e, reason)
-	if done {
-		w.Log.Error().Int64("event", e.ID).Str("kind", string(e.Kind)).Ints64("observations", e.Payload.IDs).Int64("product", e.ProductID).
-			Str("reason", reason).Msg("an event is set aside: its evaluation failed for good")
+// panicked is a panic as an error.
+type panicked struct{ value any }
+
+func (p *panicked) Error() string { return fmt.Sprintf("panic: %v", p.value) }
+
+// classOf names what made a task fail for good.
+func classOf(err error) string {
+	var p *panicked
+	if errors.As(err, &p) {
+		return "Panic"
 	}
-	return err
+	return "TaskFailed"
+}
+
+// setAside ends the trying of an event, and tells it.
+func (w *Worker) setAside(ctx context.Context, e *dbmodel.Event, class string, reason error) error {
+	what := fmt.Sprintf("event %d (%s)", e.ID, e.Kind)
+	switch {
+	case len(e.Payload.IDs) > 0:
+		what += fmt.Sprintf(" of observation %d", e.Payload.IDs[0])
+	case e.ProductID != 0:
+		what += fmt.Sprintf(" of product %d", e.ProductID)
+	}
+	return w.DB.InTx(ctx, func(ctx context.Context, tx bun.Tx) error {
+		done, err := dbmodel.SetEventAside(ctx, tx, e, reason.Error())
+		if err != nil || !done {
+			return err
+		}
+		w.Log.Error().Err(reason).Str("class", class).Msg(what + " is set aside: its evaluation failed for good")
+		if e.Payload.Exception != nil && e.Payload.Exception.Own {
+			return nil
+		}
+		return tellOwn(ctx, tx, class, tasks.TypeOf(e.Kind), "an event is set aside: its evaluation failed for good; see the failed events", what+": "+reason.Error(), false)
+	})
+}
+
+// tellOwn tells a failure of Tocsin itself, within the transaction that records it.
+func tellOwn(ctx context.Context, tx bun.Tx, class, function, message, trace string, each bool) error {
+	t, err := tasks.NewOwnFailure(class, function, message, trace)
+	if err != nil {
+		return err
+	}
+	if each {
+		t.Each()
+	}
+	return tasks.AcceptTx(ctx, tx, t)
 }
 
 // eventTask reads the payload of a task that evaluates an event.

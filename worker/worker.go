@@ -4,6 +4,7 @@ package worker
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -69,12 +70,20 @@ func (w *Worker) Start() error {
 	events := asynq.NewServeMux()
 	events.HandleFunc(tasks.TypeObservationEvaluate, w.observationEvaluate)
 	events.HandleFunc(tasks.TypeSecurityGateEvaluate, w.securityGateEvaluate)
+	events.HandleFunc(tasks.TypeExceptionEvaluate, w.exceptionEvaluate)
+	events.HandleFunc(tasks.TypeEventAccept, w.eventAccept)
+	events.HandleFunc(tasks.TypeEventRetry, w.eventRetry)
 	drains := asynq.NewServeMux()
 	drains.HandleFunc(tasks.TypeTargetDrain, w.targetDrain)
 	if err := w.serve(events, w.Concurrency, tasks.QueueEvents, tasks.QueueBulk); err != nil {
 		return err
 	}
-	return w.serve(drains, DrainSlots, tasks.QueueDrains)
+	if err := w.serve(drains, DrainSlots, tasks.QueueDrains); err != nil {
+		return err
+	}
+	periodic := asynq.NewServeMux()
+	periodic.HandleFunc(tasks.TypePeriodicCleanup, w.periodicCleanup)
+	return w.serve(periodic, 1, tasks.QueuePeriodic)
 }
 
 // serve starts an asynq server for queues, the first before the others.
@@ -94,8 +103,11 @@ func (w *Worker) serve(handler asynq.Handler, slots int, queues ...string) error
 		ShutdownTimeout:   max(w.ShutdownTimeout-3*time.Second, time.Second),
 		Logger:            asynqLog{w.Log.With().Str("component", "asynq").Logger()},
 		LogLevel:          asynq.WarnLevel,
+		// Only what came through Redis alone is retried by asynq: all else has a row that sees to it.
+		RetryDelayFunc: func(n int, _ error, _ *asynq.Task) time.Duration { return min(time.Second<<min(n, 5), 30*time.Second) },
+		IsFailure:      func(err error) bool { return !errors.Is(err, dbmodel.ErrUnavailable) },
 		ErrorHandler: asynq.ErrorHandlerFunc(func(_ context.Context, t *asynq.Task, err error) {
-			w.Log.Error().Err(err).Str("task", t.Type()).Bytes("payload", t.Payload()).Msg("task failed")
+			w.Log.Error().Err(err).Str("task", t.Type()).Msg("task failed")
 		}),
 	})
 	w.clients, w.wakers = append(w.clients, client), append(w.wakers, waker)

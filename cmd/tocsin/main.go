@@ -11,6 +11,7 @@ import (
 	"syscall"
 
 	"github.com/alecthomas/kong"
+	"github.com/redis/go-redis/v9"
 	"github.com/rs/zerolog"
 
 	"github.com/seed91453169/tocsin/config"
@@ -90,5 +91,15 @@ func newLogger(c *config.Config, w io.Writer) zerolog.Logger {
 	if c.LogFormat == config.Console {
 		w = zerolog.ConsoleWriter{Out: w, TimeFormat: "15:04:05"}
 	}
-	return zerolog.New(w).Level(c.LogLevel).With().Timestamp().Logger()
+	log := zerolog.New(w).Level(c.LogLevel).With().Timestamp().Logger()
+	redis.SetLogger(redisLog{log.With().Str("component", "redis").Logger()})
+	return log
+}
+
+// redisLog writes what go-redis says to our log; its callers tell what matters of it.
+type redisLog struct{ log zerolog.Logger }
+
+// Printf implements go-redis' logger.
+func (l redisLog) Printf(_ context.Context, format string, args ...any) {
+	l.log.Debug().Msgf(format, args...)
 }

@@ -23,7 +23,7 @@ func MigrateSchema(ctx context.Context, url string) error {
 // PostgresDB gives the test a PostgreSQL database of its own with Tocsin's schema.
 func PostgresDB(t testing.TB) *dbmodel.DB {
 	t.Helper()
-	return open(t, PostgresURL(t, MigrateSchema))
+	return OpenDB(t, PostgresURL(t, MigrateSchema))
 }
 
 // SQLiteURL addresses an empty SQLite database of the test's own with Tocsin's schema.
@@ -39,7 +39,7 @@ func SQLiteURL(t testing.TB) string {
 // SQLiteDB gives the test a SQLite database of its own with Tocsin's schema.
 func SQLiteDB(t testing.TB) *dbmodel.DB {
 	t.Helper()
-	return open(t, SQLiteURL(t))
+	return OpenDB(t, SQLiteURL(t))
 }
 
 // EachDatabase runs a test over PostgreSQL and over SQLite.
@@ -49,7 +49,8 @@ func EachDatabase(t *testing.T, test func(t *testing.T, db *dbmodel.DB)) {
 	t.Run("sqlite", func(t *testing.T) { t.Parallel(); test(t, SQLiteDB(t)) })
 }
 
-func open(t testing.TB, url string) *dbmodel.DB {
+// OpenDB opens the database at url until the end of the test.
+func OpenDB(t testing.TB, url string) *dbmodel.DB {
 	t.Helper()
 	db, err := database.Open(url, 10)
 	if err != nil {

@@ -1,0 +1,111 @@
+package dbmodel
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+
+	"github.com/uptrace/bun"
+
+	"github.com/seed91453169/tocsin/rule"
+)
+
+// Exception is what an event of KindException tells: something failed, in a request or in a background task.
+type Exception struct {
+	Type          rule.Type       `json:"type"` // TypeException or TypeTask
+	Class         string          `json:"class"`
+	Message       string          `json:"message,omitempty"`
+	Trace         string          `json:"trace,omitempty"`
+	User          string          `json:"user,omitempty"`
+	Function      string          `json:"function,omitempty"`
+	Arguments     json.RawMessage `json:"arguments,omitempty"` // an object, secrets masked
+	ProductID     int64           `json:"product_id,omitempty"`
+	ObservationID int64           `json:"observation_id,omitempty"`
+	Fingerprint   string          `json:"fingerprint"`    // hex; the same for the same exception
+	Each          bool            `json:"each,omitempty"` // never held back
+	Own           bool            `json:"own,omitempty"`  // told by Tocsin of itself
+}
+
+// EventState says what became of an event.
+type EventState int
+
+// States of events.
+const (
+	EventGone EventState = iota // worked off
+	EventWaits
+	EventSetAside
+)
+
+// StateOfEvent returns what became of the event with the given id.
+func StateOfEvent(ctx context.Context, db bun.IDB, id int64) (EventState, error) {
+	var aside bool
+	err := raw(db).QueryRowContext(ctx, "SELECT failed_at IS NOT NULL FROM outbox WHERE id = $1", id).Scan(&aside)
+	switch {
+	case errors.Is(err, sql.ErrNoRows):
+		return EventGone, nil
+	case err != nil:
+		return EventGone, Translate(err)
+	case aside:
+		return EventSetAside, nil
+	}
+	return EventWaits, nil
+}
+
+// Suppress counts one more occurrence that is held back.
+func Suppress(ctx context.Context, tx bun.Tx, key string) error {
+	_, err := execCount(ctx, tx, "INSERT INTO suppressions (key, count) VALUES ($1, 1) ON CONFLICT (key) DO UPDATE SET count = suppressions.count + 1", key)
+	return err
+}
+
+// TakeSuppressed returns how many occurrences were held back, and begins to count anew.
+func TakeSuppressed(ctx context.Context, tx bun.Tx, key string) (int, error) {
+	var n int
+	err := raw(tx).QueryRowContext(ctx, "DELETE FROM suppressions WHERE key = $1 RETURNING count", key).Scan(&n)
+	if errors.Is(err, sql.ErrNoRows) {
+		return 0, nil
+	}
+	return n, Translate(err)
+}
+
+// Named is what an exception may name: user, observation and product. What does not exist is 0 or empty; the product
+// defaults to the observation's.
+type Named struct {
+	User        string
+	Observation *StoredObservation
+	Product     *ProductContext
+}
+
+// NamedBy finds what an exception names, as it is now.
+func NamedBy(ctx context.Context, db bun.IDB, e *Exception) (n Named, err error) {
+	if e.ObservationID != 0 {
+		o, err := ObservationByID(ctx, db, e.ObservationID)
+		if err != nil && !errors.Is(err, ErrNotFound) {
+			return n, err
+		}
+		if err == nil {
+			n.Observation = o
+		}
+	}
+	product := e.ProductID
+	if product == 0 && n.Observation != nil {
+		product = n.Observation.ProductID
+	}
+	if product != 0 {
+		contexts, err := ProductContexts(ctx, db, []int64{product})
+		if err != nil {
+			return n, err
+		}
+		n.Product = contexts[product]
+	}
+	if e.User != "" {
+		var known bool
+		if err := raw(db).QueryRowContext(ctx, "SELECT EXISTS (SELECT 1 FROM users WHERE username = $1)", e.User).Scan(&known); err != nil {
+			return n, Translate(err)
+		}
+		if known {
+			n.User = e.User
+		}
+	}
+	return n, nil
+}

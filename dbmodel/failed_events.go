@@ -1,0 +1,33 @@
+package dbmodel
+
+import (
+	"context"
+	"database/sql"
+	"time"
+
+	"github.com/uptrace/bun"
+)
+
+// FailedEvent is an event that is set aside.
+type FailedEvent struct {
+	Event
+	FailedAt time.Time
+}
+
+// FailedEvents lists up to limit events that are set aside, with an id below before (0: all), newest first.
+func FailedEvents(ctx context.Context, db bun.IDB, before int64, limit int) ([]FailedEvent, error) {
+	return collect(ctx, db, func(rows *sql.Rows) (e FailedEvent, err error) {
+		var created, failed instant
+		err = rows.Scan(&e.ID, &e.Kind, &e.Bulk, &e.ProductID, &e.Payload, &e.Attempts, &e.Failures, &e.Lives, &e.Claim, &e.Reason, &created, &failed)
+		e.CreatedAt, e.FailedAt = created.Time, failed.Time
+		return e, err
+	}, "SELECT "+eventColumns+", failed_at FROM outbox WHERE failed_at IS NOT NULL AND ($1 = 0 OR id < $1) ORDER BY id DESC LIMIT $2", before, limit)
+}
+
+// RetryFailedEvents makes events that are set aside due again, as if they had just come, and returns how many that were:
+// those with the given ids, or all of them. The sweep enqueues them.
+func RetryFailedEvents(ctx context.Context, db bun.IDB, all bool, ids []int64) (int64, error) {
+	in, arg := anyOf(db, "id", 2, ids)
+	return execCount(ctx, db, "UPDATE outbox SET failed_at = NULL, failures = 0, lives = 0, claim = 0, queued_at = NULL, run_after = "+now(db)+
+		" WHERE failed_at IS NOT NULL AND ($1 OR "+in+")", all, arg)
+}

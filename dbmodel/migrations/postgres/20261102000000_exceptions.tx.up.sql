@@ -1,0 +1,17 @@
+-- Occurrences of an exception that were held back since it was last notified; key is the one it is claimed under in Redis.
+CREATE TABLE suppressions (
+    key   text PRIMARY KEY,
+    count integer NOT NULL,
+    since timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+
+--bun:split
+-- Told by Tocsin of itself: a failure to deliver it is not told again.
+ALTER TABLE notifications ADD COLUMN own boolean NOT NULL DEFAULT false;
+
+--bun:split
+-- When the web tier stated what is stored, where it came through Redis alone; an older statement is passed over.
+ALTER TABLE observations ADD COLUMN stated_at timestamptz;
+
+--bun:split
+ALTER TABLE products ADD COLUMN security_gate_stated_at timestamptz;

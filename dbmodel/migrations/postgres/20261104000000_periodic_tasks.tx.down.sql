@@ -1,0 +1,4 @@
+DELETE FROM ticks WHERE name IN ('cleanup', 'deletion');
+
+--bun:split
+DROP TABLE periodic_tasks;

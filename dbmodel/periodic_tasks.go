@@ -1,0 +1,149 @@
+package dbmodel
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"time"
+
+	"github.com/uptrace/bun"
+)
+
+// PeriodicCleanup is the name of the task that deletes what is too old; it is also the name of its row in ticks.
+const PeriodicCleanup = "cleanup"
+
+const (
+	// PeriodicClaimTime is how long a claimed run belongs to a process that shows no sign of life.
+	PeriodicClaimTime = time.Minute
+	// PeriodicAttempts is how often a run is begun at the most.
+	PeriodicAttempts = 5
+	// keptRuns is how many runs the history holds.
+	keptRuns = 1_000
+)
+
+// RunStatus is the state of a run of a periodic task.
+type RunStatus string
+
+// States of runs.
+const (
+	RunPending   RunStatus = "pending"
+	RunRunning   RunStatus = "running"
+	RunSucceeded RunStatus = "succeeded"
+	RunFailed    RunStatus = "failed"
+)
+
+// PeriodicRun is one run of a periodic task: that of one slot of its cron line.
+type PeriodicRun struct {
+	ID        int64
+	Task      string
+	Slot      time.Time
+	StartedAt *time.Time // of the last try
+	Duration  *time.Duration
+	Status    RunStatus
+	Message   string
+	Attempts  int // tries so far; of a claimed run the token of its claim
+}
+
+const runColumns = "id, task, slot, started_at, duration_ms, status, message, attempts"
+
+func scanRun(rows *sql.Rows) (r PeriodicRun, err error) {
+	var slot, started instant
+	var ms sql.NullInt64
+	err = rows.Scan(&r.ID, &r.Task, &slot, &started, &ms, &r.Status, &r.Message, &r.Attempts)
+	r.Slot, r.StartedAt = slot.Time, started.pointer()
+	if ms.Valid {
+		d := time.Duration(ms.Int64) * time.Millisecond
+		r.Duration = &d
+	}
+	return r, err
+}
+
+// PeriodicRuns lists up to limit runs with an id below before (0: all), newest first.
+func PeriodicRuns(ctx context.Context, db bun.IDB, before int64, limit int) ([]PeriodicRun, error) {
+	return collect(ctx, db, scanRun, "SELECT "+runColumns+" FROM periodic_tasks WHERE ($1 = 0 OR id < $1) ORDER BY id DESC LIMIT $2", before, limit)
+}
+
+// LastSlot returns the newest slot of a periodic task; where there was none, the time from which on they count.
+func LastSlot(ctx context.Context, db bun.IDB, task string) (time.Time, error) {
+	var begin, last instant
+	err := raw(db).QueryRowContext(ctx, "SELECT next_at, (SELECT max(slot) FROM periodic_tasks WHERE task = $1) FROM ticks WHERE name = $1", task).
+		Scan(&begin, &last)
+	if last.IsZero() {
+		return begin.Time, Translate(err)
+	}
+	return last.Time, Translate(err)
+}
+
+// LockSlots lets nobody else add slots of a periodic task until the transaction ends.
+func LockSlots(ctx context.Context, tx bun.Tx, task string) error {
+	_, err := collect(ctx, tx, func(rows *sql.Rows) (string, error) {
+		var name string
+		return name, rows.Scan(&name)
+	}, "SELECT name FROM ticks WHERE name = $1"+forUpdate(tx), task)
+	return err
+}
+
+// AddSlot stores the run of a slot, for which the caller enqueues a task, and returns its id; 0 where it is stored already.
+func AddSlot(ctx context.Context, db bun.IDB, task string, slot time.Time) (int64, error) {
+	var id int64
+	err := raw(db).QueryRowContext(ctx, "INSERT INTO periodic_tasks (task, slot, queued_at) VALUES ($1, $2, "+now(db)+
+		") ON CONFLICT (task, slot) DO NOTHING RETURNING id", task, timeArg(db, slot)).Scan(&id)
+	if errors.Is(err, sql.ErrNoRows) {
+		return 0, nil
+	}
+	return id, Translate(err)
+}
+
+// QueueableRuns marks as enqueued, and returns the ids of, up to limit runs that are due and for which there is no task: none
+// was enqueued, or the newest was longer ago than lostAfter. A run is due that was never begun, or whose process was lost.
+func QueueableRuns(ctx context.Context, tx bun.Tx, lostAfter time.Duration, limit int) ([]int64, error) {
+	return collect(ctx, tx, scanID, `UPDATE periodic_tasks SET queued_at = `+now(tx)+` WHERE id IN (
+			SELECT id FROM periodic_tasks WHERE status IN ('pending', 'running') AND run_after <= `+now(tx)+`
+			AND (queued_at IS NULL OR queued_at < `+later(tx, -lostAfter)+`) ORDER BY id LIMIT $1`+skipLocked(tx)+`
+		) RETURNING id`, limit)
+}
+
+// ClaimRun makes the caller the one who runs a periodic task. It returns ErrNotFound where the run is over, claimed, or not
+// due yet.
+func ClaimRun(ctx context.Context, db bun.IDB, id int64) (*PeriodicRun, error) {
+	list, err := collect(ctx, db, scanRun, `UPDATE periodic_tasks SET status = 'running', attempts = attempts + 1, started_at = `+now(db)+`,
+		run_after = `+later(db, PeriodicClaimTime)+`, queued_at = NULL
+		WHERE id = $1 AND status IN ('pending', 'running') AND run_after <= `+now(db)+` RETURNING `+runColumns, id)
+	if err != nil {
+		return nil, err
+	}
+	if len(list) == 0 {
+		return nil, ErrNotFound
+	}
+	return &list[0], nil
+}
+
+// RenewRun prolongs the claim and reports whether it is still the newest.
+func RenewRun(ctx context.Context, db bun.IDB, r *PeriodicRun) (bool, error) {
+	n, err := execCount(ctx, db, "UPDATE periodic_tasks SET run_after = "+later(db, PeriodicClaimTime)+
+		" WHERE id = $1 AND attempts = $2 AND status = 'running'", r.ID, r.Attempts)
+	return n > 0, err
+}
+
+// ReleaseRun gives a claimed run back; it is due again after wait.
+func ReleaseRun(ctx context.Context, db bun.IDB, r *PeriodicRun, wait time.Duration, message string) error {
+	_, err := execCount(ctx, db, "UPDATE periodic_tasks SET status = 'pending', message = $3, queued_at = NULL, run_after = "+later(db, wait)+
+		" WHERE id = $1 AND attempts = $2 AND status = 'running'", r.ID, r.Attempts, message)
+	return err
+}
+
+// EndRun records what became of a claimed run, and forgets the oldest runs. It returns false where the claim is not the
+// newest any more.
+func EndRun(ctx context.Context, db bun.IDB, r *PeriodicRun, status RunStatus, message string) (bool, error) {
+	elapsed := "CAST(extract(epoch FROM " + now(db) + " - started_at) * 1000 AS bigint)"
+	if isSQLite(db) {
+		elapsed = "(" + now(db) + " - started_at) / 1000"
+	}
+	n, err := execCount(ctx, db, "UPDATE periodic_tasks SET status = $3, message = $4, duration_ms = CASE WHEN "+elapsed+" > 0 THEN "+elapsed+
+		" ELSE 0 END WHERE id = $1 AND attempts = $2 AND status = 'running'", r.ID, r.Attempts, string(status), message)
+	if err != nil {
+		return false, err
+	}
+	_, err = execCount(ctx, db, "DELETE FROM periodic_tasks WHERE status NOT IN ('pending', 'running') AND id NOT IN (SELECT id FROM periodic_tasks ORDER BY id DESC LIMIT $1)", keptRuns)
+	return n > 0, err
+}

@@ -1,0 +1,91 @@
+package dbmodel
+
+import (
+	"context"
+	"regexp"
+	"time"
+
+	"github.com/uptrace/bun"
+)
+
+// Automation is the reserved user that TOCSIN_ADMIN_TOKEN belongs to. The migrations make it, and nobody changes it.
+const Automation = "automation"
+
+// User is somebody, or a program, that may log in or has tokens.
+type User struct {
+	bun.BaseModel `bun:"table:users,alias:users"`
+
+	ID           int64 `bun:",pk,autoincrement"`
+	Username     string
+	FullName     string
+	Email        string
+	IsAdmin      bool
+	PasswordHash string    // of HashPassword's form; empty: no password opens it
+	ViewedUntil  time.Time `bun:",nullzero"` // what was created until then counts as viewed
+	CreatedAt    time.Time `bun:",nullzero"`
+}
+
+// Viewer is the user as somebody who looks.
+func (u *User) Viewer() Viewer { return Viewer{UserID: u.ID, Username: u.Username, Admin: u.IsAdmin} }
+
+var usernamePattern = regexp.MustCompile(`^[A-Za-z0-9._@+-]{1,150}$`)
+
+// ValidUsername reports whether a user may have this name. "." and ".." could not be named in the path of a URL.
+func ValidUsername(name string) bool {
+	return usernamePattern.MatchString(name) && name != "." && name != ".."
+}
+
+// UserByName returns ErrNotFound where there is none. Names are compared byte for byte.
+func UserByName(ctx context.Context, db bun.IDB, name string) (*User, error) {
+	u := new(User)
+	return u, Translate(db.NewSelect().Model(u).Where("username = ?", name).Scan(ctx))
+}
+
+// UserForUpdate is UserByName that keeps others from changing the user until the transaction ends.
+func UserForUpdate(ctx context.Context, tx bun.Tx, name string) (*User, error) {
+	u := new(User)
+	return u, Translate(locked(tx.NewSelect().Model(u).Where("username = ?", name)).Scan(ctx))
+}
+
+// Users lists up to limit users with a name behind after, by name.
+func Users(ctx context.Context, db bun.IDB, after string, limit int) ([]User, error) {
+	var list []User
+	return list, Translate(db.NewSelect().Model(&list).Where(byteOrder(db, "username")+" > ?", after).OrderExpr(byteOrder(db, "username")).Limit(int64(limit)).Scan(ctx))
+}
+
+// AddUser stores a user of which nothing but the name is known, where there is none with this name. It reports whether
+// there was none.
+func AddUser(ctx context.Context, db bun.IDB, name string) (bool, error) {
+	n, err := execCount(ctx, db, "INSERT INTO users (username) VALUES ($1) ON CONFLICT (username) DO NOTHING", name)
+	return n > 0, err
+}
+
+// SaveUser stores full name, email and whether the user is an administrator.
+func SaveUser(ctx context.Context, db bun.IDB, u *User) error {
+	_, err := db.NewUpdate().Model(u).Column("full_name", "email", "is_admin").WherePK().Exec(ctx)
+	return Translate(err)
+}
+
+// SetPassword stores the hash of a user's password.
+func SetPassword(ctx context.Context, db bun.IDB, userID int64, hash string) error {
+	_, err := execCount(ctx, db, "UPDATE users SET password_hash = $1 WHERE id = $2", hash, userID)
+	return err
+}
+
+// DeleteUser removes a user, and with it what belongs to it: tokens, memberships and marks.
+func DeleteUser(ctx context.Context, db bun.IDB, id int64) error {
+	n, err := execCount(ctx, db, "DELETE FROM users WHERE id = $1", id)
+	if err == nil && n == 0 {
+		err = ErrNotFound
+	}
+	return err
+}
+
+// FullNameOf returns the full name of the user with this email address, whatever its case; empty where there is none, or
+// where several users with different names share it.
+func FullNameOf(ctx context.Context, db bun.IDB, email string) (string, error) {
+	var name string
+	err := raw(db).QueryRowContext(ctx, `SELECT CASE WHEN count(DISTINCT full_name) = 1 THEN max(full_name) ELSE '' END FROM users
+		WHERE lower(email) = lower($1) AND email <> ''`, email).Scan(&name)
+	return name, Translate(err)
+}

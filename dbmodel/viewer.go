@@ -1,0 +1,161 @@
+package dbmodel
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"strings"
+
+	"github.com/uptrace/bun"
+
+	"github.com/seed91453169/tocsin/rule"
+)
+
+// Viewer is who asks. What it sees stands in the conditions below, and every query for people has one of them: a check that
+// somebody forgets shows nothing instead of everything. The zero value sees nothing.
+type Viewer struct {
+	UserID   int64 // 0: nobody
+	Username string
+	Admin    bool // sees everything, and may do everything
+	// Ingest is a program that tells what happens: it sees every product, product group and observation, and no
+	// notification.
+	Ingest bool
+}
+
+// VisibleNotifications is a condition that v sees a notification; alias is its table in the statement. It has no
+// placeholders, so it fits into any statement.
+func VisibleNotifications(db bun.IDB, v Viewer, alias string) string {
+	return v.notifications(db, alias, rule.Reader)
+}
+
+// EntitledNotifications is VisibleNotifications of those in whose product v has at least the role needed. What has no
+// product is an administrator's.
+func EntitledNotifications(db bun.IDB, v Viewer, alias string, needed rule.Role) string {
+	return v.notifications(db, alias, needed)
+}
+
+// VisibleProducts is a condition that expr is the id of a product that v sees, or of one that is gone where v sees all.
+func VisibleProducts(v Viewer, expr string) string { return v.products(expr, rule.Reader) }
+
+// notifications is the condition. Which types members see is a setting, and never those that have no product.
+func (v Viewer) notifications(db bun.IDB, alias string, needed rule.Role) string {
+	switch {
+	case v.Admin:
+		return "TRUE"
+	case v.Ingest || v.UserID == 0:
+		return "FALSE"
+	}
+	return fmt.Sprintf("(%[1]s.type IN (%[2]s) AND %[1]s.type NOT IN ('%[3]s', '%[4]s') AND %[5]s)", alias,
+		elementsOf(db, "settings", "member_notification_types"), rule.TypeObservationTitle, rule.TypeException, v.products(alias+".product_id", needed))
+}
+
+// products is the condition that expr is one of the products in which v has at least the role needed, directly or through
+// the product's group of today.
+func (v Viewer) products(expr string, needed rule.Role) string {
+	switch {
+	case v.Admin, v.Ingest && needed == rule.Reader:
+		return "TRUE"
+	case v.Ingest || v.UserID == 0:
+		return "FALSE"
+	}
+	return fmt.Sprintf(`%[1]s IN (SELECT m.product_id FROM product_members m WHERE m.user_id = %[2]d AND m.role IN (%[3]s)
+		UNION ALL SELECT p.id FROM product_group_members m JOIN products p ON p.product_group_id = m.product_group_id
+		WHERE m.user_id = %[2]d AND m.role IN (%[3]s))`, expr, v.UserID, quotedRoles(needed))
+}
+
+// groups is the condition that v sees at least the name of the product group whose id is expr: members of the group do, and
+// members of its products.
+func (v Viewer) groups(expr string) string {
+	switch {
+	case v.Admin, v.Ingest:
+		return "TRUE"
+	case v.UserID == 0:
+		return "FALSE"
+	}
+	return fmt.Sprintf(`%[1]s IN (SELECT product_group_id FROM product_group_members WHERE user_id = %[2]d
+		UNION ALL SELECT p.product_group_id FROM product_members m JOIN products p ON p.id = m.product_id
+		WHERE m.user_id = %[2]d AND p.product_group_id IS NOT NULL)`, expr, v.UserID)
+}
+
+// selectGroups restricts a query to the product groups that v sees and fills NameOnly.
+func (v Viewer) selectGroups(q *bun.SelectQuery) *bun.SelectQuery {
+	whole := "TRUE"
+	if !v.Admin && !v.Ingest {
+		whole = fmt.Sprintf("product_groups.id IN (SELECT product_group_id FROM product_group_members WHERE user_id = %d)", v.UserID)
+	}
+	return q.ColumnExpr("?TableColumns").ColumnExpr("CASE WHEN " + whole + " THEN FALSE ELSE TRUE END AS name_only").Where(v.groups("product_groups.id"))
+}
+
+// VisibleObservationByID returns ErrNotFound where there is none in a product that v sees.
+func VisibleObservationByID(ctx context.Context, db bun.IDB, v Viewer, id int64) (*StoredObservation, error) {
+	o, err := ObservationByID(ctx, db, id)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := RoleIn(ctx, db, v, o.ProductID); err != nil {
+		return nil, err
+	}
+	return o, nil
+}
+
+// quotedRoles are the roles that cover needed, as literals; a role that does not exist is covered by none.
+func quotedRoles(needed rule.Role) string {
+	list := []string{"''"} // which nobody has
+	for _, r := range needed.AndHigher() {
+		list = append(list, "'"+string(r)+"'")
+	}
+	return strings.Join(list, ", ")
+}
+
+// RoleIn returns the role of v in a product: of the direct one and that through the product's group the higher one. It
+// returns ErrNotFound where v does not see the product, or there is none. Administrators are owners, a Viewer of Ingest has
+// NoRole.
+func RoleIn(ctx context.Context, db bun.IDB, v Viewer, productID int64) (rule.Role, error) {
+	return v.role(ctx, db, `SELECT coalesce(m.role, ''), coalesce(g.role, '') FROM products p
+		LEFT JOIN product_members m ON m.product_id = p.id AND m.user_id = $2
+		LEFT JOIN product_group_members g ON g.product_group_id = p.product_group_id AND g.user_id = $2
+		WHERE p.id = $1 AND `+v.products("p.id", rule.Reader), productID)
+}
+
+// RoleInGroup returns the role of v in a product group: NoRole where v sees no more than its name, ErrNotFound where v does
+// not see it at all, or there is none. Otherwise it is as RoleIn.
+func RoleInGroup(ctx context.Context, db bun.IDB, v Viewer, groupID int64) (rule.Role, error) {
+	return v.role(ctx, db, `SELECT coalesce(m.role, ''), '' FROM product_groups g
+		LEFT JOIN product_group_members m ON m.product_group_id = g.id AND m.user_id = $2
+		WHERE g.id = $1 AND `+v.groups("g.id"), groupID)
+}
+
+func (v Viewer) role(ctx context.Context, db bun.IDB, query string, id int64) (rule.Role, error) {
+	var direct, byGroup rule.Role
+	err := raw(db).QueryRowContext(ctx, query, id, v.UserID).Scan(&direct, &byGroup)
+	switch {
+	case err != nil:
+		return rule.NoRole, Translate(err)
+	case v.Admin:
+		return rule.Owner, nil
+	case v.Ingest:
+		return rule.NoRole, nil
+	}
+	return direct.Higher(byGroup), nil
+}
+
+// NotificationRights sorts notifications into those in whose product v has at least the role needed, and those that v sees
+// without having it. What v does not see, or does not exist, is in neither.
+func NotificationRights(ctx context.Context, db bun.IDB, v Viewer, ids []int64, needed rule.Role) (may, mayNot []int64, err error) {
+	in, arg := anyOf(db, "n.id", 1, ids)
+	_, err = collect(ctx, db, func(rows *sql.Rows) (struct{}, error) {
+		var id int64
+		var entitled bool
+		if err := rows.Scan(&id, &entitled); err != nil {
+			return struct{}{}, err
+		}
+		if entitled {
+			may = append(may, id)
+		} else {
+			mayNot = append(mayNot, id)
+		}
+		return struct{}{}, nil
+	}, "SELECT n.id, CASE WHEN "+EntitledNotifications(db, v, "n", needed)+" THEN TRUE ELSE FALSE END FROM notifications n WHERE "+in+" AND "+VisibleNotifications(db, v, "n")+
+		" ORDER BY n.id", arg)
+	return may, mayNot, err
+}

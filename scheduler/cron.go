@@ -1,0 +1,107 @@
+package scheduler
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/robfig/cron/v3"
+	"github.com/uptrace/bun"
+
+	"github.com/seed91453169/tocsin/dbmodel"
+	"github.com/seed91453169/tocsin/tasks"
+)
+
+// lookBack are the spans in which a slot that is due is looked for, the shortest first: after a long stop nobody wants to
+// step through every minute of it.
+var lookBack = []time.Duration{time.Hour, 24 * time.Hour, 32 * 24 * time.Hour, 366 * 24 * time.Hour}
+
+// sweepPeriodic adds the slot that is due, and enqueues runs that have no task: it was lost, or their process was.
+func (s *Scheduler) sweepPeriodic(ctx context.Context) error {
+	now, err := dbmodel.DatabaseNow(ctx, s.db)
+	if err != nil {
+		return fmt.Errorf("ask for the time: %w", err)
+	}
+	if err := s.addSlot(ctx, now); err != nil {
+		return err
+	}
+	_, latency, err := s.queue.Size(tasks.QueuePeriodic)
+	if err != nil {
+		return err
+	}
+	var runs []int64
+	err = s.db.InTx(ctx, func(ctx context.Context, tx bun.Tx) error {
+		runs, err = dbmodel.QueueableRuns(ctx, tx, latency+lostMargin, atOnce)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("find periodic tasks to run: %w", err)
+	}
+	s.queue.EnqueueCleanups(ctx, runs)
+	return nil
+}
+
+// addSlot stores and enqueues the slot of the clean-up that is due at now, the database's time. Of several that were missed
+// it is the last. Any number of schedulers may do so at once, and at any time of theirs: the row of a slot is there once,
+// and none is added before the newest.
+func (s *Scheduler) addSlot(ctx context.Context, now time.Time) error {
+	settings, err := dbmodel.LoadSettings(ctx, s.db)
+	if err != nil {
+		return fmt.Errorf("load settings: %w", err)
+	}
+	schedule, err := cron.ParseStandard(settings.CleanupCron)
+	if err != nil {
+		return fmt.Errorf("read the setting cleanup_cron: %w", err)
+	}
+	find := func(ctx context.Context, db bun.IDB) (time.Time, error) {
+		last, err := dbmodel.LastSlot(ctx, db, dbmodel.PeriodicCleanup)
+		if err != nil {
+			return time.Time{}, fmt.Errorf("load the last slot of the clean-up: %w", err)
+		}
+		return dueSlot(schedule, last, now), nil
+	}
+	if slot, err := find(ctx, s.db); err != nil || slot.IsZero() {
+		return err
+	}
+	var id int64
+	err = s.db.InTx(ctx, func(ctx context.Context, tx bun.Tx) error {
+		if err := dbmodel.LockSlots(ctx, tx, dbmodel.PeriodicCleanup); err != nil {
+			return err
+		}
+		slot, err := find(ctx, tx)
+		if err != nil || slot.IsZero() {
+			return err
+		}
+		id, err = dbmodel.AddSlot(ctx, tx, dbmodel.PeriodicCleanup, slot)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("store a slot of the clean-up: %w", err)
+	}
+	if id != 0 {
+		s.queue.EnqueueCleanups(ctx, []int64{id})
+	}
+	return nil
+}
+
+// dueSlot returns the last slot after last that is not after now; the zero time where there is none.
+func dueSlot(schedule cron.Schedule, last, now time.Time) time.Time {
+	last, now = last.UTC(), now.UTC()
+	for _, span := range lookBack {
+		from := now.Add(-span)
+		if from.Before(last) {
+			break
+		}
+		if slot := lastSlot(schedule, from, now); !slot.IsZero() {
+			return slot
+		}
+	}
+	return lastSlot(schedule, last, now)
+}
+
+func lastSlot(schedule cron.Schedule, after, until time.Time) (slot time.Time) {
+	for next := schedule.Next(after); !next.IsZero() && !next.After(until); next = schedule.Next(next) {
+		slot = next
+	}
+	return slot
+}

@@ -1,0 +1,127 @@
+package tasks
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"time"
+
+	"github.com/hibiken/asynq"
+	"github.com/redis/go-redis/v9"
+	"github.com/uptrace/bun"
+
+	"github.com/seed91453169/tocsin/dbmodel"
+)
+
+// TypeEventAccept is a task whose payload is an event itself: it came through Redis, and Redis holds the only copy.
+const TypeEventAccept = "event:accept"
+
+// Client accepts events through Redis alone, for a web tier with another database and no wish for HTTP: an event is kept as
+// long as Redis keeps it. It is safe for concurrent use.
+type Client struct {
+	redis  redis.UniversalClient
+	client *asynq.Client
+}
+
+// NewClient returns a Client over a Redis client, which stays the caller's to close. It must be the Redis of Tocsin's workers.
+func NewClient(client redis.UniversalClient) *Client {
+	return &Client{redis: client, client: asynq.NewClientFromRedisClient(client)}
+}
+
+// wire is a Task on its way through Redis.
+type wire struct {
+	Kind         taskKind           `json:"kind"`
+	Observations []Observation      `json:"observations,omitempty"`
+	ID           int64              `json:"id,omitempty"`
+	Passed       *bool              `json:"passed,omitempty"`
+	Exception    *dbmodel.Exception `json:"exception,omitempty"`
+	StatedAt     time.Time          `json:"stated_at"`
+}
+
+// Enqueue puts an event into Redis; it is kept once Enqueue has returned nil. Of states of the same thing the youngest counts,
+// in whatever order workers come to them. One that is refused, because what it names does not exist, becomes a failed
+// event.
+func (c *Client) Enqueue(ctx context.Context, t *Task) error {
+	if t == nil {
+		return errNoTask
+	}
+	at, err := c.redis.Time(ctx).Result() // one clock for all clients
+	if err != nil {
+		return fmt.Errorf("enqueue an event: redis does not answer: %w", err)
+	}
+	payload, err := json.Marshal(wire{t.kind, t.observations, t.id, t.passed, t.exception, at.UTC()})
+	if err != nil {
+		return fmt.Errorf("enqueue an event: %w", err)
+	}
+	queue := QueueOf(t.bulk())
+	task := asynq.NewTask(TypeEventAccept, payload, asynq.Queue(queue), asynq.MaxRetry(math.MaxInt32), asynq.Timeout(2*time.Minute))
+	if _, err := c.client.EnqueueContext(ctx, task); err != nil {
+		return fmt.Errorf("enqueue an event: %w", err)
+	}
+	_ = c.redis.Publish(ctx, WakeChannel, QueueEvents).Err() // workers look by themselves within a second
+	return nil
+}
+
+// AcceptPayload stores the event in the payload of TypeEventAccept. Once it has returned nil the payload is not needed any
+// more: an event that is refused is kept as a failed event, with the reason.
+func (a *Acceptor) AcceptPayload(ctx context.Context, payload []byte) error {
+	done, err := Accepted{}, error(nil)
+	queued := a.queue.Room(QueueEvents)
+	err = a.db.InTx(ctx, func(ctx context.Context, tx bun.Tx) error {
+		done, err = acceptPayload(ctx, tx, payload, queued)
+		return err
+	})
+	if reason, refused := refusal(err); refused {
+		text := json.RawMessage(payload)
+		if !json.Valid(payload) {
+			text, _ = json.Marshal(string(payload)) // a text is always JSON
+		}
+		_, err = dbmodel.InsertEvent(ctx, a.db, dbmodel.NewEvent{Kind: dbmodel.KindAccept, Payload: dbmodel.EventPayload{Task: text}, Refused: reason})
+	}
+	if err != nil {
+		return fmt.Errorf("accept an event from Redis: %w", err)
+	}
+	if queued {
+		a.queue.Enqueue(ctx, done.events)
+	}
+	return nil
+}
+
+// AcceptAgain accepts, within the transaction that removes it, an event that was refused before.
+func AcceptAgain(ctx context.Context, tx bun.Tx, payload []byte) error {
+	_, err := acceptPayload(ctx, tx, payload, false)
+	return err
+}
+
+func acceptPayload(ctx context.Context, tx bun.Tx, payload []byte, queued bool) (Accepted, error) {
+	var w wire
+	if err := json.Unmarshal(payload, &w); err != nil {
+		return Accepted{}, InvalidError{{"task", "is not one that this version of Tocsin reads"}}
+	}
+	t := &Task{kind: w.Kind, given: w.Observations, observations: w.Observations, id: w.ID, passed: w.Passed, exception: w.Exception}
+	switch {
+	case w.Kind == kindObservations:
+		checked, err := NewObservations(w.Observations)
+		if err != nil {
+			return Accepted{}, err
+		}
+		t = checked
+	case w.Kind == kindException && w.Exception == nil, w.Kind != kindEvaluation && w.Kind != kindSecurityGate && w.Kind != kindException:
+		return Accepted{}, InvalidError{{"task", fmt.Sprintf("is of the kind %.40q, which this version of Tocsin does not know", w.Kind)}}
+	}
+	return accept(ctx, tx, t, accepting{queued: queued, statedAt: &w.StatedAt})
+}
+
+// refusal returns why an event can never be accepted as it is; false: another try may do.
+func refusal(err error) (string, bool) {
+	var invalid InvalidError
+	switch {
+	case errors.As(err, &invalid):
+		return invalid.Error(), true
+	case errors.Is(err, dbmodel.ErrNotFound):
+		return "what it names does not exist: " + err.Error(), true
+	}
+	return "", false
+}

@@ -1,0 +1,31 @@
+package tasks
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/hibiken/asynq"
+)
+
+// PeriodicTime bounds a run of a periodic task.
+const PeriodicTime = time.Hour
+
+// PeriodicTask is the payload of a task of QueuePeriodic: where the row of its run is.
+type PeriodicTask struct {
+	ID int64 `json:"id"`
+}
+
+// EnqueueCleanups tells workers of runs of the clean-up.
+func (q *Queue) EnqueueCleanups(ctx context.Context, runs []int64) {
+	list := make([]*asynq.Task, len(runs))
+	for i, id := range runs {
+		b, err := json.Marshal(PeriodicTask{ID: id})
+		if err != nil {
+			panic(fmt.Sprintf("tasks: payload of %s: %v", TypePeriodicCleanup, err)) // a number
+		}
+		list[i] = asynq.NewTask(TypePeriodicCleanup, b, asynq.Queue(QueuePeriodic), asynq.MaxRetry(0), asynq.Timeout(PeriodicTime+2*time.Minute))
+	}
+	q.enqueue(ctx, list, QueuePeriodic)
+}

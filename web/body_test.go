@@ -1,0 +1,81 @@
+package web
+
+import (
+	"bufio"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/rs/zerolog"
+)
+
+// pipeListener hands out the server's end of one connection.
+type pipeListener chan net.Conn
+
+func (l pipeListener) Accept() (net.Conn, error) {
+	c, ok := <-l
+	if !ok {
+		return nil, net.ErrClosed
+	}
+	return c, nil
+}
+func (l pipeListener) Close() error   { close(l); return nil }
+func (l pipeListener) Addr() net.Addr { return &net.UnixAddr{Name: "pipe"} }
+
+// TestBodyStandsStill: a body may be slow, but not for ever, and one that stands still ends the waiting.
+func TestBodyStandsStill(t *testing.T) {
+	t.Parallel()
+	const token = "the-token-of-the-tests-0123456789"
+	for _, c := range []struct {
+		name, media string
+		every       time.Duration // a byte comes
+		after       time.Duration // the answer comes, about
+		status      int
+	}{
+		{"stands still", "application/json", time.Hour, bodyPause, http.StatusRequestTimeout},
+		{"trickles", "application/json", 20 * time.Second, jsonTime, http.StatusRequestTimeout},
+		{"lines stand still", mediaNDJSON, time.Hour, bodyPause, http.StatusRequestTimeout},
+		{"lines trickle", mediaNDJSON, 20 * time.Second, 50 * 20 * time.Second, http.StatusUnprocessableEntity},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			server := NewServer(New(Config{AdminToken: token, Log: zerolog.Nop()}), zerolog.Nop())
+			listener := make(pipeListener)
+			go func() { _ = server.Serve(listener) }()
+			client, end := net.Pipe()
+			listener <- end
+			path := "PUT /api/v1/products/1"
+			if c.media == mediaNDJSON {
+				path = "POST /api/v1/observations"
+			}
+			started, done := time.Now(), make(chan struct{})
+			defer close(done)
+			go func() {
+				_, _ = io.WriteString(client, path+" HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer "+token+"\r\nContent-Type: "+c.media+"\r\nContent-Length: 51\r\n\r\n{")
+				for _, b := range strings.Repeat(" ", 49) + "!" {
+					select {
+					case <-time.After(c.every):
+					case <-done:
+						return
+					}
+					if _, err := client.Write([]byte{byte(b)}); err != nil {
+						return
+					}
+				}
+			}()
+			res, err := http.ReadResponse(bufio.NewReader(client), nil)
+			if err != nil {
+				t.Fatalf("%s: %v", c.name, err)
+			}
+			if res.StatusCode != c.status || time.Since(started).Round(time.Second) != c.after {
+				t.Errorf("%s: %d after %v", c.name, res.StatusCode, time.Since(started))
+			}
+			_ = res.Body.Close()
+			_ = client.Close()
+			_ = server.Close()
+		})
+	}
+}

@@ -1,0 +1,130 @@
+package web
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+
+	"github.com/uptrace/bun"
+
+	"github.com/seed91453169/tocsin/dbmodel"
+	"github.com/seed91453169/tocsin/rule"
+)
+
+// memberParams name a member in the path.
+type memberParams struct {
+	ID int64 `path:"id" minimum:"1" maximum:"9007199254740991"`
+	UserParam
+}
+
+type membersParams struct {
+	ID int64 `path:"id" minimum:"1" maximum:"9007199254740991"`
+	ListParams
+}
+
+type memberFields struct {
+	Role must[rule.Role] `json:"role"`
+}
+
+type memberAnswer struct {
+	Username string    `json:"username"`
+	FullName string    `json:"full_name"`
+	Role     rule.Role `json:"role" enum:"reader,upload,writer,maintainer,owner"`
+}
+
+// memberSource is what somebody may be a member of.
+type memberSource struct {
+	name string
+	in   func(id int64) dbmodel.Membership
+	role func(ctx context.Context, db bun.IDB, v dbmodel.Viewer, id int64) (rule.Role, error)
+}
+
+var (
+	productMembers = memberSource{"product", dbmodel.InProduct, dbmodel.RoleIn}
+	groupMembers   = memberSource{"product group", dbmodel.InProductGroup, dbmodel.RoleInGroup}
+)
+
+func (s *server) memberRoutes() {
+	s.membersOf(productMembers, "/products/{id}/members", "ProductMember", "Products")
+	s.membersOf(groupMembers, "/product-groups/{id}/members", "ProductGroupMember", "Product groups")
+}
+
+func (s *server) membersOf(of memberSource, path, id, tag string) {
+	route(s, call{method: http.MethodGet, path: path, id: "list" + id + "s", tag: tag, access: everybody, summary: "List the members of a " + of.name + ", by name"},
+		func(ctx context.Context, in *membersParams) (*listOutput[memberAnswer], error) { return s.listMembers(ctx, of, in) })
+	route(s, call{
+		method: http.MethodPut, path: path + "/{username}", id: "put" + id, tag: tag, access: everybody, body: memberFields{}, status: http.StatusNoContent,
+		summary: "Make a user a member of a " + of.name + ", or change the role",
+	}, func(ctx context.Context, in *memberParams) (*struct{}, error) {
+		var sent memberFields
+		if err := readJSON(ctx, &sent); err != nil {
+			return nil, err
+		}
+		if sent.Role.Empty {
+			return nil, invalid(fault{Location: "role", Message: "must be one of " + list(rule.Roles)})
+		}
+		return nil, s.editMember(ctx, of, in, func(ctx context.Context, tx bun.Tx, userID int64) error {
+			return dbmodel.SetMember(ctx, tx, of.in(in.ID), userID, sent.Role.Value)
+		})
+	})
+	route(s, call{
+		method: http.MethodDelete, path: path + "/{username}", id: "delete" + id, tag: tag, access: everybody,
+		summary: "Take a member out of a " + of.name,
+	}, func(ctx context.Context, in *memberParams) (*struct{}, error) {
+		return nil, s.editMember(ctx, of, in, func(ctx context.Context, tx bun.Tx, userID int64) error {
+			return dbmodel.RemoveMember(ctx, tx, of.in(in.ID), userID)
+		})
+	})
+}
+
+// listMembers shows who belongs to what one belongs to; who only sees a group's name does not see its members.
+func (s *server) listMembers(ctx context.Context, of memberSource, in *membersParams) (*listOutput[memberAnswer], error) {
+	after, err := nameCursor(in.Cursor)
+	if err != nil {
+		return nil, err
+	}
+	v := viewerOf(ctx)
+	role, err := of.role(ctx, s.db.Reader, v, in.ID)
+	if err == nil && role == rule.NoRole && !v.Ingest {
+		err = dbmodel.ErrNotFound
+	}
+	if err != nil {
+		return nil, missing(err, of.name, in.ID)
+	}
+	members, err := dbmodel.Members(ctx, s.db.Reader, of.in(in.ID), after, in.Limit+1)
+	if err != nil {
+		return nil, fmt.Errorf("list the members of %s %d: %w", of.name, in.ID, err)
+	}
+	return page(members, in.Limit, func(m *dbmodel.Member) memberAnswer { return memberAnswer{m.Username, m.FullName, m.Role} },
+		func(m *dbmodel.Member) string { return nameCursorOf(m.Username) }), nil
+}
+
+// editMember has edit change the membership of a user, where the caller may.
+func (s *server) editMember(ctx context.Context, of memberSource, in *memberParams, edit func(ctx context.Context, tx bun.Tx, userID int64) error) error {
+	return s.db.InTx(ctx, func(ctx context.Context, tx bun.Tx) error {
+		v := viewerOf(ctx)
+		role, err := of.role(ctx, tx, v, in.ID)
+		if err != nil {
+			return missing(err, of.name, in.ID)
+		}
+		if !v.Ingest {
+			if err := needs(role, rule.Owner); err != nil {
+				return err
+			}
+		}
+		u, err := dbmodel.UserByName(ctx, tx, in.Username)
+		if err != nil {
+			return missingUser(err, in.Username)
+		}
+		switch err := edit(ctx, tx, u.ID); {
+		case errors.Is(err, dbmodel.ErrNotFound):
+			return notFound("member")
+		case errors.Is(err, dbmodel.ErrConflict):
+			return notFound(of.name + " or user") // deleted in this moment
+		case err != nil:
+			return fmt.Errorf("member %s of %s %d: %w", in.Username, of.name, in.ID, err)
+		}
+		return nil
+	})
+}

@@ -1,0 +1,157 @@
+package web
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+
+	"github.com/uptrace/bun"
+
+	"github.com/seed91453169/tocsin/dbmodel"
+)
+
+// UserParam is the name of a user in the path; exported because huma passes over what is not.
+type UserParam struct {
+	Username string `path:"username" minLength:"1" maxLength:"150" pattern:"^[A-Za-z0-9._@+-]+$" patternDescription:"letters, digits and . _ @ + -"`
+}
+
+type userFields struct {
+	Username field[string]  `json:"username" doc:"May be sent back; must be the one of the path"`
+	FullName field[string]  `json:"full_name" doc:"At most 255 characters; mails greet by its first word"`
+	Email    field[mailbox] `json:"email"`
+	IsAdmin  field[bool]    `json:"is_admin" doc:"Only an administrator may change it"`
+}
+
+type userAnswer struct {
+	Username string `json:"username"`
+	FullName string `json:"full_name"`
+	Email    string `json:"email"`
+	IsAdmin  bool   `json:"is_admin"`
+}
+
+type userOutput struct{ Body userAnswer }
+
+func (s *server) userRoutes() {
+	const tag = "Users"
+	route(s, call{method: http.MethodGet, path: "/users", id: "listUsers", tag: tag, access: ingesters, summary: "List users, by name"}, s.apiListUsers)
+	route(s, call{method: http.MethodGet, path: "/users/{username}", id: "getUser", tag: tag, access: ingesters, summary: "Show a user"}, s.apiGetUser)
+	route(s, call{
+		method: http.MethodPut, path: "/users/{username}", id: "putUser", tag: tag, access: ingesters, body: userFields{},
+		summary: "Make a user, or change the fields that are sent",
+	}, s.apiPutUser)
+	route(s, call{
+		method: http.MethodDelete, path: "/users/{username}", id: "deleteUser", tag: tag, access: ingesters,
+		summary: "Delete a user with its tokens, memberships and marks",
+	}, s.apiDeleteUser)
+}
+
+func (s *server) apiListUsers(ctx context.Context, in *ListParams) (*listOutput[userAnswer], error) {
+	after, err := nameCursor(in.Cursor)
+	if err != nil {
+		return nil, err
+	}
+	users, err := dbmodel.Users(ctx, s.db.Reader, after, in.Limit+1)
+	if err != nil {
+		return nil, fmt.Errorf("list users: %w", err)
+	}
+	return page(users, in.Limit, showUser, func(u *dbmodel.User) string { return nameCursorOf(u.Username) }), nil
+}
+
+func (s *server) apiGetUser(ctx context.Context, in *UserParam) (*userOutput, error) {
+	u, err := dbmodel.UserByName(ctx, s.db.Reader, in.Username)
+	if err != nil {
+		return nil, missingUser(err, in.Username)
+	}
+	return &userOutput{showUser(u)}, nil
+}
+
+func (s *server) apiPutUser(ctx context.Context, in *UserParam) (out *userOutput, err error) {
+	var sent userFields
+	if err := readJSON(ctx, &sent); err != nil {
+		return nil, err
+	}
+	if err := notReserved(in.Username); err != nil {
+		return nil, err
+	}
+	err = s.db.InTx(ctx, func(ctx context.Context, tx bun.Tx) error {
+		if _, err := dbmodel.AddUser(ctx, tx, in.Username); err != nil {
+			return fmt.Errorf("store user %s: %w", in.Username, err)
+		}
+		u, err := dbmodel.UserForUpdate(ctx, tx, in.Username)
+		if err != nil {
+			return fmt.Errorf("load user %s: %w", in.Username, err)
+		}
+		before := *u
+		if err := sent.merge(u); err != nil {
+			return err
+		}
+		if *u != before && (before.IsAdmin || u.IsAdmin) && !viewerOf(ctx).Admin {
+			return forbidden("Only an administrator makes or changes an administrator.")
+		}
+		if err := dbmodel.SaveUser(ctx, tx, u); err != nil {
+			return fmt.Errorf("store user %s: %w", in.Username, err)
+		}
+		out = &userOutput{showUser(u)}
+		return nil
+	})
+	return out, err
+}
+
+// merge puts what was sent into what is stored.
+func (f *userFields) merge(u *dbmodel.User) error {
+	const longest = 255
+	var faults faultList
+	if f.Username.Set && f.Username.Value != u.Username {
+		faults.add("username", "must be the one of the path")
+	}
+	if len([]rune(f.FullName.Value)) > longest {
+		faults.add("full_name", fmt.Sprintf("must have at most %d characters", longest))
+	}
+	if faults != nil {
+		return invalid(faults...)
+	}
+	apply(f.FullName, &u.FullName, "", same)
+	apply(f.Email, &u.Email, "", func(m mailbox) string { return string(m) })
+	apply(f.IsAdmin, &u.IsAdmin, false, same)
+	return nil
+}
+
+func (s *server) apiDeleteUser(ctx context.Context, in *UserParam) (*struct{}, error) {
+	if err := notReserved(in.Username); err != nil {
+		return nil, err
+	}
+	return nil, s.db.InTx(ctx, func(ctx context.Context, tx bun.Tx) error {
+		u, err := dbmodel.UserForUpdate(ctx, tx, in.Username)
+		if err != nil {
+			return missingUser(err, in.Username)
+		}
+		if u.IsAdmin && !viewerOf(ctx).Admin {
+			return forbidden("Only an administrator deletes an administrator.")
+		}
+		return missingUser(dbmodel.DeleteUser(ctx, tx, u.ID), in.Username)
+	})
+}
+
+// notReserved answers 403 for the user that TOCSIN_ADMIN_TOKEN belongs to.
+func notReserved(name string) error {
+	if name == dbmodel.Automation {
+		return forbidden("The user " + dbmodel.Automation + " is reserved: it is always there, and always an administrator.")
+	}
+	return nil
+}
+
+// missingUser makes 404 of ErrNotFound.
+func missingUser(err error, name string) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, dbmodel.ErrNotFound):
+		return notFound("user")
+	}
+	return fmt.Errorf("user %s: %w", name, err)
+}
+
+func showUser(u *dbmodel.User) userAnswer {
+	return userAnswer{Username: u.Username, FullName: u.FullName, Email: u.Email, IsAdmin: u.IsAdmin}
+}

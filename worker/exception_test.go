@@ -1,0 +1,296 @@
+package worker
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/uptrace/bun"
+
+	"github.com/seed91453169/tocsin/dbmodel"
+	"github.com/seed91453169/tocsin/internal/testenv"
+	"github.com/seed91453169/tocsin/rule"
+	"github.com/seed91453169/tocsin/tasks"
+)
+
+// tellExceptions has exceptions told to a Slack webhook with the given path.
+func (e *env) tellExceptions(path string) {
+	e.t.Helper()
+	ids, err := dbmodel.EnsureTargets(e.t.Context(), e.db, e.vault, rule.Slack, []string{e.receiver.URL + path})
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	e.settings(func(s *dbmodel.Settings) { s.ExceptionSlackTargetID = &ids[0] })
+}
+
+func keyError() tasks.TaskExceptionInfo {
+	return tasks.TaskExceptionInfo{
+		ExceptionInfo: tasks.ExceptionInfo{Class: "KeyError", Message: "no such key", Function: "import", Trace: "line 1\nline 2"},
+		Arguments:     map[string]any{"a": 1, "nested": []any{map[string]any{"api_key": "hidden"}}},
+	}
+}
+
+func TestEqualExceptionsAreToldOnce(t *testing.T) {
+	t.Parallel()
+	testenv.EachDatabase(t, func(t *testing.T, db *dbmodel.DB) {
+		e := newEnv(t, db, nil)
+		second := New(e.worker.Config)
+		if err := second.Start(); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(second.Shutdown)
+		e.tellExceptions("/x")
+		e.settings(func(s *dbmodel.Settings) { s.ExceptionRateLimit = 4 })
+		began := time.Now()
+		var clients sync.WaitGroup
+		for range 25 {
+			clients.Go(func() { e.tell(tasks.NewTaskException(keyError())) })
+		}
+		clients.Wait()
+		e.idle(30 * time.Second)
+		if n := e.notifications(); len(n) != 1 || n[0].Suppressed != 0 || n[0].Type != rule.TypeTask {
+			t.Fatalf("%d notifications: %+v", len(n), n)
+		}
+		testenv.Eventually(t, 20*time.Second, func() error {
+			if time.Since(began) < 5*time.Second {
+				return fmt.Errorf("the window is open")
+			}
+			return nil
+		}, "time stands still")
+		e.tell(tasks.NewTaskException(keyError()))
+		e.idle(20 * time.Second)
+		n := e.notifications()
+		if len(n) != 2 || n[1].Suppressed != 24 {
+			t.Fatalf("after the window: %+v", n)
+		}
+		if got := string(n[1].Arguments); !strings.Contains(got, "***") || strings.Contains(got, "hidden") {
+			t.Errorf("arguments: %s", got)
+		}
+		if got := e.receiver.headlines("/x"); len(got) != 2 || !strings.Contains(got[1], "24 times more") {
+			t.Errorf("told: %q", got)
+		}
+	})
+}
+
+func TestWhatTheSameExceptionIs(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t, testenv.SQLiteDB(t), nil)
+	tell := func(change func(*tasks.TaskExceptionInfo)) {
+		t.Helper()
+		x := keyError()
+		change(&x)
+		e.tell(tasks.NewTaskException(x))
+	}
+	tell(func(*tasks.TaskExceptionInfo) {})
+	same := 1
+	for _, different := range []func(*tasks.TaskExceptionInfo){
+		func(x *tasks.TaskExceptionInfo) { x.Class = "ValueError" },
+		func(x *tasks.TaskExceptionInfo) { x.Message = "another" },
+		func(x *tasks.TaskExceptionInfo) { x.Function = "export" },
+		func(x *tasks.TaskExceptionInfo) { x.Arguments = map[string]any{"a": 2} },
+		func(x *tasks.TaskExceptionInfo) { // what is masked differs
+			x.Arguments = map[string]any{"a": 1, "nested": []any{map[string]any{"api_key": "other"}}}
+		},
+		func(x *tasks.TaskExceptionInfo) { x.Fingerprint = "mine" },
+	} {
+		tell(different)
+		same++
+	}
+	for _, equal := range []func(*tasks.TaskExceptionInfo){
+		func(x *tasks.TaskExceptionInfo) { x.Trace = "elsewhere" },
+		func(x *tasks.TaskExceptionInfo) { x.User = "somebody" },
+		func(x *tasks.TaskExceptionInfo) { x.Fingerprint, x.Message, x.Arguments = "mine", "another", nil },
+	} {
+		tell(equal)
+	}
+	e.tell(tasks.NewException(keyError().ExceptionInfo)) // of another type
+	same++
+	e.idle(20 * time.Second)
+	if n := e.notifications(); len(n) != same {
+		t.Errorf("%d notifications, want %d", len(n), same)
+	}
+}
+
+func TestExceptionWhoseFirstHandlingFailed(t *testing.T) {
+	t.Parallel()
+	testenv.EachDatabase(t, func(t *testing.T, db *dbmodel.DB) {
+		e := newEnv(t, db, nil)
+		e.tellExceptions("/x")
+		task, err := tasks.NewTaskException(keyError())
+		e.tell(task, err)
+		e.idle(10 * time.Second)
+		// The claim of one that is set aside, as if its handling had failed for good.
+		first := e.eventOf(keyError())
+		if _, err := db.ExecContext(t.Context(), "DELETE FROM notifications"); err != nil {
+			t.Fatal(err)
+		}
+		key := e.vault.ExceptionKey(first.Fingerprint)
+		aside, err := dbmodel.InsertEvent(t.Context(), db, dbmodel.NewEvent{Kind: dbmodel.KindException, Payload: dbmodel.EventPayload{Exception: first}, Refused: "failed for good"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		holder, err := e.queue.Claim(t.Context(), key, aside, time.Hour)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if taken, err := e.queue.TakeOver(t.Context(), key, holder, aside, time.Hour); err != nil || !taken {
+			t.Fatalf("set up the claim: %v %v", taken, err)
+		}
+		e.tell(tasks.NewTaskException(keyError()))
+		e.idle(20 * time.Second)
+		if n := e.notifications(); len(n) != 1 {
+			t.Errorf("%d notifications, want the one that waited", len(n))
+		}
+	})
+}
+
+// eventOf is how an exception is stored.
+func (e *env) eventOf(x tasks.TaskExceptionInfo) *dbmodel.Exception {
+	e.t.Helper()
+	task, err := tasks.NewTaskException(x)
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	var event *dbmodel.Event
+	err = e.db.InTx(e.t.Context(), func(ctx context.Context, tx bun.Tx) error {
+		if err := tasks.AcceptTx(ctx, tx, task); err != nil {
+			return err
+		}
+		var id int64
+		if err := tx.QueryRowContext(ctx, "SELECT max(id) FROM outbox").Scan(&id); err != nil {
+			return err
+		}
+		if event, err = dbmodel.ClaimEvent(ctx, tx, id, false); err != nil {
+			return err
+		}
+		_, err := dbmodel.TakeEvent(ctx, tx, event)
+		return err
+	})
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	return event.Payload.Exception
+}
+
+func TestOwnFailuresAreToldOnceAndMakeNoLoop(t *testing.T) {
+	t.Parallel()
+	testenv.EachDatabase(t, func(t *testing.T, db *dbmodel.DB) {
+		e := newEnv(t, db, func(w *Worker) {
+			w.fault = func(o *dbmodel.StoredObservation) {
+				if o.ID%10 == 7 {
+					panic("the seventh")
+				}
+			}
+		})
+		e.receiver.answer = func(path string, _ int) (int, map[string]string) {
+			if path != "/fine" {
+				return 404, nil // also for what tells of it
+			}
+			return 200, nil
+		}
+		e.tellExceptions("/x")
+		e.product(1, "/gone")
+		e.product(2, "/fine")
+		var list []tasks.Observation
+		for i := range int64(30) {
+			list = append(list, observation(i+1, i%2+1, rule.High))
+		}
+		e.accept(list...)
+		e.idle(90 * time.Second)
+		var told []string
+		for _, n := range e.notifications() {
+			if n.Type == rule.TypeTask {
+				told = append(told, n.Name)
+			}
+		}
+		c, err := dbmodel.Count(t.Context(), db)
+		if err != nil || c.FailedEvents != 3 {
+			t.Errorf("counts: %+v %v", c, err)
+		}
+		// One for the three that are set aside, one for the dead target; none for the dead target of these two.
+		if len(told) != 2 {
+			t.Errorf("told: %q", told)
+		}
+	})
+}
+
+func TestDeadTargetIsToldAgainAfterItsSuccess(t *testing.T) {
+	t.Parallel()
+	testenv.EachDatabase(t, func(t *testing.T, db *dbmodel.DB) {
+		e := newEnv(t, db, nil)
+		e.receiver.answer = func(path string, try int) (int, map[string]string) {
+			if path == "/a" && try != 3 {
+				return 410, nil
+			}
+			return 200, nil
+		}
+		e.tellExceptions("/x")
+		e.product(1, "/a")
+		for i := range int64(5) { // refused, refused, taken, refused, refused
+			e.accept(observation(i+1, 1, rule.High))
+			e.idle(20 * time.Second)
+		}
+		if got := e.receiver.headlines("/x"); len(got) != 2 {
+			t.Errorf("told: %q", got)
+		}
+	})
+}
+
+func TestGivenUpTargetIsTold(t *testing.T) {
+	t.Parallel()
+	testenv.EachDatabase(t, func(t *testing.T, db *dbmodel.DB) {
+		e := newEnv(t, db, nil)
+		e.receiver.answer = func(path string, _ int) (int, map[string]string) {
+			if path == "/a" {
+				return 503, nil
+			}
+			return 200, nil
+		}
+		e.tellExceptions("/x")
+		e.product(1, "/a")
+		e.accept(observation(1, 1, rule.High))
+		testenv.Eventually(t, 10*time.Second, func() error {
+			if e.receiver.tried("/a") == 0 {
+				return fmt.Errorf("not tried")
+			}
+			return nil
+		}, "the target is not tried")
+		past := "now() - interval '25 hours'"
+		if db.Reader != db.DB {
+			past = "CAST(unixepoch('subsec') * 1000000 AS INTEGER) - 25 * 3600000000"
+		}
+		testenv.Eventually(t, 10*time.Second, func() error {
+			res, err := db.ExecContext(t.Context(), "UPDATE targets SET failing_since = "+past+" WHERE failing_since IS NOT NULL")
+			if err != nil {
+				return err
+			}
+			if n, _ := res.RowsAffected(); n == 0 {
+				return fmt.Errorf("it does not fail yet")
+			}
+			return nil
+		}, "the target does not fail")
+		e.idle(30 * time.Second)
+		if failed := e.deliveries(dbmodel.Failed); len(failed) != 1 || !strings.Contains(failed[0].LastError, "Given up") {
+			t.Errorf("failed: %+v", failed)
+		}
+		if got := e.receiver.headlines("/x"); len(got) != 1 || !strings.Contains(got[0], "TargetGivenUp") {
+			t.Errorf("told: %q", got)
+		}
+	})
+}
+
+func TestRedisAwayLosesNoException(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t, testenv.PostgresDB(t), nil)
+	e.tellExceptions("/x")
+	e.redis.Kill()
+	e.tell(tasks.NewTaskException(keyError()))
+	e.redis.Start()
+	e.idle(30 * time.Second)
+	if n := e.notifications(); len(n) != 1 {
+		t.Errorf("%d notifications", len(n))
+	}
+}
