@@ -232,6 +232,7 @@ type NotificationFilter struct {
 	ProductID   int64
 	User        string
 	Contains    string    // part of the name, without case
+	Viewed      *bool     // by the one who asks; nil: either
 	Since       time.Time // included
 	Until       time.Time // excluded
 	OldestFirst bool
@@ -259,6 +260,13 @@ func Notifications(ctx context.Context, db bun.IDB, v Viewer, f NotificationFilt
 	}
 	if f.Contains != "" {
 		q = q.Where(insensitive(q.DB(), "name", "?"), "%"+likeEscaper.Replace(f.Contains)+"%")
+	}
+	switch viewed := viewedBy(v.UserID, "notifications"); {
+	case f.Viewed == nil:
+	case *f.Viewed:
+		q = q.Where(viewed)
+	default:
+		q = q.Where("NOT " + viewed)
 	}
 	if !f.Since.IsZero() {
 		q = q.Where("created_at >= ?", f.Since)

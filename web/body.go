@@ -1,6 +1,7 @@
 package web
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"io"
@@ -151,6 +152,20 @@ func readJSON[T any](ctx context.Context, v *T) error {
 		return invalid(faults...)
 	}
 	return nil
+}
+
+// readOptionalJSON is readJSON for a body that may be left out.
+func readOptionalJSON[T any](ctx context.Context, v *T) error {
+	r := exchangeOf(ctx).r
+	buffered := bufio.NewReader(r.Body)
+	if _, err := buffered.Peek(1); errors.Is(err, io.EOF) {
+		return nil
+	}
+	r.Body = struct {
+		io.Reader
+		io.Closer
+	}{buffered, r.Body}
+	return readJSON(ctx, v)
 }
 
 // atEnd returns a *problem where something comes after the value of a body.

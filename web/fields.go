@@ -113,6 +113,10 @@ func (f *field[T]) read(v jsontext.Value) string {
 		return textIn(v, (*string)(to), checkMailbox)
 	case *rule.Role:
 		return wordIn(v, rule.Roles, to)
+	case *rule.Channel:
+		return wordIn(v, rule.Channels, to)
+	case *[]int64:
+		return idsIn(v, to)
 	case *webhook:
 		return textIn(v, (*string)(to), nil) // checked where the stored one is known
 	case *link:
@@ -183,6 +187,24 @@ func wordsIn[T ~string](v jsontext.Value, words []T, to *[]T) string {
 		if !slices.Contains(*to, word) {
 			*to = append(*to, word)
 		}
+	}
+	return ""
+}
+
+// maxIDs is how many ids one call takes.
+const maxIDs = 250
+
+func idsIn(v jsontext.Value, to *[]int64) string {
+	entries, ok := elements(v)
+	if !ok || len(entries) > maxIDs {
+		return fmt.Sprintf("must be a list of at most %d ids", maxIDs)
+	}
+	for _, e := range entries {
+		id, message := wholeNumber(e)
+		if message != "" {
+			return "must be a list of whole numbers"
+		}
+		*to = append(*to, id)
 	}
 	return ""
 }
@@ -338,6 +360,10 @@ func (f field[T]) Schema(huma.Registry) *huma.Schema {
 		s.Type, s.Items = huma.TypeArray, &huma.Schema{Type: huma.TypeString, Enum: enum(rule.Statuses)}
 	case rule.Role:
 		s.Enum, s.Nullable = enum(rule.Roles), false
+	case rule.Channel:
+		s.Enum = append(enum(rule.Channels), "", nil)
+	case []int64:
+		s.Type, s.Items, s.MaxItems = huma.TypeArray, &huma.Schema{Type: huma.TypeInteger}, new(maxIDs)
 	case []rule.Type:
 		s.Type, s.Items = huma.TypeArray, &huma.Schema{Type: huma.TypeString, Enum: enum(memberTypes)}
 	case webhook:

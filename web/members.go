@@ -52,7 +52,9 @@ func (s *server) memberRoutes() {
 
 func (s *server) membersOf(of memberSource, path, id, tag string) {
 	route(s, call{method: http.MethodGet, path: path, id: "list" + id + "s", tag: tag, access: everybody, summary: "List the members of a " + of.name + ", by name"},
-		func(ctx context.Context, in *membersParams) (*listOutput[memberAnswer], error) { return s.listMembers(ctx, of, in) })
+		func(ctx context.Context, in *membersParams) (*listOutput[memberAnswer], error) {
+			return s.listMembers(ctx, of, in)
+		})
 	route(s, call{
 		method: http.MethodPut, path: path + "/{username}", id: "put" + id, tag: tag, access: everybody, body: memberFields{}, status: http.StatusNoContent,
 		summary: "Make a user a member of a " + of.name + ", or change the role",

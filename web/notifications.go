@@ -21,6 +21,7 @@ type notificationParams struct {
 	Event     string `query:"event" enum:"new,changed,dropped,passed,failed,none"`
 	ProductID int64  `query:"product_id" minimum:"1" maximum:"9007199254740991"`
 	User      string `query:"user" doc:"The user named in an exception or a task"`
+	Viewed    string `query:"viewed" enum:"true,false" doc:"By the caller"`
 	Q         string `query:"q" doc:"Part of the name, without case"`
 	Since     string `query:"since" doc:"Included; a time with a zone as in RFC 3339"`
 	Until     string `query:"until" doc:"Excluded; a time with a zone as in RFC 3339"`
@@ -116,7 +117,11 @@ func (s *server) apiListNotifications(ctx context.Context, in *notificationParam
 	if err != nil {
 		return nil, fmt.Errorf("list the deliveries of notifications: %w", err)
 	}
-	return page(list, in.Limit, func(n *dbmodel.Notification) inboxAnswer { return s.showNotification(n, deliveries[n.ID]) },
+	viewed, err := dbmodel.ViewedBy(ctx, s.db.Reader, viewerOf(ctx), ids)
+	if err != nil {
+		return nil, fmt.Errorf("ask which notifications are viewed: %w", err)
+	}
+	return page(list, in.Limit, func(n *dbmodel.Notification) inboxAnswer { return s.showNotification(n, viewed[n.ID], deliveries[n.ID]) },
 		func(n *dbmodel.Notification) string {
 			return positionCursorOf(dbmodel.Position{CreatedAt: n.CreatedAt, ID: n.ID}, in.Sort)
 		}), nil
@@ -127,6 +132,9 @@ func (in *notificationParams) filter() (dbmodel.NotificationFilter, error) {
 	f := dbmodel.NotificationFilter{
 		Type: rule.Type(in.Type), Event: rule.Event(in.Event), ProductID: in.ProductID, User: in.User, Contains: in.Q,
 		OldestFirst: in.Sort == "created_at",
+	}
+	if in.Viewed != "" {
+		f.Viewed = new(in.Viewed == "true")
 	}
 	var faults faultList
 	for _, p := range []struct{ name, text string }{{"q", in.Q}, {"user", in.User}} {
@@ -163,14 +171,18 @@ func (s *server) apiGetNotification(ctx context.Context, in *notificationIDParam
 	if err != nil {
 		return nil, fmt.Errorf("list the deliveries of notification %d: %w", in.ID, err)
 	}
-	return &notificationOutput{s.showNotification(n, deliveries[in.ID])}, nil
+	viewed, err := dbmodel.ViewedBy(ctx, s.db.Reader, viewerOf(ctx), []int64{in.ID})
+	if err != nil {
+		return nil, fmt.Errorf("ask whether notification %d is viewed: %w", in.ID, err)
+	}
+	return &notificationOutput{s.showNotification(n, viewed[in.ID], deliveries[in.ID])}, nil
 }
 
-func (s *server) showNotification(n *dbmodel.Notification, deliveries []dbmodel.Delivery) inboxAnswer {
+func (s *server) showNotification(n *dbmodel.Notification, viewed bool, deliveries []dbmodel.Delivery) inboxAnswer {
 	out := inboxAnswer{
 		ID: n.ID, Type: n.Type, Name: n.Name, Message: n.Message, Before: showValues(n.Before()), After: showValues(n.After()),
 		User: n.Username, Function: n.Function, Arguments: arguments(n.Arguments), Trace: n.Trace, Suppressed: n.Suppressed,
-		CreatedAt: n.CreatedAt.UTC(), Deliveries: make([]DeliveryAnswer, len(deliveries)),
+		CreatedAt: n.CreatedAt.UTC(), Viewed: viewed, Deliveries: make([]DeliveryAnswer, len(deliveries)),
 	}
 	if n.Event != rule.NoEvent {
 		out.Event = &n.Event

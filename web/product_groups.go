@@ -31,9 +31,9 @@ type productGroupFields struct {
 }
 
 type productGroupAnswer struct {
-	ID   int64  `json:"id"`
-	Name string `json:"name"`
-	*NotificationAnswer // nil for who sees no more than the name
+	ID                  int64  `json:"id"`
+	Name                string `json:"name"`
+	*NotificationAnswer        // nil for who sees no more than the name
 }
 
 // TransformSchema implements huma.SchemaTransformer.

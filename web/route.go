@@ -21,6 +21,7 @@ type call struct {
 	access       access
 	status       int  // of a success; 0: 200, or 204 where there is no body
 	body         any  // the zero value of the JSON body; nil: none
+	optional     bool // the body may be left out
 	lines        bool // the body may come as application/x-ndjson, too
 }
 
@@ -98,7 +99,7 @@ func requestBodyOf(registry huma.Registry, c call) *huma.RequestBody {
 			Type: huma.TypeString, Description: "One observation a line, as in the list of application/json; a line has at most 1 MiB. Lines are stored in chunks.",
 		}}
 	}
-	return &huma.RequestBody{Required: true, Content: content}
+	return &huma.RequestBody{Required: !c.optional, Content: content}
 }
 
 // mandatoryFields lists what must be there in a body that readFields reads; ok is false for other bodies.

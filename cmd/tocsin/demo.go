@@ -9,6 +9,8 @@ import (
 	"os"
 	"strconv"
 
+	"github.com/rs/zerolog"
+
 	"github.com/seed91453169/tocsin/config"
 	"github.com/seed91453169/tocsin/internal/demo"
 )
@@ -20,6 +22,9 @@ func (demoCommand) Run(ctx context.Context, t *terminal) error {
 	c, err := config.Load(config.Demo, t.environ)
 	if err != nil {
 		return err
+	}
+	if c.LogLevel == zerolog.InfoLevel {
+		c.LogLevel = zerolog.WarnLevel // a line for each request would hide what is printed below
 	}
 	folder, err := os.MkdirTemp("", "tocsin-demo-")
 	if err != nil {

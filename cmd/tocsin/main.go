@@ -31,12 +31,15 @@ type commands struct {
 	Worker    workerCommand    `cmd:"" help:"Evaluation and delivery alone. Needs DATABASE_URL, REDIS_URL and TOCSIN_SECRET_KEY."`
 	Scheduler schedulerCommand `cmd:"" help:"What must happen without an event. Needs DATABASE_URL, REDIS_URL and TOCSIN_SECRET_KEY."`
 	Migrate   migrateCommand   `cmd:"" help:"The database schema: up, down, status."`
+	User      userCommand      `cmd:"" help:"Users: add, list, passwd."`
+	Token     tokenCommand     `cmd:"" help:"API tokens: create, list, revoke."`
 	Check     checkCommand     `cmd:"" help:"Say in words whether configuration, database, Redis, mail and webhooks work."`
 	Version   versionCommand   `cmd:"" help:"Print the version."`
 }
 
 // terminal is what commands read from and write to.
 type terminal struct {
+	in       io.Reader // nil: nothing
 	out, err io.Writer
 	environ  []string
 }
@@ -47,7 +50,7 @@ func main() {
 		<-ctx.Done()
 		stop()
 	}()
-	os.Exit(run(ctx, os.Args[1:], &terminal{out: os.Stdout, err: os.Stderr, environ: os.Environ()}))
+	os.Exit(run(ctx, os.Args[1:], &terminal{in: os.Stdin, out: os.Stdout, err: os.Stderr, environ: os.Environ()}))
 }
 
 // run runs one command and returns the exit code.

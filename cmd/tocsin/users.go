@@ -1,0 +1,218 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/mattn/go-isatty"
+	"github.com/uptrace/bun"
+
+	"github.com/seed91453169/tocsin/channel/email"
+	"github.com/seed91453169/tocsin/config"
+	"github.com/seed91453169/tocsin/dbmodel"
+	"github.com/seed91453169/tocsin/web"
+)
+
+type userCommand struct {
+	Add    userAdd    `cmd:"" help:"Make a user. The password is the first line of the standard input, or generated and printed once."`
+	List   userList   `cmd:"" help:"List the users."`
+	Passwd userPasswd `cmd:"" help:"Give a user another password: the first line of the standard input, or generated and printed once."`
+}
+
+type userAdd struct {
+	Name     string `arg:"" help:"Letters, digits and . _ @ + -, at most 150."`
+	Admin    bool   `help:"An administrator sees everything and may do everything."`
+	Email    string `help:"Mail to this address greets by the first name."`
+	FullName string `help:"First and last name."`
+}
+
+// Validate says what is wrong with the command line.
+func (c userAdd) Validate() error {
+	const longest = 255
+	switch {
+	case !dbmodel.ValidUsername(c.Name):
+		return fmt.Errorf("%q is no name for a user: use 1 to 150 letters, digits and . _ @ + -", c.Name)
+	case c.Name == dbmodel.Automation:
+		return errReserved
+	case len([]rune(c.FullName)) > longest || strings.ContainsRune(c.FullName, 0):
+		return fmt.Errorf("--full-name has more than %d characters, or one that is no text", longest)
+	case c.Email == "":
+		return nil
+	}
+	if err := email.CheckAddress(c.Email); err != nil {
+		return fmt.Errorf("--email %w", err)
+	}
+	return nil
+}
+
+var errReserved = fmt.Errorf("the user %s is reserved for TOCSIN_ADMIN_TOKEN", dbmodel.Automation)
+
+// Run makes the user.
+func (c userAdd) Run(ctx context.Context, t *terminal) error {
+	return withSchema(ctx, t, config.User, func(db *dbmodel.DB) error {
+		password, generated, err := newPassword(t)
+		if err != nil {
+			return err
+		}
+		err = db.InTx(ctx, func(ctx context.Context, tx bun.Tx) error {
+			isNew, err := dbmodel.AddUser(ctx, tx, c.Name)
+			if err != nil {
+				return fmt.Errorf("store the user: %w", err)
+			}
+			if !isNew {
+				return fmt.Errorf("there is a user %s already: \"tocsin user passwd %s\" gives it another password", c.Name, c.Name)
+			}
+			u, err := dbmodel.UserByName(ctx, tx, c.Name)
+			if err != nil {
+				return fmt.Errorf("store the user: %w", err)
+			}
+			u.FullName, u.Email, u.IsAdmin = strings.TrimSpace(c.FullName), c.Email, c.Admin
+			if err := dbmodel.SaveUser(ctx, tx, u); err != nil {
+				return fmt.Errorf("store the user: %w", err)
+			}
+			return setPassword(ctx, tx, u, password)
+		})
+		if err != nil {
+			return err
+		}
+		kind := "User"
+		if c.Admin {
+			kind = "Administrator"
+		}
+		fmt.Fprintf(t.err, "%s %s added.\n", kind, c.Name)
+		showPassword(t, password, generated)
+		return nil
+	})
+}
+
+type userPasswd struct {
+	Name string `arg:"" help:"Whose password."`
+}
+
+// Run stores another password.
+func (c userPasswd) Run(ctx context.Context, t *terminal) error {
+	if c.Name == dbmodel.Automation {
+		return errReserved
+	}
+	return withSchema(ctx, t, config.User, func(db *dbmodel.DB) error {
+		u, err := userNamed(ctx, db, c.Name)
+		if err != nil {
+			return err
+		}
+		password, generated, err := newPassword(t)
+		if err != nil {
+			return err
+		}
+		if err := setPassword(ctx, db, u, password); err != nil {
+			return err
+		}
+		fmt.Fprintf(t.err, "The password of %s is changed.\n", c.Name)
+		showPassword(t, password, generated)
+		return nil
+	})
+}
+
+type userList struct{}
+
+// pageSize is how many rows a command reads at once.
+const pageSize = 500
+
+// Run lists the users.
+func (userList) Run(ctx context.Context, t *terminal) error {
+	return withSchema(ctx, t, config.User, func(db *dbmodel.DB) error {
+		w := tabwriter.NewWriter(t.out, 0, 0, 2, ' ', 0)
+		fmt.Fprintln(w, "NAME\tADMIN\tPASSWORD\tEMAIL\tFULL NAME")
+		for after := ""; ; {
+			users, err := dbmodel.Users(ctx, db, after, pageSize)
+			if err != nil {
+				return fmt.Errorf("list users: %w", err)
+			}
+			for _, u := range users {
+				fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", u.Username, yesNo(u.IsAdmin), yesNo(u.PasswordHash != ""), plain(u.Email), plain(u.FullName))
+				after = u.Username
+			}
+			if len(users) < pageSize {
+				return w.Flush()
+			}
+		}
+	})
+}
+
+// withSchema is withDatabase that wants this version's tables.
+func withSchema(ctx context.Context, t *terminal, role config.Role, fn func(*dbmodel.DB) error) error {
+	return withDatabase(ctx, t, role, func(db *dbmodel.DB) error {
+		if err := dbmodel.CheckSchema(ctx, db); err != nil {
+			return err
+		}
+		return fn(db)
+	})
+}
+
+func userNamed(ctx context.Context, db *dbmodel.DB, name string) (*dbmodel.User, error) {
+	u, err := dbmodel.UserByName(ctx, db, name)
+	if errors.Is(err, dbmodel.ErrNotFound) {
+		return nil, fmt.Errorf("there is no user %q: \"tocsin user list\" shows who there is", name)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("load the user: %w", err)
+	}
+	return u, nil
+}
+
+// newPassword takes the first line of the standard input, where that is neither a terminal nor empty, else makes one up.
+func newPassword(t *terminal) (password string, generated bool, err error) {
+	const longest = 4 << 10
+	if f, ok := t.in.(*os.File); t.in != nil && (!ok || !isatty.IsTerminal(f.Fd())) {
+		line, err := bufio.NewReader(io.LimitReader(t.in, longest)).ReadString('\n')
+		if err != nil && !errors.Is(err, io.EOF) {
+			return "", false, fmt.Errorf("read the password from the standard input: %w", err)
+		}
+		if line = strings.TrimRight(line, "\r\n"); line != "" {
+			return line, false, nil
+		}
+	}
+	return rand.Text(), true, nil // 26 characters, 130 bits
+}
+
+func setPassword(ctx context.Context, db bun.IDB, u *dbmodel.User, password string) error {
+	hash, err := web.HashPassword(password)
+	if err != nil {
+		return err
+	}
+	if err := dbmodel.SetPassword(ctx, db, u.ID, hash); err != nil {
+		return fmt.Errorf("store the password: %w", err)
+	}
+	return nil
+}
+
+// showPassword prints a generated password, alone on the standard output.
+func showPassword(t *terminal, password string, generated bool) {
+	if generated {
+		fmt.Fprintln(t.err, "This password was made up, and is shown this once:")
+		fmt.Fprintln(t.out, password)
+	}
+}
+
+func yesNo(b bool) string {
+	if b {
+		return "yes"
+	}
+	return "no"
+}
+
+// plain keeps what the web tier stored from moving a terminal's cursor.
+func plain(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r < ' ' || r >= 0x7f && r < 0xa0 {
+			return ' '
+		}
+		return r
+	}, s)
+}

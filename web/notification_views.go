@@ -1,0 +1,133 @@
+package web
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/uptrace/bun"
+
+	"github.com/seed91453169/tocsin/dbmodel"
+	"github.com/seed91453169/tocsin/rule"
+)
+
+type viewedFields struct {
+	IDs   field[[]int64]   `json:"ids" doc:"Or until"`
+	Until field[time.Time] `json:"until" doc:"All that was created before it, but nothing that is still to come"`
+}
+
+type idsFields struct {
+	IDs must[[]int64] `json:"ids"`
+}
+
+type countAnswer struct {
+	Count int `json:"count"`
+}
+
+type countOutput struct{ Body countAnswer }
+
+func (s *server) notificationViewRoutes() {
+	const tag = "Inbox"
+	route(s, call{method: http.MethodPost, path: "/notifications/{id}/viewed", id: "viewNotification", tag: tag, access: people, summary: "Mark a notification as viewed"}, s.apiViewNotification)
+	route(s, call{
+		method: http.MethodPost, path: "/notifications/viewed", id: "viewNotifications", tag: tag, access: people, body: viewedFields{}, status: http.StatusNoContent,
+		summary: "Mark notifications as viewed",
+	}, s.apiViewNotifications)
+	route(s, call{
+		method: http.MethodDelete, path: "/notifications/{id}", id: "deleteNotification", tag: tag, access: people,
+		summary: "Delete a notification for everyone, with its pending deliveries",
+	}, s.apiDeleteNotification)
+	route(s, call{
+		method: http.MethodPost, path: "/notifications/delete", id: "deleteNotifications", tag: tag, access: people, body: idsFields{}, status: http.StatusNoContent,
+		summary: "Delete notifications for everyone, all or none of those that one sees",
+	}, s.apiDeleteNotifications)
+	route(s, call{method: http.MethodGet, path: "/notifications/unread-count", id: "countUnread", tag: tag, access: people, summary: "Count what one has not viewed"}, s.apiCountUnread)
+	s.streamRoute(tag)
+}
+
+func (s *server) apiViewNotification(ctx context.Context, in *notificationIDParam) (*struct{}, error) {
+	if _, err := dbmodel.VisibleNotificationByID(ctx, s.db.Reader, viewerOf(ctx), in.ID); err != nil {
+		return nil, missing(err, "notification", in.ID)
+	}
+	return nil, s.markViewed(ctx, []int64{in.ID})
+}
+
+func (s *server) apiViewNotifications(ctx context.Context, _ *struct{}) (*struct{}, error) {
+	var sent viewedFields
+	if err := readJSON(ctx, &sent); err != nil {
+		return nil, err
+	}
+	byID, byTime := sent.IDs.Set && !sent.IDs.Null, sent.Until.Set && !sent.Until.Empty
+	switch {
+	case byID == byTime:
+		return nil, invalid(fault{Location: "ids", Message: "either ids or until must be given"})
+	case byID:
+		return nil, s.markViewed(ctx, sent.IDs.Value)
+	}
+	err := s.db.InTx(ctx, func(ctx context.Context, tx bun.Tx) error {
+		return dbmodel.MarkViewedUntil(ctx, tx, viewerOf(ctx), sent.Until.Value)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("mark notifications as viewed: %w", err)
+	}
+	s.unread.look()
+	return nil, nil //nolint:nilnil // there is no body
+}
+
+func (s *server) markViewed(ctx context.Context, ids []int64) error {
+	err := s.db.InTx(ctx, func(ctx context.Context, tx bun.Tx) error { return dbmodel.MarkViewed(ctx, tx, viewerOf(ctx), ids) })
+	if err != nil {
+		return fmt.Errorf("mark notifications as viewed: %w", err)
+	}
+	s.unread.look()
+	return nil
+}
+
+func (s *server) apiDeleteNotification(ctx context.Context, in *notificationIDParam) (*struct{}, error) {
+	found, err := s.deleteNotifications(ctx, []int64{in.ID})
+	if err == nil && !found {
+		err = notFound("notification")
+	}
+	return nil, err
+}
+
+func (s *server) apiDeleteNotifications(ctx context.Context, _ *struct{}) (*struct{}, error) {
+	var sent idsFields
+	if err := readJSON(ctx, &sent); err != nil {
+		return nil, err
+	}
+	_, err := s.deleteNotifications(ctx, sent.IDs.Value)
+	return nil, err
+}
+
+// deleteNotifications deletes what the caller sees of the given notifications: everything or, where the right is missing for
+// one, nothing. It reports whether it saw any.
+func (s *server) deleteNotifications(ctx context.Context, ids []int64) (found bool, err error) {
+	err = s.db.InTx(ctx, func(ctx context.Context, tx bun.Tx) error {
+		may, mayNot, err := dbmodel.NotificationRights(ctx, tx, viewerOf(ctx), ids, rule.Owner)
+		if err != nil {
+			return fmt.Errorf("ask for the rights on notifications: %w", err)
+		}
+		found = len(may)+len(mayNot) > 0
+		if len(mayNot) > 0 {
+			return forbidden("Notifications are deleted by owners of their product and by administrators.")
+		}
+		if err := dbmodel.DeleteNotifications(ctx, tx, may); err != nil {
+			return fmt.Errorf("delete notifications: %w", err)
+		}
+		return nil
+	})
+	if err == nil {
+		s.unread.look()
+	}
+	return found, err
+}
+
+func (s *server) apiCountUnread(ctx context.Context, _ *struct{}) (*countOutput, error) {
+	n, err := dbmodel.UnreadCount(ctx, s.db.Reader, viewerOf(ctx))
+	if err != nil {
+		return nil, fmt.Errorf("count what is not viewed: %w", err)
+	}
+	return &countOutput{countAnswer{n}}, nil
+}

@@ -1,0 +1,72 @@
+package web
+
+import (
+	"crypto/rand"
+	"crypto/subtle"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"strings"
+	"unicode/utf8"
+
+	"golang.org/x/crypto/argon2"
+)
+
+// Bounds of a password.
+const (
+	shortestPassword = 8    // characters
+	longestPassword  = 1024 // bytes
+)
+
+// Costs of a new hash: https://cheatsheetseries.owasp.org/cheatsheets/Password_Storage_Cheat_Sheet.html. One hash takes
+// 19 MiB, so several logins at once need no more than a small machine has.
+const (
+	argonTime    = 2
+	argonMemory  = 19 << 10 // KiB
+	argonThreads = 1
+	saltBytes    = 16
+	hashBytes    = 32
+)
+
+// HashPassword returns the argon2id hash of a password, with its salt and costs, as users keep it. The error says in words
+// what is wrong with the password.
+func HashPassword(password string) (string, error) {
+	switch {
+	case !utf8.ValidString(password):
+		return "", errors.New("the password is not valid UTF-8")
+	case utf8.RuneCountInString(password) < shortestPassword:
+		return "", fmt.Errorf("the password is too short: it needs %d characters", shortestPassword)
+	case len(password) > longestPassword:
+		return "", fmt.Errorf("the password is longer than %d bytes", longestPassword)
+	}
+	salt := make([]byte, saltBytes)
+	_, _ = rand.Read(salt) // it never fails
+	hash := argon2.IDKey([]byte(password), salt, argonTime, argonMemory, argonThreads, hashBytes)
+	encode := base64.RawStdEncoding.EncodeToString
+	return fmt.Sprintf("$argon2id$v=%d$m=%d,t=%d,p=%d$%s$%s", argon2.Version, argonMemory, argonTime, argonThreads, encode(salt), encode(hash)), nil
+}
+
+// CheckPassword reports whether password is the one that hash was made of. A hash that is empty or not of HashPassword's
+// form fits no password.
+func CheckPassword(hash, password string) bool {
+	parts := strings.Split(hash, "$")
+	if len(parts) != 6 || parts[0] != "" || parts[1] != "argon2id" || len(password) > longestPassword {
+		return false
+	}
+	var version int
+	var memory, time uint32
+	var threads uint8
+	if _, err := fmt.Sscanf(parts[2], "v=%d", &version); err != nil || version != argon2.Version {
+		return false
+	}
+	if _, err := fmt.Sscanf(parts[3], "m=%d,t=%d,p=%d", &memory, &time, &threads); err != nil || time < 1 || threads < 1 || memory > 1<<20 {
+		return false
+	}
+	salt, errSalt := base64.RawStdEncoding.DecodeString(parts[4])
+	want, errHash := base64.RawStdEncoding.DecodeString(parts[5])
+	if errSalt != nil || errHash != nil || len(want) < saltBytes {
+		return false
+	}
+	got := argon2.IDKey([]byte(password), salt, time, memory, threads, uint32(len(want))) //nolint:gosec // a column's length
+	return subtle.ConstantTimeCompare(got, want) == 1
+}
