@@ -236,7 +236,7 @@ func DigestOf(ctx context.Context, db bun.IDB, t Told, limit int) (*Digest, erro
 		return nil, err
 	}
 	var list []Notification
-	if err := db.NewSelect().Model(&list).Where("id IN (?)", bun.In(ids)).Scan(ctx); err != nil {
+	if err := db.NewSelect().Model(&list).Where("id IN (?)", bun.List(ids)).Scan(ctx); err != nil {
 		return nil, Translate(err)
 	}
 	byID := make(map[int64]Notification, len(list))

@@ -75,13 +75,15 @@ func CheckSchema(ctx context.Context, db *DB) error {
 // CheckSchemaOf is CheckSchema for the PostgreSQL database of somebody else, opened with whatever driver.
 func CheckSchemaOf(ctx context.Context, db interface {
 	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
-}) error {
+},
+) error {
 	return checkSchema(ctx, db, "postgres")
 }
 
 func checkSchema(ctx context.Context, db interface {
 	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
-}, folder string) error {
+}, folder string,
+) error {
 	files, err := fs.Glob(migrations.Files, folder+"/*.up.sql")
 	if err != nil || len(files) == 0 {
 		return fmt.Errorf("this program has no migrations: %w", err)

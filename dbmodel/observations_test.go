@@ -14,8 +14,6 @@ import (
 	"github.com/seed91453169/tocsin/rule"
 )
 
-func ptr[T any](v T) *T { return &v }
-
 func saveProducts(t *testing.T, db *dbmodel.DB, ids ...int64) {
 	t.Helper()
 	for _, id := range ids {
@@ -38,8 +36,8 @@ func TestAcceptObservations(t *testing.T) {
 		ctx := t.Context()
 		saveProducts(t, db, 1, 2)
 		full := dbmodel.Observation{
-			ID: 2, ProductID: 1, Title: "SQL injection \"quoted\" ü €", Severity: rule.High, Status: rule.Open, Priority: ptr(3), ParserType: "SAST",
-			VulnerabilityID: "CVE-2026-1", CVSSScore: ptr(9.8), Origin: dbmodel.Origin{Component: "openssl", File: "a/b"}, URL: "https://example.com",
+			ID: 2, ProductID: 1, Title: "SQL injection \"quoted\" ü €", Severity: rule.High, Status: rule.Open, Priority: new(3), ParserType: "SAST",
+			VulnerabilityID: "CVE-2026-1", CVSSScore: new(9.8), Origin: dbmodel.Origin{Component: "openssl", File: "a/b"}, URL: "https://example.com",
 		}
 		bare := dbmodel.Observation{ID: 1, ProductID: 2, Title: "b", Severity: rule.SeverityNone, Status: rule.InReview, ParserType: "SCA", Origin: dbmodel.Origin{Text: "here"}}
 		accept := func(list ...dbmodel.Observation) dbmodel.Accepted {
@@ -105,12 +103,12 @@ func TestRemember(t *testing.T) {
 		saveProducts(t, db, 1)
 		list := []dbmodel.Observation{
 			{ID: 1, ProductID: 1, Title: "a", Severity: rule.High, Status: rule.Open, ParserType: "SCA"},
-			{ID: 2, ProductID: 1, Title: "a", Severity: rule.Low, Status: rule.Open, ParserType: "SCA", Priority: ptr(4)},
+			{ID: 2, ProductID: 1, Title: "a", Severity: rule.Low, Status: rule.Open, ParserType: "SCA", Priority: new(4)},
 		}
 		if _, err := dbmodel.AcceptObservations(ctx, db, list, dbmodel.Accepting{}); err != nil {
 			t.Fatal(err)
 		}
-		want := &rule.Values{Severity: rule.High, Status: rule.Affected, Priority: ptr(7)}
+		want := &rule.Values{Severity: rule.High, Status: rule.Affected, Priority: new(7)}
 		inTx(t, db, func(ctx context.Context, tx bun.Tx) error {
 			return dbmodel.Remember(ctx, tx, []int64{1, 2}, []*rule.Values{want, {Severity: rule.Low, Status: rule.Open}})
 		})
@@ -233,7 +231,7 @@ func TestOutbox(t *testing.T) {
 		if err != nil || c.Outbox != 1 || c.FailedEvents != 1 {
 			t.Fatalf("counts: %+v %v", c, err)
 		}
-		first, second := insert(dbmodel.NewEvent{Kind: dbmodel.KindSecurityGate, ProductID: 9, Payload: dbmodel.EventPayload{After: ptr(false)}}), insert(dbmodel.NewEvent{Kind: dbmodel.KindSecurityGate, ProductID: 9})
+		first, second := insert(dbmodel.NewEvent{Kind: dbmodel.KindSecurityGate, ProductID: 9, Payload: dbmodel.EventPayload{After: new(false)}}), insert(dbmodel.NewEvent{Kind: dbmodel.KindSecurityGate, ProductID: 9})
 		if next, err := dbmodel.NextGateEvent(ctx, db, 9); err != nil || next != first || second <= first {
 			t.Fatalf("next gate: %d %v", next, err)
 		}
@@ -256,11 +254,11 @@ func TestNotificationsAndDeliveries(t *testing.T) {
 			t.Fatalf("targets: %v %v", emails, err)
 		}
 		n := dbmodel.NewNotification{Notification: dbmodel.Notification{
-			Type: rule.TypeObservation, Event: rule.EventNew, Name: "50%_off", ProductID: ptr(int64(4)), ObservationID: ptr(int64(5)),
-			Facts: dbmodel.Facts{ProductName: "P", CVSSScore: ptr(7.5), Origin: dbmodel.Origin{Image: "x"}},
+			Type: rule.TypeObservation, Event: rule.EventNew, Name: "50%_off", ProductID: new(int64(4)), ObservationID: new(int64(5)),
+			Facts: dbmodel.Facts{ProductName: "P", CVSSScore: new(7.5), Origin: dbmodel.Origin{Image: "x"}},
 		}, Targets: emails[:2]}
-		n.SetValues(nil, &rule.Values{Severity: rule.Critical, Status: rule.Open, Priority: ptr(1)})
-		gate := dbmodel.NewNotification{Notification: dbmodel.Notification{Type: rule.TypeSecurityGate, Event: rule.EventFailed, Name: "P", ProductID: ptr(int64(4))}}
+		n.SetValues(nil, &rule.Values{Severity: rule.Critical, Status: rule.Open, Priority: new(1)})
+		gate := dbmodel.NewNotification{Notification: dbmodel.Notification{Type: rule.TypeSecurityGate, Event: rule.EventFailed, Name: "P", ProductID: new(int64(4))}}
 		inTx(t, db, func(ctx context.Context, tx bun.Tx) error {
 			return dbmodel.InsertNotifications(ctx, tx, []dbmodel.NewNotification{n, gate, n})
 		})
@@ -419,7 +417,7 @@ func TestSettingsAndGroups(t *testing.T) {
 		if s.DigestThreshold != 10 || s.DeliveryGiveUpHours != 24 || s.ExceptionRateLimit != 3600 || s.CleanupCron != "0 3 * * *" || len(s.MemberNotificationTypes) != 2 {
 			t.Fatalf("defaults: %+v", s)
 		}
-		s.TitleStatuses, s.TitleMinPriority, s.DigestThreshold = []rule.Status{rule.Open, rule.FalsePositive}, ptr(4), 0
+		s.TitleStatuses, s.TitleMinPriority, s.DigestThreshold = []rule.Status{rule.Open, rule.FalsePositive}, new(4), 0
 		inTx(t, db, func(ctx context.Context, tx bun.Tx) error { return dbmodel.SaveSettings(ctx, tx, s) })
 		got, err := dbmodel.LoadSettings(ctx, db)
 		if diff := cmp.Diff(s, got); err != nil || diff != "" {
@@ -428,8 +426,8 @@ func TestSettingsAndGroups(t *testing.T) {
 		until := time.Now().Add(time.Hour).UTC().Truncate(time.Millisecond)
 		group := &dbmodel.ProductGroup{ID: 1, Name: "G"}
 		group.PausedUntil, group.MinSeverity, group.Statuses = &until, rule.Low, []rule.Status{rule.Open}
-		product := &dbmodel.Product{ID: 2, Name: "P", ProductGroupID: ptr(int64(1))}
-		product.EmailTo, product.MinPriority = "a@example.com", ptr(9)
+		product := &dbmodel.Product{ID: 2, Name: "P", ProductGroupID: new(int64(1))}
+		product.EmailTo, product.MinPriority = "a@example.com", new(9)
 		if err := dbmodel.SaveProductGroup(ctx, db, group); err != nil {
 			t.Fatal(err)
 		}
@@ -443,13 +441,13 @@ func TestSettingsAndGroups(t *testing.T) {
 		contexts, err := dbmodel.ProductContexts(ctx, db, []int64{2, 3})
 		want := map[int64]*dbmodel.ProductContext{2: {
 			ID: 2, Name: "P", GroupName: "G",
-			Product: rule.Settings{Conditions: rule.Conditions{Statuses: []rule.Status{}, MinPriority: ptr(9)}, Contacts: rule.Contacts{EmailTo: "a@example.com"}},
+			Product: rule.Settings{Conditions: rule.Conditions{Statuses: []rule.Status{}, MinPriority: new(9)}, Contacts: rule.Contacts{EmailTo: "a@example.com"}},
 			Group:   &rule.Settings{Conditions: rule.Conditions{MinSeverity: rule.Low, Statuses: []rule.Status{rule.Open}}, Paused: true},
 		}}
 		if diff := cmp.Diff(want, contexts); err != nil || diff != "" {
 			t.Fatalf("contexts (-want +got): %v\n%s", err, diff)
 		}
-		product.ProductGroupID = ptr(int64(99))
+		product.ProductGroupID = new(int64(99))
 		if err := dbmodel.SaveProduct(ctx, db, product); !errors.Is(err, dbmodel.ErrConflict) {
 			t.Fatalf("a product of no group: %v", err)
 		}

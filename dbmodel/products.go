@@ -89,9 +89,10 @@ func DeleteProduct(ctx context.Context, tx bun.Tx, id int64) error {
 		return ErrNotFound
 	}
 	for _, statement := range []string{
+		// These two wait for evaluations that are under way; what these store is deleted after them.
 		"DELETE FROM observations WHERE product_id = $1",
-		"DELETE FROM notifications WHERE product_id = $1", // and with them their deliveries
 		"DELETE FROM outbox WHERE product_id = $1",
+		"DELETE FROM notifications WHERE product_id = $1", // and with them their deliveries
 	} {
 		if _, err := execCount(ctx, tx, statement, id); err != nil {
 			return err

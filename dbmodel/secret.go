@@ -21,7 +21,7 @@ import (
 // KeySize is the length of TOCSIN_SECRET_KEY in bytes.
 const KeySize = 32
 
-// ErrSealed: a value was sealed with another key than TOCSIN_SECRET_KEY and TOCSIN_SECRET_KEY_OLD.
+// ErrSealed says that a value was sealed with another key than TOCSIN_SECRET_KEY and TOCSIN_SECRET_KEY_OLD.
 var ErrSealed = errors.New("sealed with another key: set TOCSIN_SECRET_KEY, or TOCSIN_SECRET_KEY_OLD, to the key that was used before")
 
 // Vault seals addresses of targets and hashes them. Targets are addressed by a keyed hash whose key lies sealed in the
@@ -54,7 +54,7 @@ func OpenVault(ctx context.Context, db bun.IDB, key, oldKey []byte) (*Vault, err
 	}
 	const name = "target-hash-key"
 	fresh := make([]byte, sha256.Size)
-	rand.Read(fresh) //nolint:errcheck // crypto/rand.Read never fails: it crashes the program
+	rand.Read(fresh) // never fails: it would end the program
 	var sealed []byte
 	read := func() error {
 		return raw(db).QueryRowContext(ctx, "SELECT value FROM secrets WHERE name = $1", name).Scan(&sealed)

@@ -42,7 +42,7 @@ func TargetsByID(ctx context.Context, db bun.IDB, ids []int64) (map[int64]*Targe
 		return out, nil
 	}
 	var list []Target
-	if err := db.NewSelect().Model(&list).Where("id IN (?)", bun.In(ids)).Scan(ctx); err != nil {
+	if err := db.NewSelect().Model(&list).Where("id IN (?)", bun.List(ids)).Scan(ctx); err != nil {
 		return nil, Translate(err)
 	}
 	for i := range list {

@@ -11,6 +11,14 @@ import (
 // Automation is the reserved user that TOCSIN_ADMIN_TOKEN belongs to. The migrations make it, and nobody changes it.
 const Automation = "automation"
 
+// automationID is the id of Automation: the migration that makes the table gives it the first one.
+const automationID = 1
+
+// AutomationViewer is Automation as somebody who looks. It needs no look into the database.
+func AutomationViewer() Viewer {
+	return Viewer{UserID: automationID, Username: Automation, Admin: true}
+}
+
 // User is somebody, or a program, that may log in or has tokens.
 type User struct {
 	bun.BaseModel `bun:"table:users,alias:users"`

@@ -8,8 +8,6 @@ import (
 	"github.com/seed91453169/tocsin/rule"
 )
 
-func ptr[T any](v T) *T { return &v }
-
 func observation(s rule.Severity, st rule.Status, priority *int) rule.Observation {
 	return rule.Observation{Values: rule.Values{Severity: s, Status: st, Priority: priority}, ParserType: "SCA"}
 }
@@ -21,7 +19,7 @@ func TestMatches(t *testing.T) {
 		o          rule.Observation
 		want       bool
 	}{
-		"nothing set":                 {rule.Conditions{}, observation(rule.Critical, rule.Open, ptr(1)), false},
+		"nothing set":                 {rule.Conditions{}, observation(rule.Critical, rule.Open, new(1)), false},
 		"as bad":                      {rule.Conditions{MinSeverity: rule.High}, observation(rule.High, rule.Open, nil), true},
 		"worse":                       {rule.Conditions{MinSeverity: rule.High}, observation(rule.Critical, rule.Open, nil), true},
 		"less bad":                    {rule.Conditions{MinSeverity: rule.High}, observation(rule.Medium, rule.Open, nil), false},
@@ -31,9 +29,9 @@ func TestMatches(t *testing.T) {
 		"in review is active":         {rule.Conditions{MinSeverity: rule.Low}, observation(rule.Critical, rule.InReview, nil), true},
 		"inactive but asked for":      {rule.Conditions{Statuses: []rule.Status{rule.Resolved}}, observation(rule.Low, rule.Resolved, nil), true},
 		"active but not asked for":    {rule.Conditions{Statuses: []rule.Status{rule.Resolved}}, observation(rule.Low, rule.Open, nil), false},
-		"priority on the edge":        {rule.Conditions{MinPriority: ptr(5)}, observation(rule.Low, rule.Open, ptr(5)), true},
-		"priority behind":             {rule.Conditions{MinPriority: ptr(5)}, observation(rule.Low, rule.Open, ptr(6)), false},
-		"no priority":                 {rule.Conditions{MinPriority: ptr(99)}, observation(rule.Low, rule.Open, nil), false},
+		"priority on the edge":        {rule.Conditions{MinPriority: new(5)}, observation(rule.Low, rule.Open, new(5)), true},
+		"priority behind":             {rule.Conditions{MinPriority: new(5)}, observation(rule.Low, rule.Open, new(6)), false},
+		"no priority":                 {rule.Conditions{MinPriority: new(99)}, observation(rule.Low, rule.Open, nil), false},
 		"parser type":                 {rule.Conditions{ParserType: "SCA"}, observation(rule.Low, rule.Open, nil), true},
 		"other parser type":           {rule.Conditions{ParserType: "DAST"}, observation(rule.Low, rule.Open, nil), false},
 		"parser type of the inactive": {rule.Conditions{ParserType: "SCA"}, observation(rule.Low, rule.Resolved, nil), false},
@@ -47,7 +45,7 @@ func TestMatches(t *testing.T) {
 func TestEffective(t *testing.T) {
 	t.Parallel()
 	group := rule.Settings{
-		Conditions: rule.Conditions{MinSeverity: rule.Low, Statuses: []rule.Status{rule.Open}, MinPriority: ptr(3)},
+		Conditions: rule.Conditions{MinSeverity: rule.Low, Statuses: []rule.Status{rule.Open}, MinPriority: new(3)},
 		Contacts:   rule.Contacts{EmailTo: "g@example.com", MSTeams: 1, Slack: 2}, Paused: true,
 	}
 	product := rule.Settings{Conditions: rule.Conditions{MinSeverity: rule.High}, Contacts: rule.Contacts{EmailTo: " ", Slack: 9}}
@@ -84,7 +82,7 @@ func TestAddresses(t *testing.T) {
 func TestCompareWorstFirst(t *testing.T) {
 	t.Parallel()
 	inOrder := []rule.Values{
-		{Severity: rule.Critical, Priority: ptr(9)}, {Severity: rule.Critical}, {Severity: rule.High, Priority: ptr(1)}, {Severity: rule.SeverityUnknown},
+		{Severity: rule.Critical, Priority: new(9)}, {Severity: rule.Critical}, {Severity: rule.High, Priority: new(1)}, {Severity: rule.SeverityUnknown},
 	}
 	for i := range inOrder {
 		for j := range inOrder {

@@ -53,8 +53,7 @@ func acceptObservations(ctx context.Context, db bun.IDB, t *Task, how accepting)
 	for start := 0; start < len(t.observations); start += ChunkSize {
 		chunk := t.observations[start:min(start+ChunkSize, len(t.observations))]
 		done, err := dbmodel.AcceptObservations(ctx, db, chunk, dbmodel.Accepting{Bulk: bulk, Queued: how.queued, StatedAt: how.statedAt})
-		var unknown *dbmodel.UnknownProductsError
-		if errors.As(err, &unknown) {
+		if unknown, ok := errors.AsType[*dbmodel.UnknownProductsError](err); ok {
 			return Accepted{}, t.unknownProducts(unknown)
 		}
 		if err != nil {

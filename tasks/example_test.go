@@ -17,8 +17,7 @@ import (
 // A faulty event is refused where it is made, with all that is wrong with it.
 func ExampleNewObservations() {
 	_, err := tasks.NewObservations([]tasks.Observation{{ID: 1, ProductID: 7, Title: "CVE-2026-1234", Severity: "Severe", Status: "Open", ParserType: "SCA"}})
-	var invalid tasks.InvalidError
-	if errors.As(err, &invalid) {
+	if invalid, ok := errors.AsType[tasks.InvalidError](err); ok {
 		for _, fault := range invalid {
 			fmt.Println(fault.Field, fault.Message)
 		}

@@ -13,8 +13,6 @@ import (
 	"github.com/seed91453169/tocsin/rule"
 )
 
-func ptr[T any](v T) *T { return &v }
-
 func good() Observation {
 	return Observation{ID: 1, ProductID: 2, Title: "CVE-2026-1", Severity: rule.High, Status: rule.Open, ParserType: "SCA"}
 }
@@ -35,11 +33,11 @@ func TestNewObservationsNamesEveryFault(t *testing.T) {
 		"NUL":                {func(o *Observation) { o.Title = "a\x00" }, []string{"title"}},
 		"no UTF-8":           {func(o *Observation) { o.Origin.File = "a\xff" }, []string{"origin.file"}},
 		"unknown words":      {func(o *Observation) { o.Severity, o.Status, o.ParserType = "high", "open", "sca" }, []string{"severity", "status", "parser_type"}},
-		"priority 0":         {func(o *Observation) { o.Priority = ptr(0) }, []string{"priority"}},
-		"priority 100":       {func(o *Observation) { o.Priority = ptr(100) }, []string{"priority"}},
-		"priority 99":        {func(o *Observation) { o.Priority = ptr(99) }, nil},
-		"score above 10":     {func(o *Observation) { o.CVSSScore = ptr(10.1) }, []string{"cvss_score"}},
-		"score no number":    {func(o *Observation) { o.CVSSScore = ptr(math.NaN()) }, []string{"cvss_score"}},
+		"priority 0":         {func(o *Observation) { o.Priority = new(0) }, []string{"priority"}},
+		"priority 100":       {func(o *Observation) { o.Priority = new(100) }, []string{"priority"}},
+		"priority 99":        {func(o *Observation) { o.Priority = new(99) }, nil},
+		"score above 10":     {func(o *Observation) { o.CVSSScore = new(10.1) }, []string{"cvss_score"}},
+		"score no number":    {func(o *Observation) { o.CVSSScore = new(math.NaN()) }, []string{"cvss_score"}},
 		"javascript":         {func(o *Observation) { o.URL = "javascript:alert(1)" }, []string{"url"}},
 		"everything at once": {func(o *Observation) { *o = Observation{} }, []string{"id", "product_id", "title", "severity", "status", "parser_type"}},
 	} {

@@ -4,8 +4,6 @@ import (
 	"math/rand/v2"
 	"time"
 
-	"github.com/rs/zerolog"
-
 	"github.com/seed91453169/tocsin/channel"
 )
 
@@ -25,7 +23,7 @@ func backOff(failures int) time.Duration {
 	return time.Duration(float64(d) * (0.75 + rand.Float64()/2))
 }
 
-// log begins a line about a message that was not taken. Nothing of the address is in it.
-func (d *drain) log(result *channel.Error) *zerolog.Event {
-	return d.w.Log.Warn().Int64("target", d.target.ID).Str("channel", string(d.target.Channel)).Str("reason", result.Reason)
+// log says what became of a message that was not taken. Nothing of the address is in it.
+func (d *drain) log(result *channel.Error, text string) {
+	d.w.Log.Warn().Int64("target", d.target.ID).Str("channel", string(d.target.Channel)).Str("reason", result.Reason).Msg(text)
 }

@@ -43,7 +43,7 @@ func TestOutboxDoor(t *testing.T) {
 				t.Fatal(err)
 			}
 			o := observation(id, 1, rule.High)
-			o.Title, o.Priority, o.CVSSScore, o.Origin = `quoted "x" \ {a,b} NULL ü`, ptr(3), ptr(9.5), tasks.Origin{File: `a\b"c`}
+			o.Title, o.Priority, o.CVSSScore, o.Origin = `quoted "x" \ {a,b} NULL ü`, new(3), new(9.5), tasks.Origin{File: `a\b"c`}
 			observations, err := tasks.NewObservations([]tasks.Observation{o, observation(id+1, 1, rule.Low)})
 			if err == nil {
 				err = outbox.EnqueueTx(t.Context(), tx, observations)

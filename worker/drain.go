@@ -283,7 +283,7 @@ func (d *drain) digest(ctx context.Context, told dbmodel.Told, build func(messag
 }
 
 // build makes a message. One whose making panics still says that something happened and where to read it.
-func (d *drain) build(make func(message.Builder, message.Recipient) *channel.Message) (m *channel.Message) {
+func (d *drain) build(say func(message.Builder, message.Recipient) *channel.Message) (m *channel.Message) {
 	b := message.Builder{BaseURL: d.w.BaseURL, Settings: d.settings}
 	to := message.Recipient{Channel: d.target.Channel}
 	if to.Channel == rule.Email {
@@ -298,7 +298,7 @@ func (d *drain) build(make func(message.Builder, message.Recipient) *channel.Mes
 			}
 		}
 	}()
-	return make(b, to)
+	return say(b, to)
 }
 
 // send renews the lease and sends. lost says that the lease is somebody else's by now: then nothing was sent. result is nil
@@ -340,7 +340,7 @@ func (d *drain) recordResult(told dbmodel.Told, result *channel.Error) outcome {
 		d.count(told)
 		return goOn
 	case result.Kind == channel.Permanent:
-		d.log(result).Msg("a delivery failed for good")
+		d.log(result, "a delivery failed for good")
 		w.record("a delivery failed", func(ctx context.Context) error {
 			return w.DB.InTx(ctx, func(ctx context.Context, tx bun.Tx) error { return d.fail(ctx, tx, told, result) })
 		})
@@ -348,7 +348,7 @@ func (d *drain) recordResult(told dbmodel.Told, result *channel.Error) outcome {
 		d.count(told)
 		return goOn
 	}
-	d.log(result).Msg("a delivery is tried again")
+	d.log(result, "a delivery is tried again")
 	w.record("a target failed", func(ctx context.Context) error { return d.backOff(ctx, told, result) })
 	return stop
 }
@@ -413,7 +413,7 @@ func (d *drain) backOff(ctx context.Context, told dbmodel.Told, result *channel.
 			if err != nil {
 				return err
 			}
-			d.log(result).Int64("deliveries", n).Msg("a target is given up: all that waited for it failed")
+			d.log(result, fmt.Sprintf("a target is given up: all that waited for it failed (%d deliveries)", n))
 		}
 		return dbmodel.YieldTarget(ctx, tx, id, d.owner)
 	})

@@ -28,8 +28,6 @@ import (
 
 func TestMain(m *testing.M) { testenv.Main(m) }
 
-func ptr[T any](v T) *T { return &v }
-
 // receiver is the far network: it notes what came to each path, and answers as the test wants.
 type receiver struct {
 	*httptest.Server

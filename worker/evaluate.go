@@ -120,8 +120,7 @@ func (p *panicked) Error() string { return fmt.Sprintf("panic: %v", p.value) }
 
 // classOf names what made a task fail for good.
 func classOf(err error) string {
-	var p *panicked
-	if errors.As(err, &p) {
+	if _, ok := errors.AsType[*panicked](err); ok {
 		return "Panic"
 	}
 	return "TaskFailed"

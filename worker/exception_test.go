@@ -16,10 +16,10 @@ import (
 	"github.com/seed91453169/tocsin/tasks"
 )
 
-// tellExceptions has exceptions told to a Slack webhook with the given path.
-func (e *env) tellExceptions(path string) {
+// tellExceptions has exceptions told to the Slack webhook /x.
+func (e *env) tellExceptions() {
 	e.t.Helper()
-	ids, err := dbmodel.EnsureTargets(e.t.Context(), e.db, e.vault, rule.Slack, []string{e.receiver.URL + path})
+	ids, err := dbmodel.EnsureTargets(e.t.Context(), e.db, e.vault, rule.Slack, []string{e.receiver.URL + "/x"})
 	if err != nil {
 		e.t.Fatal(err)
 	}
@@ -42,7 +42,7 @@ func TestEqualExceptionsAreToldOnce(t *testing.T) {
 			t.Fatal(err)
 		}
 		t.Cleanup(second.Shutdown)
-		e.tellExceptions("/x")
+		e.tellExceptions()
 		e.settings(func(s *dbmodel.Settings) { s.ExceptionRateLimit = 4 })
 		began := time.Now()
 		var clients sync.WaitGroup
@@ -118,7 +118,7 @@ func TestExceptionWhoseFirstHandlingFailed(t *testing.T) {
 	t.Parallel()
 	testenv.EachDatabase(t, func(t *testing.T, db *dbmodel.DB) {
 		e := newEnv(t, db, nil)
-		e.tellExceptions("/x")
+		e.tellExceptions()
 		task, err := tasks.NewTaskException(keyError())
 		e.tell(task, err)
 		e.idle(10 * time.Second)
@@ -191,7 +191,7 @@ func TestOwnFailuresAreToldOnceAndMakeNoLoop(t *testing.T) {
 			}
 			return 200, nil
 		}
-		e.tellExceptions("/x")
+		e.tellExceptions()
 		e.product(1, "/gone")
 		e.product(2, "/fine")
 		var list []tasks.Observation
@@ -227,7 +227,7 @@ func TestDeadTargetIsToldAgainAfterItsSuccess(t *testing.T) {
 			}
 			return 200, nil
 		}
-		e.tellExceptions("/x")
+		e.tellExceptions()
 		e.product(1, "/a")
 		for i := range int64(5) { // refused, refused, taken, refused, refused
 			e.accept(observation(i+1, 1, rule.High))
@@ -249,7 +249,7 @@ func TestGivenUpTargetIsTold(t *testing.T) {
 			}
 			return 200, nil
 		}
-		e.tellExceptions("/x")
+		e.tellExceptions()
 		e.product(1, "/a")
 		e.accept(observation(1, 1, rule.High))
 		testenv.Eventually(t, 10*time.Second, func() error {
@@ -285,7 +285,7 @@ func TestGivenUpTargetIsTold(t *testing.T) {
 func TestRedisAwayLosesNoException(t *testing.T) {
 	t.Parallel()
 	e := newEnv(t, testenv.PostgresDB(t), nil)
-	e.tellExceptions("/x")
+	e.tellExceptions()
 	e.redis.Kill()
 	e.tell(tasks.NewTaskException(keyError()))
 	e.redis.Start()

@@ -70,7 +70,7 @@ func TestTitleOfSeveralProducts(t *testing.T) {
 		}
 		e.settings(func(s *dbmodel.Settings) { s.TitleMinSeverity, s.TitleSlackTargetID = rule.Medium, &ids[0] })
 		a, b, c := observation(1, 1, rule.Medium), observation(2, 2, rule.Critical), observation(3, 2, rule.Critical)
-		b.Title, c.Title, b.Priority = a.Title, a.Title, ptr(7)
+		b.Title, c.Title, b.Priority = a.Title, a.Title, new(7)
 		e.accept(a, b, c)
 		e.idle(10 * time.Second)
 		if got := e.receiver.headlines("/titles"); len(got) != 1 || got[0] != "Critical in 2 products: CVE-1" {
@@ -223,7 +223,7 @@ func TestPausedGetsNoDeliveries(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		p.PausedUntil = ptr(time.Now().Add(time.Hour))
+		p.PausedUntil = new(time.Now().Add(time.Hour))
 		if err := dbmodel.SaveProduct(t.Context(), db, p); err != nil {
 			t.Fatal(err)
 		}

@@ -1,5 +1,5 @@
--- People and programs that may see and do something. automation is who TOCSIN_ADMIN_TOKEN belongs to. What was created
--- until viewed_until counts as viewed. views_changed counts calls that changed what is viewed.
+-- People and programs that may see and do something. automation, the first one, is who TOCSIN_ADMIN_TOKEN belongs to. What
+-- was created until viewed_until counts as viewed. views_changed counts calls that changed what is viewed.
 CREATE TABLE users (
     id            integer PRIMARY KEY AUTOINCREMENT,
     username      text NOT NULL UNIQUE,
