@@ -4,7 +4,6 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/uptrace/bun"
@@ -91,46 +90,47 @@ func PendingDeliveries(ctx context.Context, db bun.IDB, targetID int64, limit in
 	}, "SELECT id, notification_id FROM deliveries WHERE target_id = $1 AND state = 'pending' ORDER BY id LIMIT $2", targetID, limit)
 }
 
-// MaxBatch is how many deliveries one digest tells at the most.
-const MaxBatch = 50_000
+// MaxDigest is how many deliveries one digest tells at the most.
+const MaxDigest = 50_000
 
-// StampBatch puts all that waits for a target (at most MaxBatch deliveries) into one digest and returns its number; 0 where
-// owner has lost the lease, or nothing waits.
-func StampBatch(ctx context.Context, tx bun.Tx, targetID int64, owner string) (int64, error) {
-	var batch sql.NullInt64
-	err := raw(tx).QueryRowContext(ctx, `UPDATE targets SET batch = (SELECT max(id) FROM
-			(SELECT id FROM deliveries WHERE target_id = $1 AND state = 'pending' ORDER BY id LIMIT $3) AS waiting)
-		WHERE id = $1 AND owner = $2 RETURNING batch`, targetID, owner, MaxBatch).Scan(&batch)
-	if err != nil {
-		if err = Translate(err); err == ErrNotFound { //nolint:errorlint // Translate returns the sentinel itself
-			err = nil
-		}
-		return 0, err
-	}
-	_, err = execCount(ctx, tx, "UPDATE deliveries SET batch = $2 WHERE target_id = $1 AND state = 'pending' AND id <= $2", targetID, batch.Int64)
-	return batch.Int64, err
+// PendingIDs lists what waits for a target, at most MaxDigest deliveries: all of it, or what belongs to the digest with the
+// number batch.
+func PendingIDs(ctx context.Context, db bun.IDB, targetID, batch int64) ([]int64, error) {
+	return collect(ctx, db, scanID, "SELECT id FROM deliveries WHERE target_id = $1 AND state = 'pending' AND (CAST($2 AS bigint) = 0 OR batch = CAST($2 AS bigint)) ORDER BY id LIMIT $3",
+		targetID, batch, MaxDigest)
 }
 
 // Told is what one message tells: a single delivery, or a digest of a target.
 type Told struct {
-	TargetID   int64
-	DeliveryID int64 // of a single one
-	Batch      int64 // of a digest
-	All        bool  // everything that waits, when the target is given up
+	TargetID int64
+	IDs      []int64 // of deliveries
+	Digest   bool
+	All      bool // everything that waits, when the target is given up
 }
 
-// these is the condition that hits the deliveries of t, and its arguments, numbered from 1.
-func (t Told) these() (string, []any) {
-	if t.Batch != 0 {
-		return "target_id = $1 AND batch = $2", []any{t.TargetID, t.Batch}
+// these is the condition that hits the deliveries of t under the name alias, and its arguments, numbered from 1.
+func (t Told) these(db bun.IDB, alias string) (string, []any) {
+	in, arg := anyOf(db, alias+".id", 2, t.IDs)
+	return alias + ".target_id = $1 AND " + in, []any{t.TargetID, arg}
+}
+
+// StampBatch notes which deliveries a digest that was not taken tells, where owner still has the lease: the next try tells
+// the same.
+func StampBatch(ctx context.Context, tx bun.Tx, t Told, owner string) error {
+	batch := t.IDs[len(t.IDs)-1]
+	n, err := execCount(ctx, tx, "UPDATE targets SET batch = $3 WHERE id = $1 AND owner = $2", t.TargetID, owner, batch)
+	if err != nil || n == 0 {
+		return err
 	}
-	return "target_id = $1 AND id = $2", []any{t.TargetID, t.DeliveryID}
+	these, args := t.these(tx, "deliveries")
+	_, err = execCount(ctx, tx, "UPDATE deliveries SET batch = $3 WHERE "+these+" AND state = 'pending'", append(args, batch)...)
+	return err
 }
 
 // MarkSent records that the receiver took the message; also where the lease is lost by now, and over a failure. The states
 // are named one by one, because each has an index of its own.
 func MarkSent(ctx context.Context, db bun.IDB, t Told) error {
-	these, args := t.these()
+	these, args := t.these(db, "deliveries")
 	_, err := execCount(ctx, db, "UPDATE deliveries SET state = 'sent', attempts = attempts + 1, last_error = '', sent_at = "+now(db)+
 		" WHERE "+these+" AND state = 'pending' OR "+these+" AND state = 'failed'", args...)
 	return err
@@ -138,7 +138,7 @@ func MarkSent(ctx context.Context, db bun.IDB, t Told) error {
 
 // MarkFailed records that the message was refused for good, where owner still has the lease.
 func MarkFailed(ctx context.Context, db bun.IDB, t Told, owner, reason string) error {
-	these, args := t.these()
+	these, args := t.these(db, "deliveries")
 	_, err := execCount(ctx, db, "UPDATE deliveries SET state = 'failed', attempts = attempts + 1, last_error = $3 WHERE "+these+
 		" AND state = 'pending' AND EXISTS (SELECT 1 FROM targets WHERE id = $1 AND owner = $4)", append(args, reason, owner)...)
 	return err
@@ -146,7 +146,7 @@ func MarkFailed(ctx context.Context, db bun.IDB, t Told, owner, reason string) e
 
 // MarkTried records that the message was not taken this time, where owner still has the lease.
 func MarkTried(ctx context.Context, db bun.IDB, t Told, owner, reason string) error {
-	these, args := t.these()
+	these, args := t.these(db, "deliveries")
 	_, err := execCount(ctx, db, "UPDATE deliveries SET attempts = attempts + 1, last_error = $3 WHERE "+these+
 		" AND state = 'pending' AND EXISTS (SELECT 1 FROM targets WHERE id = $1 AND owner = $4)", append(args, reason, owner)...)
 	return err
@@ -156,8 +156,8 @@ func MarkTried(ctx context.Context, db bun.IDB, t Told, owner, reason string) er
 // nothing of the target was told since its last success, which from now on it was. The caller must tell it in the same
 // transaction. It is false where owner has lost the lease.
 func TellOfFailure(ctx context.Context, tx bun.Tx, t Told, owner string) (bool, error) {
-	these, args := t.these()
-	query := "SELECT 1 FROM deliveries d JOIN notifications n ON n.id = d.notification_id WHERE NOT n.own AND d." + strings.Replace(these, " AND ", " AND d.", 1)
+	these, args := t.these(tx, "d")
+	query := "SELECT 1 FROM deliveries d JOIN notifications n ON n.id = d.notification_id WHERE NOT n.own AND " + these
 	if t.All {
 		query, args = "SELECT 1 FROM deliveries d JOIN notifications n ON n.id = d.notification_id WHERE NOT n.own AND d.target_id = $1 AND d.state = 'pending'", args[:1]
 	}
@@ -165,13 +165,13 @@ func TellOfFailure(ctx context.Context, tx bun.Tx, t Told, owner string) (bool, 
 	return n > 0, err
 }
 
-// TargetSucceeded clears what counts failures and the digest that is under way, where owner still has the lease.
+// TargetSucceeded clears what counts failures and the digest that was tried again, where owner still has the lease.
 func TargetSucceeded(ctx context.Context, db bun.IDB, id int64, owner string) error {
 	_, err := execCount(ctx, db, "UPDATE targets SET failures = 0, failing_since = NULL, told = false, batch = NULL WHERE id = $1 AND owner = $2", id, owner)
 	return err
 }
 
-// EndBatch ends the digest that is under way without a success, where owner still has the lease.
+// EndBatch ends the digest that is tried again without a success, where owner still has the lease.
 func EndBatch(ctx context.Context, db bun.IDB, id int64, owner string) error {
 	_, err := execCount(ctx, db, "UPDATE targets SET batch = NULL WHERE id = $1 AND owner = $2", id, owner)
 	return err
@@ -210,9 +210,10 @@ type Digest struct {
 	Worst    []Notification // observations and titles, the worst first, cut at the limit
 }
 
-// DigestOf reads what the digest with the given number is about; at most limit notifications of each sort are named.
+// DigestOf reads what a digest is about; at most limit notifications of each sort are named.
 func DigestOf(ctx context.Context, db bun.IDB, t Told, limit int) (*Digest, error) {
-	const members = " FROM deliveries d JOIN notifications n ON n.id = d.notification_id WHERE d.target_id = $1 AND d.batch = $2 AND d.state = 'pending'"
+	these, args := t.these(db, "d")
+	members := " FROM deliveries d JOIN notifications n ON n.id = d.notification_id WHERE " + these + " AND d.state = 'pending'"
 	out := new(Digest)
 	var err error
 	out.Groups, err = collect(ctx, db, func(rows *sql.Rows) (g DigestGroup, err error) {
@@ -220,18 +221,18 @@ func DigestOf(ctx context.Context, db bun.IDB, t Told, limit int) (*Digest, erro
 		err = rows.Scan(&g.Type, &event, &severity, &g.Count)
 		g.Event, g.Severity = rule.Event(event.String), rule.Severity(severity.String)
 		return g, err
-	}, "SELECT n.type, n.event, n.after_severity, count(*)"+members+" GROUP BY n.type, n.event, n.after_severity ORDER BY 1, 2, 3", t.TargetID, t.Batch)
+	}, "SELECT n.type, n.event, n.after_severity, count(*)"+members+" GROUP BY n.type, n.event, n.after_severity ORDER BY 1, 2, 3", args...)
 	if err != nil || len(out.Groups) == 0 {
 		return out, err
 	}
-	if err := raw(db).QueryRowContext(ctx, "SELECT count(DISTINCT n.product_id)"+members, t.TargetID, t.Batch).Scan(&out.Products); err != nil {
+	if err := raw(db).QueryRowContext(ctx, "SELECT count(DISTINCT n.product_id)"+members, args...).Scan(&out.Products); err != nil {
 		return nil, Translate(err)
 	}
 	const isNamed = "(n.type NOT IN ('observation', 'observation_title'))"
 	ids, err := collect(ctx, db, scanID, `SELECT id FROM (SELECT n.id, `+isNamed+` AS named, row_number() OVER (PARTITION BY `+isNamed+` ORDER BY
 		CASE WHEN `+isNamed+` THEN 0 ELSE CASE n.after_severity WHEN 'Critical' THEN 1 WHEN 'High' THEN 2 WHEN 'Medium' THEN 3 WHEN 'Low' THEN 4 WHEN 'None' THEN 5 ELSE 6 END END,
 		CASE WHEN n.event = 'dropped' THEN 1 ELSE 0 END, coalesce(n.after_priority, 100), n.id) AS place`+members+`) AS ranked
-		WHERE place <= $3 ORDER BY named, place`, t.TargetID, t.Batch, limit)
+		WHERE place <= $3 ORDER BY named, place`, append(args, limit)...)
 	if err != nil {
 		return nil, err
 	}

@@ -301,12 +301,15 @@ func TestNotificationsAndDeliveries(t *testing.T) {
 		if err != nil || len(waiting) != 2 || waiting[0].NotificationID != list[2].ID {
 			t.Fatalf("waiting: %+v %v", waiting, err)
 		}
-		var told dbmodel.Told
-		inTx(t, db, func(ctx context.Context, tx bun.Tx) error {
-			batch, err := dbmodel.StampBatch(ctx, tx, emails[0], owner)
-			told = dbmodel.Told{TargetID: emails[0], Batch: batch}
-			return err
-		})
+		ids, err := dbmodel.PendingIDs(ctx, db, emails[0], 0)
+		told := dbmodel.Told{TargetID: emails[0], IDs: ids, Digest: true}
+		if err != nil || len(ids) != 2 {
+			t.Fatalf("waiting: %v %v", ids, err)
+		}
+		inTx(t, db, func(ctx context.Context, tx bun.Tx) error { return dbmodel.StampBatch(ctx, tx, told, owner) })
+		if again, err := dbmodel.PendingIDs(ctx, db, emails[0], ids[1]); err != nil || !cmp.Equal(again, ids) {
+			t.Fatalf("of the digest: %v %v", again, err)
+		}
 		digest, err := dbmodel.DigestOf(ctx, db, told, 10)
 		if err != nil || len(digest.Groups) != 1 || digest.Groups[0].Count != 2 || digest.Products != 1 || len(digest.Worst) != 2 {
 			t.Fatalf("digest: %+v %v", digest, err)

@@ -25,7 +25,7 @@ type Target struct {
 	NextAt       time.Time
 	Failures     int        // tries that failed since the last success
 	FailingSince *time.Time // the first of these
-	Batch        int64      `bun:",nullzero"` // the digest that is under way
+	Batch        int64      `bun:",nullzero"` // the digest that is tried again
 	Told         bool       // that it failed for good was told since the last success
 }
 

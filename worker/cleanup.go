@@ -73,11 +73,16 @@ func (w *Worker) periodicCleanup(ctx context.Context, t *asynq.Task) error {
 	return w.endRun(run, dbmodel.RunFailed, fmt.Sprintf("%s; %v", done, err), err)
 }
 
-// endRun records what became of a run and returns failure, why it failed for good.
+// endRun records what became of a run, and tells failure, why it failed for good, which it returns.
 func (w *Worker) endRun(run *dbmodel.PeriodicRun, status dbmodel.RunStatus, message string, failure error) error {
 	w.record("a run ended", func(ctx context.Context) error {
-		_, err := dbmodel.EndRun(ctx, w.DB, run, status, message)
-		return err
+		return w.DB.InTx(ctx, func(ctx context.Context, tx bun.Tx) error {
+			ended, err := dbmodel.EndRun(ctx, tx, run, status, message)
+			if err != nil || !ended || failure == nil {
+				return err
+			}
+			return tellOwn(ctx, tx, classOf(failure), tasks.TypePeriodicCleanup, "the clean-up failed: see the periodic tasks", message, false)
+		})
 	})
 	if failure != nil {
 		return fmt.Errorf("periodic task %s: %w", run.Task, failure)
@@ -114,7 +119,7 @@ func (c *cleanup) do(ctx context.Context) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			c.w.Log.Error().Bytes("stack", debug.Stack()).Msgf("clean up: panic: %v", p)
-			err = fmt.Errorf("panic: %v", p)
+			err = &panicked{p}
 		}
 	}()
 	settings, err := dbmodel.LoadSettings(ctx, c.w.DB)

@@ -11,6 +11,7 @@ import (
 	"github.com/seed91453169/tocsin/dbmodel"
 	"github.com/seed91453169/tocsin/internal/testenv"
 	"github.com/seed91453169/tocsin/rule"
+	"github.com/seed91453169/tocsin/tasks"
 )
 
 // fill stores n notifications of the given age, told to targets.
@@ -137,6 +138,10 @@ func TestCleanupIsTakenUpAgain(t *testing.T) {
 		}
 		if run := e.ended(lose(dbmodel.PeriodicAttempts)); run.Status != dbmodel.RunFailed || run.Message == "" {
 			t.Errorf("a run that kills its process: %+v", run)
+		}
+		e.idle(10 * time.Second)
+		if told := e.notifications(); len(told) != 1 || told[0].Type != rule.TypeTask || told[0].Function != tasks.TypePeriodicCleanup || !told[0].Own {
+			t.Errorf("told of it: %+v", told)
 		}
 	})
 }

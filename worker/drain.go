@@ -194,7 +194,7 @@ func (d *drain) tell(ctx context.Context) (outcome, error) {
 	if err != nil {
 		return stop, err
 	}
-	if told == (dbmodel.Told{}) {
+	if told.TargetID == 0 {
 		return nobody, nil
 	}
 	if m == nil { // nobody can be told this any more
@@ -204,7 +204,7 @@ func (d *drain) tell(ctx context.Context) (outcome, error) {
 	if err != nil || lost {
 		return stop, err
 	}
-	if result != nil && result.Kind == channel.Permanent && told.Batch != 0 {
+	if result != nil && result.Kind == channel.Permanent && told.Digest {
 		brief, e := d.digest(ctx, told, message.Builder.BriefDigest)
 		if e != nil {
 			return stop, e
@@ -218,12 +218,12 @@ func (d *drain) tell(ctx context.Context) (outcome, error) {
 	return d.recordResult(told, result), nil
 }
 
-// next makes the message that must be told next: the digest that is under way, a new digest where more than the threshold
+// next makes the message that must be told next: the digest that is tried again, a new digest where more than the threshold
 // wait, else the oldest delivery. It returns a zero Told where nothing waits.
 func (d *drain) next(ctx context.Context) (*channel.Message, dbmodel.Told, error) {
 	w, id := d.w, d.target.ID
-	told := dbmodel.Told{TargetID: id, Batch: d.target.Batch}
-	if told.Batch == 0 {
+	told := dbmodel.Told{TargetID: id, Digest: true}
+	if d.target.Batch == 0 {
 		threshold := d.settings.DigestThreshold
 		waiting, err := dbmodel.PendingDeliveries(ctx, w.DB, id, threshold+1)
 		if err != nil {
@@ -233,21 +233,19 @@ func (d *drain) next(ctx context.Context) (*channel.Message, dbmodel.Told, error
 			return nil, dbmodel.Told{}, nil
 		}
 		if threshold == 0 || len(waiting) <= threshold {
-			told.DeliveryID = waiting[0].ID
 			m, err := d.single(ctx, waiting[0])
-			return m, told, err
+			return m, dbmodel.Told{TargetID: id, IDs: []int64{waiting[0].ID}}, err
 		}
-		err = w.DB.InTx(ctx, func(ctx context.Context, tx bun.Tx) error {
-			d.target.Batch, err = dbmodel.StampBatch(ctx, tx, id, d.owner)
-			return err
-		})
-		if err != nil {
-			return nil, told, fmt.Errorf("make a digest for target %d: %w", id, err)
-		}
-		told.Batch = d.target.Batch
 	}
-	m, err := d.digest(ctx, told, message.Builder.Digest)
-	if err == nil && m == nil { // nothing of it waits any more
+	var err error
+	if told.IDs, err = dbmodel.PendingIDs(ctx, w.DB, id, d.target.Batch); err != nil {
+		return nil, told, fmt.Errorf("find what a digest for target %d tells: %w", id, err)
+	}
+	var m *channel.Message
+	if len(told.IDs) > 0 {
+		m, err = d.digest(ctx, told, message.Builder.Digest)
+	}
+	if err == nil && m == nil && d.target.Batch != 0 { // nothing of it waits any more
 		d.target.Batch = 0
 		err = dbmodel.EndBatch(ctx, w.DB, id, d.owner)
 	}
@@ -278,7 +276,7 @@ func (d *drain) digest(ctx context.Context, told dbmodel.Told, build func(messag
 		return nil, nil
 	}
 	return d.build(func(b message.Builder, to message.Recipient) *channel.Message {
-		return build(b, content, told.Batch, to)
+		return build(b, content, told.IDs[len(told.IDs)-1], to)
 	}), nil
 }
 
@@ -358,7 +356,7 @@ func (d *drain) fail(ctx context.Context, tx bun.Tx, told dbmodel.Told, result *
 	if err := dbmodel.MarkFailed(ctx, tx, told, d.owner, result.Reason); err != nil {
 		return err
 	}
-	if err := d.tellFailure(ctx, tx, told, "DeliveryFailed", "a delivery failed for good", result.Reason); err != nil || told.Batch == 0 {
+	if err := d.tellFailure(ctx, tx, told, "DeliveryFailed", "a delivery failed for good", result.Reason); err != nil || !told.Digest {
 		return err
 	}
 	return dbmodel.EndBatch(ctx, tx, told.TargetID, d.owner)
@@ -381,7 +379,7 @@ func (d *drain) tellFailure(ctx context.Context, tx bun.Tx, told dbmodel.Told, c
 // count says what the last message was, for rest.
 func (d *drain) count(told dbmodel.Told) {
 	d.sent++
-	d.digested = told.Batch != 0
+	d.digested = told.Digest
 	d.target.Batch = 0
 }
 
@@ -395,6 +393,11 @@ func (d *drain) backOff(ctx context.Context, told dbmodel.Told, result *channel.
 	return w.DB.InTx(ctx, func(ctx context.Context, tx bun.Tx) error {
 		if err := dbmodel.MarkTried(ctx, tx, told, d.owner, result.Reason); err != nil {
 			return err
+		}
+		if told.Digest {
+			if err := dbmodel.StampBatch(ctx, tx, told, d.owner); err != nil {
+				return err
+			}
 		}
 		giveUp, err := dbmodel.TargetFailed(ctx, tx, id, d.owner, wait, time.Duration(d.settings.DeliveryGiveUpHours)*time.Hour)
 		if errors.Is(err, dbmodel.ErrNotFound) {

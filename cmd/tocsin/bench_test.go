@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/http"
 	"os"
-	"os/exec"
 	"slices"
 	"strconv"
 	"strings"
@@ -44,7 +43,6 @@ func BenchmarkImport(b *testing.B) {
 		began = time.Now()
 		d.call(http.MethodPost, "/api/v1/observations", bytes.NewReader(lines), nil)
 		unchanged := time.Since(began)
-		cpu(b)
 		b.ReportMetric(raw, "asynq-tasks/s")
 		b.ReportMetric(imported/accepted.Seconds(), "accepted/s")
 		b.ReportMetric(imported/told.Seconds(), "told/s")
@@ -170,7 +168,3 @@ func peakMemory(b *testing.B, p *process) float64 {
 	return 0
 }
 
-func cpu(b *testing.B) {
-	out, _ := exec.Command("sh", "-c", `for p in /proc/[0-9]*; do n=$(cat $p/comm 2>/dev/null); t=$(awk '{print $14+$15}' $p/stat 2>/dev/null); echo "$n $(tr '\0' ' ' <$p/cmdline 2>/dev/null| cut -c1-40) $t"; done | awk '{k=$1; if(k=="tocsin")k=$1" "$3; s[k]+=$NF} END{for(k in s) if(s[k]>20) print s[k]/100,k}' | sort -rn`).CombinedOutput()
-	b.Logf("cpu\n%s", out)
-}
