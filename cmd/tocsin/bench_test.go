@@ -167,4 +167,3 @@ func peakMemory(b *testing.B, p *process) float64 {
 	b.Fatal("no VmHWM")
 	return 0
 }
-

@@ -1,0 +1,95 @@
+package worker
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"runtime/debug"
+
+	"github.com/seed91453169/tocsin/channel"
+	"github.com/seed91453169/tocsin/dbmodel"
+	"github.com/seed91453169/tocsin/message"
+	"github.com/seed91453169/tocsin/rule"
+)
+
+// next makes the message that must be told next: the digest that is tried again, a new digest where more than the threshold
+// wait, else the oldest delivery. It returns a zero Told where nothing waits.
+func (d *drain) next(ctx context.Context) (*channel.Message, dbmodel.Told, error) {
+	w, id := d.w, d.target.ID
+	told := dbmodel.Told{TargetID: id, Digest: true}
+	if d.target.Batch == 0 {
+		threshold := d.settings.DigestThreshold
+		waiting, err := dbmodel.PendingDeliveries(ctx, w.DB, id, threshold+1)
+		if err != nil {
+			return nil, told, fmt.Errorf("find what waits for target %d: %w", id, err)
+		}
+		if len(waiting) == 0 {
+			return nil, dbmodel.Told{}, nil
+		}
+		if threshold == 0 || len(waiting) <= threshold {
+			m, err := d.single(ctx, waiting[0])
+			return m, dbmodel.Told{TargetID: id, IDs: []int64{waiting[0].ID}}, err
+		}
+	}
+	var err error
+	if told.IDs, err = dbmodel.PendingIDs(ctx, w.DB, id, d.target.Batch); err != nil {
+		return nil, told, fmt.Errorf("find what a digest for target %d tells: %w", id, err)
+	}
+	var m *channel.Message
+	if len(told.IDs) > 0 {
+		m, err = d.digest(ctx, told, message.Builder.Digest)
+	}
+	if err == nil && m == nil && d.target.Batch != 0 { // nothing of it waits any more
+		d.target.Batch = 0
+		err = dbmodel.EndBatch(ctx, w.DB, id, d.owner)
+	}
+	return m, told, err
+}
+
+// single makes the message of one delivery; nil where its notification is gone.
+func (d *drain) single(ctx context.Context, waiting dbmodel.PendingDelivery) (*channel.Message, error) {
+	n, err := dbmodel.NotificationByID(ctx, d.w.DB, waiting.NotificationID)
+	if errors.Is(err, dbmodel.ErrNotFound) {
+		return nil, nil // deleted a moment ago, and the delivery with it
+	}
+	if err != nil {
+		return nil, fmt.Errorf("load notification %d: %w", waiting.NotificationID, err)
+	}
+	return d.build(func(b message.Builder, to message.Recipient) *channel.Message {
+		return b.Notification(n, waiting.ID, to)
+	}), nil
+}
+
+// digest makes the message of a digest; nil where nothing of it waits any more.
+func (d *drain) digest(ctx context.Context, told dbmodel.Told, build func(message.Builder, *dbmodel.Digest, int64, message.Recipient) *channel.Message) (*channel.Message, error) {
+	content, err := dbmodel.DigestOf(ctx, d.w.DB, told, digestItems)
+	if err != nil {
+		return nil, fmt.Errorf("load a digest of target %d: %w", told.TargetID, err)
+	}
+	if len(content.Groups) == 0 {
+		return nil, nil
+	}
+	return d.build(func(b message.Builder, to message.Recipient) *channel.Message {
+		return build(b, content, told.IDs[len(told.IDs)-1], to)
+	}), nil
+}
+
+// build makes a message. One whose making panics still says that something happened and where to read it.
+func (d *drain) build(say func(message.Builder, message.Recipient) *channel.Message) (m *channel.Message) {
+	b := message.Builder{BaseURL: d.w.BaseURL, Settings: d.settings}
+	to := message.Recipient{Channel: d.target.Channel}
+	if to.Channel == rule.Email {
+		to.Address, to.FirstName = d.address, d.firstName
+	}
+	defer func() {
+		if p := recover(); p != nil {
+			d.w.Log.Error().Int64("target", d.target.ID).Bytes("stack", debug.Stack()).Msgf("make a message: panic: %v", p)
+			m = &channel.Message{
+				Headline: "A notification could not be shown here: read it in Tocsin", Tone: channel.Attention, ID: rand.Text(),
+				From: d.settings.EmailFrom, Action: channel.Link{Label: "Open the inbox", URL: d.w.BaseURL + "/"},
+			}
+		}
+	}()
+	return say(b, to)
+}
