@@ -8,15 +8,15 @@ import (
 	"github.com/uptrace/bun"
 )
 
-// OldNotifications returns the ids of up to limit notifications that are older than age and have no pending delivery, the
-// oldest first, beginning behind a position (nil: at the first); and the position of the last. It locks them and passes over
-// those that somebody else has locked.
-func OldNotifications(ctx context.Context, tx bun.Tx, age time.Duration, behind *Position, limit int) ([]int64, *Position, error) {
-	query := "SELECT n.id, n.created_at FROM notifications n WHERE n.created_at < " + later(tx, -age) +
+// OldNotifications returns the ids of up to limit notifications that were created before a time and have no pending delivery,
+// the oldest first, beginning behind a position (nil: at the first); and the position of the last. It locks them and passes
+// over those that somebody else has locked.
+func OldNotifications(ctx context.Context, tx bun.Tx, before time.Time, behind *Position, limit int) ([]int64, *Position, error) {
+	query := "SELECT n.id, n.created_at FROM notifications n WHERE n.created_at < $2" +
 		" AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.notification_id = n.id AND d.state = 'pending')"
-	args := []any{limit}
+	args := []any{limit, timeArg(tx, before)}
 	if behind != nil {
-		query += " AND (n.created_at, n.id) > ($2, $3)"
+		query += " AND (n.created_at, n.id) > ($3, $4)"
 		args = append(args, timeArg(tx, behind.CreatedAt), behind.ID)
 	}
 	lock := ""

@@ -3,6 +3,7 @@ package dbmodel
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"time"
 
@@ -10,16 +11,20 @@ import (
 )
 
 // viewedBy is the condition that a user has viewed a notification; alias is its table in the statement. Who is nobody has
-// viewed nothing.
-func viewedBy(userID int64, alias string) string {
-	return fmt.Sprintf(`(%[1]s.created_at < coalesce((SELECT viewed_until FROM users WHERE id = %[2]d), %[1]s.created_at)
-		OR EXISTS (SELECT 1 FROM notification_views v WHERE v.user_id = %[2]d AND v.notification_id = %[1]s.id))`, alias, userID)
+// viewed nothing. What it compares created_at with is the same for all rows, so that the index serves it.
+func viewedBy(db bun.IDB, userID int64, alias string) string {
+	never := "'epoch'::timestamptz"
+	if isSQLite(db) {
+		never = "0"
+	}
+	return fmt.Sprintf(`(%[1]s.created_at < coalesce((SELECT viewed_until FROM users WHERE id = %[2]d), %[3]s)
+		OR EXISTS (SELECT 1 FROM notification_views v WHERE v.user_id = %[2]d AND v.notification_id = %[1]s.id))`, alias, userID, never)
 }
 
 // ViewedBy returns which of the given notifications v has viewed.
 func ViewedBy(ctx context.Context, db bun.IDB, v Viewer, ids []int64) (map[int64]bool, error) {
 	in, arg := anyOf(db, "n.id", 1, ids)
-	list, err := collect(ctx, db, scanID, "SELECT n.id FROM notifications n WHERE "+in+" AND "+viewedBy(v.UserID, "n"), arg)
+	list, err := collect(ctx, db, scanID, "SELECT n.id FROM notifications n WHERE "+in+" AND "+viewedBy(db, v.UserID, "n"), arg)
 	out := make(map[int64]bool, len(list))
 	for _, id := range list {
 		out[id] = true
@@ -38,7 +43,7 @@ func MarkViewed(ctx context.Context, tx bun.Tx, v Viewer, ids []int64) error {
 		lock += " OF n"
 	}
 	_, err := execCount(ctx, tx, "INSERT INTO notification_views (user_id, notification_id) SELECT $1, n.id FROM notifications n WHERE "+in+
-		" AND "+VisibleNotifications(tx, v, "n")+" AND NOT "+viewedBy(v.UserID, "n")+" ORDER BY n.id"+lock+" ON CONFLICT DO NOTHING", v.UserID, arg)
+		" AND "+VisibleNotifications(tx, v, "n")+" AND NOT "+viewedBy(tx, v.UserID, "n")+" ORDER BY n.id"+lock+" ON CONFLICT DO NOTHING", v.UserID, arg)
 	return err
 }
 
@@ -65,10 +70,16 @@ func countViewsChanged(ctx context.Context, tx bun.Tx, v Viewer) error {
 
 // UnreadCount is how many notifications v sees and has not viewed.
 func UnreadCount(ctx context.Context, db bun.IDB, v Viewer) (n int, err error) {
-	err = raw(db).QueryRowContext(ctx, fmt.Sprintf(`SELECT count(*) FROM notifications n
-		WHERE n.created_at >= coalesce((SELECT viewed_until FROM users WHERE id = %[1]d), n.created_at) AND %[2]s
-		AND NOT EXISTS (SELECT 1 FROM notification_views v WHERE v.user_id = %[1]d AND v.notification_id = n.id)`,
-		v.UserID, VisibleNotifications(db, v, "n"))).Scan(&n)
+	// A statement of its own: the planner must know the time to see how few there are behind it.
+	var until instant
+	if err := raw(db).QueryRowContext(ctx, "SELECT viewed_until FROM users WHERE id = $1", v.UserID).Scan(&until); err != nil {
+		if errors.Is(err, sql.ErrNoRows) {
+			return 0, nil // who is gone sees nothing
+		}
+		return 0, Translate(err)
+	}
+	err = raw(db).QueryRowContext(ctx, "SELECT count(*) FROM notifications n WHERE n.created_at >= $2 AND "+VisibleNotifications(db, v, "n")+
+		" AND NOT EXISTS (SELECT 1 FROM notification_views v WHERE v.user_id = $1 AND v.notification_id = n.id)", v.UserID, timeArg(db, until.Time)).Scan(&n)
 	return n, Translate(err)
 }
 

@@ -261,7 +261,7 @@ func Notifications(ctx context.Context, db bun.IDB, v Viewer, f NotificationFilt
 	if f.Contains != "" {
 		q = q.Where(insensitive(q.DB(), "name", "?"), "%"+likeEscaper.Replace(f.Contains)+"%")
 	}
-	switch viewed := viewedBy(v.UserID, "notifications"); {
+	switch viewed := viewedBy(q.DB(), v.UserID, "notifications"); {
 	case f.Viewed == nil:
 	case *f.Viewed:
 		q = q.Where(viewed)

@@ -114,7 +114,7 @@ func (s *server) callerByToken(ctx context.Context, token string) (*caller, erro
 	if s.adminToken != nil {
 		hash := sha256.Sum256([]byte(token)) // of one length, so that the comparison takes the same time for all
 		if subtle.ConstantTimeCompare(hash[:], s.adminToken) == 1 {
-			return s.automation(ctx)
+			return &caller{dbmodel.AutomationViewer()}, nil
 		}
 	}
 	v, err := dbmodel.ViewerByToken(ctx, s.db.Reader, token)
@@ -125,18 +125,4 @@ func (s *server) callerByToken(ctx context.Context, token string) (*caller, erro
 		return nil, fmt.Errorf("look a token up: %w", err)
 	}
 	return &caller{v}, nil
-}
-
-// automation is the caller of TOCSIN_ADMIN_TOKEN. Its row never changes, so it is read once.
-func (s *server) automation(ctx context.Context) (*caller, error) {
-	if c := s.automationCaller.Load(); c != nil {
-		return c, nil
-	}
-	u, err := dbmodel.UserByName(ctx, s.db.Reader, dbmodel.Automation)
-	if err != nil {
-		return nil, fmt.Errorf("load the user %s: %w", dbmodel.Automation, err)
-	}
-	c := &caller{u.Viewer()}
-	s.automationCaller.Store(c)
-	return c, nil
 }

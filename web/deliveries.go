@@ -37,6 +37,7 @@ type listedDelivery struct {
 
 func (s *server) deliveryRoutes() {
 	route(s, call{method: http.MethodGet, path: "/deliveries", id: "listDeliveries", tag: "Deliveries", access: people, summary: "List deliveries, newest first"}, s.apiListDeliveries)
+	s.resendRoutes()
 }
 
 func (s *server) apiListDeliveries(ctx context.Context, in *deliveryParams) (*listOutput[listedDelivery], error) {

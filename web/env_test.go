@@ -17,8 +17,12 @@ import (
 	"github.com/redis/go-redis/v9"
 	"github.com/rs/zerolog"
 
+	"github.com/seed91453169/tocsin/channel"
+	"github.com/seed91453169/tocsin/channel/msteams"
+	"github.com/seed91453169/tocsin/channel/slack"
 	"github.com/seed91453169/tocsin/dbmodel"
 	"github.com/seed91453169/tocsin/internal/testenv"
+	"github.com/seed91453169/tocsin/rule"
 	"github.com/seed91453169/tocsin/tasks"
 	"github.com/seed91453169/tocsin/web"
 )
@@ -30,13 +34,15 @@ const adminToken = "the-token-of-the-tests-0123456789"
 
 // env is a web process over a database of its own.
 type env struct {
-	t      testing.TB
-	db     *dbmodel.DB
-	vault  *dbmodel.Vault
-	redis  *miniredis.Miniredis
-	log    *syncBuffer
-	server *httptest.Server
-	client *http.Client
+	t        testing.TB
+	db       *dbmodel.DB
+	vault    *dbmodel.Vault
+	redis    *miniredis.Miniredis
+	queue    *tasks.Queue
+	stopping chan struct{} // to be closed by a test that shuts the process down
+	log      *syncBuffer
+	server   *httptest.Server
+	client   *http.Client
 }
 
 type syncBuffer struct {
@@ -77,13 +83,17 @@ func newEnv(t testing.TB, db *dbmodel.DB) *env {
 	mr := miniredis.RunT(t)
 	client := redis.NewClient(&redis.Options{Addr: mr.Addr(), MaxRetries: -1})
 	t.Cleanup(func() { client.Close() })
-	e := &env{t: t, db: db, vault: vault, redis: mr, log: new(syncBuffer)}
+	e := &env{t: t, db: db, vault: vault, redis: mr, stopping: make(chan struct{}), log: new(syncBuffer)}
 	log := zerolog.New(e.log)
+	webhooks := channel.NewHTTPClient([]netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")})
+	t.Cleanup(webhooks.CloseIdleConnections)
 	queue := tasks.NewQueue(client, log)
+	e.queue = queue
 	handler := web.New(web.Config{
 		DB: db, Vault: vault, Queue: queue, Acceptor: tasks.NewAcceptor(db, queue), AdminToken: adminToken,
 		WebhookAllowedNetworks: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")},
 		BaseURL:                "https://tocsin.example", Version: "test", Log: log,
+		Redis: client, Senders: map[rule.Channel]channel.Sender{rule.Slack: slack.New(webhooks), rule.MSTeams: msteams.New(webhooks)}, Stopping: e.stopping,
 	})
 	e.server = httptest.NewUnstartedServer(nil)
 	e.server.Config = web.NewServer(handler, log)
@@ -138,7 +148,7 @@ func (e *env) send(method, path string, body any, header ...string) *reply {
 		e.t.Fatalf("%s %s: %v", method, path, err)
 	}
 	defer res.Body.Close()
-	text, err := io.ReadAll(res.Body)
+	text, err := readAnswer(res)
 	if err != nil {
 		e.t.Fatalf("%s %s: read the answer: %v", method, path, err)
 	}
@@ -154,6 +164,15 @@ func (e *env) send(method, path string, body any, header ...string) *reply {
 		}
 	}
 	return r
+}
+
+// readAnswer reads all of an answer; of a stream only what comes up to the first event.
+func readAnswer(res *http.Response) ([]byte, error) {
+	if res.Header.Get("Content-Type") != "text/event-stream" {
+		return io.ReadAll(res.Body)
+	}
+	event, err := newEvents(res).next()
+	return []byte(event), err
 }
 
 // want is send that fails the test on another status.

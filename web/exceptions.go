@@ -42,11 +42,11 @@ var (
 func (s *server) exceptionRoutes() {
 	const tag = "Exceptions"
 	route(s, call{
-		method: http.MethodPost, path: "/exceptions", id: "postException", tag: tag, status: http.StatusAccepted,
+		method: http.MethodPost, path: "/exceptions", id: "postException", tag: tag, access: ingesters, status: http.StatusAccepted,
 		summary: "Tell of an exception in a request", body: ExceptionBody{},
 	}, s.apiPostException)
 	route(s, call{
-		method: http.MethodPost, path: "/task-exceptions", id: "postTaskException", tag: tag, status: http.StatusAccepted,
+		method: http.MethodPost, path: "/task-exceptions", id: "postTaskException", tag: tag, access: ingesters, status: http.StatusAccepted,
 		summary: "Tell of an exception in a background task", body: taskExceptionBody{},
 	}, s.apiPostTaskException)
 }

@@ -80,12 +80,12 @@ func monitorPolicy(pages http.Handler) string {
 	}
 	page := &pageBuffer{header: http.Header{}}
 	pages.ServeHTTP(page, r)
-	scripts := "'self'"
+	scripts := []string{"'self'"}
 	for _, script := range inlineScript.FindAllSubmatch(page.Bytes(), -1) {
 		hash := sha256.Sum256(script[1])
-		scripts += " 'sha256-" + base64.StdEncoding.EncodeToString(hash[:]) + "'"
+		scripts = append(scripts, "'sha256-"+base64.StdEncoding.EncodeToString(hash[:])+"'")
 	}
-	return "default-src 'none'; script-src " + scripts + "; style-src 'self' 'unsafe-inline'; img-src 'self' data:; connect-src 'self'; " +
+	return "default-src 'none'; script-src " + strings.Join(scripts, " ") + "; style-src 'self' 'unsafe-inline'; img-src 'self' data:; connect-src 'self'; " +
 		"manifest-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 }
 

@@ -121,7 +121,9 @@ func (s *server) apiListNotifications(ctx context.Context, in *notificationParam
 	if err != nil {
 		return nil, fmt.Errorf("ask which notifications are viewed: %w", err)
 	}
-	return page(list, in.Limit, func(n *dbmodel.Notification) inboxAnswer { return s.showNotification(n, viewed[n.ID], deliveries[n.ID]) },
+	return page(list, in.Limit, func(n *dbmodel.Notification) inboxAnswer {
+		return s.showNotification(n, viewed[n.ID], deliveries[n.ID])
+	},
 		func(n *dbmodel.Notification) string {
 			return positionCursorOf(dbmodel.Position{CreatedAt: n.CreatedAt, ID: n.ID}, in.Sort)
 		}), nil

@@ -67,6 +67,6 @@ func CheckPassword(hash, password string) bool {
 	if errSalt != nil || errHash != nil || len(want) < saltBytes {
 		return false
 	}
-	got := argon2.IDKey([]byte(password), salt, time, memory, threads, uint32(len(want))) //nolint:gosec // a column's length
+	got := argon2.IDKey([]byte(password), salt, time, memory, threads, uint32(len(want)))
 	return subtle.ConstantTimeCompare(got, want) == 1
 }

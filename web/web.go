@@ -1,5 +1,6 @@
 // Package web is Tocsin over HTTP: the API below /api/v1 with its OpenAPI document, and the health of the process. It
-// evaluates and sends nothing: what it accepts is stored through tasks.Acceptor and worked off elsewhere.
+// evaluates nothing, and sends nothing but the tests that somebody asks for: what it accepts is stored through tasks.Acceptor and
+// worked off elsewhere.
 package web
 
 import (
@@ -9,13 +10,16 @@ import (
 	stdlog "log"
 	"net/http"
 	"net/netip"
-	"sync/atomic"
+	"strings"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
+	"github.com/redis/go-redis/v9"
 	"github.com/rs/zerolog"
 
+	"github.com/seed91453169/tocsin/channel"
 	"github.com/seed91453169/tocsin/dbmodel"
+	"github.com/seed91453169/tocsin/rule"
 	"github.com/seed91453169/tocsin/tasks"
 )
 
@@ -25,9 +29,13 @@ type Config struct {
 	Vault                  *dbmodel.Vault
 	Acceptor               *tasks.Acceptor
 	Queue                  *tasks.Queue
-	AdminToken             string         // TOCSIN_ADMIN_TOKEN; empty: there is none
-	WebhookAllowedNetworks []netip.Prefix // beside public addresses
-	BaseURL                string         // of this Tocsin, for the OpenAPI document; may be empty
+	Redis                  redis.UniversalClient           // that of Queue
+	Senders                map[rule.Channel]channel.Sender // for tests that somebody asks for; email may be missing
+	Stopping               <-chan struct{}                 // closed when the process shuts down: streams end then
+	MonitorWrite           bool                            // /monitor/ may delete and run tasks, too
+	AdminToken             string                          // TOCSIN_ADMIN_TOKEN; empty: there is none
+	WebhookAllowedNetworks []netip.Prefix                  // beside public addresses
+	BaseURL                string                          // of this Tocsin, for the OpenAPI document; may be empty
 	Version                string
 	Log                    zerolog.Logger
 }
@@ -37,13 +45,15 @@ type server struct {
 	vault      *dbmodel.Vault
 	acceptor   *tasks.Acceptor
 	queue      *tasks.Queue
+	senders    map[rule.Channel]channel.Sender
+	baseURL    string
+	unread     *unreadWatch
+	stopping   <-chan struct{}
 	needsRedis bool   // without Redis the process is not ready
 	adminToken []byte // SHA-256; nil: there is none
 	networks   []netip.Prefix
 	log        zerolog.Logger
 	api        huma.API
-
-	automationCaller atomic.Pointer[caller] // nil: not read yet
 }
 
 const (
@@ -55,6 +65,7 @@ const (
 func New(cfg Config) http.Handler {
 	s := &server{
 		db: cfg.DB, vault: cfg.Vault, acceptor: cfg.Acceptor, queue: cfg.Queue, networks: cfg.WebhookAllowedNetworks, log: cfg.Log,
+		senders: cfg.Senders, baseURL: strings.TrimSuffix(cfg.BaseURL, "/"), unread: newUnreadWatch(cfg.DB, cfg.Log), stopping: cfg.Stopping,
 	}
 	if cfg.AdminToken != "" {
 		hash := sha256.Sum256([]byte(cfg.AdminToken))
@@ -71,6 +82,9 @@ func New(cfg Config) http.Handler {
 	all.Handle("GET /api/openapi.json", document(s.api.OpenAPI()))
 	all.HandleFunc(healthPattern, s.showHealth)
 	all.HandleFunc(readyPattern, s.showReady)
+	if cfg.Redis != nil {
+		all.Handle(monitorPath+"/", s.monitor(cfg.Redis, cfg.MonitorWrite))
+	}
 	all.HandleFunc("/", unknownCall(all))
 	return s.begin(all)
 }
@@ -84,7 +98,12 @@ func (s *server) routes() {
 	s.memberRoutes()
 	s.exceptionRoutes()
 	s.notificationRoutes()
+	s.notificationViewRoutes()
 	s.deliveryRoutes()
+	s.failedEventRoutes()
+	s.explainRoutes()
+	s.testNotificationRoutes()
+	s.periodicTaskRoutes()
 	s.settingsRoutes()
 	s.statusRoutes()
 }

@@ -127,7 +127,11 @@ func (c *cleanup) do(ctx context.Context) (err error) {
 		return fmt.Errorf("load settings: %w", err)
 	}
 	if days := settings.NotificationRetentionDays; days > 0 {
-		if err := c.notifications(ctx, time.Duration(days)*24*time.Hour); err != nil {
+		now, err := dbmodel.DatabaseNow(ctx, c.w.DB)
+		if err != nil {
+			return fmt.Errorf("ask for the time: %w", err)
+		}
+		if err := c.notifications(ctx, now.AddDate(0, 0, -days)); err != nil {
 			return err
 		}
 	}
@@ -137,12 +141,12 @@ func (c *cleanup) do(ctx context.Context) (err error) {
 	return nil
 }
 
-// notifications deletes those that are older than age and wait for no delivery, a batch at a time.
-func (c *cleanup) notifications(ctx context.Context, age time.Duration) error {
+// notifications deletes those that were created before a time and wait for no delivery, a batch at a time.
+func (c *cleanup) notifications(ctx context.Context, before time.Time) error {
 	var behind *dbmodel.Position
 	for {
 		began := time.Now()
-		found, err := c.batch(ctx, age, &behind)
+		found, err := c.batch(ctx, before, &behind)
 		if err != nil || found < cleanupBatch {
 			return err
 		}
@@ -160,13 +164,13 @@ func (c *cleanup) notifications(ctx context.Context, age time.Duration) error {
 }
 
 // batch deletes the next notifications behind a position, moves it, and returns how many it found.
-func (c *cleanup) batch(ctx context.Context, age time.Duration, behind **dbmodel.Position) (found int, err error) {
+func (c *cleanup) batch(ctx context.Context, before time.Time, behind **dbmodel.Position) (found int, err error) {
 	ctx, cancel := context.WithTimeout(ctx, dbmodel.PeriodicClaimTime/2)
 	defer cancel()
 	var deleted int64
 	next := *behind
 	err = c.w.DB.InTx(ctx, func(ctx context.Context, tx bun.Tx) error {
-		ids, last, err := dbmodel.OldNotifications(ctx, tx, age, *behind, cleanupBatch)
+		ids, last, err := dbmodel.OldNotifications(ctx, tx, before, *behind, cleanupBatch)
 		if err != nil || len(ids) == 0 {
 			return err
 		}

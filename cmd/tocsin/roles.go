@@ -62,7 +62,11 @@ func serve(ctx context.Context, c *config.Config, t *terminal, ready func(ctx co
 	if ready != nil {
 		go ready(ctx, a)
 	}
-	return serveHTTP(ctx, a, listener, a.webHandler())
+	h, err := a.webHandler(ctx)
+	if err != nil {
+		return err
+	}
+	return serveHTTP(ctx, a, listener, h)
 }
 
 type webCommand struct{}
@@ -84,7 +88,11 @@ func (webCommand) Run(ctx context.Context, t *terminal) error {
 		return err
 	}
 	defer a.close()
-	return serveHTTP(ctx, a, listener, a.webHandler())
+	h, err := a.webHandler(ctx)
+	if err != nil {
+		return err
+	}
+	return serveHTTP(ctx, a, listener, h)
 }
 
 type workerCommand struct{}
@@ -130,13 +138,18 @@ func (schedulerCommand) Run(ctx context.Context, t *terminal) error {
 	return a.serveHealth(ctx, false)
 }
 
-// webHandler is the HTTP side over what is open.
-func (a *app) webHandler() http.Handler {
+// webHandler is the HTTP side over what is open; its streams end with ctx.
+func (a *app) webHandler(ctx context.Context) (http.Handler, error) {
+	all, err := senders(a.config)
+	if err != nil {
+		return nil, err
+	}
 	return web.New(web.Config{
-		DB: a.db, Vault: a.vault, Acceptor: tasks.NewAcceptor(a.db, a.queue), Queue: a.queue,
+		DB: a.db, Vault: a.vault, Acceptor: tasks.NewAcceptor(a.db, a.queue), Queue: a.queue, Redis: a.clients[0], Senders: all,
+		Stopping: ctx.Done(), MonitorWrite: a.config.MonitorWrite,
 		AdminToken: a.config.AdminToken.Reveal(), WebhookAllowedNetworks: a.config.WebhookAllowedNetworks,
 		BaseURL: a.config.BaseURL, Log: a.log, Version: version(),
-	})
+	}), nil
 }
 
 func listen(ctx context.Context, address string) (net.Listener, error) {

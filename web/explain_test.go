@@ -1,0 +1,152 @@
+package web_test
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/uptrace/bun"
+
+	"github.com/seed91453169/tocsin/dbmodel"
+	"github.com/seed91453169/tocsin/rule"
+)
+
+const slackShown = "https://hooks.slack.com/…a1b2"
+
+// explain asks about observation 1 and answers the decision and the targets, each as "channel target source told reason".
+func (e *env) explain(who ...string) (r *reply, decision string, targets []string) {
+	e.t.Helper()
+	r = e.want(200, "GET", "/api/v1/observations/1/explain", nil, who...)
+	decision, targets = explained(r.json)
+	return r, decision, targets
+}
+
+func explained(m map[string]any) (decision string, targets []string) {
+	for _, i := range m["targets"].([]any) {
+		x := i.(map[string]any)
+		targets = append(targets, strings.TrimSpace(fmt.Sprintf("%v %v %v %v %v", x["channel"], x["target"], x["source"], x["told"], x["reason"])))
+	}
+	return m["decision"].(string), targets
+}
+
+// observe stores the observation.
+func (e *env) observe(more map[string]any) {
+	e.t.Helper()
+	e.want(202, "POST", postPath, `{"observations":[`+observation(1, 1, more)+`]}`)
+}
+
+// remember stores what was last notified of the observation, as an evaluation would.
+func (e *env) remember(v *rule.Values) {
+	e.t.Helper()
+	err := e.db.InTx(e.t.Context(), func(ctx context.Context, tx bun.Tx) error {
+		return dbmodel.Remember(ctx, tx, []int64{1}, []*rule.Values{v})
+	})
+	if err != nil {
+		e.t.Fatal(err)
+	}
+}
+
+// TestExplain goes through the usual answers to "why was I not told?".
+func TestExplain(t *testing.T) {
+	both(t, func(t *testing.T, e *env) {
+		e.want(404, "GET", "/api/v1/observations/1/explain", nil)
+		e.want(200, "PUT", "/api/v1/product-groups/1", `{"name":"Payments"}`)
+		e.want(200, "PUT", "/api/v1/products/1", `{"name":"API","product_group_id":1}`)
+		e.observe(map[string]any{"severity": "Medium", "priority": 7})
+		group := func(body any) { e.t.Helper(); e.want(200, "PUT", "/api/v1/product-groups/1", body) }
+		product := func(body any) { e.t.Helper(); e.want(200, "PUT", "/api/v1/products/1", body) }
+		decides := func(want string) []string {
+			t.Helper()
+			_, got, targets := e.explain()
+			if got != want {
+				t.Errorf("decision\n got %s\nwant %s", got, want)
+			}
+			return targets
+		}
+		const nobody = " Nobody is told: neither an email address nor a webhook is set."
+		decides("Not notified: no condition is set for product API, nor for group Payments." + nobody)
+		group(`{"observation_notification_min_severity":"High"}`)
+		decides("Not notified: Medium is below High, which group Payments asks for." + nobody)
+		product(`{"observation_notification_min_priority":5,"observation_notification_statuses":["Affected","Resolved"]}`)
+		decides("Not notified: Medium is below High, which group Payments asks for; Open is none of Affected, Resolved, which product API asks for; " +
+			"priority 7 is less urgent than 5, which product API asks for." + nobody)
+		r, _, _ := e.explain()
+		conditions := r.json["conditions"].([]any)
+		if diff := cmp.Diff(map[string]any{"name": "min_severity", "limit": "High", "source": "product_group", "value": "Medium", "met": false}, conditions[0]); diff != "" {
+			t.Errorf("condition (-want +got):\n%s", diff)
+		}
+		if len(conditions) != 3 || r.json["matches"] != false || r.json["is_set"] != true || r.json["event"] != nil || r.json["remembered"] != nil {
+			t.Errorf("%s", r.text)
+		}
+
+		// Who is told: email without a sender, then without a server.
+		product(map[string]any{"observation_notification_min_priority": nil, "observation_notification_statuses": nil, "notification_email_to": "a@example.com"})
+		e.observe(map[string]any{"severity": "High", "priority": 7})
+		const isNew = "Notified as new at its next evaluation: every condition is met, and nothing was notified of it before."
+		want := []string{"email a@example.com product false The setting email_from is empty: without it no email is sent."}
+		if diff := cmp.Diff(want, decides(isNew+" Nobody is told: The setting email_from is empty: without it no email is sent.")); diff != "" {
+			t.Error(diff)
+		}
+		e.want(200, "PATCH", "/api/v1/settings", `{"email_from":"tocsin@example.com"}`)
+		group(map[string]any{"notification_slack_webhook": slackURL, "notification_email_to": "group@example.com"})
+		want = []string{
+			"email a@example.com product false Email is not configured: set MAILGUN_DOMAIN and MAILGUN_API_KEY, or SMTP_URL.",
+			"slack " + slackShown + " product_group true",
+		}
+		if diff := cmp.Diff(want, decides(isNew)); diff != "" {
+			t.Error(diff)
+		}
+		group(`{"notification_paused_until":"2099-01-01T00:00:00Z"}`)
+		decides(isNew + " Nobody is told: notifications of group Payments are paused.")
+		group(`{"notification_paused_until":null}`)
+
+		// It was told before.
+		e.remember(&rule.Values{Severity: rule.High, Status: rule.Open, Priority: new(7)})
+		decides("Not notified again: it was notified as it is, High, Open, priority 7.")
+		e.observe(map[string]any{"severity": "Critical"})
+		decides("Notified as changed at its next evaluation: it was last notified as High, Open, priority 7.")
+		e.observe(map[string]any{"status": "Resolved"})
+		decides("Notified as dropped at its next evaluation: it was last notified as High, Open, priority 7, and now Resolved is not an active status.")
+		if r, _, _ := e.explain(); r.json["event"] != "dropped" || r.json["remembered"].(map[string]any)["severity"] != "High" {
+			t.Errorf("%s", r.text)
+		}
+		product(`{"observation_notification_min_priority":5}`)
+		e.remember(nil)
+		e.observe(nil)
+		decides("Not notified: it has no priority, and product API asks for 5 or more urgent.")
+	})
+}
+
+func TestExplainTitle(t *testing.T) {
+	both(t, func(t *testing.T, e *env) {
+		e.product(1)
+		e.observe(nil)
+		e.user("alex", false)
+		e.member(dbmodel.InProduct(1), "alex", rule.Reader)
+		title := func() (string, []string) {
+			t.Helper()
+			r, _, _ := e.explain()
+			return explained(r.json["title"].(map[string]any))
+		}
+		if got, _ := title(); !strings.HasPrefix(got, "Not notified: no condition for observation titles is set in the settings.") {
+			t.Error(got)
+		}
+		e.want(200, "PATCH", "/api/v1/settings", map[string]any{"observation_title_notification_parser_type": "DAST", "observation_title_notification_slack_webhook": slackURL})
+		got, targets := title()
+		if got != "Not notified: SCA is not DAST, which the settings ask for." {
+			t.Error(got)
+		}
+		if diff := cmp.Diff([]string{"slack " + slackShown + " settings true"}, targets); diff != "" {
+			t.Error(diff)
+		}
+		e.want(200, "PATCH", "/api/v1/settings", `{"observation_title_notification_parser_type":"SCA"}`)
+		if got, _ := title(); !strings.HasPrefix(got, "Notified as new") {
+			t.Error(got)
+		}
+		if r, _, _ := e.explain(e.as("alex")...); r.json["title"] != nil || r.json["product"].(map[string]any)["name"] != "product 1" {
+			t.Errorf("a member sees: %s", r.text)
+		}
+	})
+}

@@ -1,0 +1,106 @@
+package web
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/seed91453169/tocsin/rule"
+)
+
+// decision says in words what an evaluation would do now, and why.
+func (e *explainer) decision(x rule.Explanation, title bool) string {
+	switch x.Event {
+	case rule.EventNew:
+		return "Notified as new at its next evaluation: every condition is met, and nothing was notified of it before."
+	case rule.EventChanged:
+		return "Notified as changed at its next evaluation: it was last notified as " + valuesInWords(x.Remembered) + "."
+	case rule.EventDropped:
+		return "Notified as dropped at its next evaluation: it was last notified as " + valuesInWords(x.Remembered) + ", and now " + e.unmet(x, title) + "."
+	case rule.NoEvent, rule.EventPassed, rule.EventFailed, rule.EventNone:
+	}
+	if x.Matches {
+		return "Not notified again: it was notified as it is, " + valuesInWords(x.Remembered) + "."
+	}
+	return "Not notified: " + e.unmet(x, title) + "."
+}
+
+// unmet says which conditions are not met.
+func (e *explainer) unmet(x rule.Explanation, title bool) string {
+	switch {
+	case !x.IsSet && title:
+		return "no condition for observation titles is set in the settings"
+	case !x.IsSet && e.product.GroupName == "":
+		return "no condition is set for product " + e.product.Name
+	case !x.IsSet:
+		return "no condition is set for product " + e.product.Name + ", nor for group " + e.product.GroupName
+	}
+	var reasons []string
+	for _, c := range x.Conditions {
+		if !c.Met {
+			reasons = append(reasons, e.unmetCondition(c))
+		}
+	}
+	return strings.Join(reasons, "; ")
+}
+
+func (e *explainer) unmetCondition(c rule.Condition) string {
+	switch c.Name {
+	case "min_severity":
+		return fmt.Sprintf("%v is below %v, which %s", c.Value, c.Limit, e.asks(c.Source))
+	case "min_priority":
+		if c.Value == nil {
+			return fmt.Sprintf("it has no priority, and %s %v or more urgent", e.asks(c.Source), c.Limit)
+		}
+		return fmt.Sprintf("priority %v is less urgent than %v, which %s", c.Value, c.Limit, e.asks(c.Source))
+	case "statuses":
+		statuses, _ := c.Limit.([]rule.Status)
+		if len(statuses) == 0 {
+			return fmt.Sprintf("%v is not an active status", c.Value)
+		}
+		return fmt.Sprintf("%v is none of %s, which %s", c.Value, list(statuses), e.asks(c.Source))
+	}
+	return fmt.Sprintf("%v is not %v, which %s", c.Value, c.Limit, e.asks(c.Source))
+}
+
+func (e *explainer) asks(from rule.Source) string {
+	switch from {
+	case rule.FromProduct:
+		return "product " + e.product.Name + " asks for"
+	case rule.FromGroup:
+		return "group " + e.product.GroupName + " asks for"
+	case rule.FromSettings, rule.FromNowhere:
+	}
+	return "the settings ask for"
+}
+
+func (e *explainer) pausedBy() string {
+	if e.product.Product.Paused {
+		return "product " + e.product.Name
+	}
+	return "group " + e.product.GroupName
+}
+
+// audience says where nobody is told, whatever is decided.
+func (e *explainer) audience(x ExplainedAnswer) string {
+	for _, t := range x.Targets {
+		if t.Told {
+			return ""
+		}
+	}
+	switch {
+	case x.Paused:
+		return " Nobody is told: notifications of " + e.pausedBy() + " are paused."
+	case len(x.Targets) == 0:
+		return " Nobody is told: neither an email address nor a webhook is set."
+	}
+	return " Nobody is told: " + x.Targets[0].Reason
+}
+
+// valuesInWords is "High, Open, priority 3".
+func valuesInWords(v *rule.Values) string {
+	words := fmt.Sprintf("%s, %s", v.Severity, v.Status)
+	if v.Priority != nil {
+		words += fmt.Sprintf(", priority %d", *v.Priority)
+	}
+	return words
+}

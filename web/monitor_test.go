@@ -1,0 +1,83 @@
+package web_test
+
+import (
+	"net/http"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/hibiken/asynq"
+	"github.com/redis/go-redis/v9"
+
+	"github.com/seed91453169/tocsin/dbmodel"
+	"github.com/seed91453169/tocsin/tasks"
+)
+
+func TestMonitorIsForAdministrators(t *testing.T) {
+	t.Parallel()
+	e := newSQLiteEnv(t)
+	e.user("alex", false)
+	e.user("boss", true)
+	for _, path := range []string{"/monitor/", "/monitor/api/queues", "/monitor/static/js/none.js"} {
+		e.want(401, "GET", path, nil, "Authorization", "")
+		e.want(403, "GET", path, nil, e.as("alex")...)
+		e.want(403, "GET", path, nil, "Authorization", "Bearer "+e.token("boss", dbmodel.ScopeIngest))
+		e.want(200, "GET", path, nil, e.as("boss")...)
+	}
+	e.want(401, "DELETE", "/monitor/api/queues/events", nil, "Authorization", "")
+	e.want(200, "GET", "/monitor", nil) // redirected to the page
+}
+
+// The page, its scripts and what it asks for work below /monitor/ and under the policy.
+func TestMonitorPage(t *testing.T) {
+	t.Parallel()
+	e := newSQLiteEnv(t)
+	page := e.want(200, "GET", "/monitor/", nil)
+	policy := page.header.Get("Content-Security-Policy")
+	_, script, _ := strings.Cut(policy, "script-src ")
+	script, _, _ = strings.Cut(script, ";")
+	if strings.Contains(script, "unsafe") || strings.Count(script, "'sha256-") != 2 || !strings.Contains(policy, "frame-ancestors 'none'") {
+		t.Errorf("policy: %s", policy)
+	}
+	if !strings.Contains(page.text, `window.FLAG_ROOT_PATH="\/monitor"`) || !strings.Contains(page.text, `FLAG_READ_ONLY="true"`) {
+		t.Errorf("the page does not know where it is: %.2000s", page.text)
+	}
+	sources := regexp.MustCompile(`<script src="([^"]+)"`).FindAllStringSubmatch(page.text, -1)
+	if len(sources) != 2 {
+		t.Fatalf("scripts: %v", sources)
+	}
+	for _, s := range sources {
+		r := e.want(200, "GET", s[1], nil)
+		if !strings.HasPrefix(r.header.Get("Content-Type"), "application/javascript") || len(r.text) < 1000 {
+			t.Errorf("%s is a %s of %d bytes", s[1], r.header.Get("Content-Type"), len(r.text))
+		}
+	}
+}
+
+func TestMonitorShowsIdsAndChangesNothing(t *testing.T) {
+	t.Parallel()
+	e := newSQLiteEnv(t)
+	client := redis.NewClient(&redis.Options{Addr: e.redis.Addr()})
+	t.Cleanup(func() { client.Close() })
+	payload := `{"id":12,"target_id":7,"message":"s3cr3t-of-the-webhook","observation_id":"verysecret"}`
+	if _, err := asynq.NewClientFromRedisClient(client).EnqueueContext(t.Context(), asynq.NewTask("observation:evaluate", []byte(payload), asynq.Queue(tasks.QueueEvents))); err != nil {
+		t.Fatal(err)
+	}
+	list := e.want(200, "GET", "/monitor/api/queues/events/pending_tasks", nil) // want looks for secrets
+	if !strings.Contains(list.text, `{\"id\":12,\"target_id\":7}`) {
+		t.Errorf("%s", list.text)
+	}
+	for _, change := range []string{"DELETE /monitor/api/queues/events", "POST /monitor/api/queues/events:pause", "DELETE /monitor/api/queues/events/pending_tasks:delete_all"} {
+		method, path, _ := strings.Cut(change, " ")
+		if r := e.send(method, path, nil); r.status != http.StatusMethodNotAllowed {
+			t.Errorf("%s is answered %d", change, r.status)
+		}
+	}
+	if n, _, err := e.queue.Size(tasks.QueueEvents); err != nil || n != 1 {
+		t.Errorf("%d tasks (%v), want 1", n, err)
+	}
+	e.redis.Close()
+	if r := e.send("GET", "/monitor/api/queues", nil); r.status != http.StatusInternalServerError {
+		t.Errorf("without Redis: %d", r.status)
+	}
+}

@@ -1,0 +1,89 @@
+package web_test
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/seed91453169/tocsin/dbmodel"
+)
+
+func TestFailedEvents(t *testing.T) {
+	both(t, func(t *testing.T, e *env) {
+		e.product(1)
+		for _, event := range []dbmodel.NewEvent{
+			{Kind: dbmodel.KindObservations, Payload: dbmodel.EventPayload{IDs: []int64{4, 5}}},
+			{Kind: dbmodel.KindSecurityGate, ProductID: 1},
+			{Kind: dbmodel.KindObservations, Payload: dbmodel.EventPayload{IDs: []int64{6}}}, // it waits
+			{Kind: dbmodel.KindException, Payload: dbmodel.EventPayload{Exception: &dbmodel.Exception{Class: "KeyError", Message: "s3cr3t-of-the-webhook", ProductID: 1, ObservationID: 9}}},
+		} {
+			if _, err := dbmodel.InsertEvent(t.Context(), e.db, event); err != nil {
+				t.Fatal(err)
+			}
+		}
+		e.exec("UPDATE outbox SET failed_at = ?, failures = 5, attempts = 6, lives = 2, reason = 'panic', run_after = ? WHERE id <> 3", time.Now(), time.Now().Add(time.Hour))
+		const path = "/api/v1/failed-events"
+		page := e.want(200, "GET", path+"?limit=2", nil)
+		items := page.json["items"].([]any)
+		first, second := items[0].(map[string]any), items[1].(map[string]any)
+		if len(items) != 2 || first["kind"] != "exception" || fmt.Sprint(first["observation_ids"], first["product_id"]) != "[9] 1" ||
+			second["kind"] != "security_gate" || fmt.Sprint(second["observation_ids"], second["product_id"]) != "[] 1" {
+			t.Errorf("%s", page.text)
+		}
+		last := e.want(200, "GET", path+"?cursor="+page.json["next_cursor"].(string), nil).json["items"].([]any)[0].(map[string]any)
+		if fmt.Sprintf("%v %v %v %v", last["observation_ids"], last["reason"], last["attempts"], last["product_id"]) != "[4 5] panic 6 <nil>" || last["failed_at"] == nil {
+			t.Errorf("%v", last)
+		}
+		retry := func(body any, want float64) {
+			t.Helper()
+			if got := e.want(202, "POST", path+"/retry", body); got.json["retried"] != want {
+				t.Errorf("retry %v: %s", body, got.text)
+			}
+		}
+		retry(`{"ids":[]}`, 0)
+		retry(`{"ids":[3,77]}`, 0)
+		retry(`{"ids":[1,3]}`, 1)
+		retry(nil, 2)
+		retry(`{}`, 0)
+		for id := range int64(4) {
+			if _, err := dbmodel.ClaimEvent(t.Context(), e.db, id+1, false); err != nil {
+				t.Errorf("event %d does not wait: %v", id+1, err)
+			}
+		}
+	})
+}
+
+func TestPeriodicTasks(t *testing.T) {
+	both(t, func(t *testing.T, e *env) {
+		slot := time.Date(2026, 3, 1, 3, 0, 0, 0, time.UTC)
+		for i := range 3 {
+			id, err := dbmodel.AddSlot(t.Context(), e.db, dbmodel.PeriodicCleanup, slot.Add(time.Duration(i)*24*time.Hour))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if i == 2 {
+				continue
+			}
+			run, err := dbmodel.ClaimRun(t.Context(), e.db, id)
+			if err == nil && i == 0 {
+				_, err = dbmodel.EndRun(t.Context(), e.db, run, dbmodel.RunSucceeded, "deleted 12,345 notifications")
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		r := e.want(200, "GET", "/api/v1/periodic-tasks", nil)
+		items := r.json["items"].([]any)
+		var got []any
+		for _, i := range items {
+			got = append(got, i.(map[string]any)["status"])
+		}
+		if fmt.Sprint(got) != "[pending running succeeded]" {
+			t.Errorf("%s", r.text)
+		}
+		done := items[2].(map[string]any)
+		if done["task"] != "cleanup" || done["slot"] != "2026-03-01T03:00:00Z" || done["message"] != "deleted 12,345 notifications" || done["duration_ms"] == nil || done["started_at"] == nil {
+			t.Errorf("%v", done)
+		}
+	})
+}

@@ -1,0 +1,174 @@
+package web
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"github.com/seed91453169/tocsin/channel"
+	"github.com/seed91453169/tocsin/dbmodel"
+	"github.com/seed91453169/tocsin/message"
+	"github.com/seed91453169/tocsin/rule"
+)
+
+const (
+	// testTime bounds all messages of one test.
+	testTime = 15 * time.Second
+	// testsAtOnce is how many messages of one test are under way at once.
+	testsAtOnce = 8
+)
+
+type testFields struct {
+	Channel field[rule.Channel] `json:"channel" doc:"Left out: all that are set"`
+}
+
+type testResult struct {
+	Channel rule.Channel `json:"channel"`
+	Target  string       `json:"target" doc:"An email address, or the redacted URL of a webhook"`
+	OK      bool         `json:"ok"`
+	Message string       `json:"message" doc:"What happened, in words"`
+}
+
+type testOutput struct {
+	Body struct {
+		Results []testResult `json:"results" nullable:"false"`
+	}
+}
+
+func (s *server) testNotificationRoutes() {
+	route(s, call{
+		method: http.MethodPost, path: "/products/{id}/test-notification", id: "testProduct", tag: "Products", access: people, body: testFields{}, optional: true,
+		status: http.StatusOK, summary: "Send a test message to those who are told of a product, now",
+	}, s.apiTestProduct)
+	route(s, call{
+		method: http.MethodPost, path: "/settings/test-notification", id: "testSettings", tag: "Settings", body: testFields{}, optional: true,
+		status: http.StatusOK, summary: "Send a test message to those who are told of titles and exceptions, now",
+	}, s.apiTestSettings)
+}
+
+func (s *server) apiTestProduct(ctx context.Context, in *idParam) (*testOutput, error) {
+	var sent testFields
+	if err := readOptionalJSON(ctx, &sent); err != nil {
+		return nil, err
+	}
+	role, err := dbmodel.RoleIn(ctx, s.db.Reader, viewerOf(ctx), in.ID)
+	if err != nil {
+		return nil, missing(err, "product", in.ID)
+	}
+	if err := needs(role, rule.Maintainer); err != nil {
+		return nil, err
+	}
+	products, err := dbmodel.ProductContexts(ctx, s.db.Reader, []int64{in.ID})
+	if err != nil {
+		return nil, fmt.Errorf("load product %d: %w", in.ID, err)
+	}
+	p := products[in.ID]
+	if p == nil {
+		return nil, notFound("product")
+	}
+	contacts, err := s.contactsOf(ctx, s.db.Reader, rule.Effective(p.Product, p.Group))
+	if err != nil {
+		return nil, err
+	}
+	return s.test(ctx, sent.Channel.Value, contacts, p.Name, p.ID)
+}
+
+func (s *server) apiTestSettings(ctx context.Context, _ *struct{}) (*testOutput, error) {
+	var sent testFields
+	if err := readOptionalJSON(ctx, &sent); err != nil {
+		return nil, err
+	}
+	settings, err := dbmodel.LoadSettings(ctx, s.db.Reader)
+	if err != nil {
+		return nil, fmt.Errorf("load the settings: %w", err)
+	}
+	var contacts []contact
+	told := map[channel.Target]bool{}
+	for _, to := range []rule.Contacts{settings.TitleContacts(), settings.ExceptionContacts()} {
+		list, err := s.contactsOf(ctx, s.db.Reader, rule.Global(rule.Conditions{}, to))
+		if err != nil {
+			return nil, err
+		}
+		for _, c := range list {
+			if t := (channel.Target{Channel: c.channel, Address: c.address}); !told[t] || c.fault != "" {
+				told[t] = true
+				contacts = append(contacts, c)
+			}
+		}
+	}
+	return s.test(ctx, sent.Channel.Value, contacts, "", 0)
+}
+
+// test sends a test to contacts, of only one channel where that is given, and says what became of each.
+func (s *server) test(ctx context.Context, only rule.Channel, contacts []contact, productName string, productID int64) (*testOutput, error) {
+	settings, err := dbmodel.LoadSettings(ctx, s.db.Reader)
+	if err != nil {
+		return nil, fmt.Errorf("load the settings: %w", err)
+	}
+	builder := message.Builder{BaseURL: s.baseURL, Settings: settings}
+	ctx, cancel := context.WithTimeout(ctx, testTime)
+	defer cancel()
+	out := new(testOutput)
+	var wanted []contact
+	for _, c := range contacts {
+		if only == "" || c.channel == only {
+			wanted = append(wanted, c)
+		}
+	}
+	if len(wanted) == 0 && only != "" {
+		out.Body.Results = []testResult{{Channel: only, Message: "Nothing is set for this channel, so nobody was told."}}
+		return out, nil
+	}
+	out.Body.Results = make([]testResult, len(wanted))
+	slots := make(chan struct{}, testsAtOnce)
+	var all sync.WaitGroup
+	for i, c := range wanted {
+		all.Go(func() {
+			slots <- struct{}{}
+			defer func() { <-slots }()
+			r := testResult{Channel: c.channel, Target: c.shown, Message: s.hindrance(c, settings)}
+			if r.Message == "" {
+				to := message.Recipient{Channel: c.channel}
+				if c.channel == rule.Email {
+					to.Address = c.address.Reveal()
+				}
+				r.Message = s.sendTest(ctx, c, builder.Test(productName, productID, to))
+			}
+			if r.OK = r.Message == ""; r.OK {
+				r.Message = "The message was sent."
+			}
+			out.Body.Results[i] = r
+		})
+	}
+	all.Wait()
+	return out, nil
+}
+
+// sendTest returns why the message was not taken; empty: it was.
+func (s *server) sendTest(ctx context.Context, c contact, m *channel.Message) (reason string) {
+	defer func() {
+		if v := recover(); v != nil {
+			s.log.Error().Bytes("stack", debug.Stack()).Msgf("send a test: panic: %T", v)
+			reason = "Something went wrong here; the log says what."
+		}
+	}()
+	sender, configured := s.senders[c.channel]
+	if !configured {
+		return "This process cannot send to this channel."
+	}
+	err := sender.Send(ctx, channel.Target{Channel: c.channel, Address: c.address}, m)
+	var refused *channel.Error
+	switch {
+	case err == nil:
+		return ""
+	case ctx.Err() == context.DeadlineExceeded:
+		return fmt.Sprintf("No answer within %s.", testTime)
+	case errors.As(err, &refused):
+		return refused.Reason
+	}
+	return "Sending failed."
+}

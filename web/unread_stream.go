@@ -1,0 +1,85 @@
+package web
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"reflect"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humago"
+)
+
+const (
+	// heartbeat is how often a quiet stream says that it is there: proxies end what is silent.
+	heartbeat = 20 * time.Second
+	// callerPause is how often a stream asks whether its caller may still come in.
+	callerPause = 3 * time.Second
+	// streamWriteTime is how long a client may take for one event.
+	streamWriteTime = 10 * time.Second
+)
+
+func (s *server) streamRoute(tag string) {
+	c := call{method: http.MethodGet, path: "/notifications/stream", id: "streamUnread", tag: tag, access: people, summary: "Follow how many notifications one has not viewed"}
+	route(s, c, func(_ context.Context, _ *struct{}) (*huma.StreamResponse, error) {
+		return &huma.StreamResponse{Body: s.streamUnread}, nil
+	})
+	schema := s.api.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[countAnswer](), true, "Count")
+	s.api.OpenAPI().Paths[apiRoot+c.path].Get.Responses["200"] = &huma.Response{
+		Description: `Server-sent events: "unread" on connecting and whenever the count changes`,
+		Content:     map[string]*huma.MediaType{"text/event-stream": {Schema: schema}},
+	}
+}
+
+// streamUnread sends the count of unread notifications when it changes, until the client goes away, its token or session
+// ends, or the process does.
+func (s *server) streamUnread(ctx huma.Context) {
+	r, plain := humago.Unwrap(ctx)
+	h := plain.Header()
+	h.Set("Content-Type", "text/event-stream")
+	h.Set("X-Accel-Buffering", "no") // nginx would collect events
+	out := &eventWriter{w: plain, control: http.NewResponseController(plain)}
+	defer out.control.SetWriteDeadline(time.Time{}) //nolint:errcheck // the next request on this connection has its own time
+
+	viewer := viewerOf(r.Context())
+	watcher, stop := s.unread.watch(viewer)
+	defer stop()
+	beat, check := time.NewTicker(heartbeat), time.NewTicker(callerPause)
+	defer beat.Stop()
+	defer check.Stop()
+	err := out.send(": this stream follows the unread notifications\n\n")
+	for err == nil {
+		select {
+		case n := <-watcher.counts:
+			err = out.send(fmt.Sprintf("event: unread\ndata: {\"count\":%d}\n\n", n))
+		case <-beat.C:
+			err = out.send(":\n\n")
+		case <-check.C:
+			// A database that does not answer ends no stream.
+			if who, _, e := s.callerOf(r); e == nil && (who == nil || who.viewer != viewer) {
+				return
+			}
+		case <-watcher.gone:
+			return
+		case <-s.stopping:
+			return
+		case <-r.Context().Done():
+			return
+		}
+	}
+}
+
+// eventWriter sends events at once.
+type eventWriter struct {
+	w       http.ResponseWriter
+	control *http.ResponseController
+}
+
+func (o *eventWriter) send(event string) error {
+	_ = o.control.SetWriteDeadline(time.Now().Add(streamWriteTime)) // a test's recorder has none
+	if _, err := o.w.Write([]byte(event)); err != nil {
+		return err
+	}
+	return o.control.Flush()
+}
