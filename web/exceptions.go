@@ -149,14 +149,12 @@ func setException(e *tasks.TaskExceptionInfo, name string, value jsontext.Value)
 
 // textOf is a JSON value as text: a string's content, nothing for null, else the JSON itself.
 func textOf(v jsontext.Value) string {
-	switch v.Kind() {
-	case 'n':
+	if v.Kind() == 'n' {
 		return ""
-	case '"':
-		var s string
-		if json.Unmarshal(v, &s) == nil { // it puts U+FFFD for what is no UTF-8
-			return s
-		}
+	}
+	var s string
+	if v.Kind() == '"' && json.Unmarshal(v, &s) == nil { // it puts U+FFFD for what is no UTF-8
+		return s
 	}
 	return string(v)
 }

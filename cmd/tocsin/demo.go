@@ -30,7 +30,7 @@ func (demoCommand) Run(ctx context.Context, t *terminal) error {
 	if err != nil {
 		return fmt.Errorf("make a folder for the demo: %w", err)
 	}
-	defer os.RemoveAll(folder) //nolint:errcheck // it is below the folder for such things
+	defer os.RemoveAll(folder)
 	c.SetDataDir(folder)
 	if err := c.EnsureSecretKey(); err != nil {
 		return err

@@ -36,7 +36,7 @@ var binary = sync.OnceValues(func() (string, error) {
 		return "", err
 	}
 	path := filepath.Join(dir, "tocsin")
-	out, err := exec.Command("go", "build", "-o", path, ".").CombinedOutput() //nolint:noctx // it ends by itself
+	out, err := exec.Command("go", "build", "-o", path, ".").CombinedOutput()
 	if err != nil {
 		return "", fmt.Errorf("build: %w\n%s", err, out)
 	}
@@ -83,7 +83,7 @@ func start(t testing.TB, env []string, args ...string) *process {
 	}
 	p := &process{t: t, log: new(lockedBuffer), done: make(chan struct{})}
 	p.cmd = exec.Command(path, args...) //nolint:noctx // killed below
-	p.cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "TMPDIR=" + os.TempDir()}, env...)
+	p.cmd.Env = append([]string{"TMPDIR=" + os.TempDir()}, env...)
 	p.cmd.Stdout, p.cmd.Stderr = p.log, p.log
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := p.cmd.Start(); err != nil {
@@ -288,9 +288,9 @@ func newServe(t testing.TB) *deployment {
 }
 
 // newRoles runs the three roles over PostgreSQL and Redis.
-func newRoles(t testing.TB, databaseURL, redisURL string, env ...string) *deployment {
+func newRoles(t testing.TB, databaseURL, redisURL string) *deployment {
 	t.Helper()
-	d := newDeployment(t, append([]string{"DATABASE_URL=" + databaseURL, "REDIS_URL=" + redisURL}, env...)...)
+	d := newDeployment(t, "DATABASE_URL="+databaseURL, "REDIS_URL="+redisURL)
 	if code, _ := wait(start(t, d.env, "migrate", "up")); code != 0 {
 		t.Fatalf("migrate: exit %d", code)
 	}

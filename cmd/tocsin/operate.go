@@ -99,8 +99,8 @@ type versionCommand struct{}
 
 // Run prints the version.
 func (versionCommand) Run(t *terminal) error {
-	fmt.Fprintln(t.out, "tocsin", version())
-	return nil
+	_, err := fmt.Fprintln(t.out, "tocsin", version())
+	return err
 }
 
 // release is set by the linker: -ldflags "-X main.release=v1.2.3".
