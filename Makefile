@@ -31,9 +31,10 @@ tidy:
 	go mod tidy -diff
 	go -C tools mod tidy -diff
 
-# deadcode tells what no program and no test reaches, and exits with 0 all the same.
+# deadcode tells what no program and no test reaches, and exits with 0 all the same. Examples without an output are only
+# compiled.
 deadcode:
-	@found=$$($(TOOL) deadcode -test ./...) || exit 1; \
+	@found=$$($(TOOL) deadcode -test ./... | grep -v 'unreachable func: Example'); \
 	if [ -n "$$found" ]; then echo "$$found"; echo "deadcode: the above is reached by nothing"; exit 1; fi
 
 vuln:
