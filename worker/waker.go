@@ -14,8 +14,12 @@ import (
 	"github.com/seed91453169/tocsin/tasks"
 )
 
-// idleTime is how long an idle server waits for a wake-up before it looks into its queues by itself.
-const idleTime = time.Second
+const (
+	// idleTime is how long an idle server waits for a wake-up before it looks into its queues by itself.
+	idleTime = time.Second
+	// faultTime is how long it waits after Redis did not answer.
+	faultTime = 200 * time.Millisecond
+)
 
 // waker keeps an idle asynq server from asking Redis hundreds of times a second: asynq polls, and has no way to be told. As
 // a hook of the server's Redis client it holds the dequeue script back once all queues were empty, until somebody
@@ -77,13 +81,7 @@ func (k *waker) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 		}
 		if k.empty >= len(k.queues) {
 			k.empty = 0
-			t := time.NewTimer(idleTime)
-			select {
-			case <-k.wake:
-			case <-t.C:
-			case <-k.released:
-			}
-			t.Stop()
+			k.wait(idleTime)
 		} else if k.empty == 0 {
 			select { // what was added before this round is found by it
 			case <-k.wake:
@@ -91,12 +89,27 @@ func (k *waker) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 			}
 		}
 		err := next(ctx, cmd)
-		if errors.Is(err, redis.Nil) {
+		switch {
+		case errors.Is(err, redis.Nil):
 			k.empty++
-		} else {
+		case err != nil: // asynq would ask again at once
+			k.empty = 0
+			k.wait(faultTime)
+		default:
 			k.empty = 0
 		}
 		return err
+	}
+}
+
+// wait holds the server's loop back for d, or until there is something to do, or it shall end.
+func (k *waker) wait(d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-k.wake:
+	case <-t.C:
+	case <-k.released:
 	}
 }
 

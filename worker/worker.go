@@ -65,7 +65,7 @@ func New(c Config) *Worker {
 	return w
 }
 
-// Start begins to take tasks. An error means that Redis does not answer.
+// Start begins to take tasks; where Redis does not answer, as soon as it does. It is called once.
 func (w *Worker) Start() error {
 	events := asynq.NewServeMux()
 	events.HandleFunc(tasks.TypeObservationEvaluate, w.observationEvaluate)

@@ -175,16 +175,17 @@ func mailSender(c *config.Config) (pinger, error) {
 	return nil, nil //nolint:nilnil // no mail is no fault
 }
 
-// newWorker returns the worker of this process.
-func (a *app) newWorker() (*worker.Worker, error) {
+// startWorker starts the worker of this process.
+func (a *app) startWorker() (*worker.Worker, error) {
 	all, err := senders(a.config)
 	if err != nil {
 		return nil, err
 	}
-	return worker.New(worker.Config{
+	w := worker.New(worker.Config{
 		DB: a.db, Vault: a.vault, Queue: a.queue, Senders: all, BaseURL: a.config.BaseURL, Log: a.log,
 		NewRedis:    func() redis.UniversalClient { return newRedis(a.redis) },
 		Rates:       map[rule.Channel]float64{rule.Slack: a.config.SlackRate, rule.MSTeams: a.config.TeamsRate, rule.Email: a.config.EmailRate},
 		Concurrency: a.config.WorkerConcurrency, ShutdownTimeout: a.config.ShutdownTimeout,
-	}), nil
+	})
+	return w, w.Start()
 }

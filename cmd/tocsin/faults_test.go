@@ -244,3 +244,18 @@ func TestCheck(t *testing.T) {
 		t.Errorf("with a dead network: exit %d:\n%s", code, output)
 	}
 }
+
+func TestStartWithoutRedis(t *testing.T) {
+	t.Parallel()
+	rd := testenv.Redis(t)
+	rd.Kill()
+	url := testenv.PostgresURL(t, testenv.MigrateSchema)
+	d := newRoles(t, url, rd.URL())
+	d.watch(0)
+	d.feed(nil)
+	rd.Start()
+	d.idle(60 * time.Second)
+	if copies := d.complete(open(t, url)); copies > 0 {
+		t.Errorf("%d messages came twice", copies)
+	}
+}

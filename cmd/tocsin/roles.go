@@ -48,94 +48,101 @@ func serve(ctx context.Context, c *config.Config, t *terminal, ready func(ctx co
 		return err
 	}
 	defer a.close()
-	w, err := a.newWorker()
+	w, err := a.startWorker()
 	if err != nil {
 		return err
 	}
-	if err := w.Start(); err != nil {
-		return err
-	}
-	defer w.Shutdown()
-	s := scheduler.New(a.db, a.queue, a.log)
-	s.Start()
-	defer s.Shutdown()
+	defer endWith(ctx, w.Shutdown)()
+	defer endWith(ctx, a.startScheduler().Shutdown)()
 	if ready != nil {
 		go ready(ctx, a)
 	}
-	h, err := a.webHandler(ctx)
+	return a.serveWeb(ctx, listener)
+}
+
+// endWith calls shutdown when ctx ends, beside whatever else ends then, so that all have the same time. The returned function
+// waits for that, and calls shutdown itself where ctx has not ended.
+func endWith(ctx context.Context, shutdown func()) (wait func()) {
+	done := make(chan struct{})
+	cancel := context.AfterFunc(ctx, func() {
+		defer close(done)
+		shutdown()
+	})
+	return func() {
+		if cancel() {
+			shutdown()
+			return
+		}
+		<-done
+	}
+}
+
+// withApp runs one role over what it has in common with the others.
+func withApp(ctx context.Context, t *terminal, role config.Role, conns int, do func(*app) error) error {
+	c, err := config.Load(role, t.environ)
 	if err != nil {
 		return err
 	}
-	return serveHTTP(ctx, a, listener, h)
+	a, err := newApp(ctx, c, t, conns, false)
+	if err != nil {
+		return err
+	}
+	defer a.close()
+	return do(a)
 }
 
 type webCommand struct{}
 
 // Run serves HTTP until ctx ends.
 func (webCommand) Run(ctx context.Context, t *terminal) error {
-	c, err := config.Load(config.Web, t.environ)
-	if err != nil {
-		return err
-	}
-	listener, err := listen(ctx, c.Listen)
-	if err != nil {
-		return err
-	}
-	defer listener.Close()
-	c.SetListen(listener.Addr().String())
-	a, err := newApp(ctx, c, t, webConns, false)
-	if err != nil {
-		return err
-	}
-	defer a.close()
-	h, err := a.webHandler(ctx)
-	if err != nil {
-		return err
-	}
-	return serveHTTP(ctx, a, listener, h)
+	return withApp(ctx, t, config.Web, webConns, func(a *app) error {
+		listener, err := listen(ctx, a.config.Listen)
+		if err != nil {
+			return err
+		}
+		defer listener.Close()
+		a.config.SetListen(listener.Addr().String())
+		return a.serveWeb(ctx, listener)
+	})
 }
 
 type workerCommand struct{}
 
 // Run works tasks off until ctx ends.
 func (workerCommand) Run(ctx context.Context, t *terminal) error {
-	c, err := config.Load(config.Worker, t.environ)
-	if err != nil {
-		return err
-	}
-	a, err := newApp(ctx, c, t, workerConns, false)
-	if err != nil {
-		return err
-	}
-	defer a.close()
-	w, err := a.newWorker()
-	if err != nil {
-		return err
-	}
-	if err := w.Start(); err != nil {
-		return err
-	}
-	defer w.Shutdown()
-	return a.serveHealth(ctx, true)
+	return withApp(ctx, t, config.Worker, workerConns, func(a *app) error {
+		w, err := a.startWorker()
+		if err != nil {
+			return err
+		}
+		defer endWith(ctx, w.Shutdown)()
+		return a.serveHealth(ctx, true)
+	})
 }
 
 type schedulerCommand struct{}
 
 // Run sweeps until ctx ends.
 func (schedulerCommand) Run(ctx context.Context, t *terminal) error {
-	c, err := config.Load(config.Scheduler, t.environ)
-	if err != nil {
-		return err
-	}
-	a, err := newApp(ctx, c, t, schedulerConns, false)
-	if err != nil {
-		return err
-	}
-	defer a.close()
+	return withApp(ctx, t, config.Scheduler, schedulerConns, func(a *app) error {
+		defer endWith(ctx, a.startScheduler().Shutdown)()
+		return a.serveHealth(ctx, false)
+	})
+}
+
+func (a *app) startScheduler() *scheduler.Scheduler {
 	s := scheduler.New(a.db, a.queue, a.log)
 	s.Start()
-	defer s.Shutdown()
-	return a.serveHealth(ctx, false)
+	return s
+}
+
+// serveWeb serves the HTTP side on l until ctx ends.
+func (a *app) serveWeb(ctx context.Context, l net.Listener) error {
+	h, err := a.webHandler(ctx)
+	if err != nil {
+		return err
+	}
+	return serveHTTP(ctx, a, l, h)
 }
 
 // webHandler is the HTTP side over what is open; its streams end with ctx.
