@@ -109,7 +109,8 @@ func (s *server) end(x *exchange, started time.Time) {
 		s.panicked(x, v)
 	}
 	level := zerolog.InfoLevel
-	if x.r.Pattern == healthPattern || x.r.Pattern == readyPattern {
+	s.metrics.observe(x.r.Pattern, x.w.status, time.Since(started))
+	if x.r.Pattern == healthPattern || x.r.Pattern == readyPattern || x.r.Pattern == metricsPattern {
 		level = zerolog.DebugLevel
 	}
 	line := s.log.WithLevel(level).Str("request_id", x.id).Str("method", x.r.Method).Str("route", x.r.Pattern).

@@ -7,12 +7,13 @@ import (
 	"github.com/seed91453169/tocsin/tasks"
 )
 
-// Health returns the handler of /healthz and /readyz of a process without web. A worker is not ready without Redis: it
+// Health returns the handler of /healthz, /readyz and /metrics of a process without web. A worker is not ready without Redis: it
 // gets no tasks.
 func Health(db *dbmodel.DB, queue *tasks.Queue, needsRedis bool) http.Handler {
 	s := &server{db: db, queue: queue, needsRedis: needsRedis}
 	mux := http.NewServeMux()
 	mux.HandleFunc(healthPattern, s.showHealth)
 	mux.HandleFunc(readyPattern, s.showReady)
+	mux.Handle(metricsPattern, newMetrics(db, queue).handler())
 	return mux
 }

@@ -33,11 +33,11 @@ func (s *server) apiGetStatus(ctx context.Context, _ *struct{}) (*statusOutput, 
 	if err != nil {
 		return nil, fmt.Errorf("count what is left to do: %w", err)
 	}
-	return &statusOutput{statusAnswer{c.Outbox, c.FailedEvents, c.PendingDeliveries, c.FailedDeliveries, s.queueSizes()}}, nil
+	return &statusOutput{statusAnswer{c.Outbox, c.FailedEvents, c.PendingDeliveries, c.FailedDeliveries, queueSizes(s.queue)}}, nil
 }
 
 // queueSizes returns how many tasks wait in each queue; nil where Redis does not say so in time.
-func (s *server) queueSizes() map[string]*int {
+func queueSizes(q *tasks.Queue) map[string]*int {
 	type size struct {
 		queue string
 		tasks *int
@@ -47,7 +47,7 @@ func (s *server) queueSizes() map[string]*int {
 	for _, queue := range tasks.Queues {
 		out[queue] = nil
 		go func() {
-			n, _, err := s.queue.Size(queue)
+			n, _, err := q.Size(queue)
 			if err != nil {
 				found <- size{queue, nil}
 				return

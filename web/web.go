@@ -53,6 +53,7 @@ type server struct {
 	adminToken []byte // SHA-256; nil: there is none
 	networks   []netip.Prefix
 	log        zerolog.Logger
+	metrics    *metrics
 	api        huma.API
 }
 
@@ -66,6 +67,7 @@ func New(cfg Config) http.Handler {
 	s := &server{
 		db: cfg.DB, vault: cfg.Vault, acceptor: cfg.Acceptor, queue: cfg.Queue, networks: cfg.WebhookAllowedNetworks, log: cfg.Log,
 		senders: cfg.Senders, baseURL: strings.TrimSuffix(cfg.BaseURL, "/"), unread: newUnreadWatch(cfg.DB, cfg.Log), stopping: cfg.Stopping,
+		metrics: newMetrics(cfg.DB, cfg.Queue),
 	}
 	if cfg.AdminToken != "" {
 		hash := sha256.Sum256([]byte(cfg.AdminToken))
@@ -82,6 +84,7 @@ func New(cfg Config) http.Handler {
 	all.Handle("GET /api/openapi.json", document(s.api.OpenAPI()))
 	all.HandleFunc(healthPattern, s.showHealth)
 	all.HandleFunc(readyPattern, s.showReady)
+	all.Handle(metricsPattern, s.metrics.handler())
 	if cfg.Redis != nil {
 		all.Handle(monitorPath+"/", s.monitor(cfg.Redis, cfg.MonitorWrite))
 	}

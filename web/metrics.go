@@ -1,0 +1,85 @@
+package web
+
+import (
+	"context"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/seed91453169/tocsin/dbmodel"
+	"github.com/seed91453169/tocsin/tasks"
+)
+
+const metricsPattern = "GET /metrics"
+
+// metricsTime bounds the questions that a scrape asks.
+const metricsTime = 5 * time.Second
+
+// metrics are what Prometheus reads: how much is left to do, as the database and Redis know it, and how requests fare.
+type metrics struct {
+	registry *prometheus.Registry
+	requests *prometheus.HistogramVec
+}
+
+func newMetrics(db *dbmodel.DB, queue *tasks.Queue) *metrics {
+	m := &metrics{registry: prometheus.NewRegistry(), requests: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+		Name: "tocsin_http_request_duration_seconds", Help: "Time from a request to the end of its answer.",
+		Buckets: []float64{.001, .005, .02, .1, .5, 2, 10, 60},
+	}, []string{"route", "status"})}
+	m.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), m.requests,
+		&workCollector{db: db, queue: queue})
+	return m
+}
+
+func (m *metrics) handler() http.Handler {
+	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{ErrorHandling: promhttp.ContinueOnError})
+}
+
+// observe counts a request.
+func (m *metrics) observe(route string, status int, took time.Duration) {
+	m.requests.WithLabelValues(route, strconv.Itoa(status)).Observe(took.Seconds())
+}
+
+// workCollector asks database and Redis when it is scraped. What does not answer is left out.
+type workCollector struct {
+	db    *dbmodel.DB
+	queue *tasks.Queue
+}
+
+var (
+	outboxDesc       = prometheus.NewDesc("tocsin_outbox_events", "Accepted events that wait for their evaluation.", nil, nil)
+	failedEventsDesc = prometheus.NewDesc("tocsin_failed_events", "Events that are set aside because their evaluation failed for good.", nil, nil)
+	deliveriesDesc   = prometheus.NewDesc("tocsin_deliveries", "Deliveries that wait or have failed for good.", []string{"state"}, nil)
+	queueDesc        = prometheus.NewDesc("tocsin_queue_tasks", "Tasks that wait in Redis.", []string{"queue"}, nil)
+)
+
+// Describe implements prometheus.Collector.
+func (*workCollector) Describe(to chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{outboxDesc, failedEventsDesc, deliveriesDesc, queueDesc} {
+		to <- d
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (w *workCollector) Collect(to chan<- prometheus.Metric) {
+	ctx, cancel := context.WithTimeout(context.Background(), metricsTime)
+	defer cancel()
+	gauge := func(d *prometheus.Desc, n int, labels ...string) {
+		to <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, float64(n), labels...)
+	}
+	if c, err := dbmodel.Count(ctx, w.db.Reader); err == nil {
+		gauge(outboxDesc, c.Outbox)
+		gauge(failedEventsDesc, c.FailedEvents)
+		gauge(deliveriesDesc, c.PendingDeliveries, string(dbmodel.Pending))
+		gauge(deliveriesDesc, c.FailedDeliveries, string(dbmodel.Failed))
+	}
+	for queue, n := range queueSizes(w.queue) {
+		if n != nil {
+			gauge(queueDesc, *n, queue)
+		}
+	}
+}
