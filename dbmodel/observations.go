@@ -125,7 +125,7 @@ type Accepting struct {
 	Bulk   bool // part of an import: single events go first
 	Queued bool // the caller enqueues a task for the event
 	// StatedAt is when the web tier stated them, where they came through Redis and may have been overtaken: then what is
-	// stored and was stated later stays. nil: now.
+	// stored and was stated later stays; this needs a transaction. nil: now.
 	StatedAt *time.Time
 }
 
@@ -142,6 +142,9 @@ func AcceptObservations(ctx context.Context, db bun.IDB, list []Observation, how
 	products = slices.Compact(products)
 	if isSQLite(db) {
 		return acceptSQLite(ctx, db, list, products, how)
+	}
+	if err := lockStated(ctx, db, list, how); err != nil {
+		return Accepted{}, err
 	}
 	from, args := rowsFrom(db, "i", 1, observationCols(list)...)
 	n := len(args)
@@ -167,6 +170,21 @@ func AcceptObservations(ctx context.Context, db bun.IDB, list []Observation, how
 		err = confirmObservations(ctx, db, list, how)
 	}
 	return a, Translate(err)
+}
+
+// lockStated keeps stored observations from being changed until those that came through Redis are confirmed: else an older
+// statement, which is being stored, would be confirmed in the place of a younger one that equals what was stored before.
+func lockStated(ctx context.Context, db bun.IDB, list []Observation, how Accepting) error {
+	if how.StatedAt == nil {
+		return nil
+	}
+	ids := make([]int64, len(list))
+	for i := range list {
+		ids[i] = list[i].ID
+	}
+	in, arg := anyOf(db, "id", 1, ids)
+	_, err := collect(ctx, db, scanID, "SELECT id FROM observations WHERE "+in+" ORDER BY id"+forUpdate(db), arg)
+	return err
 }
 
 // confirmObservations notes of observations that came through Redis when they were stated, also where they are stored
@@ -265,6 +283,23 @@ func observationCols(list []Observation) []col {
 		{"origin", "text", origins},
 		{"url", "text", links},
 	}
+}
+
+// ShareProducts keeps the products of observations from being deleted until the transaction ends. The error is
+// *UnknownProductsError where one does not exist.
+func ShareProducts(ctx context.Context, tx bun.IDB, list []Observation) error {
+	ids := make([]int64, len(list))
+	for i := range list {
+		ids[i] = list[i].ProductID
+	}
+	slices.Sort(ids)
+	ids = slices.Compact(ids)
+	in, arg := anyOf(tx, "id", 1, ids)
+	known, err := collect(ctx, tx, scanID, "SELECT id FROM products WHERE "+in+" ORDER BY id"+forKeyShare(tx), arg)
+	if err != nil || len(known) == len(ids) {
+		return err
+	}
+	return &UnknownProductsError{IDs: slices.DeleteFunc(ids, func(id int64) bool { return slices.Contains(known, id) })}
 }
 
 // unknownProducts returns an *UnknownProductsError where one of the products does not exist.

@@ -50,6 +50,15 @@ func accept(ctx context.Context, db bun.IDB, t *Task, how accepting) (Accepted, 
 func acceptObservations(ctx context.Context, db bun.IDB, t *Task, how accepting) (a Accepted, err error) {
 	a.Received = len(t.observations)
 	bulk := t.bulk()
+	if len(t.observations) > ChunkSize { // the transaction may go on: a later chunk must not be refused once one is stored
+		err := dbmodel.ShareProducts(ctx, db, t.observations)
+		if unknown, ok := errors.AsType[*dbmodel.UnknownProductsError](err); ok {
+			return Accepted{}, t.unknownProducts(unknown)
+		}
+		if err != nil {
+			return Accepted{}, fmt.Errorf("find the products of %d observations: %w", len(t.observations), err)
+		}
+	}
 	for start := 0; start < len(t.observations); start += ChunkSize {
 		chunk := t.observations[start:min(start+ChunkSize, len(t.observations))]
 		done, err := dbmodel.AcceptObservations(ctx, db, chunk, dbmodel.Accepting{Bulk: bulk, Queued: how.queued, StatedAt: how.statedAt})
@@ -78,11 +87,16 @@ func acceptGate(ctx context.Context, db bun.IDB, t *Task, how accepting) (Accept
 	if err != nil {
 		return Accepted{}, fmt.Errorf("load the security gate of product %d: %w", t.id, err)
 	}
-	if newer || rule.Gate(before, t.passed) == rule.NoEvent {
+	moved := rule.Gate(before, t.passed) != rule.NoEvent
+	if newer || !moved && how.statedAt == nil {
 		return Accepted{}, nil
 	}
+	// Also where it does not move: what was stated before that, and comes later, must not undo it.
 	if err := dbmodel.SetSecurityGate(ctx, db, t.id, t.passed, how.statedAt); err != nil {
 		return Accepted{}, fmt.Errorf("store the security gate of product %d: %w", t.id, err)
+	}
+	if !moved {
+		return Accepted{}, nil
 	}
 	a, err := insert(ctx, db, dbmodel.NewEvent{
 		Kind: dbmodel.KindSecurityGate, ProductID: t.id, Payload: dbmodel.EventPayload{Before: before, After: t.passed}, Queued: how.queued,

@@ -74,11 +74,18 @@ func (a *Acceptor) AcceptPayload(ctx context.Context, payload []byte) error {
 		return err
 	})
 	if reason, refused := refusal(err); refused {
-		text := json.RawMessage(payload)
-		if !json.Valid(payload) {
-			text, _ = json.Marshal(string(payload)) // a text is always JSON
-		}
-		_, err = dbmodel.InsertEvent(ctx, a.db, dbmodel.NewEvent{Kind: dbmodel.KindAccept, Payload: dbmodel.EventPayload{Task: text}, Refused: reason})
+		// As a text: not all that is JSON can be stored as such, \u0000 for one.
+		text, _ := json.Marshal(clean(string(payload), math.MaxInt)) // a text is always JSON
+		err = a.db.InTx(ctx, func(ctx context.Context, tx bun.Tx) error {
+			if _, err := dbmodel.InsertEvent(ctx, tx, dbmodel.NewEvent{Kind: dbmodel.KindAccept, Payload: dbmodel.EventPayload{Task: text}, Refused: reason}); err != nil {
+				return err
+			}
+			own, err := NewOwnFailure("EventRefused", TypeEventAccept, "an event that came through Redis was refused; see the failed events", reason)
+			if err != nil {
+				return err
+			}
+			return AcceptTx(ctx, tx, own)
+		})
 	}
 	if err != nil {
 		return fmt.Errorf("accept an event from Redis: %w", err)
@@ -91,6 +98,10 @@ func (a *Acceptor) AcceptPayload(ctx context.Context, payload []byte) error {
 
 // AcceptAgain accepts, within the transaction that removes it, an event that was refused before.
 func AcceptAgain(ctx context.Context, tx bun.Tx, payload []byte) error {
+	var text string
+	if json.Unmarshal(payload, &text) == nil {
+		payload = []byte(text)
+	}
 	_, err := acceptPayload(ctx, tx, payload, false)
 	return err
 }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"unicode/utf8"
 
@@ -215,6 +216,17 @@ func mask(v any) any {
 		return out
 	case string:
 		return clean(v, MaxExceptionText)
+	case json.Number:
+		if !storable(v.String()) {
+			return v.String()
+		}
 	}
 	return v
+}
+
+// storable reports whether PostgreSQL takes a number in JSON; beyond what a float64 holds it may not.
+func storable(number string) bool {
+	f, err := strconv.ParseFloat(number, 64)
+	mantissa, _, _ := strings.Cut(strings.ToLower(number), "e")
+	return err == nil && len(number) <= 400 && (f != 0 || !strings.ContainsAny(mantissa, "123456789"))
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 	"github.com/rs/zerolog"
@@ -84,7 +85,17 @@ func (o *Outbox) Wake(ctx context.Context) {
 	events := o.events
 	o.events = nil
 	o.mu.Unlock()
-	o.queue.Enqueue(ctx, slices.Clip(events))
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		o.queue.Enqueue(ctx, slices.Clip(events))
+	}()
+	late := time.NewTimer(enqueueTime) // the caller's Redis client need not heed the end of a context
+	defer late.Stop()
+	select {
+	case <-done:
+	case <-late.C:
+	}
 }
 
 var errNoTask = errors.New("no task: its constructor returned an error")

@@ -32,6 +32,9 @@ const (
 	restTime = time.Second
 )
 
+// asynqQueues is where asynq lists its queues.
+const asynqQueues = "asynq:queues"
+
 // WakeChannel is where workers hear that there is something in a queue; the message is the queue's name.
 const WakeChannel = "tocsin:wake"
 
@@ -120,9 +123,13 @@ func (q *Queue) size(queue string) *size {
 }
 
 func (q *Queue) refresh(queue string) error {
-	info := new(asynq.QueueInfo) // a queue is there from its first task on
+	var info *asynq.QueueInfo
 	known, err := q.inspector.Queues()
-	if err == nil && slices.Contains(known, queue) {
+	if err == nil && !slices.Contains(known, queue) {
+		// An asynq client lists a queue with its first task only, so what Redis has lost would never be listed again.
+		err = q.redis.SAdd(context.Background(), asynqQueues, queue).Err()
+	}
+	if err == nil {
 		info, err = q.inspector.GetQueueInfo(queue)
 	}
 	q.mu.Lock()

@@ -1,8 +1,10 @@
 package tasks
 
 import (
+	"bufio"
 	"context"
 	"fmt"
+	"net"
 	"net/http"
 	"runtime/debug"
 	"strings"
@@ -72,6 +74,15 @@ func (x *recovered) Flush() {
 	_ = http.NewResponseController(x.ResponseWriter).Flush() // where it cannot be flushed there is nothing to do
 }
 
+// Hijack implements http.Hijacker, which libraries for WebSocket ask for by name.
+func (x *recovered) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	conn, buffers, err := http.NewResponseController(x.ResponseWriter).Hijack()
+	if err == nil {
+		x.wrote = true
+	}
+	return conn, buffers, err //nolint:wrapcheck // as it is
+}
+
 // Unwrap lets http.ResponseController find what lies below.
 func (x *recovered) Unwrap() http.ResponseWriter { return x.ResponseWriter }
 
@@ -105,7 +116,7 @@ func (x *recovered) report(class, message, trace string) {
 // classOf names what was panicked with.
 func classOf(p any) (class, message string) {
 	if err, ok := p.(error); ok {
-		return strings.TrimPrefix(fmt.Sprintf("%T", err), "*"), err.Error()
+		return strings.TrimPrefix(fmt.Sprintf("%T", err), "*"), fmt.Sprint(err) // which survives an Error method that panics
 	}
 	return "panic", fmt.Sprint(p)
 }

@@ -182,7 +182,7 @@ func TestClientDoor(t *testing.T) {
 		enqueue(tasks.NewObservations([]tasks.Observation{observation(2, 99, rule.High)})) // refused: a failed event
 		testenv.Eventually(t, 20*time.Second, func() error {
 			c, err := dbmodel.Count(t.Context(), db)
-			if err == nil && (c.FailedEvents != 1 || c.Outbox+c.PendingDeliveries > 0 || len(e.notifications()) != 4) {
+			if err == nil && (c.FailedEvents != 1 || c.Outbox+c.PendingDeliveries > 0 || len(e.notifications()) != 5) {
 				err = fmt.Errorf("%+v, %d notifications", c, len(e.notifications()))
 			}
 			return err
