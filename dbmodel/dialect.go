@@ -75,10 +75,14 @@ func differs(db bun.IDB) string {
 	return "IS DISTINCT FROM"
 }
 
+// LowerFunction is a function of SQL that a connection to SQLite must have: text in lower case, all alphabets. SQLite's own
+// lower, and its LIKE, know ASCII only.
+const LowerFunction = "tocsin_lower"
+
 // insensitive is an expression that text contains the pattern at placeholder, without case; its % and _ are escaped by \.
 func insensitive(db bun.IDB, text, placeholder string) string {
 	if isSQLite(db) {
-		return text + " LIKE " + placeholder + ` ESCAPE '\'`
+		return LowerFunction + "(" + text + ") LIKE " + LowerFunction + "(" + placeholder + `) ESCAPE '\'`
 	}
 	return text + " ILIKE " + placeholder + ` ESCAPE '\'`
 }

@@ -254,7 +254,7 @@ func TestNotificationsAndDeliveries(t *testing.T) {
 			t.Fatalf("targets: %v %v", emails, err)
 		}
 		n := dbmodel.NewNotification{Notification: dbmodel.Notification{
-			Type: rule.TypeObservation, Event: rule.EventNew, Name: "50%_off", ProductID: new(int64(4)), ObservationID: new(int64(5)),
+			Type: rule.TypeObservation, Event: rule.EventNew, Name: "50%_off Größe", ProductID: new(int64(4)), ObservationID: new(int64(5)),
 			Facts: dbmodel.Facts{ProductName: "P", CVSSScore: new(7.5), Origin: dbmodel.Origin{Image: "x"}},
 		}, Targets: emails[:2]}
 		n.SetValues(nil, &rule.Values{Severity: rule.Critical, Status: rule.Open, Priority: new(1)})
@@ -278,7 +278,7 @@ func TestNotificationsAndDeliveries(t *testing.T) {
 		if err != nil || len(page) != 1 || page[0].ID != list[2].ID {
 			t.Fatalf("second page: %v %v", page, err)
 		}
-		for text, hits := range map[string]int{"50%_O": 2, "5%f": 0, "_": 2, `\`: 0} {
+		for text, hits := range map[string]int{"50%_O": 2, "5%f": 0, "_": 2, `\`: 0, "GRÖßE": 2, "größe": 2} {
 			if found, err := dbmodel.Notifications(ctx, db, everything, dbmodel.NotificationFilter{Contains: text}, 10); err != nil || len(found) != hits {
 				t.Errorf("containing %q: %d, want %d (%v)", text, len(found), hits, err)
 			}

@@ -140,6 +140,10 @@ func cleanTail(text string, most int) string {
 	return "…" + text[cut:]
 }
 
+// maxArgumentDepth is how deep arguments are kept: parsers of others stop reading far above our own, and one notification must
+// not make a whole inbox unreadable to them.
+const maxArgumentDepth = 64
+
 // secretWords in the name of an argument make its value a secret.
 var secretWords = []string{"password", "passwd", "secret", "token", "key", "authorization", "cookie"}
 
@@ -151,7 +155,7 @@ func storedArguments(arguments []byte) (json.RawMessage, error) {
 	if err := decoder.Decode(&values); err != nil {
 		return nil, InvalidError{{"arguments", "must be an object"}}
 	}
-	masked := mask(values).(map[string]any) //nolint:forcetypeassert // mask keeps what is a map
+	masked := mask(values, maxArgumentDepth).(map[string]any) //nolint:forcetypeassert // mask keeps what is a map
 	text, err := marshal(masked)
 	if err != nil {
 		return nil, err
@@ -196,22 +200,29 @@ func marshal(v any) (json.RawMessage, error) {
 	return bytes.TrimSpace(b.Bytes()), nil
 }
 
-func mask(v any) any {
+// mask hides secrets; what lies deeper than the given number of objects and lists becomes "…".
+func mask(v any, depth int) any {
 	switch v := v.(type) {
 	case map[string]any:
+		if depth == 0 {
+			return "…"
+		}
 		out := make(map[string]any, len(v))
 		for name, value := range v {
 			lower := strings.ToLower(name)
 			if slices.ContainsFunc(secretWords, func(w string) bool { return strings.Contains(lower, w) }) {
 				value = "***"
 			}
-			out[clean(name, maxExceptionName)] = mask(value)
+			out[clean(name, maxExceptionName)] = mask(value, depth-1)
 		}
 		return out
 	case []any:
+		if depth == 0 {
+			return "…"
+		}
 		out := make([]any, len(v))
 		for i := range v {
-			out[i] = mask(v[i])
+			out[i] = mask(v[i], depth-1)
 		}
 		return out
 	case string:

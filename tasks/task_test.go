@@ -138,6 +138,25 @@ func TestExceptionIsCutAndCleaned(t *testing.T) {
 	}
 }
 
+func TestDeepArgumentsAreCut(t *testing.T) {
+	t.Parallel()
+	var deep any = map[string]any{"token": "hidden"}
+	for range 4_500 {
+		deep = map[string]any{"a": []any{deep}}
+	}
+	task, err := NewTaskException(TaskExceptionInfo{ExceptionInfo: ExceptionInfo{Class: "E"}, Arguments: map[string]any{"deep": deep, "flat": "kept"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := string(task.exception.Arguments)
+	if depth := strings.Count(text, "{") + strings.Count(text, "["); depth != maxArgumentDepth || !strings.Contains(text, `"…"`) {
+		t.Errorf("%d objects and lists are kept: %s", depth, text)
+	}
+	if !strings.Contains(text, `"flat":"kept"`) || strings.Contains(text, "hidden") {
+		t.Errorf("cutting loses what is flat, or unmasks: %s", text)
+	}
+}
+
 func FuzzArguments(f *testing.F) {
 	f.Add([]byte(`{"a":{"password":"x"},"b":[1,2.50,"ü"]}`))
 	f.Add([]byte(`{"` + strings.Repeat("k", 3000) + `":"` + strings.Repeat(`\"`, 40000) + `"}`))

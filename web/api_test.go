@@ -76,6 +76,21 @@ func TestOpenAPI(t *testing.T) {
 	if !cmp.Equal(statuses["type"], []any{"array", "null"}) {
 		t.Errorf("statuses: %v", statuses)
 	}
+	for _, body := range []struct {
+		schema string
+		fields []string
+	}{
+		{"ObservationBody", []string{"priority", "vulnerability_id", "cvss_score", "origin", "url"}}, // cvss_score is answered as null, and may be sent back
+		{"ExceptionBody", []string{"message", "trace", "user", "function", "fingerprint"}},
+		{"TaskExceptionBody", []string{"message", "arguments", "product_id", "observation_id"}},
+	} {
+		properties := doc.Components.Schemas[body.schema].(map[string]any)["properties"].(map[string]any)
+		for _, name := range body.fields {
+			if !strings.Contains(fmt.Sprint(properties[name]), "null") {
+				t.Errorf("%s of %s may be null: %v", name, body.schema, properties[name])
+			}
+		}
+	}
 }
 
 func TestAuthentication(t *testing.T) {

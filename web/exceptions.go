@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/danielgtaylor/huma/v2"
 	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/seed91453169/tocsin/tasks"
@@ -19,19 +20,25 @@ import (
 // be broken, so values of other types are taken as good as they can be.
 type ExceptionBody struct {
 	Class       string `json:"class" doc:"Of the exception; the only field that is required" minLength:"1"`
-	Message     string `json:"message,omitempty"`
-	Trace       string `json:"trace,omitempty"`
-	User        string `json:"user,omitempty" doc:"Who made the request; unknown users are left out"`
-	Function    string `json:"function,omitempty" doc:"Method and route"`
-	Fingerprint string `json:"fingerprint,omitempty" doc:"Replaces message and arguments in deciding what the same exception is"`
+	Message     string `json:"message,omitempty" nullable:"true"`
+	Trace       string `json:"trace,omitempty" nullable:"true"`
+	User        string `json:"user,omitempty" nullable:"true" doc:"Who made the request; unknown users are left out"`
+	Function    string `json:"function,omitempty" nullable:"true" doc:"Method and route"`
+	Fingerprint string `json:"fingerprint,omitempty" nullable:"true" doc:"Replaces message and arguments in deciding what the same exception is"`
 }
 
 // taskExceptionBody documents the body of an exception in a background task.
 type taskExceptionBody struct {
 	ExceptionBody
 	Arguments     map[string]any `json:"arguments,omitempty" doc:"Of the task; what looks like a secret is stored as ***"`
-	ProductID     *int64         `json:"product_id,omitempty" doc:"Default: that of the observation"`
-	ObservationID *int64         `json:"observation_id,omitempty"`
+	ProductID     *int64         `json:"product_id,omitempty" nullable:"true" doc:"Default: that of the observation"`
+	ObservationID *int64         `json:"observation_id,omitempty" nullable:"true"`
+}
+
+// TransformSchema implements huma.SchemaTransformer: huma takes no tag that an object may be null.
+func (taskExceptionBody) TransformSchema(_ huma.Registry, s *huma.Schema) *huma.Schema {
+	s.Properties["arguments"].Nullable = true
+	return s
 }
 
 var (

@@ -44,10 +44,10 @@ type observationBody struct {
 	Status          status       `json:"status"`
 	Priority        *int         `json:"priority" minimum:"1" maximum:"99" doc:"null: none"`
 	ParserType      parserType   `json:"parser_type"`
-	VulnerabilityID string       `json:"vulnerability_id,omitempty" maxLength:"10000"`
-	CVSSScore       *float64     `json:"cvss_score,omitempty" minimum:"0" maximum:"10"`
+	VulnerabilityID string       `json:"vulnerability_id,omitempty" nullable:"true" maxLength:"10000"`
+	CVSSScore       *float64     `json:"cvss_score,omitempty" nullable:"true" minimum:"0" maximum:"10"`
 	Origin          originAnswer `json:"origin,omitzero"`
-	URL             string       `json:"url,omitempty" maxLength:"10000"`
+	URL             string       `json:"url,omitempty" nullable:"true" maxLength:"10000"`
 }
 
 // Words with their list in the OpenAPI document.
@@ -84,6 +84,7 @@ func (originAnswer) Schema(huma.Registry) *huma.Schema {
 	return &huma.Schema{Description: "Where the finding was made", OneOf: []*huma.Schema{
 		{Type: huma.TypeString},
 		{Type: huma.TypeObject, AdditionalProperties: false, Properties: map[string]*huma.Schema{"component": part, "image": part, "file": part, "endpoint": part}},
+		{Type: "null"},
 	}}
 }
 

@@ -4,19 +4,21 @@ package database
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"fmt"
 	"net"
 	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/stdlib"
 	"github.com/uptrace/bun"
 	"github.com/uptrace/bun/dialect/pgdialect"
-	_ "modernc.org/sqlite" // the driver "sqlite"
+	"modernc.org/sqlite" // the driver "sqlite"
 
 	"github.com/seed91453169/tocsin/dbmodel"
 )
@@ -63,6 +65,16 @@ func openPostgres(rawURL string, conns int) (*dbmodel.DB, error) {
 	return &dbmodel.DB{DB: db, Reader: db}, nil
 }
 
+// addFunctions gives every connection to SQLite the functions that the queries of dbmodel call.
+var addFunctions = sync.OnceValue(func() error {
+	return sqlite.RegisterDeterministicScalarFunction(dbmodel.LowerFunction, 1, func(_ *sqlite.FunctionContext, args []driver.Value) (driver.Value, error) {
+		if text, ok := args[0].(string); ok {
+			return strings.ToLower(text), nil
+		}
+		return args[0], nil
+	})
+})
+
 // openSQLite opens one writer, whose transactions take the lock when they begin, and a pool of readers. With several
 // writers, or with transactions that become writing ones later, SQLite answers "database is locked" under load.
 func openSQLite(path string, conns int) (*dbmodel.DB, error) {
@@ -72,6 +84,9 @@ func openSQLite(path string, conns int) (*dbmodel.DB, error) {
 	}
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return nil, fmt.Errorf("open the database: make its folder: %w", err)
+	}
+	if err := addFunctions(); err != nil {
+		return nil, fmt.Errorf("open the database: %w", err)
 	}
 	open := func(conns int, extra url.Values) (*bun.DB, error) {
 		params, err := url.ParseQuery(query)

@@ -1,0 +1,201 @@
+package worker
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/rs/zerolog"
+
+	"github.com/seed91453169/tocsin/dbmodel"
+	"github.com/seed91453169/tocsin/internal/testenv"
+	"github.com/seed91453169/tocsin/rule"
+	"github.com/seed91453169/tocsin/tasks"
+)
+
+func TestOvertakenGateIsPassedOver(t *testing.T) {
+	t.Parallel()
+	testenv.EachDatabase(t, func(t *testing.T, db *dbmodel.DB) {
+		e := newEnv(t, db, nil)
+		e.product(1, "/a")
+		base := time.Now().UTC().Add(-time.Hour)
+		say := func(passed bool, at time.Duration) {
+			t.Helper()
+			p := fmt.Sprintf(`{"kind":"security_gate","id":1,"passed":%v,"stated_at":%q}`, passed, base.Add(at).Format(time.RFC3339Nano))
+			if err := e.acceptor.AcceptPayload(t.Context(), []byte(p)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		say(true, 0)
+		say(true, 2*time.Second) // the youngest, which changes nothing
+		say(false, time.Second)  // overtaken
+		p, err := dbmodel.ProductByID(t.Context(), db, 1)
+		if err != nil || p.SecurityGatePassed == nil || !*p.SecurityGatePassed {
+			t.Errorf("the older state won: %v %v", p.SecurityGatePassed, err)
+		}
+	})
+}
+
+// TestPoisonIsKept puts into Redis what no version of Tocsin has written, and arguments that databases choke on.
+func TestPoisonIsKept(t *testing.T) {
+	t.Parallel()
+	testenv.EachDatabase(t, func(t *testing.T, db *dbmodel.DB) {
+		e := newEnv(t, db, nil)
+		poison := map[string]string{
+			"binary": "\x00\x01", "NUL in JSON": `{"kind":"a\u0000"}`, "number": `{"kind":"x","id":1,"y":1e200000}`,
+			"surrogate": `{"kind":"\ud800"}`, "no UTF-8": "\xff", "deep": strings.Repeat("[", 9000) + strings.Repeat("]", 9000),
+		}
+		for name, p := range poison {
+			if err := e.acceptor.AcceptPayload(t.Context(), []byte(p)); err != nil {
+				t.Errorf("%s: %.200v", name, err)
+			}
+		}
+		for name, value := range map[string]any{"large": json.Number("1e200000"), "small": json.Number("1e-200000")} {
+			e.tell(tasks.NewTaskException(tasks.TaskExceptionInfo{
+				ExceptionInfo: tasks.ExceptionInfo{Class: name}, Arguments: map[string]any{"n": value},
+			}))
+		}
+		e.idle(20 * time.Second)
+		c, err := dbmodel.Count(t.Context(), db)
+		if err != nil || c.FailedEvents != len(poison) {
+			t.Errorf("counts: %+v %v", c, err)
+		}
+	})
+}
+
+func TestRefusedEventIsNotStoredInPart(t *testing.T) {
+	t.Parallel()
+	db := testenv.PostgresDB(t)
+	e := newEnv(t, db, nil)
+	e.product(1, "")
+	client := e.newRedis()
+	defer client.Close()
+	outbox, err := tasks.NewOutbox(t.Context(), db.DB.DB, client)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var list []tasks.Observation
+	for i := range int64(1500) {
+		list = append(list, observation(i+1, 1, rule.High))
+	}
+	list[1499].ProductID = 99 // of the second chunk
+	task, err := tasks.NewObservations(list)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tx, err := db.DB.DB.BeginTx(t.Context(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := outbox.EnqueueTx(t.Context(), tx, task); err == nil {
+		t.Error("an unknown product is accepted")
+	}
+	if err := tx.Commit(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := dbmodel.ObservationByID(t.Context(), db, 1); err == nil {
+		t.Error("a refused event is kept in part")
+	}
+}
+
+func TestWakeWithFrozenRedis(t *testing.T) {
+	t.Parallel()
+	db := testenv.PostgresDB(t)
+	e := newEnv(t, db, nil)
+	o, err := redis.ParseURL(e.redis.URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := redis.NewClient(o) // with the defaults, which do not heed the end of a context
+	defer client.Close()
+	outbox, err := tasks.NewOutbox(t.Context(), db.DB.DB, client)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := client.Ping(t.Context()).Err(); err != nil {
+		t.Fatal(err)
+	}
+	e.redis.Pause()
+	defer e.redis.Resume()
+	task, err := tasks.NewException(tasks.ExceptionInfo{Class: "KeyError"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	tx, err := db.DB.DB.BeginTx(t.Context(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := outbox.EnqueueTx(t.Context(), tx, task); err != nil {
+		t.Fatal(err)
+	}
+	if err := tx.Commit(); err != nil {
+		t.Fatal(err)
+	}
+	began := time.Now()
+	outbox.Wake(t.Context())
+	if took := time.Since(began); took > 2*time.Second {
+		t.Errorf("Wake took %s", took)
+	}
+}
+
+// brokenError is an error that itself panics when it is nil.
+type brokenError struct{ text *string }
+
+func (e *brokenError) Error() string { return *e.text }
+
+func TestRecovererOfStrangeHandlers(t *testing.T) {
+	t.Parallel()
+	told := 0
+	tell := func(context.Context, *tasks.Task) error { told++; return nil }
+	s := httptest.NewServer(tasks.Recoverer(tell)(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/nil" {
+			var e *brokenError
+			panic(e)
+		}
+		if _, ok := w.(http.Hijacker); !ok {
+			t.Error("no Hijacker")
+		}
+	})))
+	defer s.Close()
+	for path, want := range map[string]int{"/nil": 500, "/hijack": 200} {
+		response, err := s.Client().Get(s.URL + path) //nolint:noctx // on this machine
+		if err != nil {
+			t.Fatal(err)
+		}
+		response.Body.Close()
+		if response.StatusCode != want {
+			t.Errorf("%s answered %d", path, response.StatusCode)
+		}
+	}
+	if told != 1 {
+		t.Errorf("told %d times", told)
+	}
+}
+
+// TestEmptiedRedisIsMeasured has Redis forget its queues: those who filled them before must still see how full they are.
+func TestEmptiedRedisIsMeasured(t *testing.T) {
+	t.Parallel()
+	o, err := redis.ParseURL(testenv.Redis(t).URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := redis.NewClient(o)
+	defer client.Close()
+	queue := tasks.NewQueue(client, zerolog.Nop())
+	queue.Enqueue(t.Context(), []dbmodel.QueueableEvent{{ID: 1, Kind: dbmodel.KindObservations}})
+	if err := client.FlushAll(t.Context()).Err(); err != nil {
+		t.Fatal(err)
+	}
+	for i := range int64(20) {
+		queue.Enqueue(t.Context(), []dbmodel.QueueableEvent{{ID: i, Kind: dbmodel.KindObservations}})
+	}
+	if n, _, err := queue.Size(tasks.QueueEvents); err != nil || n != 20 {
+		t.Errorf("%d tasks wait, want 20 (%v)", n, err)
+	}
+}
