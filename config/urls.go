@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"net"
+	"net/netip"
 	"net/url"
 	"path"
 	"strconv"
@@ -187,11 +188,13 @@ type SMTPTLS string
 const (
 	TLSNone     SMTPTLS = "none"     // for a mail catcher on the own machine
 	TLSStartTLS SMTPTLS = "starttls" // required: a server without it is refused
+	TLSOffered  SMTPTLS = "offered"  // STARTTLS where the server offers it: the default on the own machine, where nobody listens in
 	TLSImplicit SMTPTLS = "implicit" // from the first byte
 )
 
 // parseSMTPURL reads smtp://[user:password@]host[:587] and smtps://[user:password@]host[:465], with ?tls= and one of
-// none, starttls (the default of smtp) and implicit (the default of smtps). The default port is that of the encryption.
+// none, starttls (the default of smtp; offered where the host is this machine) and implicit (the default of smtps). The
+// default port is that of the encryption.
 func parseSMTPURL(s string) (*SMTP, error) {
 	const example = "smtp://user:password@host:587"
 	u, err := url.Parse(s)
@@ -202,6 +205,9 @@ func parseSMTPURL(s string) (*SMTP, error) {
 	switch u.Scheme {
 	case "smtp":
 		smtp.TLS = TLSStartTLS
+		if ip, err := netip.ParseAddr(smtp.Host); smtp.Host == "localhost" || err == nil && ip.IsLoopback() {
+			smtp.TLS = TLSOffered
+		}
 	case "smtps":
 		smtp.TLS = TLSImplicit
 	default:
@@ -236,7 +242,7 @@ func parseSMTPURL(s string) (*SMTP, error) {
 		}
 	}
 	if smtp.Port == 0 {
-		smtp.Port = map[SMTPTLS]int{TLSNone: 25, TLSStartTLS: 587, TLSImplicit: 465}[smtp.TLS]
+		smtp.Port = map[SMTPTLS]int{TLSNone: 25, TLSStartTLS: 587, TLSOffered: 587, TLSImplicit: 465}[smtp.TLS]
 	}
 	return smtp, nil
 }

@@ -120,6 +120,10 @@ func describe(t *testing.T, o *redis.UniversalOptions) string {
 func TestParseSMTPURL(t *testing.T) {
 	t.Parallel()
 	for in, want := range map[string]*SMTP{
+		"smtp://localhost:1025":         {Host: "localhost", Port: 1025, TLS: TLSOffered},
+		"smtp://u:p@127.0.0.1":          {Host: "127.0.0.1", Port: 587, User: "u", Password: "p", TLS: TLSOffered},
+		"smtp://[::1]?tls=starttls":     {Host: "::1", Port: 587, TLS: TLSStartTLS},
+		"smtp://localhost.example.com":  {Host: "localhost.example.com", Port: 587, TLS: TLSStartTLS},
 		"smtp://h":                      {Host: "h", Port: 587, TLS: TLSStartTLS},
 		"smtps://u%40x:p%2F@h/":         {Host: "h", Port: 465, User: "u@x", Password: "p/", TLS: TLSImplicit},
 		"smtp://[::1]:25?tls=none":      {Host: "::1", Port: 25, TLS: TLSNone},

@@ -136,22 +136,25 @@ func wrongMediaType(known string) *problem {
 
 // readJSON reads the JSON object of a request into the fields of v, see readFields.
 func readJSON[T any](ctx context.Context, v *T) error {
+	faults, err := readJSONFaults(ctx, v)
+	if err == nil && faults != nil {
+		return invalid(faults...)
+	}
+	return err
+}
+
+// readJSONFaults is readJSON for calls that find more faults next to what is stored, and answer all of them at once.
+func readJSONFaults[T any](ctx context.Context, v *T) (faultList, error) {
 	r := exchangeOf(ctx).r
 	if !isJSON(mediaType(r)) {
-		return wrongMediaType("application/json")
+		return nil, wrongMediaType("application/json")
 	}
 	dec := jsontext.NewDecoder(r.Body)
 	faults, err := readFields(dec, v)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	if err := atEnd(dec); err != nil {
-		return err
-	}
-	if faults != nil {
-		return invalid(faults...)
-	}
-	return nil
+	return faults, atEnd(dec)
 }
 
 // readOptionalJSON is readJSON for a body that may be left out.

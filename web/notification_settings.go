@@ -80,12 +80,12 @@ func (s *server) mergeWebhooks(ctx context.Context, tx bun.Tx, faults *faultList
 				return err
 			}
 			if *c.targetID == nil || stored.name(*c.targetID) != address {
-				faults.add(c.name, "is not the shortened form of the stored address: give the whole one, or leave the field out")
+				faults.addOnce(c.name, "is not the shortened form of the stored address: give the whole one, or leave the field out")
 			}
 			continue
 		}
 		if err := channel.CheckWebhookURL(address, s.networks); err != nil {
-			faults.add(c.name, err.Error())
+			faults.addOnce(c.name, err.Error())
 			continue
 		}
 		ids, err := dbmodel.EnsureTargets(ctx, tx, s.vault, c.channel, []string{address})

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/uptrace/bun"
@@ -87,7 +88,8 @@ func (s *server) apiGetProductGroup(ctx context.Context, in *idParam) (*productG
 
 func (s *server) apiPutProductGroup(ctx context.Context, in *idParam) (out *productGroupOutput, err error) {
 	var sent productGroupFields
-	if err := readJSON(ctx, &sent); err != nil {
+	found, err := readJSONFaults(ctx, &sent)
+	if err != nil {
 		return nil, err
 	}
 	err = s.db.InTx(ctx, func(ctx context.Context, tx bun.Tx) error {
@@ -105,7 +107,7 @@ func (s *server) apiPutProductGroup(ctx context.Context, in *idParam) (out *prod
 		if err != nil && !isNew {
 			return fmt.Errorf("load product group %d: %w", in.ID, err)
 		}
-		var faults faultList
+		faults := slices.Clone(found)
 		name := g.Name
 		sent.merge(in.ID, isNew, &g.Name, &faults)
 		if err := keepsStructure(v, name == g.Name); err != nil {
@@ -130,17 +132,17 @@ func (s *server) apiPutProductGroup(ctx context.Context, in *idParam) (out *prod
 func (f *NamedFields) merge(id int64, isNew bool, name *string, faults *faultList) {
 	const longest = 255
 	if f.ID.Set && (f.ID.Empty || f.ID.Value != id) {
-		faults.add("id", "must be the one of the path")
+		faults.addOnce("id", "must be the one of the path")
 	}
 	switch {
 	case f.Name.Set && (f.Name.Empty || f.Name.Value == ""):
-		faults.add("name", "must not be empty")
+		faults.addOnce("name", "must not be empty")
 	case f.Name.Set && len([]rune(f.Name.Value)) > longest:
-		faults.add("name", fmt.Sprintf("must have at most %d characters", longest))
+		faults.addOnce("name", fmt.Sprintf("must have at most %d characters", longest))
 	case f.Name.Set:
 		*name = f.Name.Value
 	case isNew:
-		faults.add("name", "is required: this one is new")
+		faults.addOnce("name", "is required: this one is new")
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 
 	"github.com/uptrace/bun"
 
@@ -88,7 +89,8 @@ func (s *server) apiGetProduct(ctx context.Context, in *idParam) (*productOutput
 
 func (s *server) apiPutProduct(ctx context.Context, in *idParam) (out *productOutput, err error) {
 	var sent productFields
-	if err := readJSON(ctx, &sent); err != nil {
+	found, err := readJSONFaults(ctx, &sent)
+	if err != nil {
 		return nil, err
 	}
 	err = s.db.InTx(ctx, func(ctx context.Context, tx bun.Tx) error {
@@ -106,7 +108,7 @@ func (s *server) apiPutProduct(ctx context.Context, in *idParam) (out *productOu
 		if err != nil && !isNew {
 			return fmt.Errorf("load product %d: %w", in.ID, err)
 		}
-		var faults faultList
+		faults := slices.Clone(found)
 		name, group := p.Name, p.ProductGroupID
 		sent.merge(in.ID, isNew, &p.Name, &faults)
 		apply(sent.ProductGroupID, &p.ProductGroupID, nil, pointer)
@@ -173,7 +175,7 @@ func knownGroup(ctx context.Context, tx bun.Tx, id field[int64], faults *faultLi
 	}
 	_, err := dbmodel.ProductGroupByID(ctx, tx, id.Value)
 	if errors.Is(err, dbmodel.ErrNotFound) {
-		faults.add(unknownGroup.Location, unknownGroup.Message)
+		faults.addOnce(unknownGroup.Location, unknownGroup.Message)
 		return nil
 	}
 	if err != nil {

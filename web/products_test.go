@@ -171,9 +171,21 @@ func TestProductFaults(t *testing.T) {
 		}
 	}
 	two := e.want(422, "PUT", path, `{"name":"new","product_group_id":99,"notification_email_to":"x","observation_notification_min_priority":100,"more":1}`).faults()
-	if len(two) != 3 { // what only shows next to what is stored is told once the rest is right
+	if len(two) != 4 || two["product_group_id"] == "" {
 		t.Errorf("several faults: %v", two)
 	}
+	body := `{"id":8,"name":"","product_group_id":"x","notification_paused_until":"now","notification_slack_webhook":"https://10.0.0.1/x","notification_ms_teams_webhook":5}`
+	if all := e.want(422, "PUT", path, body).faults(); len(all) != 6 || len(e.want(422, "PUT", "/api/v1/products/71", body).faults()) != 6 {
+		t.Errorf("faults of each kind: %v", all)
+	}
+	e.want(404, "GET", "/api/v1/products/71", nil)
+	if all := e.want(422, "PATCH", "/api/v1/settings", `{"x":1,"digest_threshold":-1,"exception_slack_webhook":"https://10.0.0.1/x"}`).faults(); len(all) != 3 {
+		t.Errorf("faults of settings: %v", all)
+	}
+	if all := e.want(422, "PUT", "/api/v1/users/alex", `{"username":"bob","email":"x","is_admin":1}`).faults(); len(all) != 3 {
+		t.Errorf("faults of a user: %v", all)
+	}
+	e.want(404, "GET", "/api/v1/users/alex", nil)
 	for _, body := range []string{``, ` `, `{`, `{"name":"x"`, `{"name":"x"} {}`, `{"name":"x",}`, `{name:"x"}`, "{\"name\":\"\xff\"}", `{"name":"a","name":"b"}`} {
 		if got := e.want(400, "PUT", path, body).text; !strings.Contains(got, "byte ") {
 			t.Errorf("%s: %s", body, got)

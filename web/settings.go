@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"slices"
 
 	"github.com/uptrace/bun"
 
@@ -77,7 +78,8 @@ func (s *server) apiGetSettings(ctx context.Context, _ *struct{}) (*settingsOutp
 
 func (s *server) apiPatchSettings(ctx context.Context, _ *struct{}) (out *settingsOutput, err error) {
 	var sent settingsFields
-	if err := readJSON(ctx, &sent); err != nil {
+	found, err := readJSONFaults(ctx, &sent)
+	if err != nil {
 		return nil, err
 	}
 	err = s.db.InTx(ctx, func(ctx context.Context, tx bun.Tx) error {
@@ -85,7 +87,7 @@ func (s *server) apiPatchSettings(ctx context.Context, _ *struct{}) (out *settin
 		if err != nil {
 			return fmt.Errorf("load the settings: %w", err)
 		}
-		var faults faultList
+		faults := slices.Clone(found)
 		err = s.mergeWebhooks(ctx, tx, &faults,
 			webhookChange{"observation_title_notification_ms_teams_webhook", rule.MSTeams, sent.TitleMSTeams, &settings.TitleMSTeamsTargetID},
 			webhookChange{"observation_title_notification_slack_webhook", rule.Slack, sent.TitleSlack, &settings.TitleSlackTargetID},

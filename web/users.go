@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 
 	"github.com/uptrace/bun"
 
@@ -68,7 +69,8 @@ func (s *server) apiGetUser(ctx context.Context, in *UserParam) (*userOutput, er
 
 func (s *server) apiPutUser(ctx context.Context, in *UserParam) (out *userOutput, err error) {
 	var sent userFields
-	if err := readJSON(ctx, &sent); err != nil {
+	found, err := readJSONFaults(ctx, &sent)
+	if err != nil {
 		return nil, err
 	}
 	if err := notReserved(in.Username); err != nil {
@@ -83,7 +85,7 @@ func (s *server) apiPutUser(ctx context.Context, in *UserParam) (out *userOutput
 			return fmt.Errorf("load user %s: %w", in.Username, err)
 		}
 		before := *u
-		if err := sent.merge(u); err != nil {
+		if err := sent.merge(u, slices.Clone(found)); err != nil {
 			return err
 		}
 		if *u != before && (before.IsAdmin || u.IsAdmin) && !viewerOf(ctx).Admin {
@@ -98,15 +100,14 @@ func (s *server) apiPutUser(ctx context.Context, in *UserParam) (out *userOutput
 	return out, err
 }
 
-// merge puts what was sent into what is stored.
-func (f *userFields) merge(u *dbmodel.User) error {
+// merge puts what was sent into what is stored. It answers its own faults and those that were found before.
+func (f *userFields) merge(u *dbmodel.User, faults faultList) error {
 	const longest = 255
-	var faults faultList
 	if f.Username.Set && f.Username.Value != u.Username {
-		faults.add("username", "must be the one of the path")
+		faults.addOnce("username", "must be the one of the path")
 	}
 	if len([]rune(f.FullName.Value)) > longest {
-		faults.add("full_name", fmt.Sprintf("must have at most %d characters", longest))
+		faults.addOnce("full_name", fmt.Sprintf("must have at most %d characters", longest))
 	}
 	if faults != nil {
 		return invalid(faults...)

@@ -93,6 +93,7 @@ func (w *Worker) evaluateException(ctx context.Context, tx bun.Tx, event *dbmode
 // claim makes the event the one that tells its exception; false: an equal one was told. What holds the claim and is not
 // worked off yet may still fail, so this one waits for it; what was set aside is replaced.
 func (w *Worker) claim(ctx context.Context, key string, id int64, limit time.Duration) (bool, error) {
+	patient := false
 	for began := time.Now(); ; {
 		holder, err := w.Queue.Claim(ctx, key, id, limit)
 		if err != nil {
@@ -117,6 +118,14 @@ func (w *Worker) claim(ctx context.Context, key string, id int64, limit time.Dur
 				return true, nil
 			}
 		case dbmodel.EventWaits:
+			// One at a time: a storm of equal ones must not take all slots.
+			if !patient && w.patience.TryLock() {
+				defer w.patience.Unlock()
+				patient = true
+			}
+			if !patient {
+				return false, &later{wait: time.Second, err: fmt.Errorf("event %d, which is equal, is being handled", holder)}
+			}
 			if time.Since(began) > claimPatience || !w.pause(20*time.Millisecond) {
 				return false, &later{wait: claimWait, err: fmt.Errorf("event %d, which is equal, is being handled", holder)}
 			}

@@ -54,6 +54,8 @@ type Worker struct {
 
 	// alone is shared by ordinary evaluations; one whose event may kill its process has it for itself.
 	alone sync.RWMutex
+	// patience is held by the one exception that waits in place for an equal one.
+	patience sync.Mutex
 	// fault, where set, is called for each observation that is evaluated; tests make it panic.
 	fault func(*dbmodel.StoredObservation)
 }

@@ -41,6 +41,8 @@ func (c *session) open(ctx context.Context) error {
 	switch c.config.TLS {
 	case TLSStart:
 		options = append(options, gomail.WithTLSPolicy(gomail.TLSMandatory))
+	case TLSOffered:
+		options = append(options, gomail.WithTLSPolicy(gomail.TLSOpportunistic))
 	case TLSImplicit: // with a dialer of one's own this encrypts nothing: dial does
 		options = append(options, gomail.WithSSL())
 	default:
@@ -55,14 +57,14 @@ func (c *session) open(ctx context.Context) error {
 	return err
 }
 
-// login lists the ways to log in, best first. A password goes in clear text only where TLSNone asks for it, and only if
+// login lists the ways to log in, best first. A password goes in clear text only where TLSNone or TLSOffered ask for it, and only if
 // the server knows no better way.
 func (c *session) login() []gomail.Option {
 	if c.config.User == "" {
 		return nil
 	}
 	mechanisms := []gomail.SMTPAuthType{gomail.SMTPAuthPlain, gomail.SMTPAuthLogin, gomail.SMTPAuthSCRAMSHA256, gomail.SMTPAuthCramMD5}
-	if c.config.TLS == TLSNone {
+	if c.config.TLS == TLSNone || c.config.TLS == TLSOffered {
 		mechanisms = []gomail.SMTPAuthType{
 			gomail.SMTPAuthSCRAMSHA256, gomail.SMTPAuthCramMD5, gomail.SMTPAuthPlainNoEnc, gomail.SMTPAuthLoginNoEnc,
 		}

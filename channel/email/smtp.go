@@ -28,6 +28,7 @@ const (
 // Ways to encrypt the connection to a mail server.
 const (
 	TLSStart    = "starttls" // required: a server that does not offer it is not used
+	TLSOffered  = "offered"  // STARTTLS where the server offers it; else passwords too go in clear text: for the own machine
 	TLSImplicit = "implicit"
 	TLSNone     = "none" // passwords too go in clear text
 )
@@ -50,7 +51,7 @@ type SMTP struct {
 
 // NewSMTP returns a sender, or what is wrong with config. It does not connect: see Ping.
 func NewSMTP(config SMTPConfig) (*SMTP, error) {
-	standard := map[string]int{TLSStart: 587, TLSImplicit: 465, TLSNone: 25}
+	standard := map[string]int{TLSStart: 587, TLSOffered: 587, TLSImplicit: 465, TLSNone: 25}
 	if config.TLS == "" {
 		config.TLS = TLSStart
 	}

@@ -88,6 +88,8 @@ func TestSMTPSuite(t *testing.T) {
 		channeltest.Case{Name: "hangs after it was accepted", Setup: script(greeting, but("QUIT", "…")), Want: accepted},
 		channeltest.Case{Name: "implicit TLS", Setup: (&mailServer{implicit: true}).setup(nil), Want: accepted},
 		channeltest.Case{Name: "no TLS", Setup: (&mailServer{noTLS: true}).setup(func(c *SMTPConfig) { c.TLS = TLSNone }), Want: accepted},
+		channeltest.Case{Name: "TLS if offered: not", Setup: (&mailServer{noTLS: true}).setup(func(c *SMTPConfig) { c.TLS = TLSOffered }), Want: accepted},
+		channeltest.Case{Name: "TLS if offered", Setup: (&mailServer{}).setup(func(c *SMTPConfig) { c.TLS = TLSOffered }), Want: accepted},
 		channeltest.Case{Name: "no login", Setup: (&mailServer{}).setup(func(c *SMTPConfig) { c.User = "" }), Want: accepted},
 	)
 	suite.Run(t)
@@ -117,6 +119,22 @@ func TestNoPasswordWithoutTLS(t *testing.T) {
 	server := &mailServer{noTLS: true}
 	if err := newSMTP(t, server.start(t)).Ping(t.Context()); err == nil || len(server.logins) > 0 {
 		t.Errorf("Ping: %v, logins %v", err, server.logins)
+	}
+}
+
+// TestOfferedTLSIsTaken: what could be encrypted is.
+func TestOfferedTLSIsTaken(t *testing.T) {
+	t.Parallel()
+	for _, noTLS := range []bool{false, true} {
+		server := &mailServer{noTLS: noTLS}
+		config := server.start(t)
+		config.TLS = TLSOffered
+		if err := newSMTP(t, config).Send(t.Context(), smtpTarget(), channeltest.Message("x")); err != nil {
+			t.Fatal(err)
+		}
+		if got := server.received(); len(got) != 1 || got[0].tls == noTLS {
+			t.Errorf("STARTTLS missing %t: %d mails, %+v", noTLS, len(got), got)
+		}
 	}
 }
 
@@ -225,7 +243,7 @@ func TestSMTPPing(t *testing.T) {
 
 func TestNewSMTP(t *testing.T) {
 	t.Parallel()
-	for tls, port := range map[string]int{"": 587, TLSStart: 587, TLSImplicit: 465, TLSNone: 25} {
+	for tls, port := range map[string]int{"": 587, TLSStart: 587, TLSOffered: 587, TLSImplicit: 465, TLSNone: 25} {
 		s, err := NewSMTP(SMTPConfig{Host: "mail.example.com", TLS: tls})
 		if err != nil || s.config.Port != port {
 			t.Errorf("%q: %+v, %v", tls, s, err)
