@@ -90,3 +90,12 @@ func sqliteCode(code int) error {
 	}
 	return nil
 }
+
+// isMissingTable reports whether a statement failed because a table is not there.
+func isMissingTable(err error) bool {
+	var state interface{ SQLState() string }
+	if errors.As(err, &state) {
+		return state.SQLState() == "42P01"
+	}
+	return strings.Contains(err.Error(), "no such table")
+}

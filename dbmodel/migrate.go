@@ -95,8 +95,8 @@ func checkSchema(ctx context.Context, db interface {
 	}
 	rows, err := db.QueryContext(ctx, "SELECT name FROM "+migrationTable)
 	if err != nil {
-		if errors.Is(Translate(err), ErrUnavailable) {
-			return Translate(err)
+		if !isMissingTable(err) {
+			return fmt.Errorf("ask the database for its schema: %w", Translate(err))
 		}
 		return errors.New("the database has no tables of Tocsin: run \"tocsin migrate up\"")
 	}

@@ -49,8 +49,9 @@ type Facts struct {
 	CVSSScore        *float64        `json:"cvss_score,omitempty"`
 	Origin           Origin          `json:"origin,omitzero"`
 	URL              string          `json:"url,omitempty"`
-	Observations     int             `json:"observations,omitempty"` // that bear the title
-	Products         int             `json:"products,omitempty"`     // that these are in
+	EmailGroupID     int64           `json:"email_group_id,omitempty"` // the product group whose addresses are told; 0: not a group's
+	Observations     int             `json:"observations,omitempty"`   // that bear the title
+	Products         int             `json:"products,omitempty"`       // that these are in
 }
 
 // Before returns what was last notified, nil for nothing.

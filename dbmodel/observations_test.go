@@ -443,7 +443,7 @@ func TestSettingsAndGroups(t *testing.T) {
 		}
 		contexts, err := dbmodel.ProductContexts(ctx, db, []int64{2, 3})
 		want := map[int64]*dbmodel.ProductContext{2: {
-			ID: 2, Name: "P", GroupName: "G",
+			ID: 2, Name: "P", GroupID: 1, GroupName: "G",
 			Product: rule.Settings{Conditions: rule.Conditions{Statuses: []rule.Status{}, MinPriority: new(9)}, Contacts: rule.Contacts{EmailTo: "a@example.com"}},
 			Group:   &rule.Settings{Conditions: rule.Conditions{MinSeverity: rule.Low, Statuses: []rule.Status{rule.Open}}, Paused: true},
 		}}

@@ -192,6 +192,7 @@ func SetSecurityGate(ctx context.Context, tx bun.IDB, productID int64, passed *b
 type ProductContext struct {
 	ID        int64
 	Name      string
+	GroupID   int64  // 0: no group
 	GroupName string // empty: no group
 	Product   rule.Settings
 	Group     *rule.Settings
@@ -204,7 +205,7 @@ func ProductContexts(ctx context.Context, db bun.IDB, ids []int64) (map[int64]*P
 	query := `SELECT p.id, p.name, p.notification_email_to, p.notification_ms_teams_target_id, p.notification_slack_target_id,
 		coalesce(p.notification_paused_until > ` + now(db) + `, false), p.observation_notification_min_severity,
 		p.observation_notification_statuses, p.observation_notification_min_priority,
-		g.name, g.notification_email_to, g.notification_ms_teams_target_id, g.notification_slack_target_id,
+		coalesce(g.id, 0), g.name, g.notification_email_to, g.notification_ms_teams_target_id, g.notification_slack_target_id,
 		coalesce(g.notification_paused_until > ` + now(db) + `, false), g.observation_notification_min_severity,
 		g.observation_notification_statuses, g.observation_notification_min_priority
 		FROM products p LEFT JOIN product_groups g ON g.id = p.product_group_id WHERE ` + in
@@ -212,7 +213,7 @@ func ProductContexts(ctx context.Context, db bun.IDB, ids []int64) (map[int64]*P
 		var c ProductContext
 		var groupName sql.NullString
 		var p, g scannedSettings
-		err := rows.Scan(append(append([]any{&c.ID, &c.Name}, p.dest()...), append([]any{&groupName}, g.dest()...)...)...)
+		err := rows.Scan(append(append([]any{&c.ID, &c.Name}, p.dest()...), append([]any{&c.GroupID, &groupName}, g.dest()...)...)...)
 		if err != nil {
 			return nil, err
 		}

@@ -107,6 +107,9 @@ func origin(n *dbmodel.Notification) source {
 	if n.ProductID == nil {
 		return source{"the notification settings", "settings"}
 	}
+	if id := n.Facts.EmailGroupID; id != 0 {
+		return source{"the notification settings of group " + channel.Line(n.Facts.ProductGroupName, maxProduct), "product-groups/" + strconv.FormatInt(id, 10)}
+	}
 	name := productName(n)
 	if name == "" {
 		name = "product " + strconv.FormatInt(*n.ProductID, 10)

@@ -194,6 +194,12 @@ func TestOneMail(t *testing.T) {
 	}
 }
 
+// ofGroup is n for an address that the product's group names.
+func ofGroup(n *dbmodel.Notification) *dbmodel.Notification {
+	n.Facts.ProductGroupName, n.Facts.EmailGroupID = "Payments", 3
+	return n
+}
+
 func TestReasons(t *testing.T) {
 	t.Parallel()
 	open := values(rule.Critical, rule.Open)
@@ -205,6 +211,7 @@ func TestReasons(t *testing.T) {
 		"exception": {exception("KeyError", "", 0), "for exceptions", "settings"},
 		"task":      {task("import", "KeyError", 0), "for exceptions", "settings"},
 		"gate":      {gate(rule.EventFailed), "of Payments API", "products/7"},
+		"group":     {ofGroup(gate(rule.EventFailed)), "of group Payments", "product-groups/3"},
 	} {
 		m := builder().Notification(c.n, 1, mail)
 		if want := "because payments@example.com is set in the notification settings " + c.reason; m.Reason != want {

@@ -55,10 +55,11 @@ func (s *Scheduler) Start() {
 				return
 			case <-ticker.C:
 			}
-			err := s.sweep(ctx)
+			worked, err := s.sweep(ctx)
 			switch {
 			case ctx.Err() != nil:
 				return
+			case !worked && err == nil: // it was another's turn, or too early
 			case err != nil && !s.faulty.Swap(true):
 				s.log.Error().Err(err).Msg("the sweep fails: it goes on trying")
 			case err == nil && s.faulty.Swap(false):
@@ -74,29 +75,35 @@ func (s *Scheduler) Shutdown() {
 	s.running.Wait()
 }
 
-// sweep enqueues events that are due and have no task, and pokes targets that are due, if it is this scheduler's turn.
-func (s *Scheduler) sweep(ctx context.Context) error {
+// sweep enqueues events that are due and have no task, and pokes targets that are due, if it is this scheduler's turn; worked
+// says whether it was.
+func (s *Scheduler) sweep(ctx context.Context) (worked bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	mine, err := dbmodel.Tick(ctx, s.db, "sweep", interval)
 	if err != nil || !mine {
-		return err
+		return false, err
 	}
-	for _, bulk := range []bool{false, true} {
-		if err := s.sweepEvents(ctx, bulk); err != nil {
-			return err
+	for _, step := range []func(context.Context) error{s.sweepEvents, s.sweepImports, s.forgetFailures, s.sweepTargets, s.sweepPeriodic} {
+		if err := step(ctx); err != nil {
+			return true, err
 		}
 	}
+	return true, nil
+}
+
+func (s *Scheduler) forgetFailures(ctx context.Context) error {
 	if err := dbmodel.ForgetFailures(ctx, s.db); err != nil {
 		return fmt.Errorf("forget failures: %w", err)
 	}
-	if err := s.sweepTargets(ctx); err != nil {
-		return err
-	}
-	return s.sweepPeriodic(ctx)
+	return nil
 }
 
-func (s *Scheduler) sweepEvents(ctx context.Context, bulk bool) error {
+func (s *Scheduler) sweepEvents(ctx context.Context) error  { return s.sweepQueue(ctx, false) }
+func (s *Scheduler) sweepImports(ctx context.Context) error { return s.sweepQueue(ctx, true) }
+
+// sweepQueue enqueues the events of imports, or the single ones, that have no task.
+func (s *Scheduler) sweepQueue(ctx context.Context, bulk bool) error {
 	waiting, latency, err := s.queue.Size(tasks.QueueOf(bulk))
 	if err != nil {
 		return err // without Redis nothing can be enqueued

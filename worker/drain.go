@@ -281,6 +281,9 @@ func (d *drain) fail(ctx context.Context, tx bun.Tx, told dbmodel.Told, result *
 	return dbmodel.EndBatch(ctx, tx, told.TargetID, d.owner)
 }
 
+// channelNames are the channels in words.
+var channelNames = map[rule.Channel]string{rule.Email: "Email", rule.MSTeams: "Microsoft Teams", rule.Slack: "Slack"}
+
 // tellFailure tells once, until the target's next success, that it cannot be told.
 func (d *drain) tellFailure(ctx context.Context, tx bun.Tx, told dbmodel.Told, class, message, reason string) error {
 	tell, err := dbmodel.TellOfFailure(ctx, tx, told, d.owner)
@@ -291,7 +294,7 @@ func (d *drain) tellFailure(ctx context.Context, tx bun.Tx, told dbmodel.Told, c
 	if d.target.Channel != rule.Email {
 		where = channel.RedactURL(d.address)
 	}
-	message = fmt.Sprintf("%s %s: %s. %s", d.target.Channel, where, message, reason)
+	message = fmt.Sprintf("%s to %s: %s: %s", channelNames[d.target.Channel], where, message, reason)
 	return tellOwn(ctx, tx, class, tasks.TypeTargetDrain, message, "", true)
 }
 

@@ -112,6 +112,14 @@ func (e *evaluation) addObservation(o *dbmodel.StoredObservation, event rule.Eve
 		},
 	}
 	n.SetValues(o.Remembered, &now)
+	e.addOf(product, applied, n)
+}
+
+// addOf adds a notification that goes to the contacts of its product.
+func (e *evaluation) addOf(product *dbmodel.ProductContext, applied *rule.Applied, n dbmodel.Notification) {
+	if applied.From.EmailTo == rule.FromGroup {
+		n.Facts.EmailGroupID = product.GroupID
+	}
 	e.add(n, contacts{applied.Contacts, applied.Paused})
 }
 

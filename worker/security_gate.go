@@ -45,10 +45,9 @@ func (w *Worker) evaluateGate(ctx context.Context, tx bun.Tx, event *dbmodel.Eve
 	if !found {
 		return nil, nil // deleted meanwhile
 	}
-	applied := e.applied[event.ProductID]
-	e.add(dbmodel.Notification{
+	e.addOf(product, e.applied[event.ProductID], dbmodel.Notification{
 		Type: rule.TypeSecurityGate, Event: rule.Gate(event.Payload.Before, event.Payload.After), Name: product.Name, ProductID: &product.ID,
 		Facts: dbmodel.Facts{ProductName: product.Name, ProductGroupName: product.GroupName},
-	}, contacts{applied.Contacts, applied.Paused})
+	})
 	return e.store(ctx)
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -99,6 +100,9 @@ func (a *app) awaitDatabase(ctx context.Context) error {
 		err := a.db.Ping(ctx)
 		if err == nil {
 			return nil
+		}
+		if !errors.Is(err, dbmodel.ErrUnavailable) { // it answers, and waiting mends nothing
+			return fmt.Errorf("use the database: check DATABASE_URL: %w", err)
 		}
 		if !told {
 			a.log.Warn().Err(err).Msgf("the database does not answer: waiting for it up to %s", patience)

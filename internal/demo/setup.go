@@ -46,6 +46,10 @@ func setUp(ctx context.Context, api *client, to *Receiver, products []product) e
 		"exception_ms_teams_webhook":                   to.teamsURL("operations"),
 		"exception_slack_webhook":                      to.slackURL("operations"),
 		"exception_rate_limit":                         60,
+		// Links lead to the pages of the application that has the observations; here the receiver stands for it.
+		"observation_url":       to.URL() + "#observation-{id}",
+		"product_url":           to.URL() + "#product-{id}",
+		"observation_title_url": to.URL() + "#title-{title}",
 	})
 	if err != nil {
 		return err
