@@ -25,5 +25,5 @@ func backOff(failures int) time.Duration {
 
 // log says what became of a message that was not taken. Nothing of the address is in it.
 func (d *drain) log(result *channel.Error, text string) {
-	d.w.Log.Warn().Int64("target", d.target.ID).Str("channel", string(d.target.Channel)).Str("reason", result.Reason).Msg(text)
+	d.w.Log.Warn().Int64("target", d.target.ID).Str("channel", string(d.target.Channel)).Str("reason", result.Reason).AnErr("cause", result.Err).Msg(text)
 }
