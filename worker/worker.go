@@ -21,7 +21,7 @@ import (
 )
 
 // DrainSlots is how many targets a worker tells at once. It is many, because a slot may wait for a slow receiver.
-const DrainSlots = 256
+const DrainSlots = 1024
 
 // Config is what a Worker needs.
 type Config struct {

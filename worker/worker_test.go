@@ -279,13 +279,14 @@ func TestHangingTargetsDelayNobody(t *testing.T) {
 			}
 			return 200, nil
 		}
-		for i := range int64(40) {
+		const hanging = 300 // more than one provider that stands still
+		for i := range int64(hanging) {
 			e.product(i+1, fmt.Sprintf("/hang/%d", i))
 			e.accept(observation(i+1, i+1, rule.High))
 		}
-		e.product(100, "/live")
+		e.product(1000, "/live")
 		testenv.Eventually(t, 10*time.Second, func() error {
-			for i := range 40 {
+			for i := range hanging {
 				if e.receiver.tried(fmt.Sprintf("/hang/%d", i)) == 0 {
 					return fmt.Errorf("target %d is not tried yet", i)
 				}
@@ -293,7 +294,7 @@ func TestHangingTargetsDelayNobody(t *testing.T) {
 			return nil
 		}, "the targets do not hang yet")
 		began := time.Now()
-		e.accept(observation(1000, 100, rule.High))
+		e.accept(observation(1000, 1000, rule.High))
 		testenv.Eventually(t, 5*time.Second, func() error {
 			if len(e.receiver.headlines("/live")) == 0 {
 				return fmt.Errorf("not told")
@@ -301,7 +302,7 @@ func TestHangingTargetsDelayNobody(t *testing.T) {
 			return nil
 		}, "a hanging target delays others")
 		t.Logf("told after %s", time.Since(began))
-		if n := len(e.notifications()); n != 41 {
+		if n := len(e.notifications()); n != hanging+1 {
 			t.Errorf("%d notifications", n)
 		}
 		e.receiver.CloseClientConnections()

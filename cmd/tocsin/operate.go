@@ -193,6 +193,10 @@ func (k *checker) database(ctx context.Context, c *config.Config) {
 		return
 	}
 	k.say("Secret key", "opens what the database holds", nil)
+	settings, err := dbmodel.LoadSettings(ctx, db)
+	if err == nil && settings.EmailFrom == "" {
+		k.say("Email", "the setting email_from is empty: without it no email is sent", nil)
+	}
 	k.webhooks(ctx, c, db, vault)
 }
 
