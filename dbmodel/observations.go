@@ -134,12 +134,7 @@ type Accepting struct {
 // anything else for longer. The error is *UnknownProductsError where a product does not exist; then nothing is stored.
 func AcceptObservations(ctx context.Context, db bun.IDB, list []Observation, how Accepting) (Accepted, error) {
 	list = slices.SortedFunc(slices.Values(list), func(a, b Observation) int { return cmp.Compare(a.ID, b.ID) })
-	products := make([]int64, len(list))
-	for i, o := range list {
-		products[i] = o.ProductID
-	}
-	slices.Sort(products)
-	products = slices.Compact(products)
+	products := productsOf(list)
 	if isSQLite(db) {
 		return acceptSQLite(ctx, db, list, products, how)
 	}
@@ -164,7 +159,7 @@ func AcceptObservations(ctx context.Context, db bun.IDB, list []Observation, how
 	var known int
 	err := raw(db).QueryRowContext(ctx, query, args...).Scan(&a.Changed, &a.EventID, &known)
 	if err == nil && known < len(products) {
-		err = unknownProducts(ctx, db, products)
+		err = shareProducts(ctx, db, products)
 	}
 	if err == nil {
 		err = confirmObservations(ctx, db, list, how)
@@ -178,11 +173,7 @@ func lockStated(ctx context.Context, db bun.IDB, list []Observation, how Accepti
 	if how.StatedAt == nil {
 		return nil
 	}
-	ids := make([]int64, len(list))
-	for i := range list {
-		ids[i] = list[i].ID
-	}
-	in, arg := anyOf(db, "id", 1, ids)
+	in, arg := anyOf(db, "id", 1, idsOf(list))
 	_, err := collect(ctx, db, scanID, "SELECT id FROM observations WHERE "+in+" ORDER BY id"+forUpdate(db), arg)
 	return err
 }
@@ -193,11 +184,7 @@ func confirmObservations(ctx context.Context, db bun.IDB, list []Observation, ho
 	if how.StatedAt == nil {
 		return nil
 	}
-	ids := make([]int64, len(list))
-	for i := range list {
-		ids[i] = list[i].ID
-	}
-	in, arg := anyOf(db, "id", 2, ids)
+	in, arg := anyOf(db, "id", 2, idsOf(list))
 	_, err := execCount(ctx, db, "UPDATE observations SET stated_at = $1 WHERE stated_at < $1 AND "+in, *how.StatedAt, arg)
 	return err
 }
@@ -211,7 +198,7 @@ func acceptSQLite(ctx context.Context, db bun.IDB, list []Observation, products 
 		})
 		return a, err
 	}
-	if err := unknownProducts(ctx, db, products); err != nil {
+	if err := shareProducts(ctx, db, products); err != nil {
 		return a, err
 	}
 	from, args := rowsFrom(db, "i", 1, observationCols(list)...)
@@ -285,27 +272,34 @@ func observationCols(list []Observation) []col {
 	}
 }
 
-// ShareProducts keeps the products of observations from being deleted until the transaction ends. The error is
-// *UnknownProductsError where one does not exist.
-func ShareProducts(ctx context.Context, tx bun.IDB, list []Observation) error {
+// idsOf are the ids of observations, in their order.
+func idsOf(list []Observation) []int64 {
+	ids := make([]int64, len(list))
+	for i := range list {
+		ids[i] = list[i].ID
+	}
+	return ids
+}
+
+// productsOf are the products of observations, each once, by id.
+func productsOf(list []Observation) []int64 {
 	ids := make([]int64, len(list))
 	for i := range list {
 		ids[i] = list[i].ProductID
 	}
 	slices.Sort(ids)
-	ids = slices.Compact(ids)
-	in, arg := anyOf(tx, "id", 1, ids)
-	known, err := collect(ctx, tx, scanID, "SELECT id FROM products WHERE "+in+" ORDER BY id"+forKeyShare(tx), arg)
-	if err != nil || len(known) == len(ids) {
-		return err
-	}
-	return &UnknownProductsError{IDs: slices.DeleteFunc(ids, func(id int64) bool { return slices.Contains(known, id) })}
+	return slices.Compact(ids)
 }
 
-// unknownProducts returns an *UnknownProductsError where one of the products does not exist.
-func unknownProducts(ctx context.Context, db bun.IDB, ids []int64) error {
+// ShareProducts keeps the products of observations from being deleted until the transaction ends. The error is
+// *UnknownProductsError where one does not exist.
+func ShareProducts(ctx context.Context, db bun.IDB, list []Observation) error {
+	return shareProducts(ctx, db, productsOf(list))
+}
+
+func shareProducts(ctx context.Context, db bun.IDB, ids []int64) error {
 	in, arg := anyOf(db, "id", 1, ids)
-	known, err := collect(ctx, db, scanID, "SELECT id FROM products WHERE "+in, arg)
+	known, err := collect(ctx, db, scanID, "SELECT id FROM products WHERE "+in+" ORDER BY id"+forKeyShare(db), arg)
 	if err != nil {
 		return err
 	}

@@ -67,9 +67,9 @@ func (c *Client) Enqueue(ctx context.Context, t *Task) error {
 // AcceptPayload stores the event in the payload of TypeEventAccept. Once it has returned nil the payload is not needed any
 // more: an event that is refused is kept as a failed event, with the reason.
 func (a *Acceptor) AcceptPayload(ctx context.Context, payload []byte) error {
-	done, err := Accepted{}, error(nil)
+	var done Accepted
 	queued := a.queue.Room(QueueEvents)
-	err = a.db.InTx(ctx, func(ctx context.Context, tx bun.Tx) error {
+	err := a.db.InTx(ctx, func(ctx context.Context, tx bun.Tx) (err error) {
 		done, err = acceptPayload(ctx, tx, payload, queued)
 		return err
 	})

@@ -147,10 +147,7 @@ func (s *server) apiEvaluateObservation(ctx context.Context, in *idParam) (*stru
 		return nil, err
 	}
 	t, err := tasks.NewEvaluation(in.ID)
-	if err == nil {
-		_, err = s.acceptor.Accept(ctx, t)
-	}
-	return nil, missing(err, "observation", in.ID)
+	return nil, missing(s.accept(ctx, t, err), "observation", in.ID)
 }
 
 // mayEvaluate answers 404 to who does not see the observation, and 403 to who only sees it.
