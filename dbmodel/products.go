@@ -21,6 +21,15 @@ type NotificationSettings struct {
 	MinPriority     *int          `bun:"observation_notification_min_priority"`
 }
 
+// Rule is what rule must know of the settings; now is the database's time.
+func (n *NotificationSettings) Rule(now time.Time) rule.Settings {
+	return rule.Settings{
+		Conditions: rule.Conditions{MinSeverity: n.MinSeverity, Statuses: n.Statuses, MinPriority: n.MinPriority},
+		Contacts:   rule.Contacts{EmailTo: n.EmailTo, MSTeams: orZero(n.MSTeamsTargetID), Slack: orZero(n.SlackTargetID)},
+		Paused:     n.PausedUntil != nil && n.PausedUntil.After(now),
+	}
+}
+
 // ProductGroup bundles products that share settings.
 type ProductGroup struct {
 	bun.BaseModel `bun:"table:product_groups,alias:product_groups"`

@@ -29,6 +29,8 @@ type User struct {
 	Email        string
 	IsAdmin      bool
 	PasswordHash string    // of HashPassword's form; empty: no password opens it
+	OIDCIssuer   string    `bun:",nullzero"` // with OIDCSubject who the user is there; empty: has never logged in so
+	OIDCSubject  string    `bun:",nullzero"`
 	ViewedUntil  time.Time `bun:",nullzero"` // what was created until then counts as viewed
 	CreatedAt    time.Time `bun:",nullzero"`
 }
@@ -47,6 +49,18 @@ func ValidUsername(name string) bool {
 func UserByName(ctx context.Context, db bun.IDB, name string) (*User, error) {
 	u := new(User)
 	return u, Translate(db.NewSelect().Model(u).Where("username = ?", name).Scan(ctx))
+}
+
+// UserBySubject returns who somebody is that an OpenID Connect provider knows as subject, ErrNotFound where nobody is.
+func UserBySubject(ctx context.Context, db bun.IDB, issuer, subject string) (*User, error) {
+	u := new(User)
+	return u, Translate(db.NewSelect().Model(u).Where("oidc_issuer = ? AND oidc_subject = ?", issuer, subject).Scan(ctx))
+}
+
+// SetSubject stores who a user is at an OpenID Connect provider. It returns ErrConflict where another user is that already.
+func SetSubject(ctx context.Context, tx bun.Tx, userID int64, issuer, subject string) error {
+	_, err := execCount(ctx, tx, "UPDATE users SET oidc_issuer = $1, oidc_subject = $2 WHERE id = $3", issuer, subject, userID)
+	return err
 }
 
 // UserForUpdate is UserByName that keeps others from changing the user until the transaction ends.
@@ -74,13 +88,22 @@ func SaveUser(ctx context.Context, db bun.IDB, u *User) error {
 	return Translate(err)
 }
 
-// SetPassword stores the hash of a user's password.
-func SetPassword(ctx context.Context, db bun.IDB, userID int64, hash string) error {
-	_, err := execCount(ctx, db, "UPDATE users SET password_hash = $1 WHERE id = $2", hash, userID)
+// SetPassword stores the hash of a user's password and ends the user's sessions.
+func SetPassword(ctx context.Context, tx bun.Tx, userID int64, hash string) error {
+	if _, err := execCount(ctx, tx, "UPDATE users SET password_hash = $1 WHERE id = $2", hash, userID); err != nil {
+		return err
+	}
+	_, err := execCount(ctx, tx, "DELETE FROM sessions WHERE user_id = $1", userID)
 	return err
 }
 
-// DeleteUser removes a user, and with it what belongs to it: tokens, memberships and marks.
+// HasPeople reports whether there is any user but Automation.
+func HasPeople(ctx context.Context, db bun.IDB) (there bool, err error) {
+	err = raw(db).QueryRowContext(ctx, "SELECT EXISTS (SELECT 1 FROM users WHERE id <> $1)", automationID).Scan(&there)
+	return there, Translate(err)
+}
+
+// DeleteUser removes a user, and with it what belongs to it: sessions, tokens, memberships and marks.
 func DeleteUser(ctx context.Context, db bun.IDB, id int64) error {
 	n, err := execCount(ctx, db, "DELETE FROM users WHERE id = $1", id)
 	if err == nil && n == 0 {

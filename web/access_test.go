@@ -105,6 +105,7 @@ var outside = []matrixRow{
 	{"GET /healthz", "", [8]int{200, 200, 200, 200, 200, 200, 200, 200}},
 	{"GET /readyz", "", [8]int{200, 200, 200, 200, 200, 200, 200, 200}},
 	{"GET /metrics", "", [8]int{200, 200, 200, 200, 200, 200, 200, 200}},
+	{"POST /login", "username={username}", [8]int{401, 401, 401, 401, 401, 401, 401, 401}},
 	{"GET /nothing", "", [8]int{404, 404, 404, 404, 404, 404, 404, 404}},
 	{"GET /api/v1/nothing", "", [8]int{401, 404, 404, 404, 404, 404, 404, 404}},
 }
@@ -143,7 +144,7 @@ func TestMatrix(t *testing.T) {
 		for _, row := range matrix {
 			try(row, "/api/v1")
 		}
-		for _, row := range outside {
+		for _, row := range slices.Concat(outside, pages) {
 			try(row, "")
 		}
 	})
@@ -154,10 +155,14 @@ func TestHiddenIsAsMissing(t *testing.T) {
 	both(t, func(t *testing.T, e *env) {
 		c := e.cast()
 		hidden, missing := c.world(), world{9007199254740000, 9007199254740000, 9007199254740000}
-		for _, row := range matrix {
+		for i, row := range slices.Concat(matrix, pages) {
 			method, path, _ := strings.Cut(row.call, " ")
+			root := "/api/v1"
+			if i >= len(matrix) {
+				root = ""
+			}
 			ask := func(w world) *reply {
-				return e.ask(method, "/api/v1"+w.fill(strings.Replace(path, "{username}", "reader", 1), path), w.fill(row.body, path), c.tokens["outsider"])
+				return e.ask(method, root+w.fill(strings.Replace(path, "{username}", "reader", 1), path), w.fill(row.body, path), c.tokens["outsider"])
 			}
 			if a, b := ask(hidden), ask(missing); a.status != b.status || a.status >= 400 && a.text != b.text {
 				t.Errorf("%s %s: hidden %d %s, missing %d %s", row.call, row.body, a.status, a.text, b.status, b.text)
@@ -172,6 +177,9 @@ func (e *env) ask(method, path, body, token string) *reply {
 	if !strings.HasSuffix(path, "/stream") {
 		if body == "" {
 			return e.send(method, path, nil, "Authorization", token)
+		}
+		if body[0] != '{' {
+			return e.send(method, path, body, "Authorization", token, "Content-Type", "application/x-www-form-urlencoded")
 		}
 		return e.send(method, path, body, "Authorization", token)
 	}

@@ -113,7 +113,6 @@ func TestAuthentication(t *testing.T) {
 	}
 	e.want(404, "GET", "/api/v1/nothing", nil)
 	e.want(404, "GET", "/nothing", nil)
-	e.want(404, "GET", "/", nil)
 	for _, path := range []string{"/api/v1/products/1", "/healthz"} {
 		if got := e.want(405, "POST", path, `{}`).header.Get("Allow"); !strings.Contains(got, "GET") {
 			t.Errorf("%s allows %q", path, got)

@@ -18,7 +18,8 @@ import (
 
 // caller is who makes a request. Handlers ask it what it may, never how it proved who it is.
 type caller struct {
-	viewer dbmodel.Viewer
+	viewer  dbmodel.Viewer
+	session bool // came with the cookie of a browser
 }
 
 // access says who may make a call at all. What somebody sees, and may change of that, is decided with the Viewer.
@@ -73,6 +74,10 @@ func (s *server) authenticate(next http.Handler) http.Handler {
 			refuse(w, newProblem(http.StatusUnauthorized, detail))
 			return
 		}
+		if err := s.crossOrigin.Check(r); who.session && err != nil {
+			refuse(w, forbidden("This call was made from a page of another site."))
+			return
+		}
 		x := exchangeOf(r.Context())
 		x.caller = who
 		x.body.letAnswerFirst()
@@ -99,12 +104,14 @@ func refuseCall(ctx huma.Context, detail string) {
 	refuse(w, forbidden(detail))
 }
 
-// callerOf returns who makes a request, nil where that is not known; given says that it came with a token.
+// callerOf returns who makes a request, nil where that is not known; given says that it came with a token. Without one the
+// cookie of a session counts.
 func (s *server) callerOf(r *http.Request) (who *caller, given bool, err error) {
 	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
 	token = strings.TrimSpace(token)
 	if !strings.EqualFold(scheme, "Bearer") || token == "" {
-		return nil, false, nil
+		who, err = s.callerBySession(r)
+		return who, false, err
 	}
 	who, err = s.callerByToken(r.Context(), token)
 	return who, true, err
@@ -114,7 +121,7 @@ func (s *server) callerByToken(ctx context.Context, token string) (*caller, erro
 	if s.adminToken != nil {
 		hash := sha256.Sum256([]byte(token)) // of one length, so that the comparison takes the same time for all
 		if subtle.ConstantTimeCompare(hash[:], s.adminToken) == 1 {
-			return &caller{dbmodel.AutomationViewer()}, nil
+			return &caller{viewer: dbmodel.AutomationViewer()}, nil
 		}
 	}
 	v, err := dbmodel.ViewerByToken(ctx, s.db.Reader, token)
@@ -124,5 +131,5 @@ func (s *server) callerByToken(ctx context.Context, token string) (*caller, erro
 	case err != nil:
 		return nil, fmt.Errorf("look a token up: %w", err)
 	}
-	return &caller{v}, nil
+	return &caller{viewer: v}, nil
 }

@@ -74,7 +74,8 @@ func newSQLiteEnv(t testing.TB) *env {
 	return newEnv(t, testenv.SQLiteDB(t))
 }
 
-func newEnv(t testing.TB, db *dbmodel.DB) *env {
+// newEnv starts a web process; options change how.
+func newEnv(t testing.TB, db *dbmodel.DB, options ...func(*web.Config)) *env {
 	t.Helper()
 	vault, err := dbmodel.OpenVault(t.Context(), db, bytes.Repeat([]byte("k"), dbmodel.KeySize), nil)
 	if err != nil {
@@ -89,17 +90,27 @@ func newEnv(t testing.TB, db *dbmodel.DB) *env {
 	t.Cleanup(webhooks.CloseIdleConnections)
 	queue := tasks.NewQueue(client, log)
 	e.queue = queue
-	handler := web.New(web.Config{
+	config := web.Config{
 		DB: db, Vault: vault, Queue: queue, Acceptor: tasks.NewAcceptor(db, queue), AdminToken: adminToken,
 		WebhookAllowedNetworks: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")},
 		BaseURL:                "https://tocsin.example", Version: "test", Log: log,
 		Redis: client, Senders: map[rule.Channel]channel.Sender{rule.Slack: slack.New(webhooks), rule.MSTeams: msteams.New(webhooks)}, Stopping: e.stopping,
-	})
+	}
+	for _, option := range options {
+		option(&config)
+	}
+	handler := web.New(config)
 	e.server = httptest.NewUnstartedServer(nil)
 	e.server.Config = web.NewServer(handler, log)
 	e.server.Start()
 	t.Cleanup(e.server.Close)
 	e.client = e.server.Client()
+	e.client.CheckRedirect = func(r *http.Request, _ []*http.Request) error {
+		if r.Response.StatusCode == http.StatusTemporaryRedirect {
+			return nil // the mux adds a slash
+		}
+		return http.ErrUseLastResponse // tests want to see where it leads
+	}
 	return e
 }
 

@@ -10,18 +10,25 @@ import (
 	"time"
 
 	"github.com/rs/zerolog"
+
+	"github.com/seed91453169/tocsin/dbmodel"
 )
 
 // exchange is one request with its answer, as everything that handles it sees it.
 type exchange struct {
 	id     string // in the log, and in the header X-Request-Id of the answer
 	caller *caller
+	login  *dbmodel.NewSession // who logs in with this request; nil: nobody
+	begun  bool                // the handler of a page was called: what fails then is not its session
 	r      *http.Request
 	w      *answer
 	body   *requestBody
 }
 
 type exchangeKey struct{}
+
+// requestURN begins the name that an answer gives a request, see exchange.id.
+const requestURN = "urn:tocsin:request:"
 
 // exchangeOf returns the exchange of a request's context.
 func exchangeOf(ctx context.Context) *exchange {
@@ -138,7 +145,7 @@ func (s *server) panicked(x *exchange, v any) {
 	s.tellOwn(x, "Panic", kind, string(debug.Stack()))
 	if x.w.status == 0 {
 		p := newProblem(http.StatusInternalServerError, "Something went wrong here; the log says what.")
-		p.Instance = "urn:tocsin:request:" + x.id
+		p.Instance = requestURN + x.id
 		refuse(x.w, p)
 	}
 }

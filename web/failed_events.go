@@ -58,6 +58,11 @@ func (s *server) apiRetryFailedEvents(ctx context.Context, _ *struct{}) (*retrie
 	if err := readOptionalJSON(ctx, &sent); err != nil {
 		return nil, err
 	}
+	return s.retryFailedEvents(ctx, &sent)
+}
+
+// retryFailedEvents makes events that are set aside due again: those that were sent, or all.
+func (s *server) retryFailedEvents(ctx context.Context, sent *retryFields) (*retriedOutput, error) {
 	out := new(retriedOutput)
 	err := s.db.InTx(ctx, func(ctx context.Context, tx bun.Tx) (err error) {
 		out.Body.Retried, err = dbmodel.RetryFailedEvents(ctx, tx, !sent.IDs.Set || sent.IDs.Null, sent.IDs.Value)

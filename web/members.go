@@ -63,20 +63,13 @@ func (s *server) membersOf(of memberSource, path, id, tag string) {
 		if err := readJSON(ctx, &sent); err != nil {
 			return nil, err
 		}
-		if sent.Role.Empty {
-			return nil, invalid(fault{Location: "role", Message: "must be one of " + list(rule.Roles)})
-		}
-		return nil, s.editMember(ctx, of, in, func(ctx context.Context, tx bun.Tx, userID int64) error {
-			return dbmodel.SetMember(ctx, tx, of.in(in.ID), userID, sent.Role.Value)
-		})
+		return nil, s.setMember(ctx, of, in, &sent)
 	})
 	route(s, call{
 		method: http.MethodDelete, path: path + "/{username}", id: "delete" + id, tag: tag, access: everybody,
 		summary: "Take a member out of a " + of.name,
 	}, func(ctx context.Context, in *memberParams) (*struct{}, error) {
-		return nil, s.editMember(ctx, of, in, func(ctx context.Context, tx bun.Tx, userID int64) error {
-			return dbmodel.RemoveMember(ctx, tx, of.in(in.ID), userID)
-		})
+		return nil, s.removeMember(ctx, of, in)
 	})
 }
 
@@ -100,6 +93,23 @@ func (s *server) listMembers(ctx context.Context, of memberSource, in *membersPa
 	}
 	return page(members, in.Limit, func(m *dbmodel.Member) memberAnswer { return memberAnswer{m.Username, m.FullName, m.Role} },
 		func(m *dbmodel.Member) string { return nameCursorOf(m.Username) }), nil
+}
+
+// setMember makes a user a member, or changes the role, where the caller may.
+func (s *server) setMember(ctx context.Context, of memberSource, in *memberParams, sent *memberFields) error {
+	if sent.Role.Empty {
+		return invalid(fault{Location: "role", Message: "must be one of " + list(rule.Roles)})
+	}
+	return s.editMember(ctx, of, in, func(ctx context.Context, tx bun.Tx, userID int64) error {
+		return dbmodel.SetMember(ctx, tx, of.in(in.ID), userID, sent.Role.Value)
+	})
+}
+
+// removeMember takes a member out, where the caller may.
+func (s *server) removeMember(ctx context.Context, of memberSource, in *memberParams) error {
+	return s.editMember(ctx, of, in, func(ctx context.Context, tx bun.Tx, userID int64) error {
+		return dbmodel.RemoveMember(ctx, tx, of.in(in.ID), userID)
+	})
 }
 
 // editMember has edit change the membership of a user, where the caller may.

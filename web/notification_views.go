@@ -65,14 +65,18 @@ func (s *server) apiViewNotifications(ctx context.Context, _ *struct{}) (*struct
 	case byID:
 		return nil, s.markViewed(ctx, sent.IDs.Value)
 	}
+	return nil, s.markViewedUntil(ctx, sent.Until.Value)
+}
+
+func (s *server) markViewedUntil(ctx context.Context, until time.Time) error {
 	err := s.db.InTx(ctx, func(ctx context.Context, tx bun.Tx) error {
-		return dbmodel.MarkViewedUntil(ctx, tx, viewerOf(ctx), sent.Until.Value)
+		return dbmodel.MarkViewedUntil(ctx, tx, viewerOf(ctx), until)
 	})
 	if err != nil {
-		return nil, fmt.Errorf("mark notifications as viewed: %w", err)
+		return fmt.Errorf("mark notifications as viewed: %w", err)
 	}
 	s.unread.look()
-	return nil, nil //nolint:nilnil // there is no body
+	return nil
 }
 
 func (s *server) markViewed(ctx context.Context, ids []int64) error {
@@ -101,6 +105,8 @@ func (s *server) apiDeleteNotifications(ctx context.Context, _ *struct{}) (*stru
 	return nil, err
 }
 
+var errDeleteRight = forbidden("Notifications are deleted by owners of their product and by administrators.")
+
 // deleteNotifications deletes what the caller sees of the given notifications: everything or, where the right is missing for
 // one, nothing. It reports whether it saw any.
 func (s *server) deleteNotifications(ctx context.Context, ids []int64) (found bool, err error) {
@@ -111,7 +117,7 @@ func (s *server) deleteNotifications(ctx context.Context, ids []int64) (found bo
 		}
 		found = len(may)+len(mayNot) > 0
 		if len(mayNot) > 0 {
-			return forbidden("Notifications are deleted by owners of their product and by administrators.")
+			return errDeleteRight
 		}
 		if err := dbmodel.DeleteNotifications(ctx, tx, may); err != nil {
 			return fmt.Errorf("delete notifications: %w", err)

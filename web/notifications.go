@@ -101,6 +101,25 @@ func (s *server) notificationRoutes() {
 }
 
 func (s *server) apiListNotifications(ctx context.Context, in *notificationParams) (*listOutput[inboxAnswer], error) {
+	list, err := s.listNotifications(ctx, in)
+	if err != nil {
+		return nil, err
+	}
+	return page(list, in.Limit, func(n *listedNotification) inboxAnswer { return s.showNotification(n) },
+		func(n *listedNotification) string {
+			return positionCursorOf(dbmodel.Position{CreatedAt: n.CreatedAt, ID: n.ID}, in.Sort)
+		}), nil
+}
+
+// listedNotification is a notification with what the caller is to it.
+type listedNotification struct {
+	dbmodel.Notification
+	viewed     bool
+	deliveries []dbmodel.Delivery
+}
+
+// listNotifications returns what the caller sees of what is asked for, and one more where there is more.
+func (s *server) listNotifications(ctx context.Context, in *notificationParams) ([]listedNotification, error) {
 	filter, err := in.filter()
 	if err != nil {
 		return nil, err
@@ -121,12 +140,11 @@ func (s *server) apiListNotifications(ctx context.Context, in *notificationParam
 	if err != nil {
 		return nil, fmt.Errorf("ask which notifications are viewed: %w", err)
 	}
-	return page(list, in.Limit, func(n *dbmodel.Notification) inboxAnswer {
-		return s.showNotification(n, viewed[n.ID], deliveries[n.ID])
-	},
-		func(n *dbmodel.Notification) string {
-			return positionCursorOf(dbmodel.Position{CreatedAt: n.CreatedAt, ID: n.ID}, in.Sort)
-		}), nil
+	out := make([]listedNotification, len(list))
+	for i := range list {
+		out[i] = listedNotification{list[i], viewed[list[i].ID], deliveries[list[i].ID]}
+	}
+	return out, nil
 }
 
 // filter makes a filter of the parameters.
@@ -165,26 +183,35 @@ func (in *notificationParams) filter() (dbmodel.NotificationFilter, error) {
 }
 
 func (s *server) apiGetNotification(ctx context.Context, in *notificationIDParam) (*notificationOutput, error) {
-	n, err := dbmodel.VisibleNotificationByID(ctx, s.db.Reader, viewerOf(ctx), in.ID)
+	n, err := s.loadNotification(ctx, in.ID)
 	if err != nil {
-		return nil, missing(err, "notification", in.ID)
+		return nil, err
 	}
-	deliveries, err := dbmodel.DeliveriesOf(ctx, s.db.Reader, viewerOf(ctx), []int64{in.ID})
-	if err != nil {
-		return nil, fmt.Errorf("list the deliveries of notification %d: %w", in.ID, err)
-	}
-	viewed, err := dbmodel.ViewedBy(ctx, s.db.Reader, viewerOf(ctx), []int64{in.ID})
-	if err != nil {
-		return nil, fmt.Errorf("ask whether notification %d is viewed: %w", in.ID, err)
-	}
-	return &notificationOutput{s.showNotification(n, viewed[in.ID], deliveries[in.ID])}, nil
+	return &notificationOutput{s.showNotification(n)}, nil
 }
 
-func (s *server) showNotification(n *dbmodel.Notification, viewed bool, deliveries []dbmodel.Delivery) inboxAnswer {
+// loadNotification returns a notification as the caller sees it.
+func (s *server) loadNotification(ctx context.Context, id int64) (*listedNotification, error) {
+	n, err := dbmodel.VisibleNotificationByID(ctx, s.db.Reader, viewerOf(ctx), id)
+	if err != nil {
+		return nil, missing(err, "notification", id)
+	}
+	deliveries, err := dbmodel.DeliveriesOf(ctx, s.db.Reader, viewerOf(ctx), []int64{id})
+	if err != nil {
+		return nil, fmt.Errorf("list the deliveries of notification %d: %w", id, err)
+	}
+	viewed, err := dbmodel.ViewedBy(ctx, s.db.Reader, viewerOf(ctx), []int64{id})
+	if err != nil {
+		return nil, fmt.Errorf("ask whether notification %d is viewed: %w", id, err)
+	}
+	return &listedNotification{*n, viewed[id], deliveries[id]}, nil
+}
+
+func (s *server) showNotification(n *listedNotification) inboxAnswer {
 	out := inboxAnswer{
 		ID: n.ID, Type: n.Type, Name: n.Name, Message: n.Message, Before: showValues(n.Before()), After: showValues(n.After()),
 		User: n.Username, Function: n.Function, Arguments: arguments(n.Arguments), Trace: n.Trace, Suppressed: n.Suppressed,
-		CreatedAt: n.CreatedAt.UTC(), Viewed: viewed, Deliveries: make([]DeliveryAnswer, len(deliveries)),
+		CreatedAt: n.CreatedAt.UTC(), Viewed: n.viewed, Deliveries: make([]DeliveryAnswer, len(n.deliveries)),
 	}
 	if n.Event != rule.NoEvent {
 		out.Event = &n.Event
@@ -195,8 +222,8 @@ func (s *server) showNotification(n *dbmodel.Notification, viewed bool, deliveri
 	if n.ObservationID != nil {
 		out.Observation = &inboxObservation{*n.ObservationID, n.Facts.ObservationTitle}
 	}
-	for i := range deliveries {
-		out.Deliveries[i] = s.showDelivery(&deliveries[i])
+	for i := range n.deliveries {
+		out.Deliveries[i] = s.showDelivery(&n.deliveries[i])
 	}
 	return out
 }

@@ -183,7 +183,7 @@ func (s *server) fail(ctx context.Context, err error) *problem {
 	case ctx.Err() != nil: // the caller went away: nobody waits for the answer
 		s.log.Debug().Err(p.cause).Str("request_id", x.id).Msg("the caller did not wait for the answer")
 	default:
-		p.Instance = "urn:tocsin:request:" + x.id
+		p.Instance = requestURN + x.id
 		s.log.Error().Err(p.cause).Str("request_id", x.id).Str("route", x.r.Pattern).Int("status", p.Status).Msg("a request failed")
 		if p.Status == http.StatusInternalServerError { // not a 503: without the database nothing can be told
 			s.tellOwn(x, "InternalServerError", "a request failed: the log says why", p.Instance)

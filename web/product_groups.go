@@ -86,30 +86,36 @@ func (s *server) apiGetProductGroup(ctx context.Context, in *idParam) (*productG
 	return s.productGroupOutput(ctx, s.db.Reader, g)
 }
 
-func (s *server) apiPutProductGroup(ctx context.Context, in *idParam) (out *productGroupOutput, err error) {
+func (s *server) apiPutProductGroup(ctx context.Context, in *idParam) (*productGroupOutput, error) {
 	var sent productGroupFields
 	found, err := readJSONFaults(ctx, &sent)
 	if err != nil {
 		return nil, err
 	}
+	return s.putProductGroup(ctx, in.ID, &sent, found)
+}
+
+// putProductGroup makes a product group, or changes what was sent of it, where the caller may. It refuses faults that were
+// found before together with its own.
+func (s *server) putProductGroup(ctx context.Context, id int64, sent *productGroupFields, found faultList) (out *productGroupOutput, err error) {
 	err = s.db.InTx(ctx, func(ctx context.Context, tx bun.Tx) error {
 		v := viewerOf(ctx)
-		if err := mayEdit(v, func() (rule.Role, error) { return dbmodel.RoleInGroup(ctx, tx, v, in.ID) }); err != nil {
-			return missing(err, "product group", in.ID)
+		if err := mayEdit(v, func() (rule.Role, error) { return dbmodel.RoleInGroup(ctx, tx, v, id) }); err != nil {
+			return missing(err, "product group", id)
 		}
-		g, err := dbmodel.ProductGroupForUpdate(ctx, tx, in.ID)
+		g, err := dbmodel.ProductGroupForUpdate(ctx, tx, id)
 		if errors.Is(err, dbmodel.ErrNotFound) && sent.Name.Set {
-			if err = dbmodel.AddProductGroup(ctx, tx, in.ID); err == nil { // so that of two who make it at once none is lost
-				g, err = dbmodel.ProductGroupForUpdate(ctx, tx, in.ID)
+			if err = dbmodel.AddProductGroup(ctx, tx, id); err == nil { // so that of two who make it at once none is lost
+				g, err = dbmodel.ProductGroupForUpdate(ctx, tx, id)
 			}
 		}
 		isNew := errors.Is(err, dbmodel.ErrNotFound)
 		if err != nil && !isNew {
-			return fmt.Errorf("load product group %d: %w", in.ID, err)
+			return fmt.Errorf("load product group %d: %w", id, err)
 		}
 		faults := slices.Clone(found)
 		name := g.Name
-		sent.merge(in.ID, isNew, &g.Name, &faults)
+		sent.merge(id, isNew, &g.Name, &faults)
 		if err := keepsStructure(v, name == g.Name); err != nil {
 			return err
 		}
@@ -120,7 +126,7 @@ func (s *server) apiPutProductGroup(ctx context.Context, in *idParam) (out *prod
 			return invalid(faults...)
 		}
 		if err := dbmodel.SaveProductGroup(ctx, tx, g); err != nil {
-			return fmt.Errorf("store product group %d: %w", in.ID, err)
+			return fmt.Errorf("store product group %d: %w", id, err)
 		}
 		out, err = s.productGroupOutput(ctx, tx, g)
 		return err

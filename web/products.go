@@ -87,30 +87,36 @@ func (s *server) apiGetProduct(ctx context.Context, in *idParam) (*productOutput
 	return s.productOutput(ctx, s.db.Reader, p)
 }
 
-func (s *server) apiPutProduct(ctx context.Context, in *idParam) (out *productOutput, err error) {
+func (s *server) apiPutProduct(ctx context.Context, in *idParam) (*productOutput, error) {
 	var sent productFields
 	found, err := readJSONFaults(ctx, &sent)
 	if err != nil {
 		return nil, err
 	}
+	return s.putProduct(ctx, in.ID, &sent, found)
+}
+
+// putProduct makes a product, or changes what was sent of it, where the caller may. It refuses faults that were found before
+// together with its own.
+func (s *server) putProduct(ctx context.Context, id int64, sent *productFields, found faultList) (out *productOutput, err error) {
 	err = s.db.InTx(ctx, func(ctx context.Context, tx bun.Tx) error {
 		v := viewerOf(ctx)
-		if err := mayEdit(v, func() (rule.Role, error) { return dbmodel.RoleIn(ctx, tx, v, in.ID) }); err != nil {
-			return missing(err, "product", in.ID)
+		if err := mayEdit(v, func() (rule.Role, error) { return dbmodel.RoleIn(ctx, tx, v, id) }); err != nil {
+			return missing(err, "product", id)
 		}
-		p, err := dbmodel.ProductForUpdate(ctx, tx, in.ID)
+		p, err := dbmodel.ProductForUpdate(ctx, tx, id)
 		if errors.Is(err, dbmodel.ErrNotFound) && sent.Name.Set {
-			if err = dbmodel.AddProduct(ctx, tx, in.ID); err == nil { // so that of two who make it at once none is lost
-				p, err = dbmodel.ProductForUpdate(ctx, tx, in.ID)
+			if err = dbmodel.AddProduct(ctx, tx, id); err == nil { // so that of two who make it at once none is lost
+				p, err = dbmodel.ProductForUpdate(ctx, tx, id)
 			}
 		}
 		isNew := errors.Is(err, dbmodel.ErrNotFound)
 		if err != nil && !isNew {
-			return fmt.Errorf("load product %d: %w", in.ID, err)
+			return fmt.Errorf("load product %d: %w", id, err)
 		}
 		faults := slices.Clone(found)
 		name, group := p.Name, p.ProductGroupID
-		sent.merge(in.ID, isNew, &p.Name, &faults)
+		sent.merge(id, isNew, &p.Name, &faults)
 		apply(sent.ProductGroupID, &p.ProductGroupID, nil, pointer)
 		if err := keepsStructure(v, name == p.Name && equal(group, p.ProductGroupID)); err != nil {
 			return err // before it is looked whether there is such a group
@@ -129,7 +135,7 @@ func (s *server) apiPutProduct(ctx context.Context, in *idParam) (out *productOu
 			return invalid(unknownGroup)
 		}
 		if err != nil {
-			return fmt.Errorf("store product %d: %w", in.ID, err)
+			return fmt.Errorf("store product %d: %w", id, err)
 		}
 		out, err = s.productOutput(ctx, tx, p)
 		return err

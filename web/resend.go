@@ -89,13 +89,18 @@ func (s *server) apiResendDeliveries(ctx context.Context, _ *struct{}) (*resentO
 	if sent.State.Value != string(dbmodel.Failed) {
 		return nil, invalid(fault{Location: "state", Message: "must be failed"})
 	}
+	return s.resendFailed(ctx, 0)
+}
+
+// resendFailed sends failed deliveries again that the caller may: those of one target or, where that is 0, all.
+func (s *server) resendFailed(ctx context.Context, target int64) (*resentOutput, error) {
 	out := new(resentOutput)
 	var poke []int64
 	for after := int64(0); ; {
 		var resent int
 		var targets []int64
 		err := s.db.InTx(ctx, func(ctx context.Context, tx bun.Tx) (err error) {
-			after, resent, targets, err = dbmodel.ResendFailed(ctx, tx, viewerOf(ctx), rule.Maintainer, after, resendAtOnce)
+			after, resent, targets, err = dbmodel.ResendFailed(ctx, tx, viewerOf(ctx), rule.Maintainer, target, after, resendAtOnce)
 			return err
 		})
 		if err != nil {

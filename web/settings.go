@@ -76,12 +76,17 @@ func (s *server) apiGetSettings(ctx context.Context, _ *struct{}) (*settingsOutp
 	return s.settingsOutput(ctx, s.db.Reader, settings)
 }
 
-func (s *server) apiPatchSettings(ctx context.Context, _ *struct{}) (out *settingsOutput, err error) {
+func (s *server) apiPatchSettings(ctx context.Context, _ *struct{}) (*settingsOutput, error) {
 	var sent settingsFields
 	found, err := readJSONFaults(ctx, &sent)
 	if err != nil {
 		return nil, err
 	}
+	return s.patchSettings(ctx, &sent, found)
+}
+
+// patchSettings changes those settings that were sent. It refuses faults that were found before together with its own.
+func (s *server) patchSettings(ctx context.Context, sent *settingsFields, found faultList) (out *settingsOutput, err error) {
 	err = s.db.InTx(ctx, func(ctx context.Context, tx bun.Tx) error {
 		settings, err := dbmodel.SettingsForUpdate(ctx, tx)
 		if err != nil {

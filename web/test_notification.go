@@ -55,18 +55,23 @@ func (s *server) apiTestProduct(ctx context.Context, in *idParam) (*testOutput, 
 	if err := readOptionalJSON(ctx, &sent); err != nil {
 		return nil, err
 	}
-	role, err := dbmodel.RoleIn(ctx, s.db.Reader, viewerOf(ctx), in.ID)
+	return s.testProduct(ctx, in.ID, sent.Channel.Value)
+}
+
+// testProduct sends a test to those who are told of a product, by one channel or, where only is empty, by all.
+func (s *server) testProduct(ctx context.Context, id int64, only rule.Channel) (*testOutput, error) {
+	role, err := dbmodel.RoleIn(ctx, s.db.Reader, viewerOf(ctx), id)
 	if err != nil {
-		return nil, missing(err, "product", in.ID)
+		return nil, missing(err, "product", id)
 	}
 	if err := needs(role, rule.Maintainer); err != nil {
 		return nil, err
 	}
-	products, err := dbmodel.ProductContexts(ctx, s.db.Reader, []int64{in.ID})
+	products, err := dbmodel.ProductContexts(ctx, s.db.Reader, []int64{id})
 	if err != nil {
-		return nil, fmt.Errorf("load product %d: %w", in.ID, err)
+		return nil, fmt.Errorf("load product %d: %w", id, err)
 	}
-	p := products[in.ID]
+	p := products[id]
 	if p == nil {
 		return nil, notFound("product")
 	}
@@ -74,7 +79,7 @@ func (s *server) apiTestProduct(ctx context.Context, in *idParam) (*testOutput, 
 	if err != nil {
 		return nil, err
 	}
-	return s.test(ctx, sent.Channel.Value, contacts, p.Name, p.ID)
+	return s.test(ctx, only, contacts, p.Name, p.ID)
 }
 
 func (s *server) apiTestSettings(ctx context.Context, _ *struct{}) (*testOutput, error) {
@@ -82,6 +87,11 @@ func (s *server) apiTestSettings(ctx context.Context, _ *struct{}) (*testOutput,
 	if err := readOptionalJSON(ctx, &sent); err != nil {
 		return nil, err
 	}
+	return s.testSettings(ctx, sent.Channel.Value)
+}
+
+// testSettings sends a test to those who are told of titles and exceptions, as testProduct does.
+func (s *server) testSettings(ctx context.Context, only rule.Channel) (*testOutput, error) {
 	settings, err := dbmodel.LoadSettings(ctx, s.db.Reader)
 	if err != nil {
 		return nil, fmt.Errorf("load the settings: %w", err)
@@ -100,7 +110,7 @@ func (s *server) apiTestSettings(ctx context.Context, _ *struct{}) (*testOutput,
 			}
 		}
 	}
-	return s.test(ctx, sent.Channel.Value, contacts, "", 0)
+	return s.test(ctx, only, contacts, "", 0)
 }
 
 // test sends a test to contacts, of only one channel where that is given, and says what became of each.

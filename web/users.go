@@ -17,6 +17,9 @@ type UserParam struct {
 	Username string `path:"username" minLength:"1" maxLength:"150" pattern:"^[A-Za-z0-9._@+-]+$" patternDescription:"letters, digits and . _ @ + -"`
 }
 
+// longestFullName is how many characters a full name may have.
+const longestFullName = 255
+
 type userFields struct {
 	Username field[string]  `json:"username" doc:"May be sent back; must be the one of the path"`
 	FullName field[string]  `json:"full_name" doc:"At most 255 characters; mails greet by its first word"`
@@ -67,12 +70,18 @@ func (s *server) apiGetUser(ctx context.Context, in *UserParam) (*userOutput, er
 	return &userOutput{showUser(u)}, nil
 }
 
-func (s *server) apiPutUser(ctx context.Context, in *UserParam) (out *userOutput, err error) {
+func (s *server) apiPutUser(ctx context.Context, in *UserParam) (*userOutput, error) {
 	var sent userFields
 	found, err := readJSONFaults(ctx, &sent)
 	if err != nil {
 		return nil, err
 	}
+	return s.putUser(ctx, in, &sent, found)
+}
+
+// putUser makes a user, or changes what was sent of it, where the caller may. It refuses faults that were found before
+// together with its own.
+func (s *server) putUser(ctx context.Context, in *UserParam, sent *userFields, found faultList) (out *userOutput, err error) {
 	if err := notReserved(in.Username); err != nil {
 		return nil, err
 	}
@@ -102,12 +111,11 @@ func (s *server) apiPutUser(ctx context.Context, in *UserParam) (out *userOutput
 
 // merge puts what was sent into what is stored. It answers its own faults and those that were found before.
 func (f *userFields) merge(u *dbmodel.User, faults faultList) error {
-	const longest = 255
 	if f.Username.Set && f.Username.Value != u.Username {
 		faults.addOnce("username", "must be the one of the path")
 	}
-	if len([]rune(f.FullName.Value)) > longest {
-		faults.addOnce("full_name", fmt.Sprintf("must have at most %d characters", longest))
+	if len([]rune(f.FullName.Value)) > longestFullName {
+		faults.addOnce("full_name", fmt.Sprintf("must have at most %d characters", longestFullName))
 	}
 	if faults != nil {
 		return invalid(faults...)

@@ -1,4 +1,5 @@
-// Package web is Tocsin over HTTP: the API below /api/v1 with its OpenAPI document, and the health of the process. It
+// Package web is Tocsin over HTTP: the API below /api/v1 with its OpenAPI document, the pages for people, which do what they do
+// through the functions of the API, and the health of the process. It
 // evaluates nothing, and sends nothing but the tests that somebody asks for: what it accepts is stored through tasks.Acceptor and
 // worked off elsewhere.
 package web
@@ -10,9 +11,13 @@ import (
 	stdlog "log"
 	"net/http"
 	"net/netip"
+	"net/url"
+	"runtime"
 	"strings"
+	"sync"
 	"time"
 
+	"github.com/alexedwards/scs/v2"
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/redis/go-redis/v9"
 	"github.com/rs/zerolog"
@@ -36,25 +41,39 @@ type Config struct {
 	AdminToken             string                          // TOCSIN_ADMIN_TOKEN; empty: there is none
 	WebhookAllowedNetworks []netip.Prefix                  // beside public addresses
 	BaseURL                string                          // of this Tocsin, for the OpenAPI document; may be empty
-	Version                string
-	Log                    zerolog.Logger
+	// SetupToken is a secret of at least 128 bits that makes the first administrator, at SetupURL, while there is no user;
+	// empty: none does.
+	SetupToken string
+	OIDC       *OIDC // nil: people log in with passwords only
+	Version    string
+	Log        zerolog.Logger
 }
 
 type server struct {
-	db         *dbmodel.DB
-	vault      *dbmodel.Vault
-	acceptor   *tasks.Acceptor
-	queue      *tasks.Queue
-	senders    map[rule.Channel]channel.Sender
-	baseURL    string
-	unread     *unreadWatch
-	stopping   <-chan struct{}
-	needsRedis bool   // without Redis the process is not ready
-	adminToken []byte // SHA-256; nil: there is none
-	networks   []netip.Prefix
-	log        zerolog.Logger
-	metrics    *metrics
-	api        huma.API
+	db        *dbmodel.DB
+	vault     *dbmodel.Vault
+	acceptor  *tasks.Acceptor
+	queue     *tasks.Queue
+	senders   map[rule.Channel]channel.Sender
+	baseURL   string
+	basePath  string // of baseURL, without a slash at its end: a proxy takes it away
+	templates templates
+	sessions  *scs.SessionManager
+	// crossOrigin refuses what a page of another site has a browser do here.
+	crossOrigin *http.CrossOriginProtection
+	oidc        *oidcClient // nil: there is none
+	guesses     *guesses
+	hashing     chan struct{} // holds one for each password that is checked at the moment
+	setupToken  string
+	settingUp   sync.Mutex
+	unread      *unreadWatch
+	stopping    <-chan struct{}
+	needsRedis  bool   // without Redis the process is not ready
+	adminToken  []byte // SHA-256; nil: there is none
+	networks    []netip.Prefix
+	log         zerolog.Logger
+	metrics     *metrics
+	api         huma.API
 }
 
 const (
@@ -73,6 +92,14 @@ func New(cfg Config) http.Handler {
 		hash := sha256.Sum256([]byte(cfg.AdminToken))
 		s.adminToken = hash[:]
 	}
+	s.guesses, s.hashing, s.setupToken = newGuesses(), make(chan struct{}, 2*runtime.GOMAXPROCS(0)), cfg.SetupToken
+	if cfg.OIDC != nil {
+		s.oidc = newOIDCClient(*cfg.OIDC, s.baseURL)
+	}
+	if u, err := url.Parse(s.baseURL); err == nil {
+		s.basePath = u.Path
+	}
+	s.templates, s.sessions, s.crossOrigin = newTemplates(s.basePath), newSessions(s), newCrossOrigin(s.baseURL)
 	calls := http.NewServeMux()
 	s.api = newAPI(calls, cfg)
 	s.routes()
@@ -88,7 +115,8 @@ func New(cfg Config) http.Handler {
 	if cfg.Redis != nil {
 		all.Handle(monitorPath+"/", s.monitor(cfg.Redis, cfg.MonitorWrite))
 	}
-	all.HandleFunc("/", unknownCall(all))
+	s.pages(all)
+	all.Handle("/", s.unknownPage(unknownCall(all)))
 	return s.begin(all)
 }
 
@@ -109,6 +137,19 @@ func (s *server) routes() {
 	s.periodicTaskRoutes()
 	s.settingsRoutes()
 	s.statusRoutes()
+}
+
+// pages adds what people see.
+func (s *server) pages(mux *http.ServeMux) {
+	mux.HandleFunc("GET /static/{name}", showStatic)
+	s.loginPages(mux)
+	s.inboxPages(mux)
+	s.notificationPages(mux)
+	s.productPages(mux)
+	s.explainPages(mux)
+	s.deliveryPages(mux)
+	s.settingsPages(mux)
+	s.userPages(mux)
 }
 
 // document serves the OpenAPI document.

@@ -138,6 +138,9 @@ func (c *cleanup) do(ctx context.Context) (err error) {
 	if _, err := dbmodel.DeleteOldSuppressions(ctx, c.w.DB, suppressionAge); err != nil {
 		return fmt.Errorf("forget held-back exceptions: %w", err)
 	}
+	if _, err := dbmodel.DeleteOldSessions(ctx, c.w.DB); err != nil {
+		return fmt.Errorf("delete sessions that have expired: %w", err)
+	}
 	return nil
 }
 

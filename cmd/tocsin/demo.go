@@ -12,10 +12,14 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/seed91453169/tocsin/config"
+	"github.com/seed91453169/tocsin/dbmodel"
 	"github.com/seed91453169/tocsin/internal/demo"
 )
 
 type demoCommand struct{}
+
+// demoAdministrator is who one logs in as.
+const demoAdministrator = "demo"
 
 // Run serves on a throw-away folder, with sample events and a receiver that shows what was sent.
 func (demoCommand) Run(ctx context.Context, t *terminal) error {
@@ -47,17 +51,25 @@ func (demoCommand) Run(ctx context.Context, t *terminal) error {
 		return err
 	}
 	c.WebhookAllowedNetworks = append(c.WebhookAllowedNetworks, netip.MustParsePrefix("127.0.0.0/8"))
-	return serve(ctx, c, t, func(ctx context.Context, a *app) {
+	return serve(ctx, c, t, "", func(ctx context.Context, a *app) {
+		password := rand.Text()[:12] // 60 bits, for a folder that is thrown away
+		if err := addUser(ctx, a.db, dbmodel.User{Username: demoAdministrator, FullName: "Demo Administrator", IsAdmin: true}, password); err != nil {
+			a.log.Error().Err(err).Msg("make the demo's administrator")
+		}
 		fmt.Fprintf(t.out, `
 Tocsin runs with sample events until you press Ctrl+C; nothing of it is kept.
 
+  The inbox:                        %s
+  Log in as:                        %s
+  with the password:                %s
+
   What email, Teams and Slack got:  %s
-  The HTTP interface:               %s/api/openapi.json
-  Log in with:                      Authorization: Bearer %s
+  The HTTP interface:               %[1]s/api/openapi.json
+  Call it with:                     Authorization: Bearer %[5]s
 
-  curl -H "Authorization: Bearer %[3]s" %[2]s/api/v1/notifications
+  curl -H "Authorization: Bearer %[5]s" %[1]s/api/v1/notifications
 
-`, receiver.URL(), c.BaseURL, c.AdminToken.Reveal())
+`, c.BaseURL, demoAdministrator, password, receiver.URL(), c.AdminToken.Reveal())
 		if err := demo.Seed(ctx, demo.Target{APIBase: c.BaseURL, Token: c.AdminToken.Reveal(), Receiver: receiver}); err != nil && ctx.Err() == nil {
 			a.log.Error().Err(err).Msg("feed the sample events")
 		}

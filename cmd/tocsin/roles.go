@@ -2,12 +2,14 @@ package main
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"net"
 	"net/http"
 
 	"github.com/seed91453169/tocsin/config"
+	"github.com/seed91453169/tocsin/dbmodel"
 	"github.com/seed91453169/tocsin/scheduler"
 	"github.com/seed91453169/tocsin/tasks"
 	"github.com/seed91453169/tocsin/web"
@@ -32,11 +34,22 @@ func (serveCommand) Run(ctx context.Context, t *terminal) error {
 	if err := c.EnsureSecretKey(); err != nil {
 		return err
 	}
-	return serve(ctx, c, t, nil)
+	setup := rand.Text() // 130 bits
+	return serve(ctx, c, t, setup, func(ctx context.Context, a *app) {
+		there, err := dbmodel.HasPeople(ctx, a.db)
+		if err != nil {
+			a.log.Error().Err(err).Msg("ask whether there are users")
+		}
+		if err != nil || there {
+			return
+		}
+		fmt.Fprintf(t.err, "\nNobody can log in yet. This link makes the administrator; it works once, while this process runs:\n\n  %s\n\n", web.SetupURL(c.BaseURL, setup))
+	})
 }
 
-// serve runs all roles in this process. ready, where given, is called once they do.
-func serve(ctx context.Context, c *config.Config, t *terminal, ready func(ctx context.Context, a *app)) error {
+// serve runs all roles in this process. Whoever has the token setup may make the first administrator; empty: nobody may.
+// ready is called once the roles run.
+func serve(ctx context.Context, c *config.Config, t *terminal, setup string, ready func(ctx context.Context, a *app)) error {
 	listener, err := listen(ctx, c.Listen)
 	if err != nil {
 		return err
@@ -54,10 +67,8 @@ func serve(ctx context.Context, c *config.Config, t *terminal, ready func(ctx co
 	}
 	defer endWith(ctx, w.Shutdown)()
 	defer endWith(ctx, a.startScheduler().Shutdown)()
-	if ready != nil {
-		go ready(ctx, a)
-	}
-	return a.serveWeb(ctx, listener)
+	go ready(ctx, a)
+	return a.serveWeb(ctx, listener, setup)
 }
 
 // endWith calls shutdown when ctx ends, beside whatever else ends then, so that all have the same time. The returned function
@@ -102,7 +113,7 @@ func (webCommand) Run(ctx context.Context, t *terminal) error {
 		}
 		defer listener.Close()
 		a.config.SetListen(listener.Addr().String())
-		return a.serveWeb(ctx, listener)
+		return a.serveWeb(ctx, listener, "")
 	})
 }
 
@@ -136,9 +147,9 @@ func (a *app) startScheduler() *scheduler.Scheduler {
 	return s
 }
 
-// serveWeb serves the HTTP side on l until ctx ends.
-func (a *app) serveWeb(ctx context.Context, l net.Listener) error {
-	h, err := a.webHandler(ctx)
+// serveWeb serves the HTTP side on l until ctx ends. Whoever has the token setup may make the first administrator.
+func (a *app) serveWeb(ctx context.Context, l net.Listener, setup string) error {
+	h, err := a.webHandler(ctx, setup)
 	if err != nil {
 		return err
 	}
@@ -146,16 +157,20 @@ func (a *app) serveWeb(ctx context.Context, l net.Listener) error {
 }
 
 // webHandler is the HTTP side over what is open; its streams end with ctx.
-func (a *app) webHandler(ctx context.Context) (http.Handler, error) {
+func (a *app) webHandler(ctx context.Context, setup string) (http.Handler, error) {
 	all, err := senders(a.config)
 	if err != nil {
 		return nil, err
+	}
+	var oidc *web.OIDC
+	if o := a.config.OIDC; o != nil {
+		oidc = &web.OIDC{Issuer: o.Issuer, ClientID: o.ClientID, ClientSecret: o.ClientSecret.Reveal()}
 	}
 	return web.New(web.Config{
 		DB: a.db, Vault: a.vault, Acceptor: tasks.NewAcceptor(a.db, a.queue), Queue: a.queue, Redis: a.clients[0], Senders: all,
 		Stopping: ctx.Done(), MonitorWrite: a.config.MonitorWrite,
 		AdminToken: a.config.AdminToken.Reveal(), WebhookAllowedNetworks: a.config.WebhookAllowedNetworks,
-		BaseURL: a.config.BaseURL, Log: a.log, Version: version(),
+		BaseURL: a.config.BaseURL, Log: a.log, Version: version(), SetupToken: setup, OIDC: oidc,
 	}), nil
 }
 

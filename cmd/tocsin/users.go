@@ -61,25 +61,8 @@ func (c userAdd) Run(ctx context.Context, t *terminal) error {
 		if err != nil {
 			return err
 		}
-		err = db.InTx(ctx, func(ctx context.Context, tx bun.Tx) error {
-			isNew, err := dbmodel.AddUser(ctx, tx, c.Name)
-			if err != nil {
-				return fmt.Errorf("store the user: %w", err)
-			}
-			if !isNew {
-				return fmt.Errorf("there is a user %s already: \"tocsin user passwd %s\" gives it another password", c.Name, c.Name)
-			}
-			u, err := dbmodel.UserByName(ctx, tx, c.Name)
-			if err != nil {
-				return fmt.Errorf("store the user: %w", err)
-			}
-			u.FullName, u.Email, u.IsAdmin = strings.TrimSpace(c.FullName), c.Email, c.Admin
-			if err := dbmodel.SaveUser(ctx, tx, u); err != nil {
-				return fmt.Errorf("store the user: %w", err)
-			}
-			return setPassword(ctx, tx, u, password)
-		})
-		if err != nil {
+		u := dbmodel.User{Username: c.Name, FullName: strings.TrimSpace(c.FullName), Email: c.Email, IsAdmin: c.Admin}
+		if err := addUser(ctx, db, u, password); err != nil {
 			return err
 		}
 		kind := "User"
@@ -92,11 +75,33 @@ func (c userAdd) Run(ctx context.Context, t *terminal) error {
 	})
 }
 
+// addUser stores a user that is not there yet.
+func addUser(ctx context.Context, db *dbmodel.DB, u dbmodel.User, password string) error {
+	return db.InTx(ctx, func(ctx context.Context, tx bun.Tx) error {
+		isNew, err := dbmodel.AddUser(ctx, tx, u.Username)
+		if err != nil {
+			return fmt.Errorf("store the user: %w", err)
+		}
+		if !isNew {
+			return fmt.Errorf("there is a user %s already: \"tocsin user passwd %[1]s\" gives it another password", u.Username)
+		}
+		stored, err := dbmodel.UserByName(ctx, tx, u.Username)
+		if err != nil {
+			return fmt.Errorf("store the user: %w", err)
+		}
+		u.ID = stored.ID
+		if err := dbmodel.SaveUser(ctx, tx, &u); err != nil {
+			return fmt.Errorf("store the user: %w", err)
+		}
+		return setPassword(ctx, tx, &u, password)
+	})
+}
+
 type userPasswd struct {
 	Name string `arg:"" help:"Whose password."`
 }
 
-// Run stores another password.
+// Run stores another password, which ends the user's sessions.
 func (c userPasswd) Run(ctx context.Context, t *terminal) error {
 	if c.Name == dbmodel.Automation {
 		return errReserved
@@ -110,7 +115,8 @@ func (c userPasswd) Run(ctx context.Context, t *terminal) error {
 		if err != nil {
 			return err
 		}
-		if err := setPassword(ctx, db, u, password); err != nil {
+		err = db.InTx(ctx, func(ctx context.Context, tx bun.Tx) error { return setPassword(ctx, tx, u, password) })
+		if err != nil {
 			return err
 		}
 		fmt.Fprintf(t.err, "The password of %s is changed.\n", c.Name)
@@ -181,12 +187,12 @@ func newPassword(t *terminal) (password string, generated bool, err error) {
 	return rand.Text(), true, nil // 26 characters, 130 bits
 }
 
-func setPassword(ctx context.Context, db bun.IDB, u *dbmodel.User, password string) error {
+func setPassword(ctx context.Context, tx bun.Tx, u *dbmodel.User, password string) error {
 	hash, err := web.HashPassword(password)
 	if err != nil {
 		return err
 	}
-	if err := dbmodel.SetPassword(ctx, db, u.ID, hash); err != nil {
+	if err := dbmodel.SetPassword(ctx, tx, u.ID, hash); err != nil {
 		return fmt.Errorf("store the password: %w", err)
 	}
 	return nil

@@ -1,0 +1,131 @@
+package dbmodel
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"time"
+
+	"github.com/uptrace/bun"
+
+	"github.com/seed91453169/tocsin/rule"
+)
+
+// Lists for people: by name, and searched by a part of it.
+
+// SearchProducts lists up to limit products that v sees and whose name contains part, whatever its case, by name: those
+// behind the product with the id after, 0 for the first ones.
+func SearchProducts(ctx context.Context, db bun.IDB, v Viewer, part string, after int64, limit int) ([]Product, error) {
+	var list []Product
+	q := db.NewSelect().Model(&list).Where(VisibleProducts(v, "products.id"))
+	return list, Translate(byName(q, "products", part, after).Limit(int64(limit)).Scan(ctx))
+}
+
+// SearchProductGroups is SearchProducts for product groups.
+func SearchProductGroups(ctx context.Context, db bun.IDB, v Viewer, part string, after int64, limit int) ([]ProductGroup, error) {
+	var list []ProductGroup
+	q := db.NewSelect().Model(&list).Apply(v.selectGroups)
+	err := byName(q, "product_groups", part, after).Limit(int64(limit)).Scan(ctx)
+	for i := range list {
+		list[i].hide()
+	}
+	return list, Translate(err)
+}
+
+// byName sorts the rows of table by name, restricts them to names that contain part, and begins behind the row after.
+func byName(q *bun.SelectQuery, table, part string, after int64) *bun.SelectQuery {
+	if part != "" {
+		q = q.Where(insensitive(q.DB(), table+".name", "?"), "%"+likeEscaper.Replace(part)+"%")
+	}
+	if after != 0 {
+		q = q.Where(fmt.Sprintf("(lower(%[1]s.name), %[1]s.id) > (SELECT lower(b.name), b.id FROM %[1]s b WHERE b.id = ?)", table), after)
+	}
+	return q.OrderExpr(fmt.Sprintf("lower(%[1]s.name), %[1]s.id", table))
+}
+
+// ProductsOfGroup lists up to limit products of a group that v sees, by name.
+func ProductsOfGroup(ctx context.Context, db bun.IDB, v Viewer, groupID int64, limit int) ([]Product, error) {
+	var list []Product
+	q := db.NewSelect().Model(&list).Where("product_group_id = ?", groupID).Where(VisibleProducts(v, "products.id"))
+	return list, Translate(byName(q, "products", "", 0).Limit(int64(limit)).Scan(ctx))
+}
+
+// ObservationSearch says which observations are wanted; the zero value wants all.
+type ObservationSearch struct {
+	ID        int64  // also the one with this id
+	Part      string // of the title, whatever its case
+	ProductID int64
+	After     int64 // only ids above
+}
+
+// SearchObservations lists up to limit observations of products that v sees, by id. Titles have no index that finds a part
+// of them: the search reads observations in the order of their ids until the list is full.
+func SearchObservations(ctx context.Context, db bun.IDB, v Viewer, s ObservationSearch, limit int) ([]StoredObservation, error) {
+	query, args := "SELECT "+storedColumns+" FROM observations o WHERE o.id > $1 AND "+VisibleProducts(v, "o.product_id"), []any{s.After, limit}
+	if s.ProductID != 0 {
+		args = append(args, s.ProductID)
+		query += fmt.Sprintf(" AND o.product_id = $%d", len(args))
+	}
+	if s.Part != "" {
+		args = append(args, "%"+likeEscaper.Replace(s.Part)+"%", s.ID)
+		query += fmt.Sprintf(" AND (%s OR o.id = $%d)", insensitive(db, "o.title", fmt.Sprintf("$%d", len(args)-1)), len(args))
+	}
+	return collect(ctx, db, scanObservation, query+" ORDER BY o.id LIMIT $2", args...)
+}
+
+// ObservationCount is how many observations of a product have these values.
+type ObservationCount struct {
+	ProductID int64
+	Values    rule.Values
+	Count     int
+}
+
+// CountObservations counts the observations of products by what decides about them.
+func CountObservations(ctx context.Context, db bun.IDB, productIDs []int64) ([]ObservationCount, error) {
+	in, arg := anyOf(db, "product_id", 1, productIDs)
+	return collect(ctx, db, func(rows *sql.Rows) (c ObservationCount, err error) {
+		err = rows.Scan(&c.ProductID, &c.Values.Severity, &c.Values.Status, &c.Values.Priority, &c.Count)
+		return c, err
+	}, "SELECT product_id, severity, status, priority, count(*) FROM observations WHERE "+in+" GROUP BY product_id, severity, status, priority", arg)
+}
+
+// NamesOf returns the names of products, or of product groups, by id; those that v does not see are left out.
+func NamesOf(ctx context.Context, db bun.IDB, v Viewer, in Membership, ids []int64) (map[int64]string, error) {
+	table, visible := "products", VisibleProducts(v, "id")
+	if in.table == "product_group_members" {
+		table, visible = "product_groups", v.groups("id")
+	}
+	these, arg := anyOf(db, "id", 1, ids)
+	out := make(map[int64]string, len(ids))
+	_, err := collect(ctx, db, func(rows *sql.Rows) (struct{}, error) {
+		var id int64
+		var name string
+		err := rows.Scan(&id, &name)
+		out[id] = name
+		return struct{}{}, err
+	}, "SELECT id, name FROM "+table+" WHERE "+these+" AND "+visible, arg)
+	return out, err
+}
+
+// NotificationHead is what a list of other things says of a notification.
+type NotificationHead struct {
+	ID        int64
+	Type      rule.Type
+	Event     rule.Event
+	Name      string
+	ProductID int64 // 0: none
+	Product   string
+	CreatedAt time.Time
+}
+
+// NotificationHeads returns the heads of notifications by id, of those that v sees.
+func NotificationHeads(ctx context.Context, db bun.IDB, v Viewer, ids []int64) (map[int64]NotificationHead, error) {
+	var list []Notification
+	err := db.NewSelect().Model(&list).Column("id", "type", "event", "name", "product_id", "facts", "created_at").
+		Where("id IN (?)", bun.List(ids)).Where(VisibleNotifications(db, v, "notifications")).Scan(ctx)
+	out := make(map[int64]NotificationHead, len(list))
+	for _, n := range list {
+		out[n.ID] = NotificationHead{n.ID, n.Type, n.Event, n.Name, orZero(n.ProductID), n.Facts.ProductName, n.CreatedAt}
+	}
+	return out, Translate(err)
+}

@@ -1,0 +1,128 @@
+package web
+
+import (
+	"net/url"
+	"slices"
+	"strconv"
+
+	"github.com/seed91453169/tocsin/rule"
+)
+
+// fieldKind says how a field of a form is filled in.
+type fieldKind string
+
+const (
+	textField    fieldKind = "text"
+	numberField  fieldKind = "number"
+	choiceField  fieldKind = "choice"  // one of Options
+	choicesField fieldKind = "choices" // any of Options
+	webhookField fieldKind = "webhook" // write-only
+	timeField    fieldKind = "time"    // UTC
+	checkField   fieldKind = "check"
+)
+
+// formField is a field of a form as its template shows it.
+type formField struct {
+	Name     string
+	Label    string
+	Help     string
+	Unit     string
+	Default  string // what holds where it is left empty; empty: nothing
+	Kind     fieldKind
+	Value    string // of a webhook its redacted address, which is shown beside the field and never in it
+	Min      int
+	Max      int
+	Options  []option
+	Fault    string
+	ReadOnly bool
+	Lost     bool     // what was typed is not shown again: it may be a secret
+	Applies  *applied // of a setting that may come from somewhere else
+}
+
+// option is a word to choose.
+type option struct {
+	Value, Label string
+	Chosen       bool
+}
+
+// applied says what holds by now, and whence.
+type applied struct {
+	Words     string
+	From      string // "from group Payments"; empty: from nowhere
+	Path      string // where it is set; empty: here, or where one may not look
+	Own       bool   // set here
+	Inherited string // what would hold without the own value, with its source; empty: nothing
+}
+
+// Collapsed reports whether the field stays behind a button: what it would override applies.
+func (f formField) Collapsed() bool {
+	return !f.ReadOnly && f.Fault == "" && !f.filled() && f.Applies != nil && f.Applies.Path != ""
+}
+
+// filled reports whether the field has a value of its own, or was given one that was refused.
+func (f formField) filled() bool {
+	return f.Value != "" || f.Lost || slices.ContainsFunc(f.Options, func(o option) bool { return o.Chosen && o.Value != "" })
+}
+
+// typed puts what somebody has sent into a field, so that a form which is refused keeps it.
+func (f *formField) typed(form url.Values, faults formFaults) {
+	f.Fault = faults[f.Name]
+	texts, sent := form[f.Name]
+	switch f.Kind {
+	case webhookField:
+		f.Lost = form.Get(f.Name) != ""
+	case choiceField, choicesField:
+		for i := range f.Options {
+			f.Options[i].Chosen = slices.Contains(texts, f.Options[i].Value)
+		}
+	case checkField:
+		f.Value = form.Get(f.Name)
+		if sent {
+			f.Value = texts[len(texts)-1]
+		}
+	case textField, numberField, timeField:
+		if sent {
+			f.Value = form.Get(f.Name)
+		}
+	}
+}
+
+// typedAll is typed for all fields of a form.
+func typedAll(fields []formField, form url.Values, faults formFaults) {
+	for i := range fields {
+		fields[i].typed(form, faults)
+	}
+}
+
+// choices makes options of words; empty is the label of the choice of none, and is left out where it is "".
+func choices[T ~string](words []T, empty string, chosen ...T) []option {
+	var out []option
+	if empty != "" {
+		out = append(out, option{"", empty, len(chosen) == 0 || chosen[0] == ""})
+	}
+	for _, w := range words {
+		out = append(out, option{string(w), string(w), slices.Contains(chosen, w)})
+	}
+	return out
+}
+
+// numeral is a number in a form; empty for none.
+func numeral(n *int) string {
+	if n == nil {
+		return ""
+	}
+	return strconv.Itoa(*n)
+}
+
+// channelName is how a channel is called.
+func channelName(c rule.Channel) string {
+	switch c {
+	case rule.Email:
+		return "Email"
+	case rule.MSTeams:
+		return "Microsoft Teams"
+	case rule.Slack:
+		return "Slack"
+	}
+	return string(c)
+}

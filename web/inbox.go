@@ -1,0 +1,346 @@
+package web
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/seed91453169/tocsin/dbmodel"
+	"github.com/seed91453169/tocsin/rule"
+)
+
+const (
+	// inboxRows is how many notifications one page of the inbox shows.
+	inboxRows = 50
+	// mostProductChoices is how many products the filter lists; with more of them their names are typed.
+	mostProductChoices = 200
+)
+
+// inboxView is the page of the inbox.
+type inboxView struct {
+	Filter inboxFilter
+	Rows   []inboxRow
+	Self   string // the address of this view, to come back to
+	Older  string // the next page; empty: there is none
+	Newest string // the first page, from another one
+	Until  string // when the page was made, by the database's clock: what was there then can be marked as viewed
+	May    bool   // delete one of the rows
+	Empty  emptyInbox
+}
+
+// inboxFilter is what the form above the list holds.
+type inboxFilter struct {
+	Types, Events, Products []option
+	ManyProducts            bool // there are more than the form lists
+	Product                 string
+	Like                    []linkTo // where several products have a name with what was typed in it: each of them
+	User, Q, Since, Until   string
+	Unviewed                bool // only what is not viewed
+	Viewed                  bool // only what is viewed
+	More                    bool // a filter is set that is not always shown
+	Set                     bool // anything is filtered but by viewed
+}
+
+// emptyInbox says why there is nothing, and what to do.
+type emptyInbox struct {
+	Text  string
+	Steps []linkTo
+}
+
+// inboxRow is one line.
+type inboxRow struct {
+	ID                    int64
+	Kind                  string // colours the line
+	Lead                  string // how bad it is, or what it is about
+	Event                 string
+	Name                  string
+	Where                 string // the product, with its group
+	Sent, Waiting, Failed int
+	CreatedAt             time.Time
+	Viewed                bool
+	May                   bool // delete it
+}
+
+func (s *server) inboxPages(mux *http.ServeMux) {
+	s.page(mux, "GET /{$}", people, s.showInbox)
+	s.page(mux, "POST /notifications/viewed", people, s.saveViewed)
+	s.page(mux, "POST /notifications/delete", people, s.removeNotifications)
+}
+
+func (s *server) showInbox(w http.ResponseWriter, r *http.Request) error {
+	ctx := r.Context()
+	now, err := dbmodel.DatabaseNow(ctx, s.db.Reader) // before the list: what comes meanwhile is not marked with it
+	if err != nil {
+		return fmt.Errorf("ask for the time: %w", err)
+	}
+	v := inboxView{Self: r.URL.RequestURI(), Until: now.UTC().Format(time.RFC3339Nano)}
+	in := notificationParams{ListParams: ListParams{Limit: inboxRows, Cursor: r.FormValue("cursor")}, Sort: "-created_at"}
+	if err := s.readInboxFilter(r, &in, &v.Filter); err != nil {
+		return err
+	}
+	list, err := s.listNotifications(ctx, &in)
+	if err != nil {
+		return err
+	}
+	if err := s.inboxRows(ctx, &v, list[:min(len(list), inboxRows)]); err != nil {
+		return err
+	}
+	if len(list) > inboxRows {
+		last := list[inboxRows-1]
+		v.Older = withParam(r.URL, "cursor", positionCursorOf(dbmodel.Position{CreatedAt: last.CreatedAt, ID: last.ID}, in.Sort))
+	}
+	if in.Cursor != "" {
+		v.Newest = withParam(r.URL, "cursor", "")
+	}
+	if len(list) == 0 {
+		if v.Empty, err = s.whyEmpty(ctx, v.Filter, in.Cursor != ""); err != nil {
+			return err
+		}
+	}
+	return s.render(w, r, view{template: "inbox", title: "Inbox", section: "inbox", data: v})
+}
+
+// readInboxFilter reads the address of the page into the parameters of the list, and into what the form shows.
+func (s *server) readInboxFilter(r *http.Request, in *notificationParams, f *inboxFilter) error {
+	ctx := r.Context()
+	kind, event := queryWord(r, "type", rule.Types), queryWord(r, "event", rule.Events)
+	in.Type, in.Event, in.User, in.Q, in.ProductID = string(kind), string(event), queryText(r, "user"), queryText(r, "q"), queryID(r, "product_id")
+	for _, k := range append([]rule.Type{""}, rule.Types...) {
+		f.Types = append(f.Types, option{string(k), typeWords(k), k == kind})
+	}
+	f.Events = choices(rule.Events, "Any event", event)
+	for i := range f.Events {
+		if f.Events[i].Value == string(rule.EventNone) {
+			f.Events[i].Label = "no result"
+		}
+	}
+	switch viewed := r.Form["viewed"]; { // the box of the form sends a second value
+	case len(viewed) == 0, slices.Contains(viewed, "false"):
+		f.Unviewed, in.Viewed = true, "false"
+	case slices.Contains(viewed, "true"):
+		f.Viewed, in.Viewed = true, "true"
+	}
+	f.User, f.Q, f.Since, f.Until = in.User, in.Q, queryText(r, "since"), queryText(r, "until")
+	in.Since, in.Until = dayBegin(f.Since, 0), dayBegin(f.Until, 1)
+	if err := s.readProductFilter(ctx, queryText(r, "product"), in, f); err != nil {
+		return err
+	}
+	f.More = f.User != "" || f.Since != "" || f.Until != ""
+	f.Set = f.More || kind != "" || event != "" || f.Q != "" || in.ProductID != 0
+	return nil
+}
+
+// readProductFilter fills the choice of products. Where there are many, a name is typed: what it means is looked up here.
+func (s *server) readProductFilter(ctx context.Context, typed string, in *notificationParams, f *inboxFilter) error {
+	products, err := dbmodel.SearchProducts(ctx, s.db.Reader, viewerOf(ctx), "", 0, mostProductChoices+1)
+	if err != nil {
+		return fmt.Errorf("list products: %w", err)
+	}
+	f.ManyProducts = len(products) > mostProductChoices
+	if !f.ManyProducts {
+		f.Products = append(f.Products, option{"", "Any product", in.ProductID == 0})
+		for _, p := range products {
+			f.Products = append(f.Products, option{strconv.FormatInt(p.ID, 10), p.Name, p.ID == in.ProductID})
+		}
+		return nil
+	}
+	if typed == "" {
+		if in.ProductID != 0 {
+			names, err := dbmodel.NamesOf(ctx, s.db.Reader, viewerOf(ctx), dbmodel.InProduct(0), []int64{in.ProductID})
+			if err != nil {
+				return fmt.Errorf("look a product up: %w", err)
+			}
+			f.Product = names[in.ProductID]
+		}
+		return nil
+	}
+	const most = 8
+	like, err := dbmodel.SearchProducts(ctx, s.db.Reader, viewerOf(ctx), typed, 0, most)
+	if err != nil {
+		return fmt.Errorf("search products: %w", err)
+	}
+	f.Product = typed
+	in.ProductID = noProduct
+	for _, p := range like {
+		if len(like) == 1 || p.Name == typed {
+			in.ProductID = p.ID
+		} else {
+			f.Like = append(f.Like, linkTo{withQuery("/", "product_id", strconv.FormatInt(p.ID, 10)), p.Name})
+		}
+	}
+	return nil
+}
+
+// noProduct is the id of a product that does not exist.
+const noProduct = 1<<53 - 1
+
+// dayBegin makes an RFC 3339 time of a date, days later; what is no date stays as it is.
+func dayBegin(text string, days int) string {
+	t, err := time.Parse(time.DateOnly, text)
+	if err != nil {
+		return text
+	}
+	return t.AddDate(0, 0, days).Format(time.RFC3339)
+}
+
+// withParam is the address of a page with one parameter changed; an empty value takes it away.
+func withParam(u *url.URL, name, value string) string {
+	q := u.Query()
+	q.Del(name)
+	if value != "" {
+		q.Set(name, value)
+	}
+	if len(q) == 0 {
+		return u.Path
+	}
+	return u.Path + "?" + q.Encode()
+}
+
+// inboxRows fills the lines of a page.
+func (s *server) inboxRows(ctx context.Context, v *inboxView, list []listedNotification) error {
+	if len(list) == 0 {
+		return nil
+	}
+	ids := make([]int64, len(list))
+	for i := range list {
+		ids[i] = list[i].ID
+	}
+	may, _, err := dbmodel.NotificationRights(ctx, s.db.Reader, viewerOf(ctx), ids, rule.Owner)
+	if err != nil {
+		return fmt.Errorf("ask for the rights on notifications: %w", err)
+	}
+	v.May = len(may) > 0
+	for i := range list {
+		row := rowOf(&list[i])
+		row.May = slices.Contains(may, row.ID)
+		v.Rows = append(v.Rows, row)
+	}
+	return nil
+}
+
+func rowOf(n *listedNotification) inboxRow {
+	row := inboxRow{ID: n.ID, Name: strings.TrimSpace(n.Name), Where: whereOf(&n.Notification), CreatedAt: n.CreatedAt, Viewed: n.viewed}
+	row.Kind, row.Lead, row.Event = leadOf(&n.Notification)
+	switch n.Type {
+	case rule.TypeSecurityGate:
+		row.Name = "Security gate"
+	case rule.TypeTask, rule.TypeException:
+		if n.Function != "" {
+			row.Name = n.Function + ": " + row.Name
+		}
+	case rule.TypeObservation, rule.TypeObservationTitle:
+	}
+	if row.Name == "" {
+		row.Name = "(no title)"
+	}
+	for i := range n.deliveries {
+		switch n.deliveries[i].State {
+		case dbmodel.Sent:
+			row.Sent++
+		case dbmodel.Pending:
+			row.Waiting++
+		case dbmodel.Failed:
+			row.Failed++
+		}
+	}
+	return row
+}
+
+// leadOf says how bad a notification is, or what it is about, and what happened; kind is the class of its colour.
+func leadOf(n *dbmodel.Notification) (kind, lead, event string) {
+	event = eventTitles[n.Event]
+	switch n.Type {
+	case rule.TypeSecurityGate:
+		kind, lead = "gate", "Gate"
+		if n.Event == rule.EventFailed {
+			kind = "gate failed"
+		}
+		if n.Event == rule.EventNone {
+			event = "No result"
+		}
+	case rule.TypeException, rule.TypeTask:
+		kind, lead = "fault-kind", "Exception"
+		if n.Type == rule.TypeTask {
+			lead = "Task"
+		}
+		if n.Suppressed > 0 {
+			event = "×" + number(n.Suppressed+1)
+		}
+	case rule.TypeObservation, rule.TypeObservationTitle:
+		kind, lead = severityClass(n.AfterSeverity), string(n.AfterSeverity)
+	}
+	return kind, lead, event
+}
+
+// eventTitles are the events as they stand in a line.
+var eventTitles = map[rule.Event]string{
+	rule.EventNew: "New", rule.EventChanged: "Changed", rule.EventDropped: "Dropped",
+	rule.EventPassed: "Passed", rule.EventFailed: "Failed", rule.EventNone: "None",
+}
+
+// typeWords is a type of notifications, as a filter names it.
+func typeWords(t rule.Type) string {
+	switch t {
+	case rule.TypeObservation:
+		return "Observations"
+	case rule.TypeObservationTitle:
+		return "Observation titles"
+	case rule.TypeSecurityGate:
+		return "Security gates"
+	case rule.TypeException:
+		return "Exceptions"
+	case rule.TypeTask:
+		return "Background tasks"
+	}
+	return "All types"
+}
+
+// whereOf is the product with its group, as they were named then; of a title, in how many products it is.
+func whereOf(n *dbmodel.Notification) string {
+	f := &n.Facts
+	switch {
+	case n.Type == rule.TypeObservationTitle:
+		return plural(max(f.Products, 1), "product", "products")
+	case f.ProductGroupName != "" && f.ProductName != "":
+		return f.ProductGroupName + " · " + f.ProductName
+	}
+	return f.ProductName
+}
+
+// whyEmpty says why a list shows nothing, and what to do next.
+func (s *server) whyEmpty(ctx context.Context, f inboxFilter, behind bool) (emptyInbox, error) {
+	switch {
+	case behind:
+		return emptyInbox{"There is nothing older.", []linkTo{{"/", "To the newest"}}}, nil
+	case f.Set && f.Unviewed:
+		return emptyInbox{"Nothing that is not viewed fits this filter.", []linkTo{{"/", "Show all that is not viewed"}, {"/?viewed=all", "Show viewed ones, too"}}}, nil
+	case f.Set:
+		return emptyInbox{"Nothing fits this filter.", []linkTo{{"/?viewed=all", "Show everything"}}}, nil
+	}
+	one, err := dbmodel.Notifications(ctx, s.db.Reader, viewerOf(ctx), dbmodel.NotificationFilter{}, 1)
+	if err != nil {
+		return emptyInbox{}, fmt.Errorf("ask for notifications: %w", err)
+	}
+	if len(one) > 0 {
+		return emptyInbox{"Nothing new: you have viewed everything.", []linkTo{{"/?viewed=all", "Show viewed ones"}}}, nil
+	}
+	products, err := dbmodel.SearchProducts(ctx, s.db.Reader, viewerOf(ctx), "", 0, 1)
+	if err != nil {
+		return emptyInbox{}, fmt.Errorf("list products: %w", err)
+	}
+	switch {
+	case len(products) > 0:
+		return emptyInbox{
+			"Nothing has happened yet that is worth knowing. What counts, and who is told, is set for each product.",
+			[]linkTo{{"/products", "Look at the products"}, {"/observations", "Ask why an observation was not notified"}},
+		}, nil
+	case viewerOf(ctx).Admin:
+		return emptyInbox{"There are no products yet: the application that Tocsin serves tells of them over HTTP.", []linkTo{{"/settings", "Look at the settings"}}}, nil
+	}
+	return emptyInbox{"You are a member of no product yet, so there is nothing to see. Ask an owner of a product, or an administrator.", nil}, nil
+}

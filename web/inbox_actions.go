@@ -1,0 +1,134 @@
+package web
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/seed91453169/tocsin/dbmodel"
+	"github.com/seed91453169/tocsin/rule"
+)
+
+// deleteView asks whether notifications are to be deleted.
+type deleteView struct {
+	Rows []inboxRow // those that may be deleted
+	Kept int        // how many of the chosen ones may not
+	Next string
+}
+
+// chosenIDs are the notifications that a form is about: the one whose button was pressed, else those that are ticked.
+func chosenIDs(r *http.Request) ([]int64, error) {
+	texts := r.PostForm["one"]
+	if len(texts) == 0 {
+		texts = r.PostForm["id"]
+	}
+	if len(texts) > maxIDs {
+		return nil, invalid(fault{Location: "id", Message: fmt.Sprintf("must be at most %d at once", maxIDs)})
+	}
+	ids := make([]int64, 0, len(texts))
+	for _, t := range texts {
+		id, err := strconv.ParseInt(t, 10, 64)
+		if err != nil || id < 1 {
+			return nil, invalid(fault{Location: "id", Message: "must be the number of a notification"})
+		}
+		ids = append(ids, id)
+	}
+	slices.Sort(ids)
+	return slices.Compact(ids), nil
+}
+
+// saveViewed marks the chosen notifications, or all that was there when the page was made.
+func (s *server) saveViewed(w http.ResponseWriter, r *http.Request) error {
+	ctx, next := r.Context(), localPath(r.PostFormValue("next"))
+	if text := r.PostFormValue("until"); text != "" {
+		until, err := time.Parse(time.RFC3339Nano, text)
+		if err != nil {
+			return invalid(fault{Location: "until", Message: mustBeTime})
+		}
+		if err := s.markViewedUntil(ctx, until); err != nil {
+			return err
+		}
+		s.notice(ctx, "Everything up to now is marked as viewed.")
+		s.redirect(w, r, next)
+		return nil
+	}
+	ids, err := chosenIDs(r)
+	if err != nil {
+		return err
+	}
+	if len(ids) == 0 {
+		s.notice(ctx, "Nothing was marked: tick some lines first.")
+	} else {
+		may, _, err := dbmodel.NotificationRights(ctx, s.db.Reader, viewerOf(ctx), ids, rule.Reader)
+		if err != nil {
+			return fmt.Errorf("ask for the rights on notifications: %w", err)
+		}
+		if len(may) == 0 {
+			return notFound("notification")
+		}
+		if err := s.markViewed(ctx, may); err != nil {
+			return err
+		}
+		s.notice(ctx, plural(len(may), "notification is", "notifications are")+" marked as viewed.")
+	}
+	s.redirect(w, r, next)
+	return nil
+}
+
+// removeNotifications asks before it deletes: only the page that it shows sends "confirmed".
+func (s *server) removeNotifications(w http.ResponseWriter, r *http.Request) error {
+	ctx, next := r.Context(), localPath(r.PostFormValue("next"))
+	ids, err := chosenIDs(r)
+	if err != nil {
+		return err
+	}
+	if len(ids) == 0 {
+		s.notice(ctx, "Nothing was deleted: tick some lines first.")
+		s.redirect(w, r, next)
+		return nil
+	}
+	if r.PostFormValue("confirmed") != "" {
+		found, err := s.deleteNotifications(ctx, ids)
+		if err != nil {
+			return err
+		}
+		if !found {
+			return notFound("notification")
+		}
+		s.notice(ctx, plural(len(ids), "notification is", "notifications are")+" deleted.")
+		s.redirect(w, r, next)
+		return nil
+	}
+	v, err := s.askToDelete(ctx, ids)
+	if err != nil {
+		return err
+	}
+	v.Next = next
+	return s.render(w, r, view{template: "delete", title: "Delete?", section: "inbox", data: v})
+}
+
+// askToDelete returns what is to be asked. It answers 404 where none of the notifications is seen, 403 where none may be
+// deleted.
+func (s *server) askToDelete(ctx context.Context, ids []int64) (v deleteView, err error) {
+	may, mayNot, err := dbmodel.NotificationRights(ctx, s.db.Reader, viewerOf(ctx), ids, rule.Owner)
+	switch {
+	case err != nil:
+		return v, fmt.Errorf("ask for the rights on notifications: %w", err)
+	case len(may)+len(mayNot) == 0:
+		return v, notFound("notification")
+	case len(may) == 0:
+		return v, errDeleteRight
+	}
+	v.Kept = len(mayNot)
+	for _, id := range may {
+		n, err := s.loadNotification(ctx, id)
+		if err != nil {
+			return v, err
+		}
+		v.Rows = append(v.Rows, rowOf(n))
+	}
+	return v, nil
+}

@@ -1,0 +1,138 @@
+package web
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/seed91453169/tocsin/dbmodel"
+)
+
+const loginPath = "/login"
+
+// loginView is what the page to log in shows.
+type loginView struct {
+	Next     string
+	Username string
+	Fault    string
+	OIDC     bool
+}
+
+func (s *server) loginPages(mux *http.ServeMux) {
+	s.publicPage(mux, "GET "+loginPath, s.showLogin)
+	s.publicPage(mux, "POST "+loginPath, s.logInWithPassword)
+	s.publicPage(mux, "POST /logout", s.logOut)
+	s.publicPage(mux, "GET "+setupPath, s.showSetup)
+	s.publicPage(mux, "POST "+setupPath, s.saveSetup)
+	if s.oidc != nil {
+		s.publicPage(mux, "GET "+oidcPath, s.startOIDC)
+		s.publicPage(mux, "GET "+oidcCallbackPath, s.logInWithOIDC)
+	}
+}
+
+func (s *server) showLogin(w http.ResponseWriter, r *http.Request) error {
+	next := localPath(r.FormValue("next"))
+	who, err := s.callerBySession(r)
+	if err != nil {
+		return err
+	}
+	if who != nil {
+		s.redirect(w, r, next)
+		return nil
+	}
+	return s.renderLogin(w, r, http.StatusOK, loginView{Next: next})
+}
+
+func (s *server) renderLogin(w http.ResponseWriter, r *http.Request, status int, v loginView) error {
+	v.OIDC = s.oidc != nil
+	return s.render(w, r, view{status: status, template: "login", title: "Log in", data: v})
+}
+
+// logInWithPassword begins a session. What is wrong, name or password, is not told, and both take the same time.
+func (s *server) logInWithPassword(w http.ResponseWriter, r *http.Request) error {
+	v := loginView{Next: localPath(r.PostFormValue("next")), Username: r.PostFormValue("username")}
+	address := addressOf(r)
+	if wait := s.guesses.begin(v.Username, address, time.Now()); wait > 0 {
+		seconds := int(wait.Seconds()) + 1
+		w.Header().Set("Retry-After", strconv.Itoa(seconds))
+		v.Fault = "That was wrong too often. Wait " + plural(seconds, "second", "seconds") + ", then try again."
+		return s.renderLogin(w, r, http.StatusTooManyRequests, v)
+	}
+	who, err := s.checkLogin(r.Context(), v.Username, r.PostFormValue("password"))
+	if err != nil {
+		return err
+	}
+	if who == nil {
+		s.log.Warn().Str("request_id", exchangeOf(r.Context()).id).Str("address", address).Msg("somebody gave a wrong name or password")
+		v.Fault = "Name and password do not fit together. Somebody who runs Tocsin can set another password with \"tocsin user passwd\"."
+		return s.renderLogin(w, r, http.StatusUnauthorized, v)
+	}
+	s.guesses.succeeded(v.Username, address)
+	if err := s.logIn(r, *who); err != nil {
+		return err
+	}
+	s.redirect(w, r, v.Next)
+	return nil
+}
+
+// nobodysHash is what a password is compared with where there is no user, or none with a password.
+var nobodysHash = sync.OnceValue(func() string {
+	hash, err := HashPassword("nobody has this password")
+	if err != nil {
+		panic(fmt.Sprintf("web: %v", err)) // it is long enough
+	}
+	return hash
+})
+
+// checkLogin returns whose name and password these are, nil where they are nobody's.
+func (s *server) checkLogin(ctx context.Context, name, password string) (*dbmodel.NewSession, error) {
+	var u *dbmodel.User
+	err := dbmodel.ErrNotFound
+	if dbmodel.ValidUsername(name) {
+		u, err = dbmodel.UserByName(ctx, s.db.Reader, name)
+	}
+	hash := nobodysHash()
+	switch {
+	case errors.Is(err, dbmodel.ErrNotFound):
+		u = nil
+	case err != nil:
+		return nil, fmt.Errorf("look a user up: %w", err)
+	case u.PasswordHash != "" && u.Username != dbmodel.Automation:
+		hash = u.PasswordHash
+	default:
+		u = nil
+	}
+	// Each hash takes 19 MiB: some at once are enough.
+	select {
+	case s.hashing <- struct{}{}:
+		defer func() { <-s.hashing }()
+	case <-ctx.Done():
+		return nil, fmt.Errorf("check a password: %w", ctx.Err())
+	}
+	if fits := CheckPassword(hash, password); !fits || u == nil {
+		return nil, nil //nolint:nilnil // nobody, and no fault
+	}
+	return &dbmodel.NewSession{UserID: u.ID, PasswordHash: hash}, nil
+}
+
+func (s *server) logOut(w http.ResponseWriter, r *http.Request) error {
+	if err := s.sessions.Destroy(r.Context()); err != nil {
+		return fmt.Errorf("end a session: %w", err)
+	}
+	s.redirect(w, r, loginPath)
+	return nil
+}
+
+// addressOf is the machine that a request comes from, as far as we see it: behind a proxy that is the proxy.
+func addressOf(r *http.Request) string {
+	host, _, err := net.SplitHostPort(r.RemoteAddr)
+	if err != nil {
+		return r.RemoteAddr
+	}
+	return host
+}

@@ -1,0 +1,245 @@
+package web_test
+
+import (
+	"context"
+	"maps"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/uptrace/bun"
+
+	"github.com/seed91453169/tocsin/dbmodel"
+	"github.com/seed91453169/tocsin/internal/testenv"
+	"github.com/seed91453169/tocsin/web"
+)
+
+const (
+	goodPassword = "correct horse battery"
+	formType     = "application/x-www-form-urlencoded"
+)
+
+// withPassword makes a user who can log in.
+func (e *env) withPassword(name string, admin bool) int64 {
+	e.t.Helper()
+	id := e.user(name, admin)
+	e.setPassword(id, goodPassword)
+	return id
+}
+
+func (e *env) setPassword(id int64, password string) {
+	e.t.Helper()
+	hash, err := web.HashPassword(password)
+	if err == nil {
+		err = e.db.InTx(e.t.Context(), func(ctx context.Context, tx bun.Tx) error { return dbmodel.SetPassword(ctx, tx, id, hash) })
+	}
+	if err != nil {
+		e.t.Fatal(err)
+	}
+}
+
+// form sends a form without any token.
+func (e *env) form(path string, fields url.Values, header ...string) *reply {
+	e.t.Helper()
+	return e.send(http.MethodPost, path, fields.Encode(), append([]string{"Authorization", "", "Content-Type", formType}, header...)...)
+}
+
+// logIn returns the header Cookie of a new session.
+func (e *env) logIn(name, password, next string) (cookie string, r *reply) {
+	e.t.Helper()
+	r = e.form("/login", url.Values{"username": {name}, "password": {password}, "next": {next}})
+	cookie, _, _ = strings.Cut(r.header.Get("Set-Cookie"), ";")
+	return cookie, r
+}
+
+func TestLogIn(t *testing.T) {
+	both(t, func(t *testing.T, e *env) {
+		e.withPassword("alex", false)
+		r := e.send("GET", "/products?q=x", nil, "Authorization", "")
+		if to := r.header.Get("Location"); r.status != 303 || to != "/login?next=%2Fproducts%3Fq%3Dx" {
+			t.Fatalf("a stranger is answered %d, to %s", r.status, to)
+		}
+		cookie, r := e.logIn("alex", goodPassword, "/products?q=x")
+		if r.status != 303 || r.header.Get("Location") != "/products?q=x" {
+			t.Fatalf("%d to %s: %s", r.status, r.header.Get("Location"), r.text)
+		}
+		for _, attribute := range []string{"__Host-tocsin_session=", "; Secure", "; HttpOnly", "; SameSite=Lax", "; Path=/"} {
+			if !strings.Contains(r.header.Get("Set-Cookie"), attribute) {
+				t.Errorf("the cookie lacks %q: %s", attribute, r.header.Get("Set-Cookie"))
+			}
+		}
+		if r := e.send("GET", "/products", nil, "Authorization", "", "Cookie", cookie); r.status != 200 {
+			t.Errorf("with the session: %d", r.status)
+		}
+		if r := e.send("GET", "/login?next=/products", nil, "Authorization", "", "Cookie", cookie); r.status != 303 || r.header.Get("Location") != "/products" {
+			t.Errorf("who has logged in is asked again: %d", r.status)
+		}
+		e.want(200, "GET", "/api/v1/notifications/unread-count", nil, "Authorization", "", "Cookie", cookie)
+		if r := e.form("/logout", nil, "Cookie", cookie); r.status != 303 || !strings.Contains(r.header.Get("Set-Cookie"), "Max-Age=0") {
+			t.Errorf("log out: %d %s", r.status, r.header.Get("Set-Cookie"))
+		}
+		e.want(401, "GET", "/api/v1/notifications/unread-count", nil, "Authorization", "", "Cookie", cookie)
+	})
+}
+
+func TestLogInLeadsNowhereElse(t *testing.T) {
+	t.Parallel()
+	e := newSQLiteEnv(t)
+	e.withPassword("alex", false)
+	for _, next := range []string{"https://evil.example/", "//evil.example", `/\evil.example`, "javascript:alert(1)", "/login", "x", "", "/\t/evil.example", "/%zz"} {
+		if _, r := e.logIn("alex", goodPassword, next); r.status != 303 || r.header.Get("Location") != "/" {
+			t.Errorf("%q leads to %d %q", next, r.status, r.header.Get("Location"))
+		}
+	}
+}
+
+func TestWrongLogIn(t *testing.T) {
+	t.Parallel()
+	e := newSQLiteEnv(t)
+	e.withPassword("alex", false)
+	e.user("nopassword", false)
+	var texts []string
+	for _, c := range [][2]string{{"alex", "wrong"}, {"nobody", goodPassword}, {"nopassword", ""}, {"automation", ""}, {"", ""}, {"ALEX", goodPassword}, {"a\x00b", "x"}} {
+		cookie, r := e.logIn(c[0], c[1], "/products")
+		if r.status != 401 || cookie != "" {
+			t.Errorf("%q is answered %d, cookie %q", c[0], r.status, cookie)
+		}
+		texts = append(texts, strings.ReplaceAll(r.text, `value="`+c[0]+`"`, `value=""`))
+	}
+	for _, text := range texts[:4] {
+		if text != texts[0] {
+			t.Errorf("the answers tell who there is:\n%s\n%s", texts[0], text)
+		}
+	}
+	// Guessing is slowed down for this name; the right password waits, too, and others do not.
+	waits := 0
+	for range 10 {
+		if _, r := e.logIn("alex", "wrong", ""); r.status == http.StatusTooManyRequests {
+			waits++
+			if n, err := strconv.Atoi(r.header.Get("Retry-After")); err != nil || n < 1 {
+				t.Errorf("Retry-After is %q", r.header.Get("Retry-After"))
+			}
+		}
+	}
+	if waits < 3 {
+		t.Errorf("of ten guesses %d had to wait", waits)
+	}
+	e.withPassword("sam", false)
+	if _, r := e.logIn("sam", goodPassword, ""); r.status != 303 {
+		t.Errorf("another user is answered %d", r.status)
+	}
+}
+
+// A session ends with its user, with another password, and when it has expired.
+func TestSessionEnds(t *testing.T) {
+	both(t, func(t *testing.T, e *env) {
+		id := e.withPassword("alex", true)
+		ended := func(why, cookie string) {
+			t.Helper()
+			if r := e.send("GET", "/", nil, "Authorization", "", "Cookie", cookie); r.status != 303 {
+				t.Errorf("%s: answered %d", why, r.status)
+			}
+			e.want(401, "GET", "/api/v1/notifications", nil, "Authorization", "", "Cookie", cookie)
+		}
+		cookie, _ := e.logIn("alex", goodPassword, "")
+		e.setPassword(id, "another password")
+		ended("another password", cookie)
+		cookie, _ = e.logIn("alex", "another password", "")
+		past := "now() - interval '1 second'"
+		if _, err := e.db.DB.DB.ExecContext(t.Context(), "UPDATE sessions SET expires_at = "+past); err != nil {
+			if _, err := e.db.DB.DB.ExecContext(t.Context(), "UPDATE sessions SET expires_at = 1"); err != nil {
+				t.Fatal(err)
+			}
+		}
+		ended("expired", cookie)
+		if n, err := dbmodel.DeleteOldSessions(t.Context(), e.db); err != nil || n != 1 {
+			t.Errorf("cleaned up %d, %v", n, err)
+		}
+		cookie, _ = e.logIn("alex", "another password", "")
+		if err := dbmodel.DeleteUser(t.Context(), e.db, id); err != nil {
+			t.Fatal(err)
+		}
+		ended("the user is gone", cookie)
+	})
+}
+
+// The stream of a session ends when the session does.
+func TestStreamEndsWithSession(t *testing.T) {
+	t.Parallel()
+	e := newSQLiteEnv(t)
+	id := e.withPassword("alex", false)
+	cookie, _ := e.logIn("alex", goodPassword, "")
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, e.server.URL+"/api/v1/notifications/stream", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Cookie", cookie)
+	res, err := e.client.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	events := newEvents(res)
+	if _, err := events.next(); err != nil {
+		t.Fatal(err)
+	}
+	e.setPassword(id, "another password")
+	testenv.Eventually(t, testTime, func() error {
+		if _, err := events.next(); err == nil {
+			return http.ErrBodyNotAllowed
+		}
+		return nil
+	}, "the stream ends")
+}
+
+// What a page of another site sends with the cookie of somebody changes nothing.
+func TestCrossOrigin(t *testing.T) {
+	t.Parallel()
+	e := newSQLiteEnv(t)
+	e.withPassword("alex", true)
+	cookie, _ := e.logIn("alex", goodPassword, "")
+	from := []string{"Cookie", cookie, "Sec-Fetch-Site", "cross-site", "Origin", "https://evil.example"}
+	for _, path := range []string{"/logout", "/notifications/viewed", "/login"} {
+		if r := e.form(path, url.Values{"username": {"alex"}, "password": {goodPassword}}, from...); r.status != 403 || r.header.Get("Set-Cookie") != "" {
+			t.Errorf("%s is answered %d", path, r.status)
+		}
+	}
+	e.want(403, "POST", "/api/v1/notifications/viewed", map[string]any{"ids": []int{}}, append(from, "Authorization", "")...)
+	e.want(204, "POST", "/api/v1/notifications/viewed", map[string]any{"ids": []int{}}, "Authorization", "", "Cookie", cookie, "Sec-Fetch-Site", "same-origin")
+	// A token is sent by programs alone.
+	e.want(204, "POST", "/api/v1/notifications/viewed", map[string]any{"ids": []int{}}, "Sec-Fetch-Site", "cross-site")
+}
+
+// The one-time link makes one administrator, while there is nobody.
+func TestSetup(t *testing.T) {
+	t.Parallel()
+	testenv.EachDatabase(t, func(t *testing.T, db *dbmodel.DB) {
+		const token = "the-token-of-the-one-time-link"
+		e := newEnv(t, db, func(c *web.Config) { c.SetupToken = token })
+		if r := e.send("GET", "/setup?token=wrong", nil, "Authorization", ""); r.status != 404 {
+			t.Errorf("a wrong token is answered %d", r.status)
+		}
+		if r := e.send("GET", "/setup?token="+token, nil, "Authorization", ""); r.status != 200 {
+			t.Fatalf("the link is answered %d: %s", r.status, r.text)
+		}
+		fields := url.Values{"token": {token}, "username": {"root"}, "password": {goodPassword}, "repeated": {goodPassword}}
+		for name, value := range map[string]string{"username": "automation", "password": "short", "repeated": "another one"} {
+			wrong := maps.Clone(fields)
+			wrong.Set(name, value)
+			if r := e.form("/setup", wrong); r.status != 422 || strings.Contains(r.text, goodPassword) {
+				t.Errorf("%s %s is answered %d: %s", name, value, r.status, r.text)
+			}
+		}
+		r := e.form("/setup", fields)
+		cookie, _, _ := strings.Cut(r.header.Get("Set-Cookie"), ";")
+		if r.status != 303 || cookie == "" {
+			t.Fatalf("answered %d: %s", r.status, r.text)
+		}
+		e.want(200, "GET", "/api/v1/settings", nil, "Authorization", "", "Cookie", cookie)
+		if r := e.form("/setup", fields); r.status != 404 {
+			t.Errorf("the second time it is answered %d", r.status)
+		}
+	})
+}

@@ -1,0 +1,302 @@
+package web
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/seed91453169/tocsin/dbmodel"
+	"github.com/seed91453169/tocsin/rule"
+)
+
+// holderKind is what has notification settings: products, or product groups.
+type holderKind struct {
+	group bool
+	root  string // the path of their list
+}
+
+func (k holderKind) noun() string { return k.members().name }
+
+func (k holderKind) members() memberSource {
+	if k.group {
+		return groupMembers
+	}
+	return productMembers
+}
+
+func (k holderKind) path(id int64) string { return fmt.Sprintf("%s/%d", k.root, id) }
+
+// holderPage is the page of a product, or of a product group.
+type holderPage struct {
+	IsGroup  bool
+	ID       int64
+	Path     string
+	Name     string
+	Group    *linkTo
+	Gate     *bool
+	NameOnly bool // of a group: nothing but its name is seen
+
+	MayEdit  bool
+	Faulty   int // fields that were refused
+	Fields   []formField
+	Contacts []contactRow
+	Products []productRow // of a group
+
+	Members     []memberAnswer
+	MoreMembers string
+	MayManage   bool
+	Member      memberForm
+	Roles       []option
+
+	Channels []option     // that a test can be sent to
+	Tests    []testResult // of the test that was sent just now
+
+	settings settingFields
+	counted  []int64 // the products that the settings apply to
+}
+
+// contactRow is somebody who is told, with what became of it the last times.
+type contactRow struct {
+	Channel    string
+	Target     string
+	From       string
+	Path       string
+	Hindrance  string
+	Deliveries []deliveryRow
+}
+
+// memberForm is the form that makes somebody a member.
+type memberForm struct {
+	Username, Role string
+	Faults         formFaults
+}
+
+const maxMembers = 100
+
+// loadHolder reads the page of a product or group as the caller sees it: 404 where they do not.
+func (s *server) loadHolder(r *http.Request, k holderKind) (*holderPage, error) {
+	id, err := idInPath(r, k.noun())
+	if err != nil {
+		return nil, err
+	}
+	ctx := r.Context()
+	v := viewerOf(ctx)
+	role, err := k.members().role(ctx, s.db.Reader, v, id)
+	if err != nil {
+		return nil, missing(err, k.noun(), id)
+	}
+	now, err := dbmodel.DatabaseNow(ctx, s.db.Reader)
+	if err != nil {
+		return nil, fmt.Errorf("ask the database for the time: %w", err)
+	}
+	p := &holderPage{
+		IsGroup: k.group, ID: id, Path: k.path(id), MayEdit: role.Covers(rule.Maintainer), MayManage: role.Covers(rule.Owner), Roles: choices(rule.Roles, ""),
+		Member: memberForm{Role: string(rule.Reader)},
+	}
+	if k.group {
+		err = s.loadGroupPage(ctx, p, now)
+	} else {
+		err = s.loadProductPage(ctx, p, now)
+	}
+	if err != nil || p.NameOnly {
+		return p, err
+	}
+	p.Fields = p.settings.fields()
+	for i := range p.Fields {
+		p.Fields[i].ReadOnly = !p.MayEdit
+	}
+	in := &membersParams{ID: id, ListParams: ListParams{Limit: maxMembers, Cursor: r.URL.Query().Get("members")}}
+	members, err := s.listMembers(ctx, k.members(), in)
+	if err != nil {
+		return nil, err
+	}
+	p.Members = members.Body.Items
+	if next := members.Body.NextCursor; next != nil {
+		p.MoreMembers = withQuery(p.Path, "members", *next)
+	}
+	return p, s.loadContacts(ctx, p)
+}
+
+func (s *server) loadProductPage(ctx context.Context, p *holderPage, now time.Time) error {
+	v := viewerOf(ctx)
+	product, err := dbmodel.VisibleProductByID(ctx, s.db.Reader, v, p.ID)
+	if err != nil {
+		return missing(err, "product", p.ID)
+	}
+	p.Name, p.Gate, p.counted = product.Name, product.SecurityGatePassed, []int64{p.ID}
+	f := settingFields{own: &product.NotificationSettings}
+	own := product.Rule(now)
+	var group *rule.Settings
+	targets := []*int64{product.MSTeamsTargetID, product.SlackTargetID}
+	if id := product.ProductGroupID; id != nil {
+		g, err := dbmodel.ProductGroupByID(ctx, s.db.Reader, *id) // what applies to a product is seen with the product
+		if err != nil {
+			return fmt.Errorf("load product group %d: %w", *id, err)
+		}
+		f.group, f.groupIs = &g.NotificationSettings, place{"group " + g.Name, fmt.Sprintf("%s/%d", productGroupsPath, g.ID)}
+		p.Group = &linkTo{f.groupIs.path, g.Name}
+		group = new(g.Rule(now))
+		f.groupPaused = group.Paused
+		targets = append(targets, g.MSTeamsTargetID, g.SlackTargetID)
+	}
+	f.applied, f.inherited, f.ownPaused = rule.Effective(own, group), rule.Effective(rule.Settings{}, group), own.Paused
+	f.webhooks, err = s.webhookNames(ctx, s.db.Reader, targets...)
+	p.settings = f
+	return err
+}
+
+func (s *server) loadGroupPage(ctx context.Context, p *holderPage, now time.Time) error {
+	v := viewerOf(ctx)
+	g, err := dbmodel.VisibleProductGroupByID(ctx, s.db.Reader, v, p.ID)
+	if err != nil {
+		return missing(err, "product group", p.ID)
+	}
+	products, err := dbmodel.ProductsOfGroup(ctx, s.db.Reader, v, p.ID, maxGroupProducts)
+	if err != nil {
+		return fmt.Errorf("list the products of group %d: %w", p.ID, err)
+	}
+	for i := range products {
+		p.counted = append(p.counted, products[i].ID)
+	}
+	if p.Products, err = s.productRows(ctx, products); err != nil {
+		return err
+	}
+	p.Name, p.NameOnly = g.Name, g.NameOnly
+	own := g.Rule(now)
+	p.settings = settingFields{own: &g.NotificationSettings, applied: rule.Effective(own, nil), ownPaused: own.Paused}
+	p.settings.webhooks, err = s.webhookNames(ctx, s.db.Reader, g.MSTeamsTargetID, g.SlackTargetID)
+	return err
+}
+
+// maxGroupProducts is how many products the page of a group lists.
+const maxGroupProducts = 1000
+
+// loadContacts fills in who is told, and how that went the last times.
+func (s *server) loadContacts(ctx context.Context, p *holderPage) error {
+	settings, err := dbmodel.LoadSettings(ctx, s.db.Reader)
+	if err != nil {
+		return fmt.Errorf("load the settings: %w", err)
+	}
+	contacts, err := s.contactsOf(ctx, s.db.Reader, p.settings.applied)
+	if err != nil {
+		return err
+	}
+	rows := map[string]int{} // in Contacts, by channel and target
+	for _, c := range contacts {
+		row := contactRow{Channel: channelName(c.channel), Target: c.shown, From: "set here", Hindrance: s.hindrance(c, settings)}
+		if c.source == rule.FromGroup {
+			row.From, row.Path = "from "+p.settings.groupIs.words, p.settings.groupIs.path
+		}
+		rows[row.Channel+row.Target] = len(p.Contacts)
+		p.Contacts = append(p.Contacts, row)
+		if !slices.ContainsFunc(p.Channels, func(o option) bool { return o.Value == string(c.channel) }) {
+			p.Channels = append(p.Channels, option{Value: string(c.channel), Label: channelName(c.channel)})
+		}
+	}
+	if p.IsGroup {
+		return nil
+	}
+	const perTarget, recent = 3, 200
+	deliveries, err := dbmodel.LastDeliveries(ctx, s.db.Reader, viewerOf(ctx), p.ID, perTarget, recent)
+	if err != nil {
+		return fmt.Errorf("list the last deliveries of product %d: %w", p.ID, err)
+	}
+	shown, err := s.deliveryRows(ctx, deliveries)
+	if err != nil {
+		return err
+	}
+	for _, d := range shown {
+		i, there := rows[d.Channel+d.Target]
+		if !there {
+			i = len(p.Contacts)
+			rows[d.Channel+d.Target] = i
+			p.Contacts = append(p.Contacts, contactRow{Channel: d.Channel, Target: d.Target, From: "not told any more"})
+		}
+		p.Contacts[i].Deliveries = append(p.Contacts[i].Deliveries, d)
+	}
+	return nil
+}
+
+func (s *server) showHolder(k holderKind) pageHandler {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		p, err := s.loadHolder(r, k)
+		if err != nil {
+			return err
+		}
+		return s.renderHolder(w, r, p, 0)
+	}
+}
+
+func (s *server) renderHolder(w http.ResponseWriter, r *http.Request, p *holderPage, status int) error {
+	return s.render(w, r, view{status: status, template: "product", title: p.Name, section: "products", data: p})
+}
+
+// saveHolder stores the notification settings. A form that is refused is shown again as it was filled in.
+func (s *server) saveHolder(k holderKind) pageHandler {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		p, err := s.loadHolder(r, k)
+		if err != nil {
+			return err
+		}
+		if !p.MayEdit {
+			return needs(rule.NoRole, rule.Maintainer)
+		}
+		ctx := r.Context()
+		var named NamedFields
+		faults := readForm(r.PostForm, &named.NotificationFields)
+		if k.group {
+			_, err = s.putProductGroup(ctx, p.ID, &productGroupFields{named}, faults)
+		} else {
+			_, err = s.putProduct(ctx, p.ID, &productFields{NamedFields: named}, faults)
+		}
+		if refused, is := faultsIn(err); is {
+			p.Faulty = len(refused)
+			typedAll(p.Fields, r.PostForm, refused)
+			return s.renderHolder(w, r, p, http.StatusUnprocessableEntity)
+		}
+		if err != nil {
+			return err
+		}
+		follows, err := s.whatFollows(ctx, p.counted)
+		if err != nil {
+			return err
+		}
+		s.notice(ctx, "Saved. "+follows)
+		s.redirect(w, r, p.Path)
+		return nil
+	}
+}
+
+// whatFollows says what changed settings do to the observations of products.
+func (s *server) whatFollows(ctx context.Context, productIDs []int64) (string, error) {
+	counts, err := dbmodel.CountObservations(ctx, s.db.Reader, productIDs)
+	if err != nil {
+		return "", fmt.Errorf("count observations: %w", err)
+	}
+	products, err := dbmodel.ProductContexts(ctx, s.db.Reader, productIDs)
+	if err != nil {
+		return "", fmt.Errorf("load products: %w", err)
+	}
+	conditions := make(map[int64]rule.Conditions, len(products))
+	for id, p := range products {
+		conditions[id] = rule.Effective(p.Product, p.Group).Conditions
+	}
+	return matchWords(counts, conditions), nil
+}
+
+func (s *server) sendProductTest(w http.ResponseWriter, r *http.Request) error {
+	p, err := s.loadHolder(r, holderKind{root: productsPath})
+	if err != nil {
+		return err
+	}
+	out, err := s.testProduct(r.Context(), p.ID, queryWord(r, "channel", rule.Channels))
+	if err != nil {
+		return err
+	}
+	if p.Tests = out.Body.Results; len(p.Tests) == 0 {
+		p.Tests = []testResult{{Message: "Nothing is set, so nobody was told: fill in an email address or a webhook, and save."}}
+	}
+	return s.renderHolder(w, r, p, 0)
+}

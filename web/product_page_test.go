@@ -1,0 +1,220 @@
+package web_test
+
+import (
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+
+	"github.com/seed91453169/tocsin/dbmodel"
+	"github.com/seed91453169/tocsin/rule"
+)
+
+// shop stores a group with a product and these users: boss, an administrator, and owner, maintainer and reader of the product.
+func (e *env) shop() {
+	e.t.Helper()
+	e.want(200, "PUT", "/api/v1/product-groups/1", map[string]any{"name": "Payments", "observation_notification_min_severity": "High", "notification_slack_webhook": slackURL})
+	e.want(200, "PUT", "/api/v1/products/1", `{"name":"Payments API","product_group_id":1}`)
+	e.user("boss", true)
+	e.user("outsider", false)
+	for _, role := range []rule.Role{rule.Owner, rule.Maintainer, rule.Reader} {
+		e.user(string(role), false)
+		e.member(dbmodel.InProduct(1), string(role), role)
+	}
+}
+
+func TestProductPageShowsWhenceASettingComes(t *testing.T) {
+	both(t, func(t *testing.T, e *env) {
+		e.shop()
+		e.want(202, "POST", postPath, `{"observations":[`+observation(1, 1, nil)+`,`+observation(2, 1, map[string]any{"severity": "Critical"})+`,`+
+			observation(3, 1, map[string]any{"severity": "Critical", "status": "Resolved"})+`]}`)
+		v := e.visitor("maintainer")
+		p := v.follow(v.follow(v.open("/"), "Products"), "Payments API")
+		const severity, mail, slack = "observation_notification_min_severity", "notification_email_to", "notification_slack_webhook"
+		if got := p.field(severity); !strings.Contains(got, "High or worse from group Payments") {
+			t.Errorf("inherited: %s", got)
+		}
+		if got := p.field(slack); !strings.Contains(got, slackShown+" from group Payments") {
+			t.Errorf("inherited webhook: %s", got)
+		}
+		p = v.send(p, "Save", url.Values{severity: {"Critical"}, mail: {"a@example.com, b@example.com"}, "observation_notification_min_priority": {"7"}})
+		p.says("Saved. Applies when an observation next changes. 0 open observations match.")
+		if got := p.field(severity); !strings.Contains(got, "Critical set here") || !strings.Contains(got, "Cleared, it is High or worse, from group Payments.") {
+			t.Errorf("overridden: %s", got)
+		}
+		if p.value(severity) != "Critical" || p.value(mail) != "a@example.com, b@example.com" || p.value("observation_notification_min_priority") != "7" {
+			t.Errorf("what was saved does not stand in the form")
+		}
+		p = v.send(p, "Save", url.Values{severity: {""}, "observation_notification_min_priority": {""}})
+		p.says("2 open observations match.")
+		p = v.send(p, "Save", url.Values{"observation_notification_statuses": {"", "Open", "Resolved"}})
+		p.says("3 observations match.", "Open, Resolved set here")
+		p = v.send(p, "Save", url.Values{"observation_notification_statuses": {""}})
+		p.says("2 open observations match.", "Active ones: Open, Affected, In review")
+	})
+}
+
+func TestProductPageKeepsWhatWasTyped(t *testing.T) {
+	both(t, func(t *testing.T, e *env) {
+		e.shop()
+		v := e.visitor("owner")
+		p := v.send(v.open("/products/1"), "Save", url.Values{
+			"notification_email_to": {"no address"}, "observation_notification_min_priority": {"100"}, "observation_notification_min_severity": {"Low"},
+			"notification_ms_teams_webhook": {"ftp://example.com/verysecret"}, "notification_paused_until": {"2099-01-31T08:00"},
+		})
+		if p.status != http.StatusUnprocessableEntity {
+			t.Errorf("answered %d", p.status)
+		}
+		p.says("Nothing was saved: 3 fields below cannot be used.", "Minimum priority must be from 1 to 99.", "type it anew")
+		if p.value("notification_email_to") != "no address" || p.value("observation_notification_min_priority") != "100" || p.value("observation_notification_min_severity") != "Low" ||
+			p.value("notification_paused_until") != "2099-01-31T08:00" {
+			t.Errorf("what was typed is lost: %s", p.source)
+		}
+		if got := e.want(200, "GET", "/api/v1/products/1", nil).json; got["observation_notification_min_severity"] != "" || got["notification_paused_until"] != nil {
+			t.Errorf("stored: %v", got)
+		}
+		p = v.send(p, "Save", url.Values{
+			"notification_email_to": {"a@example.com"}, "observation_notification_min_priority": {"9"}, "notification_ms_teams_webhook": {"ftp://example.com/verysecret"},
+		})
+		p.says("Nothing was saved: one field below cannot be used.", "Microsoft Teams webhook", "type it anew")
+		p = v.send(p, "Save", nil)
+		p.says("Saved.", "Paused until 2099-01-31 08:00 UTC")
+		if got := e.want(200, "GET", "/api/v1/products/1", nil).json; got["notification_paused_until"] != "2099-01-31T08:00:00Z" || got["notification_ms_teams_webhook"] != "" {
+			t.Errorf("stored: %v", got)
+		}
+	})
+}
+
+// A webhook is never shown; an empty field keeps it, a box removes it.
+func TestProductPageWebhook(t *testing.T) {
+	both(t, func(t *testing.T, e *env) {
+		e.shop()
+		v := e.visitor("maintainer")
+		const name = "notification_slack_webhook"
+		stored := func() any { return e.want(200, "GET", "/api/v1/products/1", nil).json[name] }
+		p := v.send(v.open("/products/1"), "Save", url.Values{name: {"https://hooks.slack.com/services/T0/B0/verysecret-new1"}})
+		p.says("https://hooks.slack.com/…new1")
+		if p = v.send(p, "Save", nil); stored() != "https://hooks.slack.com/…new1" {
+			t.Errorf("left alone: %v", stored())
+		}
+		v.send(p, "Save", url.Values{name + ".remove": {"true"}}).says(slackShown + " from group Payments")
+		if stored() != "" {
+			t.Errorf("removed: %v", stored())
+		}
+	})
+}
+
+func TestProductPageRights(t *testing.T) {
+	both(t, func(t *testing.T, e *env) {
+		e.shop()
+		reader := e.visitor("reader")
+		p := reader.open("/products/1")
+		p.says("High or worse from group Payments", "A maintainer or an owner changes them.")
+		if len(p.all("form")) > 1 || strings.Contains(p.source, "<select") { // the one to log out
+			t.Errorf("a reader finds forms: %s", p.source)
+		}
+		for path, want := range map[string]int{"/products/1": 403, "/products/1/test": 403, "/products/1/members": 403, "/product-groups/1": 403, "/products/2": 404} {
+			if got := reader.ask("POST", path, url.Values{"username": {"reader"}, "role": {"owner"}}); got.status != want {
+				t.Errorf("POST %s as a reader: %d", path, got.status)
+			}
+		}
+		out := e.visitor("outsider")
+		for _, path := range []string{"/products/1", "/product-groups/1", "/observations?product_id=1", "/deliveries?product_id=1"} {
+			if got := out.ask("GET", path, nil); got.status != 404 {
+				t.Errorf("%s as an outsider: %d", path, got.status)
+			}
+		}
+		out.open("/products").says("You are a member of none")
+		reader.open("/product-groups/1").says("only its members see its settings")
+		reader.open("/product-groups/1").saysNot(slackShown)
+	})
+}
+
+func TestMembersOnThePage(t *testing.T) {
+	both(t, func(t *testing.T, e *env) {
+		e.shop()
+		v := e.visitor("owner")
+		p := v.open("/products/1")
+		p = v.send(p, "Add", url.Values{"username": {"nobody"}, "role": {"writer"}})
+		p.says("The name is no user here")
+		if p.status != 422 || p.value("username") == "" || p.value("role") != "writer" {
+			t.Errorf("%d: %s", p.status, p.source)
+		}
+		p = v.send(p, "Add", url.Values{"username": {"outsider"}})
+		p.says("outsider is writer now.")
+		e.visitor("outsider").open("/products/1")
+		v.send(p, "Remove outsider", nil).says("outsider is no member any more.")
+		if got := e.visitor("outsider").ask("GET", "/products/1", nil); got.status != 404 {
+			t.Errorf("it still sees it: %d", got.status)
+		}
+		v.send(v.open("/products/1"), "Remove owner", nil).says("You are a member of none")
+		e.visitor("maintainer").open("/products/1").saysNot("Add, or change")
+	})
+}
+
+func TestTestOnThePage(t *testing.T) {
+	both(t, func(t *testing.T, e *env) {
+		e.shop()
+		far := newWebhooks(t)
+		e.want(200, "PUT", "/api/v1/products/1", map[string]any{"notification_slack_webhook": far.URL + "/verysecret/test", "notification_email_to": "a@example.com"})
+		v := e.visitor("maintainer")
+		p := v.send(v.open("/products/1"), "by Slack", nil)
+		p.says("The message was sent.")
+		if far.count("/verysecret/test") != 1 {
+			t.Error("nothing came")
+		}
+		v.send(p, "to all", nil).says("The setting email_from is empty: without it no email is sent.")
+		far.status.Store(404)
+		v.send(p, "by Slack", nil).saysNot("The message was sent.")
+	})
+}
+
+func TestLastDeliveriesOnThePage(t *testing.T) {
+	both(t, func(_ *testing.T, e *env) {
+		e.shop()
+		for i := range 5 {
+			e.notify(about(fmt.Sprintf("gate %d", i), rule.TypeSecurityGate, 1, e.targets(rule.Slack, slackURL)...))
+		}
+		e.notify(about("old", rule.TypeSecurityGate, 1, e.targets(rule.Email, "old@example.com")...))
+		e.exec("UPDATE deliveries SET state = 'failed', last_error = 'the webhook answered 404'")
+		p := e.visitor("reader").open("/products/1")
+		p.says("gate 4", "gate 2", "the webhook answered 404", "old@example.com not told any more")
+		p.saysNot("gate 1")
+	})
+}
+
+func TestProductsAreSearchedAndPaged(t *testing.T) {
+	both(t, func(_ *testing.T, e *env) {
+		e.shop()
+		for i := range 120 {
+			e.want(200, "PUT", fmt.Sprintf("/api/v1/products/%d", 1000-i), map[string]any{"name": fmt.Sprintf("item %03d%%", i)})
+		}
+		v := e.visitor("boss")
+		p := v.open("/products")
+		p.says("item 000%", "item 049%")
+		p.saysNot("item 050%")
+		p = v.follow(v.follow(p, "Next"), "Next")
+		p.says("item 119%", "Payments API", "High or worse", "Slack")
+		v.follow(p, "First page").says("item 000%")
+		p = v.send(p, "Search", url.Values{"q": {"PAYMENTS"}})
+		p.says("Payments API")
+		p.saysNot("item")
+		v.send(p, "Search", url.Values{"q": {"1_9"}}).says("No product that you may see has “1_9” in its name.")
+		v.send(p, "Search", url.Values{"q": {"19%"}}).says("item 019%", "item 119%")
+	})
+}
+
+func TestGroupPage(t *testing.T) {
+	both(t, func(t *testing.T, e *env) {
+		e.shop()
+		e.want(202, "POST", postPath, `{"observations":[`+observation(1, 1, nil)+`]}`)
+		v := e.visitor("boss")
+		p := v.follow(v.follow(v.open("/products"), "Groups"), "Payments")
+		p.says("High or worse set here", "Payments API", slackShown)
+		v.send(p, "Save", url.Values{"observation_notification_min_severity": {"Low"}}).says("1 open observation matches.", "Low or worse set here")
+		if got := e.want(200, "GET", "/api/v1/product-groups/1", nil).json["notification_slack_webhook"]; got != slackShown {
+			t.Errorf("the webhook is %v", got)
+		}
+	})
+}

@@ -1,0 +1,153 @@
+package web
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"strconv"
+
+	"github.com/seed91453169/tocsin/dbmodel"
+	"github.com/seed91453169/tocsin/rule"
+)
+
+const (
+	productsPath      = "/products"
+	productGroupsPath = "/product-groups"
+	rowsOfPage        = 50
+)
+
+// productRow is a product, or a group, in a list.
+type productRow struct {
+	Path, Name string
+	Group      *linkTo
+	Gate       *bool  // nil: none
+	Told       string // who; empty: nobody
+	What       string // is notified; empty: nothing
+	Paused     bool
+	NameOnly   bool
+}
+
+// linkTo is a text that leads somewhere.
+type linkTo struct{ Path, Text string }
+
+// productList is what the pages of products and of product groups show.
+type productList struct {
+	Groups bool
+	Q      string
+	Rows   []productRow
+	Older  string // the next page; empty: there is none
+	First  string // the first page, from another one
+	Admin  bool
+}
+
+func (s *server) productPages(mux *http.ServeMux) {
+	s.page(mux, "GET "+productsPath, people, s.showProducts)
+	s.page(mux, "GET "+productGroupsPath, people, s.showProductGroups)
+	for _, root := range []string{productsPath, productGroupsPath} {
+		h := holderKind{group: root == productGroupsPath, root: root}
+		s.page(mux, "GET "+root+"/{id}", people, s.showHolder(h))
+		s.page(mux, "POST "+root+"/{id}", people, s.saveHolder(h))
+		s.page(mux, "POST "+root+"/{id}/members", people, s.saveMember(h))
+		s.page(mux, "POST "+root+"/{id}/members/remove", people, s.takeMemberOut(h))
+	}
+	s.page(mux, "POST "+productsPath+"/{id}/test", people, s.sendProductTest)
+}
+
+func (s *server) showProducts(w http.ResponseWriter, r *http.Request) error {
+	ctx := r.Context()
+	v, q, after := viewerOf(ctx), queryText(r, "q"), queryID(r, "after")
+	found, err := dbmodel.SearchProducts(ctx, s.db.Reader, v, q, after, rowsOfPage+1)
+	if err != nil {
+		return fmt.Errorf("search products: %w", err)
+	}
+	out := productList{Q: q, Admin: v.Admin}
+	if after != 0 {
+		out.First = withQuery(productsPath, "q", q)
+	}
+	if len(found) > rowsOfPage {
+		found = found[:rowsOfPage]
+		out.Older = withQuery(productsPath, "q", q, "after", strconv.FormatInt(found[rowsOfPage-1].ID, 10))
+	}
+	if out.Rows, err = s.productRows(ctx, found); err != nil {
+		return err
+	}
+	return s.render(w, r, view{template: "products", title: "Products", section: "products", data: out})
+}
+
+// productRows says of products what is notified and who is told.
+func (s *server) productRows(ctx context.Context, products []dbmodel.Product) ([]productRow, error) {
+	ids, groups := make([]int64, len(products)), []int64{}
+	for i := range products {
+		ids[i] = products[i].ID
+		if g := products[i].ProductGroupID; g != nil {
+			groups = append(groups, *g)
+		}
+	}
+	contexts, err := dbmodel.ProductContexts(ctx, s.db.Reader, ids)
+	if err != nil {
+		return nil, fmt.Errorf("load products: %w", err)
+	}
+	names, err := dbmodel.NamesOf(ctx, s.db.Reader, viewerOf(ctx), dbmodel.InProductGroup(0), groups)
+	if err != nil {
+		return nil, fmt.Errorf("load the names of product groups: %w", err)
+	}
+	out := make([]productRow, 0, len(products))
+	for i := range products {
+		p := &products[i]
+		c := contexts[p.ID]
+		if c == nil { // deleted in this moment
+			continue
+		}
+		a := rule.Effective(c.Product, c.Group)
+		row := productRow{
+			Path: fmt.Sprintf("%s/%d", productsPath, p.ID), Name: p.Name, Gate: p.SecurityGatePassed,
+			Told: audienceWords(a.Contacts), What: conditionWords(a.Conditions), Paused: a.Paused,
+		}
+		if g := p.ProductGroupID; g != nil {
+			row.Group = &linkTo{fmt.Sprintf("%s/%d", productGroupsPath, *g), names[*g]}
+		}
+		out = append(out, row)
+	}
+	return out, nil
+}
+
+func (s *server) showProductGroups(w http.ResponseWriter, r *http.Request) error {
+	ctx := r.Context()
+	v, q, after := viewerOf(ctx), queryText(r, "q"), queryID(r, "after")
+	found, err := dbmodel.SearchProductGroups(ctx, s.db.Reader, v, q, after, rowsOfPage+1)
+	if err != nil {
+		return fmt.Errorf("search product groups: %w", err)
+	}
+	out := productList{Groups: true, Q: q, Admin: v.Admin}
+	if after != 0 {
+		out.First = withQuery(productGroupsPath, "q", q)
+	}
+	if len(found) > rowsOfPage {
+		found = found[:rowsOfPage]
+		out.Older = withQuery(productGroupsPath, "q", q, "after", strconv.FormatInt(found[rowsOfPage-1].ID, 10))
+	}
+	now, err := dbmodel.DatabaseNow(ctx, s.db.Reader)
+	if err != nil {
+		return fmt.Errorf("ask the database for the time: %w", err)
+	}
+	for i := range found {
+		g := &found[i]
+		own := g.Rule(now)
+		out.Rows = append(out.Rows, productRow{
+			Path: fmt.Sprintf("%s/%d", productGroupsPath, g.ID), Name: g.Name, NameOnly: g.NameOnly,
+			Told: audienceWords(own.Contacts), What: conditionWords(own.Conditions), Paused: own.Paused,
+		})
+	}
+	return s.render(w, r, view{template: "products", title: "Product groups", section: "products", data: out})
+}
+
+// gateWord is the state of a security gate: passed, failed or none.
+func gateWord(passed *bool) string {
+	switch {
+	case passed == nil:
+		return "none"
+	case *passed:
+		return "passed"
+	}
+	return "failed"
+}

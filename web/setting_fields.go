@@ -1,0 +1,190 @@
+package web
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/seed91453169/tocsin/dbmodel"
+	"github.com/seed91453169/tocsin/rule"
+)
+
+// place is where a setting may come from: a product, or its group.
+type place struct{ words, path string }
+
+// settingFields are the notification settings of a product, or of a group, for a form.
+type settingFields struct {
+	own       *dbmodel.NotificationSettings
+	group     *dbmodel.NotificationSettings // of a product in a group; else nil
+	applied   rule.Applied
+	inherited rule.Applied // without the own settings
+	webhooks  webhookNames
+	groupIs   place
+	// paused says of each whether notification_paused_until is in the future, by the database's clock.
+	ownPaused, groupPaused bool
+}
+
+// fields returns the form.
+func (f *settingFields) fields() []formField {
+	ofGroup := ""
+	if f.group != nil {
+		ofGroup = " Empty: as " + f.groupIs.words + " says."
+	}
+	a, b := f.applied, f.inherited
+	return []formField{
+		{
+			Name: "observation_notification_min_severity", Label: "Minimum severity", Kind: choiceField, Options: choices(rule.Severities, "Not set", f.own.MinSeverity),
+			Help:    "Observations of this severity and worse are notified." + ofGroup,
+			Applies: f.where(severityWords(a.Conditions), a.From.MinSeverity, severityWords(b.Conditions), b.From.MinSeverity),
+		},
+		{
+			Name: "observation_notification_statuses", Label: "Statuses", Kind: choicesField, Options: choices(rule.Statuses, "", f.own.Statuses...),
+			Help:    "Observations in one of these are notified; without any those that are active: Open, Affected, In review." + ofGroup,
+			Applies: f.where(statusWords(a.Conditions), a.From.Statuses, statusWords(b.Conditions), b.From.Statuses),
+		},
+		{
+			Name: "observation_notification_min_priority", Label: "Minimum priority", Kind: numberField, Min: rule.MinPriority, Max: rule.MaxPriority, Value: numeral(f.own.MinPriority),
+			Help:    "1 is the most urgent, 99 the least. Observations with this priority and more urgent ones are notified." + ofGroup,
+			Applies: f.where(priorityWords(a.Conditions), a.From.MinPriority, priorityWords(b.Conditions), b.From.MinPriority),
+		},
+		{
+			Name: "notification_email_to", Label: "Email to", Kind: textField, Value: f.own.EmailTo,
+			Help:    "Addresses with commas between them." + ofGroup,
+			Applies: f.where(a.Contacts.EmailTo, a.From.EmailTo, b.Contacts.EmailTo, b.From.EmailTo),
+		},
+		{
+			Name: "notification_ms_teams_webhook", Label: "Microsoft Teams webhook", Kind: webhookField, Value: f.webhooks.name(f.own.MSTeamsTargetID),
+			Help:    "The address of a workflow that posts to a channel. It is not shown again." + ofGroup,
+			Applies: f.where(f.webhooks[a.Contacts.MSTeams], a.From.MSTeams, f.webhooks[b.Contacts.MSTeams], b.From.MSTeams),
+		},
+		{
+			Name: "notification_slack_webhook", Label: "Slack webhook", Kind: webhookField, Value: f.webhooks.name(f.own.SlackTargetID),
+			Help:    "The address of an incoming webhook. It is not shown again." + ofGroup,
+			Applies: f.where(f.webhooks[a.Contacts.Slack], a.From.Slack, f.webhooks[b.Contacts.Slack], b.From.Slack),
+		},
+		f.pause(),
+	}
+}
+
+// where says what applies and whence; without says the same as it would be without the own value.
+func (f *settingFields) where(words string, from rule.Source, without string, withoutFrom rule.Source) *applied {
+	a := &applied{Words: words, Own: from == rule.FromProduct}
+	if words == "" {
+		a.Words = "Not set"
+	}
+	switch from {
+	case rule.FromProduct:
+		a.From = "set here"
+	case rule.FromGroup:
+		a.From, a.Path = "from "+f.groupIs.words, f.groupIs.path
+	case rule.FromSettings, rule.FromNowhere:
+	}
+	if a.Own && withoutFrom == rule.FromGroup {
+		a.Inherited = without + ", from " + f.groupIs.words
+	}
+	return a
+}
+
+// pause is the field of notification_paused_until: a product is paused by itself or by its group, neither overrides the other.
+func (f *settingFields) pause() formField {
+	out := formField{
+		Name: "notification_paused_until", Label: "Paused until", Kind: timeField, Unit: "UTC",
+		Help:    "Until then notifications are stored and shown in the inbox, and nobody else is told. Empty: not paused.",
+		Applies: &applied{Words: "Not paused", Own: f.own.PausedUntil != nil},
+	}
+	const shown = "2006-01-02 15:04 UTC"
+	if f.own.PausedUntil != nil {
+		out.Value = f.own.PausedUntil.UTC().Format(formTimeLayout)
+	}
+	switch {
+	case f.ownPaused:
+		out.Applies.Words, out.Applies.From = "Paused until "+f.own.PausedUntil.UTC().Format(shown), "set here"
+	case f.groupPaused:
+		out.Applies.Words, out.Applies.From, out.Applies.Path = "Paused until "+f.group.PausedUntil.UTC().Format(shown), "from "+f.groupIs.words, f.groupIs.path
+	case f.own.PausedUntil != nil:
+		out.Applies.Words, out.Applies.From = "Not paused any more since "+f.own.PausedUntil.UTC().Format(shown), "set here"
+	}
+	return out
+}
+
+func severityWords(c rule.Conditions) string {
+	switch c.MinSeverity {
+	case "":
+		return ""
+	case rule.Critical, rule.SeverityUnknown:
+		return string(c.MinSeverity)
+	default:
+		return string(c.MinSeverity) + " or worse"
+	}
+}
+
+func statusWords(c rule.Conditions) string {
+	if len(c.Statuses) == 0 {
+		return "Active ones: Open, Affected, In review"
+	}
+	return list(c.Statuses)
+}
+
+func priorityWords(c rule.Conditions) string {
+	switch {
+	case c.MinPriority == nil:
+		return ""
+	case *c.MinPriority == rule.MinPriority:
+		return "1"
+	}
+	return strconv.Itoa(*c.MinPriority) + " or more urgent"
+}
+
+// audienceWords says in few words who is told: "2 addresses, Slack"; empty: nobody.
+func audienceWords(c rule.Contacts) string {
+	var out []string
+	if n := len(rule.Addresses(c.EmailTo)); n > 0 {
+		out = append(out, plural(n, "address", "addresses"))
+	}
+	if c.MSTeams != 0 {
+		out = append(out, "Teams")
+	}
+	if c.Slack != 0 {
+		out = append(out, "Slack")
+	}
+	return strings.Join(out, ", ")
+}
+
+// conditionWords says in few words what is notified: "High or worse, priority 5 or more urgent"; empty: nothing.
+func conditionWords(c rule.Conditions) string {
+	if !c.IsSet() {
+		return ""
+	}
+	var out []string
+	if w := severityWords(c); w != "" {
+		out = append(out, w)
+	}
+	if len(c.Statuses) > 0 {
+		out = append(out, list(c.Statuses))
+	}
+	if w := priorityWords(c); w != "" {
+		out = append(out, "priority "+w)
+	}
+	if c.ParserType != "" {
+		out = append(out, string(c.ParserType))
+	}
+	return strings.Join(out, "; ")
+}
+
+// matchWords says what follows from changed settings: how many of the counted observations match them by now.
+func matchWords(counts []dbmodel.ObservationCount, conditions map[int64]rule.Conditions) string {
+	n, word := 0, "open observation"
+	for _, c := range counts {
+		if conditions[c.ProductID].Matches(rule.Observation{Values: c.Values}) {
+			n += c.Count
+			if !c.Values.Status.Active() {
+				word = "observation"
+			}
+		}
+	}
+	verb := "match"
+	if n == 1 {
+		verb = "matches"
+	}
+	return fmt.Sprintf("Applies when an observation next changes. %s %s.", plural(n, word, word+"s"), verb)
+}

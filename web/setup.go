@@ -1,0 +1,109 @@
+package web
+
+import (
+	"context"
+	"crypto/subtle"
+	"fmt"
+	"net/http"
+	"strings"
+
+	"github.com/uptrace/bun"
+
+	"github.com/seed91453169/tocsin/dbmodel"
+)
+
+const setupPath = "/setup"
+
+// SetupURL is the address that makes the first administrator, see Config.SetupToken.
+func SetupURL(baseURL, token string) string {
+	return strings.TrimSuffix(baseURL, "/") + setupPath + "?token=" + token
+}
+
+// setupView is what the page for the first administrator shows.
+type setupView struct {
+	Token    string
+	Username string
+	FullName string
+	Fault    string
+}
+
+func (s *server) showSetup(w http.ResponseWriter, r *http.Request) error {
+	if err := s.mayStillSetUp(r); err != nil {
+		return err
+	}
+	return s.renderSetup(w, r, http.StatusOK, setupView{Token: r.FormValue("token")})
+}
+
+func (s *server) renderSetup(w http.ResponseWriter, r *http.Request, status int, v setupView) error {
+	return s.render(w, r, view{status: status, template: "setup", title: "Make the first administrator", data: v})
+}
+
+// mayStillSetUp answers 404 unless the token is that of this process and nobody else is there yet.
+func (s *server) mayStillSetUp(r *http.Request) error {
+	token := r.FormValue("token")
+	if s.setupToken == "" || subtle.ConstantTimeCompare([]byte(token), []byte(s.setupToken)) != 1 {
+		return notFound("link")
+	}
+	there, err := dbmodel.HasPeople(r.Context(), s.db)
+	if err != nil {
+		return fmt.Errorf("ask for users: %w", err)
+	}
+	if there {
+		return notFound("link")
+	}
+	return nil
+}
+
+// saveSetup makes the first administrator, who is logged in with it. The link is good for one: from then on there is a user.
+func (s *server) saveSetup(w http.ResponseWriter, r *http.Request) error {
+	s.settingUp.Lock() // two at once must not make two
+	defer s.settingUp.Unlock()
+	if err := s.mayStillSetUp(r); err != nil {
+		return err
+	}
+	v := setupView{Token: r.PostFormValue("token"), Username: strings.TrimSpace(r.PostFormValue("username")), FullName: strings.TrimSpace(r.PostFormValue("full_name"))}
+	password := r.PostFormValue("password")
+	hash, err := HashPassword(password)
+	switch {
+	case !dbmodel.ValidUsername(v.Username) || v.Username == dbmodel.Automation:
+		v.Fault = "This cannot be a user name: use 1 to 150 letters, digits and . _ @ + -, and not " + dbmodel.Automation + "."
+	case len([]rune(v.FullName)) > longestFullName || strings.ContainsRune(v.FullName, 0):
+		v.Fault = fmt.Sprintf("The full name must have at most %d characters.", longestFullName)
+	case password != r.PostFormValue("repeated"):
+		v.Fault = "The two passwords differ: type the same one twice."
+	case err != nil:
+		v.Fault = strings.ToUpper(err.Error()[:1]) + err.Error()[1:] + "."
+	}
+	if v.Fault != "" {
+		return s.renderSetup(w, r, http.StatusUnprocessableEntity, v)
+	}
+	var id int64
+	err = s.db.InTx(r.Context(), func(ctx context.Context, tx bun.Tx) error {
+		id, err = addAdministrator(ctx, tx, v.Username, v.FullName, hash)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("make the first administrator: %w", err)
+	}
+	s.log.Info().Str("user", v.Username).Msg("the first administrator was made")
+	if err := s.logIn(r, dbmodel.NewSession{UserID: id, PasswordHash: hash}); err != nil {
+		return err
+	}
+	s.redirect(w, r, "/")
+	return nil
+}
+
+func addAdministrator(ctx context.Context, tx bun.Tx, name, fullName, hash string) (int64, error) {
+	if _, err := dbmodel.AddUser(ctx, tx, name); err != nil {
+		return 0, err
+	}
+	u, err := dbmodel.UserForUpdate(ctx, tx, name)
+	if err != nil {
+		return 0, err
+	}
+	u.FullName, u.IsAdmin = fullName, true
+	if err := dbmodel.SaveUser(ctx, tx, u); err != nil {
+		return 0, err
+	}
+	return u.ID, dbmodel.SetPassword(ctx, tx, u.ID, hash)
+}
