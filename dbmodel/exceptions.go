@@ -76,7 +76,8 @@ type Named struct {
 	Product     *ProductContext
 }
 
-// NamedBy finds what an exception names, as it is now.
+// NamedBy finds what an exception names, as it is now, and keeps the product from being deleted until the transaction ends: what
+// names it is deleted with it.
 func NamedBy(ctx context.Context, db bun.IDB, e *Exception) (n Named, err error) {
 	if e.ObservationID != 0 {
 		o, err := ObservationByID(ctx, db, e.ObservationID)
@@ -92,6 +93,11 @@ func NamedBy(ctx context.Context, db bun.IDB, e *Exception) (n Named, err error)
 		product = n.Observation.ProductID
 	}
 	if product != 0 {
+		if err := shareProducts(ctx, db, []int64{product}); err != nil {
+			if _, unknown := errors.AsType[*UnknownProductsError](err); !unknown {
+				return n, err
+			}
+		}
 		contexts, err := ProductContexts(ctx, db, []int64{product})
 		if err != nil {
 			return n, err
