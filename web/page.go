@@ -73,6 +73,7 @@ func (s *server) publicPage(mux *http.ServeMux, pattern string, handler pageHand
 func (s *server) browser(handler pageHandler) http.Handler {
 	return s.sessions.LoadAndSave(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Security-Policy", pagePolicy)
+		w.Header().Set("Referrer-Policy", "same-origin") // with none at all, browsers hide from us where our own forms come from
 		exchangeOf(r.Context()).begun = true
 		r.Body = http.MaxBytesReader(w, r.Body, maxForm)
 		err := s.crossOrigin.Check(r)
