@@ -20,6 +20,7 @@ type loginView struct {
 	Next     string
 	Username string
 	Fault    string
+	Unsaved  bool // a form was sent that nobody may have sent
 	OIDC     bool
 }
 
@@ -45,7 +46,7 @@ func (s *server) showLogin(w http.ResponseWriter, r *http.Request) error {
 		s.redirect(w, r, next)
 		return nil
 	}
-	return s.renderLogin(w, r, http.StatusOK, loginView{Next: next})
+	return s.renderLogin(w, r, http.StatusOK, loginView{Next: next, Unsaved: r.FormValue("unsaved") != ""})
 }
 
 func (s *server) renderLogin(w http.ResponseWriter, r *http.Request, status int, v loginView) error {

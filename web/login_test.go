@@ -165,6 +165,27 @@ func TestSessionEnds(t *testing.T) {
 	})
 }
 
+// A form that comes too late is not lost without a word: one logs in, and comes back to it.
+func TestFormAfterSession(t *testing.T) {
+	t.Parallel()
+	e := newSQLiteEnv(t)
+	e.shop()
+	v := e.visitor("owner")
+	p := v.open("/products/1?members=")
+	e.exec("DELETE FROM sessions")
+	p = v.send(p, "Save", url.Values{"notification_email_to": {"alex@example.com"}})
+	p.says("You are not logged in any more, so nothing was saved.")
+	if p.value("next") != "/products/1?members=" || e.want(200, "GET", "/api/v1/products/1", nil).json["notification_email_to"] != "" {
+		t.Errorf("it leads back to %q", p.value("next"))
+	}
+	for referer, next := range map[string]string{"https://tocsin.example//evil.example": "/login?unsaved=yes", "": "/login?unsaved=yes", "https://tocsin.example/settings#x": "/login?next=%2Fsettings&unsaved=yes"} {
+		if to := e.form("/settings", nil, "Referer", referer).header.Get("Location"); strings.Replace(to, "next=%2F&", "", 1) != next {
+			t.Errorf("from %q it leads to %s", referer, to)
+		}
+	}
+	v.open("/products").saysNot("nothing was saved")
+}
+
 // The stream of a session ends when the session does.
 func TestStreamEndsWithSession(t *testing.T) {
 	t.Parallel()

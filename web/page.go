@@ -52,7 +52,7 @@ func (s *server) page(mux *http.ServeMux, pattern string, a access, handler page
 			return err
 		}
 		if who == nil {
-			s.redirect(w, r, loginPath+"?"+url.Values{"next": {pageToReturnTo(r)}}.Encode())
+			s.redirect(w, r, s.loginFor(r))
 			return nil
 		}
 		exchangeOf(r.Context()).caller = who
@@ -234,12 +234,17 @@ func idInPath(r *http.Request, what string) (int64, error) {
 	return id, nil
 }
 
-// pageToReturnTo is what somebody wanted who must log in first.
-func pageToReturnTo(r *http.Request) string {
-	if r.Method != http.MethodGet {
-		return "/"
+// loginFor is where who has not logged in does so, and comes back to what was wanted: the page, or that with the form, which
+// must be sent again.
+func (s *server) loginFor(r *http.Request) string {
+	if r.Method != http.MethodPost {
+		return withQuery(loginPath, "next", r.URL.RequestURI())
 	}
-	return r.URL.RequestURI()
+	next := ""
+	if from, err := url.Parse(r.Referer()); err == nil && from.Host != "" {
+		next = localPath(strings.TrimPrefix(from.RequestURI(), s.basePath))
+	}
+	return withQuery(loginPath, "next", next, "unsaved", "yes")
 }
 
 // localPath returns path where it is one of ours, else "/": nobody is led elsewhere after logging in.
