@@ -19,6 +19,8 @@ const pagePolicy = "default-src 'none'; script-src 'self'; style-src 'self'; img
 // maxForm is how many bytes a form may have: 250 ids and some texts are far below it.
 const maxForm = 1 << 20
 
+const formMedia = "application/x-www-form-urlencoded"
+
 // pageHandler answers a request of a browser: it calls render or redirect, or returns why not, which failPage tells.
 type pageHandler func(w http.ResponseWriter, r *http.Request) error
 
@@ -79,6 +81,8 @@ func (s *server) browser(handler pageHandler) http.Handler {
 		err := s.crossOrigin.Check(r)
 		if err != nil {
 			err = forbidden("This form was sent from a page of another site. If that was you, open the page here and send it again.")
+		} else if r.Method == http.MethodPost && r.ContentLength != 0 && mediaType(r) != formMedia {
+			err = newProblem(http.StatusUnsupportedMediaType, "Pages take forms as "+formMedia+"; programs call what lies below "+apiRoot+".")
 		} else if err = r.ParseForm(); err != nil {
 			err = brokenForm(err)
 		} else {
