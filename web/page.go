@@ -253,8 +253,9 @@ func (s *server) loginFor(r *http.Request) string {
 
 // localPath returns path where it is one of ours, else "/": nobody is led elsewhere after logging in.
 func localPath(path string) string {
+	const longest = 2000 // bytes: a cookie keeps it on the way to a provider
 	u, err := url.Parse(path)
-	if err != nil || u.Scheme != "" || u.Host != "" || u.Opaque != "" || !strings.HasPrefix(path, "/") || strings.HasPrefix(path, "//") ||
+	if err != nil || len(path) > longest || u.Scheme != "" || u.Host != "" || u.Opaque != "" || !strings.HasPrefix(path, "/") || strings.HasPrefix(path, "//") ||
 		strings.ContainsAny(path, "\\\x00\r\n\t") || strings.HasPrefix(path, loginPath) {
 		return "/"
 	}
