@@ -57,8 +57,8 @@ func (s *server) renderLogin(w http.ResponseWriter, r *http.Request, status int,
 // logInWithPassword begins a session. What is wrong, name or password, is not told, and both take the same time.
 func (s *server) logInWithPassword(w http.ResponseWriter, r *http.Request) error {
 	v := loginView{Next: localPath(r.PostFormValue("next")), Username: r.PostFormValue("username")}
-	address := addressOf(r)
-	if wait := s.guesses.begin(v.Username, address, time.Now()); wait > 0 {
+	keys := s.guessKeys(r, v.Username)
+	if wait := s.guesses.begin(keys, time.Now()); wait > 0 {
 		seconds := int(wait.Seconds()) + 1
 		w.Header().Set("Retry-After", strconv.Itoa(seconds))
 		v.Fault = "That was wrong too often. Wait " + plural(seconds, "second", "seconds") + ", then try again."
@@ -69,14 +69,15 @@ func (s *server) logInWithPassword(w http.ResponseWriter, r *http.Request) error
 		return err
 	}
 	if who == nil {
-		s.log.Warn().Str("request_id", exchangeOf(r.Context()).id).Str("address", address).Msg("somebody gave a wrong name or password")
+		s.log.Warn().Str("request_id", exchangeOf(r.Context()).id).Str("address", addressOf(r)).Msg("somebody gave a wrong name or password")
 		v.Fault = "Name and password do not fit together. Somebody who runs Tocsin can set another password with \"tocsin user passwd\"."
 		return s.renderLogin(w, r, http.StatusUnauthorized, v)
 	}
-	s.guesses.succeeded(v.Username, address)
+	s.guesses.succeeded(keys)
 	if err := s.logIn(r, *who); err != nil {
 		return err
 	}
+	s.rememberBrowser(w, r, v.Username)
 	s.redirect(w, r, v.Next)
 	return nil
 }

@@ -50,8 +50,18 @@ func (e *env) form(path string, fields url.Values, header ...string) *reply {
 func (e *env) logIn(name, password, next string) (cookie string, r *reply) {
 	e.t.Helper()
 	r = e.form("/login", url.Values{"username": {name}, "password": {password}, "next": {next}})
-	cookie, _, _ = strings.Cut(r.header.Get("Set-Cookie"), ";")
+	cookie, _, _ = strings.Cut(r.cookie("tocsin_session"), ";")
 	return cookie, r
+}
+
+// cookie is what an answer sets as the cookie with this name, with its attributes; empty: it sets none.
+func (r *reply) cookie(name string) string {
+	for _, c := range r.header.Values("Set-Cookie") {
+		if strings.HasPrefix(c, "__Host-"+name+"=") {
+			return c
+		}
+	}
+	return ""
 }
 
 func TestLogIn(t *testing.T) {
@@ -65,9 +75,11 @@ func TestLogIn(t *testing.T) {
 		if r.status != 303 || r.header.Get("Location") != "/products?q=x" {
 			t.Fatalf("%d to %s: %s", r.status, r.header.Get("Location"), r.text)
 		}
-		for _, attribute := range []string{"__Host-tocsin_session=", "; Secure", "; HttpOnly", "; SameSite=Lax", "; Path=/"} {
-			if !strings.Contains(r.header.Get("Set-Cookie"), attribute) {
-				t.Errorf("the cookie lacks %q: %s", attribute, r.header.Get("Set-Cookie"))
+		for _, name := range []string{"tocsin_session", "tocsin_known"} {
+			for _, attribute := range []string{"; Secure", "; HttpOnly", "; SameSite=Lax", "; Path=/", "; Max-Age="} {
+				if !strings.Contains(r.cookie(name), attribute) {
+					t.Errorf("the cookie lacks %q: %s", attribute, r.cookie(name))
+				}
 			}
 		}
 		if r := e.send("GET", "/products", nil, "Authorization", "", "Cookie", cookie); r.status != 200 {
@@ -129,6 +141,40 @@ func TestWrongLogIn(t *testing.T) {
 	e.withPassword("sam", false)
 	if _, r := e.logIn("sam", goodPassword, ""); r.status != 303 {
 		t.Errorf("another user is answered %d", r.status)
+	}
+}
+
+// Who guesses at a name, from the same address or any other, shuts nobody out of a browser in which they have logged in before.
+func TestGuessingShutsNobodyOut(t *testing.T) {
+	t.Parallel()
+	e := newSQLiteEnv(t)
+	e.withPassword("alex", false)
+	e.withPassword("sam", false)
+	known := func(name string) string {
+		_, r := e.logIn(name, goodPassword, "")
+		cookie, _, _ := strings.Cut(r.cookie("tocsin_known"), ";")
+		return cookie
+	}
+	alex, sam := known("alex"), known("sam")
+	guess := func(password, cookie string) *reply {
+		return e.form("/login", url.Values{"username": {"alex"}, "password": {password}}, "Cookie", cookie)
+	}
+	for range 10 {
+		guess("wrong", "")
+	}
+	for why, cookie := range map[string]string{"a stranger": "", "somebody else": sam, "a forged one": alex[:len(alex)-1] + "x"} {
+		if r := guess(goodPassword, cookie); r.status != http.StatusTooManyRequests {
+			t.Errorf("the browser of %s is answered %d", why, r.status)
+		}
+	}
+	if r := guess(goodPassword, alex); r.status != 303 || !strings.HasPrefix(r.cookie("tocsin_known"), alex) {
+		t.Errorf("the known one is answered %d", r.status)
+	}
+	for range 10 {
+		guess("wrong", alex)
+	}
+	if r := guess(goodPassword, alex); r.status != http.StatusTooManyRequests {
+		t.Errorf("after ten guesses the known one is answered %d", r.status)
 	}
 }
 
