@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/seed91453169/tocsin/dbmodel"
 )
@@ -18,6 +19,9 @@ const pagePolicy = "default-src 'none'; script-src 'self'; style-src 'self'; img
 
 // maxForm is how many bytes a form may have: 250 ids and some texts are far below it.
 const maxForm = 1 << 20
+
+// pageTime is how long a page may take: nobody waits longer in front of a database that hangs.
+const pageTime = 30 * time.Second
 
 const formMedia = "application/x-www-form-urlencoded"
 
@@ -70,10 +74,10 @@ func (s *server) publicPage(mux *http.ServeMux, pattern string, handler pageHand
 	mux.Handle(pattern, s.browser(handler))
 }
 
-// browser is what all pages have in common: their policy, the check where a form comes from, the session, and that errors
-// become pages.
+// browser is what all pages have in common: their time, their policy, the check where a form comes from, the session, and that
+// errors become pages.
 func (s *server) browser(handler pageHandler) http.Handler {
-	return s.sessions.LoadAndSave(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	page := s.sessions.LoadAndSave(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Security-Policy", pagePolicy)
 		w.Header().Set("Referrer-Policy", "same-origin") // with none at all, browsers hide from us where our own forms come from
 		exchangeOf(r.Context()).begun = true
@@ -92,6 +96,11 @@ func (s *server) browser(handler pageHandler) http.Handler {
 			s.failPage(w, r, err)
 		}
 	}))
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		ctx, cancel := context.WithTimeout(r.Context(), pageTime)
+		defer cancel()
+		page.ServeHTTP(w, r.WithContext(ctx))
+	})
 }
 
 // brokenForm says what is wrong with a form that cannot be read.
@@ -174,7 +183,10 @@ type failure struct {
 
 // failPage answers with a page that says what went wrong and what to do.
 func (s *server) failPage(w http.ResponseWriter, r *http.Request, err error) {
-	p := s.fail(r.Context(), err)
+	s.showProblem(w, r, s.fail(r.Context(), err))
+}
+
+func (s *server) showProblem(w http.ResponseWriter, r *http.Request, p *problem) {
 	f := failure{Status: p.Status, Title: p.Title, Detail: p.Detail, Faults: p.Errors, ID: strings.TrimPrefix(p.Instance, requestURN)}
 	switch {
 	case p.Status == http.StatusNotFound:
@@ -195,7 +207,8 @@ func (s *server) failPage(w http.ResponseWriter, r *http.Request, err error) {
 	}
 	v := view{status: p.Status, template: "error", title: f.Title, data: f}
 	if p.Status < http.StatusInternalServerError {
-		if err = s.render(w, r, v); err == nil {
+		err := s.render(w, r, v)
+		if err == nil {
 			return
 		}
 		s.log.Error().Err(err).Msg("render the page of an error")
