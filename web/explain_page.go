@@ -150,7 +150,7 @@ func (s *server) showExplain(w http.ResponseWriter, r *http.Request) error {
 	out := explainPage{
 		ID: id, Title: a.Observation.Title, Product: at.product, ProductID: product.ID, MayEvaluate: role.Covers(rule.Maintainer),
 		Whole: at.explained(a.ExplainedAnswer, false),
-		Inbox: withQuery("/", "q", a.Observation.Title, "viewed", "all"),
+		Inbox: withQuery("/", "q", firstRunes(a.Observation.Title, 200), "viewed", "all"), // proxies take short addresses only
 	}
 	if a.Title != nil {
 		title := at.explained(*a.Title, true)

@@ -49,6 +49,27 @@ func TestExplainPageOfNothingSet(t *testing.T) {
 	})
 }
 
+// The longest title makes no link that a proxy refuses.
+func TestLongTitle(t *testing.T) {
+	both(t, func(t *testing.T, e *env) {
+		e.user("boss", true)
+		e.product(1)
+		title := strings.Repeat("ö", 10_000)
+		e.observe(map[string]any{"title": title})
+		e.observed(1, title, rule.EventNew, rule.High)
+		v := e.visitor("boss")
+		p := v.open("/observations/1/explain")
+		for _, a := range p.all("a") {
+			if n := len(attr(a, "href")); n > 4000 {
+				t.Errorf("a link has %d bytes", n)
+			}
+		}
+		if n := len(v.follow(p, "Its notifications").lines()); n != 1 {
+			t.Errorf("%d notifications are found", n)
+		}
+	})
+}
+
 func TestObservationSearch(t *testing.T) {
 	both(t, func(t *testing.T, e *env) {
 		e.shop()

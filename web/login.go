@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -46,7 +47,20 @@ func (s *server) showLogin(w http.ResponseWriter, r *http.Request) error {
 		s.redirect(w, r, next)
 		return nil
 	}
-	return s.renderLogin(w, r, http.StatusOK, loginView{Next: next, Unsaved: r.FormValue("unsaved") != ""})
+	v := loginView{Next: next, Unsaved: r.FormValue("unsaved") != ""}
+	if r.FormValue("in") != "" {
+		v.Fault = "Name and password are right, but your browser did not keep the session: it does so at " + s.baseURL + " only. Log in there."
+	}
+	return s.renderLogin(w, r, http.StatusOK, v)
+}
+
+// loggedIn leads to what was wanted. Who came without TLS though the address of Tocsin has it may have a browser that keeps no
+// cookie of ours: that one comes back to the page to log in, which says so.
+func (s *server) loggedIn(w http.ResponseWriter, r *http.Request, next string) {
+	if s.overTLS() && strings.HasPrefix(r.Header.Get("Origin"), "http://") {
+		next = withQuery(loginPath, "next", next, "in", "yes")
+	}
+	s.redirect(w, r, next)
 }
 
 func (s *server) renderLogin(w http.ResponseWriter, r *http.Request, status int, v loginView) error {
@@ -78,7 +92,7 @@ func (s *server) logInWithPassword(w http.ResponseWriter, r *http.Request) error
 		return err
 	}
 	s.rememberBrowser(w, r, v.Username)
-	s.redirect(w, r, v.Next)
+	s.loggedIn(w, r, v.Next)
 	return nil
 }
 

@@ -144,6 +144,25 @@ func TestWrongLogIn(t *testing.T) {
 	}
 }
 
+// Where the browser keeps no cookie because it came without TLS, the page to log in says so instead of coming back without a word.
+func TestLogInWithoutTLS(t *testing.T) {
+	t.Parallel()
+	e := newSQLiteEnv(t)
+	e.withPassword("alex", false)
+	r := e.form("/login", url.Values{"username": {"alex"}, "password": {goodPassword}, "next": {"/products"}}, "Origin", e.server.URL)
+	back := r.header.Get("Location")
+	if r.status != 303 || back != "/login?in=yes&next=%2Fproducts" {
+		t.Fatalf("%d to %s", r.status, back)
+	}
+	if page := e.send("GET", back, nil, "Authorization", ""); !strings.Contains(page.text, "your browser did not keep the session: it does so at https://tocsin.example only.") {
+		t.Errorf("the page says %s", page.text)
+	}
+	cookie, _, _ := strings.Cut(r.cookie("tocsin_session"), ";")
+	if r := e.send("GET", back, nil, "Authorization", "", "Cookie", cookie); r.status != 303 || r.header.Get("Location") != "/products" {
+		t.Errorf("who came in is answered %d, to %s", r.status, r.header.Get("Location"))
+	}
+}
+
 // Who guesses at a name, from the same address or any other, shuts nobody out of a browser in which they have logged in before.
 func TestGuessingShutsNobodyOut(t *testing.T) {
 	t.Parallel()
