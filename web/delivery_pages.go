@@ -179,7 +179,7 @@ func (s *server) deliveryRows(ctx context.Context, list []dbmodel.Delivery) ([]d
 		}
 		row := deliveryRow{
 			DeliveryAnswer: s.showDelivery(&list[i]), Channel: channelName(list[i].Channel), CreatedAt: n.CreatedAt,
-			notification: n.ID, Notification: linkTo{fmt.Sprintf("/notifications/%d", n.ID), n.Name},
+			notification: n.ID, Notification: linkTo{fmt.Sprintf("/notifications/%d", n.ID), shortened(n.Name, lineTitle)},
 		}
 		if n.ProductID != 0 {
 			row.Product = &linkTo{fmt.Sprintf("%s/%d", productsPath, n.ProductID), cmp.Or(n.Product, fmt.Sprintf("product %d", n.ProductID))}
