@@ -69,10 +69,11 @@ type DeliveryFilter struct {
 	Before    int64 // only ids below; 0: all
 }
 
-// Deliveries lists up to limit deliveries of notifications that v sees, newest first.
+// Deliveries lists up to limit deliveries of notifications that v sees, newest first. Here and elsewhere a number is compared
+// with its column before it is compared with 0: by its first use PostgreSQL takes it as a bigint or as less.
 func Deliveries(ctx context.Context, db bun.IDB, v Viewer, f DeliveryFilter, limit int) ([]Delivery, error) {
 	return collect(ctx, db, scanDelivery, shownDeliveries+VisibleNotifications(db, v, "n")+`
-		AND ($1 = '' OR d.state = $1) AND ($2 = '' OR t.channel = $2) AND ($4 = 0 OR d.id < $4) AND ($3 = 0 OR n.product_id = $3)
+		AND ($1 = '' OR d.state = $1) AND ($2 = '' OR t.channel = $2) AND (d.id < $4 OR $4 = 0) AND (n.product_id = $3 OR $3 = 0)
 		ORDER BY d.id DESC LIMIT $5`, string(f.State), string(f.Channel), f.ProductID, f.Before, limit)
 }
 

@@ -21,7 +21,7 @@ func FailedEvents(ctx context.Context, db bun.IDB, before int64, limit int) ([]F
 		err = rows.Scan(&e.ID, &e.Kind, &e.Bulk, &e.ProductID, &e.Payload, &e.Attempts, &e.Failures, &e.Lives, &e.Claim, &e.Reason, &created, &failed)
 		e.CreatedAt, e.FailedAt = created.Time, failed.Time
 		return e, err
-	}, "SELECT "+eventColumns+", failed_at FROM outbox WHERE failed_at IS NOT NULL AND ($1 = 0 OR id < $1) ORDER BY id DESC LIMIT $2", before, limit)
+	}, "SELECT "+eventColumns+", failed_at FROM outbox WHERE failed_at IS NOT NULL AND (id < $1 OR $1 = 0) ORDER BY id DESC LIMIT $2", before, limit)
 }
 
 // RetryFailedEvents makes events that are set aside due again, as if they had just come, and returns how many that were:

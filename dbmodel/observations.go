@@ -338,7 +338,11 @@ func ObservationExists(ctx context.Context, db bun.IDB, id int64) error {
 
 // ObservationByID returns ErrNotFound where there is none.
 func ObservationByID(ctx context.Context, db bun.IDB, id int64) (*StoredObservation, error) {
-	list, err := collect(ctx, db, scanObservation, "SELECT "+storedColumns+" FROM observations WHERE id = $1", id)
+	return observationByID(ctx, db, id, "TRUE")
+}
+
+func observationByID(ctx context.Context, db bun.IDB, id int64, condition string) (*StoredObservation, error) {
+	list, err := collect(ctx, db, scanObservation, "SELECT "+storedColumns+" FROM observations WHERE id = $1 AND "+condition, id)
 	if err != nil {
 		return nil, err
 	}

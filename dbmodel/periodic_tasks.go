@@ -60,7 +60,7 @@ func scanRun(rows *sql.Rows) (r PeriodicRun, err error) {
 
 // PeriodicRuns lists up to limit runs with an id below before (0: all), newest first.
 func PeriodicRuns(ctx context.Context, db bun.IDB, before int64, limit int) ([]PeriodicRun, error) {
-	return collect(ctx, db, scanRun, "SELECT "+runColumns+" FROM periodic_tasks WHERE ($1 = 0 OR id < $1) ORDER BY id DESC LIMIT $2", before, limit)
+	return collect(ctx, db, scanRun, "SELECT "+runColumns+" FROM periodic_tasks WHERE (id < $1 OR $1 = 0) ORDER BY id DESC LIMIT $2", before, limit)
 }
 
 // LastSlot returns the newest slot of a periodic task; where there was none, the time from which on they count.

@@ -92,7 +92,7 @@ func Resend(ctx context.Context, tx bun.Tx, r *Resendable) (bool, error) {
 // now: those in whose product v has at least the role needed, of one target or, where that is 0, of all. What has no webhook any more stays as it is. It returns the
 // last id it looked at (0: there was none), how many wait again, and the targets to poke.
 func ResendFailed(ctx context.Context, tx bun.Tx, v Viewer, needed rule.Role, target, after int64, limit int) (last int64, resent int, targets []int64, err error) {
-	ids, err := collect(ctx, tx, scanID, "SELECT d.id FROM deliveries d JOIN notifications n ON n.id = d.notification_id WHERE d.state = 'failed' AND d.id > $1 AND ($2 = 0 OR d.target_id = $2) AND "+
+	ids, err := collect(ctx, tx, scanID, "SELECT d.id FROM deliveries d JOIN notifications n ON n.id = d.notification_id WHERE d.state = 'failed' AND d.id > $1 AND (d.target_id = $2 OR $2 = 0) AND "+
 		EntitledNotifications(tx, v, "n", needed)+" ORDER BY d.id LIMIT $3"+keepNotifications(tx), after, target, limit)
 	if err != nil || len(ids) == 0 {
 		return 0, 0, nil, err

@@ -18,27 +18,28 @@ import (
 func SearchProducts(ctx context.Context, db bun.IDB, v Viewer, part string, after int64, limit int) ([]Product, error) {
 	var list []Product
 	q := db.NewSelect().Model(&list).Where(VisibleProducts(v, "products.id"))
-	return list, Translate(byName(q, "products", part, after).Limit(int64(limit)).Scan(ctx))
+	return list, Translate(byName(q, "products", part, after, VisibleProducts(v, "b.id")).Limit(int64(limit)).Scan(ctx))
 }
 
 // SearchProductGroups is SearchProducts for product groups.
 func SearchProductGroups(ctx context.Context, db bun.IDB, v Viewer, part string, after int64, limit int) ([]ProductGroup, error) {
 	var list []ProductGroup
 	q := db.NewSelect().Model(&list).Apply(v.selectGroups)
-	err := byName(q, "product_groups", part, after).Limit(int64(limit)).Scan(ctx)
+	err := byName(q, "product_groups", part, after, v.groups("b.id")).Limit(int64(limit)).Scan(ctx)
 	for i := range list {
 		list[i].hide()
 	}
 	return list, Translate(err)
 }
 
-// byName sorts the rows of table by name, restricts them to names that contain part, and begins behind the row after.
-func byName(q *bun.SelectQuery, table, part string, after int64) *bun.SelectQuery {
+// byName sorts the rows of table by name, restricts them to names that contain part, and begins behind the row after; seen is
+// the condition that this row, as b, is one that the viewer sees: where nothing lies behind another tells whether it is there.
+func byName(q *bun.SelectQuery, table, part string, after int64, seen string) *bun.SelectQuery {
 	if part != "" {
 		q = q.Where(insensitive(q.DB(), table+".name", "?"), "%"+likeEscaper.Replace(part)+"%")
 	}
 	if after != 0 {
-		q = q.Where(fmt.Sprintf("(lower(%[1]s.name), %[1]s.id) > (SELECT lower(b.name), b.id FROM %[1]s b WHERE b.id = ?)", table), after)
+		q = q.Where(fmt.Sprintf("(lower(%[1]s.name), %[1]s.id) > (SELECT lower(b.name), b.id FROM %[1]s b WHERE b.id = ? AND %[2]s)", table, seen), after)
 	}
 	return q.OrderExpr(fmt.Sprintf("lower(%[1]s.name), %[1]s.id", table))
 }
@@ -47,7 +48,7 @@ func byName(q *bun.SelectQuery, table, part string, after int64) *bun.SelectQuer
 func ProductsOfGroup(ctx context.Context, db bun.IDB, v Viewer, groupID int64, limit int) ([]Product, error) {
 	var list []Product
 	q := db.NewSelect().Model(&list).Where("product_group_id = ?", groupID).Where(VisibleProducts(v, "products.id"))
-	return list, Translate(byName(q, "products", "", 0).Limit(int64(limit)).Scan(ctx))
+	return list, Translate(byName(q, "products", "", 0, "FALSE").Limit(int64(limit)).Scan(ctx))
 }
 
 // ObservationSearch says which observations are wanted; the zero value wants all.

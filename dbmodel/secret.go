@@ -114,3 +114,10 @@ func (v *Vault) ExceptionKey(fingerprint string) string {
 	fmt.Fprintf(h, "exception\x00%s", fingerprint)
 	return hex.EncodeToString(h.Sum(nil))
 }
+
+// BrowserKey proves that the user with this name has logged in with the browser of this id.
+func (v *Vault) BrowserKey(username, browser string) string {
+	h := hmac.New(sha256.New, v.hashKey)
+	fmt.Fprintf(h, "browser\x00%s\x00%s", username, browser)
+	return hex.EncodeToString(h.Sum(nil))
+}

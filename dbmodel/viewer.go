@@ -88,14 +88,7 @@ func (v Viewer) selectGroups(q *bun.SelectQuery) *bun.SelectQuery {
 
 // VisibleObservationByID returns ErrNotFound where there is none in a product that v sees.
 func VisibleObservationByID(ctx context.Context, db bun.IDB, v Viewer, id int64) (*StoredObservation, error) {
-	o, err := ObservationByID(ctx, db, id)
-	if err != nil {
-		return nil, err
-	}
-	if _, err := RoleIn(ctx, db, v, o.ProductID); err != nil {
-		return nil, err
-	}
-	return o, nil
+	return observationByID(ctx, db, id, VisibleProducts(v, "product_id"))
 }
 
 // quotedRoles are the roles that cover needed, as literals; a role that does not exist is covered by none.

@@ -50,6 +50,7 @@ func (e *env) browse() *tab {
 	options := append(chromedp.DefaultExecAllocatorOptions[:],
 		chromedp.NoSandbox, chromedp.DisableGPU, chromedp.UserDataDir(e.t.TempDir()), chromedp.WindowSize(1280, 900),
 		chromedp.Flag("disable-quic", true), chromedp.Flag("disable-component-update", true),
+		chromedp.Flag("host-resolver-rules", "MAP tocsin.test 127.0.0.1"),
 	)
 	ctx, cancel := chromedp.NewExecAllocator(context.WithoutCancel(e.t.Context()), options...)
 	e.t.Cleanup(cancel)

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
 	"time"
 
@@ -56,9 +57,11 @@ type failingRow struct {
 type deliveryRow struct {
 	DeliveryAnswer
 	Channel      string
+	notification int64
 	Notification linkTo
 	Product      *linkTo
 	CreatedAt    time.Time
+	May          bool // resend it
 }
 
 func (s *server) deliveryPages(mux *http.ServeMux) {
@@ -103,7 +106,31 @@ func (s *server) showDeliveries(w http.ResponseWriter, r *http.Request) error {
 	if out.Rows, err = s.deliveryRows(ctx, list); err != nil {
 		return err
 	}
+	if err := s.offerResend(ctx, out.Rows); err != nil {
+		return err
+	}
 	return s.render(w, r, view{template: "deliveries", title: "Deliveries", section: "deliveries", data: out})
+}
+
+// offerResend says of rows that failed whether the caller may resend them.
+func (s *server) offerResend(ctx context.Context, rows []deliveryRow) error {
+	var ids []int64
+	for _, d := range rows {
+		if d.State == dbmodel.Failed {
+			ids = append(ids, d.notification)
+		}
+	}
+	if len(ids) == 0 {
+		return nil
+	}
+	may, _, err := dbmodel.NotificationRights(ctx, s.db.Reader, viewerOf(ctx), ids, rule.Maintainer)
+	if err != nil {
+		return fmt.Errorf("ask for the rights on notifications: %w", err)
+	}
+	for i := range rows {
+		rows[i].May = rows[i].State == dbmodel.Failed && slices.Contains(may, rows[i].notification)
+	}
+	return nil
 }
 
 // loadFailing fills in what stands above the list: failing targets and, for administrators, events that are set aside.
@@ -152,7 +179,7 @@ func (s *server) deliveryRows(ctx context.Context, list []dbmodel.Delivery) ([]d
 		}
 		row := deliveryRow{
 			DeliveryAnswer: s.showDelivery(&list[i]), Channel: channelName(list[i].Channel), CreatedAt: n.CreatedAt,
-			Notification: linkTo{fmt.Sprintf("/notifications/%d", n.ID), n.Name},
+			notification: n.ID, Notification: linkTo{fmt.Sprintf("/notifications/%d", n.ID), shortened(n.Name, lineTitle)},
 		}
 		if n.ProductID != 0 {
 			row.Product = &linkTo{fmt.Sprintf("%s/%d", productsPath, n.ProductID), cmp.Or(n.Product, fmt.Sprintf("product %d", n.ProductID))}

@@ -146,6 +146,10 @@ func (s *server) panicked(x *exchange, v any) {
 	if x.w.status == 0 {
 		p := newProblem(http.StatusInternalServerError, "Something went wrong here; the log says what.")
 		p.Instance = requestURN + x.id
-		refuse(x.w, p)
+		if x.begun {
+			s.showProblem(x.w, x.r, p)
+		} else {
+			refuse(x.w, p)
+		}
 	}
 }

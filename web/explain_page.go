@@ -109,7 +109,7 @@ func (s *server) showObservations(w http.ResponseWriter, r *http.Request) error 
 	for i := range found {
 		o := &found[i]
 		out.Rows = append(out.Rows, observationRow{
-			ID: o.ID, Path: explainPath(o.ID), Title: o.Title, Severity: o.Severity, Status: o.Status, Priority: o.Priority,
+			ID: o.ID, Path: explainPath(o.ID), Title: shortened(o.Title, lineTitle), Severity: o.Severity, Status: o.Status, Priority: o.Priority,
 			Product: names[o.ProductID], Notified: o.Remembered != nil,
 		})
 	}
@@ -150,18 +150,23 @@ func (s *server) showExplain(w http.ResponseWriter, r *http.Request) error {
 	out := explainPage{
 		ID: id, Title: a.Observation.Title, Product: at.product, ProductID: product.ID, MayEvaluate: role.Covers(rule.Maintainer),
 		Whole: at.explained(a.ExplainedAnswer, false),
-		Inbox: withQuery("/", "q", a.Observation.Title, "viewed", "all"),
+		Inbox: withQuery("/", "q", firstRunes(a.Observation.Title, 200), "viewed", "all"), // proxies take short addresses only
 	}
 	if a.Title != nil {
 		title := at.explained(*a.Title, true)
 		out.Titles = &title
 	}
-	return s.render(w, r, view{template: "explain", title: "Why? " + shortened(a.Observation.Title), section: "products", data: out})
+	return s.render(w, r, view{template: "explain", title: "Why? " + shortened(a.Observation.Title, windowTitle), section: "products", data: out})
 }
 
-// shortened is a text as a title of a window has room for it.
-func shortened(text string) string {
-	const most = 80
+// Room for a text, in characters: titles may have 10,000.
+const (
+	windowTitle = 80  // the title of a window
+	lineTitle   = 300 // a line of a list
+)
+
+// shortened is a text as there is room for it.
+func shortened(text string, most int) string {
 	if r := []rune(text); len(r) > most {
 		return string(r[:most-1]) + "…"
 	}

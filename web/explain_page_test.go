@@ -49,6 +49,32 @@ func TestExplainPageOfNothingSet(t *testing.T) {
 	})
 }
 
+// The longest title makes neither a link that a proxy refuses nor a heavy list.
+func TestLongTitle(t *testing.T) {
+	both(t, func(t *testing.T, e *env) {
+		e.user("boss", true)
+		e.product(1)
+		title := strings.Repeat("ö", 10_000)
+		e.observe(map[string]any{"title": title})
+		e.observed(1, title, rule.EventNew, rule.High, e.targets(rule.Slack, slackURL)...)
+		v := e.visitor("boss")
+		for _, path := range []string{"/", "/deliveries", "/observations"} {
+			if n := len(v.open(path).source); n > 10_000 {
+				t.Errorf("%s weighs %d bytes", path, n)
+			}
+		}
+		p := v.open("/observations/1/explain")
+		for _, a := range p.all("a") {
+			if n := len(attr(a, "href")); n > 4000 {
+				t.Errorf("a link has %d bytes", n)
+			}
+		}
+		if n := len(v.follow(p, "Its notifications").lines()); n != 1 {
+			t.Errorf("%d notifications are found", n)
+		}
+	})
+}
+
 func TestObservationSearch(t *testing.T) {
 	both(t, func(t *testing.T, e *env) {
 		e.shop()

@@ -18,15 +18,22 @@ import (
 // a page does not repeat what is stored.
 const removeSuffix = ".remove"
 
+// wasSuffix ends the name of the hidden field that says what stood in a field when its page was made: of two people who change
+// different fields at once none undoes what the other did.
+const wasSuffix = ".was"
+
 // readForm reads what a form sends into the fields of v, each by the rule that reads it in a JSON body; so a page takes what
-// the API takes, and names faults with the same words. A field whose name the form does not have is left out. A webhook that
-// is left empty is left out, too, unless its check box says that it is removed.
+// the API takes, and names faults with the same words. A field whose name the form does not have is left out, and one that
+// nobody touched. A webhook that is left empty is left out, too, unless its check box says that it is removed.
 func readForm[T any](form url.Values, v *T) faultList {
 	var faults faultList
 	value := reflect.ValueOf(v).Elem()
 	for name, info := range fieldsOf(reflect.TypeFor[T]()) {
 		to := value.FieldByIndex(info.index).Addr().Interface()
 		texts, sent := form[name]
+		if was, known := form[name+wasSuffix]; known && was[0] == shownText(texts) {
+			sent = false
+		}
 		if _, is := to.(*field[webhook]); is {
 			switch {
 			case form.Get(name+removeSuffix) != "":
@@ -51,6 +58,15 @@ func readForm[T any](form url.Values, v *T) faultList {
 		}
 	}
 	return faults
+}
+
+// shownText is what a field shows, as its hidden field says it: boxes that are checked with commas between them. What stands
+// before a box, and is sent where it is not checked, is no text of its own.
+func shownText(texts []string) string {
+	if len(texts) > 1 {
+		texts = texts[1:]
+	}
+	return strings.Join(texts, ",")
 }
 
 // formValue is what a form says for a field, as JSON would say it. What cannot be said so stays a text, and is refused as one.

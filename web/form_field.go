@@ -4,6 +4,7 @@ import (
 	"net/url"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/seed91453169/tocsin/rule"
 )
@@ -36,6 +37,7 @@ type formField struct {
 	Fault    string
 	ReadOnly bool
 	Lost     bool     // what was typed is not shown again: it may be a secret
+	was      *string  // see Was; nil: what stands there now
 	Applies  *applied // of a setting that may come from somewhere else
 }
 
@@ -59,6 +61,23 @@ func (f formField) Collapsed() bool {
 	return !f.ReadOnly && f.Fault == "" && !f.filled() && f.Applies != nil && f.Applies.Path != ""
 }
 
+// Was is what stood in the field when somebody began to fill in the form, see wasSuffix.
+func (f formField) Was() string {
+	switch {
+	case f.was != nil:
+		return *f.was
+	case f.Kind != choiceField && f.Kind != choicesField:
+		return f.Value
+	}
+	var chosen []string
+	for _, o := range f.Options {
+		if o.Chosen {
+			chosen = append(chosen, o.Value)
+		}
+	}
+	return strings.Join(chosen, ",")
+}
+
 // filled reports whether the field has a value of its own, or was given one that was refused.
 func (f formField) filled() bool {
 	return f.Value != "" || f.Lost || slices.ContainsFunc(f.Options, func(o option) bool { return o.Chosen && o.Value != "" })
@@ -68,6 +87,11 @@ func (f formField) filled() bool {
 func (f *formField) typed(form url.Values, faults formFaults) {
 	f.Fault = faults[f.Name]
 	texts, sent := form[f.Name]
+	was := f.Was()
+	if form.Has(f.Name + wasSuffix) {
+		was = form.Get(f.Name + wasSuffix)
+	}
+	f.was = &was
 	switch f.Kind {
 	case webhookField:
 		f.Lost = form.Get(f.Name) != ""

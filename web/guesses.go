@@ -1,13 +1,17 @@
 package web
 
 import (
+	"crypto/rand"
+	"crypto/subtle"
+	"net/http"
+	"strings"
 	"sync"
 	"time"
 )
 
 // A guess that was wrong makes the next ones wait, first for the same name from the same address, later for the name from
-// anywhere and for all from the address. The last two are mild: nobody is to shut others out by guessing at their names, or
-// from behind the same proxy.
+// anywhere and for all from the address. Who goes on guessing could shut others out so, above all where all come through one
+// proxy: a browser in which somebody has logged in before therefore counts for itself, see knownBrowser.
 var guessLimits = [...]struct {
 	free    int // wrong ones before anybody waits
 	longest time.Duration
@@ -31,8 +35,8 @@ type guesses struct {
 }
 
 type guessKey struct {
-	limit         int // which of guessLimits
-	name, address string
+	limit         int    // which of guessLimits
+	name, address string // or, of a known browser, its id
 }
 
 type guessCount struct {
@@ -43,18 +47,57 @@ type guessCount struct {
 
 func newGuesses() *guesses { return &guesses{all: map[guessKey]guessCount{}} }
 
-func guessKeys(name, address string) [len(guessLimits)]guessKey {
+// guessKeys are what a guess at a name from an address counts for.
+func guessKeys(name, address string) []guessKey {
 	const longest = 150 // of a name; what is longer is nobody's
 	name = name[:min(len(name), longest)]
-	return [...]guessKey{{0, name, address}, {1, name, ""}, {2, "", address}}
+	return []guessKey{{0, name, address}, {1, name, ""}, {2, "", address}}
+}
+
+// guessKeys are what the guess in a request counts for.
+func (s *server) guessKeys(r *http.Request, name string) []guessKey {
+	if id := s.knownBrowser(r, name); id != "" {
+		return []guessKey{{0, name, id}}
+	}
+	return guessKeys(name, addressOf(r))
+}
+
+const (
+	knownCookie = "tocsin_known"
+	// knownTime is how long a browser stays known after somebody has logged in with a password.
+	knownTime = 180 * 24 * time.Hour
+)
+
+// knownBrowser returns the id of a browser in which the user with this name has logged in before, empty where that is not so.
+func (s *server) knownBrowser(r *http.Request, name string) string {
+	c, err := r.Cookie(s.cookieName(knownCookie))
+	if err != nil {
+		return ""
+	}
+	id, proof, _ := strings.Cut(c.Value, ".")
+	if subtle.ConstantTimeCompare([]byte(proof), []byte(s.vault.BrowserKey(name, id))) != 1 {
+		return ""
+	}
+	return id
+}
+
+// rememberBrowser makes the browser one that the user with this name is known in.
+func (s *server) rememberBrowser(w http.ResponseWriter, r *http.Request, name string) {
+	id := s.knownBrowser(r, name)
+	if id == "" {
+		id = rand.Text()
+	}
+	http.SetCookie(w, &http.Cookie{
+		Name: s.cookieName(knownCookie), Value: id + "." + s.vault.BrowserKey(name, id), Path: "/", MaxAge: int(knownTime.Seconds()),
+		HttpOnly: true, Secure: s.overTLS(), SameSite: http.SameSiteLaxMode,
+	})
 }
 
 // begin counts a guess as a wrong one until succeeded says otherwise, so that many at once count, too. It returns how long
 // to wait instead, 0 where the guess may be made.
-func (g *guesses) begin(name, address string, now time.Time) (wait time.Duration) {
+func (g *guesses) begin(keys []guessKey, now time.Time) (wait time.Duration) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	keys := guessKeys(name, address)
 	for _, k := range keys {
 		wait = max(wait, g.all[k].until.Sub(now))
 	}
@@ -62,14 +105,14 @@ func (g *guesses) begin(name, address string, now time.Time) (wait time.Duration
 		return wait
 	}
 	g.makeRoom(now)
-	for i, k := range keys {
+	for _, k := range keys {
 		c := g.all[k]
 		if now.Sub(c.last) > guessMemory {
 			c = guessCount{}
 		}
 		c.wrong, c.last = c.wrong+1, now
-		if over := c.wrong - guessLimits[i].free; over >= 0 {
-			c.until = now.Add(min(time.Second<<min(over, 20), guessLimits[i].longest))
+		if over := c.wrong - guessLimits[k.limit].free; over >= 0 {
+			c.until = now.Add(min(time.Second<<min(over, 20), guessLimits[k.limit].longest))
 		}
 		g.all[k] = c
 	}
@@ -77,10 +120,9 @@ func (g *guesses) begin(name, address string, now time.Time) (wait time.Duration
 }
 
 // succeeded forgets what was guessed at a name from this address: it was the right one in the end.
-func (g *guesses) succeeded(name, address string) {
+func (g *guesses) succeeded(keys []guessKey) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	keys := guessKeys(name, address)
 	delete(g.all, keys[0])
 	for _, k := range keys[1:] {
 		c := g.all[k]

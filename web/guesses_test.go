@@ -10,17 +10,17 @@ func TestGuesses(t *testing.T) {
 	t.Parallel()
 	g, now := newGuesses(), time.Now()
 	for i := range guessLimits[0].free {
-		if wait := g.begin("alex", "10.0.0.1", now); wait != 0 {
+		if wait := g.begin(guessKeys("alex", "10.0.0.1"), now); wait != 0 {
 			t.Fatalf("guess %d waits %s", i, wait)
 		}
 	}
 	var longest time.Duration
 	for range 40 {
-		wait := g.begin("alex", "10.0.0.1", now)
+		wait := g.begin(guessKeys("alex", "10.0.0.1"), now)
 		if wait == 0 {
 			continue
 		}
-		if g.begin("alex", "10.0.0.1", now.Add(wait-time.Millisecond)) == 0 {
+		if g.begin(guessKeys("alex", "10.0.0.1"), now.Add(wait-time.Millisecond)) == 0 {
 			t.Fatal("it may be made too early")
 		}
 		longest, now = max(longest, wait), now.Add(wait)
@@ -28,17 +28,17 @@ func TestGuesses(t *testing.T) {
 	if longest != guessLimits[0].longest {
 		t.Errorf("the longest wait is %s", longest)
 	}
-	if wait := g.begin("sam", "10.0.0.1", now); wait != 0 {
+	if wait := g.begin(guessKeys("sam", "10.0.0.1"), now); wait != 0 {
 		t.Errorf("another name waits %s", wait)
 	}
-	if wait := g.begin("alex", "10.0.0.2", now.Add(guessLimits[1].longest)); wait > 0 {
+	if wait := g.begin(guessKeys("alex", "10.0.0.2"), now.Add(guessLimits[1].longest)); wait > 0 {
 		t.Errorf("another address waits %s longer than a minute", wait)
 	}
-	g.succeeded("alex", "10.0.0.1")
-	if wait := g.begin("alex", "10.0.0.1", now.Add(guessLimits[1].longest)); wait > guessLimits[1].longest {
+	g.succeeded(guessKeys("alex", "10.0.0.1"))
+	if wait := g.begin(guessKeys("alex", "10.0.0.1"), now.Add(guessLimits[1].longest)); wait > guessLimits[1].longest {
 		t.Errorf("after a success it waits %s", wait)
 	}
-	if wait := g.begin("alex", "10.0.0.1", now.Add(2*guessMemory)); wait != 0 {
+	if wait := g.begin(guessKeys("alex", "10.0.0.1"), now.Add(2*guessMemory)); wait != 0 {
 		t.Errorf("after hours it waits %s", wait)
 	}
 }
@@ -47,7 +47,7 @@ func TestGuessesAreBounded(t *testing.T) {
 	t.Parallel()
 	g, now := newGuesses(), time.Now()
 	for i := range 3 * maxGuessers {
-		g.begin(fmt.Sprintf("user-%d", i), fmt.Sprintf("address-%d", i), now)
+		g.begin(guessKeys(fmt.Sprintf("user-%d", i), fmt.Sprintf("address-%d", i)), now)
 		if len(g.all) > maxGuessers+len(guessLimits) {
 			t.Fatalf("%d are remembered", len(g.all))
 		}

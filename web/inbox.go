@@ -238,6 +238,7 @@ func rowOf(n *listedNotification) inboxRow {
 	if row.Name == "" {
 		row.Name = "(no title)"
 	}
+	row.Name = shortened(row.Name, lineTitle)
 	for i := range n.deliveries {
 		switch n.deliveries[i].State {
 		case dbmodel.Sent:

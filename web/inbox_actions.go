@@ -91,14 +91,14 @@ func (s *server) removeNotifications(w http.ResponseWriter, r *http.Request) err
 		return nil
 	}
 	if r.PostFormValue("confirmed") != "" {
-		found, err := s.deleteNotifications(ctx, ids)
+		n, err := s.deleteNotifications(ctx, ids)
 		if err != nil {
 			return err
 		}
-		if !found {
+		if n == 0 {
 			return notFound("notification")
 		}
-		s.notice(ctx, plural(len(ids), "notification is", "notifications are")+" deleted.")
+		s.notice(ctx, plural(n, "notification is", "notifications are")+" deleted.")
 		s.redirect(w, r, next)
 		return nil
 	}

@@ -193,7 +193,7 @@ func TestDeleteAsksFirst(t *testing.T) {
 		if got := len(v.open("/").lines()); got != 3 {
 			t.Fatalf("%d lines are left before anybody said yes", got)
 		}
-		v.send(s, "Delete for everyone", nil).says("2 notifications are deleted", "product 2")
+		v.send(s, "Delete for everyone", url.Values{"id": {"1", "2", "99"}}).says("2 notifications are deleted", "product 2")
 	})
 }
 

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -20,6 +21,7 @@ type loginView struct {
 	Next     string
 	Username string
 	Fault    string
+	Unsaved  bool // a form was sent that nobody may have sent
 	OIDC     bool
 }
 
@@ -45,7 +47,20 @@ func (s *server) showLogin(w http.ResponseWriter, r *http.Request) error {
 		s.redirect(w, r, next)
 		return nil
 	}
-	return s.renderLogin(w, r, http.StatusOK, loginView{Next: next})
+	v := loginView{Next: next, Unsaved: r.FormValue("unsaved") != ""}
+	if r.FormValue("in") != "" {
+		v.Fault = "Name and password are right, but your browser did not keep the session: it does so at " + s.baseURL + " only. Log in there."
+	}
+	return s.renderLogin(w, r, http.StatusOK, v)
+}
+
+// loggedIn leads to what was wanted. Who came without TLS though the address of Tocsin has it may have a browser that keeps no
+// cookie of ours: that one comes back to the page to log in, which says so.
+func (s *server) loggedIn(w http.ResponseWriter, r *http.Request, next string) {
+	if s.overTLS() && strings.HasPrefix(r.Header.Get("Origin"), "http://") {
+		next = withQuery(loginPath, "next", next, "in", "yes")
+	}
+	s.redirect(w, r, next)
 }
 
 func (s *server) renderLogin(w http.ResponseWriter, r *http.Request, status int, v loginView) error {
@@ -56,8 +71,8 @@ func (s *server) renderLogin(w http.ResponseWriter, r *http.Request, status int,
 // logInWithPassword begins a session. What is wrong, name or password, is not told, and both take the same time.
 func (s *server) logInWithPassword(w http.ResponseWriter, r *http.Request) error {
 	v := loginView{Next: localPath(r.PostFormValue("next")), Username: r.PostFormValue("username")}
-	address := addressOf(r)
-	if wait := s.guesses.begin(v.Username, address, time.Now()); wait > 0 {
+	keys := s.guessKeys(r, v.Username)
+	if wait := s.guesses.begin(keys, time.Now()); wait > 0 {
 		seconds := int(wait.Seconds()) + 1
 		w.Header().Set("Retry-After", strconv.Itoa(seconds))
 		v.Fault = "That was wrong too often. Wait " + plural(seconds, "second", "seconds") + ", then try again."
@@ -68,15 +83,16 @@ func (s *server) logInWithPassword(w http.ResponseWriter, r *http.Request) error
 		return err
 	}
 	if who == nil {
-		s.log.Warn().Str("request_id", exchangeOf(r.Context()).id).Str("address", address).Msg("somebody gave a wrong name or password")
+		s.log.Warn().Str("request_id", exchangeOf(r.Context()).id).Str("address", addressOf(r)).Msg("somebody gave a wrong name or password")
 		v.Fault = "Name and password do not fit together. Somebody who runs Tocsin can set another password with \"tocsin user passwd\"."
 		return s.renderLogin(w, r, http.StatusUnauthorized, v)
 	}
-	s.guesses.succeeded(v.Username, address)
+	s.guesses.succeeded(keys)
 	if err := s.logIn(r, *who); err != nil {
 		return err
 	}
-	s.redirect(w, r, v.Next)
+	s.rememberBrowser(w, r, v.Username)
+	s.loggedIn(w, r, v.Next)
 	return nil
 }
 

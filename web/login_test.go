@@ -50,8 +50,18 @@ func (e *env) form(path string, fields url.Values, header ...string) *reply {
 func (e *env) logIn(name, password, next string) (cookie string, r *reply) {
 	e.t.Helper()
 	r = e.form("/login", url.Values{"username": {name}, "password": {password}, "next": {next}})
-	cookie, _, _ = strings.Cut(r.header.Get("Set-Cookie"), ";")
+	cookie, _, _ = strings.Cut(r.cookie("tocsin_session"), ";")
 	return cookie, r
+}
+
+// cookie is what an answer sets as the cookie with this name, with its attributes; empty: it sets none.
+func (r *reply) cookie(name string) string {
+	for _, c := range r.header.Values("Set-Cookie") {
+		if strings.HasPrefix(c, "__Host-"+name+"=") {
+			return c
+		}
+	}
+	return ""
 }
 
 func TestLogIn(t *testing.T) {
@@ -65,9 +75,11 @@ func TestLogIn(t *testing.T) {
 		if r.status != 303 || r.header.Get("Location") != "/products?q=x" {
 			t.Fatalf("%d to %s: %s", r.status, r.header.Get("Location"), r.text)
 		}
-		for _, attribute := range []string{"__Host-tocsin_session=", "; Secure", "; HttpOnly", "; SameSite=Lax", "; Path=/"} {
-			if !strings.Contains(r.header.Get("Set-Cookie"), attribute) {
-				t.Errorf("the cookie lacks %q: %s", attribute, r.header.Get("Set-Cookie"))
+		for _, name := range []string{"tocsin_session", "tocsin_known"} {
+			for _, attribute := range []string{"; Secure", "; HttpOnly", "; SameSite=Lax", "; Path=/", "; Max-Age="} {
+				if !strings.Contains(r.cookie(name), attribute) {
+					t.Errorf("the cookie lacks %q: %s", attribute, r.cookie(name))
+				}
 			}
 		}
 		if r := e.send("GET", "/products", nil, "Authorization", "", "Cookie", cookie); r.status != 200 {
@@ -132,6 +144,59 @@ func TestWrongLogIn(t *testing.T) {
 	}
 }
 
+// Where the browser keeps no cookie because it came without TLS, the page to log in says so instead of coming back without a word.
+func TestLogInWithoutTLS(t *testing.T) {
+	t.Parallel()
+	e := newSQLiteEnv(t)
+	e.withPassword("alex", false)
+	r := e.form("/login", url.Values{"username": {"alex"}, "password": {goodPassword}, "next": {"/products"}}, "Origin", e.server.URL)
+	back := r.header.Get("Location")
+	if r.status != 303 || back != "/login?in=yes&next=%2Fproducts" {
+		t.Fatalf("%d to %s", r.status, back)
+	}
+	if page := e.send("GET", back, nil, "Authorization", ""); !strings.Contains(page.text, "your browser did not keep the session: it does so at https://tocsin.example only.") {
+		t.Errorf("the page says %s", page.text)
+	}
+	cookie, _, _ := strings.Cut(r.cookie("tocsin_session"), ";")
+	if r := e.send("GET", back, nil, "Authorization", "", "Cookie", cookie); r.status != 303 || r.header.Get("Location") != "/products" {
+		t.Errorf("who came in is answered %d, to %s", r.status, r.header.Get("Location"))
+	}
+}
+
+// Who guesses at a name, from the same address or any other, shuts nobody out of a browser in which they have logged in before.
+func TestGuessingShutsNobodyOut(t *testing.T) {
+	t.Parallel()
+	e := newSQLiteEnv(t)
+	e.withPassword("alex", false)
+	e.withPassword("sam", false)
+	known := func(name string) string {
+		_, r := e.logIn(name, goodPassword, "")
+		cookie, _, _ := strings.Cut(r.cookie("tocsin_known"), ";")
+		return cookie
+	}
+	alex, sam := known("alex"), known("sam")
+	guess := func(password, cookie string) *reply {
+		return e.form("/login", url.Values{"username": {"alex"}, "password": {password}}, "Cookie", cookie)
+	}
+	for range 10 {
+		guess("wrong", "")
+	}
+	for why, cookie := range map[string]string{"a stranger": "", "somebody else": sam, "a forged one": alex[:len(alex)-1] + "x"} {
+		if r := guess(goodPassword, cookie); r.status != http.StatusTooManyRequests {
+			t.Errorf("the browser of %s is answered %d", why, r.status)
+		}
+	}
+	if r := guess(goodPassword, alex); r.status != 303 || !strings.HasPrefix(r.cookie("tocsin_known"), alex) {
+		t.Errorf("the known one is answered %d", r.status)
+	}
+	for range 10 {
+		guess("wrong", alex)
+	}
+	if r := guess(goodPassword, alex); r.status != http.StatusTooManyRequests {
+		t.Errorf("after ten guesses the known one is answered %d", r.status)
+	}
+}
+
 // A session ends with its user, with another password, and when it has expired.
 func TestSessionEnds(t *testing.T) {
 	both(t, func(t *testing.T, e *env) {
@@ -163,6 +228,27 @@ func TestSessionEnds(t *testing.T) {
 		}
 		ended("the user is gone", cookie)
 	})
+}
+
+// A form that comes too late is not lost without a word: one logs in, and comes back to it.
+func TestFormAfterSession(t *testing.T) {
+	t.Parallel()
+	e := newSQLiteEnv(t)
+	e.shop()
+	v := e.visitor("owner")
+	p := v.open("/products/1?members=")
+	e.exec("DELETE FROM sessions")
+	p = v.send(p, "Save", url.Values{"notification_email_to": {"alex@example.com"}})
+	p.says("You are not logged in any more, so nothing was saved.")
+	if p.value("next") != "/products/1?members=" || e.want(200, "GET", "/api/v1/products/1", nil).json["notification_email_to"] != "" {
+		t.Errorf("it leads back to %q", p.value("next"))
+	}
+	for referer, next := range map[string]string{"https://tocsin.example//evil.example": "/login?unsaved=yes", "": "/login?unsaved=yes", "https://tocsin.example/settings#x": "/login?next=%2Fsettings&unsaved=yes"} {
+		if to := e.form("/settings", nil, "Referer", referer).header.Get("Location"); strings.Replace(to, "next=%2F&", "", 1) != next {
+			t.Errorf("from %q it leads to %s", referer, to)
+		}
+	}
+	v.open("/products").saysNot("nothing was saved")
 }
 
 // The stream of a session ends when the session does.

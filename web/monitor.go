@@ -20,25 +20,42 @@ const monitorPath = "/monitor"
 
 // monitor returns asynqmon for administrators. write says that it may delete and run tasks, too.
 func (s *server) monitor(client redis.UniversalClient, write bool) http.Handler {
+	root := s.basePath + monitorPath // which its pages name
 	pages := asynqmon.New(asynqmon.Options{
-		RootPath: monitorPath, RedisConnOpt: sharedRedis{client}, ReadOnly: !write,
+		RootPath: root, RedisConnOpt: sharedRedis{client}, ReadOnly: !write,
 		PayloadFormatter: asynqmon.PayloadFormatterFunc(monitorPayload),
 		ResultFormatter:  asynqmon.ResultFormatterFunc(func(string, []byte) string { return "" }),
 	})
-	policy := monitorPolicy(pages)
+	policy := monitorPolicy(pages, root)
 	// A page of somebody else must not press a button here with the cookie of an administrator.
 	guarded := http.NewCrossOriginProtection().Handler(pages)
-	return s.authenticate(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if !exchangeOf(r.Context()).caller.may(administrators) {
-			refuse(w, forbidden("The monitor is for administrators only."))
-			return
-		}
+	show := func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Security-Policy", policy)
 		if strings.HasPrefix(r.URL.Path, monitorPath+"/static/") { // their names hold a hash
 			w.Header().Set("Cache-Control", "private, max-age=86400")
 		}
-		guarded.ServeHTTP(w, r)
+		under := r.Clone(r.Context())
+		under.URL.Path, under.URL.RawPath = s.basePath+r.URL.Path, ""
+		guarded.ServeHTTP(w, under)
+	}
+	page := s.pageFor(administrators, func(w http.ResponseWriter, r *http.Request) error {
+		show(w, r)
+		return nil
+	})
+	call := s.authenticate(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !exchangeOf(r.Context()).caller.may(administrators) {
+			refuse(w, forbidden("The monitor is for administrators only."))
+			return
+		}
+		show(w, r)
 	}))
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if wantsPage(r) {
+			page.ServeHTTP(w, r)
+		} else {
+			call.ServeHTTP(w, r)
+		}
+	})
 }
 
 // sharedRedis gives asynqmon a client that is open already, whatever its kind. It is not closed by asynqmon.
@@ -73,8 +90,8 @@ var inlineScript = regexp.MustCompile(`(?s)<script>(.*?)</script>`)
 
 // monitorPolicy is the Content-Security-Policy for asynqmon: its own files, the scripts that stand in its page, by their
 // hash, and the styles that these write into the page. The fonts it would like to have from elsewhere are not loaded.
-func monitorPolicy(pages http.Handler) string {
-	r, err := http.NewRequest(http.MethodGet, monitorPath+"/", nil) //nolint:noctx // it goes nowhere
+func monitorPolicy(pages http.Handler, root string) string {
+	r, err := http.NewRequest(http.MethodGet, root+"/", nil) //nolint:noctx // it goes nowhere
 	if err != nil {
 		panic(fmt.Sprintf("web: the page of the monitor: %v", err)) // it is the same in every process
 	}

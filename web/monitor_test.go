@@ -10,7 +10,9 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/seed91453169/tocsin/dbmodel"
+	"github.com/seed91453169/tocsin/internal/testenv"
 	"github.com/seed91453169/tocsin/tasks"
+	"github.com/seed91453169/tocsin/web"
 )
 
 func TestMonitorIsForAdministrators(t *testing.T) {
@@ -52,6 +54,32 @@ func TestMonitorPage(t *testing.T) {
 			t.Errorf("%s is a %s of %d bytes", s[1], r.header.Get("Content-Type"), len(r.text))
 		}
 	}
+}
+
+// Who comes with a browser is answered with pages, also where the session is over, and where a proxy takes a part of the address
+// away.
+func TestMonitorInBrowser(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t, testenv.SQLiteDB(t), func(c *web.Config) { c.BaseURL = "https://tocsin.example/sub" })
+	e.user("alex", false)
+	e.user("boss", true)
+	html := []string{"Accept", "text/html,*/*"}
+	if r := e.send("GET", "/monitor/queues?x=1", nil, append(html, "Authorization", "")...); r.status != 303 || r.header.Get("Location") != "/sub/login?next=%2Fmonitor%2Fqueues%3Fx%3D1" {
+		t.Errorf("a stranger is answered %d %s", r.status, r.header.Get("Location"))
+	}
+	if r := e.send("GET", "/monitor/", nil, append(html, e.as("alex")...)...); r.status != 403 || !strings.Contains(r.text, "<h1>You may not do this") {
+		t.Errorf("a member is answered %d %s", r.status, r.text)
+	}
+	page := e.send("GET", "/monitor/", nil, append(html, e.as("boss")...)...)
+	if page.status != 200 || !strings.Contains(page.text, `window.FLAG_ROOT_PATH="\/sub\/monitor"`) || strings.Count(page.header.Get("Content-Security-Policy"), "'sha256-") != 2 {
+		t.Errorf("answered %d, policy %s: %.2000s", page.status, page.header.Get("Content-Security-Policy"), page.text)
+	}
+	for _, s := range regexp.MustCompile(`<script src="/sub([^"]+)"`).FindAllStringSubmatch(page.text, 2) {
+		if r := e.want(200, "GET", s[1], nil); !strings.HasPrefix(r.header.Get("Content-Type"), "application/javascript") {
+			t.Errorf("%s is a %s", s[1], r.header.Get("Content-Type"))
+		}
+	}
+	e.want(200, "GET", "/monitor/api/queues", nil)
 }
 
 func TestMonitorShowsIdsAndChangesNothing(t *testing.T) {

@@ -89,8 +89,8 @@ func (s *server) markViewed(ctx context.Context, ids []int64) error {
 }
 
 func (s *server) apiDeleteNotification(ctx context.Context, in *notificationIDParam) (*struct{}, error) {
-	found, err := s.deleteNotifications(ctx, []int64{in.ID})
-	if err == nil && !found {
+	n, err := s.deleteNotifications(ctx, []int64{in.ID})
+	if err == nil && n == 0 {
 		err = notFound("notification")
 	}
 	return nil, err
@@ -108,14 +108,14 @@ func (s *server) apiDeleteNotifications(ctx context.Context, _ *struct{}) (*stru
 var errDeleteRight = forbidden("Notifications are deleted by owners of their product and by administrators.")
 
 // deleteNotifications deletes what the caller sees of the given notifications: everything or, where the right is missing for
-// one, nothing. It reports whether it saw any.
-func (s *server) deleteNotifications(ctx context.Context, ids []int64) (found bool, err error) {
+// one, nothing. It returns how many these are.
+func (s *server) deleteNotifications(ctx context.Context, ids []int64) (n int, err error) {
 	err = s.db.InTx(ctx, func(ctx context.Context, tx bun.Tx) error {
 		may, mayNot, err := dbmodel.NotificationRights(ctx, tx, viewerOf(ctx), ids, rule.Owner)
 		if err != nil {
 			return fmt.Errorf("ask for the rights on notifications: %w", err)
 		}
-		found = len(may)+len(mayNot) > 0
+		n = len(may)
 		if len(mayNot) > 0 {
 			return errDeleteRight
 		}
@@ -127,7 +127,7 @@ func (s *server) deleteNotifications(ctx context.Context, ids []int64) (found bo
 	if err == nil {
 		s.unread.look()
 	}
-	return found, err
+	return n, err
 }
 
 func (s *server) apiCountUnread(ctx context.Context, _ *struct{}) (*countOutput, error) {

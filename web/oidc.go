@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/coreos/go-oidc/v3/oidc"
@@ -43,23 +42,27 @@ type oidcClient struct {
 	redirect string
 	client   *http.Client
 
-	mu       sync.Mutex
+	turn     chan struct{} // holds one for who asks for the provider
 	provider *oidc.Provider
 }
 
 func newOIDCClient(config OIDC, baseURL string) *oidcClient {
-	return &oidcClient{config: config, redirect: baseURL + oidcCallbackPath, client: channel.NewOperatorClient()}
+	return &oidcClient{config: config, redirect: baseURL + oidcCallbackPath, client: channel.NewOperatorClient(), turn: make(chan struct{}, 1)}
 }
 
-// discover returns the provider. It is asked at the first login, not at the start: without it Tocsin runs all the same.
+// discover returns the provider. It is asked at the first login, not at the start: without it Tocsin runs all the same. While
+// it does not answer, all others wait for the one who asks, and each no longer than its own context.
 func (o *oidcClient) discover(ctx context.Context) (*oidc.Provider, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
+	select {
+	case o.turn <- struct{}{}:
+		defer func() { <-o.turn }()
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
 	if o.provider != nil {
 		return o.provider, nil
 	}
-	// The provider keeps the context for its keys, which are asked for later.
-	p, err := oidc.NewProvider(oidc.ClientContext(context.WithoutCancel(ctx), o.client), o.config.Issuer)
+	p, err := oidc.NewProvider(oidc.ClientContext(ctx, o.client), o.config.Issuer)
 	if err != nil {
 		return nil, err
 	}
@@ -79,11 +82,13 @@ type oidcTrip struct{ State, Nonce, Verifier, Next string }
 
 // startOIDC sends the browser to the provider.
 func (s *server) startOIDC(w http.ResponseWriter, r *http.Request) error {
-	p, err := s.oidc.discover(r.Context())
-	if err != nil {
-		return s.oidcFailed(w, r, "The login service does not answer. Try again in a moment.", err)
-	}
+	ctx, cancel := context.WithTimeout(r.Context(), providerTime)
+	defer cancel()
 	trip := oidcTrip{State: rand.Text(), Nonce: rand.Text(), Verifier: oauth2.GenerateVerifier(), Next: localPath(r.FormValue("next"))}
+	p, err := s.oidc.discover(ctx)
+	if err != nil {
+		return s.oidcFailed(w, r, http.StatusBadGateway, trip, "The login service does not answer. Try again in a moment.", err)
+	}
 	text, err := json.Marshal(trip)
 	if err != nil {
 		return err
@@ -95,24 +100,24 @@ func (s *server) startOIDC(w http.ResponseWriter, r *http.Request) error {
 
 func (s *server) oidcCookie(value string, maxAge int) *http.Cookie {
 	return &http.Cookie{
-		Name: oidcCookie, Value: value, Path: s.basePath + oidcPath, MaxAge: maxAge, HttpOnly: true,
-		Secure: s.sessions.Cookie.Secure, SameSite: http.SameSiteLaxMode, // the provider leads back here by a link
+		Name: s.cookieName(oidcCookie), Value: value, Path: "/", MaxAge: maxAge, HttpOnly: true,
+		Secure: s.overTLS(), SameSite: http.SameSiteLaxMode, // the provider leads back here by a link
 	}
 }
 
 // logInWithOIDC begins a session for who comes back from the provider.
 func (s *server) logInWithOIDC(w http.ResponseWriter, r *http.Request) error {
-	trip, ok := oidcTripOf(r)
+	trip, ok := s.oidcTripOf(r)
 	http.SetCookie(w, s.oidcCookie("", -1))
 	switch {
 	case !ok || r.FormValue("state") != trip.State:
-		return s.oidcFailed(w, r, "That login was begun in another window, or too long ago. Begin anew.", nil)
+		return s.oidcFailed(w, r, http.StatusBadRequest, trip, "That login was begun in another window, or too long ago. Begin anew.", nil)
 	case r.FormValue("error") != "":
-		return s.oidcFailed(w, r, "The login service did not let you in.", nil)
+		return s.oidcFailed(w, r, http.StatusForbidden, trip, "The login service did not let you in.", nil)
 	}
 	claims, err := s.oidc.claims(r.Context(), r.FormValue("code"), trip)
 	if err != nil {
-		return s.oidcFailed(w, r, "The login service gave an answer that cannot be used. Try again; an administrator finds more in the log.", err)
+		return s.oidcFailed(w, r, http.StatusBadGateway, trip, "The login service gave an answer that cannot be used. Try again; an administrator finds more in the log.", err)
 	}
 	var id int64
 	err = s.db.InTx(r.Context(), func(ctx context.Context, tx bun.Tx) error {
@@ -129,8 +134,8 @@ func (s *server) logInWithOIDC(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-func oidcTripOf(r *http.Request) (trip oidcTrip, ok bool) {
-	c, err := r.Cookie(oidcCookie)
+func (s *server) oidcTripOf(r *http.Request) (trip oidcTrip, ok bool) {
+	c, err := r.Cookie(s.cookieName(oidcCookie))
 	if err != nil {
 		return trip, false
 	}
@@ -139,9 +144,9 @@ func oidcTripOf(r *http.Request) (trip oidcTrip, ok bool) {
 }
 
 // oidcFailed shows the page to log in again. What the provider says may hold secrets: the log gets the error, the page not.
-func (s *server) oidcFailed(w http.ResponseWriter, r *http.Request, text string, err error) error {
+func (s *server) oidcFailed(w http.ResponseWriter, r *http.Request, status int, trip oidcTrip, text string, err error) error {
 	s.log.Warn().Err(err).Str("request_id", exchangeOf(r.Context()).id).Msg("a login through OpenID Connect failed")
-	return s.renderLogin(w, r, http.StatusBadGateway, loginView{Next: "/", Fault: text})
+	return s.renderLogin(w, r, status, loginView{Next: localPath(trip.Next), Fault: text})
 }
 
 // oidcClaims is what the provider says of somebody.
@@ -210,6 +215,9 @@ func userOfProvider(ctx context.Context, tx bun.Tx, issuer string, c *oidcClaims
 		u, err := dbmodel.UserForUpdate(ctx, tx, candidate)
 		if err != nil {
 			return 0, err
+		}
+		if u.OIDCIssuer == issuer && u.OIDCSubject == c.Subject { // by another first login in this moment
+			return u.ID, nil
 		}
 		takenOver := candidate == c.Username && candidate != dbmodel.Automation && u.PasswordHash == "" && u.OIDCSubject == ""
 		if !isNew && !takenOver {

@@ -1,12 +1,15 @@
 package web_test
 
 import (
+	"context"
+	"errors"
 	"net/http"
 	"net/url"
 	"strings"
 	"testing"
 
 	"github.com/oauth2-proxy/mockoidc"
+	"github.com/uptrace/bun"
 
 	"github.com/seed91453169/tocsin/dbmodel"
 	"github.com/seed91453169/tocsin/internal/testenv"
@@ -130,26 +133,64 @@ func TestOIDCRefuses(t *testing.T) {
 	e := newEnv(t, testenv.SQLiteDB(t), withProvider(p))
 	jane := mockoidc.DefaultUser()
 	back, cookie := e.atProvider(p, jane)
+	if !strings.HasPrefix(cookie, "__Host-") {
+		t.Errorf("another host may set the cookie of the way: %.20s", cookie)
+	}
 	_, others := e.atProvider(p, jane)
-	refused := func(why, path, cookie string) {
+	refused := func(why string, status int, path, cookie string) {
 		t.Helper()
 		r := e.send("GET", path, nil, "Authorization", "", "Cookie", cookie)
-		if r.status != http.StatusBadGateway || strings.Contains(strings.Join(r.header.Values("Set-Cookie"), " "), "tocsin_session") {
+		if r.status != status || strings.Contains(strings.Join(r.header.Values("Set-Cookie"), " "), "tocsin_session") {
 			t.Errorf("%s: answered %d", why, r.status)
 		}
 	}
-	refused("no cookie", back, "")
-	refused("another browser", back, others)
-	refused("another state", back+"x", cookie)
-	refused("the provider says no", "/login/oidc/callback?error=access_denied&state="+url.QueryEscape(queryOf(t, back).Get("state")), cookie)
+	refused("no cookie", 400, back, "")
+	refused("another browser", 400, back, others)
+	refused("another state", 400, back+"x", cookie)
+	refused("the provider says no", 403, "/login/oidc/callback?error=access_denied&state="+url.QueryEscape(queryOf(t, back).Get("state")), cookie)
 	if r := e.send("GET", back, nil, "Authorization", "", "Cookie", cookie); r.status != 303 {
 		t.Fatalf("the right one is answered %d: %s", r.status, e.log)
 	}
-	refused("the code for the second time", back, cookie)
+	refused("the code for the second time", 502, back, cookie)
 	if err := p.Shutdown(); err != nil {
 		t.Fatal(err)
 	}
-	refused("the provider is away", back, cookie)
+	refused("the provider is away", 502, back, cookie)
+}
+
+// Who logs in for the first time in two windows at once is one user.
+func TestOIDCTwiceAtOnce(t *testing.T) {
+	t.Parallel()
+	p := newProvider(t)
+	db := testenv.PostgresDB(t)
+	e := newEnv(t, db, withProvider(p))
+	back, cookie := e.atProvider(p, &mockoidc.MockUser{Subject: "1", PreferredUsername: "jane"})
+	answered := make(chan *reply, 1)
+	err := db.InTx(t.Context(), func(ctx context.Context, tx bun.Tx) error { // the other window
+		if _, err := dbmodel.AddUser(ctx, tx, "jane"); err != nil {
+			return err
+		}
+		u, err := dbmodel.UserByName(ctx, tx, "jane")
+		if err != nil {
+			return err
+		}
+		go func() { answered <- e.send("GET", back, nil, "Authorization", "", "Cookie", cookie) }()
+		testenv.Eventually(t, testTime, func() error {
+			var waiting bool
+			err := db.DB.DB.QueryRowContext(ctx, "SELECT EXISTS (SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock')").Scan(&waiting)
+			if err == nil && !waiting {
+				err = errors.New("not yet")
+			}
+			return err
+		}, "this one waits")
+		return dbmodel.SetSubject(ctx, tx, u.ID, p.Issuer(), "1")
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r := <-answered; r.status != 303 || !strings.Contains(strings.Join(r.header.Values("Set-Cookie"), " "), "tocsin_session") {
+		t.Errorf("answered %d: %s\n%s", r.status, r.text, e.log)
+	}
 }
 
 func queryOf(t *testing.T, address string) url.Values {

@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/seed91453169/tocsin/dbmodel"
 )
@@ -18,6 +19,11 @@ const pagePolicy = "default-src 'none'; script-src 'self'; style-src 'self'; img
 
 // maxForm is how many bytes a form may have: 250 ids and some texts are far below it.
 const maxForm = 1 << 20
+
+// pageTime is how long a page may take: nobody waits longer in front of a database that hangs.
+const pageTime = 30 * time.Second
+
+const formMedia = "application/x-www-form-urlencoded"
 
 // pageHandler answers a request of a browser: it calls render or redirect, or returns why not, which failPage tells.
 type pageHandler func(w http.ResponseWriter, r *http.Request) error
@@ -46,13 +52,17 @@ type frame struct {
 
 // page adds a page for those who may see it. Who has not logged in is sent to do so and comes back.
 func (s *server) page(mux *http.ServeMux, pattern string, a access, handler pageHandler) {
-	mux.Handle(pattern, s.browser(func(w http.ResponseWriter, r *http.Request) error {
+	mux.Handle(pattern, s.pageFor(a, handler))
+}
+
+func (s *server) pageFor(a access, handler pageHandler) http.Handler {
+	return s.browser(func(w http.ResponseWriter, r *http.Request) error {
 		who, _, err := s.callerOf(r)
 		if err != nil {
 			return err
 		}
 		if who == nil {
-			s.redirect(w, r, loginPath+"?"+url.Values{"next": {pageToReturnTo(r)}}.Encode())
+			s.redirect(w, r, s.loginFor(r))
 			return nil
 		}
 		exchangeOf(r.Context()).caller = who
@@ -60,7 +70,12 @@ func (s *server) page(mux *http.ServeMux, pattern string, a access, handler page
 			return forbidden("This page is for administrators only.")
 		}
 		return handler(w, r)
-	}))
+	})
+}
+
+// wantsPage reports whether somebody looks at the answer.
+func wantsPage(r *http.Request) bool {
+	return r.Method == http.MethodGet && strings.Contains(r.Header.Get("Accept"), "text/html")
 }
 
 // publicPage adds a page for everybody.
@@ -68,16 +83,19 @@ func (s *server) publicPage(mux *http.ServeMux, pattern string, handler pageHand
 	mux.Handle(pattern, s.browser(handler))
 }
 
-// browser is what all pages have in common: their policy, the check where a form comes from, the session, and that errors
-// become pages.
+// browser is what all pages have in common: their time, their policy, the check where a form comes from, the session, and that
+// errors become pages.
 func (s *server) browser(handler pageHandler) http.Handler {
-	return s.sessions.LoadAndSave(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	page := s.sessions.LoadAndSave(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Security-Policy", pagePolicy)
+		w.Header().Set("Referrer-Policy", "same-origin") // with none at all, browsers hide from us where our own forms come from
 		exchangeOf(r.Context()).begun = true
 		r.Body = http.MaxBytesReader(w, r.Body, maxForm)
 		err := s.crossOrigin.Check(r)
 		if err != nil {
 			err = forbidden("This form was sent from a page of another site. If that was you, open the page here and send it again.")
+		} else if r.Method == http.MethodPost && r.ContentLength != 0 && mediaType(r) != formMedia {
+			err = newProblem(http.StatusUnsupportedMediaType, "Pages take forms as "+formMedia+"; programs call what lies below "+apiRoot+".")
 		} else if err = r.ParseForm(); err != nil {
 			err = brokenForm(err)
 		} else {
@@ -87,6 +105,11 @@ func (s *server) browser(handler pageHandler) http.Handler {
 			s.failPage(w, r, err)
 		}
 	}))
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		ctx, cancel := context.WithTimeout(r.Context(), pageTime)
+		defer cancel()
+		page.ServeHTTP(w, r.WithContext(ctx))
+	})
 }
 
 // brokenForm says what is wrong with a form that cannot be read.
@@ -169,7 +192,10 @@ type failure struct {
 
 // failPage answers with a page that says what went wrong and what to do.
 func (s *server) failPage(w http.ResponseWriter, r *http.Request, err error) {
-	p := s.fail(r.Context(), err)
+	s.showProblem(w, r, s.fail(r.Context(), err))
+}
+
+func (s *server) showProblem(w http.ResponseWriter, r *http.Request, p *problem) {
 	f := failure{Status: p.Status, Title: p.Title, Detail: p.Detail, Faults: p.Errors, ID: strings.TrimPrefix(p.Instance, requestURN)}
 	switch {
 	case p.Status == http.StatusNotFound:
@@ -190,7 +216,8 @@ func (s *server) failPage(w http.ResponseWriter, r *http.Request, err error) {
 	}
 	v := view{status: p.Status, template: "error", title: f.Title, data: f}
 	if p.Status < http.StatusInternalServerError {
-		if err = s.render(w, r, v); err == nil {
+		err := s.render(w, r, v)
+		if err == nil {
 			return
 		}
 		s.log.Error().Err(err).Msg("render the page of an error")
@@ -216,7 +243,7 @@ func (s *server) unknownPage(otherwise http.HandlerFunc) http.Handler {
 		return notFound("page")
 	})
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.Method == http.MethodGet && strings.Contains(r.Header.Get("Accept"), "text/html") {
+		if wantsPage(r) {
 			page.ServeHTTP(w, r)
 			return
 		}
@@ -233,18 +260,24 @@ func idInPath(r *http.Request, what string) (int64, error) {
 	return id, nil
 }
 
-// pageToReturnTo is what somebody wanted who must log in first.
-func pageToReturnTo(r *http.Request) string {
-	if r.Method != http.MethodGet {
-		return "/"
+// loginFor is where who has not logged in does so, and comes back to what was wanted: the page, or that with the form, which
+// must be sent again.
+func (s *server) loginFor(r *http.Request) string {
+	if r.Method != http.MethodPost {
+		return withQuery(loginPath, "next", r.URL.RequestURI())
 	}
-	return r.URL.RequestURI()
+	next := ""
+	if from, err := url.Parse(r.Referer()); err == nil && from.Host != "" {
+		next = localPath(strings.TrimPrefix(from.RequestURI(), s.basePath))
+	}
+	return withQuery(loginPath, "next", next, "unsaved", "yes")
 }
 
 // localPath returns path where it is one of ours, else "/": nobody is led elsewhere after logging in.
 func localPath(path string) string {
+	const longest = 2000 // bytes: a cookie keeps it on the way to a provider
 	u, err := url.Parse(path)
-	if err != nil || u.Scheme != "" || u.Host != "" || u.Opaque != "" || !strings.HasPrefix(path, "/") || strings.HasPrefix(path, "//") ||
+	if err != nil || len(path) > longest || u.Scheme != "" || u.Host != "" || u.Opaque != "" || !strings.HasPrefix(path, "/") || strings.HasPrefix(path, "//") ||
 		strings.ContainsAny(path, "\\\x00\r\n\t") || strings.HasPrefix(path, loginPath) {
 		return "/"
 	}

@@ -180,7 +180,7 @@ func (s *server) fail(ctx context.Context, err error) *problem {
 	x := exchangeOf(ctx)
 	switch {
 	case p.Status < http.StatusInternalServerError:
-	case ctx.Err() != nil: // the caller went away: nobody waits for the answer
+	case errors.Is(ctx.Err(), context.Canceled): // the caller went away: nobody waits for the answer
 		s.log.Debug().Err(p.cause).Str("request_id", x.id).Msg("the caller did not wait for the answer")
 	default:
 		p.Instance = requestURN + x.id

@@ -218,3 +218,44 @@ func TestGroupPage(t *testing.T) {
 		}
 	})
 }
+
+// Of two who have the same form before them none undoes what the other did, also not after a fault.
+func TestTwoFillInTheSameForm(t *testing.T) {
+	both(t, func(t *testing.T, e *env) {
+		e.shop()
+		e.want(200, "PUT", "/api/v1/products/1", map[string]any{
+			"observation_notification_statuses": []string{"Open", "Resolved"}, "notification_email_to": "a@example.com", "notification_paused_until": "2099-01-31T08:00:07Z",
+		})
+		one, two := e.visitor("owner"), e.visitor("maintainer")
+		first, second := one.open("/products/1"), two.open("/products/1")
+		one.send(first, "Save", url.Values{
+			"observation_notification_statuses": {"", "Open"}, "notification_email_to": {"b@example.com"}, "observation_notification_min_severity": {"Low"}, "notification_slack_webhook": {slackURL},
+		}).says("Saved.")
+		second = two.send(second, "Save", url.Values{"observation_notification_min_priority": {"100"}, "notification_email_to": {"a@example.com"}})
+		second.says("Nothing was saved")
+		if second.value("notification_email_to") != "a@example.com" {
+			t.Errorf("what was typed is lost: %s", second.value("notification_email_to"))
+		}
+		two.send(second, "Save", url.Values{"observation_notification_min_priority": {"7"}}).says("Saved.")
+		got := e.want(200, "GET", "/api/v1/products/1", nil).json
+		want := map[string]any{
+			"observation_notification_statuses": []any{"Open"}, "notification_email_to": "b@example.com", "observation_notification_min_severity": "Low",
+			"notification_slack_webhook": slackShown, "observation_notification_min_priority": 7.0, "notification_paused_until": "2099-01-31T08:00:07Z",
+		}
+		for name, v := range want {
+			if fmt.Sprint(got[name]) != fmt.Sprint(v) {
+				t.Errorf("%s is %v instead of %v", name, got[name], v)
+			}
+		}
+
+		// Nobody gets a right back because somebody else corrects a name.
+		admin := e.visitor("boss")
+		e.user("former", true)
+		form := admin.open("/users/former")
+		e.user("former", false)
+		admin.send(form, "Save", url.Values{"full_name": {"Alex"}}).says("Saved.")
+		if got := e.want(200, "GET", "/api/v1/users/former", nil).json; got["is_admin"] != false || got["full_name"] != "Alex" {
+			t.Errorf("stored: %v", got)
+		}
+	})
+}

@@ -21,11 +21,9 @@ func newSessions(s *server) *scs.SessionManager {
 	// Not scs.New: that begins with a store in memory, whose goroutine nobody can end for sure.
 	m := &scs.SessionManager{
 		Lifetime: sessionTime, Store: sessionStore{s.db}, Codec: scs.GobCodec{},
-		Cookie: scs.SessionCookie{Name: "tocsin_session", Path: "/", HttpOnly: true, SameSite: http.SameSiteLaxMode, Persist: true},
-	}
-	if strings.HasPrefix(s.baseURL, "https://") {
-		// Browsers take a name that begins so only from this very host, over TLS.
-		m.Cookie.Name, m.Cookie.Secure = "__Host-tocsin_session", true
+		Cookie: scs.SessionCookie{
+			Name: s.cookieName("tocsin_session"), Path: "/", HttpOnly: true, Secure: s.overTLS(), SameSite: http.SameSiteLaxMode, Persist: true,
+		},
 	}
 	m.ErrorFunc = func(w http.ResponseWriter, r *http.Request, err error) {
 		if exchangeOf(r.Context()).begun {
@@ -35,6 +33,18 @@ func newSessions(s *server) *scs.SessionManager {
 		s.failPage(w, r, err)
 	}
 	return m
+}
+
+// overTLS reports whether browsers come over TLS, by the address that they know.
+func (s *server) overTLS() bool { return strings.HasPrefix(s.baseURL, "https://") }
+
+// cookieName is the name of a cookie. Browsers take one that begins with __Host- only from this very host, over TLS, and for
+// all its paths.
+func (s *server) cookieName(name string) string {
+	if s.overTLS() {
+		return "__Host-" + name
+	}
+	return name
 }
 
 // newCrossOrigin returns the check that a request which changes something comes from a page of ours, or from no page at all.

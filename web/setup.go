@@ -89,7 +89,7 @@ func (s *server) saveSetup(w http.ResponseWriter, r *http.Request) error {
 	if err := s.logIn(r, dbmodel.NewSession{UserID: id, PasswordHash: hash}); err != nil {
 		return err
 	}
-	s.redirect(w, r, "/")
+	s.loggedIn(w, r, "/")
 	return nil
 }
 

@@ -76,8 +76,8 @@ func showStatic(w http.ResponseWriter, r *http.Request) {
 		refuse(w, notFound("file"))
 		return
 	}
-	w.Header().Set("Cache-Control", "public, max-age=3600")
-	if r.URL.Query().Has("v") {
+	w.Header().Set("Cache-Control", "no-cache")
+	if r.URL.RequestURI() == assetPath(name) { // another process may be of another version, and asked for these contents or others
 		w.Header().Set("Cache-Control", "public, max-age=31536000, immutable")
 	}
 	http.ServeContent(w, r, name, time.Time{}, strings.NewReader(string(b)))

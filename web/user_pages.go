@@ -137,6 +137,9 @@ func (s *server) addUser(w http.ResponseWriter, r *http.Request) error {
 // loadUser reads the page of a user; 404 where there is none.
 func (s *server) loadUser(r *http.Request) (*userPage, *dbmodel.User, error) {
 	ctx, name := r.Context(), r.PathValue("username")
+	if !dbmodel.ValidUsername(name) {
+		return nil, nil, notFound("user")
+	}
 	u, err := dbmodel.UserByName(ctx, s.db.Reader, name)
 	if err != nil {
 		return nil, nil, missingUser(err, name)

@@ -19,6 +19,7 @@ import (
 type visitor struct {
 	e      *env
 	cookie string
+	at     string // the page whose form is sent
 }
 
 // visitor logs a user in.
@@ -36,7 +37,7 @@ func (e *env) visitor(name string) *visitor {
 	if err != nil {
 		e.t.Fatal(err)
 	}
-	return &visitor{e, "__Host-tocsin_session=" + token}
+	return &visitor{e: e, cookie: "__Host-tocsin_session=" + token}
 }
 
 // sheet is a page that a visitor sees.
@@ -69,6 +70,7 @@ func (v *visitor) ask(method, path string, form url.Values) *sheet {
 	req.Header.Set("Accept", "text/html")
 	if method == http.MethodPost {
 		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		req.Header.Set("Referer", v.e.server.URL+v.at)
 	}
 	res, err := v.e.client.Do(req)
 	if err != nil {
@@ -135,6 +137,7 @@ func (v *visitor) send(s *sheet, button string, fields url.Values) *sheet {
 			if attr(form, "method") != "post" {
 				return v.open(strings.Split(s.path, "?")[0] + "?" + values.Encode())
 			}
+			v.at = s.path
 			return v.ask(http.MethodPost, attr(form, "action"), values)
 		}
 	}

@@ -4,13 +4,12 @@
 
 const inField = (e) => e.target.closest("input:not([type=checkbox]), select, textarea, [contenteditable]") || document.querySelector("dialog[open]");
 
-// The badge in header and title follows the stream of the API; a count that grows says that the inbox has something new.
+// The badge in header and title follows the stream of the API; a count that grows says that the inbox has something new. A
+// browser has six connections for all its tabs, so one that is hidden holds none and asks once a minute.
 function follow(stream) {
   const badge = document.getElementById("unread");
   let last = null;
-  const source = new EventSource(stream);
-  source.addEventListener("unread", (event) => {
-    const count = JSON.parse(event.data).count;
+  const show = ({ count }) => {
     const text = count.toLocaleString("en");
     badge.firstElementChild.textContent = text;
     badge.hidden = count === 0;
@@ -18,8 +17,24 @@ function follow(stream) {
     const fresh = document.getElementById("fresh");
     if (fresh && last !== null && count > last) fresh.hidden = false;
     last = count;
-  });
-  addEventListener("pagehide", () => source.close());
+  };
+  let source = null;
+  const listen = () => {
+    source?.close();
+    if (document.hidden) return;
+    source = new EventSource(stream);
+    source.addEventListener("unread", (event) => show(JSON.parse(event.data)));
+  };
+  listen();
+  document.addEventListener("visibilitychange", listen);
+  setInterval(async () => {
+    if (!document.hidden) return;
+    try {
+      const answer = await fetch(stream.replace(/stream$/, "unread-count"));
+      if (answer.ok) show(await answer.json());
+    } catch { /* the network: the stream says it when somebody looks */ }
+  }, 60_000);
+  addEventListener("pagehide", () => source?.close());
   addEventListener("pageshow", (event) => { if (event.persisted) location.reload(); });
 }
 

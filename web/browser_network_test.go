@@ -1,0 +1,54 @@
+package web_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/chromedp/chromedp"
+	"github.com/chromedp/chromedp/kb"
+
+	"github.com/seed91453169/tocsin/dbmodel"
+	"github.com/seed91453169/tocsin/rule"
+)
+
+// Over plain HTTP a browser says less of where a form comes from than on its own machine, or over TLS: one can log in and
+// send forms all the same.
+func TestFormsOverPlainHTTP(t *testing.T) {
+	t.Parallel()
+	e := newBrowserEnv(t)
+	e.withPassword("alex", true)
+	e.server.URL = strings.Replace(e.server.URL, "127.0.0.1", "tocsin.test", 1)
+	b := e.browse()
+	b.open("/login?next=/settings")
+	b.do(chromedp.SendKeys("[name=username]", "alex"), chromedp.SendKeys("[name=password]", goodPassword+kb.Enter))
+	b.until(`location.pathname == "/settings"`)
+	b.do(chromedp.Click("form.settings .primary"))
+	b.until(`document.querySelector(".notice[role=status]")?.innerText.includes("Saved.")`)
+	b.do(chromedp.Click(".user summary"), chromedp.Click(".user button"))
+	b.until(`location.pathname == "/login"`)
+}
+
+// Tabs that nobody looks at hold no connection: of these a browser has six for all of them.
+func TestManyTabs(t *testing.T) {
+	t.Parallel()
+	e := newBrowserEnv(t)
+	e.withPassword("alex", true)
+	b := e.browse()
+	b.open("/login")
+	b.do(chromedp.SendKeys("[name=username]", "alex"), chromedp.SendKeys("[name=password]", goodPassword+kb.Enter))
+	b.until(`location.pathname == "/"`)
+	looks := func(at *tab, hidden bool) { // in a browser without a screen all tabs are seen
+		at.until(fmt.Sprintf(`Object.defineProperty(document, "hidden", {value: %t, configurable: true}) && document.dispatchEvent(new Event("visibilitychange"))`, hidden))
+	}
+	for i := range 8 {
+		looks(b, true)
+		b = b.another()
+		b.open(fmt.Sprintf("/products?q=%d", i))
+		b.until(`document.title == "Products · Tocsin"`)
+	}
+	looks(b, true)
+	e.notify(dbmodel.NewNotification{Notification: dbmodel.Notification{Type: rule.TypeTask, Name: "ValueError"}})
+	looks(b, false)
+	b.until(`document.title == "(1) Products · Tocsin"`)
+}
