@@ -2,6 +2,7 @@ package channel
 
 import (
 	"errors"
+	"fmt"
 	"net/netip"
 	"net/url"
 	"slices"
@@ -103,26 +104,36 @@ func RedactURL(raw string) string {
 	if raw == "" {
 		return ""
 	}
+	raw = strings.ToValidUTF8(raw, string(utf8.RuneError))
 	u, err := url.Parse(raw)
 	if err != nil || u.Host == "" {
 		return "…"
 	}
-	last := []rune(strings.ToValidUTF8(raw, string(utf8.RuneError)))
+	last := []rune(raw)
 	return u.Scheme + "://" + u.Host + "/…" + string(last[max(0, len(last)-4):])
 }
+
+// unfit are characters that no link may have as they are, beside those that are not ASCII: url.URL.String lets them pass in
+// a query or a fragment.
+const unfit = " \"<>`|\\"
 
 // WebLink returns raw in a form fit for a link in a message; ok is false where it is not an http(s) address of at most
 // MaxURL bytes: then the message goes without.
 func WebLink(raw string) (link string, ok bool) {
 	u, err := url.Parse(raw)
-	if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Hostname() == "" || u.User != nil {
+	if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Hostname() == "" || strings.ContainsAny(u.Host, unfit) || u.User != nil {
 		return "", false
 	}
-	if link = linkEscaper.Replace(u.String()); len(link) > MaxURL {
+	var b strings.Builder
+	for _, c := range []byte(u.String()) {
+		if c <= ' ' || c >= 0x7f || strings.IndexByte(unfit, c) >= 0 {
+			fmt.Fprintf(&b, "%%%02X", c)
+			continue
+		}
+		b.WriteByte(c)
+	}
+	if b.Len() > MaxURL {
 		return "", false
 	}
-	return link, true
+	return b.String(), true
 }
-
-// linkEscaper covers what url.URL.String lets pass in a query or a fragment.
-var linkEscaper = strings.NewReplacer(" ", "%20", `"`, "%22", "<", "%3C", ">", "%3E", "`", "%60", "|", "%7C", "\\", "%5C")
