@@ -80,7 +80,9 @@ var variables = []variable{
 		return nil
 	}),
 	outward(plain("MAILGUN_DOMAIN", func(c *Config, s string) error {
-		if strings.ContainsFunc(s, func(r rune) bool { return r > '~' || r != '.' && r != '-' && r != '_' && !unicode.IsLetter(r) && !unicode.IsDigit(r) }) {
+		if strings.ContainsFunc(s, func(r rune) bool {
+			return r > '~' || r != '.' && r != '-' && r != '_' && !unicode.IsLetter(r) && !unicode.IsDigit(r)
+		}) {
 			return fmt.Errorf("%s is not a domain: write it like mg.example.com", quote(s))
 		}
 		c.mailgun().Domain = s

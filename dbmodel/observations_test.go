@@ -165,7 +165,7 @@ func TestOutbox(t *testing.T) {
 		id := insert(dbmodel.NewEvent{Kind: dbmodel.KindObservations, Payload: dbmodel.EventPayload{IDs: []int64{5, 6}}, Queued: true})
 		claim := func(id int64, alone bool) *dbmodel.Event {
 			t.Helper()
-			e, err := dbmodel.ClaimEvent(ctx, db, id, alone)
+			e, err := dbmodel.ClaimEvent(ctx, db, dbmodel.KindObservations, id, alone)
 			if errors.Is(err, dbmodel.ErrNotFound) {
 				return nil
 			}

@@ -44,7 +44,9 @@ func FuzzAddresses(f *testing.F) {
 		}
 		for _, a := range addrs {
 			if len(a) > maxAddress || !utf8.ValidString(a) || strings.Count(a, "@") != 1 ||
-				strings.ContainsFunc(a, func(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) || !unicode.IsPrint(r) || strings.ContainsRune(`<>,;"`, r) }) {
+				strings.ContainsFunc(a, func(r rune) bool {
+					return unicode.IsSpace(r) || unicode.IsControl(r) || !unicode.IsPrint(r) || strings.ContainsRune(`<>,;"`, r)
+				}) {
 				t.Errorf("%q: %q passes", list, a)
 			}
 			l, err := compose(channel.Target{Address: channel.Secret(a)}, &channel.Message{Headline: "x", From: a})
