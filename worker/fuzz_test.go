@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/hibiken/asynq"
 	"github.com/redis/go-redis/v9"
@@ -96,7 +97,7 @@ func waiting(t *testing.T, db *dbmodel.DB) (out []dbmodel.QueueableEvent) {
 	t.Helper()
 	err := db.InTx(t.Context(), func(ctx context.Context, tx bun.Tx) error {
 		for _, bulk := range []bool{false, true} {
-			list, err := dbmodel.QueueableEvents(ctx, tx, bulk, 0, 100)
+			list, err := dbmodel.QueueableEvents(ctx, tx, bulk, -time.Minute, 100) // also what is enqueued
 			if err != nil {
 				return err
 			}
