@@ -39,7 +39,7 @@ func CheckWebhookURL(raw string, allowed []netip.Prefix) error {
 	switch {
 	case u.Scheme != "https" && u.Scheme != "http":
 		return errors.New("must begin with https://")
-	case u.Opaque != "" || u.Hostname() == "":
+	case u.Opaque != "" || u.Hostname() == "" || !printable(u.Host):
 		return errors.New("must name a host")
 	case u.User != nil:
 		return errors.New("must not contain a user name or password")
@@ -104,13 +104,17 @@ func RedactURL(raw string) string {
 	if raw == "" {
 		return ""
 	}
-	raw = strings.ToValidUTF8(raw, string(utf8.RuneError))
 	u, err := url.Parse(raw)
-	if err != nil || u.Host == "" {
+	if err != nil || u.Host == "" || !printable(u.Host) {
 		return "…"
 	}
-	last := []rune(raw)
+	last := []rune(strings.ToValidUTF8(raw, string(utf8.RuneError)))
 	return u.Scheme + "://" + u.Host + "/…" + string(last[max(0, len(last)-4):])
+}
+
+// printable reports whether a host, in which %XX may have stood for anything, can be shown as what it is.
+func printable(host string) bool {
+	return utf8.ValidString(host) && !strings.ContainsFunc(host, func(r rune) bool { return !unicode.IsPrint(r) })
 }
 
 // unfit are characters that no link may have as they are, beside those that are not ASCII: url.URL.String lets them pass in

@@ -3,7 +3,6 @@ package channel
 import (
 	"net/netip"
 	"net/url"
-	"slices"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -25,6 +24,8 @@ func FuzzWebhookURL(f *testing.F) {
 		{"https://x.example/…", ""},
 		{"//", "@"},
 		{"//", "\x87"},
+		{"https://%80", ""},
+		{"https://%e2%80%ae", ".example/"},
 		{"", "://x"},
 	} {
 		f.Add(seed[0], seed[1])
@@ -48,8 +49,12 @@ func FuzzWebhookURL(f *testing.F) {
 			if port, err := portOf(u); networks == nil && (u.Scheme != "https" || port != 443 || err != nil) {
 				t.Errorf("%q passes with port %d", raw, port)
 			}
-			if a, err := netip.ParseAddr(u.Hostname()); err == nil && newGuard(networks).encrypted("tcp", netip.AddrPortFrom(a, 443).String(), nil) != nil &&
-				!slices.ContainsFunc(networks, func(p netip.Prefix) bool { return p.Contains(a.Unmap()) }) {
+			a, err := netip.ParseAddr(u.Hostname())
+			if err != nil {
+				continue
+			}
+			a = a.Unmap() // as the dialer does
+			if g := newGuard(networks); !contains(networks, a) && g.outside.SafeAddr(a) != nil {
 				t.Errorf("%q passes, and is refused at the connection", raw)
 			}
 		}
