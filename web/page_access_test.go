@@ -38,6 +38,7 @@ var pages = []matrixRow{
 	{"GET /deliveries?product_id={n}", "", [8]int{303, 403, 404, 200, 200, 200, 200, 200}},
 	{"POST /deliveries/{id}/resend", "", [8]int{303, 403, 404, 403, 403, 303, 303, 303}},
 	{"POST /deliveries/resend", "", [8]int{303, 403, 303, 303, 303, 303, 303, 303}},
+	{"POST /targets/1/resend", "", [8]int{303, 403, 404, 403, 403, 303, 303, 303}},
 	{"POST /failed-events/retry", "", [8]int{303, 403, 403, 403, 403, 403, 403, 303}},
 	{"GET /settings", "", [8]int{303, 403, 403, 403, 403, 403, 403, 200}},
 	{"POST /settings", "", [8]int{303, 403, 403, 403, 403, 403, 403, 303}},
