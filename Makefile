@@ -1,4 +1,4 @@
-.PHONY: run build test race lint fmt bench tidy deadcode vuln verify
+.PHONY: run build test race fuzz lint fmt bench tidy deadcode vuln verify
 
 # Tools have a module of their own, so that what they need is not needed by who imports this one.
 TOOL := go tool -modfile=tools/go.mod
@@ -17,6 +17,12 @@ test:
 
 race:
 	$(WITH) $(TEST) -race ./...
+
+# Every fuzz target for a while, one after the other: "make fuzz FUZZTIME=1m", and FUZZ=Cursors for those with that in their name.
+FUZZTIME ?= 10s
+fuzz:
+	$(WITH) sh -c 'grep -ro --include="*_test.go" "^func Fuzz[A-Za-z]*$(FUZZ)[A-Za-z]*(f" . | sed "s/:func / /; s/(f//" | while read -r file name; do \
+		echo "== $$file $$name"; go test "$$(dirname "$$file")" -run "^$$" -fuzz "^$$name$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 1s || exit 1; done'
 
 bench:
 	$(WITH) go test -timeout 60m -p 1 -run '^$$' -bench . -benchmem ./...

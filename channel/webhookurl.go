@@ -2,6 +2,7 @@ package channel
 
 import (
 	"errors"
+	"fmt"
 	"net/netip"
 	"net/url"
 	"slices"
@@ -38,7 +39,7 @@ func CheckWebhookURL(raw string, allowed []netip.Prefix) error {
 	switch {
 	case u.Scheme != "https" && u.Scheme != "http":
 		return errors.New("must begin with https://")
-	case u.Opaque != "" || u.Hostname() == "":
+	case u.Opaque != "" || u.Hostname() == "" || !printable(u.Host):
 		return errors.New("must name a host")
 	case u.User != nil:
 		return errors.New("must not contain a user name or password")
@@ -104,25 +105,39 @@ func RedactURL(raw string) string {
 		return ""
 	}
 	u, err := url.Parse(raw)
-	if err != nil || u.Host == "" {
+	if err != nil || u.Host == "" || !printable(u.Host) {
 		return "…"
 	}
 	last := []rune(strings.ToValidUTF8(raw, string(utf8.RuneError)))
 	return u.Scheme + "://" + u.Host + "/…" + string(last[max(0, len(last)-4):])
 }
 
+// printable reports whether a host, in which %XX may have stood for anything, can be shown as what it is.
+func printable(host string) bool {
+	return utf8.ValidString(host) && !strings.ContainsFunc(host, func(r rune) bool { return !unicode.IsPrint(r) })
+}
+
+// unfit are characters that no link may have as they are, beside those that are not ASCII: url.URL.String lets them pass in
+// a query or a fragment.
+const unfit = " \"<>`|\\"
+
 // WebLink returns raw in a form fit for a link in a message; ok is false where it is not an http(s) address of at most
 // MaxURL bytes: then the message goes without.
 func WebLink(raw string) (link string, ok bool) {
 	u, err := url.Parse(raw)
-	if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Hostname() == "" || u.User != nil {
+	if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Hostname() == "" || strings.ContainsAny(u.Host, unfit) || u.User != nil {
 		return "", false
 	}
-	if link = linkEscaper.Replace(u.String()); len(link) > MaxURL {
+	var b strings.Builder
+	for _, c := range []byte(u.String()) {
+		if c <= ' ' || c >= 0x7f || strings.IndexByte(unfit, c) >= 0 {
+			fmt.Fprintf(&b, "%%%02X", c)
+			continue
+		}
+		b.WriteByte(c)
+	}
+	if b.Len() > MaxURL {
 		return "", false
 	}
-	return link, true
+	return b.String(), true
 }
-
-// linkEscaper covers what url.URL.String lets pass in a query or a fragment.
-var linkEscaper = strings.NewReplacer(" ", "%20", `"`, "%22", "<", "%3C", ">", "%3E", "`", "%60", "|", "%7C", "\\", "%5C")

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"net/url"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -202,14 +203,19 @@ func (c *Config) SetListen(addr string) {
 	if c.baseURLGiven {
 		return
 	}
+	c.BaseURL = baseURLOf(addr)
+}
+
+// baseURLOf is the web address of who listens on addr, host:port, for this machine where that is every interface.
+func baseURLOf(addr string) string {
 	host, port, err := net.SplitHostPort(addr)
 	if err != nil {
-		return
+		return ""
 	}
 	if ip, err := netip.ParseAddr(host); host == "" || err == nil && ip.IsUnspecified() {
 		host = "127.0.0.1"
 	}
-	c.BaseURL = "http://" + net.JoinHostPort(host, port)
+	return (&url.URL{Scheme: "http", Host: net.JoinHostPort(host, port)}).String()
 }
 
 // SetDataDir moves the data folder, and with it the SQLite database, to dir.

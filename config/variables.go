@@ -80,7 +80,9 @@ var variables = []variable{
 		return nil
 	}),
 	outward(plain("MAILGUN_DOMAIN", func(c *Config, s string) error {
-		if strings.ContainsAny(s, "/@: ") {
+		if strings.ContainsFunc(s, func(r rune) bool {
+			return r > '~' || r != '.' && r != '-' && r != '_' && !unicode.IsLetter(r) && !unicode.IsDigit(r)
+		}) {
 			return fmt.Errorf("%s is not a domain: write it like mg.example.com", quote(s))
 		}
 		c.mailgun().Domain = s
@@ -254,7 +256,7 @@ func isPort(s string) bool {
 
 func parseListen(s string) (string, error) {
 	_, port, err := net.SplitHostPort(s)
-	if err != nil || !isPort(port) {
+	if _, errURL := url.Parse(baseURLOf(s)); err != nil || errURL != nil || !isPort(port) {
 		return "", fmt.Errorf("%s is not an address to listen on: write host:port, such as 127.0.0.1:8080, or :8080 for every interface", quote(s))
 	}
 	return s, nil

@@ -163,9 +163,9 @@ func TestOutbox(t *testing.T) {
 			return id
 		}
 		id := insert(dbmodel.NewEvent{Kind: dbmodel.KindObservations, Payload: dbmodel.EventPayload{IDs: []int64{5, 6}}, Queued: true})
-		claim := func(id int64, alone bool) *dbmodel.Event {
+		claimOf := func(kind dbmodel.EventKind, id int64, alone bool) *dbmodel.Event {
 			t.Helper()
-			e, err := dbmodel.ClaimEvent(ctx, db, id, alone)
+			e, err := dbmodel.ClaimEvent(ctx, db, kind, id, alone)
 			if errors.Is(err, dbmodel.ErrNotFound) {
 				return nil
 			}
@@ -174,6 +174,7 @@ func TestOutbox(t *testing.T) {
 			}
 			return e
 		}
+		claim := func(id int64, alone bool) *dbmodel.Event { return claimOf(dbmodel.KindObservations, id, alone) }
 		e := claim(id, false)
 		if e == nil || e.Attempts != 1 || !cmp.Equal(e.Payload.IDs, []int64{5, 6}) || e.CreatedAt.IsZero() {
 			t.Fatalf("claimed: %+v", e)
@@ -235,7 +236,7 @@ func TestOutbox(t *testing.T) {
 		if next, err := dbmodel.NextGateEvent(ctx, db, 9); err != nil || next != first || second <= first {
 			t.Fatalf("next gate: %d %v", next, err)
 		}
-		if g := claim(first, false); g.Payload.After == nil || *g.Payload.After || g.Payload.Before != nil || g.ProductID != 9 {
+		if g := claimOf(dbmodel.KindSecurityGate, first, false); g == nil || g.Payload.After == nil || *g.Payload.After || g.Payload.Before != nil || g.ProductID != 9 {
 			t.Fatalf("gate: %+v", g)
 		}
 	})

@@ -108,10 +108,11 @@ func InsertEvent(ctx context.Context, db bun.IDB, e NewEvent) (int64, error) {
 	return id, Translate(err)
 }
 
-// ClaimEvent makes the caller the one who works on an event. alone says that its process does nothing else meanwhile: it
-// must be so for an event whose earlier claim ran out, and only then. It returns ErrNotFound where the event is gone, set
-// aside, claimed, or not due yet.
-func ClaimEvent(ctx context.Context, db bun.IDB, id int64, alone bool) (*Event, error) {
+// ClaimEvent makes the caller the one who works on an event of a kind. alone says that its process does nothing else
+// meanwhile: it must be so for an event whose earlier claim ran out, and only then. It returns ErrNotFound where the event is
+// gone, of another kind, set aside, claimed, or not due yet. A task may name what it was never made for: Redis outlasts a
+// database that is restored to an earlier state, which gives its ids out again.
+func ClaimEvent(ctx context.Context, db bun.IDB, kind EventKind, id int64, alone bool) (*Event, error) {
 	claim, lives, condition := "1", "lives", "claim = 0"
 	if alone {
 		claim = "CASE WHEN claim >= 2 THEN 3 ELSE 2 END"
@@ -120,7 +121,7 @@ func ClaimEvent(ctx context.Context, db bun.IDB, id int64, alone bool) (*Event, 
 	}
 	list, err := collect(ctx, db, scanEvent, `UPDATE outbox SET attempts = attempts + 1, run_after = `+later(db, ClaimTime)+`, queued_at = NULL,
 		claim = `+claim+`, lives = `+lives+`
-		WHERE id = $1 AND run_after <= `+now(db)+` AND failed_at IS NULL AND `+condition+` RETURNING `+eventColumns, id)
+		WHERE id = $1 AND kind = $2 AND run_after <= `+now(db)+` AND failed_at IS NULL AND `+condition+` RETURNING `+eventColumns, id, string(kind))
 	if err != nil {
 		return nil, err
 	}

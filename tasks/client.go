@@ -2,6 +2,8 @@ package tasks
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -13,6 +15,7 @@ import (
 	"github.com/uptrace/bun"
 
 	"github.com/seed91453169/tocsin/dbmodel"
+	"github.com/seed91453169/tocsin/rule"
 )
 
 // TypeEventAccept is a task whose payload is an event itself: it came through Redis, and Redis holds the only copy.
@@ -111,18 +114,35 @@ func acceptPayload(ctx context.Context, tx bun.Tx, payload []byte, queued bool) 
 	if err := json.Unmarshal(payload, &w); err != nil {
 		return Accepted{}, InvalidError{{"task", "is not one that this version of Tocsin reads"}}
 	}
-	t := &Task{kind: w.Kind, given: w.Observations, observations: w.Observations, id: w.ID, passed: w.Passed, exception: w.Exception}
-	switch {
-	case w.Kind == kindObservations:
-		checked, err := NewObservations(w.Observations)
-		if err != nil {
-			return Accepted{}, err
-		}
-		t = checked
-	case w.Kind == kindException && w.Exception == nil, w.Kind != kindEvaluation && w.Kind != kindSecurityGate && w.Kind != kindException:
-		return Accepted{}, InvalidError{{"task", fmt.Sprintf("is of the kind %.40q, which this version of Tocsin does not know", w.Kind)}}
+	t := &Task{kind: w.Kind, exception: w.Exception}
+	var err error
+	switch w.Kind {
+	case kindObservations:
+		t, err = NewObservations(w.Observations)
+	case kindEvaluation:
+		t, err = NewEvaluation(w.ID)
+	case kindSecurityGate:
+		t, err = NewSecurityGate(w.ID, w.Passed)
+	case kindException:
+		err = checkException(w.Exception)
+	default:
+		err = InvalidError{{"task", fmt.Sprintf("is of the kind %.40q, which this version of Tocsin does not know", w.Kind)}}
+	}
+	if err != nil {
+		return Accepted{}, err
 	}
 	return accept(ctx, tx, t, accepting{queued: queued, statedAt: &w.StatedAt})
+}
+
+// checkException looks at an exception that came through Redis as its constructor would have.
+func checkException(x *dbmodel.Exception) error {
+	if x == nil || x.Type != rule.TypeException && x.Type != rule.TypeTask {
+		return InvalidError{{"exception", "is neither one in a request nor one in a background task"}}
+	}
+	if sum, err := hex.DecodeString(x.Fingerprint); err != nil || len(sum) != sha256.Size {
+		return InvalidError{{"fingerprint", "is not one of Tocsin's"}}
+	}
+	return tidy(x)
 }
 
 // refusal returns why an event can never be accepted as it is; false: another try may do.

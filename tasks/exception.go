@@ -53,10 +53,6 @@ func NewTaskException(e TaskExceptionInfo) (*Task, error) {
 }
 
 func newException(t rule.Type, e TaskExceptionInfo) (*Task, error) {
-	class := clean(e.Class, maxExceptionName)
-	if strings.TrimSpace(class) == "" {
-		return nil, InvalidError{{"class", "must not be empty"}}
-	}
 	// Maps are written with sorted keys, so their order makes no difference.
 	arguments, err := json.Marshal(e.Arguments)
 	if err != nil {
@@ -72,21 +68,35 @@ func newException(t rule.Type, e TaskExceptionInfo) (*Task, error) {
 	}
 	sum := sha256.Sum256(whole)
 	x := &dbmodel.Exception{
-		Type: t, Class: class, Message: clean(e.Message, MaxExceptionText), Trace: cleanTail(e.Trace, MaxExceptionText),
-		User: clean(e.User, maxExceptionName), Function: clean(e.Function, maxExceptionName), Fingerprint: hex.EncodeToString(sum[:]),
-	}
-	if e.ProductID >= 1 && e.ProductID <= MaxID {
-		x.ProductID = e.ProductID
-	}
-	if e.ObservationID >= 1 && e.ObservationID <= MaxID {
-		x.ObservationID = e.ObservationID
+		Type: t, Class: e.Class, Message: e.Message, Trace: e.Trace, User: e.User, Function: e.Function, ProductID: e.ProductID,
+		ObservationID: e.ObservationID, Fingerprint: hex.EncodeToString(sum[:]),
 	}
 	if len(e.Arguments) > 0 {
-		if x.Arguments, err = storedArguments(arguments); err != nil {
-			return nil, err
-		}
+		x.Arguments = arguments
+	}
+	if err := tidy(x); err != nil {
+		return nil, err
 	}
 	return &Task{kind: kindException, exception: x}, nil
+}
+
+// tidy makes of an exception what can be stored and shown: texts are cleaned and cut, secrets masked, ids that cannot be left
+// out. Doing so again changes nothing. The error is InvalidError.
+func tidy(x *dbmodel.Exception) (err error) {
+	if x.Class = clean(x.Class, maxExceptionName); strings.TrimSpace(x.Class) == "" {
+		return InvalidError{{"class", "must not be empty"}}
+	}
+	x.Message, x.Trace = clean(x.Message, MaxExceptionText), cleanTail(x.Trace, MaxExceptionText)
+	x.User, x.Function = clean(x.User, maxExceptionName), clean(x.Function, maxExceptionName)
+	for _, id := range []*int64{&x.ProductID, &x.ObservationID} {
+		if *id < 1 || *id > MaxID {
+			*id = 0
+		}
+	}
+	if x.Arguments != nil {
+		x.Arguments, err = storedArguments(x.Arguments)
+	}
+	return err
 }
 
 // NewOwnException tells of a fault in a request to Tocsin itself. A failure to deliver it is not told again.

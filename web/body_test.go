@@ -79,3 +79,47 @@ func TestBodyStandsStill(t *testing.T) {
 		})
 	}
 }
+
+// TestSlowHeader: neither a header that trickles nor a connection that says nothing holds on for ever.
+func TestSlowHeader(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name, begin string
+		every       time.Duration // a byte comes
+		after       time.Duration // the server closes, about
+	}{
+		{"says nothing", "", time.Hour, 10 * time.Second},
+		{"half a header", "GET /healthz HTTP/1.1\r\nX: ", time.Hour, 10 * time.Second},
+		{"trickles", "GET /healthz HTTP/1.1\r\nX: ", time.Second, 10 * time.Second},
+		{"idle", "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n", time.Hour, 2 * time.Minute},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			server := NewServer(New(Config{Log: zerolog.Nop()}), zerolog.Nop())
+			listener := make(pipeListener)
+			go func() { _ = server.Serve(listener) }()
+			client, end := net.Pipe()
+			listener <- end
+			started, done := time.Now(), make(chan struct{})
+			defer close(done)
+			go func() {
+				_, _ = io.WriteString(client, c.begin)
+				for {
+					select {
+					case <-time.After(c.every):
+					case <-done:
+						return
+					}
+					if _, err := io.WriteString(client, "x"); err != nil {
+						return
+					}
+				}
+			}()
+			_, _ = io.Copy(io.Discard, client) // until the server closes
+			if took := time.Since(started).Round(time.Second); took != c.after {
+				t.Errorf("%s: closed after %v", c.name, took)
+			}
+			_ = client.Close()
+			_ = server.Close()
+		})
+	}
+}

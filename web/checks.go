@@ -49,6 +49,13 @@ func checkLink(s string) string {
 	if _, ok := channel.WebLink(filled); !ok || strings.ContainsAny(filled, "{}… ") {
 		return message
 	}
+	_, host, _ := strings.Cut(s, "://")
+	if end := strings.IndexAny(host, "/?#"); end >= 0 {
+		host = host[:end]
+	}
+	if strings.Contains(host, "{") { // whoever names an observation must not choose where its link leads
+		return "must not have {id} or {title} in its host"
+	}
 	return ""
 }
 

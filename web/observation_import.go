@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"slices"
@@ -53,6 +54,7 @@ type lineImport struct {
 // importLines stores observations, one a line. Where it ends with an error, the lines before the faulty one are stored all
 // the same; the error says so.
 func (s *server) importLines(ctx context.Context, body io.Reader) (tasks.Accepted, error) {
+	ctx = context.WithoutCancel(ctx) // the lines that came are stored, also where their client is gone in the middle of the next one
 	im := &lineImport{s: s, chunk: newChunk(), spare: newChunk()}
 	faulty, line := im.read(ctx, body)
 	err := im.wait()
@@ -63,9 +65,7 @@ func (s *server) importLines(ctx context.Context, body io.Reader) (tasks.Accepte
 		return im.total, err
 	}
 	if faulty != nil {
-		stored := line - 1
-		faulty.Line, faulty.Stored = &line, &stored
-		return im.total, faulty
+		return im.total, faulty.at(line)
 	}
 	return im.total, nil
 }
@@ -121,8 +121,8 @@ func readLine(dec *jsontext.Decoder, o *tasks.Observation) *problem {
 		reason, offset := syntaxFault(err, dec)
 		return lineFault("is broken JSON: " + reason + ", at byte " + strconv.FormatInt(offset, 10))
 	}
-	for _, f := range tasks.ValidateObservation(o) {
-		if faults == nil || f.Field != "" { // what could not be read has its fault already
+	if len(faults) == 0 || faults[0].Location != "" { // else it is no object
+		for _, f := range tasks.ValidateObservation(o) {
 			faults.addOnce(f.Field, f.Message)
 		}
 	}
@@ -130,13 +130,24 @@ func readLine(dec *jsontext.Decoder, o *tasks.Observation) *problem {
 		return nil
 	}
 	p := invalid(faults...)
-	p.Detail = lineFault(strings.TrimSpace("has a fault: " + faults[0].Location + " " + faults[0].Message)).Detail
+	p.Detail = "has " + strconv.Itoa(len(faults)) + " faults"
+	if len(faults) == 1 {
+		p.Detail = "has a fault: " + strings.TrimSpace(faults[0].Location+" "+faults[0].Message)
+	}
 	return p
 }
 
-// lineFault says what is wrong with a line; which one stands beside it.
-func lineFault(what string) *problem {
-	return newProblem(http.StatusUnprocessableEntity, "A line "+what+". The lines before it are stored.")
+// lineFault says what is wrong with a line, to be completed by at.
+func lineFault(what string) *problem { return newProblem(http.StatusUnprocessableEntity, what) }
+
+// at says which line is faulty; those before it are stored.
+func (p *problem) at(line int) *problem {
+	stored := line - 1
+	p.Line, p.Stored = &line, &stored
+	if p.Status == http.StatusUnprocessableEntity {
+		p.Detail = fmt.Sprintf("Line %d %s. The lines before it are stored.", line, p.Detail)
+	}
+	return p
 }
 
 // brokenStream is the problem where the lines stop coming.
@@ -196,9 +207,8 @@ func (im *lineImport) store(ctx context.Context, c *chunk) error {
 		case errors.As(err, &unknown):
 			first := slices.IndexFunc(list, func(o tasks.Observation) bool { return slices.Contains(unknown.IDs, o.ProductID) })
 			faulty = invalid(fault{Location: "product_id", Message: "there is no product " + strconv.FormatInt(list[first].ProductID, 10) + ": create it first"})
-			faulty.Detail = lineFault("names a product that does not exist").Detail
-			line, stored := c.lines[first], c.lines[first]-1
-			faulty.Line, faulty.Stored = &line, &stored
+			faulty.Detail = "names a product that does not exist"
+			faulty = faulty.at(c.lines[first])
 			list = list[:first] // again: another one may just have been deleted
 			continue
 		case err != nil:

@@ -45,9 +45,9 @@ func TestFailedEvents(t *testing.T) {
 		retry(`{"ids":[1,3]}`, 1)
 		retry(nil, 2)
 		retry(`{}`, 0)
-		for id := range int64(4) {
-			if _, err := dbmodel.ClaimEvent(t.Context(), e.db, id+1, false); err != nil {
-				t.Errorf("event %d does not wait: %v", id+1, err)
+		for i, kind := range []dbmodel.EventKind{dbmodel.KindObservations, dbmodel.KindSecurityGate, dbmodel.KindObservations, dbmodel.KindException} {
+			if _, err := dbmodel.ClaimEvent(t.Context(), e.db, kind, int64(i)+1, false); err != nil {
+				t.Errorf("event %d does not wait: %v", i+1, err)
 			}
 		}
 	})

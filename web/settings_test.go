@@ -96,6 +96,8 @@ func TestSettingsFaults(t *testing.T) {
 		{"digest_threshold", `1.5`},
 		{"observation_url", `"javascript:alert(1)"`},
 		{"observation_url", `"https://x.example/{nr}"`},
+		{"observation_title_url", `"https://{title}.example/"`},
+		{"product_url", `"https://x.example:{id}?{id}"`},
 		{"product_url", `"/products/{id}"`},
 		{"observation_title_url", `"titles"`},
 		{"notification_retention_days", `-1`},

@@ -217,6 +217,43 @@ func TestTokens(t *testing.T) {
 	})
 }
 
+// TestTokensBesideTheirHeader: a token counts in its header alone, where it goes before a session, and nothing logs it.
+func TestTokensBesideTheirHeader(t *testing.T) {
+	both(t, func(t *testing.T, e *env) {
+		e.user("boss", true)
+		e.user("alex", false)
+		token := e.token("boss", dbmodel.ScopeUser)
+		const path = "/api/v1/settings"
+		for _, query := range []string{"access_token=", "token=", "authorization=Bearer+", "Authorization=Bearer%20"} {
+			e.want(401, "GET", path+"?"+query+token, nil, "Authorization", "")
+		}
+		e.want(401, "GET", "/api/v1/settings/"+token, nil, "Authorization", "")
+		for _, header := range []string{"X-Api-Key", "X-Auth-Token", "Proxy-Authorization", "Cookie"} {
+			e.want(401, "GET", path, nil, "Authorization", "", header, "Bearer "+token)
+		}
+		e.want(401, "PATCH", path, "access_token="+token, "Authorization", "", "Content-Type", "application/x-www-form-urlencoded")
+		e.want(401, "GET", path, nil, "Authorization", "", "Cookie", "__Host-tocsin_session="+token)
+
+		boss, alex := e.visitor("boss"), e.visitor("alex")
+		ask := func(status int, v *visitor, authorization string) {
+			t.Helper()
+			e.want(status, "GET", path, nil, "Cookie", v.cookie, "Authorization", authorization)
+		}
+		ask(200, boss, "")
+		ask(403, alex, "")
+		ask(200, alex, "Bearer "+token)
+		ask(403, boss, "Bearer "+e.token("alex", dbmodel.ScopeUser))
+		ask(403, boss, "Bearer "+e.token("boss", dbmodel.ScopeIngest))
+		ask(401, boss, "Bearer wrong")
+		ask(401, boss, "Bearer "+strings.TrimPrefix(boss.cookie, "__Host-tocsin_session="))
+		for _, secret := range []string{token, strings.TrimPrefix(boss.cookie, "__Host-tocsin_session=")} {
+			if strings.Contains(e.log.String(), secret) {
+				t.Error("a token is in the log")
+			}
+		}
+	})
+}
+
 func exec(t *testing.T, e *env, query string, args ...any) {
 	t.Helper()
 	if _, err := e.db.DB.DB.ExecContext(t.Context(), query, args...); err != nil {

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hibiken/asynq"
 	"github.com/redis/go-redis/v9"
 	"github.com/rs/zerolog"
 
@@ -65,6 +66,33 @@ func TestPoisonIsKept(t *testing.T) {
 		c, err := dbmodel.Count(t.Context(), db)
 		if err != nil || c.FailedEvents != len(poison) {
 			t.Errorf("counts: %+v %v", c, err)
+		}
+	})
+}
+
+// TestTaskOfAnotherEvent: a task says where to look, never what an event is. One that was made for another event, of before the
+// database was restored to an earlier state, works off nothing.
+func TestTaskOfAnotherEvent(t *testing.T) {
+	t.Parallel()
+	testenv.EachDatabase(t, func(t *testing.T, db *dbmodel.DB) {
+		w := New(Config{DB: db, Log: zerolog.Nop()})
+		id, err := dbmodel.InsertEvent(t.Context(), db, dbmodel.NewEvent{
+			Kind: dbmodel.KindException, Payload: dbmodel.EventPayload{Exception: &dbmodel.Exception{Type: rule.TypeException, Class: "KeyError"}},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		payload, err := json.Marshal(tasks.EventTask{ID: id})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for name, handler := range map[string]asynq.HandlerFunc{tasks.TypeObservationEvaluate: w.observationEvaluate, tasks.TypeEventRetry: w.eventRetry} {
+			if err := handler(t.Context(), asynq.NewTask(name, payload)); err != nil {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+		if _, err := dbmodel.ClaimEvent(t.Context(), db, dbmodel.KindException, id, false); err != nil {
+			t.Errorf("the exception does not wait any more: %v", err)
 		}
 	})
 }

@@ -35,10 +35,10 @@ func (w *Worker) exclusive(alone bool) (unlock func()) {
 // before does what must be done outside of that transaction, and before it; nil: nothing.
 type before func(ctx context.Context, e *dbmodel.Event) error
 
-// evaluate claims an event and works it off. It returns whether that event is worked off now; the error is why it failed,
+// evaluate claims an event of a kind and works it off. It returns whether that event is worked off now; the error is why it failed,
 // after that is recorded.
-func (w *Worker) evaluate(ctx context.Context, id int64, alone bool, first before, do work) (bool, error) {
-	e, err := dbmodel.ClaimEvent(ctx, w.DB, id, alone)
+func (w *Worker) evaluate(ctx context.Context, kind dbmodel.EventKind, id int64, alone bool, first before, do work) (bool, error) {
+	e, err := dbmodel.ClaimEvent(ctx, w.DB, kind, id, alone)
 	if errors.Is(err, dbmodel.ErrNotFound) {
 		return false, nil // worked off, claimed by another, or not due: its row sees to the rest
 	}

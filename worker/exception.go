@@ -27,7 +27,7 @@ func (w *Worker) exceptionEvaluate(ctx context.Context, t *asynq.Task) error {
 	}
 	defer w.exclusive(p.Alone)()
 	var told bool // an equal one was, within the rate limit
-	_, err = w.evaluate(ctx, p.ID, p.Alone, func(ctx context.Context, e *dbmodel.Event) (err error) {
+	_, err = w.evaluate(ctx, dbmodel.KindException, p.ID, p.Alone, func(ctx context.Context, e *dbmodel.Event) (err error) {
 		told, err = w.toldBefore(ctx, e)
 		return err
 	}, func(ctx context.Context, tx bun.Tx, e *dbmodel.Event) ([]int64, error) {
@@ -154,7 +154,7 @@ func (w *Worker) eventRetry(ctx context.Context, t *asynq.Task) error {
 		return err
 	}
 	defer w.exclusive(p.Alone)()
-	_, err = w.evaluate(ctx, p.ID, p.Alone, nil, func(ctx context.Context, tx bun.Tx, e *dbmodel.Event) ([]int64, error) {
+	_, err = w.evaluate(ctx, dbmodel.KindAccept, p.ID, p.Alone, nil, func(ctx context.Context, tx bun.Tx, e *dbmodel.Event) ([]int64, error) {
 		return nil, tasks.AcceptAgain(ctx, tx, e.Payload.Task)
 	})
 	return err

@@ -163,7 +163,7 @@ func (e *env) eventOf(x tasks.TaskExceptionInfo) *dbmodel.Exception {
 		if err := tx.QueryRowContext(ctx, "SELECT max(id) FROM outbox").Scan(&id); err != nil {
 			return err
 		}
-		if event, err = dbmodel.ClaimEvent(ctx, tx, id, false); err != nil {
+		if event, err = dbmodel.ClaimEvent(ctx, tx, dbmodel.KindException, id, false); err != nil {
 			return err
 		}
 		_, err := dbmodel.TakeEvent(ctx, tx, event)

@@ -20,7 +20,7 @@ func (w *Worker) observationEvaluate(ctx context.Context, t *asynq.Task) error {
 		return err
 	}
 	defer w.exclusive(p.Alone)()
-	_, err = w.evaluate(ctx, p.ID, p.Alone, nil, w.evaluateObservations)
+	_, err = w.evaluate(ctx, dbmodel.KindObservations, p.ID, p.Alone, nil, w.evaluateObservations)
 	return err
 }
 

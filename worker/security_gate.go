@@ -28,7 +28,7 @@ func (w *Worker) securityGateEvaluate(ctx context.Context, t *asynq.Task) error 
 		if err != nil {
 			return fmt.Errorf("find the next gate event of product %d: %w", p.ProductID, err)
 		}
-		if done, err := w.evaluate(ctx, id, p.Alone, nil, w.evaluateGate); err != nil || !done {
+		if done, err := w.evaluate(ctx, dbmodel.KindSecurityGate, id, p.Alone, nil, w.evaluateGate); err != nil || !done {
 			return err
 		}
 	}

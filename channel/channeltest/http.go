@@ -1,6 +1,7 @@
 package channeltest
 
 import (
+	"compress/gzip"
 	"fmt"
 	"io"
 	"net"
@@ -167,6 +168,41 @@ func (h HTTP) broken() []Case {
 			Want: Want{Kind: channel.Temporary},
 		},
 		{
+			Name: "endless success, packed", // some bytes of it become gigabytes
+			Setup: h.Handler(func(w http.ResponseWriter, r *http.Request) {
+				w.Header().Set("Content-Encoding", "gzip")
+				w.WriteHeader(http.StatusOK)
+				pour(gzip.NewWriter(w), r)
+			}),
+			Want: Want{Kind: channel.Temporary},
+		},
+		{
+			Name: "endless hints",
+			Setup: h.Handler(func(w http.ResponseWriter, r *http.Request) {
+				hijack(w, func(c net.Conn) error {
+					_, err := io.WriteString(c, "HTTP/1.1 103 Early Hints\r\nX: "+Gossip+"\r\n\r\n")
+					return err
+				})
+			}),
+			Want: Want{Kind: channel.Temporary},
+		},
+		{
+			Name: "header that drips",
+			Setup: h.Handler(func(w http.ResponseWriter, _ *http.Request) {
+				hijack(w, drip("HTTP/1.1 200 OK\r\n", "X: x\r\n"))
+			}),
+			Hangs: true,
+			Want:  Want{Kind: channel.Temporary, Says: "in time"},
+		},
+		{
+			Name: "success that drips",
+			Setup: h.Handler(func(w http.ResponseWriter, _ *http.Request) {
+				hijack(w, drip("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", "1\r\nx\r\n"))
+			}),
+			Hangs: true,
+			Want:  Want{Kind: channel.Temporary, Says: "in time"},
+		},
+		{
 			Name: "success that never ends",
 			Setup: h.Handler(func(w http.ResponseWriter, r *http.Request) {
 				w.WriteHeader(http.StatusOK)
@@ -176,6 +212,29 @@ func (h HTTP) broken() []Case {
 			Hangs: true,
 			Want:  Want{Kind: channel.Temporary, Says: "in time"},
 		},
+	}
+}
+
+// hijack calls say with the connection of an answer until it fails.
+func hijack(w http.ResponseWriter, say func(net.Conn) error) {
+	c, _, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		panic(err)
+	}
+	defer func() { _ = c.Close() }()
+	for err == nil {
+		err = say(c)
+	}
+}
+
+// drip says first, and then drop every few milliseconds.
+func drip(first, drop string) func(net.Conn) error {
+	said := first
+	return func(c net.Conn) error {
+		_, err := io.WriteString(c, said)
+		said = drop
+		time.Sleep(5 * time.Millisecond) //nolint:forbidigo // it is what is tested
+		return err
 	}
 }
 

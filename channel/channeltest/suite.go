@@ -85,6 +85,8 @@ func (s Suite) Run(t *testing.T) {
 				t.Errorf("Send took %v with a deadline of %v", took, limit)
 			} else if c.Hangs && took < limit/2 {
 				t.Errorf("Send gave up after %v, before its deadline of %v", took, limit)
+			} else if !c.Hangs && took >= limit {
+				t.Errorf("only its deadline of %v ended Send", limit)
 			}
 			Check(t, err, c.Want)
 			if c.After != nil {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/mail"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 )
 
@@ -28,7 +29,7 @@ func CheckAddress(addr string) error {
 	if err != nil || at < 1 || !utf8.ValidString(addr) {
 		return errors.New("is not a valid email address")
 	}
-	if parsed.Name != "" || parsed.Address != addr || strings.ContainsAny(addr, "\"\r\n,;<>") {
+	if parsed.Name != "" || parsed.Address != addr || strings.ContainsFunc(addr, func(r rune) bool { return !unicode.IsPrint(r) || strings.ContainsRune("\" ,;<>", r) }) {
 		return errors.New("must be a bare address like alex@example.com")
 	}
 	if at > maxLocal {

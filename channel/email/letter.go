@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	_ "embed"
 	htmltemplate "html/template"
+	"mime"
 	"net/mail"
 	"strings"
 	texttemplate "text/template"
@@ -73,7 +74,7 @@ func compose(to channel.Target, m *channel.Message) (*letter, error) {
 	domain := from.Address[strings.LastIndexByte(from.Address, '@')+1:]
 	l := &letter{
 		from: from.Address, to: addr,
-		subject:   subjectPrefix + channel.Line(m.Headline, maxSubject),
+		subject:   subjectPrefix + literal(channel.Line(m.Headline, maxSubject)),
 		text:      text.String(),
 		html:      html.String(),
 		messageID: messageID(m.ID, domain),
@@ -85,13 +86,22 @@ func compose(to channel.Target, m *channel.Message) (*letter, error) {
 		},
 	}
 	if from.Name != "" {
-		l.from = (&mail.Address{Name: channel.Line(from.Name, 100), Address: from.Address}).String()
+		l.from = (&mail.Address{Name: literal(channel.Line(from.Name, 100)), Address: from.Address}).String()
 	}
 	if m.Thread != "" {
 		root := "<" + messageID(m.Thread, domain) + ">"
 		l.headers = append(l.headers, header{"References", root}, header{"In-Reply-To", root})
 	}
 	return l, nil
+}
+
+// literal keeps readers from taking a text of a header for an encoded one, and showing something else
+// (https://www.rfc-editor.org/rfc/rfc2047#section-2): a space without a width goes where that would begin.
+func literal(s string) string {
+	if read, err := new(mime.WordDecoder).DecodeHeader(s); err == nil && read == s {
+		return s
+	}
+	return strings.ReplaceAll(s, "=?", "=\u200b?")
 }
 
 func newPage(m *channel.Message) page {

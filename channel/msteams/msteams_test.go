@@ -173,3 +173,9 @@ func TestLayout(t *testing.T) {
 		}
 	}
 }
+
+func FuzzAnswers(f *testing.F) {
+	channeltest.FuzzAnswers(f, func(client *http.Client) (channel.Sender, channel.Target) {
+		return msteams.New(client), channel.Target{Address: "https://x.logic.azure.com/workflows/x?sig=" + channeltest.Secret}
+	}, "1", `"accepted"`, "Microsoft Teams endpoint returned HTTP error 429 with ContextId x", "HTTP error 999", `[[[[`)
+}

@@ -191,3 +191,9 @@ func TestOrder(t *testing.T) {
 		last = at
 	}
 }
+
+func FuzzAnswers(f *testing.F) {
+	channeltest.FuzzAnswers(f, func(client *http.Client) (channel.Sender, channel.Target) {
+		return slack.New(client), channel.Target{Address: "https://hooks.slack.com/services/" + channeltest.Secret}
+	}, "no_service", "invalid_blocks", "rollup_error")
+}
