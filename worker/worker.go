@@ -109,7 +109,9 @@ func (w *Worker) serve(slots int, handlers map[string]asynq.HandlerFunc, queues 
 		LogLevel:          asynq.WarnLevel,
 		// Only what came through Redis alone is retried by asynq: all else has a row that sees to it.
 		RetryDelayFunc: retryDelay,
-		IsFailure:      func(err error) bool { return !errors.Is(err, dbmodel.ErrUnavailable) && !errors.Is(err, errUnknownType) },
+		IsFailure: func(err error) bool {
+			return !errors.Is(err, dbmodel.ErrUnavailable) && !errors.Is(err, errUnknownType)
+		},
 		ErrorHandler: asynq.ErrorHandlerFunc(func(_ context.Context, t *asynq.Task, err error) {
 			if !errors.Is(err, errUnknownType) { // that is told once
 				w.Log.Error().Err(err).Str("task", t.Type()).Msg("task failed")
@@ -218,7 +220,9 @@ func (w *Worker) unknown(ctx context.Context, t *asynq.Task) error {
 	queue, _ := asynq.GetQueueName(ctx)
 	message := "a task in the queue " + queue + " has a type that this version of Tocsin does not know: is a worker of another version, or another program, at work on the same Redis?"
 	w.Log.Error().Str("task", t.Type()).Msg(message)
-	tell := func(ctx context.Context, tx bun.Tx) error { return tellOwn(ctx, tx, "UnknownTask", t.Type(), message, "", false) }
+	tell := func(ctx context.Context, tx bun.Tx) error {
+		return tellOwn(ctx, tx, "UnknownTask", t.Type(), message, "", false)
+	}
 	if errTell := w.DB.InTx(ctx, tell); errTell != nil {
 		w.strangers.Delete(t.Type()) // the next one tells it
 		return fmt.Errorf("%w: %w", err, errTell)
