@@ -54,8 +54,8 @@ type Queue struct {
 	mu        sync.Mutex
 	sizes     map[string]*size
 	strange   map[dbmodel.EventKind]bool // kinds that this version does not know, and that were told
-	away      bool      // Redis does not answer, and that was told
-	lastFault time.Time // of Redis
+	away      bool                       // Redis does not answer, and that was told
+	lastFault time.Time                  // of Redis
 }
 
 // size is how full a queue was, and what was added since.
