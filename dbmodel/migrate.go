@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"maps"
 	"path"
 	"slices"
 	"strings"
@@ -53,18 +52,21 @@ func Rollback(ctx context.Context, db *DB) ([]string, error) {
 	return undone, err
 }
 
-// Migrations lists what this program knows, oldest first, and what the database has of it.
+// Migrations lists what this program knows, oldest first, and what the database has of it. It changes nothing.
 func Migrations(ctx context.Context, db *DB) ([]MigrationStatus, error) {
+	known, err := knownMigrations(schemaFolder(db))
+	if err != nil {
+		return nil, err
+	}
+	applied, err := appliedMigrations(ctx, db.Reader.DB)
+	if err != nil && !errors.Is(err, errNoTables) {
+		return nil, err
+	}
 	var out []MigrationStatus
-	err := withMigrator(ctx, db, func(m *migrate.Migrator) error {
-		all, err := m.MigrationsWithStatus(ctx)
-		for i := range all {
-			s := all[len(all)-1-i] // bun lists the newest first
-			out = append(out, MigrationStatus{Name: s.Name, Applied: s.IsApplied()})
-		}
-		return err
-	})
-	return out, err
+	for _, name := range known {
+		out = append(out, MigrationStatus{Name: name, Applied: slices.Contains(applied, name)})
+	}
+	return out, nil
 }
 
 // CheckSchema returns an error that says what to do where the schema is not this program's.
@@ -73,53 +75,70 @@ func CheckSchema(ctx context.Context, db *DB) error {
 }
 
 // CheckSchemaOf is CheckSchema for the PostgreSQL database of somebody else, opened with whatever driver.
-func CheckSchemaOf(ctx context.Context, db interface {
-	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
-},
-) error {
+func CheckSchemaOf(ctx context.Context, db queryer) error {
 	return checkSchema(ctx, db, "postgres")
 }
 
-func checkSchema(ctx context.Context, db interface {
+// queryer is what has a schema to be looked at.
+type queryer interface {
 	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
-}, folder string,
-) error {
-	files, err := fs.Glob(migrations.Files, folder+"/*.up.sql")
-	if err != nil || len(files) == 0 {
-		return fmt.Errorf("this program has no migrations: %w", err)
-	}
-	known := map[string]bool{}
-	for _, f := range files {
-		name, _, _ := strings.Cut(path.Base(f), "_") // bun's name of a migration is the number that its file begins with
-		known[name] = false
-	}
-	rows, err := db.QueryContext(ctx, "SELECT name FROM "+migrationTable)
+}
+
+func checkSchema(ctx context.Context, db queryer, folder string) error {
+	known, err := knownMigrations(folder)
 	if err != nil {
-		if !isMissingTable(err) {
-			return fmt.Errorf("ask the database for its schema: %w", Translate(err))
-		}
-		return errors.New("the database has no tables of Tocsin: run \"tocsin migrate up\"")
+		return err
 	}
-	defer rows.Close()
-	for rows.Next() {
-		var name string
-		if err := rows.Scan(&name); err != nil {
-			return Translate(err)
-		}
-		if _, found := known[name]; !found {
+	applied, err := appliedMigrations(ctx, db)
+	if err != nil {
+		return err
+	}
+	for _, name := range applied {
+		if !slices.Contains(known, name) {
 			return fmt.Errorf("the database has migration %s, which this program does not know: use the newer program", name)
 		}
-		known[name] = true
 	}
-	if err := rows.Err(); err != nil {
-		return Translate(err)
-	}
-	for _, name := range slices.Sorted(maps.Keys(known)) {
-		if !known[name] {
+	for _, name := range known {
+		if !slices.Contains(applied, name) {
 			return fmt.Errorf("the database lacks migration %s: run \"tocsin migrate up\"", name)
 		}
 	}
 	return nil
+}
+
+// knownMigrations lists the names of the migrations of this program, oldest first.
+func knownMigrations(folder string) ([]string, error) {
+	files, err := fs.Glob(migrations.Files, folder+"/*.up.sql")
+	if err != nil || len(files) == 0 {
+		return nil, fmt.Errorf("this program has no migrations: %w", err)
+	}
+	for i, f := range files {
+		files[i], _, _ = strings.Cut(path.Base(f), "_") // bun's name of a migration is the number that its file begins with
+	}
+	return files, nil
+}
+
+var errNoTables = errors.New("the database has no tables of Tocsin: run \"tocsin migrate up\"")
+
+// appliedMigrations lists the names of the migrations that the database has, or returns errNoTables.
+func appliedMigrations(ctx context.Context, db queryer) ([]string, error) {
+	rows, err := db.QueryContext(ctx, "SELECT name FROM "+migrationTable)
+	if err != nil {
+		if isMissingTable(err) {
+			return nil, errNoTables
+		}
+		return nil, fmt.Errorf("ask the database for its schema: %w", Translate(err))
+	}
+	defer rows.Close()
+	var list []string
+	for rows.Next() {
+		var name string
+		if err := rows.Scan(&name); err != nil {
+			return nil, Translate(err)
+		}
+		list = append(list, name)
+	}
+	return list, Translate(rows.Err())
 }
 
 // migrationTable is where bun notes what it has applied.

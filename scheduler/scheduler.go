@@ -5,7 +5,9 @@ package scheduler
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -34,6 +36,7 @@ type Scheduler struct {
 	cancel  context.CancelFunc
 	running sync.WaitGroup
 	faulty  atomic.Bool
+	paused  []string // queues, as of the last sweep
 }
 
 // New returns a Scheduler that does nothing until Start.
@@ -84,17 +87,30 @@ func (s *Scheduler) sweep(ctx context.Context) (worked bool, err error) {
 	if err != nil || !mine {
 		return false, err
 	}
-	for _, step := range []func(context.Context) error{s.sweepEvents, s.sweepImports, s.forgetFailures, s.sweepTargets, s.sweepPeriodic} {
-		if err := step(ctx); err != nil {
-			return true, err
-		}
+	for _, step := range []func(context.Context) error{s.watchPauses, s.sweepEvents, s.sweepImports, s.forgetFailures, s.sweepTargets, s.sweepPeriodic} {
+		// Of a Redis in parts one may answer while another does not.
+		err = errors.Join(err, step(ctx))
 	}
-	return true, nil
+	return true, err
 }
 
 func (s *Scheduler) forgetFailures(ctx context.Context) error {
 	if err := dbmodel.ForgetFailures(ctx, s.db); err != nil {
 		return fmt.Errorf("forget failures: %w", err)
+	}
+	return nil
+}
+
+// watchPauses tells when somebody pauses a queue, or resumes it.
+func (s *Scheduler) watchPauses(ctx context.Context) error {
+	paused, err := s.queue.Paused(ctx)
+	if err != nil {
+		s.queue.Note(err)
+		return nil
+	}
+	if !slices.Equal(paused, s.paused) {
+		s.log.Warn().Strs("paused", paused).Msg("somebody has paused or resumed queues: of those that are paused nothing is worked off")
+		s.paused = paused
 	}
 	return nil
 }
@@ -106,7 +122,7 @@ func (s *Scheduler) sweepImports(ctx context.Context) error { return s.sweepQueu
 func (s *Scheduler) sweepQueue(ctx context.Context, bulk bool) error {
 	waiting, latency, err := s.queue.Size(tasks.QueueOf(bulk))
 	if err != nil {
-		return err // without Redis nothing can be enqueued
+		return nil //nolint:nilerr // without Redis nothing can be enqueued, which Queue tells
 	}
 	limit := min(tasks.Window-waiting, atOnce)
 	if limit <= 0 {
@@ -127,7 +143,7 @@ func (s *Scheduler) sweepQueue(ctx context.Context, bulk bool) error {
 func (s *Scheduler) sweepTargets(ctx context.Context) error {
 	waiting, _, err := s.queue.Size(tasks.QueueDrains)
 	if err != nil {
-		return err
+		return nil //nolint:nilerr // see sweepQueue
 	}
 	if waiting >= tasks.DrainWindow {
 		return nil

@@ -35,6 +35,10 @@ const (
 // asynqQueues is where asynq lists its queues.
 const asynqQueues = "asynq:queues"
 
+// calm is how long Redis must answer until it is told that it does so again: while only a part of a cluster is away, others
+// answer all the time.
+const calm = 3 * time.Second
+
 // WakeChannel is where workers hear that there is something in a queue; the message is the queue's name.
 const WakeChannel = "tocsin:wake"
 
@@ -49,6 +53,9 @@ type Queue struct {
 	restUntil atomic.Int64 // time.Time.UnixNano
 	mu        sync.Mutex
 	sizes     map[string]*size
+	strange   map[dbmodel.EventKind]bool // kinds that this version does not know, and that were told
+	away      bool                       // Redis does not answer, and that was told
+	lastFault time.Time                  // of Redis
 }
 
 // size is how full a queue was, and what was added since.
@@ -63,7 +70,7 @@ type size struct {
 func NewQueue(client redis.UniversalClient, log zerolog.Logger) *Queue {
 	return &Queue{
 		redis: client, client: asynq.NewClientFromRedisClient(client), inspector: asynq.NewInspectorFromRedisClient(client),
-		log: log, sizes: map[string]*size{},
+		log: log, sizes: map[string]*size{}, strange: map[dbmodel.EventKind]bool{},
 	}
 }
 
@@ -132,30 +139,41 @@ func (q *Queue) refresh(queue string) error {
 	if err == nil {
 		info, err = q.inspector.GetQueueInfo(queue)
 	}
+	q.Note(err)
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	s := q.size(queue)
 	s.asking = false
 	if err != nil {
-		q.rest(err)
 		return fmt.Errorf("ask for the size of queue %s: %w", queue, err)
 	}
-	s.tasks, s.latency, s.at = info.Pending, info.Latency, time.Now()
+	// It is the difference between the clocks of two processes.
+	s.tasks, s.latency, s.at = info.Pending, max(info.Latency, 0), time.Now()
 	return nil
 }
 
 // Enqueue tells workers of events. It takes half a second at the most.
 func (q *Queue) Enqueue(ctx context.Context, events []dbmodel.QueueableEvent) {
-	tasks := make([]*asynq.Task, len(events))
-	for i, e := range events {
-		tasks[i] = evaluation(e)
-	}
+	tasks := make([]*asynq.Task, 0, len(events))
 	q.mu.Lock()
 	for _, e := range events {
+		if TypeOf(e.Kind) == "" {
+			q.passOver(e)
+			continue
+		}
+		tasks = append(tasks, evaluation(e))
 		q.size(QueueOf(e.Bulk)).tasks++
 	}
 	q.mu.Unlock()
 	q.enqueue(ctx, tasks, QueueEvents)
+}
+
+// passOver tells, once for each kind, of an event that another version of Tocsin has stored; the caller holds the mutex.
+func (q *Queue) passOver(e dbmodel.QueueableEvent) {
+	if !q.strange[e.Kind] {
+		q.log.Error().Int64("event", e.ID).Msgf("an event is of the kind %q, which this version of Tocsin does not know: it and its like wait for one that does", e.Kind)
+		q.strange[e.Kind] = true
+	}
 }
 
 // Poke has the pending deliveries of targets worked off. It is called after the commit that stored them. A target that was
@@ -174,7 +192,7 @@ func (q *Queue) Poke(ctx context.Context, targets []int64) {
 		return nil
 	})
 	if err != nil {
-		q.rest(err)
+		q.Note(err)
 		return
 	}
 	var tasks []*asynq.Task
@@ -259,18 +277,65 @@ func (q *Queue) enqueue(ctx context.Context, tasks []*asynq.Task, wake string) {
 	if err == nil {
 		err = q.redis.Publish(context.WithoutCancel(ctx), WakeChannel, wake).Err()
 	}
-	if err != nil {
-		q.rest(err)
-	}
+	q.Note(err)
 }
 
-// Ping reports whether Redis answers.
-func (q *Queue) Ping(ctx context.Context) error { return q.redis.Ping(ctx).Err() }
+// Paused lists the queues that somebody has paused, in /monitor/ for instance: nothing of them is worked off. It asks for
+// each queue: in a cluster they lie on different servers, which need not all answer.
+func (q *Queue) Paused(ctx context.Context) ([]string, error) {
+	paused := make([]*redis.IntCmd, len(Queues))
+	_, err := q.redis.Pipelined(ctx, func(p redis.Pipeliner) error {
+		for i, queue := range Queues {
+			paused[i] = p.Exists(ctx, PausedKey(queue))
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("ask for paused queues: %w", err)
+	}
+	list := []string{}
+	for i, queue := range Queues {
+		if paused[i].Val() > 0 {
+			list = append(list, queue)
+		}
+	}
+	return list, nil
+}
+
+// PausedKey is what asynq keeps in Redis as long as a queue is paused.
+func PausedKey(queue string) string { return "asynq:{" + queue + "}:paused" }
+
+// Ping reports whether Redis answers, for each queue.
+func (q *Queue) Ping(ctx context.Context) error {
+	_, err := q.Paused(ctx)
+	return err
+}
 
 func (q *Queue) resting() bool { return time.Now().UnixNano() < q.restUntil.Load() }
 
-func (q *Queue) rest(err error) {
-	if q.restUntil.Swap(time.Now().Add(restTime).UnixNano()) < time.Now().Add(-time.Minute).UnixNano() {
-		q.log.Warn().Err(err).Msg("Redis does not answer: events are stored and worked off when it is back")
+// Note says how Redis answered; nil: well. It is told in the log once that it does not, and once that it does again. After a
+// fault nobody asks for a moment.
+func (q *Queue) Note(err error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	now := time.Now()
+	switch {
+	case err != nil:
+		q.lastFault = now
+		q.restUntil.Store(now.Add(restTime).UnixNano())
+		if !q.away {
+			q.log.Warn().Err(err).Msg("Redis does not answer: events are stored and worked off when it is back")
+		}
+		q.away = true
+	case q.away && now.Sub(q.lastFault) > calm:
+		q.away = false
+		q.log.Info().Msg("Redis answers again")
 	}
+}
+
+// Away reports whether Redis did not answer lately.
+func (q *Queue) Away() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.away
 }

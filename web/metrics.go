@@ -3,6 +3,7 @@ package web
 import (
 	"context"
 	"net/http"
+	"slices"
 	"strconv"
 	"time"
 
@@ -54,12 +55,13 @@ var (
 	outboxDesc       = prometheus.NewDesc("tocsin_outbox_events", "Accepted events that wait for their evaluation.", nil, nil)
 	failedEventsDesc = prometheus.NewDesc("tocsin_failed_events", "Events that are set aside because their evaluation failed for good.", nil, nil)
 	deliveriesDesc   = prometheus.NewDesc("tocsin_deliveries", "Deliveries that wait or have failed for good.", []string{"state"}, nil)
+	pausedDesc       = prometheus.NewDesc("tocsin_queue_paused", "1: somebody has paused the queue, and nothing of it is worked off.", []string{"queue"}, nil)
 	queueDesc        = prometheus.NewDesc("tocsin_queue_tasks", "Tasks that wait in Redis.", []string{"queue"}, nil)
 )
 
 // Describe implements prometheus.Collector.
 func (*workCollector) Describe(to chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{outboxDesc, failedEventsDesc, deliveriesDesc, queueDesc} {
+	for _, d := range []*prometheus.Desc{outboxDesc, failedEventsDesc, deliveriesDesc, queueDesc, pausedDesc} {
 		to <- d
 	}
 }
@@ -80,6 +82,17 @@ func (w *workCollector) Collect(to chan<- prometheus.Metric) {
 	for queue, n := range queueSizes(w.queue) {
 		if n != nil {
 			gauge(queueDesc, *n, queue)
+		}
+	}
+	ctx, cancelRedis := context.WithTimeout(ctx, redisTime)
+	defer cancelRedis()
+	if paused, err := w.queue.Paused(ctx); err == nil {
+		for _, queue := range tasks.Queues {
+			is := 0
+			if slices.Contains(paused, queue) {
+				is = 1
+			}
+			gauge(pausedDesc, is, queue)
 		}
 	}
 }

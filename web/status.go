@@ -20,6 +20,7 @@ type statusAnswer struct {
 	PendingDeliveries int             `json:"pending_deliveries"`
 	FailedDeliveries  int             `json:"failed_deliveries"`
 	Queues            map[string]*int `json:"queues" doc:"Tasks in Redis; null: Redis does not answer"`
+	PausedQueues      []string        `json:"paused_queues" doc:"Queues that somebody has paused: nothing of them is worked off until they are resumed" nullable:"false"`
 }
 
 type statusOutput struct{ Body statusAnswer }
@@ -33,7 +34,18 @@ func (s *server) apiGetStatus(ctx context.Context, _ *struct{}) (*statusOutput, 
 	if err != nil {
 		return nil, fmt.Errorf("count what is left to do: %w", err)
 	}
-	return &statusOutput{statusAnswer{c.Outbox, c.FailedEvents, c.PendingDeliveries, c.FailedDeliveries, queueSizes(s.queue)}}, nil
+	return &statusOutput{statusAnswer{c.Outbox, c.FailedEvents, c.PendingDeliveries, c.FailedDeliveries, queueSizes(s.queue), pausedQueues(ctx, s.queue)}}, nil
+}
+
+// pausedQueues lists the queues that are paused; none where Redis does not say so in time.
+func pausedQueues(ctx context.Context, q *tasks.Queue) []string {
+	ctx, cancel := context.WithTimeout(ctx, redisTime)
+	defer cancel()
+	list, err := q.Paused(ctx)
+	if err != nil {
+		return []string{}
+	}
+	return list
 }
 
 // queueSizes returns how many tasks wait in each queue; nil where Redis does not say so in time.

@@ -31,12 +31,13 @@ type waker struct {
 	once     sync.Once
 	sub      *redis.PubSub
 	done     chan struct{}
+	note     func(error) // told how Redis answers
 
 	empty int // queues found empty in a row; only the server's one dequeue loop touches it
 }
 
-func newWaker(client redis.UniversalClient, queues []string) *waker {
-	k := &waker{queues: queues, wake: make(chan struct{}, 1), released: make(chan struct{}), done: make(chan struct{})}
+func newWaker(client redis.UniversalClient, queues []string, note func(error)) *waker {
+	k := &waker{queues: queues, wake: make(chan struct{}, 1), released: make(chan struct{}), done: make(chan struct{}), note: note}
 	k.sub = client.Subscribe(context.Background(), tasks.WakeChannel)
 	messages := k.sub.Channel()
 	go func() {
@@ -91,11 +92,15 @@ func (k *waker) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 		err := next(ctx, cmd)
 		switch {
 		case errors.Is(err, redis.Nil):
+			k.note(nil)
 			k.empty++
+		case redis.HasErrorPrefix(err, "NOSCRIPT"): // asynq tells the script and asks again
 		case err != nil: // asynq would ask again at once
+			k.note(err)
 			k.empty = 0
 			k.wait(faultTime)
 		default:
+			k.note(nil)
 			k.empty = 0
 		}
 		return err

@@ -13,6 +13,7 @@ import (
 	"github.com/hibiken/asynq"
 	"github.com/redis/go-redis/v9"
 	"github.com/rs/zerolog"
+	"github.com/uptrace/bun"
 
 	"github.com/seed91453169/tocsin/channel"
 	"github.com/seed91453169/tocsin/dbmodel"
@@ -54,6 +55,8 @@ type Worker struct {
 
 	// alone is shared by ordinary evaluations; one whose event may kill its process has it for itself.
 	alone sync.RWMutex
+	// strangers are the types of tasks that this version does not know, and that were told.
+	strangers sync.Map
 	// patience is held by the one exception that waits in place for an equal one.
 	patience sync.Mutex
 	// fault, where set, is called for each observation that is evaluated; tests make it panic.
@@ -69,29 +72,28 @@ func New(c Config) *Worker {
 
 // Start begins to take tasks; where Redis does not answer, as soon as it does. It is called once.
 func (w *Worker) Start() error {
-	events := asynq.NewServeMux()
-	events.HandleFunc(tasks.TypeObservationEvaluate, w.observationEvaluate)
-	events.HandleFunc(tasks.TypeSecurityGateEvaluate, w.securityGateEvaluate)
-	events.HandleFunc(tasks.TypeExceptionEvaluate, w.exceptionEvaluate)
-	events.HandleFunc(tasks.TypeEventAccept, w.eventAccept)
-	events.HandleFunc(tasks.TypeEventRetry, w.eventRetry)
-	drains := asynq.NewServeMux()
-	drains.HandleFunc(tasks.TypeTargetDrain, w.targetDrain)
-	if err := w.serve(events, w.Concurrency, tasks.QueueEvents, tasks.QueueBulk); err != nil {
+	err := w.serve(w.Concurrency, map[string]asynq.HandlerFunc{
+		tasks.TypeObservationEvaluate:  w.observationEvaluate,
+		tasks.TypeSecurityGateEvaluate: w.securityGateEvaluate,
+		tasks.TypeExceptionEvaluate:    w.exceptionEvaluate,
+		tasks.TypeEventAccept:          w.eventAccept,
+		tasks.TypeEventRetry:           w.eventRetry,
+	}, tasks.QueueEvents, tasks.QueueBulk)
+	if err != nil {
 		return err
 	}
-	if err := w.serve(drains, DrainSlots, tasks.QueueDrains); err != nil {
+	err = w.serve(DrainSlots, map[string]asynq.HandlerFunc{tasks.TypeTargetDrain: w.targetDrain}, tasks.QueueDrains)
+	if err != nil {
 		return err
 	}
-	periodic := asynq.NewServeMux()
-	periodic.HandleFunc(tasks.TypePeriodicCleanup, w.periodicCleanup)
-	return w.serve(periodic, 1, tasks.QueuePeriodic)
+	return w.serve(1, map[string]asynq.HandlerFunc{tasks.TypePeriodicCleanup: w.periodicCleanup}, tasks.QueuePeriodic)
 }
 
-// serve starts an asynq server for queues, the first before the others.
-func (w *Worker) serve(handler asynq.Handler, slots int, queues ...string) error {
+// serve starts an asynq server for queues, the first before the others. Handlers are found by the whole name of a type, while
+// asynq's mux would take one that another version has made longer.
+func (w *Worker) serve(slots int, handlers map[string]asynq.HandlerFunc, queues ...string) error {
 	client := w.NewRedis()
-	waker := newWaker(client, queues)
+	waker := newWaker(client, queues, w.Queue.Note)
 	priorities := make(map[string]int, len(queues))
 	for i, q := range queues {
 		priorities[q] = len(queues) - i
@@ -103,17 +105,27 @@ func (w *Worker) serve(handler asynq.Handler, slots int, queues ...string) error
 		// The waker holds an idle server back, so this is only how soon a busy one looks again.
 		TaskCheckInterval: 2 * time.Millisecond,
 		ShutdownTimeout:   max(w.ShutdownTimeout-3*time.Second, time.Second),
-		Logger:            asynqLog{w.Log.With().Str("component", "asynq").Logger()},
+		Logger:            asynqLog{w.Log.With().Str("component", "asynq").Logger(), w.Queue},
 		LogLevel:          asynq.WarnLevel,
 		// Only what came through Redis alone is retried by asynq: all else has a row that sees to it.
-		RetryDelayFunc: func(n int, _ error, _ *asynq.Task) time.Duration { return min(time.Second<<min(n, 5), 30*time.Second) },
-		IsFailure:      func(err error) bool { return !errors.Is(err, dbmodel.ErrUnavailable) },
+		RetryDelayFunc: retryDelay,
+		IsFailure: func(err error) bool {
+			return !errors.Is(err, dbmodel.ErrUnavailable) && !errors.Is(err, errUnknownType)
+		},
 		ErrorHandler: asynq.ErrorHandlerFunc(func(_ context.Context, t *asynq.Task, err error) {
-			w.Log.Error().Err(err).Str("task", t.Type()).Msg("task failed")
+			if !errors.Is(err, errUnknownType) { // that is told once
+				w.Log.Error().Err(err).Str("task", t.Type()).Msg("task failed")
+			}
 		}),
 	})
 	w.clients, w.wakers = append(w.clients, client), append(w.wakers, waker)
-	if err := server.Start(handler); err != nil {
+	handle := func(ctx context.Context, t *asynq.Task) error {
+		if handler, found := handlers[t.Type()]; found {
+			return handler(ctx, t)
+		}
+		return w.unknown(ctx, t)
+	}
+	if err := server.Start(asynq.HandlerFunc(handle)); err != nil {
 		return fmt.Errorf("start the worker: %w", err)
 	}
 	w.servers = append(w.servers, server)
@@ -184,13 +196,72 @@ func (w *Worker) record(what string, statement func(ctx context.Context) error) 
 	}
 }
 
-// asynqLog writes what asynq says to our log.
-type asynqLog struct{ log zerolog.Logger }
+// longestRetryDelay is how long a task rests at the most before asynq tries it again.
+const longestRetryDelay = 30 * time.Second
+
+// retryDelay is how long a task rests after its n-th failure.
+func retryDelay(n int, err error, _ *asynq.Task) time.Duration {
+	if errors.Is(err, errUnknownType) {
+		return longestRetryDelay
+	}
+	return min(time.Second<<min(n, 5), longestRetryDelay)
+}
+
+// errUnknownType: the task is for another version of Tocsin, or for somebody else's program. It costs no retry.
+var errUnknownType = errors.New("this version of Tocsin does not know tasks of the type")
+
+// unknown gives a task back that this worker cannot work off: what asynq retries is tried again until a worker knows it, what
+// it does not, the sweep enqueues again if it is ours. That this is so is told once for each type.
+func (w *Worker) unknown(ctx context.Context, t *asynq.Task) error {
+	err := fmt.Errorf("%w %q", errUnknownType, t.Type())
+	if _, told := w.strangers.LoadOrStore(t.Type(), true); told {
+		return err
+	}
+	queue, _ := asynq.GetQueueName(ctx)
+	message := "a task in the queue " + queue + " has a type that this version of Tocsin does not know: is a worker of another version, or another program, at work on the same Redis?"
+	w.Log.Error().Str("task", t.Type()).Msg(message)
+	tell := func(ctx context.Context, tx bun.Tx) error {
+		return tellOwn(ctx, tx, "UnknownTask", t.Type(), message, "", false)
+	}
+	if errTell := w.DB.InTx(ctx, tell); errTell != nil {
+		w.strangers.Delete(t.Type()) // the next one tells it
+		return fmt.Errorf("%w: %w", err, errTell)
+	}
+	return err
+}
+
+// asynqLog writes what asynq says to our log. What asynq warns of it copes with by itself, and what it cannot do while Redis
+// is away is told by Queue, once.
+type asynqLog struct {
+	log   zerolog.Logger
+	queue *tasks.Queue
+}
 
 func (l asynqLog) Debug(args ...any) { l.log.Debug().Msg(line(args)) }
-func (l asynqLog) Info(args ...any)  { l.log.Info().Msg(line(args)) }
-func (l asynqLog) Warn(args ...any)  { l.log.Warn().Msg(line(args)) }
-func (l asynqLog) Error(args ...any) { l.log.Error().Msg(line(args)) }
+func (l asynqLog) Info(args ...any)  { l.log.Debug().Msg(line(args)) }
+func (l asynqLog) Warn(args ...any)  { l.log.Debug().Msg(line(args)) }
+
+func (l asynqLog) Error(args ...any) {
+	level := zerolog.ErrorLevel
+	if l.redisAway() {
+		level = zerolog.DebugLevel
+	}
+	l.log.WithLevel(level).Msg(line(args))
+}
+
+// redisAway reports whether Redis does not answer, or did not a moment ago. asynq may be the first who notices.
+func (l asynqLog) redisAway() bool {
+	if l.queue.Away() {
+		return true
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	err := l.queue.Ping(ctx)
+	if err != nil {
+		l.queue.Note(err)
+	}
+	return err != nil
+}
 
 // Fatal is what asynq calls before it would end the process; ending is not its business.
 func (l asynqLog) Fatal(args ...any) { l.log.Error().Msg(line(args)) }

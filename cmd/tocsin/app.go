@@ -115,6 +115,10 @@ func (a *app) awaitDatabase(ctx context.Context) error {
 	}
 }
 
+// clusterReload is how often a client asks a Redis Cluster who has which keys. go-redis does so each minute by itself, and goes
+// on calling a dead server until then.
+const clusterReload = 2 * time.Second
+
 // newRedis returns a client whose calls end with their context: an unreachable Redis must not hold anybody.
 func newRedis(o *redis.UniversalOptions) redis.UniversalClient {
 	c := *o
@@ -123,7 +127,12 @@ func newRedis(o *redis.UniversalOptions) redis.UniversalClient {
 	c.ReadTimeout = 3 * time.Second
 	c.WriteTimeout = 3 * time.Second
 	c.MaxRetries = 1
-	return redis.NewUniversalClient(&c)
+	if !c.IsClusterMode {
+		return redis.NewUniversalClient(&c)
+	}
+	cluster := c.Cluster()
+	cluster.ClusterStateReloadInterval = clusterReload
+	return redis.NewClusterClient(cluster)
 }
 
 func (a *app) close() {

@@ -8,14 +8,18 @@ import (
 	"net/http"
 	"runtime/debug"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/redis/go-redis/v9"
+	"github.com/rs/zerolog"
 
 	"github.com/seed91453169/tocsin/channel"
 	"github.com/seed91453169/tocsin/config"
 	"github.com/seed91453169/tocsin/dbmodel"
+	"github.com/seed91453169/tocsin/internal/database"
 	"github.com/seed91453169/tocsin/rule"
+	"github.com/seed91453169/tocsin/tasks"
 )
 
 type migrateCommand struct {
@@ -32,7 +36,11 @@ type (
 
 // Run brings the schema to this version.
 func (migrateUp) Run(ctx context.Context, t *terminal) error {
-	return withDatabase(ctx, t, config.Migrate, func(db *dbmodel.DB) error {
+	c, err := config.Load(config.Migrate, t.environ)
+	if err != nil {
+		return err
+	}
+	return useDatabase(ctx, c, t, func(db *dbmodel.DB) error {
 		applied, err := dbmodel.Migrate(ctx, db)
 		if err != nil {
 			return fmt.Errorf("migrate the database: %w", err)
@@ -54,9 +62,9 @@ func (migrateDown) Run(ctx context.Context, t *terminal) error {
 	})
 }
 
-// Run lists the migrations.
+// Run lists the migrations. It changes nothing.
 func (migrateStatus) Run(ctx context.Context, t *terminal) error {
-	return withDatabase(ctx, t, config.Migrate, func(db *dbmodel.DB) error {
+	err := withDatabase(ctx, t, config.Migrate, func(db *dbmodel.DB) error {
 		list, err := dbmodel.Migrations(ctx, db)
 		for _, m := range list {
 			state := "applied"
@@ -67,6 +75,11 @@ func (migrateStatus) Run(ctx context.Context, t *terminal) error {
 		}
 		return err
 	})
+	if errors.Is(err, errNoDatabase) {
+		fmt.Fprintln(t.out, err)
+		return nil
+	}
+	return err
 }
 
 func tell(t *terminal, what string, names []string, otherwise string) {
@@ -78,12 +91,23 @@ func tell(t *terminal, what string, names []string, otherwise string) {
 	}
 }
 
-// withDatabase runs fn with the database that role is configured for.
+// errNoDatabase: a SQLite database that was never used.
+var errNoDatabase = errors.New("there is no database yet: \"tocsin serve\" makes it when it first starts, and so does \"tocsin migrate up\"")
+
+// withDatabase runs fn with the database that role is configured for. The error is errNoDatabase where that would have to be
+// made.
 func withDatabase(ctx context.Context, t *terminal, role config.Role, fn func(*dbmodel.DB) error) error {
 	c, err := config.Load(role, t.environ)
 	if err != nil {
 		return err
 	}
+	if !database.Exists(c.Database.DSN.Reveal()) {
+		return errNoDatabase
+	}
+	return useDatabase(ctx, c, t, fn)
+}
+
+func useDatabase(ctx context.Context, c *config.Config, t *terminal, fn func(*dbmodel.DB) error) (err error) {
 	a := &app{config: c, log: newLogger(c, t.err)}
 	defer a.close()
 	if a.db, err = openDatabase(c, 4); err != nil {
@@ -137,6 +161,7 @@ func (checkCommand) Run(ctx context.Context, t *terminal) error {
 	if err != nil {
 		return err
 	}
+	newLogger(c, t.err) // which is also what go-redis writes to
 	k := &checker{t: t}
 	k.say("Configuration", "no fault", nil)
 	switch err := c.ReadSecretKey(); {
@@ -173,6 +198,10 @@ func (k *checker) database(ctx context.Context, c *config.Config) {
 	ctx, cancel := context.WithTimeout(ctx, checkTime)
 	defer cancel()
 	what := "Database (" + string(c.Database.Driver) + ")"
+	if !database.Exists(c.Database.DSN.Reveal()) {
+		k.say(what, errNoDatabase.Error(), nil)
+		return
+	}
 	db, err := openDatabase(c, 2)
 	if err != nil {
 		k.say(what, "", err)
@@ -241,20 +270,54 @@ func (k *checker) redis(ctx context.Context, c *config.Config) {
 	}
 	client := newRedis(c.Redis)
 	defer client.Close()
-	if err := client.Ping(ctx).Err(); err != nil {
+	paused, err := tasks.NewQueue(client, zerolog.Nop()).Paused(ctx)
+	if err != nil {
 		k.say("Redis", "", fmt.Errorf("does not answer: check REDIS_URL, and that it runs: %w", err))
 		return
 	}
-	policy, err := client.ConfigGet(ctx, "maxmemory-policy").Result()
-	if p := policy["maxmemory-policy"]; err == nil && p != "noeviction" {
-		k.say("Redis", "", fmt.Errorf("maxmemory-policy is %s: set it to noeviction, or Redis drops tasks when it is full", p))
-		return
+	policies, err := evictionPolicies(ctx, client)
+	for _, p := range policies {
+		if p != noEviction {
+			k.say("Redis", "", fmt.Errorf("maxmemory-policy is %s: set it to %s, or Redis drops tasks when it is full", p, noEviction))
+			return
+		}
 	}
 	words := "answers"
-	if err != nil && !errors.Is(err, redis.Nil) {
-		words += "; it does not say its maxmemory-policy, which must be noeviction"
+	if err != nil {
+		words += "; it does not say its maxmemory-policy, which must be " + noEviction
 	}
 	k.say("Redis", words, nil)
+	for _, queue := range paused {
+		k.say("Queue "+queue, "", fmt.Errorf("somebody has paused it, and nothing of it is worked off: resume it in /monitor/, with TOCSIN_MONITOR_WRITE=true, or with: redis-cli del '%s'", tasks.PausedKey(queue)))
+	}
+}
+
+const noEviction = "noeviction"
+
+// evictionPolicies returns what each server does when its memory is full.
+func evictionPolicies(ctx context.Context, client redis.UniversalClient) ([]string, error) {
+	var mu sync.Mutex
+	var list []string
+	ask := func(ctx context.Context, client *redis.Client) error {
+		answer, err := client.ConfigGet(ctx, "maxmemory-policy").Result()
+		mu.Lock()
+		defer mu.Unlock()
+		if p, found := answer["maxmemory-policy"]; found {
+			list = append(list, p)
+		}
+		return err
+	}
+	var err error
+	switch client := client.(type) {
+	case *redis.ClusterClient:
+		err = client.ForEachShard(ctx, ask) // a replica may be a master tomorrow
+	case *redis.Client:
+		err = ask(ctx, client)
+	}
+	if err != nil {
+		return list, fmt.Errorf("ask Redis for its maxmemory-policy: %w", err)
+	}
+	return list, nil
 }
 
 func (k *checker) mail(ctx context.Context, c *config.Config) {

@@ -7,6 +7,11 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/gofrs/flock"
 
 	"github.com/seed91453169/tocsin/config"
 	"github.com/seed91453169/tocsin/dbmodel"
@@ -50,6 +55,11 @@ func (serveCommand) Run(ctx context.Context, t *terminal) error {
 // serve runs all roles in this process. Whoever has the token setup may make the first administrator; empty: nobody may.
 // ready is called once the roles run.
 func serve(ctx context.Context, c *config.Config, t *terminal, setup string, ready func(ctx context.Context, a *app)) error {
+	unlock, err := lockDatabase(c)
+	if err != nil {
+		return err
+	}
+	defer unlock()
 	listener, err := listen(ctx, c.Listen)
 	if err != nil {
 		return err
@@ -69,6 +79,27 @@ func serve(ctx context.Context, c *config.Config, t *terminal, setup string, rea
 	defer endWith(ctx, a.startScheduler().Shutdown)()
 	go ready(ctx, a)
 	return a.serveWeb(ctx, listener, setup)
+}
+
+// lockDatabase keeps another process from serving the same SQLite database, over an in-process Redis of its own: neither would
+// know which exceptions the other one has told.
+func lockDatabase(c *config.Config) (unlock func(), err error) {
+	path, isSQLite := strings.CutPrefix(c.Database.DSN.Reveal(), "sqlite://")
+	if !isSQLite {
+		return func() {}, nil
+	}
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return nil, fmt.Errorf("make the folder of the database: %w", err)
+	}
+	lock := flock.New(path+".lock", flock.SetPermissions(0o600))
+	locked, err := lock.TryLock()
+	if err != nil {
+		return nil, fmt.Errorf("lock the database %s: %w", path, err)
+	}
+	if !locked {
+		return nil, fmt.Errorf("another \"tocsin serve\" runs on the database %s: end that one, or give this one a folder of its own with TOCSIN_DATA_DIR", path)
+	}
+	return func() { _ = lock.Unlock() }, nil // it ends with the process at the latest
 }
 
 // endWith calls shutdown when ctx ends, beside whatever else ends then, so that all have the same time. The returned function

@@ -5,7 +5,9 @@ import (
 	"context"
 	"database/sql"
 	"database/sql/driver"
+	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"net/url"
 	"os"
@@ -33,6 +35,18 @@ func Open(rawURL string, conns int) (*dbmodel.DB, error) {
 		return openSQLite(rest, conns)
 	}
 	return nil, fmt.Errorf("open the database: the URL must begin with postgres:// or sqlite:///")
+}
+
+// Exists reports whether there is a database at the URL, as far as that can be known without opening it, which makes a SQLite
+// file that is missing.
+func Exists(rawURL string) bool {
+	path, isSQLite := strings.CutPrefix(rawURL, "sqlite://")
+	if !isSQLite {
+		return true
+	}
+	path, _, _ = strings.Cut(path, "?")
+	_, err := os.Stat(path)
+	return !errors.Is(err, fs.ErrNotExist)
 }
 
 // session is set on every connection of PostgreSQL.

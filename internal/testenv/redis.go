@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"slices"
 	"strconv"
 	"syscall"
 	"testing"
@@ -47,6 +48,11 @@ func Redis(t testing.TB, opts ...RedisOption) *RedisServer {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return ownRedis(t, s, url)
+}
+
+// ownRedis is a server that ends with the test.
+func ownRedis(t testing.TB, s *server, url string) *RedisServer {
 	t.Cleanup(func() {
 		if err := s.close(); err != nil {
 			t.Logf("stop Redis: %v", err)
@@ -93,39 +99,59 @@ func (r *RedisServer) own() *server {
 	return r.server
 }
 
+// redisSettings are those of every server: nothing is written down, and nothing thrown away.
+var redisSettings = []string{"--save", "", "--maxmemory-policy", "noeviction"}
+
 // startRedis starts a server and returns its URL.
 func startRedis(o redisOptions) (*server, string, error) {
+	settings := redisSettings
+	if o.aof {
+		settings = append(slices.Clip(settings), "--appendonly", "yes", "--appendfsync", "always")
+	}
 	program, errFind := findRedis()
 	if errFind != nil && !dockerAnswers() {
 		return nil, "", fmt.Errorf("the tests need Redis: install it (apt-get install redis-server), "+
 			"or set TEST_REDIS_URL, or start Docker (%w)", errFind)
 	}
-	s, err := newServer("redis")
-	if err != nil {
-		return nil, "", err
-	}
-	settings := []string{"--save", "", "--maxmemory-policy", "noeviction"}
-	if o.aof {
-		settings = append(settings, "--appendonly", "yes", "--appendfsync", "always")
-	}
-	var port int
-	s.ready = func(ctx context.Context) error { return pingRedis(ctx, "127.0.0.1:"+strconv.Itoa(port)) }
-	for try := 1; ; try++ {
-		if errFind == nil {
-			port, err = freePort()
-			s.argv = append([]string{program, "--bind", "127.0.0.1", "--port", strconv.Itoa(port), "--dir", s.dir}, settings...)
-		} else {
-			port, err = s.inContainer("redis:7-alpine", "6379", nil, append([]string{"redis-server"}, settings...))
+	s, port, err := startOnPort("redis", func(s *server) (int, error) {
+		if errFind != nil {
+			return s.inContainer("redis:7-alpine", "6379", nil, append([]string{"redis-server"}, settings...))
 		}
+		port, err := freePort()
+		s.argv = localRedis(program, s, port, settings)
+		return port, err
+	})
+	if err != nil {
+		return nil, "", fmt.Errorf("start Redis for the tests: %w", err)
+	}
+	return s, redisURL(port), nil
+}
+
+// localRedis is the command of a server on this machine.
+func localRedis(program string, s *server, port int, settings []string) []string {
+	return append([]string{program, "--bind", "127.0.0.1", "--port", strconv.Itoa(port), "--dir", s.dir}, settings...)
+}
+
+func redisURL(port int) string { return fmt.Sprintf("redis://127.0.0.1:%d/0", port) }
+
+// startOnPort starts a server that speaks like Redis; prepare gives it its command, and says its port.
+func startOnPort(name string, prepare func(*server) (port int, err error)) (*server, int, error) {
+	s, err := newServer(name)
+	if err != nil {
+		return nil, 0, err
+	}
+	for try := 1; ; try++ {
+		port, err := prepare(s)
+		s.ready = func(ctx context.Context) error { return pingRedis(ctx, "127.0.0.1:"+strconv.Itoa(port)) }
 		if err == nil {
 			err = s.start()
 		}
 		if err == nil {
-			return s, fmt.Sprintf("redis://127.0.0.1:%d/0", port), nil
+			return s, port, nil
 		}
 		// Somebody may have taken the free port first.
-		if try == 3 || errFind != nil {
-			return nil, "", errors.Join(fmt.Errorf("start Redis for the tests: %w", err), s.close())
+		if try == 3 || s.container != "" {
+			return nil, 0, errors.Join(err, s.close())
 		}
 	}
 }

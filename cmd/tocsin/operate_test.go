@@ -1,0 +1,115 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/seed91453169/tocsin/internal/testenv"
+	"github.com/seed91453169/tocsin/tasks"
+)
+
+func TestSecondServeIsRefused(t *testing.T) {
+	t.Parallel()
+	folder := t.TempDir()
+	serve := func() *deployment {
+		d := newDeployment(t, "TOCSIN_DATA_DIR="+folder)
+		d.web = start(t, d.env, "serve")
+		return d
+	}
+	first := serve()
+	first.ready()
+	code, output := wait(serve().web)
+	if code != 1 || strings.Count(output, "\n") != 1 || !strings.Contains(output, filepath.Join(folder, "tocsin.db")) || !strings.Contains(output, "TOCSIN_DATA_DIR") {
+		t.Errorf("exit %d:\n%s", code, output)
+	}
+	first.web.kill()
+	serve().ready()
+}
+
+// TestLookingChangesNothing asks about databases that were never used.
+func TestLookingChangesNothing(t *testing.T) {
+	t.Parallel()
+	folder := filepath.Join(t.TempDir(), "data")
+	for command, want := range map[string]int{"check": 0, "migrate status": 0, "migrate down": 1, "user list": 1} {
+		code, output := wait(start(t, []string{"TOCSIN_DATA_DIR=" + folder}, strings.Fields(command)...))
+		if code != want || !strings.Contains(output, "there is no database yet") || strings.Contains(output, "FAIL") {
+			t.Errorf("%s: exit %d\n%s", command, code, output)
+		}
+		if _, err := os.Stat(folder); !os.IsNotExist(err) {
+			t.Fatalf("%s made the folder (%v)", command, err)
+		}
+	}
+	url := testenv.PostgresURL(t, nil)
+	code, output := wait(start(t, []string{"DATABASE_URL=" + url}, "migrate", "status"))
+	if code != 0 || strings.Contains(output, "applied") || !strings.Contains(output, "pending") {
+		t.Errorf("migrate status: exit %d\n%s", code, output)
+	}
+	var tables int
+	if err := open(t, url).QueryRowContext(t.Context(), "SELECT count(*) FROM pg_tables WHERE schemaname = 'public'").Scan(&tables); err != nil || tables > 0 {
+		t.Errorf("migrate status made %d tables (%v)", tables, err)
+	}
+}
+
+// TestPausedQueueIsSaid pauses a queue in /monitor/, and deletes what waits there.
+func TestPausedQueueIsSaid(t *testing.T) {
+	t.Parallel()
+	rd := testenv.Redis(t)
+	d := newDeployment(t, "DATABASE_URL="+testenv.PostgresURL(t, testenv.MigrateSchema), "REDIS_URL="+rd.URL(), "TOCSIN_MONITOR_WRITE=true")
+	d.web, d.worker, d.scheduler = start(t, d.env, "web"), start(t, d.env, "worker"), start(t, d.env, "scheduler")
+	d.ready()
+	d.watch(0)
+	said := func(want ...string) {
+		t.Helper()
+		var s struct {
+			Paused []string `json:"paused_queues"`
+		}
+		d.call(http.MethodGet, "/api/v1/status", nil, &s)
+		if fmt.Sprint(s.Paused) != fmt.Sprint(want) {
+			t.Errorf("status: %v, want %v", s.Paused, want)
+		}
+		_, metrics, err := d.try(http.MethodGet, "/metrics", nil)
+		if line := fmt.Sprintf("tocsin_queue_paused{queue=%q} %d\n", tasks.QueueEvents, len(want)); err != nil || !strings.Contains(string(metrics), line) {
+			t.Errorf("no line %q in the metrics (%v)", line, err)
+		}
+		code, output := wait(start(t, d.env, "check"))
+		if code != min(len(want), 1) || strings.Contains(output, "FAIL  Queue events: ") != (len(want) > 0) {
+			t.Errorf("check: exit %d\n%s", code, output)
+		}
+	}
+	logged := func(times int) {
+		t.Helper()
+		testenv.Eventually(t, 10*time.Second, func() error {
+			if n := strings.Count(d.scheduler.log.String(), "has paused or resumed queues"); n != times {
+				return fmt.Errorf("%d times", n)
+			}
+			return nil
+		}, "the scheduler tells of the pause and of its end")
+	}
+	d.call(http.MethodPost, "/monitor/api/queues/events:pause", json.RawMessage("{}"), nil)
+	said(tasks.QueueEvents)
+	logged(1)
+	for id := 1; id <= 3; id++ {
+		d.call(http.MethodPost, "/api/v1/observations", object{"observations": []object{{
+			"id": id, "product_id": 2, "title": fmt.Sprint("CVE-", id), "severity": "High", "status": "Open", "priority": nil, "parser_type": "SCA",
+		}}}, nil)
+	}
+	d.call(http.MethodDelete, "/monitor/api/queues/events/pending_tasks:delete_all", nil, nil)
+	d.call(http.MethodPost, "/monitor/api/queues/events:resume", json.RawMessage("{}"), nil)
+	d.idle(30 * time.Second)
+	told := map[string]int{}
+	for _, m := range d.network.all() {
+		told[m.Headline]++
+	}
+	delete(told, "") // check has asked whether somebody is there
+	if len(told) != 3 || told["High: CVE-1 in Product 2"]+told["High: CVE-2 in Product 2"]+told["High: CVE-3 in Product 2"] != 3 {
+		t.Errorf("told: %v", told)
+	}
+	said()
+	logged(2)
+}

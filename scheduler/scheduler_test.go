@@ -1,0 +1,54 @@
+package scheduler
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/seed91453169/tocsin/dbmodel"
+	"github.com/seed91453169/tocsin/internal/testenv"
+	"github.com/seed91453169/tocsin/tasks"
+)
+
+// TestTwoSchedulersEnqueueOnce has two schedulers find the same events.
+func TestTwoSchedulersEnqueueOnce(t *testing.T) {
+	t.Parallel()
+	testenv.EachDatabase(t, func(t *testing.T, db *dbmodel.DB) {
+		server := testenv.Redis(t)
+		all := []*Scheduler{newScheduler(t, db, server), newScheduler(t, db, server)}
+		const events = 3 * atOnce / 2 // more than one sweep takes
+		for range events {
+			if _, err := dbmodel.InsertEvent(t.Context(), db, dbmodel.NewEvent{Kind: dbmodel.KindObservations}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for _, s := range all {
+			s.Start()
+			t.Cleanup(s.Shutdown)
+		}
+		unqueued := func() (n int) {
+			t.Helper()
+			if err := db.Reader.QueryRowContext(t.Context(), "SELECT count(*) FROM outbox WHERE queued_at IS NULL").Scan(&n); err != nil {
+				t.Fatal(err)
+			}
+			return n
+		}
+		testenv.Eventually(t, 30*time.Second, func() error {
+			if n := unqueued(); n > 0 {
+				return fmt.Errorf("%d are left", n)
+			}
+			return nil
+		}, "the events are not enqueued")
+		enough := time.Now().Add(2 * interval)
+		testenv.Eventually(t, 30*time.Second, func() error {
+			n, _, err := all[0].queue.Size(tasks.QueueEvents)
+			if err != nil || n > events {
+				t.Fatalf("%d tasks for %d events (%v)", n, events, err)
+			}
+			if n < events || time.Now().Before(enough) {
+				return fmt.Errorf("%d tasks", n)
+			}
+			return nil
+		}, "not all of them")
+	})
+}
