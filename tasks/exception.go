@@ -53,7 +53,7 @@ func NewTaskException(e TaskExceptionInfo) (*Task, error) {
 }
 
 func newException(t rule.Type, e TaskExceptionInfo) (*Task, error) {
-	class := clean(e.Class, maxExceptionName)
+	class := dbmodel.Clean(e.Class, maxExceptionName)
 	if strings.TrimSpace(class) == "" {
 		return nil, InvalidError{{"class", "must not be empty"}}
 	}
@@ -72,8 +72,8 @@ func newException(t rule.Type, e TaskExceptionInfo) (*Task, error) {
 	}
 	sum := sha256.Sum256(whole)
 	x := &dbmodel.Exception{
-		Type: t, Class: class, Message: clean(e.Message, MaxExceptionText), Trace: cleanTail(e.Trace, MaxExceptionText),
-		User: clean(e.User, maxExceptionName), Function: clean(e.Function, maxExceptionName), Fingerprint: hex.EncodeToString(sum[:]),
+		Type: t, Class: class, Message: dbmodel.Clean(e.Message, MaxExceptionText), Trace: cleanTail(e.Trace, MaxExceptionText),
+		User: dbmodel.Clean(e.User, maxExceptionName), Function: dbmodel.Clean(e.Function, maxExceptionName), Fingerprint: hex.EncodeToString(sum[:]),
 	}
 	if e.ProductID >= 1 && e.ProductID <= MaxID {
 		x.ProductID = e.ProductID
@@ -114,22 +114,9 @@ func newOwn(t rule.Type, e ExceptionInfo) (*Task, error) {
 	return task, err
 }
 
-// clean makes a text that can be stored of any: valid UTF-8 without NUL, cut to at most so many bytes.
-func clean(text string, most int) string {
-	text = strings.ReplaceAll(strings.ToValidUTF8(text, "\uFFFD"), "\x00", "\uFFFD")
-	if len(text) <= most {
-		return text
-	}
-	cut := most - len("…")
-	for !utf8.RuneStart(text[cut]) {
-		cut--
-	}
-	return text[:cut] + "…"
-}
-
-// cleanTail is clean that keeps the end, where a trace says what failed.
+// cleanTail is dbmodel.Clean that keeps the end, where a trace says what failed.
 func cleanTail(text string, most int) string {
-	text = clean(text, len(text)*3+1)
+	text = dbmodel.Clean(text, len(text)*3+1)
 	if len(text) <= most {
 		return text
 	}
@@ -179,7 +166,7 @@ func storedArguments(arguments []byte) (json.RawMessage, error) {
 		}
 		if len(value) > share {
 			// In JSON a quote or a line break of the text takes two bytes or more: a third of the share is safe.
-			short := clean(string(value), max(share/6, 4))
+			short := dbmodel.Clean(string(value), max(share/6, 4))
 			cut[name] = short
 			used += 2*len(name) + 8 + 6*len(short)
 			continue
@@ -213,7 +200,7 @@ func mask(v any, depth int) any {
 			if slices.ContainsFunc(secretWords, func(w string) bool { return strings.Contains(lower, w) }) {
 				value = "***"
 			}
-			out[clean(name, maxExceptionName)] = mask(value, depth-1)
+			out[dbmodel.Clean(name, maxExceptionName)] = mask(value, depth-1)
 		}
 		return out
 	case []any:
@@ -226,7 +213,7 @@ func mask(v any, depth int) any {
 		}
 		return out
 	case string:
-		return clean(v, MaxExceptionText)
+		return dbmodel.Clean(v, MaxExceptionText)
 	case json.Number:
 		if !storable(v.String()) {
 			return v.String()

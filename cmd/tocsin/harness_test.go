@@ -300,9 +300,9 @@ func newServe(t testing.TB) *deployment {
 }
 
 // newRoles runs the three roles over PostgreSQL and Redis.
-func newRoles(t testing.TB, databaseURL, redisURL string) *deployment {
+func newRoles(t testing.TB, databaseURL, redisURL string, env ...string) *deployment {
 	t.Helper()
-	d := newDeployment(t, "DATABASE_URL="+databaseURL, "REDIS_URL="+redisURL)
+	d := newDeployment(t, append(env, "DATABASE_URL="+databaseURL, "REDIS_URL="+redisURL)...)
 	if code, _ := wait(start(t, d.env, "migrate", "up")); code != 0 {
 		t.Fatalf("migrate: exit %d", code)
 	}

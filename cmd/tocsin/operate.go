@@ -89,7 +89,7 @@ func withDatabase(ctx context.Context, t *terminal, role config.Role, fn func(*d
 	if a.db, err = openDatabase(c, 4); err != nil {
 		return err
 	}
-	if err := a.awaitDatabase(ctx); err != nil {
+	if err := a.awaitDatabase(ctx, func() error { return nil }); err != nil {
 		return err
 	}
 	return fn(a.db)

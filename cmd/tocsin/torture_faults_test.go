@@ -128,95 +128,82 @@ func postgresEndsSessions(tt *torture, _ int) func() {
 	return nil
 }
 
-// of makes a fault of what is done to a slot; the slot is its own until it ends.
-func of(role string, begin func(s *slot) (end func())) func(*torture, int) func() {
+// of makes a fault of what is done to a slot, beside all else that goes on, and what is done to it in the end. A slot whose last
+// fault is not over yet is left alone.
+func of(role string, begin, end func(s *slot)) func(*torture, int) func() {
 	return func(tt *torture, n int) func() {
 		s := tt.slots[role][n]
-		s.mu.Lock()
-		end := begin(s)
-		return func() { defer s.mu.Unlock(); end() }
+		if !s.mu.TryLock() {
+			tt.say("· not done: %v is still ending", s)
+			return nil
+		}
+		begun := make(chan struct{})
+		tt.beside(func() {
+			defer close(begun)
+			begin(s)
+		})
+		return func() {
+			tt.beside(func() {
+				defer s.mu.Unlock()
+				<-begun
+				end(s)
+			})
+		}
 	}
 }
 
 func kill(role string) func(*torture, int) func() {
-	return of(role, func(s *slot) func() {
-		s.kill()
-		return func() { s.launch(s.binary) }
-	})
+	return of(role, (*slot).kill, func(s *slot) { s.launch(s.binary) })
 }
 
 func freeze(role string) func(*torture, int) func() {
-	return of(role, func(s *slot) func() {
-		s.signal(syscall.SIGSTOP)
-		return func() { s.signal(syscall.SIGCONT) }
-	})
+	return of(role, func(s *slot) { s.signal(syscall.SIGSTOP) }, func(s *slot) { s.signal(syscall.SIGCONT) })
 }
 
-// terminate ends a process and starts it again, while all else goes on.
+// terminate ends a process, and then starts it again.
 func terminate(role string) func(*torture, int) func() {
-	return func(tt *torture, n int) func() {
-		s := tt.slots[role][n]
-		s.mu.Lock()
-		tt.beside(func() {
-			defer s.mu.Unlock()
-			s.replace(s.p)
-			s.launch(s.binary)
-		})
-		return nil
-	}
+	return of(role, func(s *slot) { s.replace(s.p) }, func(s *slot) { s.launch(s.binary) })
 }
 
 // replace ends a process in peace; one that had to leave something behind may cause copies.
 func (s *slot) replace(p *process) {
-	end := s.tt.span()
+	over := s.tt.span()
 	if s.terminate(p) {
-		end()
+		over()
 	}
 }
 
 // deploy starts a process of the next version beside the one that runs, and ends that one later.
 func deploy(role string) func(*torture, int) func() {
-	return func(tt *torture, n int) func() {
-		s := tt.slots[role][n]
-		s.mu.Lock()
-		old := s.p
+	return of(role, func(s *slot) {
+		tt := s.tt
 		if migrate, err := launch(tt.t, tt.next, io.Discard, tt.env, "migrate", "up"); err != nil {
 			tt.t.Error(err)
 		} else {
-			<-migrate.done // without the database it fails, as a platform would see
+			<-migrate.done // where the database went meanwhile it fails, and a platform would try again
 		}
+		s.old = s.p
 		s.launch(tt.next)
-		return func() {
-			tt.beside(func() {
-				defer s.mu.Unlock()
-				if role == "web" {
-					tt.ready(s)
-				}
-				s.replace(old)
-			})
+	}, func(s *slot) {
+		if role == "web" {
+			s.tt.ready(s)
 		}
-	}
+		s.replace(s.old)
+	})
 }
 
 // otherClock runs a process with a clock that is wrong, some of them from the start and some from a moment on.
 func otherClock(role string) func(*torture, int) func() {
 	steps := []string{"3600@0", "-3600@0", "40@2", "-40@2", "86400@1", "-86400@1", "7@0", "-7@0"}
-	return func(tt *torture, n int) func() {
-		s := tt.slots[role][n]
-		s.mu.Lock()
+	return of(role, func(s *slot) {
 		s.replace(s.p)
-		tt.clocks++
-		step := steps[tt.clocks%len(steps)]
-		tt.say("%v has a clock that is wrong by %s s", s, strings.Replace(step, "@", " s, from second ", 1))
-		s.launch(tt.clocked, "CLOCK_STEP="+step)
-		return func() {
-			tt.beside(func() {
-				defer s.mu.Unlock()
-				s.replace(s.p)
-				s.launch(tt.binary)
-			})
-		}
-	}
+		step := steps[int(s.tt.clocks.Add(1))%len(steps)]
+		s.tt.say("%v has a clock that is wrong by %s s", s, strings.Replace(step, "@", " s, from second ", 1))
+		s.launch(s.tt.clocked, "CLOCK_STEP="+step)
+	}, func(s *slot) {
+		s.replace(s.p)
+		s.launch(s.tt.binary)
+	})
 }
 
 // digests changes the setting digest_threshold.

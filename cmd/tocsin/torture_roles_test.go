@@ -25,6 +25,7 @@ type slot struct {
 	mu     sync.Mutex // held by the fault that works on it
 	binary string
 	p      *process
+	old    *process               // that ends when its successor is there
 	url    atomic.Pointer[string] // of a web process
 	count  int                    // processes so far
 }
