@@ -56,9 +56,8 @@ var faultKinds = map[string]faultKind{
 	"worker with another clock":  {thing: "worker", of: 2, least: 200, most: 800, long: true, begin: otherClock("worker")},
 	"scheduler with other clock": {thing: "scheduler", of: 2, least: 200, most: 800, long: true, begin: otherClock("scheduler")},
 
-	"digests of any size": {thing: "settings", begin: digests(0)},
-	"digests from 3 on":   {thing: "settings", begin: digests(3)},
-	"digests from 10 on":  {thing: "settings", begin: digests(10)},
+	"digests are from 3 on":  {thing: "settings", least: 50, most: 200, begin: digests(3)},
+	"digests are from 10 on": {thing: "settings", least: 50, most: 200, begin: digests(10)},
 }
 
 func redisDies(tt *torture, _ int) func() {
@@ -198,7 +197,7 @@ func otherClock(role string) func(*torture, int) func() {
 	return of(role, func(s *slot) {
 		s.replace(s.p)
 		step := steps[int(s.tt.clocks.Add(1))%len(steps)]
-		s.tt.say("%v has a clock that is wrong by %s s", s, strings.Replace(step, "@", " s, from second ", 1))
+		s.tt.say("%v has a clock that is wrong by %s", s, strings.Replace(step, "@", " s from second ", 1))
 		s.launch(s.tt.clocked, "CLOCK_STEP="+step)
 	}, func(s *slot) {
 		s.replace(s.p)
@@ -206,12 +205,23 @@ func otherClock(role string) func(*torture, int) func() {
 	})
 }
 
-// digests changes the setting digest_threshold.
+// digests has more than so many deliveries go out together for a while. At other times each goes alone, so that it is known
+// how often it arrives.
 func digests(threshold int) func(*torture, int) func() {
+	set := func(tt *torture, threshold int) {
+		tt.repeat(0, http.MethodPatch, "/api/v1/settings", object{"digest_threshold": threshold})
+	}
 	return func(tt *torture, _ int) func() {
+		begun := make(chan struct{})
 		tt.beside(func() {
-			tt.repeat(0, http.MethodPatch, "/api/v1/settings", object{"digest_threshold": threshold})
+			defer close(begun)
+			set(tt, threshold)
 		})
-		return nil
+		return func() {
+			tt.beside(func() {
+				<-begun
+				set(tt, 0)
+			})
+		}
 	}
 }

@@ -126,7 +126,7 @@ func addContacts(o object, prefix string, c rule.Contacts, base string) {
 func (p *places) settings(base string) object {
 	c := p.titles.Conditions
 	o := object{
-		"email_from": "tocsin@example.com",
+		"email_from": "tocsin@example.com", "digest_threshold": 0,
 		"observation_title_notification_min_severity": c.MinSeverity, "observation_title_notification_statuses": c.Statuses,
 	}
 	addContacts(o, "observation_title_notification", p.titles.Contacts, base)

@@ -77,7 +77,7 @@ func (p *plan) faults(r *rand.Rand, long bool) []act {
 	busy := map[string]int{} // until when each thing has its fault
 	var hand []string
 	first := p.calls / 40
-	gap := (p.calmFrom - first) * 3 / 4 / len(deck) // so that a short run deals all of them
+	gap := (p.calmFrom - first) * 9 / 10 / len(deck) // so that a short run deals all of them
 	if long {
 		gap = 80
 	}
@@ -89,15 +89,16 @@ func (p *plan) faults(r *rand.Rand, long bool) []act {
 		name := hand[0]
 		k := faultKinds[name]
 		a := act{kind: name, n: r.IntN(max(k.of, 1)), at: at}
+		a.until = min(at+k.least+r.IntN(k.most-k.least+1), p.calmFrom)
+		hand = hand[1:]
 		thing := fmt.Sprint(k.thing, a.n)
-		if a.until = at + k.least + r.IntN(k.most-k.least+1); a.until > p.calmFrom {
-			a.until = p.calmFrom
-		}
-		if busy[thing] > at {
-			hand = append(hand[1:], name) // later
+		switch {
+		case at+k.least > p.calmFrom:
+			continue // too late for it
+		case busy[thing] > at:
+			hand = append(hand, name) // later
 			continue
 		}
-		hand = hand[1:]
 		busy[thing] = a.until + 10
 		acts = append(acts, a)
 	}
@@ -160,7 +161,7 @@ func (g *teller) next() call {
 	case n < 44:
 		return call{observations: g.change(3 + g.r.IntN(12))}
 	case n < 46:
-		return call{observations: append(g.imports(100+g.r.IntN(1100)), g.change(5)...), lines: true}
+		return call{observations: append(g.imports(100+g.r.IntN(500)), g.change(5)...), lines: true}
 	case n < 50:
 		return call{observations: told[:1+g.r.IntN(min(len(told), 5))]} // once more the same
 	case n < 54:

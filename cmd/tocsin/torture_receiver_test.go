@@ -99,7 +99,7 @@ func (f *far) manner(name string) spell {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	s, found := f.spells[name]
-	if r := f.noise[name]; !found && r != nil && r.IntN(60) == 0 {
+	if r := f.noise[name]; !found && r != nil && r.IntN(40) == 0 {
 		s.manner = []string{"fails", "drops", "cuts", "lies"}[r.IntN(4)]
 	}
 	return s
@@ -157,8 +157,8 @@ func (f *far) webhook(w http.ResponseWriter, r *http.Request) {
 	case "fails":
 		a.outcome, status = failed, []int{500, 502, 503, 408}[len(body)%4]
 	case "throttles":
-		a.outcome, a.wait, status = failed, time.Second, http.StatusTooManyRequests
-		w.Header().Set("Retry-After", "1")
+		a.outcome, a.wait, status = failed, 4*time.Second, http.StatusTooManyRequests
+		w.Header().Set("Retry-After", "4")
 	case "hangs":
 		f.hang(s, r.Context().Done())
 		a.outcome = unheard

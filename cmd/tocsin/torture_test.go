@@ -27,8 +27,8 @@ var (
 
 const (
 	pace        = 40 * time.Millisecond // between two calls of a producer
-	shortCalls  = 2_100
-	shortSeed   = 1
+	shortCalls  = 1_800
+	shortSeed   = 7
 	stallTime   = 3 * time.Second // after which a fault ends because nothing is accepted
 	giveUpTime  = 2 * time.Minute // after which a run in which nothing is accepted is over
 	idleTimeout = 5 * time.Minute
