@@ -143,6 +143,23 @@ func TestNetworkError(t *testing.T) {
 	}
 }
 
+// TestRetryAfterIsByTheClockOfTheReceiver has a receiver whose clock is an hour behind ask for a minute.
+func TestRetryAfterIsByTheClockOfTheReceiver(t *testing.T) {
+	t.Parallel()
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		now := time.Now().Add(-time.Hour).UTC()
+		w.Header().Set("Date", now.Format(http.TimeFormat))
+		w.Header().Set("Retry-After", now.Add(time.Minute).Format(http.TimeFormat))
+		w.WriteHeader(http.StatusTooManyRequests)
+	}))
+	t.Cleanup(srv.Close)
+	client := NewHTTPClient(loopback)
+	t.Cleanup(client.CloseIdleConnections)
+	if a, err := Post(t.Context(), client, Secret(srv.URL), nil); err != nil || a.RetryAfter != time.Minute {
+		t.Errorf("%+v, %v", a, err)
+	}
+}
+
 func TestParseRetryAfter(t *testing.T) {
 	t.Parallel()
 	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)

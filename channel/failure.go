@@ -106,6 +106,15 @@ func ParseRetryAfter(value string, now time.Time) time.Duration {
 	return 0
 }
 
+// AnsweredAt is when an answer was made, by the clock of who made it where that is told: a moment named in it is one of that
+// clock, which ours need not agree with.
+func AnsweredAt(h http.Header) time.Time {
+	if at, err := http.ParseTime(h.Get("Date")); err == nil {
+		return at
+	}
+	return time.Now()
+}
+
 func isCertificate(err error) bool {
 	var cert *tls.CertificateVerificationError
 	return errors.As(err, &cert)

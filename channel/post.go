@@ -42,7 +42,7 @@ func Post(ctx context.Context, client *http.Client, to Secret, payload []byte) (
 	a := &Answer{
 		Status:     resp.StatusCode,
 		Body:       strings.TrimSpace(string(body)),
-		RetryAfter: ParseRetryAfter(resp.Header.Get("Retry-After"), time.Now()),
+		RetryAfter: ParseRetryAfter(resp.Header.Get("Retry-After"), AnsweredAt(resp.Header)),
 	}
 	if err != nil && a.OK() { // any other status says enough by itself
 		return nil, NetworkError("the webhook", err)

@@ -157,7 +157,7 @@ func ReleaseEvent(ctx context.Context, db bun.IDB, e *Event, wait time.Duration)
 // FailEvent counts a failure of a claimed event; it is tried again after wait.
 func FailEvent(ctx context.Context, db bun.IDB, e *Event, reason string, wait time.Duration) error {
 	_, err := execCount(ctx, db, `UPDATE outbox SET claim = 0, queued_at = NULL, failures = failures + 1, reason = $3, run_after = `+later(db, wait)+`
-		WHERE id = $1 AND attempts = $2`, e.ID, e.Attempts, reason)
+		WHERE id = $1 AND attempts = $2`, e.ID, e.Attempts, Clean(reason, maxReason))
 	return err
 }
 
@@ -187,7 +187,7 @@ func SplitEvent(ctx context.Context, tx bun.Tx, e *Event) (bool, error) {
 // where the claim is not the newest any more.
 func SetEventAside(ctx context.Context, db bun.IDB, e *Event, reason string) (bool, error) {
 	n, err := execCount(ctx, db, `UPDATE outbox SET claim = 0, queued_at = NULL, failures = failures + 1, reason = $3, failed_at = `+now(db)+`
-		WHERE id = $1 AND attempts = $2 AND failed_at IS NULL`, e.ID, e.Attempts, reason)
+		WHERE id = $1 AND attempts = $2 AND failed_at IS NULL`, e.ID, e.Attempts, Clean(reason, maxReason))
 	return n > 0, err
 }
 

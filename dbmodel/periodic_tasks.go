@@ -128,7 +128,7 @@ func RenewRun(ctx context.Context, db bun.IDB, r *PeriodicRun) (bool, error) {
 // ReleaseRun gives a claimed run back; it is due again after wait.
 func ReleaseRun(ctx context.Context, db bun.IDB, r *PeriodicRun, wait time.Duration, message string) error {
 	_, err := execCount(ctx, db, "UPDATE periodic_tasks SET status = 'pending', message = $3, queued_at = NULL, run_after = "+later(db, wait)+
-		" WHERE id = $1 AND attempts = $2 AND status = 'running'", r.ID, r.Attempts, message)
+		" WHERE id = $1 AND attempts = $2 AND status = 'running'", r.ID, r.Attempts, Clean(message, maxReason))
 	return err
 }
 
@@ -140,7 +140,7 @@ func EndRun(ctx context.Context, db bun.IDB, r *PeriodicRun, status RunStatus, m
 		elapsed = "(" + now(db) + " - started_at) / 1000"
 	}
 	n, err := execCount(ctx, db, "UPDATE periodic_tasks SET status = $3, message = $4, duration_ms = CASE WHEN "+elapsed+" > 0 THEN "+elapsed+
-		" ELSE 0 END WHERE id = $1 AND attempts = $2 AND status = 'running'", r.ID, r.Attempts, string(status), message)
+		" ELSE 0 END WHERE id = $1 AND attempts = $2 AND status = 'running'", r.ID, r.Attempts, string(status), Clean(message, maxReason))
 	if err != nil {
 		return false, err
 	}

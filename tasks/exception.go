@@ -83,11 +83,11 @@ func newException(t rule.Type, e TaskExceptionInfo) (*Task, error) {
 // tidy makes of an exception what can be stored and shown: texts are cleaned and cut, secrets masked, ids that cannot be left
 // out. Doing so again changes nothing. The error is InvalidError.
 func tidy(x *dbmodel.Exception) (err error) {
-	if x.Class = clean(x.Class, maxExceptionName); strings.TrimSpace(x.Class) == "" {
+	if x.Class = dbmodel.Clean(x.Class, maxExceptionName); strings.TrimSpace(x.Class) == "" {
 		return InvalidError{{"class", "must not be empty"}}
 	}
-	x.Message, x.Trace = clean(x.Message, MaxExceptionText), cleanTail(x.Trace, MaxExceptionText)
-	x.User, x.Function = clean(x.User, maxExceptionName), clean(x.Function, maxExceptionName)
+	x.Message, x.Trace = dbmodel.Clean(x.Message, MaxExceptionText), cleanTail(x.Trace, MaxExceptionText)
+	x.User, x.Function = dbmodel.Clean(x.User, maxExceptionName), dbmodel.Clean(x.Function, maxExceptionName)
 	for _, id := range []*int64{&x.ProductID, &x.ObservationID} {
 		if *id < 1 || *id > MaxID {
 			*id = 0
@@ -124,22 +124,9 @@ func newOwn(t rule.Type, e ExceptionInfo) (*Task, error) {
 	return task, err
 }
 
-// clean makes a text that can be stored of any: valid UTF-8 without NUL, cut to at most so many bytes.
-func clean(text string, most int) string {
-	text = strings.ReplaceAll(strings.ToValidUTF8(text, "\uFFFD"), "\x00", "\uFFFD")
-	if len(text) <= most {
-		return text
-	}
-	cut := most - len("…")
-	for !utf8.RuneStart(text[cut]) {
-		cut--
-	}
-	return text[:cut] + "…"
-}
-
-// cleanTail is clean that keeps the end, where a trace says what failed.
+// cleanTail is dbmodel.Clean that keeps the end, where a trace says what failed.
 func cleanTail(text string, most int) string {
-	text = clean(text, len(text)*3+1)
+	text = dbmodel.Clean(text, len(text)*3+1)
 	if len(text) <= most {
 		return text
 	}
@@ -189,7 +176,7 @@ func storedArguments(arguments []byte) (json.RawMessage, error) {
 		}
 		if len(value) > share {
 			// In JSON a quote or a line break of the text takes two bytes or more: a third of the share is safe.
-			short := clean(string(value), max(share/6, 4))
+			short := dbmodel.Clean(string(value), max(share/6, 4))
 			cut[name] = short
 			used += 2*len(name) + 8 + 6*len(short)
 			continue
@@ -223,7 +210,7 @@ func mask(v any, depth int) any {
 			if slices.ContainsFunc(secretWords, func(w string) bool { return strings.Contains(lower, w) }) {
 				value = "***"
 			}
-			out[clean(name, maxExceptionName)] = mask(value, depth-1)
+			out[dbmodel.Clean(name, maxExceptionName)] = mask(value, depth-1)
 		}
 		return out
 	case []any:
@@ -236,7 +223,7 @@ func mask(v any, depth int) any {
 		}
 		return out
 	case string:
-		return clean(v, MaxExceptionText)
+		return dbmodel.Clean(v, MaxExceptionText)
 	case json.Number:
 		if !storable(v.String()) {
 			return v.String()

@@ -50,7 +50,7 @@ type Queue struct {
 	inspector *asynq.Inspector
 	log       zerolog.Logger
 
-	restUntil atomic.Int64 // time.Time.UnixNano
+	restUntil atomic.Pointer[time.Time] // nil: Redis has always answered
 	mu        sync.Mutex
 	sizes     map[string]*size
 	strange   map[dbmodel.EventKind]bool // kinds that this version does not know, and that were told
@@ -147,7 +147,7 @@ func (q *Queue) refresh(queue string) error {
 	if err != nil {
 		return fmt.Errorf("ask for the size of queue %s: %w", queue, err)
 	}
-	// It is the difference between the clocks of two processes.
+	// It is the difference between the clocks of two processes: with one ahead of ours it is negative.
 	s.tasks, s.latency, s.at = info.Pending, max(info.Latency, 0), time.Now()
 	return nil
 }
@@ -206,12 +206,16 @@ func (q *Queue) Poke(ctx context.Context, targets []int64) {
 
 // Unpoke lets the next Poke of a target through; a drain calls it before it looks into the database.
 func (q *Queue) Unpoke(ctx context.Context, target int64) error {
+	ctx, cancel := context.WithTimeout(ctx, enqueueTime)
+	defer cancel()
 	return q.redis.Del(ctx, pokeKey(target)).Err()
 }
 
 // HoldPokes keeps pokes of a target away for d. Only who looks into the database after that, and calls Unpoke before, may
 // do so; should that process be lost, the sweep looks.
 func (q *Queue) HoldPokes(ctx context.Context, target int64, d time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, enqueueTime)
+	defer cancel()
 	return q.redis.Set(ctx, pokeKey(target), 1, d).Err()
 }
 
@@ -265,17 +269,17 @@ func (q *Queue) enqueue(ctx context.Context, tasks []*asynq.Task, wake string) {
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), enqueueTime+time.Duration(len(tasks))*time.Millisecond)
 	defer cancel()
-	g, ctx := errgroup.WithContext(ctx)
+	g, all := errgroup.WithContext(ctx)
 	g.SetLimit(16)
 	for _, t := range tasks {
 		g.Go(func() error {
-			_, err := q.client.EnqueueContext(ctx, t)
+			_, err := q.client.EnqueueContext(all, t)
 			return err
 		})
 	}
 	err := g.Wait()
 	if err == nil {
-		err = q.redis.Publish(context.WithoutCancel(ctx), WakeChannel, wake).Err()
+		err = q.redis.Publish(ctx, WakeChannel, wake).Err()
 	}
 	q.Note(err)
 }
@@ -311,7 +315,11 @@ func (q *Queue) Ping(ctx context.Context) error {
 	return err
 }
 
-func (q *Queue) resting() bool { return time.Now().UnixNano() < q.restUntil.Load() }
+// resting compares times that know the monotonic clock: one that is set back must not make a second an hour.
+func (q *Queue) resting() bool {
+	until := q.restUntil.Load()
+	return until != nil && time.Now().Before(*until)
+}
 
 // Note says how Redis answered; nil: well. It is told in the log once that it does not, and once that it does again. After a
 // fault nobody asks for a moment.
@@ -322,7 +330,8 @@ func (q *Queue) Note(err error) {
 	switch {
 	case err != nil:
 		q.lastFault = now
-		q.restUntil.Store(now.Add(restTime).UnixNano())
+		until := now.Add(restTime)
+		q.restUntil.Store(&until)
 		if !q.away {
 			q.log.Warn().Err(err).Msg("Redis does not answer: events are stored and worked off when it is back")
 		}

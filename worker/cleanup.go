@@ -62,20 +62,19 @@ func (w *Worker) periodicCleanup(ctx context.Context, t *asynq.Task) error {
 	case errors.Is(err, errRunLost):
 		return nil
 	case errors.Is(err, errStopping):
-		w.record("give a run back", func(ctx context.Context) error { return dbmodel.ReleaseRun(ctx, w.DB, run, 0, done) })
-		return nil
+		return w.record("give a run back", func(ctx context.Context) error { return dbmodel.ReleaseRun(ctx, w.DB, run, 0, done) })
 	case ctx.Err() == context.DeadlineExceeded:
 		err = fmt.Errorf("not done after %s: the next run goes on", tasks.PeriodicTime)
 	case errors.Is(err, dbmodel.ErrUnavailable) && run.Attempts < dbmodel.PeriodicAttempts:
-		w.record("give a run back", func(ctx context.Context) error { return dbmodel.ReleaseRun(ctx, w.DB, run, cleanupRetry, err.Error()) })
-		return fmt.Errorf("clean up: %w", err)
+		recorded := w.record("give a run back", func(ctx context.Context) error { return dbmodel.ReleaseRun(ctx, w.DB, run, cleanupRetry, err.Error()) })
+		return fmt.Errorf("clean up: %w", errors.Join(err, recorded))
 	}
 	return w.endRun(run, dbmodel.RunFailed, fmt.Sprintf("%s; %v", done, err), err)
 }
 
 // endRun records what became of a run, and tells failure, why it failed for good, which it returns.
 func (w *Worker) endRun(run *dbmodel.PeriodicRun, status dbmodel.RunStatus, message string, failure error) error {
-	w.record("a run ended", func(ctx context.Context) error {
+	recorded := w.record("a run ended", func(ctx context.Context) error {
 		return w.DB.InTx(ctx, func(ctx context.Context, tx bun.Tx) error {
 			ended, err := dbmodel.EndRun(ctx, tx, run, status, message)
 			if err != nil || !ended || failure == nil {
@@ -84,8 +83,8 @@ func (w *Worker) endRun(run *dbmodel.PeriodicRun, status dbmodel.RunStatus, mess
 			return tellOwn(ctx, tx, classOf(failure), tasks.TypePeriodicCleanup, "the clean-up failed: see the periodic tasks", message, false)
 		})
 	})
-	if failure != nil {
-		return fmt.Errorf("periodic task %s: %w", run.Task, failure)
+	if err := errors.Join(failure, recorded); err != nil {
+		return fmt.Errorf("periodic task %s: %w", run.Task, err)
 	}
 	w.Log.Info().Str("task", run.Task).Time("slot", run.Slot).Msg(message)
 	return nil

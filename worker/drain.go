@@ -53,7 +53,7 @@ func (w *Worker) targetDrain(ctx context.Context, t *asynq.Task) error {
 	}
 	err = (&drain{w: w, target: &lease.Target, owner: owner}).safely(ctx)
 	if err != nil && !errors.Is(err, dbmodel.ErrUnavailable) {
-		w.record("a target cannot be worked off", func(ctx context.Context) error { return w.restTarget(ctx, p.TargetID, err) })
+		return errors.Join(err, w.record("a target cannot be worked off", func(ctx context.Context) error { return w.restTarget(ctx, p.TargetID, err) }))
 	}
 	return err
 }
@@ -161,8 +161,7 @@ func (d *drain) run(ctx context.Context) error {
 // leave gives the lease back whatever is left to do; the sweep, or a poke after it, goes on. It returns err.
 func (d *drain) leave(err error) error {
 	w, id := d.w, d.target.ID
-	w.record("give a target back", func(ctx context.Context) error { return dbmodel.YieldTarget(ctx, w.DB, id, d.owner) })
-	return err
+	return errors.Join(err, w.record("give a target back", func(ctx context.Context) error { return dbmodel.YieldTarget(ctx, w.DB, id, d.owner) }))
 }
 
 // rest is how long the target rests after a message that was begun so long ago.
@@ -215,7 +214,7 @@ func (d *drain) tell(ctx context.Context) (outcome, error) {
 			}
 		}
 	}
-	return d.recordResult(told, result), nil
+	return d.recordResult(told, result)
 }
 
 // send renews the lease and sends. lost says that the lease is somebody else's by now: then nothing was sent. result is nil
@@ -245,29 +244,33 @@ func (d *drain) send(ctx context.Context, m *channel.Message) (result *channel.E
 }
 
 // recordResult records what became of a message, for as long as that takes.
-func (d *drain) recordResult(told dbmodel.Told, result *channel.Error) outcome {
+func (d *drain) recordResult(told dbmodel.Told, result *channel.Error) (outcome, error) {
 	w := d.w
 	switch {
 	case result == nil:
-		w.record("a delivery was sent", func(ctx context.Context) error { return dbmodel.MarkSent(ctx, w.DB, told) })
+		if err := w.record("a delivery was sent", func(ctx context.Context) error { return dbmodel.MarkSent(ctx, w.DB, told) }); err != nil {
+			return stop, err
+		}
 		if t := d.target; t.Failures > 0 || t.FailingSince != nil || t.Told || t.Batch != 0 {
-			w.record("a target answers again", func(ctx context.Context) error { return dbmodel.TargetSucceeded(ctx, w.DB, t.ID, d.owner) })
+			err := w.record("a target answers again", func(ctx context.Context) error { return dbmodel.TargetSucceeded(ctx, w.DB, t.ID, d.owner) })
+			if err != nil {
+				return stop, err
+			}
 			t.Failures, t.FailingSince, t.Told = 0, nil, false
 		}
 		d.count(told)
-		return goOn
+		return goOn, nil
 	case result.Kind == channel.Permanent:
 		d.log(result, "a delivery failed for good")
-		w.record("a delivery failed", func(ctx context.Context) error {
+		err := w.record("a delivery failed", func(ctx context.Context) error {
 			return w.DB.InTx(ctx, func(ctx context.Context, tx bun.Tx) error { return d.fail(ctx, tx, told, result) })
 		})
 		d.target.Told = true
 		d.count(told)
-		return goOn
+		return goOn, err
 	}
 	d.log(result, "a delivery is tried again")
-	w.record("a target failed", func(ctx context.Context) error { return d.backOff(ctx, told, result) })
-	return stop
+	return stop, w.record("a target failed", func(ctx context.Context) error { return d.backOff(ctx, told, result) })
 }
 
 // fail records that a message was refused for good, and tells it unless that was told since the target's last success.

@@ -56,24 +56,24 @@ func (w *Worker) evaluate(ctx context.Context, kind dbmodel.EventKind, id int64,
 	}
 	targets, err := w.attempt(ctx, e, first, do)
 	var wait *later
+	var recorded error
 	switch {
 	case err == nil:
 		w.Queue.Poke(ctx, targets)
 		return true, nil
 	case errors.As(err, &wait):
-		w.record("give an event back", func(ctx context.Context) error { return dbmodel.ReleaseEvent(ctx, w.DB, e, wait.wait) })
-		return false, nil
+		return false, w.record("give an event back", func(ctx context.Context) error { return dbmodel.ReleaseEvent(ctx, w.DB, e, wait.wait) })
 	case errors.Is(err, dbmodel.ErrUnavailable):
-		w.record("give an event back", func(ctx context.Context) error { return dbmodel.ReleaseEvent(ctx, w.DB, e, time.Second) })
+		recorded = w.record("give an event back", func(ctx context.Context) error { return dbmodel.ReleaseEvent(ctx, w.DB, e, time.Second) })
 	case len(e.Payload.IDs) > 1 && e.Failures+1 >= dbmodel.SplitAfter:
-		w.record("split an event", func(ctx context.Context) error { return w.split(ctx, e) })
+		recorded = w.record("split an event", func(ctx context.Context) error { return w.split(ctx, e) })
 	case len(e.Payload.IDs) <= 1 && e.Failures+1 >= dbmodel.SetAsideAfter:
-		w.record("set an event aside", func(ctx context.Context) error { return w.setAside(ctx, e, classOf(err), err) })
+		recorded = w.record("set an event aside", func(ctx context.Context) error { return w.setAside(ctx, e, classOf(err), err) })
 	default:
 		wait := time.Second << e.Failures
-		w.record("count a failure", func(ctx context.Context) error { return dbmodel.FailEvent(ctx, w.DB, e, err.Error(), wait) })
+		recorded = w.record("count a failure", func(ctx context.Context) error { return dbmodel.FailEvent(ctx, w.DB, e, err.Error(), wait) })
 	}
-	return false, fmt.Errorf("evaluate event %d (%s): %w", e.ID, e.Kind, err)
+	return false, fmt.Errorf("evaluate event %d (%s): %w", e.ID, e.Kind, errors.Join(err, recorded))
 }
 
 // attempt works off an event in one transaction; a panic is an error like others.

@@ -177,20 +177,31 @@ func (w *Worker) pause(d time.Duration) bool {
 	}
 }
 
+// refusals is how often the database may refuse to record something before that is given up.
+const refusals = 5
+
 // record runs a statement that says what happened until the database has taken it: an outcome that is known is never thrown
-// away. It gives up only when the process must end.
-func (w *Worker) record(what string, statement func(ctx context.Context) error) {
+// away because the database is away. It gives up when the process must end, and where the database is there and refuses the
+// statement again and again: then a claim or lease runs out, and what it is about is tried again. The error is why.
+func (w *Worker) record(what string, statement func(ctx context.Context) error) error {
+	refused := 0
 	for wait := 50 * time.Millisecond; ; wait = min(2*wait, 2*time.Second) {
 		ctx, cancel := context.WithTimeout(w.ended, 10*time.Second)
 		err := statement(ctx)
 		cancel()
 		if err == nil {
-			return
+			return nil
+		}
+		if !errors.Is(err, dbmodel.ErrUnavailable) {
+			refused++
+		}
+		if refused == refusals || w.ended.Err() != nil {
+			w.Log.Error().Err(err).Msgf("%s: not recorded", what)
+			return fmt.Errorf("%s: not recorded: %w", what, err)
 		}
 		w.Log.Error().Err(err).Msgf("%s: not recorded yet", what)
 		select {
 		case <-w.ended.Done():
-			return
 		case <-time.After(wait):
 		}
 	}

@@ -244,7 +244,7 @@ func TestPanicSetsOneAside(t *testing.T) {
 		e := newEnv(t, db, func(w *Worker) {
 			w.fault = func(o *dbmodel.StoredObservation) {
 				if o.ID == 7 {
-					panic("the seventh")
+					panic("the \x00 seventh \xff") // texts that PostgreSQL does not take
 				}
 			}
 		})

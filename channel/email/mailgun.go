@@ -183,7 +183,7 @@ func (l listener) RoundTrip(req *http.Request) (*http.Response, error) {
 		return nil, err
 	}
 	heard.status = resp.StatusCode
-	heard.retryAfter = retryAfter(resp.Header, time.Now())
+	heard.retryAfter = retryAfter(resp.Header, channel.AnsweredAt(resp.Header))
 	resp.Body = struct {
 		io.Reader
 		io.Closer

@@ -53,27 +53,8 @@ func (a *app) open(ctx context.Context, conns int, migrate bool) error {
 	if a.db, err = openDatabase(a.config, conns); err != nil {
 		return err
 	}
-	if err := a.awaitDatabase(ctx); err != nil {
+	if err := a.awaitDatabase(ctx, func() error { return a.prepare(ctx, migrate) }); err != nil {
 		return err
-	}
-	if migrate {
-		applied, err := dbmodel.Migrate(ctx, a.db)
-		if err != nil {
-			return fmt.Errorf("migrate the database: %w", err)
-		}
-		if len(applied) > 0 {
-			a.log.Info().Strs("migrations", applied).Msg("the database schema is up to date")
-		}
-	}
-	if err := dbmodel.CheckSchema(ctx, a.db); err != nil {
-		return err
-	}
-	var oldKey []byte
-	if a.config.SecretKeyOld != nil {
-		oldKey = []byte(a.config.SecretKeyOld)
-	}
-	if a.vault, err = dbmodel.OpenVault(ctx, a.db, []byte(a.config.SecretKey), oldKey); err != nil {
-		return fmt.Errorf("open what is sealed in the database: %w", err)
 	}
 	if a.redis == nil {
 		if a.embedded, err = embedded.Start(); err != nil {
@@ -87,28 +68,57 @@ func (a *app) open(ctx context.Context, conns int, migrate bool) error {
 	return nil
 }
 
+// prepare makes sure that the database is as this program needs it, and opens what is sealed in it.
+func (a *app) prepare(ctx context.Context, migrate bool) error {
+	if migrate {
+		applied, err := dbmodel.Migrate(ctx, a.db)
+		if err != nil {
+			return fmt.Errorf("migrate the database: %w", err)
+		}
+		if len(applied) > 0 {
+			a.log.Info().Strs("migrations", applied).Msg("the database schema is up to date")
+		}
+	}
+	err := dbmodel.CheckSchema(ctx, a.db)
+	if err != nil {
+		return err
+	}
+	var oldKey []byte
+	if a.config.SecretKeyOld != nil {
+		oldKey = []byte(a.config.SecretKeyOld)
+	}
+	if a.vault, err = dbmodel.OpenVault(ctx, a.db, []byte(a.config.SecretKey), oldKey); err != nil {
+		return fmt.Errorf("open what is sealed in the database: %w", err)
+	}
+	return nil
+}
+
 // openDatabase opens the configured database without asking whether it answers.
 func openDatabase(c *config.Config, conns int) (*dbmodel.DB, error) {
 	return database.Open(c.Database.DSN.Reveal(), conns)
 }
 
-// awaitDatabase waits until the database answers: after a restart of the machine it may come later than we do.
-func (a *app) awaitDatabase(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, patience)
+// awaitDatabase waits until the database answers, and goes on answering until use is done with it: after a restart of the
+// machine it may come later than we do, and go again.
+func (a *app) awaitDatabase(ctx context.Context, use func() error) error {
+	patient, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	for told := false; ; told = true {
-		err := a.db.Ping(ctx)
-		if err == nil {
-			return nil
+		err := a.db.Ping(patient)
+		switch {
+		case err == nil:
+			err = use()
+		case !errors.Is(err, dbmodel.ErrUnavailable): // it answers, and waiting mends nothing
+			err = fmt.Errorf("use the database: check DATABASE_URL: %w", err)
 		}
-		if !errors.Is(err, dbmodel.ErrUnavailable) { // it answers, and waiting mends nothing
-			return fmt.Errorf("use the database: check DATABASE_URL: %w", err)
+		if !errors.Is(err, dbmodel.ErrUnavailable) {
+			return err
 		}
 		if !told {
 			a.log.Warn().Err(err).Msgf("the database does not answer: waiting for it up to %s", patience)
 		}
 		select {
-		case <-ctx.Done():
+		case <-patient.Done():
 			return fmt.Errorf("the database does not answer: check DATABASE_URL, and that it runs: %w", err)
 		case <-time.After(500 * time.Millisecond):
 		}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -190,6 +191,25 @@ func TestTerminateUnderLoad(t *testing.T) {
 	if copies := d.complete(open(t, url)); copies > 0 {
 		t.Errorf("%d messages came twice", copies)
 	}
+}
+
+func TestTerminateWhileRedisStandsStill(t *testing.T) {
+	t.Parallel()
+	rd := testenv.Redis(t)
+	d := newRoles(t, testenv.PostgresURL(t, testenv.MigrateSchema), rd.URL(), "TOCSIN_SHUTDOWN_TIMEOUT=2s")
+	d.watch(0)
+	d.feed(nil)
+	rd.Pause()
+	defer rd.Resume()
+	var all sync.WaitGroup
+	for _, p := range []*process{d.web, d.worker, d.scheduler} {
+		all.Go(func() {
+			if code, took := p.terminate(); code != 0 || took > 6*time.Second {
+				t.Errorf("%s ends with %d after %s", p.cmd.Args[1], code, took)
+			}
+		})
+	}
+	all.Wait()
 }
 
 func TestTerminateServe(t *testing.T) {

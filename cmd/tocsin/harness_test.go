@@ -45,11 +45,12 @@ var binary = sync.OnceValues(func() (string, error) {
 
 // process is one running role.
 type process struct {
-	t    testing.TB
-	cmd  *exec.Cmd
-	log  *lockedBuffer
-	done chan struct{}
-	err  error
+	t      testing.TB
+	cmd    *exec.Cmd
+	log    *lockedBuffer // nil: the log goes elsewhere
+	done   chan struct{}
+	err    error
+	ending atomic.Bool // it has been told to end
 }
 
 type lockedBuffer struct {
@@ -81,15 +82,12 @@ func start(t testing.TB, env []string, args ...string) *process {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &process{t: t, log: new(lockedBuffer), done: make(chan struct{})}
-	p.cmd = exec.Command(path, args...) //nolint:noctx // killed below
-	p.cmd.Env = append([]string{"TMPDIR=" + os.TempDir()}, env...)
-	p.cmd.Stdout, p.cmd.Stderr = p.log, p.log
-	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	if err := p.cmd.Start(); err != nil {
+	log := new(lockedBuffer)
+	p, err := launch(t, path, log, env, args...)
+	if err != nil {
 		t.Fatal(err)
 	}
-	go func() { p.err = p.cmd.Wait(); close(p.done) }()
+	p.log = log
 	t.Cleanup(func() {
 		p.kill()
 		if t.Failed() {
@@ -98,6 +96,20 @@ func start(t testing.TB, env []string, args ...string) *process {
 		}
 	})
 	return p
+}
+
+// launch runs a program until somebody ends it.
+func launch(t testing.TB, path string, log io.Writer, env []string, args ...string) (*process, error) {
+	p := &process{t: t, done: make(chan struct{})}
+	p.cmd = exec.Command(path, args...) //nolint:noctx // the caller ends it
+	p.cmd.Env = append([]string{"TMPDIR=" + os.TempDir()}, env...)
+	p.cmd.Stdout, p.cmd.Stderr = log, log
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if err := p.cmd.Start(); err != nil {
+		return nil, err
+	}
+	go func() { p.err = p.cmd.Wait(); close(p.done) }()
+	return p, nil
 }
 
 func (p *process) kill() {
@@ -288,9 +300,9 @@ func newServe(t testing.TB) *deployment {
 }
 
 // newRoles runs the three roles over PostgreSQL and Redis.
-func newRoles(t testing.TB, databaseURL, redisURL string) *deployment {
+func newRoles(t testing.TB, databaseURL, redisURL string, env ...string) *deployment {
 	t.Helper()
-	d := newDeployment(t, "DATABASE_URL="+databaseURL, "REDIS_URL="+redisURL)
+	d := newDeployment(t, append(env, "DATABASE_URL="+databaseURL, "REDIS_URL="+redisURL)...)
 	if code, _ := wait(start(t, d.env, "migrate", "up")); code != 0 {
 		t.Fatalf("migrate: exit %d", code)
 	}

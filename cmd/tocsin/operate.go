@@ -113,7 +113,7 @@ func useDatabase(ctx context.Context, c *config.Config, t *terminal, fn func(*db
 	if a.db, err = openDatabase(c, 4); err != nil {
 		return err
 	}
-	if err := a.awaitDatabase(ctx); err != nil {
+	if err := a.awaitDatabase(ctx, func() error { return nil }); err != nil {
 		return err
 	}
 	return fn(a.db)

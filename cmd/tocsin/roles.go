@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/gofrs/flock"
 
@@ -68,15 +69,15 @@ func serve(ctx context.Context, c *config.Config, t *terminal, setup string, rea
 	c.SetListen(listener.Addr().String())
 	a, err := newApp(ctx, c, t, serveConns, true)
 	if err != nil {
-		return err
+		return unlessEnded(ctx, err)
 	}
 	defer a.close()
 	w, err := a.startWorker()
 	if err != nil {
 		return err
 	}
-	defer endWith(ctx, w.Shutdown)()
-	defer endWith(ctx, a.startScheduler().Shutdown)()
+	defer endWith(ctx, c.ShutdownTimeout, w.Shutdown)()
+	defer endWith(ctx, c.ShutdownTimeout, a.startScheduler().Shutdown)()
 	go ready(ctx, a)
 	return a.serveWeb(ctx, listener, setup)
 }
@@ -103,11 +104,13 @@ func lockDatabase(c *config.Config) (unlock func(), err error) {
 }
 
 // endWith calls shutdown when ctx ends, beside whatever else ends then, so that all have the same time. The returned function
-// waits for that, and calls shutdown itself where ctx has not ended.
-func endWith(ctx context.Context, shutdown func()) (wait func()) {
-	done := make(chan struct{})
+// waits for that, but no longer than within, counted from the end of ctx: asynq's shutdown waits for a Redis that does not
+// answer. Where ctx has not ended, it calls shutdown itself.
+func endWith(ctx context.Context, within time.Duration, shutdown func()) (wait func()) {
+	done, late := make(chan struct{}), make(chan struct{})
 	cancel := context.AfterFunc(ctx, func() {
 		defer close(done)
+		defer time.AfterFunc(within, func() { close(late) }).Stop()
 		shutdown()
 	})
 	return func() {
@@ -115,7 +118,10 @@ func endWith(ctx context.Context, shutdown func()) (wait func()) {
 			shutdown()
 			return
 		}
-		<-done
+		select {
+		case <-done:
+		case <-late:
+		}
 	}
 }
 
@@ -127,10 +133,18 @@ func withApp(ctx context.Context, t *terminal, role config.Role, conns int, do f
 	}
 	a, err := newApp(ctx, c, t, conns, false)
 	if err != nil {
-		return err
+		return unlessEnded(ctx, err)
 	}
 	defer a.close()
 	return do(a)
+}
+
+// unlessEnded is err, unless the process was told to end while it waited for the database.
+func unlessEnded(ctx context.Context, err error) error {
+	if ctx.Err() != nil && errors.Is(err, dbmodel.ErrUnavailable) {
+		return nil
+	}
+	return err
 }
 
 type webCommand struct{}
@@ -157,7 +171,7 @@ func (workerCommand) Run(ctx context.Context, t *terminal) error {
 		if err != nil {
 			return err
 		}
-		defer endWith(ctx, w.Shutdown)()
+		defer endWith(ctx, a.config.ShutdownTimeout, w.Shutdown)()
 		return a.serveHealth(ctx, true)
 	})
 }
@@ -167,7 +181,7 @@ type schedulerCommand struct{}
 // Run sweeps until ctx ends.
 func (schedulerCommand) Run(ctx context.Context, t *terminal) error {
 	return withApp(ctx, t, config.Scheduler, schedulerConns, func(a *app) error {
-		defer endWith(ctx, a.startScheduler().Shutdown)()
+		defer endWith(ctx, a.config.ShutdownTimeout, a.startScheduler().Shutdown)()
 		return a.serveHealth(ctx, false)
 	})
 }

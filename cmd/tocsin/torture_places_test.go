@@ -1,0 +1,135 @@
+package main
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+
+	"github.com/seed91453169/tocsin/rule"
+)
+
+// receivers are all who may be told: paths of webhooks, and addresses.
+var receivers = []string{
+	"/slack/1", "/slack/2", "/slack/3", "/slack/4", "/slack/5", "/teams/1", "/teams/2", "/teams/3", "/teams/4",
+	"a@example.com", "b@example.com", "c@example.com", "d@example.com",
+}
+
+// place is a product or a product group. The webhooks in its settings are places in the list of receivers, from 1.
+type place struct {
+	id, group int64
+	rule.Settings
+}
+
+// places are the settings of a run; they stay as they are.
+type places struct {
+	groups, products []place
+	titles           rule.Settings
+	exceptions       rule.Contacts
+}
+
+func newPlaces(r *rand.Rand) (p places) {
+	for i := range 3 {
+		p.groups = append(p.groups, place{id: int64(i + 1), Settings: randomSettings(r)})
+	}
+	for i := range producers * productsEach {
+		at := place{id: int64(i + 1), group: int64(r.IntN(4)), Settings: randomSettings(r)}
+		at.Paused = r.IntN(12) == 0
+		p.products = append(p.products, at)
+	}
+	p.titles = rule.Settings{
+		Conditions: rule.Conditions{MinSeverity: rule.High, Statuses: []rule.Status{rule.Open, rule.Resolved}},
+		Contacts:   randomContacts(r),
+	}
+	p.exceptions = randomContacts(r)
+	return p
+}
+
+func randomSettings(r *rand.Rand) (s rule.Settings) {
+	if r.IntN(3) > 0 {
+		s.Conditions.MinSeverity = rule.Severities[r.IntN(3)]
+	}
+	if r.IntN(3) == 0 {
+		s.Conditions.Statuses = slices.Clone(rule.Statuses[r.IntN(3) : 3+r.IntN(3)])
+	}
+	if r.IntN(4) == 0 {
+		s.Conditions.MinPriority = new(5 + r.IntN(10))
+	}
+	s.Contacts = randomContacts(r)
+	return s
+}
+
+func randomContacts(r *rand.Rand) (c rule.Contacts) {
+	if r.IntN(2) == 0 {
+		c.Slack = int64(1 + r.IntN(5))
+	}
+	if r.IntN(2) == 0 {
+		c.MSTeams = int64(6 + r.IntN(4))
+	}
+	if r.IntN(3) == 0 {
+		c.EmailTo = receivers[9+r.IntN(4)] + ", " + strings.ToUpper(receivers[9+r.IntN(4)]) // the same one is told once
+	}
+	return c
+}
+
+// applied are the settings that hold for a product.
+func (p *places) applied(product int64) rule.Applied {
+	at := p.products[product-1]
+	if at.group == 0 {
+		return rule.Effective(at.Settings, nil)
+	}
+	return rule.Effective(at.Settings, &p.groups[at.group-1].Settings)
+}
+
+// told are the receivers that contacts name, sorted.
+func told(c rule.Contacts) []string {
+	var out []string
+	for _, a := range rule.Addresses(c.EmailTo) {
+		out = append(out, strings.ToLower(a))
+	}
+	for _, n := range []int64{c.MSTeams, c.Slack} {
+		if n != 0 {
+			out = append(out, receivers[n-1])
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+// body is what the HTTP interface is told of a place.
+func (p place) body(kind, base string) object {
+	o := object{
+		"name": fmt.Sprint(kind, " ", p.id), "observation_notification_min_severity": string(p.Conditions.MinSeverity),
+		"observation_notification_statuses": p.Conditions.Statuses, "observation_notification_min_priority": p.Conditions.MinPriority,
+	}
+	if p.group != 0 {
+		o["product_group_id"] = p.group
+	}
+	if p.Paused {
+		o["notification_paused_until"] = "2099-01-01T00:00:00Z"
+	}
+	addContacts(o, "notification", p.Contacts, base)
+	return o
+}
+
+func addContacts(o object, prefix string, c rule.Contacts, base string) {
+	o[prefix+"_email_to"] = c.EmailTo
+	for name, n := range map[string]int64{"_ms_teams_webhook": c.MSTeams, "_slack_webhook": c.Slack} {
+		o[prefix+name] = ""
+		if n != 0 {
+			o[prefix+name] = base + receivers[n-1]
+		}
+	}
+}
+
+// settings is what the HTTP interface is told of the settings.
+func (p *places) settings(base string) object {
+	c := p.titles.Conditions
+	o := object{
+		"email_from": "tocsin@example.com", "digest_threshold": 0,
+		"observation_title_notification_min_severity": c.MinSeverity, "observation_title_notification_statuses": c.Statuses,
+	}
+	addContacts(o, "observation_title_notification", p.titles.Contacts, base)
+	addContacts(o, "exception", p.exceptions, base)
+	return o
+}
