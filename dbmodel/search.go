@@ -4,7 +4,6 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
-	"time"
 
 	"github.com/uptrace/bun"
 
@@ -73,6 +72,25 @@ func SearchObservations(ctx context.Context, db bun.IDB, v Viewer, s Observation
 	return collect(ctx, db, scanObservation, query+" ORDER BY o.id LIMIT $2", args...)
 }
 
+// WorstOfTitle returns the worst observation that bears a title, in whatever product: by severity, then priority, then the
+// lowest id. It returns ErrNotFound where there is none.
+func WorstOfTitle(ctx context.Context, db bun.IDB, title string) (*StoredObservation, error) {
+	list, err := collect(ctx, db, scanObservation, "SELECT "+storedColumns+" FROM observations WHERE title_hash = $1 AND title = $2 ORDER BY "+
+		severityRank("severity")+", coalesce(priority, 100), id LIMIT 1", titleIndex(title), title)
+	if err != nil {
+		return nil, err
+	}
+	if len(list) == 0 {
+		return nil, ErrNotFound
+	}
+	return &list[0], nil
+}
+
+// severityRank is the numeric value of a severity, 1 for the worst.
+func severityRank(column string) string {
+	return "CASE " + column + " WHEN 'Critical' THEN 1 WHEN 'High' THEN 2 WHEN 'Medium' THEN 3 WHEN 'Low' THEN 4 WHEN 'None' THEN 5 ELSE 6 END"
+}
+
 // ObservationCount is how many observations of a product have these values.
 type ObservationCount struct {
 	ProductID int64
@@ -107,25 +125,15 @@ func NamesOf(ctx context.Context, db bun.IDB, v Viewer, in Membership, ids []int
 	return out, err
 }
 
-// NotificationHead is what a list of other things says of a notification.
-type NotificationHead struct {
-	ID        int64
-	Type      rule.Type
-	Event     rule.Event
-	Name      string
-	ProductID int64 // 0: none
-	Product   string
-	CreatedAt time.Time
-}
-
-// NotificationHeads returns the heads of notifications by id, of those that v sees.
-func NotificationHeads(ctx context.Context, db bun.IDB, v Viewer, ids []int64) (map[int64]NotificationHead, error) {
+// NotificationHeads returns of notifications, by id, what a list of other things says of them: type, event, name, function,
+// product, facts and time. Those that v does not see are left out.
+func NotificationHeads(ctx context.Context, db bun.IDB, v Viewer, ids []int64) (map[int64]Notification, error) {
 	var list []Notification
-	err := db.NewSelect().Model(&list).Column("id", "type", "event", "name", "product_id", "facts", "created_at").
+	err := db.NewSelect().Model(&list).Column("id", "type", "event", "name", "function", "product_id", "facts", "created_at").
 		Where("id IN (?)", bun.List(ids)).Where(VisibleNotifications(db, v, "notifications")).Scan(ctx)
-	out := make(map[int64]NotificationHead, len(list))
-	for _, n := range list {
-		out[n.ID] = NotificationHead{n.ID, n.Type, n.Event, n.Name, orZero(n.ProductID), n.Facts.ProductName, n.CreatedAt}
+	out := make(map[int64]Notification, len(list))
+	for i := range list {
+		out[list[i].ID] = list[i]
 	}
 	return out, Translate(err)
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/uptrace/bun"
@@ -56,8 +57,9 @@ type failingRow struct {
 type deliveryRow struct {
 	DeliveryAnswer
 	Channel      string
+	Type         rule.Type // of the notification
 	Notification linkTo
-	Product      *linkTo
+	Where        linkTo // the product; without a path where there is none to show
 	CreatedAt    time.Time
 }
 
@@ -84,7 +86,7 @@ func (s *server) showDeliveries(w http.ResponseWriter, r *http.Request) error {
 		if err != nil {
 			return missing(err, "product", out.ID)
 		}
-		out.Product, product = &linkTo{fmt.Sprintf("%s/%d", productsPath, p.ID), p.Name}, strconv.FormatInt(p.ID, 10)
+		out.Product, product = &linkTo{productPath(p.ID), p.Name}, strconv.FormatInt(p.ID, 10)
 	}
 	list, err := dbmodel.Deliveries(ctx, s.db.Reader, v, dbmodel.DeliveryFilter{State: state, Channel: by, ProductID: out.ID, Before: before}, rowsOfPage+1)
 	if err != nil {
@@ -151,11 +153,14 @@ func (s *server) deliveryRows(ctx context.Context, list []dbmodel.Delivery) ([]d
 			continue
 		}
 		row := deliveryRow{
-			DeliveryAnswer: s.showDelivery(&list[i]), Channel: channelName(list[i].Channel), CreatedAt: n.CreatedAt,
-			Notification: linkTo{fmt.Sprintf("/notifications/%d", n.ID), n.Name},
+			DeliveryAnswer: s.showDelivery(&list[i]), Channel: channelName(list[i].Channel), CreatedAt: n.CreatedAt, Type: n.Type,
+			Notification: linkTo{notificationPath(n.ID), nameOf(&n)}, Where: linkTo{Text: whereOf(&n)},
 		}
-		if n.ProductID != 0 {
-			row.Product = &linkTo{fmt.Sprintf("%s/%d", productsPath, n.ProductID), cmp.Or(n.Product, fmt.Sprintf("product %d", n.ProductID))}
+		if n.Type == rule.TypeSecurityGate {
+			row.Notification.Text += " " + strings.ToLower(gateEvent(n.Event))
+		}
+		if n.ProductID != nil {
+			row.Where = linkTo{productPath(*n.ProductID), cmp.Or(n.Facts.ProductName, fmt.Sprintf("product %d", *n.ProductID))}
 		}
 		out = append(out, row)
 	}

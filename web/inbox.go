@@ -1,6 +1,7 @@
 package web
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/http"
@@ -59,6 +60,7 @@ type inboxRow struct {
 	Lead                  string // how bad it is, or what it is about
 	Event                 string
 	Name                  string
+	Change                string // from what to what
 	Where                 string // the product, with its group
 	Sent, Waiting, Failed int
 	CreatedAt             time.Time
@@ -224,20 +226,9 @@ func (s *server) inboxRows(ctx context.Context, v *inboxView, list []listedNotif
 }
 
 func rowOf(n *listedNotification) inboxRow {
-	row := inboxRow{ID: n.ID, Name: strings.TrimSpace(n.Name), Where: whereOf(&n.Notification), CreatedAt: n.CreatedAt, Viewed: n.viewed}
+	row := inboxRow{ID: n.ID, Name: nameOf(&n.Notification), Where: whereOf(&n.Notification), CreatedAt: n.CreatedAt, Viewed: n.viewed}
 	row.Kind, row.Lead, row.Event = leadOf(&n.Notification)
-	switch n.Type {
-	case rule.TypeSecurityGate:
-		row.Name = "Security gate"
-	case rule.TypeTask, rule.TypeException:
-		if n.Function != "" {
-			row.Name = n.Function + ": " + row.Name
-		}
-	case rule.TypeObservation, rule.TypeObservationTitle:
-	}
-	if row.Name == "" {
-		row.Name = "(no title)"
-	}
+	row.Change = changeWords(changesOf(n.Before(), n.After()))
 	for i := range n.deliveries {
 		switch n.deliveries[i].State {
 		case dbmodel.Sent:
@@ -251,6 +242,18 @@ func rowOf(n *listedNotification) inboxRow {
 	return row
 }
 
+// nameOf is what a notification is about, as a line of a list says it.
+func nameOf(n *dbmodel.Notification) string {
+	name := strings.TrimSpace(n.Name)
+	switch {
+	case n.Type == rule.TypeSecurityGate:
+		return "Security gate"
+	case (n.Type == rule.TypeTask || n.Type == rule.TypeException) && n.Function != "":
+		return n.Function + ": " + name
+	}
+	return cmp.Or(name, "(no title)")
+}
+
 // leadOf says how bad a notification is, or what it is about, and what happened; kind is the class of its colour.
 func leadOf(n *dbmodel.Notification) (kind, lead, event string) {
 	event = eventTitles[n.Event]
@@ -260,9 +263,7 @@ func leadOf(n *dbmodel.Notification) (kind, lead, event string) {
 		if n.Event == rule.EventFailed {
 			kind = "gate failed"
 		}
-		if n.Event == rule.EventNone {
-			event = "No result"
-		}
+		event = gateEvent(n.Event)
 	case rule.TypeException, rule.TypeTask:
 		kind, lead = "fault-kind", "Exception"
 		if n.Type == rule.TypeTask {
@@ -277,10 +278,18 @@ func leadOf(n *dbmodel.Notification) (kind, lead, event string) {
 	return kind, lead, event
 }
 
+// gateEvent is what became of a security gate.
+func gateEvent(e rule.Event) string {
+	if e == rule.EventNone {
+		return "No result"
+	}
+	return eventTitles[e]
+}
+
 // eventTitles are the events as they stand in a line.
 var eventTitles = map[rule.Event]string{
 	rule.EventNew: "New", rule.EventChanged: "Changed", rule.EventDropped: "Dropped",
-	rule.EventPassed: "Passed", rule.EventFailed: "Failed", rule.EventNone: "None",
+	rule.EventPassed: "Passed", rule.EventFailed: "Failed",
 }
 
 // typeWords is a type of notifications, as a filter names it.
@@ -305,7 +314,7 @@ func whereOf(n *dbmodel.Notification) string {
 	f := &n.Facts
 	switch {
 	case n.Type == rule.TypeObservationTitle:
-		return plural(max(f.Products, 1), "product", "products")
+		return "in " + plural(max(f.Products, 1), "product", "products")
 	case f.ProductGroupName != "" && f.ProductName != "":
 		return f.ProductGroupName + " · " + f.ProductName
 	}

@@ -36,8 +36,8 @@ func (e *env) observed(product int64, title string, event rule.Event, severity r
 func (s *sheet) lines() (names []string) {
 	for _, list := range s.all("ol") {
 		for _, li := range within(list, "li") {
-			for _, a := range within(li, "a") {
-				names = append(names, textOf(a))
+			for _, b := range within(li, "b") {
+				names = append(names, textOf(b))
 			}
 		}
 	}
@@ -79,7 +79,7 @@ func TestInbox(t *testing.T) {
 		v := e.visitor("root")
 		s := v.open("/")
 		s.wantLines("import: ValueError", "second", "first")
-		s.says("Critical", "Changed", "×25", "Payments · product 1", "not viewed only")
+		s.says("Critical", "Changed", "second Low → High, Open → Affected, priority none → 3", "×25", "Payments · product 1", "not viewed only")
 		if title := textOf(s.all("title")[0]); title != "(3) Inbox · Tocsin" {
 			t.Errorf("the title is %q", title)
 		}
@@ -113,8 +113,8 @@ func TestInbox(t *testing.T) {
 func (s *sheet) id(name string) string {
 	s.t.Helper()
 	for _, li := range s.all("li") {
-		for _, a := range within(li, "a") {
-			if textOf(a) == name {
+		for _, b := range within(li, "b") {
+			if textOf(b) == name {
 				return attr(li, "data-id")
 			}
 		}

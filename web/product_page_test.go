@@ -170,17 +170,31 @@ func TestTestOnThePage(t *testing.T) {
 	})
 }
 
+func TestPausedOnThePage(t *testing.T) {
+	both(t, func(_ *testing.T, e *env) {
+		e.shop()
+		v := e.visitor("reader")
+		v.open("/products/1").saysNot("nobody else is told")
+		e.want(200, "PUT", "/api/v1/product-groups/1", `{"notification_paused_until":"2100-01-02T03:04:00Z"}`)
+		v.open("/products/1").says("Paused until 2100-01-02 03:04 UTC, from group Payments. Notifications are stored")
+		e.want(200, "PUT", "/api/v1/product-groups/1", `{"notification_paused_until":"2001-01-02T03:04:00Z"}`)
+		v.open("/products/1").saysNot("nobody else is told")
+	})
+}
+
 func TestLastDeliveriesOnThePage(t *testing.T) {
 	both(t, func(_ *testing.T, e *env) {
 		e.shop()
 		for i := range 5 {
-			e.notify(about(fmt.Sprintf("gate %d", i), rule.TypeSecurityGate, 1, e.targets(rule.Slack, slackURL)...))
+			e.notify(about(fmt.Sprintf("task %d", i), rule.TypeTask, 1, e.targets(rule.Slack, slackURL)...))
 		}
-		e.notify(about("old", rule.TypeSecurityGate, 1, e.targets(rule.Email, "old@example.com")...))
+		e.notify(about("x", rule.TypeSecurityGate, 1, e.targets(rule.Email, "old@example.com")...))
+		e.notify(about("x", rule.TypeTask, 1, e.targets(rule.Email, "operations@example.com")...))
 		e.exec("UPDATE deliveries SET state = 'failed', last_error = 'the webhook answered 404'")
 		p := e.visitor("reader").open("/products/1")
-		p.says("gate 4", "gate 2", "the webhook answered 404", "old@example.com not told any more")
-		p.saysNot("gate 1")
+		p.says("task 4", "task 2", "the webhook answered 404", "old@example.com not told any more ✗ failed now Security gate",
+			"operations@example.com told of background tasks, by the settings")
+		p.saysNot("task 1")
 	})
 }
 

@@ -16,6 +16,10 @@ const (
 	rowsOfPage        = 50
 )
 
+func productPath(id int64) string { return fmt.Sprintf("%s/%d", productsPath, id) }
+
+func groupPath(id int64) string { return fmt.Sprintf("%s/%d", productGroupsPath, id) }
+
 // productRow is a product, or a group, in a list.
 type productRow struct {
 	Path, Name string
@@ -100,11 +104,11 @@ func (s *server) productRows(ctx context.Context, products []dbmodel.Product) ([
 		}
 		a := rule.Effective(c.Product, c.Group)
 		row := productRow{
-			Path: fmt.Sprintf("%s/%d", productsPath, p.ID), Name: p.Name, Gate: p.SecurityGatePassed,
+			Path: productPath(p.ID), Name: p.Name, Gate: p.SecurityGatePassed,
 			Told: audienceWords(a.Contacts), What: conditionWords(a.Conditions), Paused: a.Paused,
 		}
 		if g := p.ProductGroupID; g != nil {
-			row.Group = &linkTo{fmt.Sprintf("%s/%d", productGroupsPath, *g), names[*g]}
+			row.Group = &linkTo{groupPath(*g), names[*g]}
 		}
 		out = append(out, row)
 	}
@@ -134,7 +138,7 @@ func (s *server) showProductGroups(w http.ResponseWriter, r *http.Request) error
 		g := &found[i]
 		own := g.Rule(now)
 		out.Rows = append(out.Rows, productRow{
-			Path: fmt.Sprintf("%s/%d", productGroupsPath, g.ID), Name: g.Name, NameOnly: g.NameOnly,
+			Path: groupPath(g.ID), Name: g.Name, NameOnly: g.NameOnly,
 			Told: audienceWords(own.Contacts), What: conditionWords(own.Conditions), Paused: own.Paused,
 		})
 	}

@@ -74,7 +74,7 @@ func TestSeed(t *testing.T) {
 	done := make(chan error, 1)
 	go func() { done <- Seed(ctx, target) }()
 	exceptions := 0
-	for exceptions < 6 { // three at the beginning, then one a round
+	for exceptions < storm+3 { // one when the storm is over, then one a round
 		select {
 		case call := <-a.heard:
 			if call == "POST /api/v1/exceptions" {
