@@ -349,7 +349,7 @@ func (s *server) whyEmpty(ctx context.Context, f inboxFilter, behind bool) (empt
 			[]linkTo{{"/products", "Look at the products"}, {"/observations", "Ask why an observation was not notified"}},
 		}, nil
 	case viewerOf(ctx).Admin:
-		return emptyInbox{"There are no products yet: the application that Tocsin serves tells of them over HTTP.", []linkTo{{"/settings", "Look at the settings"}}}, nil
+		return emptyInbox{"There are no products yet: the application that Tocsin serves tells of them over HTTP.", []linkTo{{usersPath, "Add a user for it, with a token"}, {settingsPath, "Look at the settings"}}}, nil
 	}
 	return emptyInbox{"You are a member of no product yet, so there is nothing to see. Ask an owner of a product, or an administrator.", nil}, nil
 }

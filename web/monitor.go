@@ -25,10 +25,17 @@ func (s *server) monitor(client redis.UniversalClient, write bool) http.Handler 
 		PayloadFormatter: asynqmon.PayloadFormatterFunc(monitorPayload),
 		ResultFormatter:  asynqmon.ResultFormatterFunc(func(string, []byte) string { return "" }),
 	})
-	policy := monitorPolicy(pages)
+	html := monitorPage(pages)
+	policy := monitorPolicy(html)
+	page := s.pageFor(administrators, func(w http.ResponseWriter, _ *http.Request) error {
+		w.Header().Set("Content-Security-Policy", policy)
+		w.Header().Set("Content-Type", "text/html; charset=utf-8")
+		_, _ = w.Write(html) // whoever has gone does not need it
+		return nil
+	})
 	// A page of somebody else must not press a button here with the cookie of an administrator.
 	guarded := http.NewCrossOriginProtection().Handler(pages)
-	return s.authenticate(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	rest := s.authenticate(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !exchangeOf(r.Context()).caller.may(administrators) {
 			refuse(w, forbidden("The monitor is for administrators only."))
 			return
@@ -39,6 +46,13 @@ func (s *server) monitor(client redis.UniversalClient, write bool) http.Handler 
 		}
 		guarded.ServeHTTP(w, r)
 	}))
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if wantsPage(r) { // each address that a browser opens is the same page, whose script then shows what is meant
+			page.ServeHTTP(w, r)
+			return
+		}
+		rest.ServeHTTP(w, r)
+	})
 }
 
 // sharedRedis gives asynqmon a client that is open already, whatever its kind. It is not closed by asynqmon.
@@ -69,24 +83,34 @@ func monitorPayload(_ string, payload []byte) string {
 	return string(b)
 }
 
-var inlineScript = regexp.MustCompile(`(?s)<script>(.*?)</script>`)
+var (
+	inlineScript = regexp.MustCompile(`(?s)<script>(.*?)</script>`)
+	// needless are the fonts that asynqmon would like to have from elsewhere, and what makes an application of it that is
+	// installed on a phone.
+	needless = regexp.MustCompile(`<link rel="(stylesheet" href="https:|manifest")[^>]*>`)
+)
 
-// monitorPolicy is the Content-Security-Policy for asynqmon: its own files, the scripts that stand in its page, by their
-// hash, and the styles that these write into the page. The fonts it would like to have from elsewhere are not loaded.
-func monitorPolicy(pages http.Handler) string {
+// monitorPage is the page of asynqmon without what it needs from elsewhere.
+func monitorPage(pages http.Handler) []byte {
 	r, err := http.NewRequest(http.MethodGet, monitorPath+"/", nil) //nolint:noctx // it goes nowhere
 	if err != nil {
 		panic(fmt.Sprintf("web: the page of the monitor: %v", err)) // it is the same in every process
 	}
 	page := &pageBuffer{header: http.Header{}}
 	pages.ServeHTTP(page, r)
+	return needless.ReplaceAll(page.Bytes(), nil)
+}
+
+// monitorPolicy is the Content-Security-Policy for asynqmon: its own files, the scripts that stand in its page, by their
+// hash, and the styles that these write into the page.
+func monitorPolicy(page []byte) string {
 	scripts := []string{"'self'"}
-	for _, script := range inlineScript.FindAllSubmatch(page.Bytes(), -1) {
+	for _, script := range inlineScript.FindAllSubmatch(page, -1) {
 		hash := sha256.Sum256(script[1])
 		scripts = append(scripts, "'sha256-"+base64.StdEncoding.EncodeToString(hash[:])+"'")
 	}
 	return "default-src 'none'; script-src " + strings.Join(scripts, " ") + "; style-src 'self' 'unsafe-inline'; img-src 'self' data:; connect-src 'self'; " +
-		"manifest-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+		"base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 }
 
 // pageBuffer takes a page that nobody gets.

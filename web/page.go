@@ -44,9 +44,14 @@ type frame struct {
 	Content any
 }
 
-// page adds a page for those who may see it. Who has not logged in is sent to do so and comes back.
+// page adds a page for those who may see it.
 func (s *server) page(mux *http.ServeMux, pattern string, a access, handler pageHandler) {
-	mux.Handle(pattern, s.browser(func(w http.ResponseWriter, r *http.Request) error {
+	mux.Handle(pattern, s.pageFor(a, handler))
+}
+
+// pageFor is a page for those who may see it. Who has not logged in is sent to do so and comes back.
+func (s *server) pageFor(a access, handler pageHandler) http.Handler {
+	return s.browser(func(w http.ResponseWriter, r *http.Request) error {
 		who, _, err := s.callerOf(r)
 		if err != nil {
 			return err
@@ -60,7 +65,12 @@ func (s *server) page(mux *http.ServeMux, pattern string, a access, handler page
 			return forbidden("This page is for administrators only.")
 		}
 		return handler(w, r)
-	}))
+	})
+}
+
+// wantsPage reports whether a browser asks for a page, and no program for an answer.
+func wantsPage(r *http.Request) bool {
+	return r.Method == http.MethodGet && strings.Contains(r.Header.Get("Accept"), "text/html")
 }
 
 // publicPage adds a page for everybody.
@@ -216,7 +226,7 @@ func (s *server) unknownPage(otherwise http.HandlerFunc) http.Handler {
 		return notFound("page")
 	})
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.Method == http.MethodGet && strings.Contains(r.Header.Get("Accept"), "text/html") {
+		if wantsPage(r) {
 			page.ServeHTTP(w, r)
 			return
 		}

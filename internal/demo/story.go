@@ -14,6 +14,7 @@ import (
 const (
 	springShell = 120 // Critical, in spring
 	muslLibc    = 6   // Critical, in alpine
+	shell       = 100 // High, in photon
 	firstOwnID  = 100_000
 )
 
@@ -64,6 +65,7 @@ func (s *story) everyKind(ctx context.Context) error {
 		s.change(springShell, func(o *observation) { o.Status = "Affected" }),
 		s.raise(images),
 		s.raise(repositories),
+		s.change(shell, func(o *observation) { o.Severity = "Critical" }),
 		s.change(muslLibc, func(o *observation) { o.Status = "Resolved" }),
 		s.gate(spring, false),
 		s.gate(helm, false),
