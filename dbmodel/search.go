@@ -12,12 +12,34 @@ import (
 
 // Lists for people: by name, and searched by a part of it.
 
-// SearchProducts lists up to limit products that v sees and whose name contains part, whatever its case, by name: those
-// behind the product with the id after, 0 for the first ones.
-func SearchProducts(ctx context.Context, db bun.IDB, v Viewer, part string, after int64, limit int) ([]Product, error) {
+// ProductSearch says which products are wanted; the zero value wants all.
+type ProductSearch struct {
+	Part   string // of the name, whatever its case
+	Untold bool   // only those whose notifications go to nobody: neither an address nor a webhook is set, nor in their group
+	After  int64  // only those behind the product with this id
+}
+
+// SearchProducts lists up to limit products that v sees, by name.
+func SearchProducts(ctx context.Context, db bun.IDB, v Viewer, s ProductSearch, limit int) ([]Product, error) {
 	var list []Product
 	q := db.NewSelect().Model(&list).Where(VisibleProducts(v, "products.id"))
-	return list, Translate(byName(q, "products", part, after).Limit(int64(limit)).Scan(ctx))
+	if s.Untold {
+		q = q.Where(untold)
+	}
+	return list, Translate(byName(q, "products", s.Part, s.After).Limit(int64(limit)).Scan(ctx))
+}
+
+// CountUntold counts the products that v sees and whose notifications go to nobody.
+func CountUntold(ctx context.Context, db bun.IDB, v Viewer) (int, error) {
+	n, err := db.NewSelect().Model((*Product)(nil)).Where(VisibleProducts(v, "products.id")).Where(untold).Count(ctx)
+	return int(n), Translate(err)
+}
+
+// untold is the condition that nobody is told of a product.
+var untold = noTargets("products") + " AND (products.product_group_id IS NULL OR EXISTS (SELECT 1 FROM product_groups g WHERE g.id = products.product_group_id AND " + noTargets("g") + "))"
+
+func noTargets(table string) string {
+	return fmt.Sprintf("coalesce(%[1]s.notification_email_to, '') = '' AND %[1]s.notification_ms_teams_target_id IS NULL AND %[1]s.notification_slack_target_id IS NULL", table)
 }
 
 // SearchProductGroups is SearchProducts for product groups.

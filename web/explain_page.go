@@ -111,7 +111,7 @@ func (s *server) showObservations(w http.ResponseWriter, r *http.Request) error 
 	for i := range found {
 		o := &found[i]
 		out.Rows = append(out.Rows, observationRow{
-			ID: o.ID, Path: explainPath(o.ID), Title: o.Title, Severity: o.Severity, Status: o.Status, Priority: o.Priority,
+			ID: o.ID, Path: explainPath(o.ID), Title: shortened(o.Title), Severity: o.Severity, Status: o.Status, Priority: o.Priority,
 			Product: names[o.ProductID], Notified: o.Remembered != nil,
 		})
 	}
@@ -169,15 +169,6 @@ func (s *server) showExplain(w http.ResponseWriter, r *http.Request) error {
 		out.Titles = &title
 	}
 	return s.render(w, r, view{template: "explain", title: "Why? " + shortened(a.Observation.Title), section: "products", data: out})
-}
-
-// shortened is a text as a title of a window has room for it.
-func shortened(text string) string {
-	const most = 80
-	if r := []rune(text); len(r) > most {
-		return string(r[:most-1]) + "…"
-	}
-	return text
 }
 
 func (s *server) evaluateAgain(w http.ResponseWriter, r *http.Request) error {

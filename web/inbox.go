@@ -19,7 +19,7 @@ const (
 	// inboxRows is how many notifications one page of the inbox shows.
 	inboxRows = 50
 	// mostProductChoices is how many products the filter lists; with more of them their names are typed.
-	mostProductChoices = 200
+	mostProductChoices = 100
 )
 
 // inboxView is the page of the inbox.
@@ -139,7 +139,7 @@ func (s *server) readInboxFilter(r *http.Request, in *notificationParams, f *inb
 
 // readProductFilter fills the choice of products. Where there are many, a name is typed: what it means is looked up here.
 func (s *server) readProductFilter(ctx context.Context, typed string, in *notificationParams, f *inboxFilter) error {
-	products, err := dbmodel.SearchProducts(ctx, s.db.Reader, viewerOf(ctx), "", 0, mostProductChoices+1)
+	products, err := dbmodel.SearchProducts(ctx, s.db.Reader, viewerOf(ctx), dbmodel.ProductSearch{}, mostProductChoices+1)
 	if err != nil {
 		return fmt.Errorf("list products: %w", err)
 	}
@@ -147,7 +147,7 @@ func (s *server) readProductFilter(ctx context.Context, typed string, in *notifi
 	if !f.ManyProducts {
 		f.Products = append(f.Products, option{"", "Any product", in.ProductID == 0})
 		for _, p := range products {
-			f.Products = append(f.Products, option{strconv.FormatInt(p.ID, 10), p.Name, p.ID == in.ProductID})
+			f.Products = append(f.Products, option{strconv.FormatInt(p.ID, 10), shortened(p.Name), p.ID == in.ProductID})
 		}
 		return nil
 	}
@@ -162,7 +162,7 @@ func (s *server) readProductFilter(ctx context.Context, typed string, in *notifi
 		return nil
 	}
 	const most = 8
-	like, err := dbmodel.SearchProducts(ctx, s.db.Reader, viewerOf(ctx), typed, 0, most)
+	like, err := dbmodel.SearchProducts(ctx, s.db.Reader, viewerOf(ctx), dbmodel.ProductSearch{Part: typed}, most)
 	if err != nil {
 		return fmt.Errorf("search products: %w", err)
 	}
@@ -249,9 +249,9 @@ func nameOf(n *dbmodel.Notification) string {
 	case n.Type == rule.TypeSecurityGate:
 		return "Security gate"
 	case (n.Type == rule.TypeTask || n.Type == rule.TypeException) && n.Function != "":
-		return n.Function + ": " + name
+		name = n.Function + ": " + name
 	}
-	return cmp.Or(name, "(no title)")
+	return cmp.Or(shortened(name), "(no title)")
 }
 
 // leadOf says how bad a notification is, or what it is about, and what happened; kind is the class of its colour.
@@ -316,9 +316,9 @@ func whereOf(n *dbmodel.Notification) string {
 	case n.Type == rule.TypeObservationTitle:
 		return "in " + plural(max(f.Products, 1), "product", "products")
 	case f.ProductGroupName != "" && f.ProductName != "":
-		return f.ProductGroupName + " · " + f.ProductName
+		return shortened(f.ProductGroupName + " · " + f.ProductName)
 	}
-	return f.ProductName
+	return shortened(f.ProductName)
 }
 
 // whyEmpty says why a list shows nothing, and what to do next.
@@ -335,10 +335,18 @@ func (s *server) whyEmpty(ctx context.Context, f inboxFilter, behind bool) (empt
 	if err != nil {
 		return emptyInbox{}, fmt.Errorf("ask for notifications: %w", err)
 	}
-	if len(one) > 0 {
-		return emptyInbox{"Nothing new: you have viewed everything.", []linkTo{{"/?viewed=all", "Show viewed ones"}}}, nil
+	untold, err := dbmodel.CountUntold(ctx, s.db.Reader, viewerOf(ctx))
+	if err != nil {
+		return emptyInbox{}, fmt.Errorf("count products: %w", err)
 	}
-	products, err := dbmodel.SearchProducts(ctx, s.db.Reader, viewerOf(ctx), "", 0, 1)
+	tell := []linkTo(nil)
+	if untold > 0 {
+		tell = []linkTo{{withQuery(productsPath, "told", nobody), plural(untold, "product has", "products have") + " no target for notifications: set one"}}
+	}
+	if len(one) > 0 {
+		return emptyInbox{"Nothing new: you have viewed everything.", append(tell, linkTo{"/?viewed=all", "Show viewed ones"})}, nil
+	}
+	products, err := dbmodel.SearchProducts(ctx, s.db.Reader, viewerOf(ctx), dbmodel.ProductSearch{}, 1)
 	if err != nil {
 		return emptyInbox{}, fmt.Errorf("list products: %w", err)
 	}
@@ -346,7 +354,7 @@ func (s *server) whyEmpty(ctx context.Context, f inboxFilter, behind bool) (empt
 	case len(products) > 0:
 		return emptyInbox{
 			"Nothing has happened yet that is worth knowing. What counts, and who is told, is set for each product.",
-			[]linkTo{{"/products", "Look at the products"}, {"/observations", "Ask why an observation was not notified"}},
+			append(tell, linkTo{productsPath, "Look at the products"}, linkTo{observationsPath, "Ask why an observation was not notified"}),
 		}, nil
 	case viewerOf(ctx).Admin:
 		return emptyInbox{"There are no products yet: the application that Tocsin serves tells of them over HTTP.", []linkTo{{usersPath, "Add a user for it, with a token"}, {settingsPath, "Look at the settings"}}}, nil

@@ -219,6 +219,27 @@ func TestProductsAreSearchedAndPaged(t *testing.T) {
 	})
 }
 
+// Products whose notifications go to nobody are found: a target of their own or of their group is one.
+func TestProductsThatTellNobody(t *testing.T) {
+	both(t, func(_ *testing.T, e *env) {
+		e.shop() // product 1 has the webhook of its group
+		e.want(200, "PUT", "/api/v1/product-groups/2", `{"name":"without"}`)
+		for id, more := range map[int64]map[string]any{
+			2: {}, 3: {"product_group_id": 2}, 4: {"notification_email_to": "a@example.com"}, 5: {"product_group_id": 2, "notification_slack_webhook": slackURL},
+		} {
+			more["name"] = fmt.Sprintf("item %d", id)
+			e.want(200, "PUT", fmt.Sprintf("/api/v1/products/%d", id), more)
+		}
+		v := e.visitor("boss")
+		v.open("/").says("2 products have no target for notifications: set one")
+		p := v.send(v.open("/products"), "Search", url.Values{"told": {"nobody"}})
+		p.says("item 2", "item 3")
+		p.saysNot("item 4", "item 5", "Payments API")
+		v.send(p, "Search", url.Values{"q": {"api"}}).says("Somebody is told of each product with “api” in its name that you may see.")
+		e.visitor("reader").open("/").saysNot("no target") // of what they do not see
+	})
+}
+
 func TestGroupPage(t *testing.T) {
 	both(t, func(t *testing.T, e *env) {
 		e.shop()
