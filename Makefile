@@ -1,4 +1,4 @@
-.PHONY: run build test race fuzz lint fmt bench tidy deadcode vuln verify
+.PHONY: run build test race fuzz lint fmt bench tidy deadcode vuln verify screenshots
 
 # Tools have a module of their own, so that what they need is not needed by who imports this one.
 TOOL := go tool -modfile=tools/go.mod
@@ -26,6 +26,10 @@ fuzz:
 
 bench:
 	$(WITH) go test -timeout 60m -p 1 -run '^$$' -bench . -benchmem ./...
+
+# The pictures of the README, of the demo in a browser.
+screenshots:
+	TOCSIN_SCREENSHOTS=$(CURDIR)/docs/screenshots $(WITH) go test -count 1 -run '^TestDemo$$' ./cmd/tocsin
 
 lint:
 	$(TOOL) golangci-lint run

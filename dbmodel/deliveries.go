@@ -231,7 +231,7 @@ func DigestOf(ctx context.Context, db bun.IDB, t Told, limit int) (*Digest, erro
 	}
 	const isNamed = "(n.type NOT IN ('observation', 'observation_title'))"
 	ids, err := collect(ctx, db, scanID, `SELECT id FROM (SELECT n.id, `+isNamed+` AS named, row_number() OVER (PARTITION BY `+isNamed+` ORDER BY
-		CASE WHEN `+isNamed+` THEN 0 ELSE CASE n.after_severity WHEN 'Critical' THEN 1 WHEN 'High' THEN 2 WHEN 'Medium' THEN 3 WHEN 'Low' THEN 4 WHEN 'None' THEN 5 ELSE 6 END END,
+		CASE WHEN `+isNamed+` THEN 0 ELSE `+severityRank("n.after_severity")+` END,
 		CASE WHEN n.event = 'dropped' THEN 1 ELSE 0 END, coalesce(n.after_priority, 100), n.id) AS place`+members+`) AS ranked
 		WHERE place <= $3 ORDER BY named, place`, append(args, limit)...)
 	if err != nil {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
-	"time"
 
 	"github.com/uptrace/bun"
 
@@ -13,12 +12,34 @@ import (
 
 // Lists for people: by name, and searched by a part of it.
 
-// SearchProducts lists up to limit products that v sees and whose name contains part, whatever its case, by name: those
-// behind the product with the id after, 0 for the first ones.
-func SearchProducts(ctx context.Context, db bun.IDB, v Viewer, part string, after int64, limit int) ([]Product, error) {
+// ProductSearch says which products are wanted; the zero value wants all.
+type ProductSearch struct {
+	Part   string // of the name, whatever its case
+	Untold bool   // only those whose notifications go to nobody: neither an address nor a webhook is set, nor in their group
+	After  int64  // only those behind the product with this id
+}
+
+// SearchProducts lists up to limit products that v sees, by name.
+func SearchProducts(ctx context.Context, db bun.IDB, v Viewer, s ProductSearch, limit int) ([]Product, error) {
 	var list []Product
 	q := db.NewSelect().Model(&list).Where(VisibleProducts(v, "products.id"))
-	return list, Translate(byName(q, "products", part, after, VisibleProducts(v, "b.id")).Limit(int64(limit)).Scan(ctx))
+	if s.Untold {
+		q = q.Where(untold)
+	}
+	return list, Translate(byName(q, "products", s.Part, s.After, VisibleProducts(v, "b.id")).Limit(int64(limit)).Scan(ctx))
+}
+
+// CountUntold counts the products that v sees and whose notifications go to nobody.
+func CountUntold(ctx context.Context, db bun.IDB, v Viewer) (int, error) {
+	n, err := db.NewSelect().Model((*Product)(nil)).Where(VisibleProducts(v, "products.id")).Where(untold).Count(ctx)
+	return int(n), Translate(err)
+}
+
+// untold is the condition that nobody is told of a product.
+var untold = noTargets("products") + " AND (products.product_group_id IS NULL OR EXISTS (SELECT 1 FROM product_groups g WHERE g.id = products.product_group_id AND " + noTargets("g") + "))"
+
+func noTargets(table string) string {
+	return fmt.Sprintf("coalesce(%[1]s.notification_email_to, '') = '' AND %[1]s.notification_ms_teams_target_id IS NULL AND %[1]s.notification_slack_target_id IS NULL", table)
 }
 
 // SearchProductGroups is SearchProducts for product groups.
@@ -74,6 +95,25 @@ func SearchObservations(ctx context.Context, db bun.IDB, v Viewer, s Observation
 	return collect(ctx, db, scanObservation, query+" ORDER BY o.id LIMIT $2", args...)
 }
 
+// WorstOfTitle returns the worst observation that bears a title, in whatever product: by severity, then priority, then the
+// lowest id. It returns ErrNotFound where there is none.
+func WorstOfTitle(ctx context.Context, db bun.IDB, title string) (*StoredObservation, error) {
+	list, err := collect(ctx, db, scanObservation, "SELECT "+storedColumns+" FROM observations WHERE title_hash = $1 AND title = $2 ORDER BY "+
+		severityRank("severity")+", coalesce(priority, 100), id LIMIT 1", titleIndex(title), title)
+	if err != nil {
+		return nil, err
+	}
+	if len(list) == 0 {
+		return nil, ErrNotFound
+	}
+	return &list[0], nil
+}
+
+// severityRank is the numeric value of a severity, 1 for the worst.
+func severityRank(column string) string {
+	return "CASE " + column + " WHEN 'Critical' THEN 1 WHEN 'High' THEN 2 WHEN 'Medium' THEN 3 WHEN 'Low' THEN 4 WHEN 'None' THEN 5 ELSE 6 END"
+}
+
 // ObservationCount is how many observations of a product have these values.
 type ObservationCount struct {
 	ProductID int64
@@ -108,25 +148,15 @@ func NamesOf(ctx context.Context, db bun.IDB, v Viewer, in Membership, ids []int
 	return out, err
 }
 
-// NotificationHead is what a list of other things says of a notification.
-type NotificationHead struct {
-	ID        int64
-	Type      rule.Type
-	Event     rule.Event
-	Name      string
-	ProductID int64 // 0: none
-	Product   string
-	CreatedAt time.Time
-}
-
-// NotificationHeads returns the heads of notifications by id, of those that v sees.
-func NotificationHeads(ctx context.Context, db bun.IDB, v Viewer, ids []int64) (map[int64]NotificationHead, error) {
+// NotificationHeads returns of notifications, by id, what a list of other things says of them: type, event, name, function,
+// product, facts and time. Those that v does not see are left out.
+func NotificationHeads(ctx context.Context, db bun.IDB, v Viewer, ids []int64) (map[int64]Notification, error) {
 	var list []Notification
-	err := db.NewSelect().Model(&list).Column("id", "type", "event", "name", "product_id", "facts", "created_at").
+	err := db.NewSelect().Model(&list).Column("id", "type", "event", "name", "function", "product_id", "facts", "created_at").
 		Where("id IN (?)", bun.List(ids)).Where(VisibleNotifications(db, v, "notifications")).Scan(ctx)
-	out := make(map[int64]NotificationHead, len(list))
-	for _, n := range list {
-		out[n.ID] = NotificationHead{n.ID, n.Type, n.Event, n.Name, orZero(n.ProductID), n.Facts.ProductName, n.CreatedAt}
+	out := make(map[int64]Notification, len(list))
+	for i := range list {
+		out[list[i].ID] = list[i]
 	}
 	return out, Translate(err)
 }

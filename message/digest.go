@@ -116,7 +116,7 @@ func (c *counts) onlyProduct(d *dbmodel.Digest) (source, bool) {
 		for i := range list {
 			n := &list[i]
 			if name := productName(n); n.ProductID != nil && name != "" && !isFault(n.Type) {
-				return source{name, productPage(*n.ProductID)}, true
+				return source{name, productPage(*n.ProductID) + addresses}, true
 			}
 		}
 	}

@@ -118,9 +118,9 @@ func TestDigestReasons(t *testing.T) {
 		d         dbmodel.Digest
 		want, url string
 	}{
-		{dbmodel.Digest{Groups: []dbmodel.DigestGroup{obs}, Products: 1, Worst: worst}, "the notification settings of Payments API", "products/7"},
+		{dbmodel.Digest{Groups: []dbmodel.DigestGroup{obs}, Products: 1, Worst: worst}, "the notification settings of Payments API", "products/7#notification_email_to"},
 		{dbmodel.Digest{Groups: []dbmodel.DigestGroup{obs}, Products: 3, Worst: worst}, "the notification settings of 3 products", "products"},
-		{dbmodel.Digest{Groups: []dbmodel.DigestGroup{obs, title, fault}, Products: 1, Worst: worst}, "the notification settings of Payments API and of observation titles and for exceptions", "products/7"},
+		{dbmodel.Digest{Groups: []dbmodel.DigestGroup{obs, title, fault}, Products: 1, Worst: worst}, "the notification settings of Payments API and of observation titles and for exceptions", "products/7#notification_email_to"},
 		{dbmodel.Digest{Groups: []dbmodel.DigestGroup{title}}, "the notification settings of observation titles", "settings"},
 		{dbmodel.Digest{Groups: []dbmodel.DigestGroup{fault}, Products: 1}, "the notification settings for exceptions", "settings"},
 		{dbmodel.Digest{}, "the notification settings", "settings"},

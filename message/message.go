@@ -90,10 +90,13 @@ type source struct {
 	page string // where that is changed
 }
 
+// addresses is the place on the page of a product, or of a group, where addresses are set.
+const addresses = "#notification_email_to"
+
 // Sources that hold for everything.
 var (
-	titleSettings = source{"the notification settings of observation titles", "settings"}
-	faultSettings = source{"the notification settings for exceptions", "settings"}
+	titleSettings = source{"the notification settings of observation titles", "settings#observation_title_notification_email_to"}
+	faultSettings = source{"the notification settings for exceptions", "settings#exception_email_to"}
 )
 
 func origin(n *dbmodel.Notification) source {
@@ -108,13 +111,13 @@ func origin(n *dbmodel.Notification) source {
 		return source{"the notification settings", "settings"}
 	}
 	if id := n.Facts.EmailGroupID; id != 0 {
-		return source{"the notification settings of group " + channel.Line(n.Facts.ProductGroupName, maxProduct), "product-groups/" + strconv.FormatInt(id, 10)}
+		return source{"the notification settings of group " + channel.Line(n.Facts.ProductGroupName, maxProduct), "product-groups/" + strconv.FormatInt(id, 10) + addresses}
 	}
 	name := productName(n)
 	if name == "" {
 		name = "product " + strconv.FormatInt(*n.ProductID, 10)
 	}
-	return source{"the notification settings of " + name, productPage(*n.ProductID)}
+	return source{"the notification settings of " + name, productPage(*n.ProductID) + addresses}
 }
 
 func productPage(id int64) string { return "products/" + strconv.FormatInt(id, 10) }

@@ -187,7 +187,7 @@ func TestOneMail(t *testing.T) {
 		Action: channel.Link{Label: "Open in Tocsin", URL: "https://tocsin.example/notifications/99"},
 		ID:     "delivery-123", Thread: "observation-12", From: "noreply@tocsin.example", Greeting: "Alex",
 		Reason:    "because payments@example.com is set in the notification settings of Payments API",
-		ReasonURL: "https://tocsin.example/products/7",
+		ReasonURL: "https://tocsin.example/products/7#notification_email_to",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
@@ -207,11 +207,11 @@ func TestReasons(t *testing.T) {
 		n           *dbmodel.Notification
 		reason, url string
 	}{
-		"title":     {aboutTitle(rule.EventNew, 7, nil, open), "of observation titles", "settings"},
-		"exception": {exception("KeyError", "", 0), "for exceptions", "settings"},
-		"task":      {task("import", "KeyError", 0), "for exceptions", "settings"},
-		"gate":      {gate(rule.EventFailed), "of Payments API", "products/7"},
-		"group":     {ofGroup(gate(rule.EventFailed)), "of group Payments", "product-groups/3"},
+		"title":     {aboutTitle(rule.EventNew, 7, nil, open), "of observation titles", "settings#observation_title_notification_email_to"},
+		"exception": {exception("KeyError", "", 0), "for exceptions", "settings#exception_email_to"},
+		"task":      {task("import", "KeyError", 0), "for exceptions", "settings#exception_email_to"},
+		"gate":      {gate(rule.EventFailed), "of Payments API", "products/7#notification_email_to"},
+		"group":     {ofGroup(gate(rule.EventFailed)), "of group Payments", "product-groups/3#notification_email_to"},
 	} {
 		m := builder().Notification(c.n, 1, mail)
 		if want := "because payments@example.com is set in the notification settings " + c.reason; m.Reason != want {

@@ -9,6 +9,7 @@ import (
 	"github.com/chromedp/chromedp/kb"
 
 	"github.com/seed91453169/tocsin/dbmodel"
+	"github.com/seed91453169/tocsin/internal/testenv/browser"
 	"github.com/seed91453169/tocsin/rule"
 )
 
@@ -19,14 +20,14 @@ func TestFormsOverPlainHTTP(t *testing.T) {
 	e := newBrowserEnv(t)
 	e.withPassword("alex", true)
 	e.server.URL = strings.Replace(e.server.URL, "127.0.0.1", "tocsin.test", 1)
-	b := e.browse()
-	b.open("/login?next=/settings")
-	b.do(chromedp.SendKeys("[name=username]", "alex"), chromedp.SendKeys("[name=password]", goodPassword+kb.Enter))
-	b.until(`location.pathname == "/settings"`)
-	b.do(chromedp.Click("form.settings .primary"))
-	b.until(`document.querySelector(".notice[role=status]")?.innerText.includes("Saved.")`)
-	b.do(chromedp.Click(".user summary"), chromedp.Click(".user button"))
-	b.until(`location.pathname == "/login"`)
+	b := browser.New(t, e.server.URL)
+	b.Open("/login?next=/settings")
+	b.Do(chromedp.SendKeys("[name=username]", "alex"), chromedp.SendKeys("[name=password]", goodPassword+kb.Enter))
+	b.Until(`location.pathname == "/settings"`)
+	b.Do(chromedp.Click("form.settings .primary"))
+	b.Until(`document.querySelector(".notice[role=status]")?.innerText.includes("Saved.")`)
+	b.Do(chromedp.Click(".user summary"), chromedp.Click(".user button"))
+	b.Until(`location.pathname == "/login"`)
 }
 
 // Tabs that nobody looks at hold no connection: of these a browser has six for all of them.
@@ -34,21 +35,21 @@ func TestManyTabs(t *testing.T) {
 	t.Parallel()
 	e := newBrowserEnv(t)
 	e.withPassword("alex", true)
-	b := e.browse()
-	b.open("/login")
-	b.do(chromedp.SendKeys("[name=username]", "alex"), chromedp.SendKeys("[name=password]", goodPassword+kb.Enter))
-	b.until(`location.pathname == "/"`)
-	looks := func(at *tab, hidden bool) { // in a browser without a screen all tabs are seen
-		at.until(fmt.Sprintf(`Object.defineProperty(document, "hidden", {value: %t, configurable: true}) && document.dispatchEvent(new Event("visibilitychange"))`, hidden))
+	b := browser.New(t, e.server.URL)
+	b.Open("/login")
+	b.Do(chromedp.SendKeys("[name=username]", "alex"), chromedp.SendKeys("[name=password]", goodPassword+kb.Enter))
+	b.Until(`location.pathname == "/"`)
+	looks := func(at *browser.Tab, hidden bool) { // in a browser without a screen all tabs are seen
+		at.Until(fmt.Sprintf(`Object.defineProperty(document, "hidden", {value: %t, configurable: true}) && document.dispatchEvent(new Event("visibilitychange"))`, hidden))
 	}
 	for i := range 8 {
 		looks(b, true)
-		b = b.another()
-		b.open(fmt.Sprintf("/products?q=%d", i))
-		b.until(`document.title == "Products · Tocsin"`)
+		b = b.Another()
+		b.Open(fmt.Sprintf("/products?q=%d", i))
+		b.Until(`document.title == "Products · Tocsin"`)
 	}
 	looks(b, true)
 	e.notify(dbmodel.NewNotification{Notification: dbmodel.Notification{Type: rule.TypeTask, Name: "ValueError"}})
 	looks(b, false)
-	b.until(`document.title == "(1) Products · Tocsin"`)
+	b.Until(`document.title == "(1) Products · Tocsin"`)
 }

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/uptrace/bun"
@@ -58,8 +59,9 @@ type deliveryRow struct {
 	DeliveryAnswer
 	Channel      string
 	notification int64
+	Type         rule.Type // of the notification
 	Notification linkTo
-	Product      *linkTo
+	Where        linkTo // the product; without a path where there is none to show
 	CreatedAt    time.Time
 	May          bool // resend it
 }
@@ -87,7 +89,7 @@ func (s *server) showDeliveries(w http.ResponseWriter, r *http.Request) error {
 		if err != nil {
 			return missing(err, "product", out.ID)
 		}
-		out.Product, product = &linkTo{fmt.Sprintf("%s/%d", productsPath, p.ID), p.Name}, strconv.FormatInt(p.ID, 10)
+		out.Product, product = &linkTo{productPath(p.ID), p.Name}, strconv.FormatInt(p.ID, 10)
 	}
 	list, err := dbmodel.Deliveries(ctx, s.db.Reader, v, dbmodel.DeliveryFilter{State: state, Channel: by, ProductID: out.ID, Before: before}, rowsOfPage+1)
 	if err != nil {
@@ -178,11 +180,14 @@ func (s *server) deliveryRows(ctx context.Context, list []dbmodel.Delivery) ([]d
 			continue
 		}
 		row := deliveryRow{
-			DeliveryAnswer: s.showDelivery(&list[i]), Channel: channelName(list[i].Channel), CreatedAt: n.CreatedAt,
-			notification: n.ID, Notification: linkTo{fmt.Sprintf("/notifications/%d", n.ID), shortened(n.Name, lineTitle)},
+			DeliveryAnswer: s.showDelivery(&list[i]), Channel: channelName(list[i].Channel), CreatedAt: n.CreatedAt, Type: n.Type,
+			notification: n.ID, Notification: linkTo{notificationPath(n.ID), nameOf(&n)}, Where: linkTo{Text: whereOf(&n)},
 		}
-		if n.ProductID != 0 {
-			row.Product = &linkTo{fmt.Sprintf("%s/%d", productsPath, n.ProductID), cmp.Or(n.Product, fmt.Sprintf("product %d", n.ProductID))}
+		if n.Type == rule.TypeSecurityGate {
+			row.Notification.Text += " " + strings.ToLower(gateEvent(n.Event))
+		}
+		if n.ProductID != nil {
+			row.Where = linkTo{productPath(*n.ProductID), cmp.Or(n.Facts.ProductName, fmt.Sprintf("product %d", *n.ProductID))}
 		}
 		out = append(out, row)
 	}

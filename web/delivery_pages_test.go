@@ -15,10 +15,11 @@ func (e *env) failing() {
 	e.t.Helper()
 	e.shop()
 	e.want(200, "PUT", "/api/v1/products/1", map[string]any{"notification_slack_webhook": slackURL, "notification_email_to": "gone@example.com"})
+	e.want(200, "PATCH", "/api/v1/settings", map[string]any{"exception_slack_webhook": slackURL}) // which is told of tasks
 	for i := range 3 {
-		e.notify(about(fmt.Sprintf("gate %d", i), rule.TypeSecurityGate, 1, e.targets(rule.Slack, slackURL)...))
+		e.notify(about(fmt.Sprintf("task %d", i), rule.TypeTask, 1, e.targets(rule.Slack, slackURL)...))
 	}
-	e.notify(about("mailed", rule.TypeSecurityGate, 1, e.targets(rule.Email, "gone@example.com")...))
+	e.notify(about("mailed", rule.TypeTask, 1, e.targets(rule.Email, "gone@example.com")...))
 	e.exec("UPDATE deliveries SET attempts = 2, last_error = 'the webhook answered 503'")
 	e.exec("UPDATE deliveries SET state = 'failed', last_error = 'no such mailbox' WHERE target_id IN (SELECT id FROM targets WHERE channel = 'email')")
 	e.exec("UPDATE targets SET failures = 2, failing_since = ?, next_at = ? WHERE channel = 'slack'", time.Now().Add(-3*time.Hour), time.Now().Add(30*time.Minute))
@@ -66,8 +67,8 @@ func TestResendOnThePage(t *testing.T) {
 		p = v.send(p, "Resend Email", nil)
 		p.says("1 delivery waits to be sent again.", "None: every target took")
 		e.exec("UPDATE deliveries SET state = 'failed'")
-		v.send(v.open("/deliveries"), "Resend gate 2", nil).says("The delivery waits to be sent.")
-		if _, state, _ := e.delivery("gate 2"); state != "pending" {
+		v.send(v.open("/deliveries"), "Resend task 2", nil).says("The delivery waits to be sent.")
+		if _, state, _ := e.delivery("task 2"); state != "pending" {
 			t.Errorf("it is %s", state)
 		}
 		e.exec("UPDATE targets SET told = ? WHERE channel = 'email'", true)
@@ -81,17 +82,17 @@ func TestDeliveriesAreFilteredAndPaged(t *testing.T) {
 		v := e.visitor("boss")
 		p := v.send(v.open("/deliveries"), "Filter", url.Values{"state": {"failed"}})
 		p.says("mailed")
-		p.saysNot("gate 0")
-		v.send(p, "Filter", url.Values{"state": {""}, "channel": {"slack"}}).says("gate 0")
+		p.saysNot("task 0")
+		v.send(p, "Filter", url.Values{"state": {""}, "channel": {"slack"}}).says("task 0")
 		p = v.open("/deliveries?product_id=1&state=sent")
 		p.says("Deliveries of Payments API", "that fits")
 		for i := range 60 {
-			e.notify(about(fmt.Sprintf("late %d.", i), rule.TypeSecurityGate, 1, e.targets(rule.Slack, slackURL)...))
+			e.notify(about(fmt.Sprintf("late %d.", i), rule.TypeTask, 1, e.targets(rule.Slack, slackURL)...))
 		}
 		p = v.open("/deliveries?channel=slack")
 		p.saysNot("late 9.")
 		p = v.follow(p, "Next")
-		p.says("late 9.", "gate 0")
+		p.says("late 9.", "task 0")
 		p.saysNot("Failing targets", "mailed")
 		v.follow(p, "First page").says("Failing targets", "late 59.")
 	})

@@ -46,6 +46,7 @@ type explainPage struct {
 
 // explained is one explanation in words.
 type explained struct {
+	ID         string // of its part of the page
 	Heading    string
 	What       string
 	Conditions []conditionRow
@@ -71,6 +72,7 @@ type targetRow struct {
 
 func (s *server) explainPages(mux *http.ServeMux) {
 	s.page(mux, "GET "+observationsPath, people, s.showObservations)
+	s.page(mux, "GET "+observationsPath+"/{id}", people, s.redirectToExplain)
 	s.page(mux, "GET "+observationsPath+"/{id}/explain", people, s.showExplain)
 	s.page(mux, "POST "+observationsPath+"/{id}/evaluate", people, s.evaluateAgain)
 }
@@ -84,7 +86,7 @@ func (s *server) showObservations(w http.ResponseWriter, r *http.Request) error 
 		if err != nil {
 			return missing(err, "product", out.ID)
 		}
-		out.Product = &linkTo{fmt.Sprintf("%s/%d", productsPath, p.ID), p.Name}
+		out.Product = &linkTo{productPath(p.ID), p.Name}
 	}
 	search := dbmodel.ObservationSearch{Part: out.Q, ProductID: out.ID, After: queryID(r, "after")}
 	if id, err := strconv.ParseInt(out.Q, 10, 64); err == nil && id > 0 && id <= tasks.MaxID {
@@ -109,7 +111,7 @@ func (s *server) showObservations(w http.ResponseWriter, r *http.Request) error 
 	for i := range found {
 		o := &found[i]
 		out.Rows = append(out.Rows, observationRow{
-			ID: o.ID, Path: explainPath(o.ID), Title: shortened(o.Title, lineTitle), Severity: o.Severity, Status: o.Status, Priority: o.Priority,
+			ID: o.ID, Path: explainPath(o.ID), Title: shortened(o.Title), Severity: o.Severity, Status: o.Status, Priority: o.Priority,
 			Product: names[o.ProductID], Notified: o.Remembered != nil,
 		})
 	}
@@ -118,6 +120,16 @@ func (s *server) showObservations(w http.ResponseWriter, r *http.Request) error 
 
 // explainPath is the page that explains an observation.
 func explainPath(id int64) string { return fmt.Sprintf("%s/%d/explain", observationsPath, id) }
+
+// redirectToExplain leads to all that Tocsin has to say of an observation.
+func (s *server) redirectToExplain(w http.ResponseWriter, r *http.Request) error {
+	id, err := idInPath(r, "observation")
+	if err != nil {
+		return err
+	}
+	s.redirect(w, r, explainPath(id))
+	return nil
+}
 
 func (s *server) showExplain(w http.ResponseWriter, r *http.Request) error {
 	ctx := r.Context()
@@ -138,9 +150,9 @@ func (s *server) showExplain(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return missing(err, "observation", id)
 	}
-	at := sources{product: linkTo{fmt.Sprintf("%s/%d", productsPath, product.ID), product.Name}}
+	at := sources{product: linkTo{productPath(product.ID), product.Name}}
 	if g := product.ProductGroupID; g != nil {
-		at.group.Path = fmt.Sprintf("%s/%d", productGroupsPath, *g)
+		at.group.Path = groupPath(*g)
 		names, err := dbmodel.NamesOf(ctx, s.db.Reader, viewerOf(ctx), dbmodel.InProductGroup(0), []int64{*g})
 		if err != nil {
 			return fmt.Errorf("load the name of product group %d: %w", *g, err)
@@ -156,21 +168,7 @@ func (s *server) showExplain(w http.ResponseWriter, r *http.Request) error {
 		title := at.explained(*a.Title, true)
 		out.Titles = &title
 	}
-	return s.render(w, r, view{template: "explain", title: "Why? " + shortened(a.Observation.Title, windowTitle), section: "products", data: out})
-}
-
-// Room for a text, in characters: titles may have 10,000.
-const (
-	windowTitle = 80  // the title of a window
-	lineTitle   = 300 // a line of a list
-)
-
-// shortened is a text as there is room for it.
-func shortened(text string, most int) string {
-	if r := []rune(text); len(r) > most {
-		return string(r[:most-1]) + "…"
-	}
-	return text
+	return s.render(w, r, view{template: "explain", title: "Why? " + shortened(a.Observation.Title), section: "products", data: out})
 }
 
 func (s *server) evaluateAgain(w http.ResponseWriter, r *http.Request) error {
@@ -206,12 +204,12 @@ func (at sources) words(from rule.Source, anchor string) (words, path string) {
 func (at sources) explained(a ExplainedAnswer, title bool) explained {
 	prefix, set := "observation_notification_", linkTo{at.product.Path, "for product " + at.product.Text}
 	out := explained{
-		Heading: "This observation", Decision: a.Decision, WillTell: a.Event != nil, Remembered: "nothing yet",
+		ID: "observation", Heading: "This observation", Decision: a.Decision, WillTell: a.Event != nil, Remembered: "nothing yet",
 		What: "By the settings of product " + at.product.Text + orGroup(at.group.Text) + ".",
 	}
 	if title {
 		prefix, set = "observation_title_notification_", linkTo{settingsPath, "in the settings"}
-		out.Heading, out.What = "Its title, in all products", "By the settings for observation titles, which hold for all products."
+		out.ID, out.Heading, out.What = "title", "Its title, in all products", "By the settings for observation titles, which hold for all products."
 	}
 	if v := a.Remembered; v != nil {
 		out.Remembered = valuesInWords(&rule.Values{Severity: rule.Severity(v.Severity), Status: rule.Status(v.Status), Priority: v.Priority})

@@ -1,6 +1,7 @@
 package web
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/http"
@@ -18,7 +19,7 @@ const (
 	// inboxRows is how many notifications one page of the inbox shows.
 	inboxRows = 50
 	// mostProductChoices is how many products the filter lists; with more of them their names are typed.
-	mostProductChoices = 200
+	mostProductChoices = 100
 )
 
 // inboxView is the page of the inbox.
@@ -59,6 +60,7 @@ type inboxRow struct {
 	Lead                  string // how bad it is, or what it is about
 	Event                 string
 	Name                  string
+	Change                string // from what to what
 	Where                 string // the product, with its group
 	Sent, Waiting, Failed int
 	CreatedAt             time.Time
@@ -137,7 +139,7 @@ func (s *server) readInboxFilter(r *http.Request, in *notificationParams, f *inb
 
 // readProductFilter fills the choice of products. Where there are many, a name is typed: what it means is looked up here.
 func (s *server) readProductFilter(ctx context.Context, typed string, in *notificationParams, f *inboxFilter) error {
-	products, err := dbmodel.SearchProducts(ctx, s.db.Reader, viewerOf(ctx), "", 0, mostProductChoices+1)
+	products, err := dbmodel.SearchProducts(ctx, s.db.Reader, viewerOf(ctx), dbmodel.ProductSearch{}, mostProductChoices+1)
 	if err != nil {
 		return fmt.Errorf("list products: %w", err)
 	}
@@ -145,7 +147,7 @@ func (s *server) readProductFilter(ctx context.Context, typed string, in *notifi
 	if !f.ManyProducts {
 		f.Products = append(f.Products, option{"", "Any product", in.ProductID == 0})
 		for _, p := range products {
-			f.Products = append(f.Products, option{strconv.FormatInt(p.ID, 10), p.Name, p.ID == in.ProductID})
+			f.Products = append(f.Products, option{strconv.FormatInt(p.ID, 10), shortened(p.Name), p.ID == in.ProductID})
 		}
 		return nil
 	}
@@ -160,7 +162,7 @@ func (s *server) readProductFilter(ctx context.Context, typed string, in *notifi
 		return nil
 	}
 	const most = 8
-	like, err := dbmodel.SearchProducts(ctx, s.db.Reader, viewerOf(ctx), typed, 0, most)
+	like, err := dbmodel.SearchProducts(ctx, s.db.Reader, viewerOf(ctx), dbmodel.ProductSearch{Part: typed}, most)
 	if err != nil {
 		return fmt.Errorf("search products: %w", err)
 	}
@@ -224,21 +226,9 @@ func (s *server) inboxRows(ctx context.Context, v *inboxView, list []listedNotif
 }
 
 func rowOf(n *listedNotification) inboxRow {
-	row := inboxRow{ID: n.ID, Name: strings.TrimSpace(n.Name), Where: whereOf(&n.Notification), CreatedAt: n.CreatedAt, Viewed: n.viewed}
+	row := inboxRow{ID: n.ID, Name: nameOf(&n.Notification), Where: whereOf(&n.Notification), CreatedAt: n.CreatedAt, Viewed: n.viewed}
 	row.Kind, row.Lead, row.Event = leadOf(&n.Notification)
-	switch n.Type {
-	case rule.TypeSecurityGate:
-		row.Name = "Security gate"
-	case rule.TypeTask, rule.TypeException:
-		if n.Function != "" {
-			row.Name = n.Function + ": " + row.Name
-		}
-	case rule.TypeObservation, rule.TypeObservationTitle:
-	}
-	if row.Name == "" {
-		row.Name = "(no title)"
-	}
-	row.Name = shortened(row.Name, lineTitle)
+	row.Change = changeWords(changesOf(n.Before(), n.After()))
 	for i := range n.deliveries {
 		switch n.deliveries[i].State {
 		case dbmodel.Sent:
@@ -252,6 +242,18 @@ func rowOf(n *listedNotification) inboxRow {
 	return row
 }
 
+// nameOf is what a notification is about, as a line of a list says it.
+func nameOf(n *dbmodel.Notification) string {
+	name := strings.TrimSpace(n.Name)
+	switch {
+	case n.Type == rule.TypeSecurityGate:
+		return "Security gate"
+	case (n.Type == rule.TypeTask || n.Type == rule.TypeException) && n.Function != "":
+		name = n.Function + ": " + name
+	}
+	return cmp.Or(shortened(name), "(no title)")
+}
+
 // leadOf says how bad a notification is, or what it is about, and what happened; kind is the class of its colour.
 func leadOf(n *dbmodel.Notification) (kind, lead, event string) {
 	event = eventTitles[n.Event]
@@ -261,9 +263,7 @@ func leadOf(n *dbmodel.Notification) (kind, lead, event string) {
 		if n.Event == rule.EventFailed {
 			kind = "gate failed"
 		}
-		if n.Event == rule.EventNone {
-			event = "No result"
-		}
+		event = gateEvent(n.Event)
 	case rule.TypeException, rule.TypeTask:
 		kind, lead = "fault-kind", "Exception"
 		if n.Type == rule.TypeTask {
@@ -278,10 +278,18 @@ func leadOf(n *dbmodel.Notification) (kind, lead, event string) {
 	return kind, lead, event
 }
 
+// gateEvent is what became of a security gate.
+func gateEvent(e rule.Event) string {
+	if e == rule.EventNone {
+		return "No result"
+	}
+	return eventTitles[e]
+}
+
 // eventTitles are the events as they stand in a line.
 var eventTitles = map[rule.Event]string{
 	rule.EventNew: "New", rule.EventChanged: "Changed", rule.EventDropped: "Dropped",
-	rule.EventPassed: "Passed", rule.EventFailed: "Failed", rule.EventNone: "None",
+	rule.EventPassed: "Passed", rule.EventFailed: "Failed",
 }
 
 // typeWords is a type of notifications, as a filter names it.
@@ -306,11 +314,11 @@ func whereOf(n *dbmodel.Notification) string {
 	f := &n.Facts
 	switch {
 	case n.Type == rule.TypeObservationTitle:
-		return plural(max(f.Products, 1), "product", "products")
+		return "in " + plural(max(f.Products, 1), "product", "products")
 	case f.ProductGroupName != "" && f.ProductName != "":
-		return f.ProductGroupName + " · " + f.ProductName
+		return shortened(f.ProductGroupName + " · " + f.ProductName)
 	}
-	return f.ProductName
+	return shortened(f.ProductName)
 }
 
 // whyEmpty says why a list shows nothing, and what to do next.
@@ -327,10 +335,18 @@ func (s *server) whyEmpty(ctx context.Context, f inboxFilter, behind bool) (empt
 	if err != nil {
 		return emptyInbox{}, fmt.Errorf("ask for notifications: %w", err)
 	}
-	if len(one) > 0 {
-		return emptyInbox{"Nothing new: you have viewed everything.", []linkTo{{"/?viewed=all", "Show viewed ones"}}}, nil
+	untold, err := dbmodel.CountUntold(ctx, s.db.Reader, viewerOf(ctx))
+	if err != nil {
+		return emptyInbox{}, fmt.Errorf("count products: %w", err)
 	}
-	products, err := dbmodel.SearchProducts(ctx, s.db.Reader, viewerOf(ctx), "", 0, 1)
+	tell := []linkTo(nil)
+	if untold > 0 {
+		tell = []linkTo{{withQuery(productsPath, "told", nobody), plural(untold, "product has", "products have") + " no target for notifications: set one"}}
+	}
+	if len(one) > 0 {
+		return emptyInbox{"Nothing new: you have viewed everything.", append(tell, linkTo{"/?viewed=all", "Show viewed ones"})}, nil
+	}
+	products, err := dbmodel.SearchProducts(ctx, s.db.Reader, viewerOf(ctx), dbmodel.ProductSearch{}, 1)
 	if err != nil {
 		return emptyInbox{}, fmt.Errorf("list products: %w", err)
 	}
@@ -338,10 +354,10 @@ func (s *server) whyEmpty(ctx context.Context, f inboxFilter, behind bool) (empt
 	case len(products) > 0:
 		return emptyInbox{
 			"Nothing has happened yet that is worth knowing. What counts, and who is told, is set for each product.",
-			[]linkTo{{"/products", "Look at the products"}, {"/observations", "Ask why an observation was not notified"}},
+			append(tell, linkTo{productsPath, "Look at the products"}, linkTo{observationsPath, "Ask why an observation was not notified"}),
 		}, nil
 	case viewerOf(ctx).Admin:
-		return emptyInbox{"There are no products yet: the application that Tocsin serves tells of them over HTTP.", []linkTo{{"/settings", "Look at the settings"}}}, nil
+		return emptyInbox{"There are no products yet: the application that Tocsin serves tells of them over HTTP.", []linkTo{{usersPath, "Add a user for it, with a token"}, {settingsPath, "Look at the settings"}}}, nil
 	}
 	return emptyInbox{"You are a member of no product yet, so there is nothing to see. Ask an owner of a product, or an administrator.", nil}, nil
 }

@@ -36,8 +36,8 @@ func (e *env) observed(product int64, title string, event rule.Event, severity r
 func (s *sheet) lines() (names []string) {
 	for _, list := range s.all("ol") {
 		for _, li := range within(list, "li") {
-			for _, a := range within(li, "a") {
-				names = append(names, textOf(a))
+			for _, b := range within(li, "b") {
+				names = append(names, textOf(b))
 			}
 		}
 	}
@@ -79,7 +79,7 @@ func TestInbox(t *testing.T) {
 		v := e.visitor("root")
 		s := v.open("/")
 		s.wantLines("import: ValueError", "second", "first")
-		s.says("Critical", "Changed", "×25", "Payments · product 1", "not viewed only")
+		s.says("Critical", "Changed", "second Low → High, Open → Affected, priority none → 3", "×25", "Payments · product 1", "not viewed only")
 		if title := textOf(s.all("title")[0]); title != "(3) Inbox · Tocsin" {
 			t.Errorf("the title is %q", title)
 		}
@@ -113,8 +113,8 @@ func TestInbox(t *testing.T) {
 func (s *sheet) id(name string) string {
 	s.t.Helper()
 	for _, li := range s.all("li") {
-		for _, a := range within(li, "a") {
-			if textOf(a) == name {
+		for _, b := range within(li, "b") {
+			if textOf(b) == name {
 				return attr(li, "data-id")
 			}
 		}
@@ -241,7 +241,11 @@ func TestEmptyInbox(t *testing.T) {
 	e.visitor("root").open("/").says("There are no products yet")
 	e.visitor("alex").open("/").says("You are a member of no product yet")
 	e.product(1)
-	e.visitor("root").open("/").says("Nothing has happened yet")
+	s := e.visitor("root").open("/")
+	s.says("Nothing has happened yet", "1 product has no target for notifications: set one")
+	e.visitor("root").follow(s, "set one").says("product 1")
+	e.want(200, "PUT", "/api/v1/products/1", `{"notification_email_to":"a@example.com"}`)
+	e.visitor("root").open("/").saysNot("no target")
 	e.visitor("root").open("/?q=x").says("Nothing that is not viewed fits this filter")
 }
 
@@ -285,4 +289,27 @@ func countByAttr(root *html.Node, name, value string) (n int) {
 		}
 	}
 	return n
+}
+
+// However long titles and names are, a page of the inbox stays light, and says all of them on their own pages.
+func TestInboxIsLight(t *testing.T) {
+	t.Parallel()
+	e := newSQLiteEnv(t)
+	e.user("root", true)
+	long := strings.Repeat("long & wide ", 20)
+	for i := range int64(120) {
+		e.want(200, "PUT", fmt.Sprintf("/api/v1/products/%d", i+1), map[string]any{"name": fmt.Sprintf("%d %s", i, long[:240])})
+	}
+	for i := range 60 {
+		n := about(fmt.Sprintf("%d %s", i, strings.Repeat(long, 8)), rule.TypeObservation, 1)
+		n.Event, n.Facts = rule.EventChanged, dbmodel.Facts{ProductName: long, ProductGroupName: long}
+		n.SetValues(&rule.Values{Severity: rule.Low, Status: rule.Open}, &rule.Values{Severity: rule.Critical, Status: rule.FalsePositive, Priority: new(3)})
+		e.notify(n)
+	}
+	v := e.visitor("root")
+	s := v.open("/") // fails where it is too heavy
+	if got := s.lines(); len(got) != 50 || !strings.HasSuffix(got[0], "…") {
+		t.Errorf("%d lines, first %q", len(got), got[0])
+	}
+	v.follow(s, "59 long").says(strings.TrimSpace(long))
 }

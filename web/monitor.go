@@ -26,10 +26,21 @@ func (s *server) monitor(client redis.UniversalClient, write bool) http.Handler 
 		PayloadFormatter: asynqmon.PayloadFormatterFunc(monitorPayload),
 		ResultFormatter:  asynqmon.ResultFormatterFunc(func(string, []byte) string { return "" }),
 	})
-	policy := monitorPolicy(pages, root)
+	html := monitorPage(pages, root)
+	policy := monitorPolicy(html)
+	page := s.pageFor(administrators, func(w http.ResponseWriter, _ *http.Request) error {
+		w.Header().Set("Content-Security-Policy", policy)
+		w.Header().Set("Content-Type", "text/html; charset=utf-8")
+		_, _ = w.Write(html) // whoever has gone does not need it
+		return nil
+	})
 	// A page of somebody else must not press a button here with the cookie of an administrator.
 	guarded := http.NewCrossOriginProtection().Handler(pages)
-	show := func(w http.ResponseWriter, r *http.Request) {
+	rest := s.authenticate(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !exchangeOf(r.Context()).caller.may(administrators) {
+			refuse(w, forbidden("The monitor is for administrators only."))
+			return
+		}
 		w.Header().Set("Content-Security-Policy", policy)
 		if strings.HasPrefix(r.URL.Path, monitorPath+"/static/") { // their names hold a hash
 			w.Header().Set("Cache-Control", "private, max-age=86400")
@@ -37,24 +48,13 @@ func (s *server) monitor(client redis.UniversalClient, write bool) http.Handler 
 		under := r.Clone(r.Context())
 		under.URL.Path, under.URL.RawPath = s.basePath+r.URL.Path, ""
 		guarded.ServeHTTP(w, under)
-	}
-	page := s.pageFor(administrators, func(w http.ResponseWriter, r *http.Request) error {
-		show(w, r)
-		return nil
-	})
-	call := s.authenticate(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if !exchangeOf(r.Context()).caller.may(administrators) {
-			refuse(w, forbidden("The monitor is for administrators only."))
-			return
-		}
-		show(w, r)
 	}))
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if wantsPage(r) {
+		if wantsPage(r) { // each address that a browser opens is the same page, whose script then shows what is meant
 			page.ServeHTTP(w, r)
-		} else {
-			call.ServeHTTP(w, r)
+			return
 		}
+		rest.ServeHTTP(w, r)
 	})
 }
 
@@ -86,24 +86,34 @@ func monitorPayload(_ string, payload []byte) string {
 	return string(b)
 }
 
-var inlineScript = regexp.MustCompile(`(?s)<script>(.*?)</script>`)
+var (
+	inlineScript = regexp.MustCompile(`(?s)<script>(.*?)</script>`)
+	// needless are the fonts that asynqmon would like to have from elsewhere, and what makes an application of it that is
+	// installed on a phone.
+	needless = regexp.MustCompile(`<link rel="(stylesheet" href="https:|manifest")[^>]*>`)
+)
 
-// monitorPolicy is the Content-Security-Policy for asynqmon: its own files, the scripts that stand in its page, by their
-// hash, and the styles that these write into the page. The fonts it would like to have from elsewhere are not loaded.
-func monitorPolicy(pages http.Handler, root string) string {
+// monitorPage is the page of asynqmon without what it needs from elsewhere.
+func monitorPage(pages http.Handler, root string) []byte {
 	r, err := http.NewRequest(http.MethodGet, root+"/", nil) //nolint:noctx // it goes nowhere
 	if err != nil {
 		panic(fmt.Sprintf("web: the page of the monitor: %v", err)) // it is the same in every process
 	}
 	page := &pageBuffer{header: http.Header{}}
 	pages.ServeHTTP(page, r)
+	return needless.ReplaceAll(page.Bytes(), nil)
+}
+
+// monitorPolicy is the Content-Security-Policy for asynqmon: its own files, the scripts that stand in its page, by their
+// hash, and the styles that these write into the page.
+func monitorPolicy(page []byte) string {
 	scripts := []string{"'self'"}
-	for _, script := range inlineScript.FindAllSubmatch(page.Bytes(), -1) {
+	for _, script := range inlineScript.FindAllSubmatch(page, -1) {
 		hash := sha256.Sum256(script[1])
 		scripts = append(scripts, "'sha256-"+base64.StdEncoding.EncodeToString(hash[:])+"'")
 	}
 	return "default-src 'none'; script-src " + strings.Join(scripts, " ") + "; style-src 'self' 'unsafe-inline'; img-src 'self' data:; connect-src 'self'; " +
-		"manifest-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+		"base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 }
 
 // pageBuffer takes a page that nobody gets.

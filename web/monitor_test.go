@@ -27,6 +27,13 @@ func TestMonitorIsForAdministrators(t *testing.T) {
 		e.want(200, "GET", path, nil, e.as("boss")...)
 	}
 	e.want(401, "DELETE", "/monitor/api/queues/events", nil, "Authorization", "")
+	stranger := e.send("GET", "/monitor/queues/events", nil, "Authorization", "", "Accept", "text/html")
+	if to := stranger.header.Get("Location"); stranger.status != 303 || to != "/login?next=%2Fmonitor%2Fqueues%2Fevents" {
+		t.Errorf("a stranger's browser is answered %d, to %s", stranger.status, to)
+	}
+	if s := e.visitor("alex").ask("GET", "/monitor/", nil); s.status != 403 || !strings.Contains(s.text(), "administrators only") {
+		t.Errorf("a member's browser is answered %d: %s", s.status, s.text())
+	}
 	e.want(200, "GET", "/monitor", nil) // redirected to the page
 }
 

@@ -2,11 +2,13 @@ package web
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
-	"strconv"
+	"slices"
 	"strings"
 
 	"github.com/seed91453169/tocsin/channel"
@@ -21,7 +23,8 @@ type notificationView struct {
 	Headline   string
 	Facts      []channel.Fact
 	Product    *linkTo
-	Changes    []change
+	Bearers    *linkTo  // of a title: its observations
+	Changes    []change // nil: nothing was notified of it before
 	Message    string
 	Arguments  string
 	Trace      string
@@ -44,6 +47,8 @@ type sentTo struct {
 	ChannelName string
 	May         bool // resend it
 }
+
+func notificationPath(id int64) string { return fmt.Sprintf("/notifications/%d", id) }
 
 func (s *server) notificationPages(mux *http.ServeMux) {
 	s.page(mux, "GET /notifications/{id}", people, s.showNotificationPage)
@@ -72,16 +77,16 @@ func (s *server) showNotificationPage(w http.ResponseWriter, r *http.Request) er
 	v := notificationView{Row: rowOf(n), Self: r.URL.Path}
 	v.Row.May = role.Covers(rule.Owner)
 	m := message.Builder{BaseURL: s.baseURL, Settings: settings}.Notification(&n.Notification, 0, message.Recipient{})
-	v.Headline, v.Facts = m.Headline, pageFacts(m.Facts)
+	v.Headline, v.Changes = m.Headline, changesOf(n.Before(), n.After())
+	v.Facts = pageFacts(m.Facts, v.Changes != nil)
 	if !strings.HasPrefix(m.Action.URL, s.baseURL+"/notifications/") {
 		if _, ok := channel.WebLink(m.Action.URL); ok {
 			v.Outside = &linkTo{m.Action.URL, m.Action.Label}
 		}
 	}
 	if n.ProductID != nil {
-		v.Product = &linkTo{"/products/" + strconv.FormatInt(*n.ProductID, 10), whereOf(&n.Notification)}
+		v.Product = &linkTo{productPath(*n.ProductID), whereOf(&n.Notification)}
 	}
-	v.Changes = changesOf(n.Before(), n.After(), n.Event)
 	v.fillTexts(n, viewerOf(ctx))
 	if err := s.linkWhy(ctx, n, &v); err != nil {
 		return err
@@ -93,41 +98,49 @@ func (s *server) showNotificationPage(w http.ResponseWriter, r *http.Request) er
 	return s.render(w, r, view{template: "notification", title: v.Headline, section: "inbox", data: v})
 }
 
-// pageFacts leaves out what the page shows in a place of its own.
-func pageFacts(all []channel.Fact) []channel.Fact {
-	var out []channel.Fact
-	for _, f := range all {
+// pageFacts leaves out what the page shows in a place of its own; compared says that the values stand in a table.
+func pageFacts(all []channel.Fact, compared bool) []channel.Fact {
+	return slices.DeleteFunc(all, func(f channel.Fact) bool {
 		switch f.Name {
-		case "Product", "Severity", "Status", "Priority", "Changed", "Arguments":
-		default:
-			out = append(out, f)
+		case "Product", "Changed", "Arguments":
+			return true
+		case "Severity", "Status", "Priority":
+			return compared
 		}
+		return false
+	})
+}
+
+// changesOf lists the values before and after; nil where one of them is missing.
+func changesOf(before, after *rule.Values) []change {
+	if before == nil || after == nil {
+		return nil
+	}
+	out := []change{
+		{Name: "Severity", Before: string(before.Severity), After: string(after.Severity)},
+		{Name: "Status", Before: string(before.Status), After: string(after.Status)},
+		{Name: "Priority", Before: cmp.Or(numeral(before.Priority), "none"), After: cmp.Or(numeral(after.Priority), "none")},
+	}
+	for i := range out {
+		out[i].Changed = out[i].Before != out[i].After
 	}
 	return out
 }
 
-// changesOf lists the values before and after; without a before there is nothing to compare.
-func changesOf(before, after *rule.Values, event rule.Event) []change {
-	if after == nil && before == nil {
-		return nil
-	}
-	text := func(v *rule.Values) [3]string {
-		switch {
-		case v == nil && event == rule.EventNew:
-			return [3]string{"", "", ""}
-		case v == nil:
-			return [3]string{"–", "–", "–"}
-		case v.Priority == nil:
-			return [3]string{string(v.Severity), string(v.Status), "none"}
+// changeWords says in few words what changed: "High → Critical, priority 5 → 1".
+func changeWords(all []change) string {
+	var words []string
+	for _, c := range all {
+		if !c.Changed {
+			continue
 		}
-		return [3]string{string(v.Severity), string(v.Status), strconv.Itoa(*v.Priority)}
+		text := c.Before + " → " + c.After
+		if c.Name == "Priority" {
+			text = "priority " + text
+		}
+		words = append(words, text)
 	}
-	b, a := text(before), text(after)
-	out := make([]change, 3)
-	for i, name := range []string{"Severity", "Status", "Priority"} {
-		out[i] = change{name, b[i], a[i], before != nil && a[i] != b[i]}
-	}
-	return out
+	return strings.Join(words, ", ")
 }
 
 // fillTexts shows what an exception said to administrators. Others learn that there is something.
@@ -143,18 +156,30 @@ func (v *notificationView) fillTexts(n *listedNotification, who dbmodel.Viewer) 
 	}
 }
 
-// linkWhy links the explanation where the observation is still there.
+// linkWhy links the explanation where there still is something to explain: the observation or, of a title, the worst that
+// bears it.
 func (s *server) linkWhy(ctx context.Context, n *listedNotification, v *notificationView) error {
-	if n.ObservationID == nil {
+	var o *dbmodel.StoredObservation
+	var err error
+	anchor := ""
+	switch {
+	case n.Type == rule.TypeObservationTitle: // which administrators alone see
+		anchor = "#title"
+		o, err = dbmodel.WorstOfTitle(ctx, s.db.Reader, n.Name)
+	case n.ObservationID != nil:
+		o, err = dbmodel.VisibleObservationByID(ctx, s.db.Reader, viewerOf(ctx), *n.ObservationID)
+	default:
 		return nil
 	}
-	_, err := dbmodel.VisibleObservationByID(ctx, s.db.Reader, viewerOf(ctx), *n.ObservationID)
-	if err = missing(err, "observation", *n.ObservationID); err != nil {
-		if problemOf(err).Status == http.StatusNotFound {
-			return nil
-		}
-		return err
+	switch {
+	case errors.Is(err, dbmodel.ErrNotFound):
+		return nil
+	case err != nil:
+		return fmt.Errorf("load what notification %d is about: %w", n.ID, err)
 	}
-	v.Why = fmt.Sprintf("/observations/%d/explain", *n.ObservationID)
+	v.Why = explainPath(o.ID) + anchor
+	if n.Type == rule.TypeObservationTitle {
+		v.Bearers = &linkTo{withQuery(observationsPath, "q", n.Name), "Its observations"}
+	}
 	return nil
 }

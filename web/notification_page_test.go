@@ -54,3 +54,33 @@ func TestNotificationPageHides(t *testing.T) {
 	}
 	s.saysNot("Delete", "Resend to")
 }
+
+// A title is explained by the worst observation that bears it.
+func TestTitlePage(t *testing.T) {
+	both(t, func(t *testing.T, e *env) {
+		e.user("root", true)
+		e.product(1)
+		e.product(2)
+		same := func(id, product int64, severity string) string {
+			return observation(id, product, map[string]any{"title": "CVE-2026-1", "severity": severity})
+		}
+		e.want(202, "POST", postPath, `{"observations":[`+same(1, 1, "Low")+`,`+same(2, 2, "Critical")+`,`+same(3, 1, "Critical")+`,`+observation(4, 1, nil)+`]}`)
+		n := dbmodel.NewNotification{Notification: dbmodel.Notification{Type: rule.TypeObservationTitle, Event: rule.EventNew, Name: "CVE-2026-1", Facts: dbmodel.Facts{Products: 2, Observations: 3}}}
+		n.SetValues(nil, &rule.Values{Severity: rule.Critical, Status: rule.Open})
+		e.notify(n)
+		n.Name = "of none"
+		e.notify(n)
+		v := e.visitor("root")
+		v.follow(v.open("/"), "of none").saysNot("Why?")
+		s := v.follow(v.open("/"), "CVE-2026-1")
+		s.says("Severity Critical", "Status Open", "Found in 3 observations in 2 products")
+		s.saysNot("Before", "After")
+		if got := len(v.follow(s, "Its observations").all("tr")); got != 4 {
+			t.Errorf("%d lines, want 3 observations and a head", got)
+		}
+		s = v.follow(s, "Why?")
+		if s.path != "/observations/2/explain" || s.field("title") == "" {
+			t.Errorf("it is explained by %s", s.path)
+		}
+	})
+}

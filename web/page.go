@@ -50,11 +50,12 @@ type frame struct {
 	Content any
 }
 
-// page adds a page for those who may see it. Who has not logged in is sent to do so and comes back.
+// page adds a page for those who may see it.
 func (s *server) page(mux *http.ServeMux, pattern string, a access, handler pageHandler) {
 	mux.Handle(pattern, s.pageFor(a, handler))
 }
 
+// pageFor is a page for those who may see it. Who has not logged in is sent to do so and comes back.
 func (s *server) pageFor(a access, handler pageHandler) http.Handler {
 	return s.browser(func(w http.ResponseWriter, r *http.Request) error {
 		who, _, err := s.callerOf(r)
@@ -73,7 +74,7 @@ func (s *server) pageFor(a access, handler pageHandler) http.Handler {
 	})
 }
 
-// wantsPage reports whether somebody looks at the answer.
+// wantsPage reports whether a browser asks for a page, and no program for an answer.
 func wantsPage(r *http.Request) bool {
 	return r.Method == http.MethodGet && strings.Contains(r.Header.Get("Accept"), "text/html")
 }

@@ -36,7 +36,8 @@ type holderPage struct {
 	Name     string
 	Group    *linkTo
 	Gate     *bool
-	NameOnly bool // of a group: nothing but its name is seen
+	NameOnly bool   // of a group: nothing but its name is seen
+	Paused   string // until when, and whence; empty: not paused
 
 	MayEdit  bool
 	Faulty   int // fields that were refused
@@ -107,6 +108,10 @@ func (s *server) loadHolder(r *http.Request, k holderKind) (*holderPage, error) 
 	for i := range p.Fields {
 		p.Fields[i].ReadOnly = !p.MayEdit
 	}
+	if p.settings.applied.Paused {
+		pause := p.settings.pause().Applies
+		p.Paused = pause.Words + ", " + pause.From
+	}
 	in := &membersParams{ID: id, ListParams: ListParams{Limit: maxMembers, Cursor: r.URL.Query().Get("members")}}
 	members, err := s.listMembers(ctx, k.members(), in)
 	if err != nil {
@@ -135,7 +140,7 @@ func (s *server) loadProductPage(ctx context.Context, p *holderPage, now time.Ti
 		if err != nil {
 			return fmt.Errorf("load product group %d: %w", *id, err)
 		}
-		f.group, f.groupIs = &g.NotificationSettings, place{"group " + g.Name, fmt.Sprintf("%s/%d", productGroupsPath, g.ID)}
+		f.group, f.groupIs = &g.NotificationSettings, place{"group " + g.Name, groupPath(g.ID)}
 		p.Group = &linkTo{f.groupIs.path, g.Name}
 		group = new(g.Rule(now))
 		f.groupPaused = group.Paused
@@ -212,7 +217,11 @@ func (s *server) loadContacts(ctx context.Context, p *holderPage) error {
 		if !there {
 			i = len(p.Contacts)
 			rows[d.Channel+d.Target] = i
-			p.Contacts = append(p.Contacts, contactRow{Channel: d.Channel, Target: d.Target, From: "not told any more"})
+			row := contactRow{Channel: d.Channel, Target: d.Target, From: "not told any more"}
+			if d.Type == rule.TypeTask {
+				row.From = "told of background tasks, by the settings"
+			}
+			p.Contacts = append(p.Contacts, row)
 		}
 		p.Contacts[i].Deliveries = append(p.Contacts[i].Deliveries, d)
 	}

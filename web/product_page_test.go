@@ -170,17 +170,31 @@ func TestTestOnThePage(t *testing.T) {
 	})
 }
 
+func TestPausedOnThePage(t *testing.T) {
+	both(t, func(_ *testing.T, e *env) {
+		e.shop()
+		v := e.visitor("reader")
+		v.open("/products/1").saysNot("nobody else is told")
+		e.want(200, "PUT", "/api/v1/product-groups/1", `{"notification_paused_until":"2100-01-02T03:04:00Z"}`)
+		v.open("/products/1").says("Paused until 2100-01-02 03:04 UTC, from group Payments. Notifications are stored")
+		e.want(200, "PUT", "/api/v1/product-groups/1", `{"notification_paused_until":"2001-01-02T03:04:00Z"}`)
+		v.open("/products/1").saysNot("nobody else is told")
+	})
+}
+
 func TestLastDeliveriesOnThePage(t *testing.T) {
 	both(t, func(_ *testing.T, e *env) {
 		e.shop()
 		for i := range 5 {
-			e.notify(about(fmt.Sprintf("gate %d", i), rule.TypeSecurityGate, 1, e.targets(rule.Slack, slackURL)...))
+			e.notify(about(fmt.Sprintf("task %d", i), rule.TypeTask, 1, e.targets(rule.Slack, slackURL)...))
 		}
-		e.notify(about("old", rule.TypeSecurityGate, 1, e.targets(rule.Email, "old@example.com")...))
+		e.notify(about("x", rule.TypeSecurityGate, 1, e.targets(rule.Email, "old@example.com")...))
+		e.notify(about("x", rule.TypeTask, 1, e.targets(rule.Email, "operations@example.com")...))
 		e.exec("UPDATE deliveries SET state = 'failed', last_error = 'the webhook answered 404'")
 		p := e.visitor("reader").open("/products/1")
-		p.says("gate 4", "gate 2", "the webhook answered 404", "old@example.com not told any more")
-		p.saysNot("gate 1")
+		p.says("task 4", "task 2", "the webhook answered 404", "old@example.com not told any more ✗ failed now Security gate",
+			"operations@example.com told of background tasks, by the settings")
+		p.saysNot("task 1")
 	})
 }
 
@@ -202,6 +216,27 @@ func TestProductsAreSearchedAndPaged(t *testing.T) {
 		p.saysNot("item")
 		v.send(p, "Search", url.Values{"q": {"1_9"}}).says("No product that you may see has “1_9” in its name.")
 		v.send(p, "Search", url.Values{"q": {"19%"}}).says("item 019%", "item 119%")
+	})
+}
+
+// Products whose notifications go to nobody are found: a target of their own or of their group is one.
+func TestProductsThatTellNobody(t *testing.T) {
+	both(t, func(_ *testing.T, e *env) {
+		e.shop() // product 1 has the webhook of its group
+		e.want(200, "PUT", "/api/v1/product-groups/2", `{"name":"without"}`)
+		for id, more := range map[int64]map[string]any{
+			2: {}, 3: {"product_group_id": 2}, 4: {"notification_email_to": "a@example.com"}, 5: {"product_group_id": 2, "notification_slack_webhook": slackURL},
+		} {
+			more["name"] = fmt.Sprintf("item %d", id)
+			e.want(200, "PUT", fmt.Sprintf("/api/v1/products/%d", id), more)
+		}
+		v := e.visitor("boss")
+		v.open("/").says("2 products have no target for notifications: set one")
+		p := v.send(v.open("/products"), "Search", url.Values{"told": {"nobody"}})
+		p.says("item 2", "item 3")
+		p.saysNot("item 4", "item 5", "Payments API")
+		v.send(p, "Search", url.Values{"q": {"api"}}).says("Somebody is told of each product with “api” in its name that you may see.")
+		e.visitor("reader").open("/").saysNot("no target") // of what they do not see
 	})
 }
 

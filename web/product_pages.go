@@ -14,7 +14,13 @@ const (
 	productsPath      = "/products"
 	productGroupsPath = "/product-groups"
 	rowsOfPage        = 50
+	// nobody asks for products whose notifications go to nobody.
+	nobody = "nobody"
 )
+
+func productPath(id int64) string { return fmt.Sprintf("%s/%d", productsPath, id) }
+
+func groupPath(id int64) string { return fmt.Sprintf("%s/%d", productGroupsPath, id) }
 
 // productRow is a product, or a group, in a list.
 type productRow struct {
@@ -34,6 +40,7 @@ type linkTo struct{ Path, Text string }
 type productList struct {
 	Groups bool
 	Q      string
+	Untold bool // only those whose notifications go to nobody
 	Rows   []productRow
 	Older  string // the next page; empty: there is none
 	First  string // the first page, from another one
@@ -55,18 +62,20 @@ func (s *server) productPages(mux *http.ServeMux) {
 
 func (s *server) showProducts(w http.ResponseWriter, r *http.Request) error {
 	ctx := r.Context()
-	v, q, after := viewerOf(ctx), queryText(r, "q"), queryID(r, "after")
-	found, err := dbmodel.SearchProducts(ctx, s.db.Reader, v, q, after, rowsOfPage+1)
+	v, told := viewerOf(ctx), queryWord(r, "told", []string{nobody})
+	search := dbmodel.ProductSearch{Part: queryText(r, "q"), After: queryID(r, "after"), Untold: told == nobody}
+	found, err := dbmodel.SearchProducts(ctx, s.db.Reader, v, search, rowsOfPage+1)
 	if err != nil {
 		return fmt.Errorf("search products: %w", err)
 	}
-	out := productList{Q: q, Admin: v.Admin}
-	if after != 0 {
-		out.First = withQuery(productsPath, "q", q)
+	out := productList{Q: search.Part, Untold: search.Untold, Admin: v.Admin}
+	query := []string{"q", search.Part, "told", told}
+	if search.After != 0 {
+		out.First = withQuery(productsPath, query...)
 	}
 	if len(found) > rowsOfPage {
 		found = found[:rowsOfPage]
-		out.Older = withQuery(productsPath, "q", q, "after", strconv.FormatInt(found[rowsOfPage-1].ID, 10))
+		out.Older = withQuery(productsPath, append(query, "after", strconv.FormatInt(found[rowsOfPage-1].ID, 10))...)
 	}
 	if out.Rows, err = s.productRows(ctx, found); err != nil {
 		return err
@@ -100,11 +109,11 @@ func (s *server) productRows(ctx context.Context, products []dbmodel.Product) ([
 		}
 		a := rule.Effective(c.Product, c.Group)
 		row := productRow{
-			Path: fmt.Sprintf("%s/%d", productsPath, p.ID), Name: p.Name, Gate: p.SecurityGatePassed,
+			Path: productPath(p.ID), Name: p.Name, Gate: p.SecurityGatePassed,
 			Told: audienceWords(a.Contacts), What: conditionWords(a.Conditions), Paused: a.Paused,
 		}
 		if g := p.ProductGroupID; g != nil {
-			row.Group = &linkTo{fmt.Sprintf("%s/%d", productGroupsPath, *g), names[*g]}
+			row.Group = &linkTo{groupPath(*g), names[*g]}
 		}
 		out = append(out, row)
 	}
@@ -134,7 +143,7 @@ func (s *server) showProductGroups(w http.ResponseWriter, r *http.Request) error
 		g := &found[i]
 		own := g.Rule(now)
 		out.Rows = append(out.Rows, productRow{
-			Path: fmt.Sprintf("%s/%d", productGroupsPath, g.ID), Name: g.Name, NameOnly: g.NameOnly,
+			Path: groupPath(g.ID), Name: g.Name, NameOnly: g.NameOnly,
 			Told: audienceWords(own.Contacts), What: conditionWords(own.Conditions), Paused: own.Paused,
 		})
 	}

@@ -26,44 +26,45 @@ type settingFields struct {
 
 // fields returns the form.
 func (f *settingFields) fields() []formField {
-	ofGroup := ""
-	if f.group != nil {
-		ofGroup = " Empty: as " + f.groupIs.words + " says."
-	}
 	a, b := f.applied, f.inherited
-	return []formField{
+	list := []formField{
 		{
 			Name: "observation_notification_min_severity", Label: "Minimum severity", Kind: choiceField, Options: choices(rule.Severities, "Not set", f.own.MinSeverity),
-			Help:    "Observations of this severity and worse are notified." + ofGroup,
+			Help:    "Observations of this severity and worse are notified.",
 			Applies: f.where(severityWords(a.Conditions), a.From.MinSeverity, severityWords(b.Conditions), b.From.MinSeverity),
 		},
 		{
 			Name: "observation_notification_statuses", Label: "Statuses", Kind: choicesField, Options: choices(rule.Statuses, "", f.own.Statuses...),
-			Help:    "Observations in one of these are notified; without any those that are active: Open, Affected, In review." + ofGroup,
+			Help:    "Observations in one of these are notified; without any those that are active: Open, Affected, In review.",
 			Applies: f.where(statusWords(a.Conditions), a.From.Statuses, statusWords(b.Conditions), b.From.Statuses),
 		},
 		{
 			Name: "observation_notification_min_priority", Label: "Minimum priority", Kind: numberField, Min: rule.MinPriority, Max: rule.MaxPriority, Value: numeral(f.own.MinPriority),
-			Help:    "1 is the most urgent, 99 the least. Observations with this priority and more urgent ones are notified." + ofGroup,
+			Help:    "1 is the most urgent, 99 the least. Observations with this priority and more urgent ones are notified.",
 			Applies: f.where(priorityWords(a.Conditions), a.From.MinPriority, priorityWords(b.Conditions), b.From.MinPriority),
 		},
 		{
 			Name: "notification_email_to", Label: "Email to", Kind: textField, Value: f.own.EmailTo,
-			Help:    "Addresses with commas between them." + ofGroup,
+			Help:    "Addresses with commas between them.",
 			Applies: f.where(a.Contacts.EmailTo, a.From.EmailTo, b.Contacts.EmailTo, b.From.EmailTo),
 		},
 		{
 			Name: "notification_ms_teams_webhook", Label: "Microsoft Teams webhook", Kind: webhookField, Value: f.webhooks.name(f.own.MSTeamsTargetID),
-			Help:    "The address of a workflow that posts to a channel. It is not shown again." + ofGroup,
+			Help:    "The address of a workflow that posts to a channel. It is not shown again.",
 			Applies: f.where(f.webhooks[a.Contacts.MSTeams], a.From.MSTeams, f.webhooks[b.Contacts.MSTeams], b.From.MSTeams),
 		},
 		{
 			Name: "notification_slack_webhook", Label: "Slack webhook", Kind: webhookField, Value: f.webhooks.name(f.own.SlackTargetID),
-			Help:    "The address of an incoming webhook. It is not shown again." + ofGroup,
+			Help:    "The address of an incoming webhook. It is not shown again.",
 			Applies: f.where(f.webhooks[a.Contacts.Slack], a.From.Slack, f.webhooks[b.Contacts.Slack], b.From.Slack),
 		},
-		f.pause(),
 	}
+	for i := range list {
+		if f.group != nil && list[i].Applies.Inherited == "" { // else it says what that is
+			list[i].Help += " Empty: as " + f.groupIs.words + " says."
+		}
+	}
+	return append(list, f.pause())
 }
 
 // where says what applies and whence; without says the same as it would be without the own value.

@@ -12,6 +12,8 @@ import (
 	"path"
 	"strings"
 	"time"
+
+	"github.com/seed91453169/tocsin/channel"
 )
 
 //go:embed templates static
@@ -34,6 +36,7 @@ func newTemplates(basePath string) templates {
 		"channel":  channelName,
 		"gate":     gateWord,
 		"event":    eventWords,
+		"weblink":  func(text string) bool { _, ok := channel.WebLink(text); return ok },
 	}).ParseFS(pageFiles, "templates/base.html", "templates/parts.html", "templates/forms.html"))
 	files, err := fs.Glob(pageFiles, "templates/*.html")
 	if err != nil {

@@ -48,6 +48,18 @@ func number(n int) string {
 	return s
 }
 
+// shortened is a text as a line of a list, or the title of a window, has room for it.
+func shortened(text string) string {
+	const most = 100
+	if len(text) <= most {
+		return text
+	}
+	if r := []rune(text); len(r) > most {
+		return string(r[:most-1]) + "…"
+	}
+	return text
+}
+
 // plural is a number with its noun: 1 delivery, 2 deliveries.
 func plural(n int, one, many string) string {
 	if n == 1 {

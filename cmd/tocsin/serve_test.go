@@ -3,7 +3,11 @@ package main
 import (
 	"bufio"
 	"context"
+	"io"
 	"net/http"
+	"net/http/cookiejar"
+	"net/url"
+	"strings"
 	"testing"
 	"time"
 )
@@ -38,5 +42,72 @@ func TestServeEndsItsStreams(t *testing.T) {
 	}
 	if code, took := d.web.terminate(); code != 0 || took > 5*time.Second {
 		t.Errorf("exit %d after %s", code, took)
+	}
+}
+
+// A first start prints a link that makes the administrator, once; where there is somebody it prints none.
+func TestServePrintsALinkAtItsFirstStart(t *testing.T) {
+	t.Parallel()
+	d := newDeployment(t, "TOCSIN_DATA_DIR="+t.TempDir())
+	d.web = start(t, d.env, "serve")
+	d.ready()
+	link := d.web.printed("it works once, while this process runs:")
+	if !strings.HasPrefix(link, d.url+"/setup?token=") {
+		t.Fatalf("the link is %s", link)
+	}
+	token := strings.TrimPrefix(link, d.url+"/setup?token=")
+	jar, err := cookiejar.New(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	visitor := &http.Client{Transport: d.client.Transport, Jar: jar}
+	ask := func(method, address string, form url.Values) (status int, page string) {
+		t.Helper()
+		req, err := http.NewRequestWithContext(t.Context(), method, address, strings.NewReader(form.Encode()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		res, err := visitor.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer res.Body.Close()
+		text, err := io.ReadAll(res.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return res.StatusCode, string(text)
+	}
+	if status, page := ask(http.MethodGet, link+"x", nil); status != 404 {
+		t.Errorf("another token: %d %s", status, page)
+	}
+	if status, page := ask(http.MethodGet, link, nil); status != 200 || !strings.Contains(page, "Make the first administrator") {
+		t.Fatalf("%d %s", status, page)
+	}
+	const password = "correct horse battery"
+	form := url.Values{"token": {token}, "username": {"alex"}, "password": {password}, "repeated": {password}}
+	if status, page := ask(http.MethodPost, d.url+"/setup", form); status != 200 || !strings.Contains(page, "There are no products yet") {
+		t.Fatalf("%d %s", status, page) // the inbox, where the link leads in the end
+	}
+	if status, _ := ask(http.MethodGet, d.url+"/settings", nil); status != 200 {
+		t.Errorf("alex is no administrator: %d", status)
+	}
+	form.Set("username", "mallory")
+	if status, _ := ask(http.MethodPost, d.url+"/setup", form); status != 404 {
+		t.Errorf("a second administrator: %d", status)
+	}
+	if status, _ := ask(http.MethodGet, link, nil); status != 404 {
+		t.Errorf("the link is good for more: %d", status)
+	}
+
+	d.web.terminate()
+	d.web = start(t, d.env, "serve")
+	d.ready()
+	if status, page := ask(http.MethodGet, d.url+"/", nil); status != 200 || !strings.Contains(page, "alex") {
+		t.Errorf("the session is over after a restart: %d", status)
+	}
+	if code, _ := d.web.terminate(); code != 0 || strings.Contains(d.web.log.String(), "setup") {
+		t.Errorf("the second start: exit %d, printed %s", code, d.web.log)
 	}
 }

@@ -18,9 +18,10 @@ import (
 
 const (
 	maxBody = 1 << 20
-	// archived begins the names of Slack channels that are gone: they answer as Slack does then, so that one sees what
-	// Tocsin makes of it.
-	archived = "archived-"
+	// archived and overloaded begin the names of Slack channels that are gone, or answer that they cannot take anything
+	// now, as Slack does then: so one sees what Tocsin makes of it.
+	archived   = "archived-"
+	overloaded = "overloaded-"
 )
 
 // Receiver takes what Tocsin sends, as a mail server, as Slack and as Teams, and shows it on one page. It listens on the
@@ -96,8 +97,12 @@ func (r *Receiver) routes() http.Handler {
 // takeSlack answers as https://docs.slack.dev/messaging/sending-messages-using-incoming-webhooks says.
 func (r *Receiver) takeSlack(w http.ResponseWriter, req *http.Request) {
 	name := req.PathValue("name")
-	if strings.HasPrefix(name, archived) {
+	switch {
+	case strings.HasPrefix(name, archived):
 		answer(w, http.StatusGone, "channel_is_archived")
+		return
+	case strings.HasPrefix(name, overloaded):
+		answer(w, http.StatusServiceUnavailable, "")
 		return
 	}
 	body, err := io.ReadAll(http.MaxBytesReader(w, req.Body, maxBody))

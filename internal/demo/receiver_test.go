@@ -205,6 +205,7 @@ func TestHostileInput(t *testing.T) {
 		{"slack/a", `{"text":"x","blocks":[` + strings.Repeat(`{"type":"divider"},`, 50) + `{"type":"divider"}]}`, 400, "invalid_blocks"},
 		{"slack/a", `{"text":"` + strings.Repeat("x", maxBody) + `"}`, 400, "invalid_payload"},
 		{"slack/archived-x", `{"text":"x"}`, 410, "channel_is_archived"},
+		{"slack/overloaded-x", `{"text":"x"}`, 503, ""},
 		{"teams/a", card(`{"type":"TextBlock","text":"<b>x</b>","weight":"Bolder"}`), 202, ""},
 		{"teams/a", card(`{"type":"RichTextBlock","inlines":["mere text",{"type":"TextRun","text":"x","color":"\"><script>","selectAction":{"type":"Action.OpenUrl","url":"javascript:alert(1)"}},{"type":"Other"}]}`), 202, ""},
 		{"teams/a", card(deep), 202, ""},

@@ -2,8 +2,10 @@ package demo
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
+	"time"
 )
 
 // Product groups of the sample.
@@ -16,22 +18,34 @@ const (
 // Products of the sample that the story is about, or that have settings of their own.
 const (
 	alpine  = 3
+	debian  = 17
 	helm    = 31
 	photon  = 42
 	secrets = 52
 	spring  = 54
+	ubi     = 62
 )
 
-// The one user, whom mail greets by name.
+// The user whom mail greets by name.
 const (
 	userName  = "alex"
 	userEmail = "alex@demo.example"
 )
 
+// users are who else there is, and where they are members. Nobody of them can log in before an administrator generates a
+// password.
+var users = []struct{ name, of, role string }{
+	{userName, "/product-groups/1", "maintainer"},
+	{"container-owner", "/product-groups/1", "owner"},
+	{"repository-maintainer", "/product-groups/2", "maintainer"},
+	{"auditor", "/product-groups/2", "reader"},
+	{"auditor", "/products/54", "reader"},
+}
+
 type object = map[string]any
 
 // setUp tells who wants to know what: groups with one or two channels each, a few products that differ from their group,
-// global settings for titles and exceptions, and a user so that mail can greet somebody.
+// global settings for titles and exceptions, and users with roles.
 func setUp(ctx context.Context, api *client, to *Receiver, products []product) error {
 	put := func(path string, body object) error { return api.send(ctx, http.MethodPut, path, body) }
 	if err := put("/users/"+userName, object{"full_name": "Alex Example", "email": userEmail}); err != nil {
@@ -45,11 +59,7 @@ func setUp(ctx context.Context, api *client, to *Receiver, products []product) e
 		"exception_email_to":                           "operations@demo.example",
 		"exception_ms_teams_webhook":                   to.teamsURL("operations"),
 		"exception_slack_webhook":                      to.slackURL("operations"),
-		"exception_rate_limit":                         60,
-		// Links lead to the pages of the application that has the observations; here the receiver stands for it.
-		"observation_url":       to.URL() + "#observation-{id}",
-		"product_url":           to.URL() + "#product-{id}",
-		"observation_title_url": to.URL() + "#title-{title}",
+		"exception_rate_limit":                         int(silence.Seconds()),
 	})
 	if err != nil {
 		return err
@@ -72,7 +82,9 @@ func setUp(ctx context.Context, api *client, to *Receiver, products []product) e
 	own := map[int64]object{
 		alpine:  {"notification_ms_teams_webhook": to.teamsURL("alpine")},
 		helm:    {"observation_notification_min_severity": "Medium", "notification_slack_webhook": to.slackURL("helm")},
-		photon:  {"notification_slack_webhook": to.slackURL(archived + "photon")}, // which fails for good
+		photon:  {"notification_slack_webhook": to.slackURL(archived + "photon")},   // which fails for good
+		debian:  {"notification_slack_webhook": to.slackURL(overloaded + "debian")}, // which is tried again and again
+		ubi:     {"notification_paused_until": time.Now().Add(24 * time.Hour).UTC().Truncate(time.Minute)},
 		secrets: {"observation_notification_statuses": []string{"Open", "Affected", "In review"}, "notification_slack_webhook": to.slackURL("leaked-secrets")},
 	}
 	for _, p := range products {
@@ -85,5 +97,10 @@ func setUp(ctx context.Context, api *client, to *Receiver, products []product) e
 			return err
 		}
 	}
-	return put(fmt.Sprintf("/product-groups/%d/members/%s", images, userName), object{"role": "maintainer"})
+	for _, u := range users {
+		if err := errors.Join(put("/users/"+u.name, object{}), put(u.of+"/members/"+u.name, object{"role": u.role})); err != nil {
+			return err
+		}
+	}
+	return nil
 }

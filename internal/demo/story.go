@@ -7,13 +7,22 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"time"
 )
 
 // Observations of the sample that the story follows.
 const (
 	springShell = 120 // Critical, in spring
 	muslLibc    = 6   // Critical, in alpine
+	shell       = 100 // High, in photon
 	firstOwnID  = 100_000
+)
+
+const (
+	// storm is how often the same exception happens at once.
+	storm = 25
+	// silence is how long it is held back; silenceLater from then on.
+	silence, silenceLater = 5 * time.Second, time.Minute
 )
 
 // story tells events, and remembers what it told.
@@ -41,6 +50,12 @@ func newStory(api *client, products []product, observations []observation) *stor
 // everyKind shows each kind of message: single notifications first, then an import that becomes digests, then what can
 // happen to an observation, to a gate and to Tocsin's web tier.
 func (s *story) everyKind(ctx context.Context) error {
+	for range storm {
+		if err := s.exception(ctx); err != nil {
+			return err
+		}
+	}
+	calm := time.Now().Add(silence)
 	for _, step := range []func(context.Context) error{
 		s.change(springShell, func(*observation) {}),
 		s.change(muslLibc, func(*observation) {}),
@@ -50,13 +65,19 @@ func (s *story) everyKind(ctx context.Context) error {
 		s.change(springShell, func(o *observation) { o.Status = "Affected" }),
 		s.raise(images),
 		s.raise(repositories),
+		s.change(shell, func(o *observation) { o.Severity = "Critical" }),
 		s.change(muslLibc, func(o *observation) { o.Status = "Resolved" }),
 		s.gate(spring, false),
 		s.gate(helm, false),
 		s.gate(spring, true),
-		s.exception, s.exception, s.exception, // two are held back
+		s.gate(secrets, true),
 		s.task,
 		s.test,
+		func(ctx context.Context) error { return pause(ctx, time.Until(calm)) },
+		s.exception, // which says how many were held back
+		func(ctx context.Context) error {
+			return s.api.send(ctx, http.MethodPatch, "/settings", object{"exception_rate_limit": int(silenceLater.Seconds())})
+		},
 	} {
 		if err := step(ctx); err != nil {
 			return err

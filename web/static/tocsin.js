@@ -44,7 +44,12 @@ class Inbox {
     this.form = form;
     this.rows = [...form.querySelectorAll(".list > li")];
     this.at = -1;
-    form.addEventListener("change", () => this.count());
+    this.all = document.getElementById("pick-all");
+    this.all.parentElement.hidden = false;
+    form.addEventListener("change", (event) => {
+      if (event.target === this.all) for (const row of this.rows) row.querySelector("input").checked = this.all.checked;
+      this.count();
+    });
     form.addEventListener("click", (event) => this.mark(event));
     this.count();
   }
@@ -74,6 +79,8 @@ class Inbox {
   count() {
     const n = this.chosen.length;
     document.getElementById("chosen").textContent = n ? `${n} selected` : "";
+    this.all.checked = n === this.rows.length;
+    this.all.indeterminate = n > 0 && !this.all.checked;
     for (const row of this.rows) row.classList.toggle("chosen", row.querySelector("input").checked);
   }
 

@@ -6,8 +6,8 @@ const list = document.getElementById("messages");
 
 function fit(frame) {
   const resize = () => {
-    const body = frame.contentDocument && frame.contentDocument.body;
-    if (body) frame.style.height = `${body.scrollHeight}px`;
+    const root = frame.contentDocument?.documentElement;
+    if (root) frame.style.height = `${Math.ceil(root.getBoundingClientRect().height)}px`;
   };
   frame.addEventListener("load", resize);
   resize();
