@@ -209,7 +209,9 @@ func (b *Tab) Until(expression string) {
 func (b *Tab) Accessible() {
 	b.t.Helper()
 	type fault struct{ Impact, ID, Help, HTML, Summary string }
-	Value[bool](b, axe+"; true")
+	if !Value[bool](b, "Boolean(window.axe)") {
+		Value[bool](b, axe+"; true")
+	}
 	text := Value[string](b, `axe.run().then(r => JSON.stringify(r.violations.flatMap(v => v.nodes.map(n =>
 		({Impact: v.impact, ID: v.id, Help: v.help, HTML: n.html, Summary: n.failureSummary})))))`)
 	var faults []fault
@@ -221,19 +223,25 @@ func (b *Tab) Accessible() {
 	}
 }
 
-// Looks checks a page dark and light, wide and on a phone, where nothing may be wider than the screen.
+// Looks checks a page dark and light, and on a phone. Nothing may be wider than the screen.
 func (b *Tab) Looks(name string) {
 	b.t.Helper()
-	for _, scheme := range []string{"dark", "light"} {
-		b.Do(command(emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}}}))
-		for size, at := range map[string][2]int64{"": {width, height}, "-phone": {phoneWidth, phoneHeight}} {
-			b.Do(chromedp.EmulateViewport(at[0], at[1]))
-			b.Accessible()
-			b.Picture(name + "-" + scheme + size)
-			if over := Value[int](b, "document.documentElement.scrollWidth - innerWidth"); over > 0 {
-				b.t.Errorf("%s is %d pixels wider than a screen of %d", name, over, at[0])
-			}
+	for _, look := range []struct {
+		name, scheme  string
+		width, height int64
+	}{
+		{"dark", "dark", width, height},
+		{"phone", "light", phoneWidth, phoneHeight},
+		{"light", "light", width, height},
+	} {
+		b.Do(
+			command(emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: look.scheme}}}),
+			chromedp.EmulateViewport(look.width, look.height),
+		)
+		b.Accessible()
+		b.Picture(name + "-" + look.name)
+		if over := Value[int](b, "document.documentElement.scrollWidth - innerWidth"); over > 0 {
+			b.t.Errorf("%s is %d pixels wider than a screen of %d", name, over, look.width)
 		}
 	}
-	b.Do(chromedp.EmulateViewport(width, height))
 }
