@@ -124,7 +124,7 @@ func (tt *torture) checkDeliveries(db *dbmodel.DB, stored []dbmodel.Notification
 		states[d.State]++
 	}
 	tt.t.Logf("messages: %v; %d of those taken were digests", outcomes, digested)
-	tt.t.Logf("deliveries: %v; %d copies; Redis was lost %d times", states, copies, tt.losses)
+	tt.t.Logf("deliveries: %v; %d copies; Redis was lost %d times", states, copies, len(tt.losses))
 }
 
 // receiversOf are those whom the settings name, sorted.

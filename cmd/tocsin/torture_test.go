@@ -52,7 +52,7 @@ type torture struct {
 
 	accepted   atomic.Int64 // calls
 	besides    sync.WaitGroup
-	losses     int // times that Redis forgot everything
+	losses     []time.Time // of what Redis knew
 	clocks     atomic.Int64
 	slowestEnd atomic.Int64 // after SIGTERM
 	load       *load
