@@ -1,4 +1,4 @@
-.PHONY: run build test race lint fmt bench tidy deadcode vuln verify
+.PHONY: run build test race torture lint fmt bench tidy deadcode vuln verify
 
 # Tools have a module of their own, so that what they need is not needed by who imports this one.
 TOOL := go tool -modfile=tools/go.mod
@@ -17,6 +17,15 @@ test:
 
 race:
 	$(WITH) $(TEST) -race ./...
+
+# Events while everything around fails, for some minutes: TORTURE_SEED=7 TORTURE_MINUTES=5 make torture does again what seed 7
+# did. Without a seed it is another one each time. Of a run that fails the logs of the processes are kept in torture/.
+TORTURE_SEED ?= 0
+TORTURE_MINUTES ?= 5
+torture:
+	@mkdir -p torture
+	$(WITH) go test -timeout 0 -count 1 -v -run '^TestTorture$$' -artifacts -outputdir $(CURDIR)/torture ./cmd/tocsin \
+		-torture.seed $(TORTURE_SEED) -torture.minutes $(TORTURE_MINUTES)
 
 bench:
 	$(WITH) go test -timeout 60m -p 1 -run '^$$' -bench . -benchmem ./...
