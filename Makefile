@@ -1,4 +1,4 @@
-.PHONY: run build test race fuzz lint fmt bench tidy deadcode vuln verify screenshots
+.PHONY: run build test race torture fuzz lint fmt bench tidy deadcode vuln verify screenshots
 
 # Tools have a module of their own, so that what they need is not needed by who imports this one.
 TOOL := go tool -modfile=tools/go.mod
@@ -23,6 +23,15 @@ FUZZTIME ?= 10s
 fuzz:
 	$(WITH) sh -c 'grep -ro --include="*_test.go" "^func Fuzz[A-Za-z]*$(FUZZ)[A-Za-z]*(f" . | sed "s/:func / /; s/(f//" | while read -r file name; do \
 		echo "== $$file $$name"; go test "$$(dirname "$$file")" -run "^$$" -fuzz "^$$name$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 1s || exit 1; done'
+
+# Events while everything around fails, for some minutes: TORTURE_SEED=7 TORTURE_MINUTES=5 make torture does again what seed 7
+# did. Without a seed it is another one each time. Of a run that fails the logs of the processes are kept in torture/.
+TORTURE_SEED ?= 0
+TORTURE_MINUTES ?= 5
+torture:
+	@mkdir -p torture
+	$(WITH) go test -timeout 0 -count 1 -v -run '^TestTorture$$' -artifacts -outputdir $(CURDIR)/torture ./cmd/tocsin \
+		-torture.seed $(TORTURE_SEED) -torture.minutes $(TORTURE_MINUTES)
 
 bench:
 	$(WITH) go test -timeout 60m -p 1 -run '^$$' -bench . -benchmem ./...

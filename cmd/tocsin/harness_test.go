@@ -48,6 +48,7 @@ type process struct {
 	t      testing.TB
 	cmd    *exec.Cmd
 	log    *lockedBuffer // nil: the log goes elsewhere
+	file   string        // the log, where it is kept
 	done   chan struct{}
 	err    error
 	ending atomic.Bool // it has been told to end

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/seed91453169/tocsin/channel"
 	"github.com/seed91453169/tocsin/dbmodel"
 	"github.com/seed91453169/tocsin/rule"
 )
@@ -113,6 +114,7 @@ func (tt *torture) checkDeliveries(db *dbmodel.DB, stored []dbmodel.Notification
 		tt.checkOrder(receiver, list)
 	}
 	tt.checkWaits()
+	tt.checkFailuresAreTold(all, stored)
 	outcomes, states, digested := map[outcome]int{}, map[dbmodel.State]int{}, 0
 	for _, a := range tt.far.all() {
 		outcomes[a.outcome]++
@@ -124,7 +126,7 @@ func (tt *torture) checkDeliveries(db *dbmodel.DB, stored []dbmodel.Notification
 		states[d.State]++
 	}
 	tt.t.Logf("messages: %v; %d of those taken were digests", outcomes, digested)
-	tt.t.Logf("deliveries: %v; %d copies; Redis was lost %d times", states, copies, tt.losses)
+	tt.t.Logf("deliveries: %v; %d copies; Redis was lost %d times", states, copies, len(tt.losses))
 }
 
 // receiversOf are those whom the settings name, sorted.
@@ -233,6 +235,40 @@ func (tt *torture) checkWaits() {
 		}
 		if a.wait > 0 {
 			asked[a.receiver], until[a.receiver] = a.answered, a.answered.Add(a.wait)
+		}
+	}
+}
+
+// checkFailuresAreTold wants one notification of a receiver who refuses, until he takes something again.
+func (tt *torture) checkFailuresAreTold(all []*delivery, stored []dbmodel.Notification) {
+	failing, spells := map[string]bool{}, map[string]int{} // by receiver
+	for _, d := range all {
+		if d.State == dbmodel.Failed && !d.notification.Own {
+			failing[d.receiver] = true
+		}
+	}
+	refuses := map[string]bool{}
+	for _, a := range tt.far.all() {
+		if a.outcome == refused && !refuses[a.receiver] {
+			spells[a.receiver]++
+		}
+		if a.outcome == refused || a.outcome == taken {
+			refuses[a.receiver] = a.outcome == refused
+		}
+	}
+	for _, receiver := range receivers {
+		shown := receiver
+		if strings.HasPrefix(receiver, "/") {
+			shown = channel.RedactURL(tt.far.URL + receiver)
+		}
+		told := 0
+		for i := range stored {
+			if n := &stored[i]; n.Own && n.Name == "DeliveryFailed" && strings.Contains(n.Message, " to "+shown+":") {
+				told++
+			}
+		}
+		if told > spells[receiver] || failing[receiver] && told == 0 {
+			tt.t.Errorf("%s began to refuse %d times, and that is told %d times", receiver, spells[receiver], told)
 		}
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/redis/go-redis/v9"
@@ -63,7 +64,7 @@ var faultKinds = map[string]faultKind{
 func redisDies(tt *torture, _ int) func() {
 	tt.rd.Kill()
 	if !tt.plan.aof {
-		tt.losses++
+		tt.losses = append(tt.losses, time.Now())
 	}
 	return tt.rd.Start
 }
@@ -81,7 +82,7 @@ func (tt *torture) redis(do func(ctx context.Context, c *redis.Client) error) {
 }
 
 func redisIsEmptied(tt *torture, _ int) func() {
-	tt.losses++
+	tt.losses = append(tt.losses, time.Now())
 	tt.redis(func(ctx context.Context, c *redis.Client) error { return c.FlushAll(ctx).Err() })
 	return nil
 }

@@ -81,6 +81,17 @@ func (p *places) applied(product int64) rule.Applied {
 	return rule.Effective(at.Settings, &p.groups[at.group-1].Settings)
 }
 
+// busy is a receiver who is told something, the more likely the more he is told.
+func (p *places) busy(r *rand.Rand) string {
+	all := slices.Concat(told(p.titles.Contacts), told(p.exceptions))
+	for i := range p.products {
+		if a := p.applied(p.products[i].id); !a.Paused {
+			all = append(all, told(a.Contacts)...)
+		}
+	}
+	return all[r.IntN(len(all))]
+}
+
 // told are the receivers that contacts name, sorted.
 func told(c rule.Contacts) []string {
 	var out []string

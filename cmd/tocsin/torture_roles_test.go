@@ -54,18 +54,18 @@ func (s *slot) launch(binary string, env ...string) {
 		t.Errorf("start %v: %v", s, err)
 		return
 	}
-	s.p, s.binary = p, binary
+	p.file, s.p, s.binary = name, p, binary
 	go func() {
 		<-p.done
 		if !p.ending.Load() {
-			t.Errorf("%v ended by itself: %v; see %s\n%s", s, p.err, name, tail(name))
+			t.Errorf("%v ended by itself: %v; see %s\n%s", s, p.err, name, tail(p))
 		}
 	}()
 }
 
-// tail is the end of a log.
-func tail(name string) string {
-	text, err := os.ReadFile(name)
+// tail is the end of the log of a process.
+func tail(p *process) string {
+	text, err := os.ReadFile(p.file)
 	if err != nil {
 		return err.Error()
 	}
@@ -93,8 +93,8 @@ func (s *slot) terminate(p *process) (late bool) {
 		return true
 	}
 	took := time.Since(began)
-	if code := p.cmd.ProcessState.ExitCode(); code != 0 {
-		t.Errorf("%v ends with %d after SIGTERM\n%s", s, code, tail(filepath.Join(s.tt.logs, fmt.Sprintf("%s-%d-%d.log", s.role, s.n, s.count))))
+	if log := tail(p); p.err != nil && log != "" { // before it says anything it cannot know of signals
+		t.Errorf("%v ends like this after SIGTERM: %v\n%s", s, p.err, log)
 	}
 	s.tt.slowestEnd.Store(max(s.tt.slowestEnd.Load(), int64(took)))
 	return took > shutdownTimeout-2*time.Second

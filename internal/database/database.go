@@ -58,6 +58,9 @@ var session = map[string]string{
 	"plan_cache_mode":                     "force_custom_plan",
 }
 
+// silence is how long a server of PostgreSQL that has vanished keeps those who wait for it, about what the keep-alive takes.
+const silence = 25 * time.Second
+
 func openPostgres(rawURL string, conns int) (*dbmodel.DB, error) {
 	cfg, err := pgx.ParseConfig(rawURL)
 	if err != nil {
@@ -71,7 +74,7 @@ func openPostgres(rawURL string, conns int) (*dbmodel.DB, error) {
 	if cfg.ConnectTimeout == 0 {
 		cfg.ConnectTimeout = 5 * time.Second
 	}
-	dialer := &net.Dialer{KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: 10 * time.Second, Interval: 5 * time.Second, Count: 3}}
+	dialer := &net.Dialer{KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: 10 * time.Second, Interval: 5 * time.Second, Count: 3}, Control: boundSilence}
 	cfg.DialFunc = dialer.DialContext
 	pool := stdlib.OpenDB(*cfg)
 	limit(pool, conns)
