@@ -1,10 +1,12 @@
 package dbmodel
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/uptrace/bun"
@@ -173,14 +175,71 @@ func SplitEvent(ctx context.Context, tx bun.Tx, e *Event) (bool, error) {
 		single := EventPayload{IDs: []int64{id}}
 		payloads[i] = single.column()
 	}
+	err = insertOnce(ctx, tx, e.Kind, e.Bulk, payloads)
+	return err == nil, err
+}
+
+// insertOnce stores events that MergeEvents leaves alone: they count as tried.
+func insertOnce(ctx context.Context, tx bun.Tx, kind EventKind, bulk bool, payloads []string) error {
 	from, args := rowsFrom(tx, "i", 3, col{"payload", "text", payloads})
 	cast := "i.payload::jsonb"
 	if isSQLite(tx) {
 		cast = "i.payload"
 	}
-	_, err = execCount(ctx, tx, "INSERT INTO outbox (kind, bulk, payload) SELECT $1, $2, "+cast+" FROM "+from+" ORDER BY i.ord",
-		append([]any{e.Kind, e.Bulk}, args...)...)
-	return err == nil, err
+	_, err := execCount(ctx, tx, "INSERT INTO outbox (kind, bulk, attempts, payload) SELECT $1, $2, 1, "+cast+" FROM "+from+" ORDER BY i.ord",
+		append([]any{kind, bulk}, args...)...)
+	return err
+}
+
+const (
+	smallEvent   = 2_000 // bytes of a payload: some hundred observations, and more are well worked off alone
+	worthMerging = 100   // events
+)
+
+// MergeEvents replaces up to limit waiting events about few observations by events about up to chunk of them, which are worked
+// off many times faster, and returns how many it replaced. Their tasks, if they have any, will find nothing. It takes the
+// oldest, and none that was tried before: of those one may be bad.
+func MergeEvents(ctx context.Context, tx bun.Tx, bulk bool, limit, chunk int) (int, error) {
+	if err := neverSort(ctx, tx); err != nil {
+		return 0, err
+	}
+	size := "pg_column_size(payload)"
+	if isSQLite(tx) {
+		size = "length(payload)"
+	}
+	found, err := collect(ctx, tx, scanID, `SELECT id FROM outbox WHERE failed_at IS NULL AND bulk = $1 AND kind = $2 AND attempts = 0 AND run_after <= `+now(tx)+`
+		AND `+size+` < $3 ORDER BY id LIMIT $4`+skipLocked(tx), bulk, KindObservations, smallEvent, limit)
+	if err != nil || len(found) < worthMerging {
+		return 0, err
+	}
+	in, arg := anyOf(tx, "id", 1, found)
+	type event struct {
+		id      int64
+		payload EventPayload
+	}
+	taken, err := collect(ctx, tx, func(rows *sql.Rows) (e event, err error) {
+		err = rows.Scan(&e.id, &e.payload)
+		return e, err
+	}, "DELETE FROM outbox WHERE "+in+" RETURNING id, payload", arg)
+	if err != nil {
+		return 0, err
+	}
+	slices.SortFunc(taken, func(a, b event) int { return cmp.Compare(a.id, b.id) })
+	var ids []int64
+	seen := map[int64]bool{}
+	for _, e := range taken {
+		for _, id := range e.payload.IDs {
+			if !seen[id] {
+				ids, seen[id] = append(ids, id), true
+			}
+		}
+	}
+	var payloads []string
+	for some := range slices.Chunk(ids, chunk) {
+		merged := EventPayload{IDs: some}
+		payloads = append(payloads, merged.column())
+	}
+	return len(taken), insertOnce(ctx, tx, KindObservations, bulk, payloads)
 }
 
 // SetEventAside ends the trying of a claimed event: it stays, with the reason, until somebody retries it. It returns false
@@ -213,13 +272,28 @@ type QueueableEvent struct {
 // there is no task: none was enqueued, or the newest was longer ago than lostAfter, the age of the oldest task that
 // still waits plus a margin. The oldest come first.
 func QueueableEvents(ctx context.Context, tx bun.Tx, bulk bool, lostAfter time.Duration, limit int) ([]QueueableEvent, error) {
-	return collect(ctx, tx, func(rows *sql.Rows) (e QueueableEvent, err error) {
+	if err := neverSort(ctx, tx); err != nil {
+		return nil, err
+	}
+	list, err := collect(ctx, tx, func(rows *sql.Rows) (e QueueableEvent, err error) {
 		err = rows.Scan(&e.ID, &e.Kind, &e.Bulk, &e.ProductID, &e.Alone)
 		return e, err
 	}, `UPDATE outbox SET queued_at = `+now(tx)+` WHERE id IN (
 			SELECT id FROM outbox WHERE failed_at IS NULL AND bulk = $1 AND run_after <= `+now(tx)+`
 			AND (queued_at IS NULL OR queued_at < `+later(tx, -lostAfter)+`) ORDER BY id LIMIT $2`+skipLocked(tx)+`
 		) RETURNING id, kind, bulk, coalesce(product_id, 0), claim > 0`, bulk, limit)
+	slices.SortFunc(list, func(a, b QueueableEvent) int { return cmp.Compare(a.ID, b.ID) }) // what an UPDATE returns has no order
+	return list, err
+}
+
+// neverSort has PostgreSQL walk along an index, for the rest of the transaction, where it would sort all that waits to find the
+// oldest: its statistics are from when nothing waited.
+func neverSort(ctx context.Context, tx bun.Tx) error {
+	if isSQLite(tx) {
+		return nil
+	}
+	_, err := execCount(ctx, tx, "SET LOCAL enable_sort = off")
+	return err
 }
 
 // Tick reports whether the caller is the one who does what the name says now; it is true once in every interval, over all

@@ -24,6 +24,10 @@ const (
 	interval = time.Second
 	// lostMargin is how much older than the oldest waiting task of its queue the task of an event must be to count as lost.
 	lostMargin = 5 * time.Second
+	// backlog is how many tasks of a queue wait when its events are merged.
+	backlog = 1_000
+	// mergedAtOnce is how many events one sweep merges at the most: a tenth of a second's work, in which they can't be claimed.
+	mergedAtOnce = 10_000
 	// atOnce is how many events one sweep enqueues at the most, so that it ends within its second.
 	atOnce = 2_000
 )
@@ -124,6 +128,11 @@ func (s *Scheduler) sweepQueue(ctx context.Context, bulk bool) error {
 	if err != nil {
 		return nil //nolint:nilerr // without Redis nothing can be enqueued, which Queue tells
 	}
+	if waiting > backlog {
+		if err := s.merge(ctx, bulk); err != nil {
+			return err
+		}
+	}
 	limit := min(tasks.Window-waiting, atOnce)
 	if limit <= 0 {
 		return nil
@@ -137,6 +146,18 @@ func (s *Scheduler) sweepQueue(ctx context.Context, bulk bool) error {
 		return fmt.Errorf("find events without a task: %w", err)
 	}
 	s.queue.Enqueue(ctx, events)
+	return nil
+}
+
+// merge makes few events of many, where they come faster than they are worked off one by one.
+func (s *Scheduler) merge(ctx context.Context, bulk bool) error {
+	err := s.db.InTx(ctx, func(ctx context.Context, tx bun.Tx) error {
+		_, err := dbmodel.MergeEvents(ctx, tx, bulk, mergedAtOnce, tasks.ChunkSize)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("merge events: %w", err)
+	}
 	return nil
 }
 

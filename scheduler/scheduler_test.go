@@ -18,7 +18,7 @@ func TestTwoSchedulersEnqueueOnce(t *testing.T) {
 		all := []*Scheduler{newScheduler(t, db, server), newScheduler(t, db, server)}
 		const events = 3 * atOnce / 2 // more than one sweep takes
 		for range events {
-			if _, err := dbmodel.InsertEvent(t.Context(), db, dbmodel.NewEvent{Kind: dbmodel.KindObservations}); err != nil {
+			if _, err := dbmodel.InsertEvent(t.Context(), db, dbmodel.NewEvent{Kind: dbmodel.KindException}); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -404,3 +404,47 @@ func TestRedisAwayIsLoggedOnce(t *testing.T) {
 		t.Errorf("told %d times that it is away, %d times that it is back, %d lines:\n%s", away, back, all, log.b.String())
 	}
 }
+
+// TestBacklogIsWorkedOffTogether has more single events wait than a sweep merges, and one of them bad.
+func TestBacklogIsWorkedOffTogether(t *testing.T) {
+	t.Parallel()
+	const n, bad = 1_500, 700
+	e := newEnv(t, testenv.PostgresDB(t), func(w *Worker) {
+		w.fault = func(o *dbmodel.StoredObservation) {
+			if o.ID == bad {
+				panic("it never works")
+			}
+		}
+	})
+	_, inspector := e.byHand()
+	e.product(1, "/a")
+	if err := inspector.PauseQueue(tasks.QueueEvents); err != nil {
+		t.Fatal(err)
+	}
+	for i := range int64(n) {
+		e.accept(observation(i+1, 1, rule.High))
+	}
+	testenv.Eventually(t, 30*time.Second, func() error {
+		c, err := dbmodel.Count(t.Context(), e.db)
+		if err == nil && c.Outbox > 120 { // the last ones are not worth it
+			err = fmt.Errorf("%d events", c.Outbox)
+		}
+		return err
+	}, "they are not merged")
+	if err := inspector.UnpauseQueue(tasks.QueueEvents); err != nil {
+		t.Fatal(err)
+	}
+	e.idle(2 * time.Minute)
+	told := map[string]int{}
+	for _, m := range e.notifications() {
+		told[m.Name]++
+	}
+	if len(told) != n || told[fmt.Sprint("CVE-", bad)] > 0 || told["Panic"] != 1 {
+		t.Errorf("%d different notifications; the bad one %d times, its failure %d times", len(told), told[fmt.Sprint("CVE-", bad)], told["Panic"])
+	}
+	for name, times := range told {
+		if times != 1 {
+			t.Errorf("%s is told %d times", name, times)
+		}
+	}
+}
