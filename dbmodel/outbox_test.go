@@ -40,7 +40,7 @@ func TestMergeEvents(t *testing.T) {
 			})
 		}
 		tried := about(false, 9_001)
-		e, err := dbmodel.ClaimEvent(ctx, db, tried, false)
+		e, err := dbmodel.ClaimEvent(ctx, db, dbmodel.KindObservations, tried, false)
 		if err == nil {
 			err = dbmodel.ReleaseEvent(ctx, db, e, 0)
 		}
@@ -48,7 +48,7 @@ func TestMergeEvents(t *testing.T) {
 			t.Fatal(err)
 		}
 		late := about(false, 9_002)
-		if e, err = dbmodel.ClaimEvent(ctx, db, late, false); err != nil { // it is due in a while
+		if e, err = dbmodel.ClaimEvent(ctx, db, dbmodel.KindObservations, late, false); err != nil { // it is due in a while
 			t.Fatal(err)
 		}
 		many := make([]int64, 1000)
