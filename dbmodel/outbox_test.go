@@ -81,7 +81,7 @@ func TestMergeEvents(t *testing.T) {
 			if slices.Contains(left, q.ID) {
 				continue
 			}
-			e, err := dbmodel.ClaimEvent(ctx, db, q.ID, false)
+			e, err := dbmodel.ClaimEvent(ctx, db, dbmodel.KindObservations, q.ID, false)
 			if err != nil {
 				t.Fatal(err)
 			}
