@@ -68,11 +68,7 @@ func (a *app) open(ctx context.Context, conns int, migrate bool) error {
 	if err := dbmodel.CheckSchema(ctx, a.db); err != nil {
 		return err
 	}
-	var oldKey []byte
-	if a.config.SecretKeyOld != nil {
-		oldKey = []byte(a.config.SecretKeyOld)
-	}
-	if a.vault, err = dbmodel.OpenVault(ctx, a.db, []byte(a.config.SecretKey), oldKey); err != nil {
+	if a.vault, err = dbmodel.OpenVault(ctx, a.db, a.config.SecretKey, a.config.SecretKeyOld); err != nil {
 		return fmt.Errorf("open what is sealed in the database: %w", err)
 	}
 	if a.redis == nil {
