@@ -129,8 +129,8 @@ var redisKinds = map[string]struct {
 	many, cluster bool
 	example       string
 }{
-	"redis":          {port: "6379", example: "redis://user:password@host:6379/0"},
-	"rediss":         {port: "6379", example: "rediss://user:password@host:6379/0"},
+	"redis":          {port: "6379", example: "redis://user:password@host:6379/0"},  // #nosec G101 -- nobody's
+	"rediss":         {port: "6379", example: "rediss://user:password@host:6379/0"}, // #nosec G101 -- nobody's
 	"redis-sentinel": {port: "26379", many: true, example: "redis-sentinel://host1:26379,host2:26379/0?master=name"},
 	"redis-cluster":  {port: "6379", many: true, cluster: true, example: "redis-cluster://host1:6379,host2:6379"},
 }
@@ -196,7 +196,7 @@ const (
 // none, starttls (the default of smtp; offered where the host is this machine) and implicit (the default of smtps). The
 // default port is that of the encryption.
 func parseSMTPURL(s string) (*SMTP, error) {
-	const example = "smtp://user:password@host:587"
+	const example = "smtp://user:password@host:587" // #nosec G101 -- nobody's
 	u, err := url.Parse(s)
 	if err != nil {
 		return nil, fmt.Errorf("cannot be read: write it like %s %s", example, encode)

@@ -102,7 +102,7 @@ func TitleHash(title string) [sha256.Size]byte { return sha256.Sum256([]byte(tit
 // titleIndex is the part of a title's hash that observations are indexed by.
 func titleIndex(title string) int64 {
 	h := TitleHash(title)
-	return int64(binary.BigEndian.Uint64(h[:8])) //nolint:gosec // any 64 bits will do
+	return int64(binary.BigEndian.Uint64(h[:8])) // #nosec G115 -- any 64 bits will do
 }
 
 // UnknownProductsError says which products of given observations do not exist.

@@ -3,6 +3,7 @@ package dbmodel_test
 import (
 	"context"
 	"errors"
+	"sync"
 	"testing"
 	"time"
 
@@ -493,23 +494,46 @@ func TestVaultRotation(t *testing.T) {
 		ctx := t.Context()
 		oldKey, newKey := make([]byte, dbmodel.KeySize), make([]byte, dbmodel.KeySize)
 		newKey[0] = 1
-		before, err := dbmodel.OpenVault(ctx, db, oldKey, nil)
-		if err != nil {
-			t.Fatal(err)
+		open := func(key, oldKey []byte) *dbmodel.Vault {
+			t.Helper()
+			v, err := dbmodel.OpenVault(ctx, db, key, oldKey)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return v
 		}
-		sealed := before.SealAddress(rule.Slack, "https://example.com/secret")
-		both, err := dbmodel.OpenVault(ctx, db, newKey, oldKey)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if got, err := both.OpenAddress(rule.Slack, sealed); err != nil || got != "https://example.com/secret" {
-			t.Fatalf("opened with the old key: %q %v", got, err)
-		}
-		if !cmp.Equal(before.TargetKey(rule.Slack, "x"), both.TargetKey(rule.Slack, "x")) {
-			t.Fatal("a new key splits targets in two")
-		}
+		before := open(oldKey, nil)
 		if _, err := dbmodel.OpenVault(ctx, db, newKey, nil); !errors.Is(err, dbmodel.ErrSealed) {
 			t.Fatalf("opened with the wrong key: %v", err)
+		}
+		var starting sync.WaitGroup
+		for range 8 {
+			starting.Go(func() {
+				if _, err := dbmodel.OpenVault(ctx, db, newKey, oldKey); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		starting.Wait()
+		both, after := open(newKey, oldKey), open(newKey, nil)
+		if _, err := dbmodel.OpenVault(ctx, db, oldKey, nil); !errors.Is(err, dbmodel.ErrSealed) {
+			t.Errorf("the old key still opens: %v", err)
+		}
+		// before is a process that was not restarted yet.
+		const address = "https://example.com/secret"
+		for _, seals := range []*dbmodel.Vault{before, both, after} {
+			sealed := seals.SealAddress(rule.Slack, address)
+			for _, opens := range []*dbmodel.Vault{before, both, after} {
+				if got, err := opens.OpenAddress(rule.Slack, sealed); err != nil || got != address {
+					t.Errorf("%q %v", got, err)
+				}
+				if _, err := opens.OpenAddress(rule.MSTeams, sealed); !errors.Is(err, dbmodel.ErrSealed) {
+					t.Errorf("opened as another channel's: %v", err)
+				}
+			}
+			if !cmp.Equal(before.TargetKey(rule.Slack, "x"), seals.TargetKey(rule.Slack, "x")) {
+				t.Error("a new key splits targets in two")
+			}
 		}
 	})
 }

@@ -22,46 +22,74 @@ import (
 const KeySize = 32
 
 // ErrSealed says that a value was sealed with another key than TOCSIN_SECRET_KEY and TOCSIN_SECRET_KEY_OLD.
-var ErrSealed = errors.New("sealed with another key: set TOCSIN_SECRET_KEY, or TOCSIN_SECRET_KEY_OLD, to the key that was used before")
+var ErrSealed = errors.New("sealed with another key: set TOCSIN_SECRET_KEY, or TOCSIN_SECRET_KEY_OLD, to the key that was used before; docs/operations.md says what to do where it is lost")
 
-// Vault seals addresses of targets and hashes them. Targets are addressed by a keyed hash whose key lies sealed in the
-// database and never changes, so a new TOCSIN_SECRET_KEY splits no target in two.
+// Vault seals addresses of targets and hashes them, each with a key that lies sealed in the database and never changes. So a
+// new TOCSIN_SECRET_KEY seals these two keys anew and nothing else: processes that still run with the old one go on, and no
+// target is split in two.
 type Vault struct {
-	seals   []cipher.AEAD // the first one seals, all open
+	seal    cipher.AEAD
 	hashKey []byte
 }
 
-// OpenVault makes a Vault of the 32-byte key and, while keys are rotated, the one before (else nil). The first call on a
-// database generates the key of the hash.
+// OpenVault opens the Vault with the 32-byte key and, while keys are rotated, the one before (else nil). The first call on a
+// database makes the keys in it. What the old key has sealed is sealed anew, so that from then on the key alone is enough;
+// any number of processes may do so at once. The error is ErrSealed where neither key opens it.
 func OpenVault(ctx context.Context, db bun.IDB, key, oldKey []byte) (*Vault, error) {
-	v := &Vault{}
+	var seals []cipher.AEAD
 	for _, k := range [][]byte{key, oldKey} {
 		if k == nil {
 			continue
 		}
-		if len(k) != KeySize {
-			return nil, fmt.Errorf("the secret key has %d bytes: it needs %d", len(k), KeySize)
-		}
-		block, err := aes.NewCipher(k)
+		seal, err := newSeal(k)
 		if err != nil {
-			return nil, fmt.Errorf("use the secret key: %w", err)
+			return nil, err
 		}
-		seal, err := cipher.NewGCMWithRandomNonce(block)
-		if err != nil {
-			return nil, fmt.Errorf("use the secret key: %w", err)
-		}
-		v.seals = append(v.seals, seal)
+		seals = append(seals, seal)
 	}
-	const name = "target-hash-key"
-	fresh := make([]byte, sha256.Size)
-	rand.Read(fresh) // never fails: it would end the program
+	addressKey, err := storedKey(ctx, db, seals, "target-address-key")
+	if err != nil {
+		return nil, err
+	}
+	v := &Vault{}
+	if v.seal, err = newSeal(addressKey); err != nil {
+		return nil, err
+	}
+	v.hashKey, err = storedKey(ctx, db, seals, "target-hash-key")
+	return v, err
+}
+
+// sealWith encrypts text; purpose must be the same when it is opened.
+func sealWith(seal cipher.AEAD, text []byte, purpose string) []byte {
+	return seal.Seal(nil, nil, text, []byte(purpose)) // #nosec G407 -- newSeal's puts a random nonce before the text
+}
+
+func newSeal(key []byte) (cipher.AEAD, error) {
+	if len(key) != KeySize {
+		return nil, fmt.Errorf("the secret key has %d bytes: it needs %d", len(key), KeySize)
+	}
+	block, err := aes.NewCipher(key)
+	if err != nil {
+		return nil, fmt.Errorf("use the secret key: %w", err)
+	}
+	seal, err := cipher.NewGCMWithRandomNonce(block)
+	if err != nil {
+		return nil, fmt.Errorf("use the secret key: %w", err)
+	}
+	return seal, nil
+}
+
+// storedKey returns the key that lies in the database under a name. The first of seals seals it, all open it.
+func storedKey(ctx context.Context, db bun.IDB, seals []cipher.AEAD, name string) ([]byte, error) {
 	var sealed []byte
 	read := func() error {
 		return raw(db).QueryRowContext(ctx, "SELECT value FROM secrets WHERE name = $1", name).Scan(&sealed)
 	}
 	err := read()
 	if errors.Is(err, sql.ErrNoRows) {
-		if _, err = execCount(ctx, db, "INSERT INTO secrets (name, value) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING", name, v.seal(fresh, name)); err != nil {
+		fresh := make([]byte, KeySize)
+		_, _ = rand.Read(fresh) // it never fails: it would end the program
+		if _, err = execCount(ctx, db, "INSERT INTO secrets (name, value) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING", name, sealWith(seals[0], fresh, name)); err != nil {
 			return nil, err
 		}
 		err = read()
@@ -69,33 +97,35 @@ func OpenVault(ctx context.Context, db bun.IDB, key, oldKey []byte) (*Vault, err
 	if err != nil {
 		return nil, Translate(err)
 	}
-	v.hashKey, err = v.open(sealed, name)
-	return v, err
-}
-
-// seal encrypts text; purpose must be the same when it is opened.
-func (v *Vault) seal(text []byte, purpose string) []byte {
-	return v.seals[0].Seal(nil, nil, text, []byte(purpose))
-}
-
-func (v *Vault) open(sealed []byte, purpose string) ([]byte, error) {
-	for _, s := range v.seals {
-		if text, err := s.Open(nil, nil, sealed, []byte(purpose)); err == nil {
-			return text, nil
+	for i, s := range seals {
+		key, err := s.Open(nil, nil, sealed, []byte(name))
+		if err != nil {
+			continue
 		}
+		if i > 0 { // unless another process has just done so
+			_, err = execCount(ctx, db, "UPDATE secrets SET value = $2 WHERE name = $1 AND value = $3", name, sealWith(seals[0], key, name), sealed)
+		}
+		return key, err
 	}
 	return nil, ErrSealed
 }
 
+// purpose is what an address is sealed for: that of one channel opens as none of another.
+func purpose(channel rule.Channel) string { return "target " + string(channel) }
+
 // SealAddress encrypts the address of a target.
 func (v *Vault) SealAddress(channel rule.Channel, address string) []byte {
-	return v.seal([]byte(address), "target "+string(channel))
+	return sealWith(v.seal, []byte(address), purpose(channel))
 }
 
-// OpenAddress decrypts the address of a target; the error is ErrSealed.
+// OpenAddress decrypts the address of a target. The error is ErrSealed where the key that lay in the database when it was
+// sealed is lost.
 func (v *Vault) OpenAddress(channel rule.Channel, sealed []byte) (string, error) {
-	text, err := v.open(sealed, "target "+string(channel))
-	return string(text), err
+	text, err := v.seal.Open(nil, nil, sealed, []byte(purpose(channel)))
+	if err != nil {
+		return "", ErrSealed
+	}
+	return string(text), nil
 }
 
 // TargetKey is the hash under which a target is found. Email addresses are the same whatever their case.

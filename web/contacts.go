@@ -46,7 +46,7 @@ func (s *server) contactsOf(ctx context.Context, db bun.IDB, a rule.Applied) ([]
 		c := contact{channel: t.Channel, shown: s.redacted(t.Channel, t.Address), source: webhook.source}
 		address, err := s.vault.OpenAddress(t.Channel, t.Address)
 		if err != nil {
-			c.fault = "The address was sealed with another key than TOCSIN_SECRET_KEY: set it anew."
+			c.fault = "The address cannot be read, because the key that sealed it is lost: set it anew."
 		}
 		c.address = channel.Secret(address)
 		out = append(out, c)

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/url"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -165,9 +166,9 @@ func queryID(r *http.Request, name string) int64 {
 // withQuery is a path with parameters; pairs are names and values, and those without a value are left out.
 func withQuery(path string, pairs ...string) string {
 	q := url.Values{}
-	for i := 0; i < len(pairs); i += 2 {
-		if pairs[i+1] != "" && pairs[i+1] != "0" {
-			q.Set(pairs[i], pairs[i+1])
+	for pair := range slices.Chunk(pairs, 2) {
+		if value := pair[1]; value != "" && value != "0" {
+			q.Set(pair[0], value)
 		}
 	}
 	if len(q) == 0 {

@@ -64,9 +64,9 @@ func CheckPassword(hash, password string) bool {
 	}
 	salt, errSalt := base64.RawStdEncoding.DecodeString(parts[4])
 	want, errHash := base64.RawStdEncoding.DecodeString(parts[5])
-	if errSalt != nil || errHash != nil || len(want) < saltBytes {
+	if errSalt != nil || errHash != nil || len(want) != hashBytes {
 		return false
 	}
-	got := argon2.IDKey([]byte(password), salt, time, memory, threads, uint32(len(want)))
+	got := argon2.IDKey([]byte(password), salt, time, memory, threads, hashBytes)
 	return subtle.ConstantTimeCompare(got, want) == 1
 }

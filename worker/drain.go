@@ -78,7 +78,7 @@ type drain struct {
 	target    *dbmodel.Target
 	owner     string
 	settings  *dbmodel.Settings
-	address   string
+	address   string // empty: the key that sealed it is lost
 	firstName string // of who has this email address; empty where that is not known
 	sent      int    // single deliveries since the last digest
 	digested  bool   // the last message was a digest
@@ -111,9 +111,8 @@ func (d *drain) run(ctx context.Context) error {
 		return d.leave(fmt.Errorf("load settings: %w", err))
 	}
 	if d.address, err = w.Vault.OpenAddress(d.target.Channel, d.target.Address); err != nil {
-		return d.leave(fmt.Errorf("open the address of target %d: %w", id, err))
-	}
-	if d.target.Channel == rule.Email {
+		w.Log.Error().Err(err).Int64("target", id).Msg("the address of a target cannot be read")
+	} else if d.target.Channel == rule.Email {
 		fullName, err := dbmodel.FullNameOf(ctx, w.DB, d.address)
 		if err != nil {
 			return d.leave(fmt.Errorf("find whose address target %d is: %w", id, err))
@@ -228,6 +227,8 @@ func (d *drain) send(ctx context.Context, m *channel.Message) (result *channel.E
 	}
 	sender, configured := w.Senders[d.target.Channel]
 	switch {
+	case d.address == "":
+		return &channel.Error{Kind: channel.Permanent, Reason: "the address cannot be read, because the key that sealed it is lost: set it anew"}, false, nil
 	case !configured:
 		return &channel.Error{Kind: channel.Permanent, Reason: "email is not configured: set MAILGUN_DOMAIN and MAILGUN_API_KEY, or SMTP_URL"}, false, nil
 	case d.target.Channel == rule.Email && m.From == "":
@@ -294,8 +295,11 @@ func (d *drain) tellFailure(ctx context.Context, tx bun.Tx, told dbmodel.Told, c
 		return err
 	}
 	where := d.address
-	if d.target.Channel != rule.Email {
-		where = channel.RedactURL(d.address)
+	switch {
+	case where == "":
+		where = fmt.Sprintf("target %d", d.target.ID)
+	case d.target.Channel != rule.Email:
+		where = channel.RedactURL(where)
 	}
 	message = fmt.Sprintf("%s to %s: %s: %s", channelNames[d.target.Channel], where, message, reason)
 	return tellOwn(ctx, tx, class, tasks.TypeTargetDrain, message, "", true)

@@ -84,7 +84,7 @@ func FuzzPayloads(f *testing.F) {
 				t.Errorf("%s: %q: %d events are still there", w.DB.Dialect().Name(), payload, n)
 			}
 			for _, table := range []string{"outbox", "notifications", "observations"} {
-				if _, err := w.DB.DB.DB.ExecContext(t.Context(), "DELETE FROM "+table); err != nil { //nolint:gosec // constants
+				if _, err := w.DB.DB.DB.ExecContext(t.Context(), "DELETE FROM "+table); err != nil {
 					t.Fatal(err)
 				}
 			}

@@ -198,6 +198,34 @@ func TestRefusedForGood(t *testing.T) {
 	})
 }
 
+// TestAddressWithLostKey: where the keys in the database are gone, what waits for an address that they sealed fails and says
+// why, and an address that is set anew is told.
+func TestAddressWithLostKey(t *testing.T) {
+	t.Parallel()
+	testenv.EachDatabase(t, func(t *testing.T, db *dbmodel.DB) {
+		e := newEnv(t, db, nil)
+		e.product(1, "/a")
+		e.product(2, "/b")
+		if _, err := db.DB.DB.ExecContext(t.Context(), "UPDATE targets SET address = (SELECT address FROM targets WHERE id = 2) WHERE id = 1"); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := db.DB.DB.ExecContext(t.Context(), "UPDATE targets SET channel = 'ms_teams' WHERE id = 1"); err != nil { // another channel's opens as little as another key's
+			t.Fatal(err)
+		}
+		e.settings(func(s *dbmodel.Settings) { s.ExceptionSlackTargetID = new(int64(2)) })
+		e.accept(observation(1, 1, rule.High), observation(2, 2, rule.High))
+		e.idle(20 * time.Second)
+		failed := e.deliveries(dbmodel.Failed)
+		if len(failed) != 1 || !strings.Contains(failed[0].LastError, "the key that sealed it is lost") {
+			t.Errorf("failed: %+v", failed)
+		}
+		told := e.receiver.headlines("/b")
+		if len(told) != 2 || !strings.Contains(strings.Join(told, "\n"), "DeliveryFailed") {
+			t.Errorf("told: %q", told)
+		}
+	})
+}
+
 func TestEmailWithoutServerFailsAtOnce(t *testing.T) {
 	t.Parallel()
 	testenv.EachDatabase(t, func(t *testing.T, db *dbmodel.DB) {

@@ -178,7 +178,7 @@ func (h HTTP) broken() []Case {
 		},
 		{
 			Name: "endless hints",
-			Setup: h.Handler(func(w http.ResponseWriter, r *http.Request) {
+			Setup: h.Handler(func(w http.ResponseWriter, _ *http.Request) {
 				hijack(w, func(c net.Conn) error {
 					_, err := io.WriteString(c, "HTTP/1.1 103 Early Hints\r\nX: "+Gossip+"\r\n\r\n")
 					return err

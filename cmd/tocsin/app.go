@@ -83,11 +83,7 @@ func (a *app) prepare(ctx context.Context, migrate bool) error {
 	if err != nil {
 		return err
 	}
-	var oldKey []byte
-	if a.config.SecretKeyOld != nil {
-		oldKey = []byte(a.config.SecretKeyOld)
-	}
-	if a.vault, err = dbmodel.OpenVault(ctx, a.db, []byte(a.config.SecretKey), oldKey); err != nil {
+	if a.vault, err = dbmodel.OpenVault(ctx, a.db, a.config.SecretKey, a.config.SecretKeyOld); err != nil {
 		return fmt.Errorf("open what is sealed in the database: %w", err)
 	}
 	return nil

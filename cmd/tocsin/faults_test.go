@@ -66,11 +66,11 @@ func (d *deployment) complete(db *dbmodel.DB) (copies int) {
 	d.t.Helper()
 	ctx := context.Background()
 	var notifications, observations, sent int
-	err := db.QueryRowContext(ctx, "SELECT count(*), count(DISTINCT observation_id) FROM notifications").Scan(&notifications, &observations)
+	err := db.QueryRowContext(ctx, "SELECT count(*), count(DISTINCT observation_id) FROM notifications WHERE type = 'observation'").Scan(&notifications, &observations)
 	if err != nil {
 		d.t.Fatal(err)
 	}
-	if err := db.QueryRowContext(ctx, "SELECT count(*) FROM deliveries WHERE state = 'sent'").Scan(&sent); err != nil {
+	if err := db.QueryRowContext(ctx, "SELECT count(*) FROM deliveries d JOIN notifications n ON n.id = d.notification_id WHERE d.state = 'sent' AND n.type = 'observation'").Scan(&sent); err != nil {
 		d.t.Fatal(err)
 	}
 	if notifications != matching || observations != matching || sent != matching {

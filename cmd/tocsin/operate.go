@@ -13,6 +13,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 	"github.com/rs/zerolog"
+	"github.com/uptrace/bun"
 
 	"github.com/seed91453169/tocsin/channel"
 	"github.com/seed91453169/tocsin/config"
@@ -216,17 +217,47 @@ func (k *checker) database(ctx context.Context, c *config.Config) {
 	if c.SecretKey == nil {
 		return
 	}
-	vault, err := dbmodel.OpenVault(ctx, db, []byte(c.SecretKey), []byte(c.SecretKeyOld))
+	vault, words, err := lookIntoVault(ctx, db, c)
 	if err != nil {
 		k.say("Secret key", "", err)
 		return
 	}
-	k.say("Secret key", "opens what the database holds", nil)
+	k.say("Secret key", words, nil)
 	settings, err := dbmodel.LoadSettings(ctx, db)
 	if err == nil && settings.EmailFrom == "" {
 		k.say("Email", "the setting email_from is empty: without it no email is sent", nil)
 	}
 	k.webhooks(ctx, c, db, vault)
+}
+
+// errNothingChanged ends a transaction that must leave no trace.
+var errNothingChanged = errors.New("nothing is changed")
+
+// lookIntoVault opens the vault as web, worker and scheduler do, but leaves it as it is: what these have not sealed with the
+// new key yet still opens with the old one afterwards.
+func lookIntoVault(ctx context.Context, db *dbmodel.DB, c *config.Config) (vault *dbmodel.Vault, words string, err error) {
+	open := func(oldKey []byte) error {
+		err := db.InTx(ctx, func(ctx context.Context, tx bun.Tx) (err error) {
+			if vault, err = dbmodel.OpenVault(ctx, tx, c.SecretKey, oldKey); err == nil {
+				err = errNothingChanged
+			}
+			return err
+		})
+		if errors.Is(err, errNothingChanged) {
+			return nil
+		}
+		return err
+	}
+	switch err := open(nil); {
+	case c.SecretKeyOld == nil:
+		return vault, "opens what the database holds", err
+	case err == nil:
+		return vault, "opens what the database holds; TOCSIN_SECRET_KEY_OLD is not needed any more: unset it", nil
+	case !errors.Is(err, dbmodel.ErrSealed):
+		return nil, "", err
+	}
+	err = open(c.SecretKeyOld)
+	return vault, "TOCSIN_SECRET_KEY_OLD opens what the database holds: start web, worker and scheduler with both keys, then it is not needed any more", err
 }
 
 // webhooks asks each webhook that is set for anything but a delivery: any answer shows that it can be reached.
@@ -242,7 +273,7 @@ func (k *checker) webhooks(ctx context.Context, c *config.Config, db *dbmodel.DB
 		what := fmt.Sprintf("Webhook %d (%s)", target.ID, target.Channel)
 		address, err := vault.OpenAddress(target.Channel, target.Address)
 		if err != nil {
-			k.say(what, "", err)
+			k.say(what, "", errors.New("its address cannot be read, because the key that sealed it is lost: set it anew"))
 			continue
 		}
 		what = fmt.Sprintf("Webhook %s (%s)", channel.RedactURL(address), target.Channel)

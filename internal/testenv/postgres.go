@@ -160,6 +160,7 @@ func (s *server) localPostgres(bin string) (string, error) {
 	}
 	data := filepath.Join(s.dir, "data")
 	initdb := func(locale string) error {
+		// #nosec G204 -- found by this package
 		cmd := exec.Command(filepath.Join(bin, "initdb"), "--pgdata="+data, "--username=postgres", "--auth=trust", //nolint:noctx // it ends by itself
 			"--encoding=UTF8", "--locale="+locale, "--no-sync", "--no-instructions")
 		cmd.Dir = s.dir

@@ -49,6 +49,7 @@ func tempRoot() string {
 	const memory, plenty = "/dev/shm", 4 << 30
 	root := os.TempDir()
 	var free syscall.Statfs_t
+	// #nosec G115 -- the size of a block
 	if os.Getenv("TMPDIR") == "" && syscall.Statfs(memory, &free) == nil && free.Bavail*uint64(free.Bsize) > plenty {
 		root = memory
 	}
@@ -70,6 +71,7 @@ func (s *server) start() error {
 	defer func() { _ = log.Close() }()
 
 	// Not bound to a context: the server outlives whatever call starts it.
+	// #nosec G204 -- a program of this package
 	cmd := exec.Command(s.argv[0], s.argv[1:]...) //nolint:noctx // see above
 	cmd.Dir, cmd.Stdout, cmd.Stderr = s.dir, log, log
 	// Its own process group, so that ^C ends the tests and they end it.
@@ -194,6 +196,7 @@ type guard struct {
 func newGuard(dir string) (*guard, error) {
 	const script = `last=:; while read -r line; do last=$line; done
 		eval "$last"; rm -rf "$1" || { sleep 1; rm -rf "$1"; }`
+	// #nosec G204 -- a constant
 	cmd := exec.Command("/bin/sh", "-c", script, "sh", dir) //nolint:noctx // it outlives every context
 	cmd.Dir = "/"
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
@@ -221,7 +224,7 @@ func (g *guard) release() error {
 func run(name string, args ...string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
 	defer cancel()
-	return runCmd(exec.CommandContext(ctx, name, args...))
+	return runCmd(exec.CommandContext(ctx, name, args...)) // #nosec G204 -- a program of this package
 }
 
 func runCmd(cmd *exec.Cmd) error {
