@@ -297,8 +297,8 @@ func neverSort(ctx context.Context, tx bun.Tx) error {
 }
 
 // Tick reports whether the caller is the one who does what the name says now; it is true once in every interval, over all
-// processes.
+// processes. A next time that is further ahead than that was set before the clock was set back, and does not count.
 func Tick(ctx context.Context, db bun.IDB, name string, interval time.Duration) (bool, error) {
-	n, err := execCount(ctx, db, "UPDATE ticks SET next_at = "+later(db, interval)+" WHERE name = $1 AND next_at <= "+now(db), name)
+	n, err := execCount(ctx, db, "UPDATE ticks SET next_at = "+later(db, interval)+" WHERE name = $1 AND (next_at <= "+now(db)+" OR next_at > "+later(db, interval)+")", name)
 	return n > 0, err
 }

@@ -6,10 +6,14 @@ import (
 	"fmt"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/rs/zerolog"
 
 	"github.com/seed91453169/tocsin/dbmodel"
+	"github.com/seed91453169/tocsin/internal/testenv"
+	"github.com/seed91453169/tocsin/rule"
+	"github.com/seed91453169/tocsin/tasks"
 )
 
 // TestRecord waits for a database that is away as long as that takes, and gives up one that is there and refuses.
@@ -40,4 +44,31 @@ func TestRecord(t *testing.T) {
 			t.Errorf("at the end: %d tries, %v", tries, err)
 		}
 	})
+}
+
+// TestResultThatTheDatabaseRefuses has a target rest, and tells of it, instead of holding it for ever.
+func TestResultThatTheDatabaseRefuses(t *testing.T) {
+	t.Parallel()
+	db := testenv.SQLiteDB(t)
+	_, err := db.ExecContext(t.Context(), `CREATE TRIGGER refuse BEFORE UPDATE OF state ON deliveries WHEN NEW.state = 'sent'
+		BEGIN SELECT RAISE(ABORT, 'no'); END`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := newEnv(t, db, nil)
+	e.product(1, "/a")
+	e.accept(observation(1, 1, rule.High))
+	testenv.Eventually(t, 30*time.Second, func() error {
+		for _, n := range e.notifications() {
+			if n.Own && n.Function == tasks.TypeTargetDrain {
+				return nil
+			}
+		}
+		return errors.New("it is not told")
+	}, "a target that cannot be worked off")
+	var rests bool
+	err = db.QueryRowContext(t.Context(), "SELECT owner IS NULL AND next_at > CAST(unixepoch('subsec') * 1000000 AS INTEGER) FROM targets").Scan(&rests)
+	if err != nil || !rests || e.receiver.tried("/a") > 2 {
+		t.Errorf("rests: %v (%v); sent %d times", rests, err, e.receiver.tried("/a"))
+	}
 }
