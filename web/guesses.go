@@ -87,10 +87,7 @@ func (s *server) rememberBrowser(w http.ResponseWriter, r *http.Request, name st
 	if id == "" {
 		id = rand.Text()
 	}
-	http.SetCookie(w, &http.Cookie{
-		Name: s.cookieName(knownCookie), Value: id + "." + s.vault.BrowserKey(name, id), Path: "/", MaxAge: int(knownTime.Seconds()),
-		HttpOnly: true, Secure: s.overTLS(), SameSite: http.SameSiteLaxMode,
-	})
+	http.SetCookie(w, s.cookie(knownCookie, id+"."+s.vault.BrowserKey(name, id), knownTime))
 }
 
 // begin counts a guess as a wrong one until succeeded says otherwise, so that many at once count, too. It returns how long

@@ -93,22 +93,15 @@ func (s *server) startOIDC(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	http.SetCookie(w, s.oidcCookie(base64.RawURLEncoding.EncodeToString(text), int(oidcTime.Seconds())))
+	http.SetCookie(w, s.cookie(oidcCookie, base64.RawURLEncoding.EncodeToString(text), oidcTime))
 	http.Redirect(w, r, s.oidc.oauth(p).AuthCodeURL(trip.State, oidc.Nonce(trip.Nonce), oauth2.S256ChallengeOption(trip.Verifier)), http.StatusSeeOther)
 	return nil
-}
-
-func (s *server) oidcCookie(value string, maxAge int) *http.Cookie {
-	return &http.Cookie{ // #nosec G124 -- Secure where we are reached over TLS
-		Name: s.cookieName(oidcCookie), Value: value, Path: "/", MaxAge: maxAge, HttpOnly: true,
-		Secure: s.overTLS(), SameSite: http.SameSiteLaxMode, // the provider leads back here by a link
-	}
 }
 
 // logInWithOIDC begins a session for who comes back from the provider.
 func (s *server) logInWithOIDC(w http.ResponseWriter, r *http.Request) error {
 	trip, ok := s.oidcTripOf(r)
-	http.SetCookie(w, s.oidcCookie("", -1))
+	http.SetCookie(w, s.cookie(oidcCookie, "", -time.Second))
 	switch {
 	case !ok || r.FormValue("state") != trip.State:
 		return s.oidcFailed(w, r, http.StatusBadRequest, trip, "That login was begun in another window, or too long ago. Begin anew.", nil)

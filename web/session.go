@@ -47,6 +47,14 @@ func (s *server) cookieName(name string) string {
 	return name
 }
 
+// cookie is a cookie for this host alone, for so long; less than nothing takes it away. Links from elsewhere send it, as that by
+// which a provider leads back here, forms from elsewhere do not.
+func (s *server) cookie(name, value string, keep time.Duration) *http.Cookie {
+	return &http.Cookie{ // #nosec G124 -- Secure where we are reached over TLS
+		Name: s.cookieName(name), Value: value, Path: "/", MaxAge: int(keep.Seconds()), HttpOnly: true, Secure: s.overTLS(), SameSite: http.SameSiteLaxMode,
+	}
+}
+
 // newCrossOrigin returns the check that a request which changes something comes from a page of ours, or from no page at all.
 func newCrossOrigin(baseURL string) *http.CrossOriginProtection {
 	c := http.NewCrossOriginProtection()

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -20,8 +21,8 @@ func TestKeyRotation(t *testing.T) {
 	d := newRoles(t, url, testenv.Redis(t).URL())
 	d.watch(0)
 	oldAlone := d.env
-	both := append(oldAlone[:len(oldAlone):len(oldAlone)], "TOCSIN_SECRET_KEY="+newSecretKey, "TOCSIN_SECRET_KEY_OLD="+secretKey)
-	newAlone := append(oldAlone[:len(oldAlone):len(oldAlone)], "TOCSIN_SECRET_KEY="+newSecretKey)
+	both := append(slices.Clip(oldAlone), "TOCSIN_SECRET_KEY="+newSecretKey, "TOCSIN_SECRET_KEY_OLD="+secretKey)
+	newAlone := append(slices.Clip(oldAlone), "TOCSIN_SECRET_KEY="+newSecretKey)
 	check := func(env []string, code int, says string) {
 		t.Helper()
 		got, output := wait(start(t, env, "check"))

@@ -59,7 +59,7 @@ func (p *plan) random(part string) *rand.Rand {
 	for _, c := range []byte(part) {
 		sum = sum*131 + uint64(c)
 	}
-	return rand.New(rand.NewPCG(p.seed, sum)) //nolint:gosec // it must be repeatable
+	return rand.New(rand.NewPCG(p.seed, sum))
 }
 
 // faults deals the kinds of faults like cards: each comes once before one comes twice. A long plan leaves some out, so that

@@ -76,7 +76,7 @@ func TestTorture(t *testing.T) {
 		calls = int(*tortureMinutes * float64(time.Minute/pace) * producers)
 	}
 	for seed == 0 && long {
-		seed = rand.Uint64N(1_000_000) //nolint:gosec // any one will do
+		seed = rand.Uint64N(1_000_000)
 	}
 	if seed == 0 {
 		seed = shortSeed
