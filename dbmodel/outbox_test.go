@@ -48,7 +48,7 @@ func TestMergeEvents(t *testing.T) {
 			t.Fatal(err)
 		}
 		late := about(false, 9_002)
-		if e, err = dbmodel.ClaimEvent(ctx, db, dbmodel.KindObservations, late, false); err != nil { // it is due in a while
+		if _, err := dbmodel.ClaimEvent(ctx, db, dbmodel.KindObservations, late, false); err != nil { // it is due in a while
 			t.Fatal(err)
 		}
 		many := make([]int64, 1000)
