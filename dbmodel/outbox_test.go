@@ -32,7 +32,7 @@ func TestMergeEvents(t *testing.T) {
 		merge := func(limit, want int) {
 			t.Helper()
 			inTx(t, db, func(ctx context.Context, tx bun.Tx) error {
-				n, err := dbmodel.MergeEvents(ctx, tx, false, limit, 100)
+				n, err := dbmodel.MergeEvents(ctx, tx, false, limit, 2)
 				if n != want {
 					t.Errorf("merged %d events, want %d", n, want)
 				}
@@ -48,7 +48,7 @@ func TestMergeEvents(t *testing.T) {
 			t.Fatal(err)
 		}
 		late := about(false, 9_002)
-		if _, err = dbmodel.ClaimEvent(ctx, db, dbmodel.KindObservations, late, false); err != nil { // it is due in a while
+		if _, err := dbmodel.ClaimEvent(ctx, db, dbmodel.KindObservations, late, false); err != nil { // it is due in a while
 			t.Fatal(err)
 		}
 		many := make([]int64, 1000)
@@ -85,7 +85,7 @@ func TestMergeEvents(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if len(e.Payload.IDs) > 100 {
+			if len(e.Payload.IDs) > 2 {
 				t.Errorf("%d observations in one event", len(e.Payload.IDs))
 			}
 			got = append(got, e.Payload.IDs...)

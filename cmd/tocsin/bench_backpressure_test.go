@@ -43,7 +43,6 @@ func BenchmarkBackPressure(b *testing.B) {
 			return 200
 		}
 		var id atomic.Int64
-		id.Store(10 * imports * imported)
 		single := func(product int64) time.Duration {
 			i := id.Add(1)
 			began := time.Now()
@@ -65,7 +64,7 @@ func BenchmarkBackPressure(b *testing.B) {
 		redisBefore := redisMemory(b, rd.URL())
 		began := time.Now()
 		for i := range imports {
-			d.call(http.MethodPost, "/api/v1/observations", bytes.NewReader(importLines(1+i*imported)), nil)
+			d.call(http.MethodPost, "/api/v1/observations", bytes.NewReader(importLines(1_000_001+i*imported)), nil)
 			if i == 0 {
 				b.ReportMetric(peakMemory(b, d.web), "web-first-MiB")
 			}
