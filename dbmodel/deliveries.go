@@ -48,12 +48,12 @@ func scanDelivery(rows *sql.Rows) (d Delivery, err error) {
 	return d, err
 }
 
-const shownDeliveries = "SELECT " + deliveryColumns + " FROM deliveries d JOIN notifications n ON n.id = d.notification_id JOIN targets t ON t.id = d.target_id WHERE "
+const shownDeliveries = "SELECT " + deliveryColumns + " FROM deliveries d JOIN targets t ON t.id = d.target_id WHERE "
 
 // DeliveriesOf lists the deliveries of those notifications that v sees, by notification and id.
 func DeliveriesOf(ctx context.Context, db bun.IDB, v Viewer, notificationIDs []int64) (map[int64][]Delivery, error) {
 	in, arg := anyOf(db, "d.notification_id", 1, notificationIDs)
-	list, err := collect(ctx, db, scanDelivery, shownDeliveries+in+" AND "+VisibleNotifications(db, v, "n")+" ORDER BY d.id", arg)
+	list, err := collect(ctx, db, scanDelivery, shownDeliveries+in+" AND "+VisibleNotifications(db, v, "d")+" ORDER BY d.id", arg)
 	out := make(map[int64][]Delivery, len(notificationIDs))
 	for _, d := range list {
 		out[d.NotificationID] = append(out[d.NotificationID], d)
@@ -69,12 +69,35 @@ type DeliveryFilter struct {
 	Before    int64 // only ids below; 0: all
 }
 
-// Deliveries lists up to limit deliveries of notifications that v sees, newest first. Here and elsewhere a number is compared
-// with its column before it is compared with 0: by its first use PostgreSQL takes it as a bigint or as less.
+// Deliveries lists up to limit deliveries of notifications that v sees, newest first.
 func Deliveries(ctx context.Context, db bun.IDB, v Viewer, f DeliveryFilter, limit int) ([]Delivery, error) {
-	return collect(ctx, db, scanDelivery, shownDeliveries+VisibleNotifications(db, v, "n")+`
-		AND ($1 = '' OR d.state = $1) AND ($2 = '' OR t.channel = $2) AND (d.id < $4 OR $4 = 0) AND (n.product_id = $3 OR $3 = 0)
-		ORDER BY d.id DESC LIMIT $5`, string(f.State), string(f.Channel), f.ProductID, f.Before, limit)
+	l := listing{table: "deliveries", limit: limit, keys: []string{"id"}, direction: "DESC", choice: f.choice}
+	switch {
+	case f.ProductID != 0:
+		l.index = "deliveries_product_id"
+	case f.State == Pending || f.State == Failed:
+		l.index, l.few = "deliveries_"+string(f.State), true
+	default:
+		l.byProduct = v.isMember()
+	}
+	return collect(ctx, db, scanDelivery, shownDeliveries+"d.id IN ("+l.ids(db, v)+") AND "+VisibleNotifications(db, v, "d")+" ORDER BY d.id DESC")
+}
+
+// choice is the conditions of f.
+func (f *DeliveryFilter) choice(q *bun.SelectQuery) *bun.SelectQuery {
+	if f.State != "" {
+		q = q.Where("deliveries.state = ?", f.State)
+	}
+	if f.Channel != "" {
+		q = q.Where("EXISTS (SELECT 1 FROM targets WHERE channel = ?0) AND deliveries.target_id IN (SELECT id FROM targets WHERE channel = ?0)", f.Channel)
+	}
+	if f.ProductID != 0 {
+		q = q.Where("deliveries.product_id = ?", f.ProductID)
+	}
+	if f.Before != 0 {
+		q = q.Where("deliveries.id < ?", f.Before)
+	}
+	return q
 }
 
 // PendingDelivery is a delivery that waits, with its notification.

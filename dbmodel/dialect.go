@@ -152,6 +152,24 @@ func anyOf(db bun.IDB, expr string, arg int, ids []int64) (string, any) {
 	return fmt.Sprintf("%s IN (SELECT value FROM json_each($%d))", expr, arg), string(text)
 }
 
+// among is a condition that expr is one of the values of a query, which runs once and before anything else: PostgreSQL then
+// looks these values up in an index instead of guessing how many rows a join would leave.
+func among(db bun.IDB, expr, query string) string {
+	if isSQLite(db) {
+		return expr + " IN (" + query + ")"
+	}
+	return expr + " = ANY (ARRAY(" + query + "))"
+}
+
+// indexed follows a table and names the index to be used. Only SQLite must be told: it keeps no statistics here, and takes
+// any index for as good as another.
+func indexed(db bun.IDB, index string) string {
+	if isSQLite(db) && index != "" {
+		return " INDEXED BY " + index
+	}
+	return ""
+}
+
 // arrayArg is a slice as an argument of PostgreSQL. pgx, which Tocsin itself uses, takes slices as they are; other drivers
 // get the text form of an array, which every one of them passes on:
 // https://www.postgresql.org/docs/current/arrays.html#ARRAYS-IO.

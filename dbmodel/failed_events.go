@@ -14,7 +14,9 @@ type FailedEvent struct {
 	FailedAt time.Time
 }
 
-// FailedEvents lists up to limit events that are set aside, with an id below before (0: all), newest first.
+// FailedEvents lists up to limit events that are set aside, with an id below before (0: all), newest first. Here and elsewhere
+// a number is compared with its column before it is compared with 0: by its first use PostgreSQL takes it as a bigint or as
+// less.
 func FailedEvents(ctx context.Context, db bun.IDB, before int64, limit int) ([]FailedEvent, error) {
 	return collect(ctx, db, func(rows *sql.Rows) (e FailedEvent, err error) {
 		var created, failed instant

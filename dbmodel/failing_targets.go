@@ -3,6 +3,7 @@ package dbmodel
 import (
 	"context"
 	"database/sql"
+	"fmt"
 	"time"
 
 	"github.com/uptrace/bun"
@@ -46,6 +47,13 @@ func FailingTargetByID(ctx context.Context, db bun.IDB, v Viewer, needed rule.Ro
 }
 
 func failingTargets(ctx context.Context, db bun.IDB, v Viewer, needed rule.Role, id int64, limit int) ([]FailingTarget, error) {
+	// A query for each state, because each has an index of its own.
+	of := func(state State) string {
+		return fmt.Sprintf(`SELECT d.id, d.target_id, d.state, d.last_error, CASE WHEN %s THEN 1 ELSE 0 END AS entitled
+			FROM targets t JOIN deliveries d%s ON d.target_id = t.id
+			WHERE ($1 = t.id OR $1 = 0 AND %s) AND d.state = '%s' AND %s`,
+			EntitledNotifications(db, v, "d", needed), indexed(db, "deliveries_"+string(state)), isFailing, state, VisibleNotifications(db, v, "d"))
+	}
 	return collect(ctx, db, func(rows *sql.Rows) (t FailingTarget, err error) {
 		var since, next instant
 		var lastError sql.NullString
@@ -55,23 +63,20 @@ func failingTargets(ctx context.Context, db bun.IDB, v Viewer, needed rule.Role,
 	}, `SELECT t.id, t.channel, t.address, t.failing_since, CASE WHEN t.failing_since IS NOT NULL AND f.waiting > 0 THEN t.next_at END,
 			f.waiting, f.failed, f.entitled > 0, (SELECT last_error FROM deliveries WHERE id = f.last)
 		FROM (
-			SELECT d.target_id, sum(CASE WHEN d.state = 'pending' THEN 1 ELSE 0 END) AS waiting, sum(CASE WHEN d.state = 'failed' THEN 1 ELSE 0 END) AS failed,
-				sum(CASE WHEN `+EntitledNotifications(db, v, "n", needed)+` THEN 1 ELSE 0 END) AS entitled,
-				max(CASE WHEN d.last_error <> '' THEN d.id END) AS last
-			FROM targets t JOIN deliveries d ON d.target_id = t.id JOIN notifications n ON n.id = d.notification_id
-			WHERE ($1 = t.id OR $1 = 0 AND `+isFailing+`) AND d.state IN ('pending', 'failed') AND `+VisibleNotifications(db, v, "n")+`
-			GROUP BY d.target_id
+			SELECT target_id, sum(CASE WHEN state = 'pending' THEN 1 ELSE 0 END) AS waiting, sum(CASE WHEN state = 'failed' THEN 1 ELSE 0 END) AS failed,
+				sum(entitled) AS entitled, max(CASE WHEN last_error <> '' THEN id END) AS last
+			FROM (`+of(Pending)+" UNION ALL "+of(Failed)+`) AS unsent GROUP BY target_id
 		) AS f JOIN targets t ON t.id = f.target_id
 		ORDER BY CASE WHEN t.failing_since IS NULL THEN 1 ELSE 0 END, t.failing_since, t.id LIMIT $2`, id, limit)
 }
 
 // FailingCount is how many targets FailingTargets would list without a limit.
 func FailingCount(ctx context.Context, db bun.IDB, v Viewer) (n int, err error) {
-	some := func(state string) string {
-		return "EXISTS (SELECT 1 FROM deliveries d JOIN notifications n ON n.id = d.notification_id WHERE d.target_id = t.id AND d.state = '" + state +
-			"' AND " + VisibleNotifications(db, v, "n") + ")"
+	some := func(state State) string {
+		return fmt.Sprintf("EXISTS (SELECT 1 FROM deliveries d%s WHERE d.target_id = t.id AND d.state = '%s' AND %s)",
+			indexed(db, "deliveries_"+string(state)), state, VisibleNotifications(db, v, "d"))
 	}
-	err = raw(db).QueryRowContext(ctx, "SELECT count(*) FROM targets t WHERE "+isFailing+" AND ("+some("pending")+" OR "+some("failed")+")").Scan(&n)
+	err = raw(db).QueryRowContext(ctx, "SELECT count(*) FROM targets t WHERE "+isFailing+" AND ("+some(Pending)+" OR "+some(Failed)+")").Scan(&n)
 	return n, Translate(err)
 }
 
@@ -81,12 +86,12 @@ func RetryTarget(ctx context.Context, tx bun.Tx, id int64) error {
 }
 
 // LastDeliveries lists the newest deliveries about a product for each target, at most perTarget of each, as far as v sees
-// them, by target and newest first. It looks at the newest recent notifications of the product.
+// them, by target and newest first. It looks at the newest recent deliveries about the product.
 func LastDeliveries(ctx context.Context, db bun.IDB, v Viewer, productID int64, perTarget, recent int) ([]Delivery, error) {
 	return collect(ctx, db, scanDelivery, "SELECT "+deliveryColumns+` FROM (
-			SELECT x.id, row_number() OVER (PARTITION BY x.target_id ORDER BY x.id DESC) AS place FROM deliveries x WHERE x.notification_id IN (
-				SELECT n.id FROM notifications n WHERE n.product_id = $1 AND `+VisibleNotifications(db, v, "n")+` ORDER BY n.created_at DESC, n.id DESC LIMIT $3
-			)
+			SELECT x.id, row_number() OVER (PARTITION BY x.target_id ORDER BY x.id DESC) AS place FROM (
+				SELECT d.id, d.target_id FROM deliveries d`+indexed(db, "deliveries_product_id")+` WHERE d.product_id = $1 AND `+VisibleNotifications(db, v, "d")+` ORDER BY d.id DESC LIMIT $3
+			) AS x
 		) AS ranked JOIN deliveries d ON d.id = ranked.id JOIN targets t ON t.id = d.target_id
 		WHERE ranked.place <= $2 ORDER BY t.channel, d.target_id, d.id DESC`, productID, perTarget, recent)
 }

@@ -10,15 +10,24 @@ import (
 	"github.com/uptrace/bun"
 )
 
-// viewedBy is the condition that a user has viewed a notification; alias is its table in the statement. Who is nobody has
-// viewed nothing. What it compares created_at with is the same for all rows, so that the index serves it.
+// viewedBy is the condition that a user has viewed a notification; alias is its table in the statement.
 func viewedBy(db bun.IDB, userID int64, alias string) string {
+	return fmt.Sprintf("(%s.created_at < %s OR %s)", alias, viewedUntil(db, userID), viewedByItself(userID, alias))
+}
+
+// viewedUntil is the time of users.viewed_until. It is the same for all rows, so that the index of created_at serves it. Who
+// is nobody has viewed nothing.
+func viewedUntil(db bun.IDB, userID int64) bun.Safe {
 	never := "'epoch'::timestamptz"
 	if isSQLite(db) {
 		never = "0"
 	}
-	return fmt.Sprintf(`(%[1]s.created_at < coalesce((SELECT viewed_until FROM users WHERE id = %[2]d), %[3]s)
-		OR EXISTS (SELECT 1 FROM notification_views v WHERE v.user_id = %[2]d AND v.notification_id = %[1]s.id))`, alias, userID, never)
+	return bun.Safe(fmt.Sprintf("coalesce((SELECT viewed_until FROM users WHERE id = %d), %s)", userID, never))
+}
+
+// viewedByItself is the condition that a user has a row for the notification in notification_views.
+func viewedByItself(userID int64, alias string) bun.Safe {
+	return bun.Safe(fmt.Sprintf("EXISTS (SELECT 1 FROM notification_views v WHERE v.user_id = %d AND v.notification_id = %s.id)", userID, alias))
 }
 
 // ViewedBy returns which of the given notifications v has viewed.
@@ -68,8 +77,9 @@ func countViewsChanged(ctx context.Context, tx bun.Tx, v Viewer) error {
 	return err
 }
 
-// UnreadCount is how many notifications v sees and has not viewed.
-func UnreadCount(ctx context.Context, db bun.IDB, v Viewer) (n int, err error) {
+// UnreadCount is how many notifications v sees and has not viewed; where there are more than most, it is most. Without a
+// most, 0, it counts them all.
+func UnreadCount(ctx context.Context, db bun.IDB, v Viewer, most int) (n int, err error) {
 	// A statement of its own: the planner must know the time to see how few there are behind it.
 	var until instant
 	if err := raw(db).QueryRowContext(ctx, "SELECT viewed_until FROM users WHERE id = $1", v.UserID).Scan(&until); err != nil {
@@ -78,8 +88,20 @@ func UnreadCount(ctx context.Context, db bun.IDB, v Viewer) (n int, err error) {
 		}
 		return 0, Translate(err)
 	}
-	err = raw(db).QueryRowContext(ctx, "SELECT count(*) FROM notifications n WHERE n.created_at >= $2 AND "+VisibleNotifications(db, v, "n")+
-		" AND NOT EXISTS (SELECT 1 FROM notification_views v WHERE v.user_id = $1 AND v.notification_id = n.id)", v.UserID, timeArg(db, until.Time)).Scan(&n)
+	index := "notifications_created_at"
+	if v.isMember() {
+		index = "notifications_product_id"
+	}
+	since := "n.created_at >= $2 AND " + VisibleNotifications(db, v, "n")
+	all := "FROM notifications n" + indexed(db, index) + " WHERE " + since
+	// What was viewed by itself is little beside them all: to take it off costs less than to look at each of them.
+	query := "SELECT (SELECT count(*) " + all + ") - (SELECT count(*) FROM notifications n WHERE " +
+		among(db, "n.id", "SELECT notification_id FROM notification_views WHERE user_id = $1") + " AND " + since + ")"
+	if most > 0 {
+		query = fmt.Sprintf(`SELECT count(*) FROM (SELECT 1 %s
+			AND NOT EXISTS (SELECT 1 FROM notification_views v WHERE v.user_id = $1 AND v.notification_id = n.id) LIMIT %d) AS first`, all, most)
+	}
+	err = raw(db).QueryRowContext(ctx, query, v.UserID, timeArg(db, until.Time)).Scan(&n)
 	return n, Translate(err)
 }
 

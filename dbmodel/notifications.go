@@ -107,7 +107,7 @@ func InsertNotifications(ctx context.Context, tx bun.Tx, list []NewNotification)
 	deliveriesFrom, more := rowsFrom(tx, "d", len(args)+1, deliveries...)
 	_, err := execCount(ctx, tx, `WITH n AS MATERIALIZED (SELECT nextval('notifications_id_seq') AS id, i.* FROM `+from+` ORDER BY i.ord),
 		stored AS (INSERT INTO notifications (id, created_at, `+notificationColumns+`) SELECT n.id, clock_timestamp(), `+notificationValues("n", "::jsonb")+` FROM n)
-		INSERT INTO deliveries (notification_id, target_id) SELECT n.id, d.target FROM `+deliveriesFrom+` JOIN n ON n.ord = d.notification ORDER BY d.ord`,
+		INSERT INTO deliveries (notification_id, target_id, product_id, type) SELECT n.id, d.target, n.product_id, n.type FROM `+deliveriesFrom+` JOIN n ON n.ord = d.notification ORDER BY d.ord`,
 		append(args, more...)...)
 	return err
 }
@@ -125,8 +125,8 @@ func insertNotificationsSQLite(ctx context.Context, tx bun.Tx, cols, deliveries 
 		return err
 	}
 	from, args = rowsFrom(tx, "d", 2, deliveries...)
-	_, err = execCount(ctx, tx, "INSERT INTO deliveries (notification_id, target_id) SELECT $1 + d.notification, d.target FROM "+from+" ORDER BY d.ord",
-		append([]any{last}, args...)...)
+	_, err = execCount(ctx, tx, `INSERT INTO deliveries (notification_id, target_id, product_id, type) SELECT n.id, d.target, n.product_id, n.type
+		FROM `+from+` JOIN notifications n ON n.id = $1 + d.notification ORDER BY d.ord`, append([]any{last}, args...)...)
 	return err
 }
 
@@ -245,46 +245,81 @@ var likeEscaper = strings.NewReplacer(`\`, `\\`, `%`, `\%`, `_`, `\_`)
 
 // Notifications lists up to limit notifications as v sees them.
 func Notifications(ctx context.Context, db bun.IDB, v Viewer, f NotificationFilter, limit int) ([]Notification, error) {
-	var list []Notification
-	q := db.NewSelect().Model(&list).Limit(int64(limit)).Where(VisibleNotifications(db, v, "notifications"))
-	if f.Type != "" {
-		q = q.Where("type = ?", f.Type)
-	}
-	if f.Event != "" {
-		q = q.Where("event = ?", f.Event)
-	}
-	if f.ProductID != 0 {
-		q = q.Where("product_id = ?", f.ProductID)
-	}
-	if f.User != "" {
-		q = q.Where("username = ?", f.User)
-	}
-	if f.Contains != "" {
-		q = q.Where(insensitive(q.DB(), "name", "?"), "%"+likeEscaper.Replace(f.Contains)+"%")
-	}
-	switch viewed := viewedBy(q.DB(), v.UserID, "notifications"); {
-	case f.Viewed == nil:
-	case *f.Viewed:
-		q = q.Where(viewed)
-	default:
-		q = q.Where("NOT " + viewed)
-	}
-	if !f.Since.IsZero() {
-		q = q.Where("created_at >= ?", f.Since)
-	}
-	if !f.Until.IsZero() {
-		q = q.Where("created_at < ?", f.Until)
-	}
-	order, beyond := "DESC", "<"
+	l := listing{table: "notifications", keys: []string{"created_at", "id"}, direction: "DESC", limit: limit, choice: f.choice, index: f.index()}
 	if f.OldestFirst {
-		order, beyond = "ASC", ">"
+		l.direction = "ASC"
 	}
-	if f.Behind != nil {
-		q = q.Where("(created_at, id) ? (?, ?)", bun.Safe(beyond), f.Behind.CreatedAt, f.Behind.ID)
+	var err error
+	if l.byProduct = v.isMember() && f.ProductID == 0 && f.User == ""; l.byProduct && f.Contains != "" {
+		if l, err = l.searched(ctx, db, v); err != nil {
+			return nil, err
+		}
 	}
-	err := q.OrderExpr("created_at ?, id ?", bun.Safe(order), bun.Safe(order)).Scan(ctx)
+	ids := ""
+	switch until := viewedUntil(db, v.UserID); {
+	case f.Viewed == nil:
+		ids = l.ids(db, v)
+	case *f.Viewed:
+		// Two lists: one index has what was viewed until a time, another one what was viewed by itself since then.
+		byItself := l.and("notifications.created_at >= ? AND notifications.id IN (SELECT notification_id FROM notification_views WHERE user_id = ?)", until, v.UserID)
+		byItself.byProduct, byItself.index, byItself.few = false, "", true
+		ids = "SELECT id FROM (" + l.and("notifications.created_at < ?", until).ids(db, v) + ") AS a UNION ALL SELECT id FROM (" + byItself.ids(db, v) + ") AS b"
+	default:
+		ids = l.and("notifications.created_at >= ? AND NOT ?", until, viewedByItself(v.UserID, "notifications")).ids(db, v)
+	}
+	var list []Notification
+	err = db.NewSelect().Model(&list).Where("notifications.id IN (?)", bun.Safe(ids)).Where(VisibleNotifications(db, v, "notifications")).
+		OrderExpr(l.order()).Limit(int64(limit)).Scan(ctx)
 	for i := range list {
 		list[i].hide(v)
 	}
 	return list, Translate(err)
+}
+
+// choice is the conditions of f, all but Viewed.
+func (f *NotificationFilter) choice(q *bun.SelectQuery) *bun.SelectQuery {
+	if f.Type != "" {
+		q = q.Where("notifications.type = ?", f.Type)
+	}
+	if f.Event != "" {
+		q = q.Where("notifications.event = ?", f.Event)
+	}
+	if f.ProductID != 0 {
+		q = q.Where("notifications.product_id = ?", f.ProductID)
+	}
+	if f.User != "" {
+		q = q.Where("notifications.username = ? AND notifications.username <> ''", f.User)
+	}
+	if f.Contains != "" {
+		q = q.Where(insensitive(q.DB(), "notifications.name", "?"), "%"+likeEscaper.Replace(f.Contains)+"%")
+	}
+	if !f.Since.IsZero() {
+		q = q.Where("notifications.created_at >= ?", f.Since)
+	}
+	if !f.Until.IsZero() {
+		q = q.Where("notifications.created_at < ?", f.Until)
+	}
+	if f.Behind != nil {
+		beyond := "<"
+		if f.OldestFirst {
+			beyond = ">"
+		}
+		q = q.Where("(notifications.created_at, notifications.id) ? (?, ?)", bun.Safe(beyond), f.Behind.CreatedAt, f.Behind.ID)
+	}
+	return q
+}
+
+// index is the index that leaves the fewest rows to look through.
+func (f *NotificationFilter) index() string {
+	switch {
+	case f.ProductID != 0:
+		return "notifications_product_id"
+	case f.User != "":
+		return "notifications_username"
+	case f.Event != "":
+		return "notifications_event"
+	case f.Type != "":
+		return "notifications_type"
+	}
+	return "notifications_created_at"
 }

@@ -83,16 +83,32 @@ type ObservationSearch struct {
 // SearchObservations lists up to limit observations of products that v sees, by id. Titles have no index that finds a part
 // of them: the search reads observations in the order of their ids until the list is full.
 func SearchObservations(ctx context.Context, db bun.IDB, v Viewer, s ObservationSearch, limit int) ([]StoredObservation, error) {
-	query, args := "SELECT "+storedColumns+" FROM observations o WHERE o.id > $1 AND "+VisibleProducts(v, "o.product_id"), []any{s.After, limit}
+	l := listing{table: "observations", keys: []string{"id"}, direction: "ASC", limit: limit, choice: s.choice}
+	var err error
+	switch {
+	case s.ProductID != 0:
+		l.index = "observations_product_id"
+	case v.isMember() && s.Part != "":
+		if l, err = l.searched(ctx, db, v); err != nil {
+			return nil, err
+		}
+	default:
+		l.byProduct = v.isMember()
+	}
+	return collect(ctx, db, scanObservation, "SELECT "+storedColumns+" FROM observations o WHERE o.id IN ("+l.ids(db, v)+") AND "+
+		VisibleProducts(v, "o.product_id")+" ORDER BY o.id")
+}
+
+// choice is the conditions of s.
+func (s *ObservationSearch) choice(q *bun.SelectQuery) *bun.SelectQuery {
+	q = q.Where("observations.id > ?", s.After)
 	if s.ProductID != 0 {
-		args = append(args, s.ProductID)
-		query += fmt.Sprintf(" AND o.product_id = $%d", len(args))
+		q = q.Where("observations.product_id = ?", s.ProductID)
 	}
 	if s.Part != "" {
-		args = append(args, "%"+likeEscaper.Replace(s.Part)+"%", s.ID)
-		query += fmt.Sprintf(" AND (%s OR o.id = $%d)", insensitive(db, "o.title", fmt.Sprintf("$%d", len(args)-1)), len(args))
+		q = q.Where("("+insensitive(q.DB(), "observations.title", "?")+" OR observations.id = ?)", "%"+likeEscaper.Replace(s.Part)+"%", s.ID)
 	}
-	return collect(ctx, db, scanObservation, query+" ORDER BY o.id LIMIT $2", args...)
+	return q
 }
 
 // WorstOfTitle returns the worst observation that bears a title, in whatever product: by severity, then priority, then the

@@ -22,8 +22,8 @@ type Viewer struct {
 	Ingest bool
 }
 
-// VisibleNotifications is a condition that v sees a notification; alias is its table in the statement. It has no
-// placeholders, so it fits into any statement.
+// VisibleNotifications is a condition that v sees a notification; alias is its table in the statement, or that of a delivery
+// of it. It has no placeholders, so it fits into any statement.
 func VisibleNotifications(db bun.IDB, v Viewer, alias string) string {
 	return v.notifications(db, alias, rule.Reader)
 }
@@ -33,6 +33,9 @@ func VisibleNotifications(db bun.IDB, v Viewer, alias string) string {
 func EntitledNotifications(db bun.IDB, v Viewer, alias string, needed rule.Role) string {
 	return v.notifications(db, alias, needed)
 }
+
+// isMember reports whether v sees what it sees as a member of products.
+func (v Viewer) isMember() bool { return !v.Admin && !v.Ingest && v.UserID != 0 }
 
 // VisibleProducts is a condition that expr is the id of a product that v sees, or of one that is gone where v sees all.
 func VisibleProducts(v Viewer, expr string) string { return v.products(expr, rule.Reader) }
@@ -45,8 +48,13 @@ func (v Viewer) notifications(db bun.IDB, alias string, needed rule.Role) string
 	case v.Ingest || v.UserID == 0:
 		return "FALSE"
 	}
-	return fmt.Sprintf("(%[1]s.type IN (%[2]s) AND %[1]s.type NOT IN ('%[3]s', '%[4]s') AND %[5]s)", alias,
-		elementsOf(db, "settings", "member_notification_types"), rule.TypeObservationTitle, rule.TypeException, v.products(alias+".product_id", needed))
+	return fmt.Sprintf("(%s AND %s)", memberTypes(db, alias), among(db, alias+".product_id", v.productIDs(needed)))
+}
+
+// memberTypes is the condition that members see notifications of this type, in their products.
+func memberTypes(db bun.IDB, alias string) string {
+	return fmt.Sprintf("%s AND %s.type NOT IN ('%s', '%s')", among(db, alias+".type", elementsOf(db, "settings", "member_notification_types")), alias,
+		rule.TypeObservationTitle, rule.TypeException)
 }
 
 // products is the condition that expr is one of the products in which v has at least the role needed, directly or through
@@ -58,9 +66,14 @@ func (v Viewer) products(expr string, needed rule.Role) string {
 	case v.Ingest || v.UserID == 0:
 		return "FALSE"
 	}
-	return fmt.Sprintf(`%[1]s IN (SELECT m.product_id FROM product_members m WHERE m.user_id = %[2]d AND m.role IN (%[3]s)
+	return expr + " IN (" + v.productIDs(needed) + ")"
+}
+
+// productIDs is a query of the products in which v, a user, has at least the role needed.
+func (v Viewer) productIDs(needed rule.Role) string {
+	return fmt.Sprintf(`SELECT m.product_id FROM product_members m WHERE m.user_id = %[1]d AND m.role IN (%[2]s)
 		UNION ALL SELECT p.id FROM product_group_members m JOIN products p ON p.product_group_id = m.product_group_id
-		WHERE m.user_id = %[2]d AND m.role IN (%[3]s))`, expr, v.UserID, quotedRoles(needed))
+		WHERE m.user_id = %[1]d AND m.role IN (%[2]s)`, v.UserID, quotedRoles(needed))
 }
 
 // groups is the condition that v sees at least the name of the product group whose id is expr: members of the group do, and

@@ -109,7 +109,7 @@ func TestViewer(t *testing.T) {
 		}
 		for _, statement := range []string{
 			"INSERT INTO targets (channel, key, address) VALUES ('slack', '1', '1')",
-			"INSERT INTO deliveries (notification_id, target_id) SELECT n.id, t.id FROM notifications n, targets t",
+			"INSERT INTO deliveries (notification_id, target_id, product_id, type) SELECT n.id, t.id, n.product_id, n.type FROM notifications n, targets t",
 			"INSERT INTO observations (id, product_id, title, title_hash, severity, status, parser_type) VALUES (1, 1, 't', 1, 'High', 'Open', 'SCA')",
 		} {
 			if _, err := db.DB.DB.ExecContext(ctx, statement); err != nil {

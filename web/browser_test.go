@@ -2,6 +2,7 @@ package web_test
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -101,6 +102,10 @@ func TestInBrowser(t *testing.T) {
 	b.Open("/")
 	b.Do(chromedp.Click(".list > li:first-child .pick"), chromedp.Click("[data-act=view]"))
 	b.Until(`document.querySelector(".list > li:first-child.viewed")`)
+
+	// More than anybody reads one by one.
+	e.notify(slices.Repeat([]dbmodel.NewNotification{named("many")}, 1100)...)
+	other.Until(`document.title.startsWith("(999+) ") && document.querySelector("#unread").innerText.startsWith("999+")`)
 
 	b.Do(chromedp.Click(".user summary"))
 	b.Accessible()

@@ -1,6 +1,7 @@
 package web
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"strconv"
@@ -88,11 +89,15 @@ func (s *server) showObservations(w http.ResponseWriter, r *http.Request) error 
 		}
 		out.Product = &linkTo{productPath(p.ID), p.Name}
 	}
-	search := dbmodel.ObservationSearch{Part: out.Q, ProductID: out.ID, After: queryID(r, "after")}
+	wanted := dbmodel.ObservationSearch{Part: out.Q, ProductID: out.ID, After: queryID(r, "after")}
 	if id, err := strconv.ParseInt(out.Q, 10, 64); err == nil && id > 0 && id <= tasks.MaxID {
-		search.ID = id
+		wanted.ID = id
 	}
-	found, err := dbmodel.SearchObservations(ctx, s.db.Reader, v, search, rowsOfPage+1)
+	var found []dbmodel.StoredObservation
+	err := search(ctx, out.Q, func(ctx context.Context) (err error) {
+		found, err = dbmodel.SearchObservations(ctx, s.db.Reader, v, wanted, rowsOfPage+1)
+		return err
+	})
 	if err != nil {
 		return fmt.Errorf("search observations: %w", err)
 	}

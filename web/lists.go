@@ -1,6 +1,7 @@
 package web
 
 import (
+	"context"
 	"encoding/base64"
 	"fmt"
 	"strings"
@@ -35,6 +36,26 @@ func page[R, T any](rows []R, limit int, show func(*R) T, cursor func(*R) string
 		out.Body.NextCursor = &next
 	}
 	return out
+}
+
+// searchTime is how long a text may be searched for. No index finds a part of a name: all that the other filters leave is
+// read, about a million rows in a second.
+const searchTime = 8 * time.Second
+
+var errSearchTime = invalid(fault{Location: "query.q", Message: "takes too long to search for: choose more filters, such as a product"})
+
+// search runs a query that looks for a text, if there is one, and ends it after searchTime.
+func search(ctx context.Context, text string, query func(context.Context) error) error {
+	if text == "" {
+		return query(ctx)
+	}
+	limited, cancel := context.WithTimeout(ctx, searchTime)
+	defer cancel()
+	err := query(limited)
+	if err != nil && limited.Err() != nil && ctx.Err() == nil {
+		return errSearchTime
+	}
+	return err
 }
 
 // Cursors name the last row that was shown, not a number of rows: what is added meanwhile shifts nothing.

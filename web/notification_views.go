@@ -131,7 +131,7 @@ func (s *server) deleteNotifications(ctx context.Context, ids []int64) (n int, e
 }
 
 func (s *server) apiCountUnread(ctx context.Context, _ *struct{}) (*countOutput, error) {
-	n, err := dbmodel.UnreadCount(ctx, s.db.Reader, viewerOf(ctx))
+	n, err := dbmodel.UnreadCount(ctx, s.db.Reader, viewerOf(ctx), 0)
 	if err != nil {
 		return nil, fmt.Errorf("count what is not viewed: %w", err)
 	}

@@ -3,6 +3,8 @@ package web_test
 import (
 	"fmt"
 	"net/url"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -120,5 +122,28 @@ func TestDeleteNotifications(t *testing.T) {
 			t.Errorf("%d notifications and %d deliveries are left, want 13 of both", n, d)
 		}
 		e.want(422, "POST", inboxPath+"/delete", `{}`)
+	})
+}
+
+// The badge stops counting where nobody reads on one by one; the API goes on.
+func TestUnreadBadge(t *testing.T) {
+	both(t, func(t *testing.T, e *env) {
+		e.user("root", true)
+		badge := func(want string) {
+			t.Helper()
+			for _, span := range e.visitor("root").open("/products").all("span") {
+				if attr(span, "id") == "unread" && (textOf(span) != strings.TrimSpace(want+" not viewed") || has(span, "hidden") != (want == "")) {
+					t.Errorf("the badge says %q instead of %q", textOf(span), want)
+				}
+			}
+		}
+		badge("")
+		e.notify(slices.Repeat([]dbmodel.NewNotification{named("many")}, 999)...)
+		badge("999")
+		e.notify(named("one"), named("two"))
+		badge("999+")
+		if n := e.unread(); n != 1001 {
+			t.Errorf("%d are unread", n)
+		}
 	})
 }

@@ -124,7 +124,11 @@ func (s *server) listNotifications(ctx context.Context, in *notificationParams) 
 	if err != nil {
 		return nil, err
 	}
-	list, err := dbmodel.Notifications(ctx, s.db.Reader, viewerOf(ctx), filter, in.Limit+1)
+	var list []dbmodel.Notification
+	err = search(ctx, in.Q, func(ctx context.Context) (err error) {
+		list, err = dbmodel.Notifications(ctx, s.db.Reader, viewerOf(ctx), filter, in.Limit+1)
+		return err
+	})
 	if err != nil {
 		return nil, fmt.Errorf("list notifications: %w", err)
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/uptrace/bun"
 
 	"github.com/seed91453169/tocsin/dbmodel"
+	"github.com/seed91453169/tocsin/internal/testenv"
 	"github.com/seed91453169/tocsin/rule"
 )
 
@@ -257,4 +258,24 @@ func TestPages(t *testing.T) {
 			t.Error(got.text)
 		}
 	})
+}
+
+// A search that takes too long ends, and says what to do. Here it waits for somebody who has the table.
+func TestSearchEnds(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t, testenv.PostgresDB(t))
+	tx, err := e.db.BeginTx(t.Context(), nil)
+	if err == nil {
+		_, err = tx.ExecContext(t.Context(), "LOCK TABLE notifications")
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := e.want(422, "GET", inboxPath+"?q=x", nil).faults(); !strings.Contains(got["query.q"], "too long") {
+		t.Errorf("it says %v", got)
+	}
+	if err := tx.Rollback(); err != nil {
+		t.Fatal(err)
+	}
+	e.want(200, "GET", inboxPath+"?q=x", nil)
 }

@@ -43,9 +43,9 @@ type frame struct {
 	Section string
 	User    string // empty: nobody has logged in
 	Admin   bool
-	Session bool // there is something to log out of
-	Unread  int
-	Failing int // targets that fail
+	Session bool   // there is something to log out of
+	Unread  string // how many notifications are not viewed, as the badge says it; empty: none
+	Failing int    // targets that fail
 	Notice  string
 	Content any
 }
@@ -146,6 +146,20 @@ func (s *server) write(w http.ResponseWriter, v view, f frame) error {
 	return nil
 }
 
+// mostUnread is how many unread notifications the badge counts: nobody reads more of them one by one, and every page counts.
+const mostUnread = 999
+
+// unreadWords is what the badge says.
+func unreadWords(n int) string {
+	switch {
+	case n == 0:
+		return ""
+	case n > mostUnread:
+		return number(mostUnread) + "+"
+	}
+	return number(n)
+}
+
 func (s *server) frame(ctx context.Context, v view) (frame, error) {
 	f := frame{Title: v.title, Section: v.section, Content: v.data}
 	who := exchangeOf(ctx).caller
@@ -156,10 +170,11 @@ func (s *server) frame(ctx context.Context, v view) (frame, error) {
 	if f.Session {
 		f.Notice = s.sessions.PopString(ctx, noticeKey)
 	}
-	var err error
-	if f.Unread, err = dbmodel.UnreadCount(ctx, s.db.Reader, who.viewer); err != nil {
+	unread, err := dbmodel.UnreadCount(ctx, s.db.Reader, who.viewer, mostUnread+1)
+	if err != nil {
 		return f, fmt.Errorf("count what is not viewed: %w", err)
 	}
+	f.Unread = unreadWords(unread)
 	if f.Failing, err = dbmodel.FailingCount(ctx, s.db.Reader, who.viewer); err != nil {
 		return f, fmt.Errorf("count the targets that fail: %w", err)
 	}

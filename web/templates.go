@@ -31,6 +31,7 @@ func newTemplates(basePath string) templates {
 		"exact":    func(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05 UTC") },
 		"iso":      func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
 		"lower":    strings.ToLower,
+		"most":     func() int { return mostUnread },
 		"number":   number,
 		"severity": severityClass,
 		"channel":  channelName,

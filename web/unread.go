@@ -143,7 +143,7 @@ func (u *unreadWatch) count(viewers map[dbmodel.Viewer][]*unreadWatcher, seen db
 		if !changed {
 			continue
 		}
-		n, err := dbmodel.UnreadCount(ctx, u.db.Reader, v)
+		n, err := dbmodel.UnreadCount(ctx, u.db.Reader, v, 0)
 		if err != nil {
 			return seen, err
 		}

@@ -21,7 +21,7 @@ func BenchmarkCleanup(b *testing.B) {
 		const old = 1_000_000
 		for _, statement := range []string{
 			fmt.Sprintf("INSERT INTO notifications (type, event, name, product_id, created_at) SELECT 'observation', 'new', 'CVE-' || i, i %% 50 + 1, now() - interval '200 days' + i * interval '1 second' FROM generate_series(1, %d) i", old),
-			"INSERT INTO deliveries (notification_id, target_id, state) SELECT id, 1, 'sent' FROM notifications",
+			"INSERT INTO deliveries (notification_id, target_id, product_id, type, state) SELECT id, 1, product_id, type, 'sent' FROM notifications",
 			"ANALYZE",
 		} {
 			if _, err := db.ExecContext(b.Context(), statement); err != nil {

@@ -56,6 +56,7 @@ var session = map[string]string{
 	"idle_in_transaction_session_timeout": "15s", // a process that stands still must not hold row locks
 	"lock_timeout":                        "10s", // nor may somebody else's long transaction hold a worker
 	"plan_cache_mode":                     "force_custom_plan",
+	"jit":                                 "off", // it takes longer than any query here
 }
 
 // silence is how long a server of PostgreSQL that has vanished keeps those who wait for it, about what the keep-alive takes.

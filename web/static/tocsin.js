@@ -8,9 +8,10 @@ const inField = (e) => e.target.closest("input:not([type=checkbox]), select, tex
 // browser has six connections for all its tabs, so one that is hidden holds none and asks once a minute.
 function follow(stream) {
   const badge = document.getElementById("unread");
+  const most = Number(document.body.dataset.most);
   let last = null;
   const show = ({ count }) => {
-    const text = count.toLocaleString("en");
+    const text = Math.min(count, most).toLocaleString("en") + (count > most ? "+" : "");
     badge.firstElementChild.textContent = text;
     badge.hidden = count === 0;
     document.title = (count ? `(${text}) ` : "") + document.body.dataset.title;

@@ -109,7 +109,7 @@ CREATE TABLE observations (
 ) WITH (fillfactor = 90);
 
 --bun:split
-CREATE INDEX observations_product_id ON observations (product_id);
+CREATE INDEX observations_product_id ON observations (product_id, id);
 
 --bun:split
 CREATE INDEX observations_title_hash ON observations (title_hash);
@@ -177,17 +177,31 @@ CREATE TABLE notifications (
 );
 
 --bun:split
+-- The filters of the inbox, each in the order in which it is listed. type and event stand in that of the products so that
+-- what is filtered by them, and counted, is found in the index alone.
 CREATE INDEX notifications_created_at ON notifications (created_at, id);
 
 --bun:split
-CREATE INDEX notifications_product_id ON notifications (product_id, created_at, id);
+CREATE INDEX notifications_product_id ON notifications (product_id, created_at, id, type, event);
 
 --bun:split
--- One notification for one target. batch names the digest that a delivery belongs to.
+CREATE INDEX notifications_type ON notifications (type, created_at, id);
+
+--bun:split
+CREATE INDEX notifications_event ON notifications (event, created_at, id);
+
+--bun:split
+CREATE INDEX notifications_username ON notifications (username, created_at, id) WHERE username <> '';
+
+--bun:split
+-- One notification for one target. product_id and type are those of the notification, so that who sees it sees this.
+-- batch names the digest that a delivery belongs to.
 CREATE TABLE deliveries (
     id              bigserial PRIMARY KEY,
     notification_id bigint NOT NULL REFERENCES notifications ON DELETE CASCADE,
     target_id       bigint NOT NULL,
+    product_id      bigint,
+    type            text NOT NULL,
     state           text NOT NULL DEFAULT 'pending' CHECK (state IN ('pending', 'sent', 'failed')),
     attempts        integer NOT NULL DEFAULT 0,
     last_error      text NOT NULL DEFAULT '',
@@ -199,10 +213,13 @@ CREATE TABLE deliveries (
 CREATE INDEX deliveries_notification_id ON deliveries (notification_id);
 
 --bun:split
-CREATE INDEX deliveries_pending ON deliveries (target_id, id) WHERE state = 'pending';
+CREATE INDEX deliveries_product_id ON deliveries (product_id, id, type);
 
 --bun:split
-CREATE INDEX deliveries_failed ON deliveries (target_id, id) WHERE state = 'failed';
+CREATE INDEX deliveries_pending ON deliveries (target_id, id, product_id, type) WHERE state = 'pending';
+
+--bun:split
+CREATE INDEX deliveries_failed ON deliveries (target_id, id, product_id, type) WHERE state = 'failed';
 
 --bun:split
 -- What only one process does at a time, and when next.

@@ -1,0 +1,100 @@
+package dbmodel
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/uptrace/bun"
+
+	"github.com/seed91453169/tocsin/rule"
+)
+
+// listing is a list of notifications, deliveries or observations for people.
+type listing struct {
+	table     string
+	keys      []string // the columns that it is sorted by; the last one is id
+	direction string   // ASC, DESC
+	limit     int
+	// choice restricts a query to what is wanted. The table has no alias in it.
+	choice func(*bun.SelectQuery) *bun.SelectQuery
+	// byProduct: the viewer is a member, and nothing leaves fewer rows to look through than that it sees them.
+	byProduct bool
+	index     string // else the one that leaves the fewest; empty: the primary key
+	few       bool   // they are so few that all of them are looked at, and then sorted
+}
+
+// and is l with one more condition.
+func (l listing) and(condition string, args ...any) listing {
+	choice := l.choice
+	l.choice = func(q *bun.SelectQuery) *bun.SelectQuery { return choice(q).Where(condition, args...) }
+	return l
+}
+
+// searched is l for a text that no index finds. To read all of every product costs less than to read everything where the
+// products of v, a member, are not too many.
+func (l listing) searched(ctx context.Context, db bun.IDB, v Viewer) (listing, error) {
+	const most = 100
+	var n int
+	query := fmt.Sprintf("SELECT count(*) FROM (%s LIMIT %d) AS found", v.productIDs(rule.Reader), most+1)
+	err := raw(db).QueryRowContext(ctx, query).Scan(&n)
+	l.byProduct = n <= most
+	return l, Translate(err)
+}
+
+// ids is a query of the ids that v sees.
+func (l listing) ids(db bun.IDB, v Viewer) string {
+	if l.byProduct {
+		return l.ofProducts(db, v)
+	}
+	q := l.from(db, l.index).Where(l.visible(db, v))
+	if l.few {
+		return "WITH found AS MATERIALIZED (" + q.Column(l.keys...).String() + ") SELECT " + l.table + ".id FROM found AS " + l.table + l.end(l.limit)
+	}
+	return q.Column("id").String() + l.end(l.limit)
+}
+
+// visible is the condition that v sees a row. Unlike VisibleNotifications it is good for many rows and many products.
+func (l listing) visible(db bun.IDB, v Viewer) string {
+	products := VisibleProducts(v, l.table+".product_id")
+	switch {
+	case l.table == "observations":
+		return products
+	case v.isMember():
+		return memberTypes(db, l.table) + " AND " + products
+	}
+	return VisibleNotifications(db, v, l.table)
+}
+
+// from is what is wanted, in no order and without columns.
+func (l listing) from(db bun.IDB, index string) *bun.SelectQuery {
+	return db.NewSelect().TableExpr(l.table + indexed(db, index)).Apply(l.choice)
+}
+
+// order is how rows of the table are sorted.
+func (l listing) order() string {
+	return l.table + "." + strings.Join(l.keys, " "+l.direction+", "+l.table+".") + " " + l.direction
+}
+
+func (l listing) end(limit int) string {
+	return " ORDER BY " + l.order() + " LIMIT " + strconv.Itoa(limit)
+}
+
+// ofProducts is ids for a member of products. It reads each product by itself, in the order of its index and no further than
+// the list may reach: so it takes as long for who sees three old rows of a million as for who sees half of them. A row of
+// the list belongs to one of the products whose first rows come first; of the others no more than that row is read.
+func (l listing) ofProducts(db bun.IDB, v Viewer) string {
+	of := func(product string, limit int) string {
+		q := l.from(db, l.table+"_product_id").Column("id").Where(l.table + ".product_id = " + product)
+		if l.table != "observations" { // of these, members see all
+			q = q.Where(memberTypes(db, l.table))
+		}
+		return q.String() + l.end(limit)
+	}
+	return strings.NewReplacer("{table}", l.table, "{visible}", v.products("p.id", rule.Reader), "{first}", of("p.id", 1),
+		"{is of the product}", among(db, l.table+".id", of("best.product", l.limit)), "{end}", l.end(l.limit)).Replace(
+		`WITH heads AS MATERIALIZED (SELECT p.id AS product, ({first}) AS head FROM products p WHERE {visible}),
+		best AS MATERIALIZED (SELECT heads.product FROM heads JOIN {table} ON {table}.id = heads.head {end})
+		SELECT {table}.id FROM best JOIN {table} ON {is of the product} {end}`)
+}
