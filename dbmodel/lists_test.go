@@ -32,7 +32,7 @@ func hour(ago int) time.Time { return time.Date(2025, 3, 31, 12-ago, 0, 0, 0, ti
 
 func newCrowd(t *testing.T, db *dbmodel.DB) *crowd {
 	t.Helper()
-	random := rand.New(rand.NewPCG(1, 2)) //nolint:gosec // the same each time
+	random := rand.New(rand.NewPCG(1, 2))
 	var list []dbmodel.NewNotification
 	for i := range 800 {
 		n := dbmodel.NewNotification{Notification: dbmodel.Notification{
