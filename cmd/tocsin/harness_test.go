@@ -257,6 +257,7 @@ type deployment struct {
 	web, worker, scheduler *process
 	network                *network
 	client                 *http.Client
+	token                  string // of the administrator
 }
 
 // lastPort is the port that was given out last. They lie below those that the system gives out by itself, so that nobody
@@ -282,7 +283,7 @@ func freePort(t testing.TB) string {
 
 func newDeployment(t testing.TB, env ...string) *deployment {
 	t.Helper()
-	d := &deployment{t: t, network: newNetwork(t), client: &http.Client{Timeout: 2 * time.Minute, Transport: &http.Transport{MaxIdleConnsPerHost: 64}}}
+	d := &deployment{t: t, token: adminToken, network: newNetwork(t), client: &http.Client{Timeout: 2 * time.Minute, Transport: &http.Transport{MaxIdleConnsPerHost: 64}}}
 	t.Cleanup(d.client.CloseIdleConnections)
 	port := freePort(t)
 	d.url = "http://127.0.0.1:" + port
@@ -352,7 +353,7 @@ func (d *deployment) try(method, path string, body any) (status int, answer []by
 	if err != nil {
 		return 0, nil, err
 	}
-	r.Header.Set("Authorization", "Bearer "+adminToken)
+	r.Header.Set("Authorization", "Bearer "+d.token)
 	if reader != nil {
 		r.Header.Set("Content-Type", contentType)
 	}
