@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"runtime"
 	"runtime/debug"
 	"time"
 
@@ -97,11 +98,20 @@ const (
 func (d *drain) safely(ctx context.Context) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
+			p = kindOf(p)
 			d.w.Log.Error().Int64("target", d.target.ID).Bytes("stack", debug.Stack()).Msgf("panic: %v", p)
 			err = d.leave(&panicked{p})
 		}
 	}()
 	return d.run(ctx)
+}
+
+// kindOf says of a panic what holds nothing of what was worked on, such as the address of a target.
+func kindOf(p any) any {
+	if err, ok := p.(runtime.Error); ok { // "index out of range [3] with length 3"
+		return err
+	}
+	return fmt.Sprintf("a %T", p)
 }
 
 func (d *drain) run(ctx context.Context) error {

@@ -84,7 +84,7 @@ func (d *drain) build(say func(message.Builder, message.Recipient) *channel.Mess
 	}
 	defer func() {
 		if p := recover(); p != nil {
-			d.w.Log.Error().Int64("target", d.target.ID).Bytes("stack", debug.Stack()).Msgf("make a message: panic: %v", p)
+			d.w.Log.Error().Int64("target", d.target.ID).Bytes("stack", debug.Stack()).Msgf("make a message: panic: %v", kindOf(p))
 			m = &channel.Message{
 				Headline: "A notification could not be shown here: read it in Tocsin", Tone: channel.Attention, ID: rand.Text(),
 				From: d.settings.EmailFrom, Action: channel.Link{Label: "Open the inbox", URL: d.w.BaseURL + "/"},

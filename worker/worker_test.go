@@ -1,13 +1,18 @@
 package worker
 
 import (
+	"context"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/rs/zerolog"
 
+	"github.com/seed91453169/tocsin/channel"
 	"github.com/seed91453169/tocsin/dbmodel"
 	"github.com/seed91453169/tocsin/internal/testenv"
 	"github.com/seed91453169/tocsin/rule"
@@ -196,6 +201,42 @@ func TestRefusedForGood(t *testing.T) {
 			t.Errorf("told: %q", got)
 		}
 	})
+}
+
+// leaking panics with the address that it is to tell.
+type leaking struct{}
+
+func (leaking) Send(_ context.Context, to channel.Target, _ *channel.Message) error {
+	panic("post to " + to.Address.Reveal())
+}
+
+// TestPanicKeepsTheAddress: what a sender panics with is neither logged nor told.
+func TestPanicKeepsTheAddress(t *testing.T) {
+	t.Parallel()
+	log, err := os.Create(filepath.Join(t.TempDir(), "log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer log.Close()
+	e := newEnv(t, testenv.SQLiteDB(t), func(w *Worker) {
+		w.Senders[rule.Slack], w.Log = leaking{}, zerolog.New(log)
+	})
+	e.product(1, "/s3cr3t")
+	e.accept(observation(1, 1, rule.High))
+	testenv.Eventually(t, 20*time.Second, func() error {
+		if list := e.notifications(); len(list) != 2 || list[1].Type != rule.TypeTask {
+			return fmt.Errorf("notifications: %+v", list)
+		}
+		return nil
+	}, "the panic is not told")
+	for _, n := range e.notifications() {
+		if strings.Contains(fmt.Sprintf("%+v", n), "s3cr3t") {
+			t.Errorf("told: %+v", n)
+		}
+	}
+	if text, err := os.ReadFile(log.Name()); err != nil || strings.Contains(string(text), "s3cr3t") || !strings.Contains(string(text), "a string") {
+		t.Errorf("the log: %s %v", text, err)
+	}
 }
 
 // TestAddressWithLostKey: where the keys in the database are gone, what waits for an address that they sealed fails and says
