@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"net/http"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -12,6 +13,57 @@ import (
 )
 
 const newSecretKey = "YWJjZGVmZ2hpamtsbW5vcHFyc3R1dnd4eXphYmNkZWY="
+
+// TestLostKey does what docs/operations.md says where the secret key is lost.
+func TestLostKey(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	d := newDeployment(t, "TOCSIN_DATA_DIR="+dir)
+	d.network.answer = func(path string, _ int) int {
+		if path == "/slack/1" {
+			return http.StatusServiceUnavailable
+		}
+		return http.StatusOK
+	}
+	d.web = start(t, d.env, "serve")
+	d.ready()
+	d.watch(0)
+	d.call(http.MethodPut, "/api/v1/products/1/security-gate", object{"passed": false}, nil)
+	testenv.Eventually(t, 20*time.Second, func() error {
+		var list struct{ Items []struct{ Attempts int } }
+		d.call(http.MethodGet, "/api/v1/deliveries", nil, &list)
+		if len(list.Items) != 1 || list.Items[0].Attempts == 0 {
+			return fmt.Errorf("%+v", list)
+		}
+		return nil
+	}, "the webhook was not tried")
+	d.web.kill()
+
+	d.env = append(d.env, "TOCSIN_SECRET_KEY="+newSecretKey)
+	if code, output := wait(start(t, d.env, "serve")); code != 1 || !strings.Contains(output, "docs/operations.md") {
+		t.Errorf("with another key: exit %d:\n%s", code, output)
+	}
+	if _, err := open(t, "sqlite://"+filepath.Join(dir, "tocsin.db")).ExecContext(t.Context(), "DELETE FROM secrets"); err != nil {
+		t.Fatal(err)
+	}
+	d.web = start(t, d.env, "serve")
+	d.ready()
+	if s := d.idle(time.Minute); s.FailedDeliveries == 0 {
+		t.Errorf("nothing failed: %+v", s)
+	}
+	if _, answer, _ := d.try(http.MethodGet, "/api/v1/deliveries?state=failed", nil); !strings.Contains(string(answer), "the key that sealed it is lost") {
+		t.Errorf("failed: %s", answer)
+	}
+	if code, output := wait(start(t, d.env, "check")); code != 1 || strings.Count(output, "set it anew") != targets {
+		t.Errorf("check: exit %d:\n%s", code, output)
+	}
+	d.call(http.MethodPut, "/api/v1/products/1", object{"notification_slack_webhook": d.network.URL + "/slack/anew"}, nil)
+	d.call(http.MethodPost, "/api/v1/deliveries/resend", object{"state": "failed"}, nil)
+	d.idle(20 * time.Second)
+	if got := d.network.all(); len(got) != 1 || !strings.HasSuffix(got[0].Target, "/slack/anew") {
+		t.Errorf("told: %v", got)
+	}
+}
 
 // TestKeyRotation replaces the secret key under load as the manual says: new and old key at once, role by role, then the new
 // one alone. Nothing is lost, and webhooks that were set at any point in between are told.
