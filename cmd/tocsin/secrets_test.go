@@ -13,6 +13,7 @@ import (
 	"net/url"
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -86,7 +87,7 @@ func TestNoSecretShows(t *testing.T) {
 		"SMTP_URL=smtp://tocsin:"+s.of("mail password")+"@"+rudeMailServer(t)+"?tls=none", "TOCSIN_BASE_URL="+d.url,
 		"TOCSIN_OIDC_ISSUER="+echo.URL+"/issuer", "TOCSIN_OIDC_CLIENT_ID=tocsin", "TOCSIN_OIDC_CLIENT_SECRET="+s.of("client secret"))
 	mailgun := []string{"MAILGUN_DOMAIN=tocsin.example", "MAILGUN_API_KEY=" + s.of("mailgun key"), "MAILGUN_API_BASE=" + echo.URL}
-	with := func(more ...string) []string { return append(d.env[:len(d.env):len(d.env)], more...) }
+	with := func(more ...string) []string { return slices.Concat(d.env, more) }
 
 	// Starts that must fail.
 	for name, env := range map[string][]string{
@@ -358,7 +359,7 @@ func dumpRedis(t *testing.T, client *redis.Client) string {
 
 // useCredentials logs in, rightly and wrongly, in every way.
 func (d *deployment) useCredentials(s secrets, shown map[string]string) {
-	ask := func(method, path, body string, header ...string) *http.Response {
+	ask := func(method, path, body string, header ...string) http.Header {
 		d.t.Helper()
 		r, err := http.NewRequestWithContext(d.t.Context(), method, d.url+path, strings.NewReader(body))
 		if err != nil {
@@ -377,8 +378,9 @@ func (d *deployment) useCredentials(s secrets, shown map[string]string) {
 			d.t.Fatal(err)
 		}
 		_ = res.Body.Close()
-		shown[method+" "+regexp.MustCompile(`[?].*`).ReplaceAllString(path, "")+" with "+strings.Join(header, " ")[:min(len(strings.Join(header, " ")), 9)]] = fmt.Sprint(res.StatusCode, string(text))
-		return res
+		path, _, _ = strings.Cut(path, "?")
+		shown[fmt.Sprintf("%s %s, %d", method, path, len(shown))] = fmt.Sprint(res.StatusCode, string(text))
+		return res.Header
 	}
 	for _, bearer := range []string{s["API token"], s.of("wrong token")} {
 		ask(http.MethodGet, "/api/v1/users", "", "Authorization", "Bearer "+bearer)
@@ -387,11 +389,11 @@ func (d *deployment) useCredentials(s secrets, shown map[string]string) {
 	ask(http.MethodPost, "/login", "username=alex&password="+s.of("wrong password"))
 	ask(http.MethodPost, "/login", "username="+url.QueryEscape(s.of("password as a name"))+"&password=x")
 	begun := ask(http.MethodGet, "/login/oidc", "")
-	where, err := url.Parse(begun.Header.Get("Location"))
+	where, err := url.Parse(begun.Get("Location"))
 	if err != nil || where.Query().Get("state") == "" {
-		d.t.Fatalf("the login through OpenID Connect leads to %q", begun.Header.Get("Location"))
+		d.t.Fatalf("the login through OpenID Connect leads to %q", begun.Get("Location"))
 	}
-	cookie, _, _ := strings.Cut(begun.Header.Get("Set-Cookie"), ";")
+	cookie, _, _ := strings.Cut(begun.Get("Set-Cookie"), ";")
 	ask(http.MethodGet, "/login/oidc/callback?state="+where.Query().Get("state")+"&code="+s.of("code"), "", "Cookie", cookie)
 }
 
