@@ -26,7 +26,7 @@ func TestFailover(t *testing.T) {
 			g := c.newGroup(t)
 			url := testenv.PostgresURL(t, testenv.MigrateSchema)
 			d := newRoles(t, url, g.URL())
-			d.watch(10)
+			d.watch(0)
 			d.readiness("ok")
 			killed := map[string]*testenv.RedisServer{}
 			fail := func(queue string) {
