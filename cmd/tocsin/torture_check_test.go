@@ -2,8 +2,10 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"maps"
+	"net/http"
 	"slices"
 	"time"
 
@@ -17,7 +19,23 @@ func (tt *torture) settle() {
 	tt.t.Helper()
 	tt.say("everything is told")
 	began := time.Now()
-	s := tt.door(tt.slots["web"][0]).idle(idleTimeout)
+	var s status
+	for before, since := -1, began; ; time.Sleep(20 * time.Millisecond) { //nolint:forbidigo // between two looks
+		code, answer, err := tt.door(tt.slots["web"][0]).try(http.MethodGet, "/api/v1/status", nil)
+		if err == nil && code == http.StatusOK {
+			err = json.Unmarshal(answer, &s)
+		}
+		left := s.Outbox + s.PendingDeliveries
+		if err == nil && code == http.StatusOK && left == 0 {
+			break
+		}
+		if left != before {
+			before, since = left, time.Now()
+		}
+		if time.Since(since) > giveUpTime {
+			tt.t.Fatalf("for %s nothing has been worked off; left is %+v (%d %v)", giveUpTime, s, code, err)
+		}
+	}
 	last := slices.MaxFunc(tt.far.all(), func(a, b arrival) int { return a.at.Compare(b.at) })
 	tt.say("idle after %s; the last message was for %s", time.Since(began).Round(time.Millisecond), last.receiver)
 	if s.FailedEvents > 0 {

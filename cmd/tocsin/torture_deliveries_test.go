@@ -263,7 +263,7 @@ func (tt *torture) checkFailuresAreTold(all []*delivery, stored []dbmodel.Notifi
 		}
 		told := 0
 		for i := range stored {
-			if n := &stored[i]; n.Own && n.Name == "DeliveryFailed" && strings.Contains(n.Message, " to "+shown+":") {
+			if n := &stored[i]; n.Own && n.Name == "DeliveryFailed" && strings.Contains(strings.ToLower(n.Message), " to "+strings.ToLower(shown)+":") {
 				told++
 			}
 		}

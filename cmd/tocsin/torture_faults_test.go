@@ -26,12 +26,13 @@ type faultKind struct {
 
 // faultKinds are all that may be done beside the manners of the receivers.
 var faultKinds = map[string]faultKind{
-	"redis dies":           {thing: "redis", most: 150, begin: redisDies},
-	"redis is emptied":     {thing: "redis", begin: redisIsEmptied},
-	"redis stands still":   {thing: "redis", least: 50, most: 300, begin: redisStandsStill},
-	"redis is full":        {thing: "redis", least: 50, most: 300, begin: redisIsFull},
-	"redis is cut off":     {thing: "redis", begin: func(tt *torture, _ int) func() { tt.rdProxy.cut(); return nil }},
-	"redis is unreachable": {thing: "redis", least: 50, most: 300, begin: func(tt *torture, _ int) func() { return hold(tt.rdProxy) }},
+	"redis dies":            {thing: "redis", most: 150, begin: redisDies},
+	"redis is emptied":      {thing: "redis", begin: redisIsEmptied},
+	"redis stands still":    {thing: "redis", least: 50, most: 300, begin: redisStandsStill},
+	"redis is full":         {thing: "redis", least: 50, most: 300, begin: redisIsFull},
+	"redis is cut off":      {thing: "redis", begin: func(tt *torture, _ int) func() { tt.rdProxy.cut(); return nil }},
+	"redis forgets clients": {thing: "redis", begin: func(tt *torture, _ int) func() { tt.rdProxy.forget(); return nil }},
+	"redis is unreachable":  {thing: "redis", least: 50, most: 300, begin: func(tt *torture, _ int) func() { return hold(tt.rdProxy) }},
 
 	"postgres restarts":       {thing: "postgres", copies: true, begin: restart(testenv.Fast)},
 	"postgres crashes":        {thing: "postgres", copies: true, begin: restart(testenv.Immediate)},

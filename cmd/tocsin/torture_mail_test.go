@@ -94,9 +94,8 @@ func (s *mailSession) Data(r io.Reader) error {
 	case "drops":
 		a.outcome = unheard
 		return s.cut()
-	case "dawdles":
-		f.hang(spell{ended: after(300 * time.Millisecond)}, nil)
 	}
+	time.Sleep(as.takes) //nolint:forbidigo // so that senders are busy when they are killed
 	return nil
 }
 

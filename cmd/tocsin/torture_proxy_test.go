@@ -1,23 +1,28 @@
 package main
 
 import (
-	"io"
 	"net"
 	"sync"
 	"testing"
 )
 
-// proxy stands between our processes and a server, and can cut or hold the connections through it.
+// proxy stands between our processes and a server, and can cut, hold or forget the connections through it.
 type proxy struct {
 	listener         net.Listener
 	network, address string // of the server
 
 	mu    sync.Mutex
-	moved sync.Cond // held or closed has changed
+	moved sync.Cond // something below, or of a pair, has changed
 	held  bool
 	ended bool
-	conns map[net.Conn]net.Conn // each side with the other
+	pairs map[*pair]bool
 	wg    sync.WaitGroup
+}
+
+// pair is a connection through a proxy, both sides of it.
+type pair struct {
+	client, server    net.Conn
+	forgotten, closed bool
 }
 
 func newProxy(t testing.TB, network, address string) *proxy {
@@ -26,12 +31,11 @@ func newProxy(t testing.TB, network, address string) *proxy {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &proxy{listener: l, network: network, address: address, conns: map[net.Conn]net.Conn{}}
+	p := &proxy{listener: l, network: network, address: address, pairs: map[*pair]bool{}}
 	p.moved.L = &p.mu
 	p.wg.Go(p.accept)
 	t.Cleanup(func() {
 		_ = l.Close()
-		p.release()
 		p.mu.Lock()
 		p.ended = true
 		p.mu.Unlock()
@@ -41,10 +45,8 @@ func newProxy(t testing.TB, network, address string) *proxy {
 	return p
 }
 
-func (p *proxy) port() string { return portOf(p.listener.Addr().String()) }
-
-func portOf(address string) string {
-	_, port, _ := net.SplitHostPort(address)
+func (p *proxy) port() string {
+	_, port, _ := net.SplitHostPort(p.listener.Addr().String())
 	return port
 }
 
@@ -54,58 +56,59 @@ func (p *proxy) accept() {
 		if err != nil {
 			return
 		}
-		p.wg.Go(func() { p.connect(client) })
+		p.wg.Go(func() { p.connect(&pair{client: client}) })
 	}
 }
 
-func (p *proxy) connect(client net.Conn) {
-	defer client.Close()
-	p.pass()
+func (p *proxy) connect(c *pair) {
+	defer c.client.Close()
+	p.mu.Lock()
+	p.pairs[c] = true
+	p.mu.Unlock()
+	defer func() {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		delete(p.pairs, c)
+	}()
+	if !p.pass(c) {
+		return
+	}
 	server, err := net.Dial(p.network, p.address) //nolint:noctx // on this machine
 	if err != nil {
 		return
 	}
 	defer server.Close()
 	p.mu.Lock()
-	if p.ended {
-		p.mu.Unlock()
-		return
-	}
-	p.conns[client], p.conns[server] = server, client
+	c.server = server
 	p.mu.Unlock()
-	p.wg.Go(func() { p.pump(server, client) })
-	p.pump(client, server)
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	delete(p.conns, client)
-	delete(p.conns, server)
+	p.wg.Go(func() { p.pump(c, server, c.client) })
+	p.pump(c, c.client, server)
 }
 
 // pump passes on what comes from one side; its end is the end of both.
-func (p *proxy) pump(from, to net.Conn) {
+func (p *proxy) pump(c *pair, from, to net.Conn) {
 	defer from.Close()
 	defer to.Close()
-	_, _ = io.Copy(passing{to, p}, struct{ io.Reader }{from})
+	buffer := make([]byte, 16<<10)
+	for {
+		n, err := from.Read(buffer)
+		if err != nil || !p.pass(c) {
+			return
+		}
+		if _, err := to.Write(buffer[:n]); err != nil {
+			return
+		}
+	}
 }
 
-// passing is a connection that takes nothing while the proxy holds.
-type passing struct {
-	io.Writer
-	p *proxy
-}
-
-func (c passing) Write(b []byte) (int, error) {
-	c.p.pass()
-	return c.Writer.Write(b)
-}
-
-// pass waits while the proxy holds.
-func (p *proxy) pass() {
+// pass waits while nothing may go through a connection; false: it is over.
+func (p *proxy) pass(c *pair) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for p.held {
+	for (p.held || c.forgotten) && !c.closed && !p.ended {
 		p.moved.Wait()
 	}
+	return !c.closed && !p.ended
 }
 
 // hold lets nothing through any more: connections stay open, and nobody answers.
@@ -123,14 +126,29 @@ func (p *proxy) release() {
 	p.moved.Broadcast()
 }
 
+// forget lets nothing through the connections that are there, for ever; new ones are as usual.
+func (p *proxy) forget() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for c := range p.pairs {
+		c.forgotten = true
+	}
+}
+
 // cut resets all connections.
 func (p *proxy) cut() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for c := range p.conns {
-		if tcp, ok := c.(*net.TCPConn); ok {
-			_ = tcp.SetLinger(0)
+	for c := range p.pairs {
+		c.closed = true
+		for _, side := range []net.Conn{c.client, c.server} {
+			if tcp, ok := side.(*net.TCPConn); ok {
+				_ = tcp.SetLinger(0)
+			}
+			if side != nil {
+				_ = side.Close()
+			}
 		}
-		_ = c.Close()
 	}
+	p.moved.Broadcast()
 }

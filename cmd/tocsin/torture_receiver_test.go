@@ -58,6 +58,7 @@ type far struct {
 type spell struct {
 	manner string
 	ended  chan struct{}
+	takes  time.Duration // until a message is answered
 }
 
 func newFar(t testing.TB, p *plan) *far {
@@ -77,7 +78,7 @@ func newFar(t testing.TB, p *plan) *far {
 func (f *far) behave(name, manner string) (end func()) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	s := spell{manner, make(chan struct{})}
+	s := spell{manner: manner, ended: make(chan struct{})}
 	f.spells[name] = s
 	return func() {
 		f.mu.Lock()
@@ -99,8 +100,14 @@ func (f *far) manner(name string) spell {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	s, found := f.spells[name]
-	if r := f.noise[name]; !found && r != nil && r.IntN(40) == 0 {
-		s.manner = []string{"fails", "drops", "cuts", "lies"}[r.IntN(4)]
+	if r := f.noise[name]; r != nil {
+		s.takes = time.Duration(r.IntN(8)) * time.Millisecond
+		if !found && r.IntN(40) == 0 {
+			s.manner = []string{"fails", "drops", "cuts", "lies"}[r.IntN(4)]
+		}
+	}
+	if s.manner == "dawdles" {
+		s.takes = 300 * time.Millisecond
 	}
 	return s
 }
@@ -174,9 +181,8 @@ func (f *far) webhook(w http.ResponseWriter, r *http.Request) {
 	case "redirects":
 		a.outcome, status = refused, http.StatusFound
 		w.Header().Set("Location", f.URL+"/elsewhere")
-	case "dawdles":
-		f.hang(spell{ended: after(300 * time.Millisecond)}, r.Context().Done())
 	}
+	time.Sleep(s.takes) //nolint:forbidigo // so that senders are busy when they are killed
 	if a.outcome == unheard || r.Context().Err() != nil {
 		a.outcome = unheard
 		f.note(a)
@@ -186,13 +192,6 @@ func (f *far) webhook(w http.ResponseWriter, r *http.Request) {
 	f.note(a)
 	w.WriteHeader(status)
 	_, _ = io.WriteString(w, answer)
-}
-
-// after is closed when d has gone by.
-func after(d time.Duration) chan struct{} {
-	done := make(chan struct{})
-	time.AfterFunc(d, func() { close(done) })
-	return done
 }
 
 // cut ends the connection without an answer.

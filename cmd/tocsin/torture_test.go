@@ -27,12 +27,11 @@ var (
 )
 
 const (
-	pace        = 40 * time.Millisecond // between two calls of a producer
-	shortCalls  = 1_800
-	shortSeed   = 7
-	stallTime   = 3 * time.Second // after which a fault ends because nothing is accepted
-	giveUpTime  = 2 * time.Minute // after which a run in which nothing is accepted is over
-	idleTimeout = 5 * time.Minute
+	pace       = 40 * time.Millisecond // between two calls of a producer
+	shortCalls = 1_800
+	shortSeed  = 7
+	stallTime  = 3 * time.Second // after which a fault ends because nothing is accepted
+	giveUpTime = 2 * time.Minute // after which a run in which nothing moves is over
 )
 
 // torture is one run.
