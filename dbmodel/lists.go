@@ -1,6 +1,7 @@
 package dbmodel
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strconv"
@@ -23,6 +24,8 @@ type listing struct {
 	byProduct bool
 	index     string // else the one that leaves the fewest; empty: the primary key
 	few       bool   // they are so few that all of them are looked at, and then sorted
+	// kind, an expression, is the type of all rows; empty: each has its own.
+	kind string
 }
 
 // and is l with one more condition.
@@ -62,7 +65,7 @@ func (l listing) visible(db bun.IDB, v Viewer) string {
 	case l.table == "observations":
 		return products
 	case v.isMember():
-		return memberTypes(db, l.table) + " AND " + products
+		return memberTypes(db, l.table+".type") + " AND " + products
 	}
 	return VisibleNotifications(db, v, l.table)
 }
@@ -88,7 +91,7 @@ func (l listing) ofProducts(db bun.IDB, v Viewer) string {
 	of := func(product string, limit int) string {
 		q := l.from(db, l.table+"_product_id").Column("id").Where(l.table + ".product_id = " + product)
 		if l.table != "observations" { // of these, members see all
-			q = q.Where(memberTypes(db, l.table))
+			q = q.Where(memberTypes(db, cmp.Or(l.kind, l.table+".type")))
 		}
 		return q.String() + l.end(limit)
 	}

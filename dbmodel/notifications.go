@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -248,6 +249,9 @@ func Notifications(ctx context.Context, db bun.IDB, v Viewer, f NotificationFilt
 	l := listing{table: "notifications", keys: []string{"created_at", "id"}, direction: "DESC", limit: limit, choice: f.choice, index: f.index()}
 	if f.OldestFirst {
 		l.direction = "ASC"
+	}
+	if slices.Contains(rule.Types, f.Type) {
+		l.kind = "'" + string(f.Type) + "'" // that of one that members do not see is known before any row is read
 	}
 	var err error
 	if l.byProduct = v.isMember() && f.ProductID == 0 && f.User == ""; l.byProduct && f.Contains != "" {

@@ -48,12 +48,12 @@ func (v Viewer) notifications(db bun.IDB, alias string, needed rule.Role) string
 	case v.Ingest || v.UserID == 0:
 		return "FALSE"
 	}
-	return fmt.Sprintf("(%s AND %s)", memberTypes(db, alias), among(db, alias+".product_id", v.productIDs(needed)))
+	return fmt.Sprintf("(%s AND %s)", memberTypes(db, alias+".type"), among(db, alias+".product_id", v.productIDs(needed)))
 }
 
-// memberTypes is the condition that members see notifications of this type, in their products.
-func memberTypes(db bun.IDB, alias string) string {
-	return fmt.Sprintf("%s AND %s.type NOT IN ('%s', '%s')", among(db, alias+".type", elementsOf(db, "settings", "member_notification_types")), alias,
+// memberTypes is the condition that members see notifications of the type expr, in their products.
+func memberTypes(db bun.IDB, expr string) string {
+	return fmt.Sprintf("%s AND %s NOT IN ('%s', '%s')", among(db, expr, elementsOf(db, "settings", "member_notification_types")), expr,
 		rule.TypeObservationTitle, rule.TypeException)
 }
 

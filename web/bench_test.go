@@ -31,7 +31,7 @@ const (
 //     has viewed the newest 1,000 one by one;
 //   - everywhere, a member of all groups, and quiet, of one product that has nothing but three notifications, the oldest.
 //
-// Times are those of whole requests. x-first is how much longer the last page of the inbox takes than the first one,
+// Times are those of whole requests; on a busy machine the least one says what a page costs. x-first is how much longer the last page of the inbox takes than the first one,
 // measured in turns.
 func BenchmarkPages(b *testing.B) {
 	b.Run("postgres", func(b *testing.B) { measurePages(b, testenv.PostgresDB(b)) })
@@ -99,8 +99,8 @@ func (e *env) measure(b *testing.B, who string) {
 			for b.Loop() {
 				took = append(took, v.time(b, p.path))
 			}
-			for _, percent := range []int{50, 99} {
-				b.ReportMetric(float64(percentile(took, percent).Microseconds())/1000, fmt.Sprintf("p%d-ms", percent))
+			for name, percent := range map[string]int{"least-ms": 0, "p50-ms": 50, "p99-ms": 99} {
+				b.ReportMetric(float64(percentile(took, percent).Microseconds())/1000, name)
 			}
 			b.ReportMetric(0, "ns/op")
 		})
