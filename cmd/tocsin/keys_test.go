@@ -77,10 +77,13 @@ func TestKeyRotation(t *testing.T) {
 	newAlone := append(slices.Clip(oldAlone), "TOCSIN_SECRET_KEY="+newSecretKey)
 	check := func(env []string, code int, says string) {
 		t.Helper()
-		got, output := wait(start(t, env, "check"))
-		if got != code || !strings.Contains(output, says) {
-			t.Errorf("check: exit %d, want %d with %q:\n%s", got, code, says, output)
-		}
+		testenv.Eventually(t, 20*time.Second, func() error { // a role that was just started has not looked yet
+			got, output := wait(start(t, env, "check"))
+			if got != code || !strings.Contains(output, says) {
+				return fmt.Errorf("exit %d, want %d with %q:\n%s", got, code, says, output)
+			}
+			return nil
+		}, "check")
 	}
 	// set gives a target a new webhook through whatever web runs now; what is told from then on goes there.
 	set := func(target int) {

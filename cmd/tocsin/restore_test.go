@@ -201,9 +201,11 @@ func (d *deployment) logIn(name, password string) string {
 		d.t.Fatal(err)
 	}
 	_ = res.Body.Close()
-	cookie, _, found := strings.Cut(res.Header.Get("Set-Cookie"), ";")
-	if !found {
-		d.t.Fatalf("logging in is answered %d", res.StatusCode)
+	for _, cookie := range res.Cookies() {
+		if strings.HasSuffix(cookie.Name, "tocsin_session") {
+			return cookie.Name + "=" + cookie.Value
+		}
 	}
-	return cookie
+	d.t.Fatalf("logging in is answered %d", res.StatusCode)
+	return ""
 }

@@ -215,6 +215,9 @@ func TestNoSecretShows(t *testing.T) {
 	}
 	shown["commands to Redis"] = seen.String()
 
+	if log := d.web.log.String(); !strings.Contains(log, "exchange the code") {
+		t.Errorf("the login service was not asked: %s", log)
+	}
 	if !strings.Contains(seen.String(), tasks.TypeTargetDrain) {
 		t.Errorf("what is said to Redis is not seen: %.1000s", seen)
 	}
