@@ -48,6 +48,7 @@ var faultKinds = map[string]faultKind{
 	"worker stands still":        {thing: "worker", of: 2, least: 50, most: 300, copies: true, begin: freeze("worker")},
 	"scheduler stands still":     {thing: "scheduler", of: 2, least: 50, most: 600, begin: freeze("scheduler")},
 	"worker stands still long":   {thing: "worker", of: 2, least: 4000, most: 6000, long: true, copies: true, begin: freeze("worker")},
+	"all workers stand still":    {thing: "workers", least: 1500, most: 3000, long: true, copies: true, begin: freezeWorkers},
 	"web is told to end":         {thing: "web", of: 2, begin: terminate("web")},
 	"worker is told to end":      {thing: "worker", of: 2, begin: terminate("worker")},
 	"scheduler is told to end":   {thing: "scheduler", of: 2, begin: terminate("scheduler")},
@@ -159,6 +160,21 @@ func kill(role string) func(*torture, int) func() {
 
 func freeze(role string) func(*torture, int) func() {
 	return of(role, func(s *slot) { s.signal(syscall.SIGSTOP) }, func(s *slot) { s.signal(syscall.SIGCONT) })
+}
+
+// freezeWorkers has nobody work, so that events gather.
+func freezeWorkers(tt *torture, _ int) func() {
+	var ends []func()
+	for n := range tt.slots["worker"] {
+		if end := freeze("worker")(tt, n); end != nil {
+			ends = append(ends, end)
+		}
+	}
+	return func() {
+		for _, end := range ends {
+			end()
+		}
+	}
 }
 
 // terminate ends a process, and then starts it again.
