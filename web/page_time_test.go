@@ -17,29 +17,34 @@ import (
 // A page whose handler panics, or whose database hangs, says so as a page, and in the log.
 func TestPageFails(t *testing.T) {
 	t.Parallel()
-	for says, handler := range map[string]pageHandler{
-		"Something went wrong here": func(http.ResponseWriter, *http.Request) error { panic("verysecret") },
-		"The database does not answer": func(_ http.ResponseWriter, r *http.Request) error {
-			deadline, ok := r.Context().Deadline()
-			if !ok || time.Until(deadline) > pageTime {
+	over, cancel := context.WithDeadline(t.Context(), time.Now())
+	defer cancel()
+	for _, c := range []struct {
+		says    string
+		ctx     context.Context
+		handler pageHandler
+	}{
+		{"Something went wrong here", t.Context(), func(_ http.ResponseWriter, r *http.Request) error {
+			if deadline, ok := r.Context().Deadline(); !ok || time.Until(deadline) > pageTime {
 				t.Error("a page may take any time")
 			}
-			ctx, cancel := context.WithDeadline(r.Context(), time.Now())
-			defer cancel()
-			return fmt.Errorf("look: %w", dbmodel.Translate(ctx.Err()))
-		},
+			panic("verysecret")
+		}},
+		{"The database does not answer", over, func(_ http.ResponseWriter, r *http.Request) error {
+			return fmt.Errorf("look: %w", dbmodel.Translate(r.Context().Err()))
+		}},
 	} {
 		log := new(strings.Builder)
 		s := &server{log: zerolog.New(log), templates: newTemplates(""), crossOrigin: newCrossOrigin(""), metrics: newMetrics(nil, nil)}
 		s.sessions = newSessions(s)
 		answer := httptest.NewRecorder()
-		s.begin(s.browser(handler)).ServeHTTP(answer, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/", nil))
+		s.begin(s.browser(c.handler)).ServeHTTP(answer, httptest.NewRequestWithContext(c.ctx, http.MethodGet, "/", nil))
 		text := answer.Body.String()
-		if answer.Code < 500 || !strings.HasPrefix(answer.Header().Get("Content-Type"), "text/html") || !strings.Contains(text, "<h1>"+says) || strings.Contains(text, "verysecret") {
+		if answer.Code < 500 || !strings.HasPrefix(answer.Header().Get("Content-Type"), "text/html") || !strings.Contains(text, "<h1>"+c.says) || strings.Contains(text, "verysecret") {
 			t.Errorf("answered %d %s: %s", answer.Code, answer.Header(), text)
 		}
 		if !strings.Contains(log.String(), `"level":"error"`) {
-			t.Errorf("%s: the log says %s", says, log)
+			t.Errorf("%s: the log says %s", c.says, log)
 		}
 	}
 }
