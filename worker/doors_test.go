@@ -215,10 +215,13 @@ func TestRecovererWithRedisAway(t *testing.T) {
 		}
 		return nil
 	}, "the panic is not told")
-	for name, away := range map[string]func(){"killed": e.redis.Kill, "frozen": func() { e.redis.Start(); e.redis.Pause() }} {
-		away()
+	for _, c := range []struct {
+		name string
+		away func()
+	}{{"killed", e.redis.Kill}, {"frozen", func() { e.redis.Start(); e.redis.Pause() }}} {
+		c.away()
 		if code, took := ask(); code != 500 || took > 2500*time.Millisecond {
-			t.Errorf("Redis %s: status %d after %s", name, code, took)
+			t.Errorf("Redis %s: status %d after %s", c.name, code, took)
 		}
 	}
 	e.redis.Resume()
