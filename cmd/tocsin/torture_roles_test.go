@@ -156,5 +156,5 @@ func (tt *torture) ready(s *slot) {
 
 // door is the way to a web process.
 func (tt *torture) door(s *slot) *deployment {
-	return &deployment{t: tt.t, url: *s.url.Load(), client: tt.client}
+	return &deployment{t: tt.t, token: adminToken, url: *s.url.Load(), client: tt.client}
 }
