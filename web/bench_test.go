@@ -31,8 +31,8 @@ const (
 //     has viewed the newest 1,000 one by one;
 //   - everywhere, a member of all groups, and quiet, of one product that has nothing but three notifications, the oldest.
 //
-// Times are those of whole requests; on a busy machine the least one says what a page costs. x-first is how much longer the last page of the inbox takes than the first one,
-// measured in turns.
+// Times are those of whole requests; on a busy machine the least one says what a page costs. x-first is how much longer the
+// last page of the inbox takes than the first one, measured in turns.
 func BenchmarkPages(b *testing.B) {
 	b.Run("postgres", func(b *testing.B) { measurePages(b, testenv.PostgresDB(b)) })
 	b.Run("sqlite", func(b *testing.B) { measurePages(b, testenv.SQLiteDB(b)) })
