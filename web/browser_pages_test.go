@@ -34,7 +34,7 @@ func TestPagesInBrowser(t *testing.T) {
 
 	for name, path := range map[string]string{
 		"products": "/products", "product-groups": "/product-groups", "product": "/products/1", "product-group": "/product-groups/1", "observations": "/observations",
-		"explain": "/observations/1/explain", "error": "/notifications/999", "nobody": "/?viewed=all", "deliveries": "/deliveries", "settings": "/settings", "users": "/users", "user": "/users/owner", "empty": "/observations?q=nothing",
+		"explain": "/observations/1/explain", "error": "/notifications/999", "nobody": "/?viewed=all", "deliveries": "/deliveries", "settings": "/settings", "users": "/users", "user": "/users/owner", "password": "/password", "empty": "/observations?q=nothing",
 	} {
 		b.Open(path)
 		b.Until(`document.querySelector("main h1")`)

@@ -71,29 +71,44 @@ func (s *server) renderLogin(w http.ResponseWriter, r *http.Request, status int,
 // logInWithPassword begins a session. What is wrong, name or password, is not told, and both take the same time.
 func (s *server) logInWithPassword(w http.ResponseWriter, r *http.Request) error {
 	v := loginView{Next: localPath(r.PostFormValue("next")), Username: r.PostFormValue("username")}
-	keys := s.guessKeys(r, v.Username)
-	if wait := s.guesses.begin(keys, time.Now()); wait > 0 {
-		seconds := int(wait.Seconds()) + 1
-		w.Header().Set("Retry-After", strconv.Itoa(seconds))
-		v.Fault = "That was wrong too often. Wait " + plural(seconds, "second", "seconds") + ", then try again."
-		return s.renderLogin(w, r, http.StatusTooManyRequests, v)
-	}
-	who, err := s.checkLogin(r.Context(), v.Username, r.PostFormValue("password"))
-	if err != nil {
+	who, tooOften, err := s.guess(w, r, v.Username)
+	switch {
+	case err != nil:
 		return err
-	}
-	if who == nil {
-		s.log.Warn().Str("request_id", exchangeOf(r.Context()).id).Str("address", addressOf(r)).Msg("somebody gave a wrong name or password")
+	case tooOften != "":
+		v.Fault = tooOften
+		return s.renderLogin(w, r, http.StatusTooManyRequests, v)
+	case who == nil:
 		v.Fault = "Name and password do not fit together. Somebody who runs Tocsin can set another password with \"tocsin user passwd\"."
 		return s.renderLogin(w, r, http.StatusUnauthorized, v)
 	}
-	s.guesses.succeeded(keys)
 	if err := s.logIn(r, *who); err != nil {
 		return err
 	}
 	s.rememberBrowser(w, r, v.Username)
 	s.loggedIn(w, r, v.Next)
 	return nil
+}
+
+// guess checks whether the password in a form is that of a user. who is nil where it is not, or where tooOften says that it was
+// not even looked at.
+func (s *server) guess(w http.ResponseWriter, r *http.Request, username string) (who *dbmodel.NewSession, tooOften string, err error) {
+	keys := s.guessKeys(r, username)
+	if wait := s.guesses.begin(keys, time.Now()); wait > 0 {
+		seconds := int(wait.Seconds()) + 1
+		w.Header().Set("Retry-After", strconv.Itoa(seconds))
+		return nil, "That was wrong too often. Wait " + plural(seconds, "second", "seconds") + ", then try again.", nil
+	}
+	who, err = s.checkLogin(r.Context(), username, r.PostFormValue("password"))
+	switch {
+	case err != nil:
+		return nil, "", err
+	case who == nil:
+		s.log.Warn().Str("request_id", exchangeOf(r.Context()).id).Str("address", addressOf(r)).Msg("somebody gave a wrong name or password")
+		return nil, "", nil
+	}
+	s.guesses.succeeded(keys)
+	return who, "", nil
 }
 
 // nobodysHash is what a password is compared with where there is no user, or none with a password.

@@ -43,6 +43,8 @@ var pages = []matrixRow{
 	{"GET /settings", "", [8]int{303, 403, 403, 403, 403, 403, 403, 200}},
 	{"POST /settings", "", [8]int{303, 403, 403, 403, 403, 403, 403, 303}},
 	{"POST /settings/test", "channel=slack", [8]int{303, 403, 403, 403, 403, 403, 403, 200}},
+	{"GET /password", "", [8]int{303, 403, 200, 200, 200, 200, 200, 200}},
+	{"POST /password", "new=long+enough&repeated=long+enough", [8]int{303, 403, 422, 422, 422, 422, 422, 422}},
 	{"GET /users", "", [8]int{303, 403, 403, 403, 403, 403, 403, 200}},
 	{"POST /users", "username=new-{n}", [8]int{303, 403, 403, 403, 403, 403, 403, 303}},
 	{"GET /users/{username}", "", [8]int{303, 403, 403, 403, 403, 403, 403, 200}},

@@ -62,23 +62,20 @@ func (s *server) saveSetup(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	v := setupView{Token: r.PostFormValue("token"), Username: strings.TrimSpace(r.PostFormValue("username")), FullName: strings.TrimSpace(r.PostFormValue("full_name"))}
-	password := r.PostFormValue("password")
-	hash, err := HashPassword(password)
+	hash, fault := chosenPassword(r, "password")
 	switch {
 	case !dbmodel.ValidUsername(v.Username) || v.Username == dbmodel.Automation:
 		v.Fault = "This cannot be a user name: use 1 to 150 letters, digits and . _ @ + -, and not " + dbmodel.Automation + "."
 	case len([]rune(v.FullName)) > longestFullName || strings.ContainsRune(v.FullName, 0):
 		v.Fault = fmt.Sprintf("The full name must have at most %d characters.", longestFullName)
-	case password != r.PostFormValue("repeated"):
-		v.Fault = "The two passwords differ: type the same one twice."
-	case err != nil:
-		v.Fault = strings.ToUpper(err.Error()[:1]) + err.Error()[1:] + "."
+	default:
+		v.Fault = fault
 	}
 	if v.Fault != "" {
 		return s.renderSetup(w, r, http.StatusUnprocessableEntity, v)
 	}
 	var id int64
-	err = s.db.InTx(r.Context(), func(ctx context.Context, tx bun.Tx) error {
+	err := s.db.InTx(r.Context(), func(ctx context.Context, tx bun.Tx) (err error) {
 		id, err = addAdministrator(ctx, tx, v.Username, v.FullName, hash)
 		return err
 	})

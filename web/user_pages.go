@@ -50,6 +50,8 @@ func (s *server) userPages(mux *http.ServeMux) {
 	s.page(mux, "POST "+usersPath+"/{username}/password", administrators, s.renewPassword)
 	s.page(mux, "POST "+usersPath+"/{username}/tokens", administrators, s.createToken)
 	s.page(mux, "POST "+usersPath+"/{username}/tokens/{id}/revoke", administrators, s.revokeToken)
+	s.page(mux, "GET "+passwordPath, people, s.showOwnPassword)
+	s.page(mux, "POST "+passwordPath, people, s.changeOwnPassword)
 }
 
 func userPath(name string) string { return usersPath + "/" + name } // its letters need no escaping
