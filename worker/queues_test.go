@@ -75,12 +75,16 @@ func TestLeaseIsLostWhileAnEventIsEvaluated(t *testing.T) {
 		}
 	})
 	client, inspector := e.byHand()
+	proceed := sync.OnceFunc(func() { close(goOn) })
+	t.Cleanup(proceed)
 	e.product(1, "/a")
 	e.accept(observation(1, 1, rule.High))
 	<-working
 	e.loseLeases(client, tasks.QueueEvents)
 	in(t, inspector, tasks.QueueEvents, "archived", 1)
-	close(goOn)
+	e.queue.Enqueue(t.Context(), []dbmodel.QueueableEvent{{ID: 1, Kind: dbmodel.KindObservations}})
+	in(t, inspector, tasks.QueueEvents, "active", 1) // a second handler
+	proceed()
 	e.idle(30 * time.Second)
 	if diff := cmp.Diff([]string{"High: CVE-1 in Product 1"}, e.receiver.headlines("/a")); diff != "" {
 		t.Errorf("told (-want +got):\n%s", diff)
@@ -92,6 +96,8 @@ func TestLeaseIsLostWhileATargetIsTold(t *testing.T) {
 	e := newEnv(t, testenv.PostgresDB(t), nil)
 	client, inspector := e.byHand()
 	telling, goOn := make(chan struct{}), make(chan struct{})
+	proceed := sync.OnceFunc(func() { close(goOn) })
+	t.Cleanup(proceed)
 	e.receiver.answer = func(_ string, try int) (int, map[string]string) {
 		if try == 1 {
 			close(telling)
@@ -105,7 +111,15 @@ func TestLeaseIsLostWhileATargetIsTold(t *testing.T) {
 	e.loseLeases(client, tasks.QueueDrains)
 	in(t, inspector, tasks.QueueDrains, "archived", 1)
 	e.accept(observation(2, 1, rule.High)) // which pokes the target again
-	close(goOn)
+	testenv.Eventually(t, 30*time.Second, func() error {
+		var again bool
+		err := e.db.NewRaw("SELECT again FROM targets").Scan(t.Context(), &again)
+		if err == nil && !again {
+			err = errors.New("nobody else has looked")
+		}
+		return err
+	}, "a second handler")
+	proceed()
 	e.idle(30 * time.Second)
 	if diff := cmp.Diff([]string{"High: CVE-1 in Product 1", "High: CVE-2 in Product 1"}, e.receiver.headlines("/a")); diff != "" {
 		t.Errorf("told (-want +got):\n%s", diff)
