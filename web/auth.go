@@ -60,7 +60,9 @@ func needs(role, needed rule.Role) error {
 // everything below /api/v1/, also before what does not exist.
 func (s *server) authenticate(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		who, given, err := s.callerOf(r)
+		limited, cancel := context.WithTimeout(r.Context(), callTime)
+		who, given, err := s.callerOf(r.WithContext(limited))
+		cancel()
 		if err != nil {
 			refuse(w, s.fail(r.Context(), err))
 			return

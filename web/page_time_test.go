@@ -48,3 +48,29 @@ func TestPageFails(t *testing.T) {
 		}
 	}
 }
+
+// A call waits for a database only so long, and says so; an import takes as long as it takes.
+func TestCallTime(t *testing.T) {
+	t.Parallel()
+	calls := http.NewServeMux()
+	s := &server{log: zerolog.Nop(), metrics: newMetrics(nil, nil)}
+	s.api = newAPI(calls, Config{})
+	handler := s.begin(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		exchangeOf(r.Context()).caller = &caller{viewer: dbmodel.Viewer{Admin: true}}
+		calls.ServeHTTP(w, r)
+	}))
+	for _, c := range []call{{path: "/list"}, {path: "/import", lines: true}} {
+		c.method, c.id = http.MethodGet, c.path
+		route(s, c, func(ctx context.Context, _ *struct{}) (*struct{}, error) {
+			if deadline, limited := ctx.Deadline(); limited == c.lines || limited && time.Until(deadline) > callTime {
+				t.Errorf("%s: limited %t, until %s", c.path, limited, deadline)
+			}
+			return nil, dbmodel.Translate(context.DeadlineExceeded)
+		})
+		answer := httptest.NewRecorder()
+		handler.ServeHTTP(answer, httptest.NewRequestWithContext(t.Context(), http.MethodGet, apiRoot+c.path, nil))
+		if answer.Code != http.StatusServiceUnavailable || answer.Header().Get("Retry-After") == "" {
+			t.Errorf("%s is answered %d %s: %s", c.path, answer.Code, answer.Header(), answer.Body)
+		}
+	}
+}

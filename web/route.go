@@ -5,12 +5,16 @@ import (
 	"net/http"
 	"reflect"
 	"strings"
+	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 )
 
 const apiRoot = "/api/v1"
+
+// callTime is how long a call may take in front of a database that stands still. An import takes as long as it takes.
+const callTime = time.Minute
 
 // call describes one call of the API, for the mux and for the OpenAPI document.
 type call struct {
@@ -63,6 +67,11 @@ func route[I, O any](s *server, c call, handler func(context.Context, *I) (*O, e
 		}},
 	}
 	huma.Register(s.api, op, func(ctx context.Context, in *I) (*O, error) {
+		if !c.lines {
+			limited, cancel := context.WithTimeout(ctx, callTime)
+			defer cancel()
+			ctx = limited
+		}
 		out, err := handler(ctx, in)
 		if err != nil {
 			return nil, s.fail(ctx, err)
