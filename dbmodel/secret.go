@@ -59,6 +59,12 @@ func OpenVault(ctx context.Context, db bun.IDB, key, oldKey []byte) (*Vault, err
 	return v, err
 }
 
+// IsSealed says whether a vault was ever opened on the database, so that a key is needed that exists already.
+func IsSealed(ctx context.Context, db bun.IDB) (sealed bool, err error) {
+	err = raw(db).QueryRowContext(ctx, "SELECT EXISTS (SELECT 1 FROM secrets)").Scan(&sealed)
+	return sealed, Translate(err)
+}
+
 // sealWith encrypts text; purpose must be the same when it is opened.
 func sealWith(seal cipher.AEAD, text []byte, purpose string) []byte {
 	return seal.Seal(nil, nil, text, []byte(purpose)) // #nosec G407 -- newSeal's puts a random nonce before the text

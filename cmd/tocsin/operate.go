@@ -165,10 +165,7 @@ func (checkCommand) Run(ctx context.Context, t *terminal) error {
 	newLogger(c, t.err) // which is also what go-redis writes to
 	k := &checker{t: t}
 	k.say("Configuration", "no fault", nil)
-	switch err := c.ReadSecretKey(); {
-	case errors.Is(err, fs.ErrNotExist):
-		k.say("Secret key", "none yet: \"tocsin serve\" makes one when it first starts", nil)
-	case err != nil:
+	if err := c.ReadSecretKey(); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		k.say("Secret key", "", err)
 	}
 	k.database(ctx, c)
@@ -215,6 +212,7 @@ func (k *checker) database(ctx context.Context, c *config.Config) {
 	}
 	k.say(what, "answers, its schema is this version's", nil)
 	if c.SecretKey == nil {
+		k.noSecretKey(ctx, c, db)
 		return
 	}
 	vault, words, err := lookIntoVault(ctx, db, c)
@@ -228,6 +226,18 @@ func (k *checker) database(ctx context.Context, c *config.Config) {
 		k.say("Email", "the setting email_from is empty: without it no email is sent", nil)
 	}
 	k.webhooks(ctx, c, db, vault)
+}
+
+// noSecretKey says whether a key is missing or none was ever needed.
+func (k *checker) noSecretKey(ctx context.Context, c *config.Config, db *dbmodel.DB) {
+	if err := c.ReadSecretKey(); !errors.Is(err, fs.ErrNotExist) {
+		return // it is told already
+	}
+	sealed, err := dbmodel.IsSealed(ctx, db)
+	if err == nil && sealed {
+		err = errKeyMissing(c)
+	}
+	k.say("Secret key", "none yet: \"tocsin serve\" makes one when it first starts; web, worker and scheduler need TOCSIN_SECRET_KEY", err)
 }
 
 // errNothingChanged ends a transaction that must leave no trace.
