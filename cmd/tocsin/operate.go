@@ -280,13 +280,14 @@ func (k *checker) webhooks(ctx context.Context, c *config.Config, db *dbmodel.DB
 	client := channel.NewHTTPClient(c.WebhookAllowedNetworks)
 	defer client.CloseIdleConnections()
 	for _, target := range targets {
-		what := fmt.Sprintf("Webhook %d (%s)", target.ID, target.Channel)
+		places := inWords(target.Places)
+		what := fmt.Sprintf("Webhook %d (%s) of %s", target.ID, target.Channel, places)
 		address, err := vault.OpenAddress(target.Channel, target.Address)
 		if err != nil {
 			k.say(what, "", errors.New("its address cannot be read, because the key that sealed it is lost: set it anew"))
 			continue
 		}
-		what = fmt.Sprintf("Webhook %s (%s)", channel.RedactURL(address), target.Channel)
+		what = fmt.Sprintf("Webhook %s (%s) of %s", channel.RedactURL(address), target.Channel, places)
 		request, err := http.NewRequestWithContext(ctx, http.MethodHead, address, nil)
 		if err != nil {
 			k.say(what, "", errors.New("it is not a valid URL: set it anew"))
@@ -300,6 +301,23 @@ func (k *checker) webhooks(ctx context.Context, c *config.Config, db *dbmodel.DB
 		_ = response.Body.Close()
 		k.say(what, "can be reached", nil)
 	}
+}
+
+// inWords says where a webhook is set: the first places, and how many there are besides.
+func inWords(places []dbmodel.WebhookPlace) string {
+	const most = 3
+	var words []string
+	for _, p := range places[:min(most, len(places))] {
+		if p.ID == 0 {
+			words = append(words, "the settings for "+p.Kind)
+		} else {
+			words = append(words, fmt.Sprintf("%s %d %q", p.Kind, p.ID, p.Name))
+		}
+	}
+	if more := len(places) - most; more > 0 {
+		words = append(words, fmt.Sprintf("%d more", more))
+	}
+	return strings.Join(words, ", ")
 }
 
 func (k *checker) redis(ctx context.Context, c *config.Config) {
