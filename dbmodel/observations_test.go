@@ -527,7 +527,7 @@ func TestVaultRotation(t *testing.T) {
 				if got, err := opens.OpenAddress(rule.Slack, sealed); err != nil || got != address {
 					t.Errorf("%q %v", got, err)
 				}
-				if _, err := opens.OpenAddress(rule.MSTeams, sealed); !errors.Is(err, dbmodel.ErrSealed) {
+				if _, err := opens.OpenAddress(rule.MSTeams, sealed); !errors.Is(err, dbmodel.ErrAddressLost) {
 					t.Errorf("opened as another channel's: %v", err)
 				}
 			}

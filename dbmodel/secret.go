@@ -24,6 +24,9 @@ const KeySize = 32
 // ErrSealed says that a value was sealed with another key than TOCSIN_SECRET_KEY and TOCSIN_SECRET_KEY_OLD.
 var ErrSealed = errors.New("sealed with another key: set TOCSIN_SECRET_KEY, or TOCSIN_SECRET_KEY_OLD, to the key that was used before; docs/operations.md says what to do where it is lost")
 
+// ErrAddressLost says that an address was sealed with a key that no longer lies in the database, so no secret key opens it.
+var ErrAddressLost = errors.New("the key that sealed it is lost: set the address anew")
+
 // Vault seals addresses of targets and hashes them, each with a key that lies sealed in the database and never changes. So a
 // new TOCSIN_SECRET_KEY seals these two keys anew and nothing else: processes that still run with the old one go on, and no
 // target is split in two.
@@ -57,6 +60,12 @@ func OpenVault(ctx context.Context, db bun.IDB, key, oldKey []byte) (*Vault, err
 	}
 	v.hashKey, err = storedKey(ctx, db, seals, "target-hash-key")
 	return v, err
+}
+
+// IsSealed says whether a vault was ever opened on the database, so that a key is needed that exists already.
+func IsSealed(ctx context.Context, db bun.IDB) (sealed bool, err error) {
+	err = raw(db).QueryRowContext(ctx, "SELECT EXISTS (SELECT 1 FROM secrets)").Scan(&sealed)
+	return sealed, Translate(err)
 }
 
 // sealWith encrypts text; purpose must be the same when it is opened.
@@ -118,12 +127,12 @@ func (v *Vault) SealAddress(channel rule.Channel, address string) []byte {
 	return sealWith(v.seal, []byte(address), purpose(channel))
 }
 
-// OpenAddress decrypts the address of a target. The error is ErrSealed where the key that lay in the database when it was
-// sealed is lost.
+// OpenAddress decrypts the address of a target. The error is ErrAddressLost where the key that lay in the database when
+// it was sealed is gone.
 func (v *Vault) OpenAddress(channel rule.Channel, sealed []byte) (string, error) {
 	text, err := v.seal.Open(nil, nil, sealed, []byte(purpose(channel)))
 	if err != nil {
-		return "", ErrSealed
+		return "", ErrAddressLost
 	}
 	return string(text), nil
 }

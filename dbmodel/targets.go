@@ -3,6 +3,7 @@ package dbmodel
 import (
 	"context"
 	"database/sql"
+	"maps"
 	"slices"
 	"time"
 
@@ -186,12 +187,48 @@ func ForgetFailures(ctx context.Context, db bun.IDB) error {
 	return err
 }
 
-// ConfiguredWebhooks lists the webhooks that products, groups and settings name now.
-func ConfiguredWebhooks(ctx context.Context, db bun.IDB) ([]Target, error) {
-	var list []Target
-	return list, Translate(db.NewSelect().Model(&list).Where(`id IN (
-		SELECT notification_ms_teams_target_id FROM products UNION SELECT notification_slack_target_id FROM products
-		UNION SELECT notification_ms_teams_target_id FROM product_groups UNION SELECT notification_slack_target_id FROM product_groups
-		UNION SELECT observation_title_notification_ms_teams_target_id FROM settings UNION SELECT observation_title_notification_slack_target_id FROM settings
-		UNION SELECT exception_ms_teams_target_id FROM settings UNION SELECT exception_slack_target_id FROM settings)`).Order("id").Scan(ctx))
+// ConfiguredWebhook is a webhook that is set somewhere.
+type ConfiguredWebhook struct {
+	Target
+	Places []WebhookPlace
+}
+
+// WebhookPlace is where a webhook is set: a product or a group, or the settings, which have neither id nor name.
+type WebhookPlace struct {
+	Kind string // product, group, observation titles, exceptions
+	ID   int64
+	Name string
+}
+
+// ConfiguredWebhooks lists the webhooks that products, groups and settings name now, by id.
+func ConfiguredWebhooks(ctx context.Context, db bun.IDB) ([]ConfiguredWebhook, error) {
+	places := map[int64][]WebhookPlace{}
+	_, err := collect(ctx, db, func(rows *sql.Rows) (struct{}, error) {
+		var target int64
+		var p WebhookPlace
+		err := rows.Scan(&target, &p.Kind, &p.ID, &p.Name)
+		places[target] = append(places[target], p)
+		return struct{}{}, err
+	}, `SELECT target, kind, id, name FROM (
+		SELECT notification_ms_teams_target_id AS target, 3 AS rank, 'product' AS kind, id, name FROM products
+		UNION ALL SELECT notification_slack_target_id, 3, 'product', id, name FROM products
+		UNION ALL SELECT notification_ms_teams_target_id, 2, 'group', id, name FROM product_groups
+		UNION ALL SELECT notification_slack_target_id, 2, 'group', id, name FROM product_groups
+		UNION ALL SELECT observation_title_notification_ms_teams_target_id, 1, 'observation titles', 0, '' FROM settings
+		UNION ALL SELECT observation_title_notification_slack_target_id, 1, 'observation titles', 0, '' FROM settings
+		UNION ALL SELECT exception_ms_teams_target_id, 1, 'exceptions', 0, '' FROM settings
+		UNION ALL SELECT exception_slack_target_id, 1, 'exceptions', 0, '' FROM settings) places
+		WHERE target IS NOT NULL ORDER BY rank, kind, id`)
+	if err != nil {
+		return nil, err
+	}
+	targets, err := TargetsByID(ctx, db, slices.Collect(maps.Keys(places)))
+	if err != nil {
+		return nil, err
+	}
+	out := make([]ConfiguredWebhook, 0, len(targets))
+	for _, id := range slices.Sorted(maps.Keys(targets)) {
+		out = append(out, ConfiguredWebhook{Target: *targets[id], Places: places[id]})
+	}
+	return out, nil
 }

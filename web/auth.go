@@ -94,7 +94,7 @@ func allow(a access) func(huma.Context, func(huma.Context)) {
 		case c.may(a):
 			next(ctx)
 		case c.viewer.Ingest:
-			refuseCall(ctx, "A token of the scope ingest only tells what happens: this call needs another one.")
+			refuseCall(ctx, "A token of the scope ingest tells what happens, and keeps products, groups, members and users: this call needs another one.")
 		default:
 			refuseCall(ctx, "This call is for administrators only.")
 		}

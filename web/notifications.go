@@ -46,7 +46,7 @@ type inboxAnswer struct {
 	Function    string            `json:"function"`
 	Arguments   arguments         `json:"arguments"`
 	Trace       string            `json:"trace"`
-	Suppressed  int               `json:"suppressed"`
+	Suppressed  int               `json:"suppressed" doc:"Equal exceptions that were held back before this one"`
 	CreatedAt   time.Time         `json:"created_at"`
 	Viewed      bool              `json:"viewed"`
 	Deliveries  []DeliveryAnswer  `json:"deliveries" nullable:"false"`

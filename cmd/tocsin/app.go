@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -83,10 +84,34 @@ func (a *app) prepare(ctx context.Context, migrate bool) error {
 	if err != nil {
 		return err
 	}
+	if err := a.ensureSecretKey(ctx); err != nil {
+		return err
+	}
 	if a.vault, err = dbmodel.OpenVault(ctx, a.db, a.config.SecretKey, a.config.SecretKeyOld); err != nil {
 		return fmt.Errorf("open what is sealed in the database: %w", err)
 	}
 	return nil
+}
+
+// ensureSecretKey generates a key where none is given, but none for a database that was sealed with another one: a file with
+// a key that opens nothing would only be taken for the right one.
+func (a *app) ensureSecretKey(ctx context.Context) error {
+	err := a.config.ReadSecretKey()
+	if !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	sealed, err := dbmodel.IsSealed(ctx, a.db)
+	if err != nil {
+		return err
+	}
+	if sealed {
+		return errKeyMissing(a.config)
+	}
+	return a.config.EnsureSecretKey()
+}
+
+func errKeyMissing(c *config.Config) error {
+	return fmt.Errorf("the secret key is missing: TOCSIN_SECRET_KEY is not set, there is no key in %s, and the database was sealed with one: set it, or put secret.key back; docs/operations.md says what to do where it is lost", c.DataDir)
 }
 
 // openDatabase opens the configured database without asking whether it answers.

@@ -36,9 +36,6 @@ func (demoCommand) Run(ctx context.Context, t *terminal) error {
 	}
 	defer os.RemoveAll(folder)
 	c.SetDataDir(folder)
-	if err := c.EnsureSecretKey(); err != nil {
-		return err
-	}
 	if c.AdminToken.Reveal() == "" {
 		c.AdminToken = config.Secret(rand.Text())
 	}

@@ -1,8 +1,11 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"net/http"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -54,7 +57,7 @@ func TestLostKey(t *testing.T) {
 	if _, answer, _ := d.try(http.MethodGet, "/api/v1/deliveries?state=failed", nil); !strings.Contains(string(answer), "the key that sealed it is lost") {
 		t.Errorf("failed: %s", answer)
 	}
-	if code, output := wait(start(t, d.env, "check")); code != 1 || strings.Count(output, "set it anew") != targets {
+	if code, output := wait(start(t, d.env, "check")); code != 1 || strings.Count(output, "set it anew") != targets || !strings.Contains(output, `(slack) of product 1 "`) {
 		t.Errorf("check: exit %d:\n%s", code, output)
 	}
 	d.call(http.MethodPut, "/api/v1/products/1", object{"notification_slack_webhook": d.network.URL + "/slack/anew"}, nil)
@@ -63,6 +66,34 @@ func TestLostKey(t *testing.T) {
 	if got := d.network.all(); len(got) != 1 || !strings.HasSuffix(got[0].Target, "/slack/anew") {
 		t.Errorf("told: %v", got)
 	}
+}
+
+// TestKeyFileIsMissing: a key that opens nothing is not put in the place of one that is missing.
+func TestKeyFileIsMissing(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	d := newDeployment(t, "TOCSIN_DATA_DIR="+dir)
+	d.env = append(d.env, "TOCSIN_SECRET_KEY=")
+	d.web = start(t, d.env, "serve")
+	d.ready()
+	d.web.terminate()
+	file, away := filepath.Join(dir, "secret.key"), filepath.Join(t.TempDir(), "secret.key")
+	if err := os.Rename(file, away); err != nil {
+		t.Fatal(err)
+	}
+	for _, command := range []string{"check", "serve"} {
+		if code, output := wait(start(t, d.env, command)); code != 1 || !strings.Contains(output, "secret key is missing") || !strings.Contains(output, "docs/operations.md") {
+			t.Errorf("%s without the key: exit %d:\n%s", command, code, output)
+		}
+	}
+	if _, err := os.Stat(file); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a new key was made: %v", err)
+	}
+	if err := os.Rename(away, file); err != nil {
+		t.Fatal(err)
+	}
+	d.web = start(t, d.env, "serve")
+	d.ready()
 }
 
 // TestKeyRotation replaces the secret key under load as the manual says: new and old key at once, role by role, then the new

@@ -165,10 +165,7 @@ func (checkCommand) Run(ctx context.Context, t *terminal) error {
 	newLogger(c, t.err) // which is also what go-redis writes to
 	k := &checker{t: t}
 	k.say("Configuration", "no fault", nil)
-	switch err := c.ReadSecretKey(); {
-	case errors.Is(err, fs.ErrNotExist):
-		k.say("Secret key", "none yet: \"tocsin serve\" makes one when it first starts", nil)
-	case err != nil:
+	if err := c.ReadSecretKey(); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		k.say("Secret key", "", err)
 	}
 	k.database(ctx, c)
@@ -215,6 +212,7 @@ func (k *checker) database(ctx context.Context, c *config.Config) {
 	}
 	k.say(what, "answers, its schema is this version's", nil)
 	if c.SecretKey == nil {
+		k.noSecretKey(ctx, c, db)
 		return
 	}
 	vault, words, err := lookIntoVault(ctx, db, c)
@@ -228,6 +226,18 @@ func (k *checker) database(ctx context.Context, c *config.Config) {
 		k.say("Email", "the setting email_from is empty: without it no email is sent", nil)
 	}
 	k.webhooks(ctx, c, db, vault)
+}
+
+// noSecretKey says whether a key is missing or none was ever needed.
+func (k *checker) noSecretKey(ctx context.Context, c *config.Config, db *dbmodel.DB) {
+	if err := c.ReadSecretKey(); !errors.Is(err, fs.ErrNotExist) {
+		return // it is told already
+	}
+	sealed, err := dbmodel.IsSealed(ctx, db)
+	if err == nil && sealed {
+		err = errKeyMissing(c)
+	}
+	k.say("Secret key", "none yet: \"tocsin serve\" makes one when it first starts; web, worker and scheduler need TOCSIN_SECRET_KEY", err)
 }
 
 // errNothingChanged ends a transaction that must leave no trace.
@@ -270,13 +280,14 @@ func (k *checker) webhooks(ctx context.Context, c *config.Config, db *dbmodel.DB
 	client := channel.NewHTTPClient(c.WebhookAllowedNetworks)
 	defer client.CloseIdleConnections()
 	for _, target := range targets {
-		what := fmt.Sprintf("Webhook %d (%s)", target.ID, target.Channel)
+		places := inWords(target.Places)
+		what := fmt.Sprintf("Webhook %d (%s) of %s", target.ID, target.Channel, places)
 		address, err := vault.OpenAddress(target.Channel, target.Address)
 		if err != nil {
 			k.say(what, "", errors.New("its address cannot be read, because the key that sealed it is lost: set it anew"))
 			continue
 		}
-		what = fmt.Sprintf("Webhook %s (%s)", channel.RedactURL(address), target.Channel)
+		what = fmt.Sprintf("Webhook %s (%s) of %s", channel.RedactURL(address), target.Channel, places)
 		request, err := http.NewRequestWithContext(ctx, http.MethodHead, address, nil)
 		if err != nil {
 			k.say(what, "", errors.New("it is not a valid URL: set it anew"))
@@ -290,6 +301,23 @@ func (k *checker) webhooks(ctx context.Context, c *config.Config, db *dbmodel.DB
 		_ = response.Body.Close()
 		k.say(what, "can be reached", nil)
 	}
+}
+
+// inWords says where a webhook is set: the first places, and how many there are besides.
+func inWords(places []dbmodel.WebhookPlace) string {
+	const most = 3
+	var words []string
+	for _, p := range places[:min(most, len(places))] {
+		if p.ID == 0 {
+			words = append(words, "the settings for "+p.Kind)
+		} else {
+			words = append(words, fmt.Sprintf("%s %d %q", p.Kind, p.ID, p.Name))
+		}
+	}
+	if more := len(places) - most; more > 0 {
+		words = append(words, fmt.Sprintf("%d more", more))
+	}
+	return strings.Join(words, ", ")
 }
 
 func (k *checker) redis(ctx context.Context, c *config.Config) {

@@ -37,9 +37,6 @@ func (serveCommand) Run(ctx context.Context, t *terminal) error {
 	if err != nil {
 		return err
 	}
-	if err := c.EnsureSecretKey(); err != nil {
-		return err
-	}
 	setup := rand.Text() // 130 bits
 	return serve(ctx, c, t, setup, func(ctx context.Context, a *app) {
 		there, err := dbmodel.HasPeople(ctx, a.db)
