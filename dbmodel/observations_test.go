@@ -488,6 +488,45 @@ func TestMigrateDownAndUp(t *testing.T) {
 	})
 }
 
+// queryCounter ends what asks the database when the query with the number last is about to run.
+type queryCounter struct {
+	cancel  context.CancelFunc
+	n, last int
+}
+
+func (q *queryCounter) BeforeQuery(ctx context.Context, _ *bun.QueryEvent) context.Context {
+	if q.n++; q.n == q.last {
+		q.cancel()
+	}
+	return ctx
+}
+
+func (q *queryCounter) AfterQuery(context.Context, *bun.QueryEvent) {}
+
+func TestMigrationIsCutShortAnywhere(t *testing.T) {
+	t.Parallel()
+	testenv.EachDatabase(t, func(t *testing.T, db *dbmodel.DB) {
+		for _, step := range []func(context.Context, *dbmodel.DB) ([]string, error){dbmodel.Rollback, dbmodel.Migrate} {
+			for last := 1; ; last++ {
+				ctx, cancel := context.WithCancel(t.Context())
+				q := &queryCounter{cancel: cancel, last: last}
+				watched := &dbmodel.DB{DB: db.WithQueryHook(q), Reader: db.Reader}
+				_, err := step(ctx, watched)
+				cancel()
+				if q.n < last { // it came to its end
+					if err != nil {
+						t.Fatal(err)
+					}
+					break
+				}
+			}
+		}
+		if err := dbmodel.CheckSchema(t.Context(), db); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
 func TestVaultRotation(t *testing.T) {
 	t.Parallel()
 	testenv.EachDatabase(t, func(t *testing.T, db *dbmodel.DB) {
