@@ -382,7 +382,12 @@ func TestGiveUp(t *testing.T) {
 			t.Fatal(err)
 		}
 		inTx(t, db, func(ctx context.Context, tx bun.Tx) error {
-			return dbmodel.InsertNotifications(ctx, tx, []dbmodel.NewNotification{{Notification: dbmodel.Notification{Type: rule.TypeSecurityGate, Name: "P"}, Targets: ids}})
+			const many = 10_001
+			list := make([]dbmodel.NewNotification, many)
+			for i := range list {
+				list[i] = dbmodel.NewNotification{Notification: dbmodel.Notification{Type: rule.TypeSecurityGate, Name: "P"}, Targets: ids}
+			}
+			return dbmodel.InsertNotifications(ctx, tx, list)
 		})
 		if _, err := dbmodel.TakeTarget(ctx, db, ids[0], "me"); err != nil {
 			t.Fatal(err)
@@ -395,18 +400,25 @@ func TestGiveUp(t *testing.T) {
 			if err != nil {
 				return err
 			}
-			if n, err := dbmodel.GiveUpTarget(ctx, tx, ids[0], "other", "gone"); n != 0 || err != nil {
-				t.Errorf("given up without a lease: %d %v", n, err)
+			if n, done, err := dbmodel.GiveUpTarget(ctx, tx, ids[0], "other", "gone"); n != 0 || !done || err != nil {
+				t.Errorf("given up without a lease: %d %v %v", n, done, err)
 			}
-			n, err := dbmodel.GiveUpTarget(ctx, tx, ids[0], "me", "gone")
-			if n != 1 {
-				t.Errorf("gave up %d deliveries", n)
+			n, done, err := dbmodel.GiveUpTarget(ctx, tx, ids[0], "me", "gone")
+			if n != 10_000 || done {
+				t.Errorf("gave up %d deliveries at first, done: %v", n, done)
+			}
+			if err != nil {
+				return err
+			}
+			n, done, err = dbmodel.GiveUpTarget(ctx, tx, ids[0], "me", "gone")
+			if n != 1 || !done {
+				t.Errorf("gave up %d more deliveries, done: %v", n, done)
 			}
 			return err
 		})
-		failed, err := dbmodel.Deliveries(ctx, db, everything, dbmodel.DeliveryFilter{State: dbmodel.Failed}, 10)
-		if err != nil || len(failed) != 1 || failed[0].LastError != "gone" {
-			t.Fatalf("failed: %+v %v", failed, err)
+		failed, err := dbmodel.Deliveries(ctx, db, everything, dbmodel.DeliveryFilter{State: dbmodel.Failed}, 20_000)
+		if err != nil || len(failed) != 10_001 || failed[0].LastError != "gone" {
+			t.Fatalf("%d failed, %v", len(failed), err)
 		}
 	})
 }
