@@ -77,6 +77,13 @@ func sqlState(code string) error {
 	return nil
 }
 
+// TookTooLong reports whether PostgreSQL itself has ended a statement, by its statement_timeout as a rule: another try of the
+// same will not do better.
+func TookTooLong(err error) bool {
+	var state interface{ SQLState() string }
+	return errors.As(err, &state) && state.SQLState() == "57014"
+}
+
 // sqliteCode follows https://www.sqlite.org/rescode.html.
 func sqliteCode(code int) error {
 	switch code & 0xff {
