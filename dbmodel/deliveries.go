@@ -209,13 +209,24 @@ func TargetFailed(ctx context.Context, db bun.IDB, id int64, owner string, wait,
 	return giveUpNow, Translate(err)
 }
 
-// GiveUpTarget fails all that waits for a target, where owner still has the lease, and returns how many deliveries that were.
-func GiveUpTarget(ctx context.Context, tx bun.Tx, id int64, owner, reason string) (int64, error) {
-	n, err := execCount(ctx, tx, "UPDATE targets SET failures = 0, failing_since = NULL, batch = NULL, next_at = "+now(tx)+" WHERE id = $1 AND owner = $2", id, owner)
-	if err != nil || n == 0 {
-		return 0, err
+// giveUpAtOnce is how many deliveries one transaction fails when a target is given up: a million of them take longer than
+// anything that is recorded may.
+const giveUpAtOnce = 10_000
+
+// GiveUpTarget fails the next ones that wait for a target, where owner still has the lease, which it prolongs, and returns how
+// many deliveries that were. With the last ones, and where the lease is lost, it is done: then the lease is ended.
+func GiveUpTarget(ctx context.Context, tx bun.Tx, id int64, owner, reason string) (n int64, done bool, err error) {
+	mine, err := RenewTarget(ctx, tx, id, owner)
+	if err != nil || !mine {
+		return 0, !mine, err
 	}
-	return execCount(ctx, tx, "UPDATE deliveries SET state = 'failed', last_error = CASE WHEN last_error = '' THEN $2 ELSE $2 || ' Last: ' || last_error END WHERE target_id = $1 AND state = 'pending'", id, reason)
+	n, err = execCount(ctx, tx, `UPDATE deliveries SET state = 'failed', last_error = CASE WHEN last_error = '' THEN $2 ELSE $2 || ' Last: ' || last_error END
+		WHERE id IN (SELECT id FROM deliveries WHERE target_id = $1 AND state = 'pending' ORDER BY id LIMIT $3)`, id, reason, giveUpAtOnce)
+	if err != nil || n == giveUpAtOnce {
+		return n, false, err
+	}
+	_, err = execCount(ctx, tx, "UPDATE targets SET failures = 0, failing_since = NULL, batch = NULL, next_at = "+now(tx)+", owner = NULL WHERE id = $1", id)
+	return n, true, err
 }
 
 // DigestGroup is how many deliveries of a digest have the same type, event and severity.

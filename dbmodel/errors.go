@@ -67,7 +67,7 @@ func sqlState(code string) error {
 	switch code {
 	case "23505", "23503", "23001":
 		return ErrConflict
-	case "40001", "40P01", "55P03", "57014", "25P03", "25P04": // serialization, dead-lock, lock_timeout, cancelled, idle too long
+	case "40001", "40P01", "55P03", "57014", "25P03", "25P04", "25006": // serialization, dead-lock, lock_timeout, cancelled, idle too long, read-only as a standby is
 		return ErrUnavailable
 	}
 	switch code[:min(2, len(code))] {
@@ -75,6 +75,13 @@ func sqlState(code string) error {
 		return ErrUnavailable
 	}
 	return nil
+}
+
+// TookTooLong reports whether PostgreSQL itself has ended a statement, by its statement_timeout as a rule: another try of the
+// same will not do better.
+func TookTooLong(err error) bool {
+	var state interface{ SQLState() string }
+	return errors.As(err, &state) && state.SQLState() == "57014"
 }
 
 // sqliteCode follows https://www.sqlite.org/rescode.html.

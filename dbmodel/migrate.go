@@ -29,7 +29,11 @@ type MigrationStatus struct {
 // names of the migrations that it applied.
 func Migrate(ctx context.Context, db *DB) ([]string, error) {
 	var applied []string
-	err := withMigrator(ctx, db, func(m *migrate.Migrator) error {
+	mark := func(ctx context.Context, tx bun.IConn, m *migrate.Migration) error {
+		_, err := tx.ExecContext(ctx, "INSERT INTO "+migrationTable+" (name, group_id) VALUES (?, ?)", m.Name, m.GroupID)
+		return err
+	}
+	err := withMigrator(ctx, db, mark, func(m *migrate.Migrator) error {
 		group, err := m.Migrate(ctx)
 		if group != nil {
 			applied = names(group.Migrations)
@@ -42,7 +46,11 @@ func Migrate(ctx context.Context, db *DB) ([]string, error) {
 // Rollback takes back what the last Migrate applied and returns the names of these migrations.
 func Rollback(ctx context.Context, db *DB) ([]string, error) {
 	var undone []string
-	err := withMigrator(ctx, db, func(m *migrate.Migrator) error {
+	unmark := func(ctx context.Context, tx bun.IConn, m *migrate.Migration) error {
+		_, err := tx.ExecContext(ctx, "DELETE FROM "+migrationTable+" WHERE name = ?", m.Name)
+		return err
+	}
+	err := withMigrator(ctx, db, unmark, func(m *migrate.Migrator) error {
 		group, err := m.Rollback(ctx)
 		if group != nil {
 			undone = names(group.Migrations)
@@ -152,7 +160,10 @@ func schemaFolder(db bun.IDB) string {
 	return "postgres"
 }
 
-func newMigrator(db *DB) (*migrate.Migrator, error) {
+// newMigrator returns a migrator that calls mark in the transaction of each migration. bun itself notes what is applied only
+// after that: a process that is killed in between would leave a database that no process could migrate again. What is
+// noted already bun notes anew.
+func newMigrator(db *DB, mark migrate.MigrationHook) (*migrate.Migrator, error) {
 	files, err := fs.Sub(migrations.Files, schemaFolder(db))
 	if err != nil {
 		return nil, fmt.Errorf("open migrations: %w", err)
@@ -161,14 +172,14 @@ func newMigrator(db *DB) (*migrate.Migrator, error) {
 	if err := all.Discover(files); err != nil {
 		return nil, fmt.Errorf("read migrations: %w", err)
 	}
-	return migrate.NewMigrator(db.DB, all, migrate.WithMarkAppliedOnSuccess(true),
+	return migrate.NewMigrator(db.DB, all, migrate.WithMarkAppliedOnSuccess(true), migrate.AfterMigration(mark), migrate.WithUpsert(true),
 		migrate.WithTableName(migrationTable), migrate.WithLocksTableName("schema_migration_locks")), nil
 }
 
 // withMigrator runs fn while no other process migrates. bun's own lock is a row that a killed process leaves behind;
 // PostgreSQL's advisory lock ends with its connection, and SQLite has one writer.
-func withMigrator(ctx context.Context, db *DB, fn func(*migrate.Migrator) error) error {
-	m, err := newMigrator(db)
+func withMigrator(ctx context.Context, db *DB, mark migrate.MigrationHook, fn func(*migrate.Migrator) error) error {
+	m, err := newMigrator(db, mark)
 	if err != nil {
 		return err
 	}

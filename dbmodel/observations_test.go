@@ -382,7 +382,12 @@ func TestGiveUp(t *testing.T) {
 			t.Fatal(err)
 		}
 		inTx(t, db, func(ctx context.Context, tx bun.Tx) error {
-			return dbmodel.InsertNotifications(ctx, tx, []dbmodel.NewNotification{{Notification: dbmodel.Notification{Type: rule.TypeSecurityGate, Name: "P"}, Targets: ids}})
+			const many = 10_001
+			list := make([]dbmodel.NewNotification, many)
+			for i := range list {
+				list[i] = dbmodel.NewNotification{Notification: dbmodel.Notification{Type: rule.TypeSecurityGate, Name: "P"}, Targets: ids}
+			}
+			return dbmodel.InsertNotifications(ctx, tx, list)
 		})
 		if _, err := dbmodel.TakeTarget(ctx, db, ids[0], "me"); err != nil {
 			t.Fatal(err)
@@ -395,18 +400,25 @@ func TestGiveUp(t *testing.T) {
 			if err != nil {
 				return err
 			}
-			if n, err := dbmodel.GiveUpTarget(ctx, tx, ids[0], "other", "gone"); n != 0 || err != nil {
-				t.Errorf("given up without a lease: %d %v", n, err)
+			if n, done, err := dbmodel.GiveUpTarget(ctx, tx, ids[0], "other", "gone"); n != 0 || !done || err != nil {
+				t.Errorf("given up without a lease: %d %v %v", n, done, err)
 			}
-			n, err := dbmodel.GiveUpTarget(ctx, tx, ids[0], "me", "gone")
-			if n != 1 {
-				t.Errorf("gave up %d deliveries", n)
+			n, done, err := dbmodel.GiveUpTarget(ctx, tx, ids[0], "me", "gone")
+			if n != 10_000 || done {
+				t.Errorf("gave up %d deliveries at first, done: %v", n, done)
+			}
+			if err != nil {
+				return err
+			}
+			n, done, err = dbmodel.GiveUpTarget(ctx, tx, ids[0], "me", "gone")
+			if n != 1 || !done {
+				t.Errorf("gave up %d more deliveries, done: %v", n, done)
 			}
 			return err
 		})
-		failed, err := dbmodel.Deliveries(ctx, db, everything, dbmodel.DeliveryFilter{State: dbmodel.Failed}, 10)
-		if err != nil || len(failed) != 1 || failed[0].LastError != "gone" {
-			t.Fatalf("failed: %+v %v", failed, err)
+		failed, err := dbmodel.Deliveries(ctx, db, everything, dbmodel.DeliveryFilter{State: dbmodel.Failed}, 20_000)
+		if err != nil || len(failed) != 10_001 || failed[0].LastError != "gone" {
+			t.Fatalf("%d failed, %v", len(failed), err)
 		}
 	})
 }
@@ -484,6 +496,45 @@ func TestMigrateDownAndUp(t *testing.T) {
 		list, err := dbmodel.Migrations(ctx, db)
 		if err != nil || len(list) == 0 || !list[0].Applied {
 			t.Fatalf("status: %v %v", list, err)
+		}
+	})
+}
+
+// queryCounter ends what asks the database when the query with the number last is about to run.
+type queryCounter struct {
+	cancel  context.CancelFunc
+	n, last int
+}
+
+func (q *queryCounter) BeforeQuery(ctx context.Context, _ *bun.QueryEvent) context.Context {
+	if q.n++; q.n == q.last {
+		q.cancel()
+	}
+	return ctx
+}
+
+func (q *queryCounter) AfterQuery(context.Context, *bun.QueryEvent) {}
+
+func TestMigrationIsCutShortAnywhere(t *testing.T) {
+	t.Parallel()
+	testenv.EachDatabase(t, func(t *testing.T, db *dbmodel.DB) {
+		for _, step := range []func(context.Context, *dbmodel.DB) ([]string, error){dbmodel.Rollback, dbmodel.Migrate} {
+			for last := 1; ; last++ {
+				ctx, cancel := context.WithCancel(t.Context())
+				q := &queryCounter{cancel: cancel, last: last}
+				watched := &dbmodel.DB{DB: db.WithQueryHook(q), Reader: db.Reader}
+				_, err := step(ctx, watched)
+				cancel()
+				if q.n < last { // it came to its end
+					if err != nil {
+						t.Fatal(err)
+					}
+					break
+				}
+			}
+		}
+		if err := dbmodel.CheckSchema(t.Context(), db); err != nil {
+			t.Fatal(err)
 		}
 	})
 }

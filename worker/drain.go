@@ -281,7 +281,7 @@ func (d *drain) recordResult(told dbmodel.Told, result *channel.Error) (outcome,
 		return goOn, err
 	}
 	d.log(result, "a delivery is tried again")
-	return stop, w.record("a target failed", func(ctx context.Context) error { return d.backOff(ctx, told, result) })
+	return stop, d.backOff(told, result)
 }
 
 // fail records that a message was refused for good, and tells it unless that was told since the target's last success.
@@ -323,40 +323,66 @@ func (d *drain) count(told dbmodel.Told) {
 }
 
 // backOff has the target rest after a failure, or gives it up, and ends the lease.
-func (d *drain) backOff(ctx context.Context, told dbmodel.Told, result *channel.Error) error {
-	w, id := d.w, d.target.ID
+func (d *drain) backOff(told dbmodel.Told, result *channel.Error) error {
+	w := d.w
 	wait := backOff(d.target.Failures)
 	if result.RetryAfter > 0 {
 		wait = result.RetryAfter
 	}
-	return w.DB.InTx(ctx, func(ctx context.Context, tx bun.Tx) error {
-		if err := dbmodel.MarkTried(ctx, tx, told, d.owner, result.Reason); err != nil {
-			return err
-		}
-		if told.Digest {
-			if err := dbmodel.StampBatch(ctx, tx, told, d.owner); err != nil {
+	var giveUp bool
+	reason := fmt.Sprintf("Given up: this target did not answer for %d hours.", d.settings.DeliveryGiveUpHours)
+	err := w.record("a target failed", func(ctx context.Context) error {
+		return w.DB.InTx(ctx, func(ctx context.Context, tx bun.Tx) (err error) {
+			if giveUp, err = d.failed(ctx, tx, told, result, wait); err != nil {
 				return err
 			}
+			if !giveUp {
+				return dbmodel.YieldTarget(ctx, tx, told.TargetID, d.owner)
+			}
+			all := dbmodel.Told{TargetID: told.TargetID, All: true}
+			return d.tellFailure(ctx, tx, all, "TargetGivenUp", "all that waited for it failed", reason+" Last: "+result.Reason)
+		})
+	})
+	if err != nil || !giveUp {
+		return err
+	}
+	return d.giveUp(result, reason)
+}
+
+// failed counts a failure and reports whether the target must be given up.
+func (d *drain) failed(ctx context.Context, tx bun.Tx, told dbmodel.Told, result *channel.Error, wait time.Duration) (giveUp bool, err error) {
+	if err := dbmodel.MarkTried(ctx, tx, told, d.owner, result.Reason); err != nil {
+		return false, err
+	}
+	if told.Digest {
+		if err := dbmodel.StampBatch(ctx, tx, told, d.owner); err != nil {
+			return false, err
 		}
-		giveUp, err := dbmodel.TargetFailed(ctx, tx, id, d.owner, wait, time.Duration(d.settings.DeliveryGiveUpHours)*time.Hour)
-		if errors.Is(err, dbmodel.ErrNotFound) {
-			return nil // the lease is lost: what happened here is the new owner's to find out
-		}
+	}
+	giveUp, err = dbmodel.TargetFailed(ctx, tx, told.TargetID, d.owner, wait, time.Duration(d.settings.DeliveryGiveUpHours)*time.Hour)
+	if errors.Is(err, dbmodel.ErrNotFound) {
+		return false, nil // the lease is lost: what happened here is the new owner's to find out
+	}
+	return giveUp, err
+}
+
+// giveUp fails all that waits for the target. Should this process be lost meanwhile, the next failure goes on.
+func (d *drain) giveUp(result *channel.Error, reason string) error {
+	w := d.w
+	total := int64(0)
+	for done := false; !done; {
+		var n int64
+		err := w.record("a target is given up", func(ctx context.Context) error {
+			return w.DB.InTx(ctx, func(ctx context.Context, tx bun.Tx) (err error) {
+				n, done, err = dbmodel.GiveUpTarget(ctx, tx, d.target.ID, d.owner, reason)
+				return err
+			})
+		})
 		if err != nil {
 			return err
 		}
-		if giveUp {
-			reason := fmt.Sprintf("Given up: this target did not answer for %d hours.", d.settings.DeliveryGiveUpHours)
-			all := dbmodel.Told{TargetID: id, All: true}
-			if err := d.tellFailure(ctx, tx, all, "TargetGivenUp", "all that waited for it failed", reason+" Last: "+result.Reason); err != nil {
-				return err
-			}
-			n, err := dbmodel.GiveUpTarget(ctx, tx, id, d.owner, reason)
-			if err != nil {
-				return err
-			}
-			d.log(result, fmt.Sprintf("a target is given up: all that waited for it failed (%d deliveries)", n))
-		}
-		return dbmodel.YieldTarget(ctx, tx, id, d.owner)
-	})
+		total += n
+	}
+	d.log(result, fmt.Sprintf("a target is given up: all that waited for it failed (%d deliveries)", total))
+	return nil
 }

@@ -99,7 +99,10 @@ func (w *Worker) attempt(ctx context.Context, e *dbmodel.Event, first before, do
 		targets, err = do(ctx, tx, e)
 		return err
 	})
-	if err != nil && ctx.Err() == context.DeadlineExceeded && w.DB.Ping(w.ended) == nil {
+	switch {
+	case dbmodel.TookTooLong(err) && ctx.Err() == nil:
+		err = errors.New("a statement took longer than the database grants: see its statement_timeout")
+	case err != nil && ctx.Err() == context.DeadlineExceeded && w.DB.Ping(w.ended) == nil:
 		err = fmt.Errorf("it took more than %s", evaluationTime) // the database answers: the event itself takes too long
 	}
 	return targets, err

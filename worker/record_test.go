@@ -72,3 +72,35 @@ func TestResultThatTheDatabaseRefuses(t *testing.T) {
 		t.Errorf("rests: %v (%v); sent %d times", rests, err, e.receiver.tried("/a"))
 	}
 }
+
+// TestDatabaseIsReadOnlyForAWhile, as a standby is until it has become the primary: what is known is recorded after that.
+func TestDatabaseIsReadOnlyForAWhile(t *testing.T) {
+	t.Parallel()
+	server := testenv.Postgres(t)
+	if err := testenv.MigrateSchema(t.Context(), server.URL()); err != nil {
+		t.Fatal(err)
+	}
+	db := testenv.OpenDB(t, server.URL())
+	readOnly := func(state string) {
+		for _, statement := range []string{"ALTER SYSTEM SET default_transaction_read_only = " + state, "SELECT pg_reload_conf()"} {
+			if _, err := db.ExecContext(context.Background(), statement); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	e := newEnv(t, db, nil)
+	e.receiver.answer = func(_ string, try int) (int, map[string]string) {
+		if try == 1 {
+			readOnly("on")
+			time.AfterFunc(3*time.Second, func() { readOnly("off") })
+			time.Sleep(100 * time.Millisecond) // the connections must have heard of it
+		}
+		return 200, nil
+	}
+	e.product(1, "/a")
+	e.accept(observation(1, 1, rule.High))
+	e.idle(60 * time.Second)
+	if n := e.receiver.tried("/a"); n != 1 {
+		t.Errorf("told %d times", n)
+	}
+}

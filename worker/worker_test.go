@@ -3,6 +3,7 @@ package worker
 import (
 	"context"
 	"fmt"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -405,5 +406,37 @@ func TestBackOff(t *testing.T) {
 	}
 	if d := backOff(0); d > 4*time.Second {
 		t.Errorf("the first retry comes after %s", d)
+	}
+}
+
+// TestStatementsThatTakeTooLong are those that PostgreSQL itself ends: an import is taken apart, and what takes too long alone
+// is set aside.
+func TestStatementsThatTakeTooLong(t *testing.T) {
+	t.Parallel()
+	address, err := url.Parse(testenv.PostgresURL(t, testenv.MigrateSchema))
+	if err != nil {
+		t.Fatal(err)
+	}
+	query := address.Query()
+	query.Set("statement_timeout", "1s")
+	address.RawQuery = query.Encode()
+	db := testenv.OpenDB(t, address.String())
+	_, err = db.ExecContext(t.Context(), `CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+			PERFORM pg_sleep(CASE NEW.name WHEN 'CVE-7' THEN 2 ELSE 0.1 END); RETURN NEW;
+		END $$; CREATE TRIGGER slow BEFORE INSERT ON notifications FOR EACH ROW WHEN (NEW.type = 'observation') EXECUTE FUNCTION slow()`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := newEnv(t, db, nil)
+	e.product(1, "/a")
+	var list []tasks.Observation
+	for i := range int64(20) {
+		list = append(list, observation(i+1, 1, rule.High))
+	}
+	e.accept(list...)
+	e.idle(60 * time.Second)
+	c, err := dbmodel.Count(t.Context(), db)
+	if n := len(e.notifications()); n != 20 || err != nil || c.FailedEvents != 1 { // nineteen, and what became of the twentieth
+		t.Errorf("%d notifications, %+v, %v", n, c, err)
 	}
 }
