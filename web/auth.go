@@ -32,6 +32,19 @@ const (
 	everybody                    // all three
 )
 
+// words say who may make a call.
+func (a access) words() string {
+	switch a {
+	case ingesters:
+		return "For administrators and tokens of the scope ingest."
+	case people:
+		return "For users, of what they may see and change."
+	case everybody:
+		return "For users, of what they may see and change, and for tokens of the scope ingest."
+	}
+	return "For administrators."
+}
+
 func (c *caller) may(a access) bool {
 	switch {
 	case c.viewer.Admin:
