@@ -96,10 +96,7 @@ func (s *server) saveSetup(w http.ResponseWriter, r *http.Request) error {
 }
 
 func addAdministrator(ctx context.Context, tx bun.Tx, name, fullName, hash string) (int64, error) {
-	if _, err := dbmodel.AddUser(ctx, tx, name); err != nil {
-		return 0, err
-	}
-	u, err := dbmodel.UserForUpdate(ctx, tx, name)
+	u, _, err := dbmodel.EnsuredUser(ctx, tx, name)
 	if err != nil {
 		return 0, err
 	}
