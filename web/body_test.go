@@ -157,7 +157,7 @@ func TestNobodyReads(t *testing.T) {
 			buffer := make([]byte, c.bytes)
 			var err error
 			for err == nil {
-				time.Sleep(c.every)
+				<-time.After(c.every)
 				var n int
 				n, err = io.ReadFull(client, buffer)
 				got += n

@@ -37,7 +37,7 @@ func TestMetricsAreAskedOnce(t *testing.T) {
 				t.Fatalf("asked again at once:\n%s", answer.text)
 			}
 		}
-		time.Sleep(time.Until(began.Add(2 * time.Second)))
+		<-time.After(time.Until(began.Add(2 * time.Second)))
 		if answer := e.want(200, http.MethodGet, "/metrics", nil); !strings.Contains(answer.text, one) {
 			t.Errorf("got\n%s", answer.text)
 		}

@@ -276,7 +276,7 @@ func TestPutUserThatIsBeingDeleted(t *testing.T) {
 		}
 		answer := make(chan *reply)
 		go func() { answer <- e.send("PUT", "/api/v1/users/alex", `{"email":"alex@example.com"}`) }()
-		time.Sleep(300 * time.Millisecond) // it has seen the user, and waits
+		<-time.After(300 * time.Millisecond) // it has seen the user, and waits
 		if err := dbmodel.DeleteUser(t.Context(), tx, u.ID); err != nil {
 			t.Fatal(err)
 		}

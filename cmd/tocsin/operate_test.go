@@ -75,10 +75,11 @@ func TestPausedQueueIsSaid(t *testing.T) {
 		}
 		line := fmt.Sprintf("tocsin_queue_paused{queue=%q} %d\n", tasks.QueueEvents, len(want))
 		testenv.Eventually(t, 5*time.Second, func() error { // an answer holds for a second
-			if _, metrics, err := d.try(http.MethodGet, "/metrics", nil); err != nil || !strings.Contains(string(metrics), line) {
-				return fmt.Errorf("no line %q (%v)", line, err)
+			_, metrics, err := d.try(http.MethodGet, "/metrics", nil)
+			if err == nil && !strings.Contains(string(metrics), line) {
+				err = fmt.Errorf("no line %q", line)
 			}
-			return nil
+			return err
 		}, "the metrics say it")
 		code, output := wait(start(t, d.env, "check"))
 		if code != min(len(want), 1) || strings.Contains(output, "FAIL  Queue events: ") != (len(want) > 0) {

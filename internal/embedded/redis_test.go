@@ -47,7 +47,7 @@ func TestRedis(t *testing.T) {
 	if m, err := said.ReceiveMessage(ctx); err != nil || m.Payload != "hello" {
 		t.Errorf("%v, %v", m, err)
 	}
-	time.Sleep(time.Second)
+	<-time.After(time.Second)
 	if err := client.Get(ctx, "big").Err(); err != redis.Nil { //nolint:errorlint // as documented
 		t.Errorf("after its time: %v", err)
 	}
