@@ -50,7 +50,7 @@ func newClient(plain, encrypted *net.Dialer) *http.Client {
 	return &http.Client{
 		Timeout:       requestTimeout,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-		Transport: &http.Transport{
+		Transport: answersOnly{&http.Transport{
 			Proxy:                  nil,
 			DialContext:            plain.DialContext,
 			DialTLSContext:         secure.DialContext,
@@ -58,8 +58,22 @@ func newClient(plain, encrypted *net.Dialer) *http.Client {
 			MaxIdleConnsPerHost:    maxIdlePerHost,
 			IdleConnTimeout:        idleTimeout,
 			MaxResponseHeaderBytes: maxHeaderBytes,
-		},
+		}},
 	}
+}
+
+// answersOnly ends the connection to who answers 101 and wants to go on with another protocol: http.Transport lets go of it,
+// and reading from it would end with no time-out.
+type answersOnly struct{ *http.Transport }
+
+// RoundTrip implements http.RoundTripper.
+func (t answersOnly) RoundTrip(r *http.Request) (*http.Response, error) {
+	resp, err := t.Transport.RoundTrip(r)
+	if err == nil && resp.StatusCode == http.StatusSwitchingProtocols {
+		_ = resp.Body.Close()
+		resp.Body = http.NoBody
+	}
+	return resp, err
 }
 
 // guard decides about an address after DNS has told it, so neither a name that changes what it stands for nor an unusual

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -111,6 +112,34 @@ func TestClient(t *testing.T) {
 	}
 	if hits.Load() != 1 || proxied.Load() != 0 {
 		t.Errorf("%d hits, %d through the proxy", hits.Load(), proxied.Load())
+	}
+}
+
+// TestSwitchedProtocols has a receiver leave HTTP and keep the connection: nobody waits for what comes of it.
+func TestSwitchedProtocols(t *testing.T) {
+	t.Parallel()
+	gone := make(chan error, 2)
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		conn, in, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			gone <- err
+			return
+		}
+		defer conn.Close()
+		_, _ = conn.Write([]byte("HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n"))
+		_ = conn.SetReadDeadline(time.Now().Add(5 * time.Second))
+		_, err = io.Copy(io.Discard, in) // until the client closes
+		gone <- err
+	}))
+	t.Cleanup(srv.Close)
+	for _, client := range []*http.Client{NewHTTPClient(loopback), NewOperatorClient()} {
+		a, err := Post(t.Context(), client, Secret(srv.URL), []byte("{}"))
+		if err != nil || a.Status != http.StatusSwitchingProtocols || a.Err().Kind != Temporary {
+			t.Errorf("%+v, %v", a, err)
+		}
+		if err := <-gone; err != nil {
+			t.Errorf("the connection is kept: %v", err)
+		}
 	}
 }
 

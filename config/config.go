@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"net/url"
@@ -233,7 +234,7 @@ func lookup(env map[string]string, v variable) (string, error) {
 	case value != "":
 		return "", fmt.Errorf("is set, and %s%s too: unset one of them", v.Name, fileSuffix)
 	}
-	text, err := os.ReadFile(file) // #nosec G304 -- the operator says which
+	text, err := readFile(file)
 	if err != nil {
 		// Somebody may have put the secret itself here, so the path of a secret is not repeated.
 		name, cause := quote(file), err
@@ -250,6 +251,23 @@ func lookup(env map[string]string, v variable) (string, error) {
 		return "", Fault{v.Name + fileSuffix, "the file it names is empty: write the value into it, or unset the variable"}
 	}
 	return value, nil
+}
+
+// maxFile is far above what any value needs.
+const maxFile = 1 << 20
+
+// readFile reads a file that may be one without an end.
+func readFile(name string) ([]byte, error) {
+	f, err := os.Open(name) // #nosec G304 -- the operator says which
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = f.Close() }()
+	text, err := io.ReadAll(io.LimitReader(f, maxFile+1))
+	if err == nil && len(text) > maxFile {
+		err = errors.New("it is larger than 1 MiB")
+	}
+	return text, err
 }
 
 // missing says what has to be set for the role, or together with something else, and is not.

@@ -113,6 +113,9 @@ func TestLoadEverything(t *testing.T) {
 func TestLoadFaults(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
+	if err := os.Symlink("/dev/zero", filepath.Join(dir, "endless")); err != nil {
+		t.Fatal(err)
+	}
 	if err := os.WriteFile(filepath.Join(dir, "empty"), []byte("\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -165,8 +168,9 @@ func TestLoadFaults(t *testing.T) {
 			"TOCSIN_ADMIN_TOKEN: has a space",
 		}},
 		"files": {config.Serve, []string{
-			"TOCSIN_LOG_LEVEL=info", "TOCSIN_LOG_LEVEL_FILE=/x", "TOCSIN_DATA_DIR_FILE=/no/such", "SMTP_URL_FILE=/no/such", "TOCSIN_BASE_URL_FILE=" + dir + "/empty",
+			"TOCSIN_LOG_LEVEL=info", "TOCSIN_LOG_LEVEL_FILE=/x", "TOCSIN_DATA_DIR_FILE=/no/such", "SMTP_URL_FILE=/no/such", "REDIS_URL_FILE=" + dir + "/endless", "TOCSIN_BASE_URL_FILE=" + dir + "/empty",
 		}, []string{
+			`REDIS_URL_FILE: the file it names cannot be read (it is larger than 1 MiB)`,
 			`TOCSIN_BASE_URL_FILE: the file it names is empty`,
 			`TOCSIN_DATA_DIR_FILE: "/no/such" cannot be read (no such file or directory)`,
 			`SMTP_URL_FILE: the file it names cannot be read (no such file or directory)`,

@@ -23,6 +23,12 @@ const encode = "(special characters in the password must be percent-encoded: / i
 func parseDatabaseURL(s string) (Database, error) {
 	switch scheme, rest, _ := strings.Cut(s, "://"); scheme {
 	case "postgres", "postgresql":
+		// pgx takes what follows the first @, or the first / before it, for the host and the database, and names both in its
+		// errors: a password with one of these in it must not get so far.
+		place, _, _ := strings.Cut(rest, "?")
+		if user, host, found := strings.Cut(place, "@"); found && (strings.Contains(user, "/") || strings.Contains(host, "@")) {
+			return Database{}, fmt.Errorf("has a / or an @ in its password, or more than one @: write it like postgres://user:password@host:5432/database %s", encode)
+		}
 		// What pgx takes is what will be opened later; nothing is connected here.
 		if _, err := pgconn.ParseConfig(s); err != nil {
 			if _, ok := errors.AsType[*fs.PathError](err); ok {

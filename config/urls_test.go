@@ -26,6 +26,8 @@ func TestParseDatabaseURL(t *testing.T) {
 		"sqlite:t.db":                                  {},
 		":memory:":                                     {},
 		"postgres://h:port/db":                         {},
+		"postgres://u:7/p@h/db":                        {},
+		"postgres://u:p@q@h/db":                        {},
 		"postgres://h/db?sslmode=maybe":                {},
 		"host=h dbname=db":                             {},
 	} {

@@ -2,6 +2,7 @@ package dbmodel
 
 import (
 	"context"
+	"errors"
 	"regexp"
 	"time"
 
@@ -67,6 +68,19 @@ func SetSubject(ctx context.Context, tx bun.Tx, userID int64, issuer, subject st
 func UserForUpdate(ctx context.Context, tx bun.Tx, name string) (*User, error) {
 	u := new(User)
 	return u, Translate(locked(tx.NewSelect().Model(u).Where("username = ?", name)).Scan(ctx))
+}
+
+// EnsuredUser is UserForUpdate that makes the user where there is none with this name, and says whether it did.
+func EnsuredUser(ctx context.Context, tx bun.Tx, name string) (u *User, isNew bool, err error) {
+	for {
+		if isNew, err = AddUser(ctx, tx, name); err != nil {
+			return nil, false, err
+		}
+		if u, err = UserForUpdate(ctx, tx, name); !errors.Is(err, ErrNotFound) {
+			return u, isNew, err
+		}
+		// Somebody deleted the one that was in the way.
+	}
 }
 
 // Users lists up to limit users with a name behind after, by name.

@@ -96,6 +96,15 @@ func TestFaultText(t *testing.T) {
 	if m := builder().Notification(secret, 1, webhook); strings.Contains(m.Headline+m.Text, "hunter2") || m.Text != "" {
 		t.Errorf("got %q, %q", m.Headline, m.Text)
 	}
+	// Wherever a text is cut: a URL whose @ is cut off is one all the same.
+	for n := range 700 {
+		text := strings.Repeat("x", n) + " postgres://tocsin:hunter2hunter2hunter2@db/x"
+		secret := exception("OperationalError", text, 0)
+		secret.Trace = text
+		if m := builder().Notification(secret, 1, webhook); strings.Contains(m.Headline+m.Text, "hunter2") {
+			t.Fatalf("%d before it: got %q, %q", n, m.Headline, m.Text)
+		}
+	}
 }
 
 func TestLinks(t *testing.T) {

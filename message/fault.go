@@ -23,11 +23,11 @@ const (
 
 // faultText is the message, where the headline does not say all of it, and the end of the trace.
 func faultText(n *dbmodel.Notification, headline string) string {
-	message := uncredentialed(strings.TrimSpace(channel.Text(n.Message, maxMessage)))
+	message := strings.TrimSpace(channel.Text(uncredentialed(n.Message), maxMessage))
 	if n.Type == rule.TypeException && strings.Contains(headline, ": "+message) {
 		message = ""
 	}
-	return joined("\n\n", message, uncredentialed(traceEnd(n.Trace)))
+	return joined("\n\n", message, traceEnd(uncredentialed(n.Trace)))
 }
 
 // traceEnd keeps the last lines of a trace, and says how many came before them.
@@ -68,7 +68,7 @@ func arguments(stored json.RawMessage) string {
 }
 
 // credentials are what shows by its form that it is secret, whatever its name is: the user and password in a URL, and a
-// token in an authorization header.
+// token in an authorization header. They are looked for before a text is cut: of half a URL nothing shows what it is.
 var credentials = regexp.MustCompile(`(://)[^/\s@"']+(@)|(?i)(\b(?:bearer|basic)\s+)[A-Za-z0-9._~+/=-]{16,}`)
 
 func uncredentialed(s string) string { return credentials.ReplaceAllString(s, "$1$3***$2") }

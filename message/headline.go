@@ -58,8 +58,8 @@ func title(n *dbmodel.Notification) string {
 }
 
 func firstLine(s string) string {
-	s, _, _ = strings.Cut(channel.Text(strings.TrimSpace(s), maxHeadline*2), "\n")
-	return uncredentialed(channel.Line(s, maxHeadline))
+	s, _, _ = strings.Cut(channel.Text(strings.TrimSpace(uncredentialed(s)), maxHeadline*2), "\n")
+	return channel.Line(s, maxHeadline)
 }
 
 // lead is what stands before the title: event and severity, and how many products a title is in.

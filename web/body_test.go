@@ -123,3 +123,50 @@ func TestSlowHeader(t *testing.T) {
 		})
 	}
 }
+
+// TestNobodyReads: who asks and does not read the answers keeps no connection, and who reads slowly gets all.
+func TestNobodyReads(t *testing.T) {
+	t.Parallel()
+	const token = "the-token-of-the-tests-0123456789"
+	const page, whole = "GET /static/tocsin.css HTTP/1.1\r\nHost: x\r\n\r\n", "GET /api/openapi.json HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+	for _, c := range []struct {
+		name, request string
+		every         time.Duration // so many bytes are read
+		bytes         int
+		broken        bool
+	}{
+		{"reads nothing", page, time.Hour, 1, true},
+		{"reads no error", "GET /api/v1/products HTTP/1.1\r\nHost: x\r\n\r\n", time.Hour, 1, true},
+		{"reads no broken request's answer", "GET\r\n\r\n", time.Hour, 1, true},
+		{"begins to read", whole, time.Hour, 100, true},
+		{"reads slowly", whole, 9 * time.Second, 8 << 10, false},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			server := NewServer(New(Config{AdminToken: token, Log: zerolog.Nop()}), zerolog.Nop())
+			listener := make(pipeListener)
+			go func() { _ = server.Serve(listener) }()
+			client, end := net.Pipe()
+			listener <- end
+			asked := make(chan struct{})
+			go func() {
+				defer close(asked)
+				_, _ = io.WriteString(client, c.request)
+			}()
+			<-asked
+			started, got := time.Now(), 0
+			buffer := make([]byte, c.bytes)
+			var err error
+			for err == nil {
+				<-time.After(c.every)
+				var n int
+				n, err = io.ReadFull(client, buffer)
+				got += n
+			}
+			if c.broken && got >= 4096 || !c.broken && got < 50<<10 {
+				t.Errorf("%s: %d bytes after %v, then %v", c.name, got, time.Since(started), err)
+			}
+			_ = client.Close()
+			_ = server.Close()
+		})
+	}
+}

@@ -175,10 +175,14 @@ func idOf(v jsontext.Value) int64 {
 	return n
 }
 
-// argumentsOf is an object with its numbers as they are written; what is none becomes one.
+// argumentsOf is an object with its numbers as they are written; what is none becomes one. An object within quotes is read as
+// one, so that its secrets are masked.
 func argumentsOf(v jsontext.Value) map[string]any {
 	if v.Kind() == 'n' {
 		return nil
+	}
+	if inner := jsontext.Value(strings.TrimSpace(textOf(v))); v.Kind() == '"' && inner.Kind() == '{' && inner.IsValid(jsontext.AllowInvalidUTF8(true), jsontext.AllowDuplicateNames(true)) {
+		v = inner
 	}
 	d := json.NewDecoder(strings.NewReader(string(v)))
 	d.UseNumber()

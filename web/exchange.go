@@ -35,14 +35,22 @@ func exchangeOf(ctx context.Context) *exchange {
 	return ctx.Value(exchangeKey{}).(*exchange) // begin puts it there
 }
 
+const (
+	// answerPause is how long a client may take for a part of an answer, answerPart bytes: who asks and reads nothing must
+	// not keep a connection for ever.
+	answerPause = 30 * time.Second
+	answerPart  = 16 << 10
+)
+
 // answer remembers what was answered. While the body of the request still comes it keeps the answer back, see release.
 type answer struct {
 	http.ResponseWriter
-	body   *requestBody
-	status int
-	bytes  int64
-	held   []byte
-	holds  bool
+	body     *requestBody
+	status   int
+	bytes    int64
+	held     []byte
+	holds    bool
+	deadline time.Time // that is set for writing
 }
 
 // Unwrap lets http.ResponseController through.
@@ -54,7 +62,30 @@ func (a *answer) WriteHeader(status int) {
 		a.status, a.holds = status, a.body.comes()
 	}
 	if !a.holds {
+		a.extend()
 		a.ResponseWriter.WriteHeader(status)
+	}
+}
+
+// extend gives what is written next its time, in place of the server's for all.
+func (a *answer) extend() {
+	now := time.Now()
+	if a.deadline.Sub(now) > answerPause-time.Second {
+		return
+	}
+	a.deadline = now.Add(answerPause)
+	_ = a.body.control.SetWriteDeadline(a.deadline) // a test's recorder has none
+}
+
+// send writes in parts, each of which has its time.
+func (a *answer) send(p []byte) (sent int, err error) {
+	for {
+		a.extend()
+		n, err := a.ResponseWriter.Write(p[sent:min(len(p), sent+answerPart)])
+		sent += n
+		if err != nil || sent == len(p) {
+			return sent, err
+		}
 	}
 }
 
@@ -68,7 +99,7 @@ func (a *answer) Write(p []byte) (int, error) {
 		a.bytes += int64(len(p))
 		return len(p), nil
 	}
-	n, err := a.ResponseWriter.Write(p)
+	n, err := a.send(p)
 	a.bytes += int64(n)
 	return n, err
 }
@@ -82,7 +113,7 @@ func (a *answer) release() {
 	a.holds = false
 	a.Header().Set("Content-Length", strconv.Itoa(len(a.held)))
 	a.ResponseWriter.WriteHeader(a.status)
-	_, _ = a.ResponseWriter.Write(a.held) // who does not wait for the answer needs none
+	_, _ = a.send(a.held) // who does not wait for the answer needs none
 }
 
 // begin is the outermost handler: it gives a request its id, its limits and its line in the log, and answers for a handler
@@ -127,6 +158,7 @@ func (s *server) end(x *exchange, started time.Time) {
 	}
 	line.Msg("request")
 	x.w.release()
+	x.w.extend()         // for what the server still keeps of it
 	if x.caller != nil { // a stranger's bytes are not waited for
 		x.body.finish()
 	}

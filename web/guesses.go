@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"crypto/subtle"
 	"net/http"
+	"net/netip"
 	"strings"
 	"sync"
 	"time"
@@ -51,6 +52,10 @@ func newGuesses() *guesses { return &guesses{all: map[guessKey]guessCount{}} }
 func guessKeys(name, address string) []guessKey {
 	const longest = 150 // of a name; what is longer is nobody's
 	name = name[:min(len(name), longest)]
+	const network = 64 // bits of an IPv6 address: whoever has one of them has all
+	if a, err := netip.ParseAddr(address); err == nil && a.Is6() && !a.Is4In6() {
+		address = netip.PrefixFrom(a.WithZone(""), network).Masked().String()
+	}
 	return []guessKey{{0, name, address}, {1, name, ""}, {2, "", address}}
 }
 

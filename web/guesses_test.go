@@ -43,6 +43,26 @@ func TestGuesses(t *testing.T) {
 	}
 }
 
+// TestGuessesOfANetwork: an IPv6 network counts as one address.
+func TestGuessesOfANetwork(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		a, b string
+		same bool
+	}{
+		{"2001:db8::1", "2001:db8::ffff:ffff:ffff:ffff", true},
+		{"2001:db8::1", "2001:db8:0:1::1", false},
+		{"fe80::1%eth0", "fe80::2%eth1", true},
+		{"10.0.0.1", "10.0.0.2", false},
+		{"::ffff:10.0.0.1", "::ffff:10.0.0.2", false},
+		{"@", "", false}, // a Unix socket
+	} {
+		if same := guessKeys("alex", c.a)[2] == guessKeys("alex", c.b)[2]; same != c.same {
+			t.Errorf("%s and %s: %v", c.a, c.b, same)
+		}
+	}
+}
+
 func TestGuessesAreBounded(t *testing.T) {
 	t.Parallel()
 	g, now := newGuesses(), time.Now()

@@ -327,5 +327,9 @@ func TestSetup(t *testing.T) {
 		if r := e.form("/setup", fields); r.status != 404 {
 			t.Errorf("the second time it is answered %d", r.status)
 		}
+		e.want(204, "DELETE", "/api/v1/users/root", nil)
+		if r := e.form("/setup", fields); r.status != 404 {
+			t.Errorf("once the first administrator is deleted it is answered %d", r.status)
+		}
 	})
 }

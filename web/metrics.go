@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -45,10 +46,18 @@ func (m *metrics) observe(route string, status int, took time.Duration) {
 	m.requests.WithLabelValues(route, strconv.Itoa(status)).Observe(took.Seconds())
 }
 
-// workCollector asks database and Redis when it is scraped. What does not answer is left out.
+// workPause is how long an answer of workCollector holds.
+const workPause = time.Second
+
+// workCollector asks database and Redis when it is scraped, once for all who do so at the same time: anybody may, and counting
+// takes a while where much has failed. What does not answer is left out.
 type workCollector struct {
 	db    *dbmodel.DB
 	queue *tasks.Queue
+
+	mu   sync.Mutex
+	last []prometheus.Metric
+	at   time.Time
 }
 
 var (
@@ -68,10 +77,23 @@ func (*workCollector) Describe(to chan<- *prometheus.Desc) {
 
 // Collect implements prometheus.Collector.
 func (w *workCollector) Collect(to chan<- prometheus.Metric) {
+	w.mu.Lock()
+	if time.Since(w.at) >= workPause {
+		w.last = w.ask()
+		w.at = time.Now()
+	}
+	list := w.last
+	w.mu.Unlock()
+	for _, m := range list {
+		to <- m
+	}
+}
+
+func (w *workCollector) ask() (list []prometheus.Metric) {
 	ctx, cancel := context.WithTimeout(context.Background(), metricsTime)
 	defer cancel()
 	gauge := func(d *prometheus.Desc, n int, labels ...string) {
-		to <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, float64(n), labels...)
+		list = append(list, prometheus.MustNewConstMetric(d, prometheus.GaugeValue, float64(n), labels...))
 	}
 	if c, err := dbmodel.Count(ctx, w.db.Reader); err == nil {
 		gauge(outboxDesc, c.Outbox)
@@ -95,4 +117,5 @@ func (w *workCollector) Collect(to chan<- prometheus.Metric) {
 			gauge(pausedDesc, is, queue)
 		}
 	}
+	return list
 }

@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 )
 
 func TestMetrics(t *testing.T) {
@@ -17,6 +18,28 @@ func TestMetrics(t *testing.T) {
 			if !strings.Contains(answer.text, "\n"+line) {
 				t.Errorf("no line %q in\n%s", line, answer.text)
 			}
+		}
+	})
+}
+
+// TestMetricsAreAskedOnce: who scrapes all the time has the database asked no more than others.
+func TestMetricsAreAskedOnce(t *testing.T) {
+	both(t, func(t *testing.T, e *env) {
+		const none, one = "\ntocsin_outbox_events 0\n", "\ntocsin_outbox_events 1\n"
+		began := time.Now()
+		if answer := e.want(200, http.MethodGet, "/metrics", nil); !strings.Contains(answer.text, none) {
+			t.Fatalf("got\n%s", answer.text)
+		}
+		e.want(202, http.MethodPost, "/api/v1/exceptions", `{"class":"KeyError"}`)
+		for range 20 {
+			answer := e.want(200, http.MethodGet, "/metrics", nil)
+			if !strings.Contains(answer.text, none) && time.Since(began) < time.Second {
+				t.Fatalf("asked again at once:\n%s", answer.text)
+			}
+		}
+		<-time.After(time.Until(began.Add(2 * time.Second)))
+		if answer := e.want(200, http.MethodGet, "/metrics", nil); !strings.Contains(answer.text, one) {
+			t.Errorf("got\n%s", answer.text)
 		}
 	})
 }

@@ -201,11 +201,7 @@ func userOfProvider(ctx context.Context, tx bun.Tx, issuer string, c *oidcClaims
 		if n > 1 {
 			candidate = fmt.Sprintf("%s-%d", name[:min(len(name), 140)], n)
 		}
-		isNew, err := dbmodel.AddUser(ctx, tx, candidate)
-		if err != nil {
-			return 0, err
-		}
-		u, err := dbmodel.UserForUpdate(ctx, tx, candidate)
+		u, isNew, err := dbmodel.EnsuredUser(ctx, tx, candidate)
 		if err != nil {
 			return 0, err
 		}

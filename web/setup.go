@@ -38,10 +38,10 @@ func (s *server) renderSetup(w http.ResponseWriter, r *http.Request, status int,
 	return s.render(w, r, view{status: status, template: "setup", title: "Make the first administrator", data: v})
 }
 
-// mayStillSetUp answers 404 unless the token is that of this process and nobody else is there yet.
+// mayStillSetUp answers 404 unless the token is that of this process and was not used, and nobody else is there yet.
 func (s *server) mayStillSetUp(r *http.Request) error {
 	token := r.FormValue("token")
-	if s.setupToken == "" || subtle.ConstantTimeCompare([]byte(token), []byte(s.setupToken)) != 1 {
+	if s.setupToken == "" || s.wasSetUp.Load() || subtle.ConstantTimeCompare([]byte(token), []byte(s.setupToken)) != 1 {
 		return notFound("link")
 	}
 	there, err := dbmodel.HasPeople(r.Context(), s.db)
@@ -54,7 +54,8 @@ func (s *server) mayStillSetUp(r *http.Request) error {
 	return nil
 }
 
-// saveSetup makes the first administrator, who is logged in with it. The link is good for one: from then on there is a user.
+// saveSetup makes the first administrator, who is logged in with it. The link is good for one, also where that one is deleted
+// again.
 func (s *server) saveSetup(w http.ResponseWriter, r *http.Request) error {
 	s.settingUp.Lock() // two at once must not make two
 	defer s.settingUp.Unlock()
@@ -82,6 +83,7 @@ func (s *server) saveSetup(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return fmt.Errorf("make the first administrator: %w", err)
 	}
+	s.wasSetUp.Store(true)
 	s.log.Info().Str("user", v.Username).Msg("the first administrator was made")
 	if err := s.logIn(r, dbmodel.NewSession{UserID: id, PasswordHash: hash}); err != nil {
 		return err
@@ -91,10 +93,7 @@ func (s *server) saveSetup(w http.ResponseWriter, r *http.Request) error {
 }
 
 func addAdministrator(ctx context.Context, tx bun.Tx, name, fullName, hash string) (int64, error) {
-	if _, err := dbmodel.AddUser(ctx, tx, name); err != nil {
-		return 0, err
-	}
-	u, err := dbmodel.UserForUpdate(ctx, tx, name)
+	u, _, err := dbmodel.EnsuredUser(ctx, tx, name)
 	if err != nil {
 		return 0, err
 	}

@@ -86,12 +86,9 @@ func (s *server) putUser(ctx context.Context, in *UserParam, sent *userFields, f
 		return nil, err
 	}
 	err = s.db.InTx(ctx, func(ctx context.Context, tx bun.Tx) error {
-		if _, err := dbmodel.AddUser(ctx, tx, in.Username); err != nil {
-			return fmt.Errorf("store user %s: %w", in.Username, err)
-		}
-		u, err := dbmodel.UserForUpdate(ctx, tx, in.Username)
+		u, _, err := dbmodel.EnsuredUser(ctx, tx, in.Username)
 		if err != nil {
-			return fmt.Errorf("load user %s: %w", in.Username, err)
+			return fmt.Errorf("load or make user %s: %w", in.Username, err)
 		}
 		before := *u
 		if err := sent.merge(u, slices.Clone(found)); err != nil {

@@ -260,3 +260,31 @@ func exec(t *testing.T, e *env, query string, args ...any) {
 		t.Fatal(err)
 	}
 }
+
+// TestPutUserThatIsBeingDeleted: of two at once, one that makes a user and one that deletes the one of before, both are done.
+func TestPutUserThatIsBeingDeleted(t *testing.T) {
+	both(t, func(t *testing.T, e *env) {
+		e.want(200, "PUT", "/api/v1/users/alex", `{"full_name":"before"}`)
+		tx, err := e.db.BeginTx(t.Context(), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = tx.Rollback() }()
+		u, err := dbmodel.UserForUpdate(t.Context(), tx, "alex")
+		if err != nil {
+			t.Fatal(err)
+		}
+		answer := make(chan *reply)
+		go func() { answer <- e.send("PUT", "/api/v1/users/alex", `{"email":"alex@example.com"}`) }()
+		<-time.After(300 * time.Millisecond) // it has seen the user, and waits
+		if err := dbmodel.DeleteUser(t.Context(), tx, u.ID); err != nil {
+			t.Fatal(err)
+		}
+		if err := tx.Commit(); err != nil {
+			t.Fatal(err)
+		}
+		if r := <-answer; r.status != 200 || !strings.Contains(r.text, `"full_name":""`) || !strings.Contains(r.text, "alex@example.com") {
+			t.Errorf("answered %d: %s", r.status, r.text)
+		}
+	})
+}

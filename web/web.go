@@ -15,6 +15,7 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/alexedwards/scs/v2"
@@ -66,6 +67,7 @@ type server struct {
 	hashing     chan struct{} // holds one for each password that is checked at the moment
 	setupToken  string
 	settingUp   sync.Mutex
+	wasSetUp    atomic.Bool // setupToken was used
 	unread      *unreadWatch
 	stopping    <-chan struct{}
 	needsRedis  bool   // without Redis the process is not ready
@@ -164,12 +166,14 @@ func document(doc *huma.OpenAPI) http.HandlerFunc {
 	}
 }
 
-// NewServer returns an HTTP server with the settings that New's handler wants. It has neither ReadTimeout nor WriteTimeout:
-// an import takes as long as it takes, and the handler itself ends the waiting for a body that stands still.
+// NewServer returns an HTTP server with the settings that New's handler wants. It has no ReadTimeout: an import takes as long
+// as it takes, and the handler itself ends the waiting for a body that stands still. It also gives each part of an answer a
+// time of its own in place of WriteTimeout, which is for what the server answers by itself.
 func NewServer(handler http.Handler, log zerolog.Logger) *http.Server {
 	return &http.Server{
 		Handler:           handler,
 		ReadHeaderTimeout: 10 * time.Second,
+		WriteTimeout:      answerPause,
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    64 << 10,
 		ErrorLog:          stdlog.New(log.With().Str("component", "http").Logger(), "", 0),

@@ -58,9 +58,7 @@ func (a *app) open(ctx context.Context, conns int, migrate bool) error {
 		return err
 	}
 	if a.redis == nil {
-		if a.embedded, err = embedded.Start(); err != nil {
-			return err
-		}
+		a.embedded = embedded.Start()
 		a.redis = a.embedded.Options()
 	}
 	client := newRedis(a.redis)

@@ -73,10 +73,14 @@ func TestPausedQueueIsSaid(t *testing.T) {
 		if fmt.Sprint(s.Paused) != fmt.Sprint(want) {
 			t.Errorf("status: %v, want %v", s.Paused, want)
 		}
-		_, metrics, err := d.try(http.MethodGet, "/metrics", nil)
-		if line := fmt.Sprintf("tocsin_queue_paused{queue=%q} %d\n", tasks.QueueEvents, len(want)); err != nil || !strings.Contains(string(metrics), line) {
-			t.Errorf("no line %q in the metrics (%v)", line, err)
-		}
+		line := fmt.Sprintf("tocsin_queue_paused{queue=%q} %d\n", tasks.QueueEvents, len(want))
+		testenv.Eventually(t, 5*time.Second, func() error { // an answer holds for a second
+			_, metrics, err := d.try(http.MethodGet, "/metrics", nil)
+			if err == nil && !strings.Contains(string(metrics), line) {
+				err = fmt.Errorf("no line %q", line)
+			}
+			return err
+		}, "the metrics say it")
 		code, output := wait(start(t, d.env, "check"))
 		if code != min(len(want), 1) || strings.Contains(output, "FAIL  Queue events: ") != (len(want) > 0) {
 			t.Errorf("check: exit %d\n%s", code, output)

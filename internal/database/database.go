@@ -103,6 +103,9 @@ func openSQLite(path string, conns int) (*dbmodel.DB, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return nil, fmt.Errorf("open the database: make its folder: %w", err)
 	}
+	if err := makePrivate(path); err != nil {
+		return nil, fmt.Errorf("open the database: %w", err)
+	}
 	if err := addFunctions(); err != nil {
 		return nil, fmt.Errorf("open the database: %w", err)
 	}
@@ -138,6 +141,19 @@ func openSQLite(path string, conns int) (*dbmodel.DB, error) {
 		return nil, err
 	}
 	return &dbmodel.DB{DB: writer, Reader: reader}, nil
+}
+
+// makePrivate makes the file of a new database, which SQLite would let everybody on the machine read; what SQLite puts beside
+// it has the same mode. One that is there is not touched: to close it would end the locks that this process holds on it.
+func makePrivate(path string) error {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600) // #nosec G304 -- the operator says where
+	if errors.Is(err, fs.ErrExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return f.Close()
 }
 
 func limit(pool *sql.DB, conns int) {

@@ -3,8 +3,8 @@
 package embedded
 
 import (
-	"crypto/rand"
-	"fmt"
+	"context"
+	"net"
 	"sync"
 	"time"
 
@@ -15,21 +15,17 @@ import (
 // tick is how often the server's clock is moved on: its TTLs stand still by themselves.
 const tick = 100 * time.Millisecond
 
-// Redis is a running server on a port of the loopback interface, behind a password of its own.
+// Redis is a running server without a port: nobody but this process reaches it. Whoever did could end the process, because it
+// takes any length that it is told for the length of a text.
 type Redis struct {
-	server   *miniredis.Miniredis
-	password string
-	stop     chan struct{}
-	ticking  sync.WaitGroup
+	server  *miniredis.Miniredis
+	stop    chan struct{}
+	ticking sync.WaitGroup
 }
 
 // Start starts a server.
-func Start() (*Redis, error) {
-	r := &Redis{server: miniredis.NewMiniRedis(), password: rand.Text(), stop: make(chan struct{})}
-	r.server.RequireAuth(r.password)
-	if err := r.server.Start(); err != nil {
-		return nil, fmt.Errorf("start the in-process Redis: %w", err)
-	}
+func Start() *Redis {
+	r := &Redis{server: miniredis.NewMiniRedis(), stop: make(chan struct{})}
 	r.ticking.Go(func() {
 		ticker := time.NewTicker(tick)
 		defer ticker.Stop()
@@ -44,12 +40,26 @@ func Start() (*Redis, error) {
 			}
 		}
 	})
-	return r, nil
+	return r
 }
 
 // Options connect to the server.
 func (r *Redis) Options() *redis.UniversalOptions {
-	return &redis.UniversalOptions{Addrs: []string{r.server.Addr()}, Password: r.password}
+	return &redis.UniversalOptions{
+		Addrs: []string{"in-process"},
+		Dialer: func(context.Context, string, string) (net.Conn, error) {
+			select {
+			case <-r.stop: // else it would start again
+				return nil, net.ErrClosed
+			default:
+			}
+			conn, err := r.server.Dial()
+			if err != nil {
+				return nil, err
+			}
+			return newPatient(conn), nil
+		},
+	}
 }
 
 // Close ends the server.
@@ -58,3 +68,69 @@ func (r *Redis) Close() {
 	r.ticking.Wait()
 	r.server.Close()
 }
+
+// patient is the client's end of a net.Pipe that takes whatever is written: the server answers the first command of many
+// before it reads the last one, and with nothing between them both would wait for the other to read.
+type patient struct {
+	net.Conn
+	mu      sync.Mutex
+	written []byte // and not sent yet
+	err     error  // of sending
+	more    chan struct{}
+	closed  chan struct{}
+	close   func()
+}
+
+func newPatient(conn net.Conn) *patient {
+	p := &patient{Conn: conn, more: make(chan struct{}, 1), closed: make(chan struct{})}
+	p.close = sync.OnceFunc(func() { close(p.closed) })
+	go p.send()
+	return p
+}
+
+func (p *patient) send() {
+	for {
+		select {
+		case <-p.more:
+		case <-p.closed:
+			return
+		}
+		p.mu.Lock()
+		b := p.written
+		p.written = nil
+		p.mu.Unlock()
+		if _, err := p.Conn.Write(b); err != nil {
+			p.mu.Lock()
+			p.err = err
+			p.mu.Unlock()
+			return
+		}
+	}
+}
+
+// Write implements net.Conn.
+func (p *patient) Write(b []byte) (int, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.err != nil {
+		return 0, p.err
+	}
+	p.written = append(p.written, b...)
+	select {
+	case p.more <- struct{}{}:
+	default:
+	}
+	return len(b), nil
+}
+
+// Close implements net.Conn.
+func (p *patient) Close() error {
+	p.close()
+	return p.Conn.Close()
+}
+
+// SetDeadline implements net.Conn: nobody waits for writing.
+func (p *patient) SetDeadline(t time.Time) error { return p.SetReadDeadline(t) }
+
+// SetWriteDeadline implements net.Conn.
+func (p *patient) SetWriteDeadline(time.Time) error { return nil }
