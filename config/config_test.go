@@ -68,7 +68,7 @@ func TestLoadEverything(t *testing.T) {
 		"TOCSIN_ADMIN_TOKEN=abcdefghijklmnopqrstuvwx",
 		"MAILGUN_DOMAIN=mg.example.com", "MAILGUN_API_KEY=key-1", "MAILGUN_API_BASE=https://api.eu.mailgun.net/v3/",
 		"SMTP_URL=smtp://mailpit:1025?tls=none",
-		"TOCSIN_WEBHOOK_ALLOWED_NETWORKS=127.0.0.0/8, 10.1.2.3/8,::1",
+		"TOCSIN_WEBHOOK_ALLOWED_NETWORKS=127.0.0.0/8, ::ffff:10.1.2.3/104,::1",
 		"TOCSIN_SLACK_RATE=0.5", "TOCSIN_MS_TEAMS_RATE=0", "TOCSIN_EMAIL_RATE=10",
 		"TOCSIN_WORKER_CONCURRENCY=3", "TOCSIN_MONITOR_WRITE=True",
 		"TOCSIN_OIDC_ISSUER=https://login.example/", "TOCSIN_OIDC_CLIENT_ID=tocsin", "TOCSIN_OIDC_CLIENT_SECRET=s",

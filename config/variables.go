@@ -284,6 +284,9 @@ func parseNetworks(s string) ([]netip.Prefix, error) {
 		if err != nil {
 			return nil, fmt.Errorf("%s is not a network: write CIDRs with commas between them, such as 10.0.0.0/8,fd00::/8", quote(field))
 		}
+		if a := network.Addr(); a.Is4In6() && network.Bits() >= 96 { // dialled addresses are compared as IPv4
+			network = netip.PrefixFrom(a.Unmap(), network.Bits()-96)
+		}
 		networks = append(networks, network.Masked())
 	}
 	return networks, nil
