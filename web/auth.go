@@ -32,17 +32,12 @@ const (
 	everybody                    // all three
 )
 
-// words say who may make a call.
-func (a access) words() string {
-	switch a {
-	case ingesters:
-		return "For administrators and tokens of the scope ingest."
-	case people:
-		return "For users, of what they may see and change."
-	case everybody:
-		return "For users, of what they may see and change, and for tokens of the scope ingest."
-	}
-	return "For administrators."
+// accessWords say who may make a call.
+var accessWords = map[access]string{
+	administrators: "For administrators.",
+	ingesters:      "For administrators and tokens of the scope ingest.",
+	people:         "For users, of what they may see and change.",
+	everybody:      "For users, of what they may see and change, and for tokens of the scope ingest.",
 }
 
 func (c *caller) may(a access) bool {

@@ -60,7 +60,7 @@ func route[I, O any](s *server, c call, handler func(context.Context, *I) (*O, e
 	registry := s.api.OpenAPI().Components.Schemas
 	op := huma.Operation{
 		Method: c.method, Path: apiRoot + c.path, OperationID: c.id, Summary: c.summary, Tags: []string{c.tag}, DefaultStatus: c.status,
-		Description: c.access.words(), Middlewares: huma.Middlewares{allow(c.access)},
+		Description: accessWords[c.access], Middlewares: huma.Middlewares{allow(c.access)},
 		Responses: map[string]*huma.Response{"default": {
 			Description: "Anything else",
 			Content:     map[string]*huma.MediaType{"application/problem+json": {Schema: registry.Schema(reflect.TypeFor[problem](), true, "Problem")}},

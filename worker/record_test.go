@@ -93,7 +93,7 @@ func TestDatabaseIsReadOnlyForAWhile(t *testing.T) {
 		if try == 1 {
 			readOnly("on")
 			time.AfterFunc(3*time.Second, func() { readOnly("off") })
-			time.Sleep(100 * time.Millisecond) // the connections must have heard of it
+			time.Sleep(100 * time.Millisecond) //nolint:forbidigo // the connections must have heard of it
 		}
 		return 200, nil
 	}
