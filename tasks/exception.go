@@ -225,16 +225,28 @@ func mask(v any, depth int) any {
 	case string:
 		return dbmodel.Clean(v, MaxExceptionText)
 	case json.Number:
-		if !storable(v.String()) {
-			return v.String()
-		}
+		return number(v.String())
 	}
 	return v
 }
 
-// storable reports whether PostgreSQL takes a number in JSON; beyond what a float64 holds it may not.
-func storable(number string) bool {
-	f, err := strconv.ParseFloat(number, 64)
-	mantissa, _, _ := strings.Cut(strings.ToLower(number), "e")
-	return err == nil && len(number) <= 400 && (f != 0 || !strings.ContainsAny(mantissa, "123456789"))
+// longestNumber is how long a number with an exponent may be without it.
+const longestNumber = 40
+
+// number is a number as PostgreSQL gives it back, without an exponent, so that what is cut by its length does not grow again;
+// the text of one that would get long, or that PostgreSQL may not take, as it is beyond what a float64 holds.
+func number(text string) any {
+	f, err := strconv.ParseFloat(text, 64)
+	mantissa, _, exponent := strings.Cut(strings.ToLower(text), "e")
+	if err != nil || len(text) > 400 || f == 0 && strings.ContainsAny(mantissa, "123456789") {
+		return text
+	}
+	if !exponent {
+		return json.Number(text)
+	}
+	plain := strconv.FormatFloat(f, 'f', -1, 64)
+	if len(plain) > longestNumber || len(mantissa) > 17 { // beyond that a float64 has lost digits
+		return text
+	}
+	return json.Number(plain)
 }

@@ -94,6 +94,18 @@ func TestArgumentsAreMaskedAtAnyDepth(t *testing.T) {
 	}
 }
 
+func TestNumbersDoNotGrow(t *testing.T) {
+	t.Parallel()
+	_, got := exception(t, TaskExceptionInfo{ExceptionInfo: ExceptionInfo{Class: "E"}, Arguments: map[string]any{
+		"plain": json.Number("1.50"), "short": json.Number("1.5E3"), "small": json.Number("2e-7"), "large": json.Number("1e307"),
+		"tiny": json.Number("1e-307"), "none": json.Number("0e9"), "digits": json.Number("123456789012345678901e1"),
+	}})
+	want := `{"digits":"123456789012345678901e1","large":"1e307","none":0,"plain":1.50,"short":1500,"small":0.0000002,"tiny":"1e-307"}`
+	if got != want {
+		t.Errorf("stored %s\nwant   %s", got, want)
+	}
+}
+
 func TestFingerprint(t *testing.T) {
 	t.Parallel()
 	base := TaskExceptionInfo{ExceptionInfo: ExceptionInfo{Class: "E", Message: "m", Function: "f"}, Arguments: map[string]any{"a": 1, "b": 2}}

@@ -93,7 +93,11 @@ func TestDatabaseIsReadOnlyForAWhile(t *testing.T) {
 		if try == 1 {
 			readOnly("on")
 			time.AfterFunc(3*time.Second, func() { readOnly("off") })
-			time.Sleep(100 * time.Millisecond) //nolint:forbidigo // the connections must have heard of it
+			for state := ""; state != "on" && t.Context().Err() == nil; { // until the connections have heard of it
+				if err := db.QueryRowContext(t.Context(), "SHOW transaction_read_only").Scan(&state); err != nil {
+					t.Error(err)
+				}
+			}
 		}
 		return 200, nil
 	}
