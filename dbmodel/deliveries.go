@@ -201,10 +201,15 @@ func EndBatch(ctx context.Context, db bun.IDB, id int64, owner string) error {
 	return err
 }
 
-// TargetFailed counts a failure: the target is told nothing for wait. It returns since when it fails, by the database's
-// clock, and whether that is giveUp ago or longer; ErrNotFound where owner has lost the lease.
+// nobodyTried is how long after a target was due a try comes too late: we were down ourselves, and the target does not fail
+// for all that time.
+const nobodyTried = 10 * time.Minute
+
+// TargetFailed counts a failure: the target is told nothing for wait. It returns whether it fails for giveUp or longer, by the
+// database's clock and without the time in which nobody tried; ErrNotFound where owner has lost the lease.
 func TargetFailed(ctx context.Context, db bun.IDB, id int64, owner string, wait, giveUp time.Duration) (giveUpNow bool, err error) {
-	err = raw(db).QueryRowContext(ctx, `UPDATE targets SET failures = failures + 1, failing_since = coalesce(failing_since, `+now(db)+`),
+	err = raw(db).QueryRowContext(ctx, `UPDATE targets SET failures = failures + 1,
+		failing_since = CASE WHEN failing_since IS NULL OR next_at < `+later(db, -nobodyTried)+` THEN `+now(db)+` ELSE failing_since END,
 		next_at = `+later(db, wait)+` WHERE id = $1 AND owner = $2 RETURNING failing_since <= `+later(db, -giveUp), id, owner).Scan(&giveUpNow)
 	return giveUpNow, Translate(err)
 }

@@ -3,6 +3,7 @@ package dbmodel_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"testing"
 	"time"
@@ -419,6 +420,42 @@ func TestGiveUp(t *testing.T) {
 		failed, err := dbmodel.Deliveries(ctx, db, everything, dbmodel.DeliveryFilter{State: dbmodel.Failed}, 20_000)
 		if err != nil || len(failed) != 10_001 || failed[0].LastError != "gone" {
 			t.Fatalf("%d failed, %v", len(failed), err)
+		}
+	})
+}
+
+// A target does not fail for the time in which nobody tried, because we were down ourselves.
+func TestGiveUpAfterOurOwnDowntime(t *testing.T) {
+	t.Parallel()
+	testenv.EachDatabase(t, func(t *testing.T, db *dbmodel.DB) {
+		ctx := t.Context()
+		vault, err := dbmodel.OpenVault(ctx, db, make([]byte, dbmodel.KeySize), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ids, err := dbmodel.EnsureTargets(ctx, db, vault, rule.Slack, []string{"https://hooks.example.com/x"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := dbmodel.TakeTarget(ctx, db, ids[0], "me"); err != nil {
+			t.Fatal(err)
+		}
+		ago := "now() - interval '%d minutes'"
+		if db.Reader != db.DB {
+			ago = "CAST(unixepoch('subsec') * 1000000 AS INTEGER) - %d * 60000000"
+		}
+		for _, c := range []struct {
+			due    int // minutes ago
+			giveUp bool
+		}{{1, true}, {60, false}, {1, true}} {
+			set := fmt.Sprintf("UPDATE targets SET failing_since = "+ago+", next_at = "+ago, 25*60, c.due)
+			if _, err := db.ExecContext(ctx, set); err != nil {
+				t.Fatal(err)
+			}
+			giveUp, err := dbmodel.TargetFailed(ctx, db, ids[0], "me", time.Second, 24*time.Hour)
+			if err != nil || giveUp != c.giveUp {
+				t.Errorf("due %d minutes ago: given up %t, %v", c.due, giveUp, err)
+			}
 		}
 	})
 }

@@ -40,6 +40,7 @@ var faultKinds = map[string]faultKind{
 	"postgres ends sessions":  {thing: "postgres", copies: true, begin: postgresEndsSessions},
 	"postgres is cut off":     {thing: "postgres", copies: true, begin: func(tt *torture, _ int) func() { tt.pgProxy.cut(); return nil }},
 	"postgres is unreachable": {thing: "postgres", least: 1, most: 50, copies: true, begin: func(tt *torture, _ int) func() { return hold(tt.pgProxy) }},
+	"postgres is read-only":   {thing: "postgres", least: 1, most: 50, begin: postgresIsReadOnly},
 
 	"web is killed":              {thing: "web", of: 2, most: 60, begin: kill("web")},
 	"worker is killed":           {thing: "worker", of: 2, most: 200, copies: true, begin: kill("worker")},
@@ -128,6 +129,24 @@ func postgresEndsSessions(tt *torture, _ int) func() {
 		tt.t.Error(err)
 	}
 	return nil
+}
+
+// postgresIsReadOnly is what a standby is before it becomes the primary.
+func postgresIsReadOnly(tt *torture, _ int) func() {
+	set := func(state string) {
+		c, err := pgx.Connect(tt.t.Context(), tt.pg.URL())
+		if err != nil {
+			tt.t.Fatal(err)
+		}
+		defer c.Close(context.Background())
+		for _, statement := range []string{"ALTER SYSTEM SET default_transaction_read_only = " + state, "SELECT pg_reload_conf()"} {
+			if _, err := c.Exec(tt.t.Context(), statement); err != nil {
+				tt.t.Error(err)
+			}
+		}
+	}
+	set("on")
+	return func() { set("off") }
 }
 
 // of makes a fault of what is done to a slot, beside all else that goes on, and what is done to it in the end. A slot whose last
