@@ -144,26 +144,30 @@ func followLinks(t *testing.T, b *browser.Tab, base, receiver string) {
 	})`
 	number := regexp.MustCompile(`\d+`)
 	kinds := map[string]string{} // an address of each kind, by channel and shape
-	for next := receiver; next != ""; {
-		b.Open(next)
-		for _, link := range browser.Value[[]string](b, links) {
-			channel, address, _ := strings.Cut(link, " ")
-			path, own := strings.CutPrefix(address, base)
-			if !own {
-				t.Errorf("a message leads to %s", address)
-			}
-			kinds[channel+" "+number.ReplaceAllString(path, "N")] = path
-		}
-		next = browser.Value[string](b, `document.querySelector(".older a")?.href ?? ""`)
-	}
-	for _, want := range []string{
+	wanted := []string{
 		"slack /", "slack /notifications/N", "slack /products/N", "teams /", "teams /notifications/N", "mail /", "mail /notifications/N", "mail /products/N",
 		"mail /products", "mail /product-groups/N#notification_email_to", "mail /settings#observation_title_notification_email_to", "mail /settings#exception_email_to",
-	} {
-		if kinds[want] == "" {
-			t.Errorf("no message has a link %s, only %v", want, kinds)
-		}
 	}
+	testenv.Eventually(t, time.Minute, func() error { // Slack takes one message a second
+		for next := receiver; next != ""; {
+			b.Open(next)
+			for _, link := range browser.Value[[]string](b, links) {
+				channel, address, _ := strings.Cut(link, " ")
+				path, own := strings.CutPrefix(address, base)
+				if !own {
+					t.Errorf("a message leads to %s", address)
+				}
+				kinds[channel+" "+number.ReplaceAllString(path, "N")] = path
+			}
+			next = browser.Value[string](b, `document.querySelector(".older a")?.href ?? ""`)
+		}
+		for _, want := range wanted {
+			if kinds[want] == "" {
+				return fmt.Errorf("no message has a link %s, only %v", want, kinds)
+			}
+		}
+		return nil
+	}, "messages of all kinds")
 	for _, path := range kinds {
 		b.Open(path)
 		b.Until(`document.querySelector("main h1")`)
