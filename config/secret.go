@@ -63,7 +63,7 @@ func (c *Config) ReadSecretKey() error {
 		return nil
 	}
 	path := filepath.Join(c.DataDir, keyFile)
-	text, err := os.ReadFile(path) // #nosec G304 -- the operator says where
+	text, err := readFile(path)
 	if err != nil {
 		return fmt.Errorf("read the secret key: %w", err)
 	}

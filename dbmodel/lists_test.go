@@ -226,7 +226,7 @@ func (c *crowd) compareDeliveries(t *testing.T, v dbmodel.Viewer, sees func(*dbm
 		"no such channel": {Channel: rule.MSTeams}, "product": {ProductID: 3}, "product and state": {ProductID: 3, State: dbmodel.Failed},
 		"state and channel": {State: dbmodel.Failed, Channel: rule.Slack},
 	} {
-		var want, got []int64
+		var want []int64
 		for i := range c.deliveries {
 			d := &c.deliveries[i]
 			n := of[d.NotificationID]
@@ -234,19 +234,10 @@ func (c *crowd) compareDeliveries(t *testing.T, v dbmodel.Viewer, sees func(*dbm
 				want = append(want, d.ID)
 			}
 		}
-		for {
-			list, err := dbmodel.Deliveries(t.Context(), c.db, v, f, page)
-			if err != nil {
-				t.Fatalf("%s: %v", what, err)
-			}
-			for i := range list {
-				got = append(got, list[i].ID)
-			}
-			if len(list) < page {
-				break
-			}
-			f.Before = list[page-1].ID
-		}
+		got := inPages(t, what, page, func(last int64) ([]dbmodel.Delivery, error) {
+			f.Before = last
+			return dbmodel.Deliveries(t.Context(), c.db, v, f, page)
+		}, func(d *dbmodel.Delivery) int64 { return d.ID })
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("deliveries, %s:\n%s", what, diff)
 		}
@@ -259,7 +250,7 @@ func (c *crowd) compareObservations(t *testing.T, v dbmodel.Viewer, products []i
 	for what, s := range map[string]dbmodel.ObservationSearch{
 		"all": {}, "title": {Part: "TLE 4"}, "title or id": {Part: "TLE 4", ID: 16}, "product": {ProductID: 1}, "product and title": {ProductID: 5, Part: "Title 2"},
 	} {
-		var want, got []int64
+		var want []int64
 		for id := range int64(300) {
 			id++
 			if product := observedIn(id); (v.Admin || slices.Contains(products, product)) && (s.ProductID == 0 || s.ProductID == product) &&
@@ -267,21 +258,29 @@ func (c *crowd) compareObservations(t *testing.T, v dbmodel.Viewer, products []i
 				want = append(want, id)
 			}
 		}
-		for {
-			list, err := dbmodel.SearchObservations(t.Context(), c.db, v, s, page)
-			if err != nil {
-				t.Fatalf("%s: %v", what, err)
-			}
-			for i := range list {
-				got = append(got, list[i].ID)
-			}
-			if len(list) < page {
-				break
-			}
-			s.After = list[page-1].ID
-		}
+		got := inPages(t, what, page, func(last int64) ([]dbmodel.StoredObservation, error) {
+			s.After = last
+			return dbmodel.SearchObservations(t.Context(), c.db, v, s, page)
+		}, func(o *dbmodel.StoredObservation) int64 { return o.ID })
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("observations, %s:\n%s", what, diff)
+		}
+	}
+}
+
+// inPages lists the ids of all pages; ask gets the last id of the page before, at first 0.
+func inPages[T any](t *testing.T, what string, page int, ask func(last int64) ([]T, error), idOf func(*T) int64) (ids []int64) {
+	t.Helper()
+	for last := int64(0); ; last = ids[len(ids)-1] {
+		list, err := ask(last)
+		if err != nil {
+			t.Fatalf("%s: %v", what, err)
+		}
+		for i := range list {
+			ids = append(ids, idOf(&list[i]))
+		}
+		if len(list) < page {
+			return ids
 		}
 	}
 }

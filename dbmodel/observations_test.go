@@ -370,48 +370,55 @@ func TestNotificationsAndDeliveries(t *testing.T) {
 	})
 }
 
+// slackTarget is a target that is there.
+func slackTarget(t *testing.T, db *dbmodel.DB) (id int64) {
+	t.Helper()
+	vault, err := dbmodel.OpenVault(t.Context(), db, make([]byte, dbmodel.KeySize), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ids, err := dbmodel.EnsureTargets(t.Context(), db, vault, rule.Slack, []string{"https://hooks.example.com/x"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ids[0]
+}
+
 func TestGiveUp(t *testing.T) {
 	t.Parallel()
 	testenv.EachDatabase(t, func(t *testing.T, db *dbmodel.DB) {
 		ctx := t.Context()
-		vault, err := dbmodel.OpenVault(ctx, db, make([]byte, dbmodel.KeySize), nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		ids, err := dbmodel.EnsureTargets(ctx, db, vault, rule.Slack, []string{"https://hooks.example.com/x"})
-		if err != nil {
-			t.Fatal(err)
-		}
+		id := slackTarget(t, db)
 		inTx(t, db, func(ctx context.Context, tx bun.Tx) error {
 			const many = 10_001
 			list := make([]dbmodel.NewNotification, many)
 			for i := range list {
-				list[i] = dbmodel.NewNotification{Notification: dbmodel.Notification{Type: rule.TypeSecurityGate, Name: "P"}, Targets: ids}
+				list[i] = dbmodel.NewNotification{Notification: dbmodel.Notification{Type: rule.TypeSecurityGate, Name: "P"}, Targets: []int64{id}}
 			}
 			return dbmodel.InsertNotifications(ctx, tx, list)
 		})
-		if _, err := dbmodel.TakeTarget(ctx, db, ids[0], "me"); err != nil {
+		if _, err := dbmodel.TakeTarget(ctx, db, id, "me"); err != nil {
 			t.Fatal(err)
 		}
 		inTx(t, db, func(ctx context.Context, tx bun.Tx) error {
-			giveUp, err := dbmodel.TargetFailed(ctx, tx, ids[0], "me", time.Hour, 0)
+			giveUp, err := dbmodel.TargetFailed(ctx, tx, id, "me", time.Hour, 0)
 			if !giveUp {
 				t.Error("not given up after its time")
 			}
 			if err != nil {
 				return err
 			}
-			if n, done, err := dbmodel.GiveUpTarget(ctx, tx, ids[0], "other", "gone"); n != 0 || !done || err != nil {
+			if n, done, err := dbmodel.GiveUpTarget(ctx, tx, id, "other", "gone"); n != 0 || !done || err != nil {
 				t.Errorf("given up without a lease: %d %v %v", n, done, err)
 			}
-			n, done, err := dbmodel.GiveUpTarget(ctx, tx, ids[0], "me", "gone")
+			n, done, err := dbmodel.GiveUpTarget(ctx, tx, id, "me", "gone")
 			if n != 10_000 || done {
 				t.Errorf("gave up %d deliveries at first, done: %v", n, done)
 			}
 			if err != nil {
 				return err
 			}
-			n, done, err = dbmodel.GiveUpTarget(ctx, tx, ids[0], "me", "gone")
+			n, done, err = dbmodel.GiveUpTarget(ctx, tx, id, "me", "gone")
 			if n != 1 || !done {
 				t.Errorf("gave up %d more deliveries, done: %v", n, done)
 			}
@@ -429,15 +436,8 @@ func TestGiveUpAfterOurOwnDowntime(t *testing.T) {
 	t.Parallel()
 	testenv.EachDatabase(t, func(t *testing.T, db *dbmodel.DB) {
 		ctx := t.Context()
-		vault, err := dbmodel.OpenVault(ctx, db, make([]byte, dbmodel.KeySize), nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		ids, err := dbmodel.EnsureTargets(ctx, db, vault, rule.Slack, []string{"https://hooks.example.com/x"})
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, err := dbmodel.TakeTarget(ctx, db, ids[0], "me"); err != nil {
+		id := slackTarget(t, db)
+		if _, err := dbmodel.TakeTarget(ctx, db, id, "me"); err != nil {
 			t.Fatal(err)
 		}
 		ago := "now() - interval '%d minutes'"
@@ -452,7 +452,7 @@ func TestGiveUpAfterOurOwnDowntime(t *testing.T) {
 			if _, err := db.ExecContext(ctx, set); err != nil {
 				t.Fatal(err)
 			}
-			giveUp, err := dbmodel.TargetFailed(ctx, db, ids[0], "me", time.Second, 24*time.Hour)
+			giveUp, err := dbmodel.TargetFailed(ctx, db, id, "me", time.Second, 24*time.Hour)
 			if err != nil || giveUp != c.giveUp {
 				t.Errorf("due %d minutes ago: given up %t, %v", c.due, giveUp, err)
 			}

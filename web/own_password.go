@@ -21,14 +21,14 @@ type ownPassword struct {
 }
 
 func (s *server) showOwnPassword(w http.ResponseWriter, r *http.Request) error {
-	return s.renderOwnPassword(w, r, http.StatusOK, "")
-}
-
-func (s *server) renderOwnPassword(w http.ResponseWriter, r *http.Request, status int, fault string) error {
 	u, err := s.self(r)
 	if err != nil {
 		return err
 	}
+	return s.renderOwnPassword(w, r, u, http.StatusOK, "")
+}
+
+func (s *server) renderOwnPassword(w http.ResponseWriter, r *http.Request, u *dbmodel.User, status int, fault string) error {
 	v := ownPassword{Username: u.Username, HasPassword: u.PasswordHash != "", Fault: fault}
 	return s.render(w, r, view{status: status, template: "password", title: "Change your password", data: v})
 }
@@ -49,18 +49,22 @@ func (s *server) changeOwnPassword(w http.ResponseWriter, r *http.Request) error
 	if err != nil {
 		return err
 	}
-	hash, fault := chosenPassword(r, "new")
+	password, fault := chosenPassword(r, "new")
 	if fault != "" {
-		return s.renderOwnPassword(w, r, http.StatusUnprocessableEntity, fault)
+		return s.renderOwnPassword(w, r, u, http.StatusUnprocessableEntity, fault)
 	}
 	who, tooOften, err := s.guess(w, r, u.Username)
 	switch {
 	case err != nil:
 		return err
 	case tooOften != "":
-		return s.renderOwnPassword(w, r, http.StatusTooManyRequests, tooOften)
+		return s.renderOwnPassword(w, r, u, http.StatusTooManyRequests, tooOften)
 	case who == nil:
-		return s.renderOwnPassword(w, r, http.StatusUnprocessableEntity, "That is not your current password.")
+		return s.renderOwnPassword(w, r, u, http.StatusUnprocessableEntity, "That is not your current password.")
+	}
+	hash, err := HashPassword(password)
+	if err != nil {
+		return fmt.Errorf("hash a password: %w", err)
 	}
 	err = s.db.InTx(r.Context(), func(ctx context.Context, tx bun.Tx) error {
 		now, err := dbmodel.UserForUpdate(ctx, tx, u.Username)
@@ -68,7 +72,7 @@ func (s *server) changeOwnPassword(w http.ResponseWriter, r *http.Request) error
 			return missingUser(err, u.Username)
 		}
 		if now.PasswordHash != who.PasswordHash {
-			return newProblem(http.StatusConflict, "The password was changed in this moment: log in with the new one.")
+			return passwordChanged()
 		}
 		return dbmodel.SetPassword(ctx, tx, now.ID, hash)
 	})
@@ -83,15 +87,14 @@ func (s *server) changeOwnPassword(w http.ResponseWriter, r *http.Request) error
 	return nil
 }
 
-// chosenPassword is the hash of the password that a form chooses, once in the field with this name and once in repeated.
-func chosenPassword(r *http.Request, name string) (hash, fault string) {
-	password := r.PostFormValue(name)
+// chosenPassword is the password that a form chooses, once in the field with this name and once in repeated.
+func chosenPassword(r *http.Request, name string) (password, fault string) {
+	password = r.PostFormValue(name)
 	if password != r.PostFormValue("repeated") {
 		return "", "The two passwords differ: type the same one twice."
 	}
-	hash, err := HashPassword(password)
-	if err != nil {
+	if err := mayBePassword(password); err != nil {
 		return "", strings.ToUpper(err.Error()[:1]) + err.Error()[1:] + "."
 	}
-	return hash, ""
+	return password, ""
 }

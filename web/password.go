@@ -31,19 +31,27 @@ const (
 // HashPassword returns the argon2id hash of a password, with its salt and costs, as users keep it. The error says in words
 // what is wrong with the password.
 func HashPassword(password string) (string, error) {
-	switch {
-	case !utf8.ValidString(password):
-		return "", errors.New("the password is not valid UTF-8")
-	case utf8.RuneCountInString(password) < shortestPassword:
-		return "", fmt.Errorf("the password is too short: it needs %d characters", shortestPassword)
-	case len(password) > longestPassword:
-		return "", fmt.Errorf("the password is longer than %d bytes", longestPassword)
+	if err := mayBePassword(password); err != nil {
+		return "", err
 	}
 	salt := make([]byte, saltBytes)
 	_, _ = rand.Read(salt) // it never fails
 	hash := argon2.IDKey([]byte(password), salt, argonTime, argonMemory, argonThreads, hashBytes)
 	encode := base64.RawStdEncoding.EncodeToString
 	return fmt.Sprintf("$argon2id$v=%d$m=%d,t=%d,p=%d$%s$%s", argon2.Version, argonMemory, argonTime, argonThreads, encode(salt), encode(hash)), nil
+}
+
+// mayBePassword says what is wrong with a password that somebody chooses.
+func mayBePassword(password string) error {
+	switch {
+	case !utf8.ValidString(password):
+		return errors.New("the password is not valid UTF-8")
+	case utf8.RuneCountInString(password) < shortestPassword:
+		return fmt.Errorf("the password is too short: it needs %d characters", shortestPassword)
+	case len(password) > longestPassword:
+		return fmt.Errorf("the password is longer than %d bytes", longestPassword)
+	}
+	return nil
 }
 
 // CheckPassword reports whether password is the one that hash was made of. A hash that is empty or not of HashPassword's

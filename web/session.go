@@ -115,9 +115,14 @@ func (s sessionStore) CommitCtx(ctx context.Context, token string, data []byte, 
 	}
 	err := dbmodel.AddSession(ctx, s.db, *who, token, data, expires)
 	if errors.Is(err, dbmodel.ErrNotFound) {
-		return newProblem(http.StatusConflict, "The password was changed in this moment: log in with the new one.")
+		return passwordChanged()
 	}
 	return err
+}
+
+// passwordChanged answers who proved to know a password that another one has replaced since.
+func passwordChanged() *problem {
+	return newProblem(http.StatusConflict, "The password was changed in this moment: log in with the new one.")
 }
 
 // DeleteCtx implements scs.CtxStore.

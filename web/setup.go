@@ -63,7 +63,7 @@ func (s *server) saveSetup(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	v := setupView{Token: r.PostFormValue("token"), Username: strings.TrimSpace(r.PostFormValue("username")), FullName: strings.TrimSpace(r.PostFormValue("full_name"))}
-	hash, fault := chosenPassword(r, "password")
+	password, fault := chosenPassword(r, "password")
 	switch {
 	case !dbmodel.ValidUsername(v.Username) || v.Username == dbmodel.Automation:
 		v.Fault = "This cannot be a user name: use 1 to 150 letters, digits and . _ @ + -, and not " + dbmodel.Automation + "."
@@ -75,8 +75,12 @@ func (s *server) saveSetup(w http.ResponseWriter, r *http.Request) error {
 	if v.Fault != "" {
 		return s.renderSetup(w, r, http.StatusUnprocessableEntity, v)
 	}
+	hash, err := HashPassword(password)
+	if err != nil {
+		return fmt.Errorf("hash a password: %w", err)
+	}
 	var id int64
-	err := s.db.InTx(r.Context(), func(ctx context.Context, tx bun.Tx) (err error) {
+	err = s.db.InTx(r.Context(), func(ctx context.Context, tx bun.Tx) (err error) {
 		id, err = addAdministrator(ctx, tx, v.Username, v.FullName, hash)
 		return err
 	})

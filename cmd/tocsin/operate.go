@@ -165,7 +165,10 @@ func (checkCommand) Run(ctx context.Context, t *terminal) error {
 	newLogger(c, t.err) // which is also what go-redis writes to
 	k := &checker{t: t}
 	k.say("Configuration", "no fault", nil)
-	if err := c.ReadSecretKey(); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	switch err := c.ReadSecretKey(); {
+	case errors.Is(err, fs.ErrNotExist):
+		k.noKey = true
+	case err != nil:
 		k.say("Secret key", "", err)
 	}
 	k.database(ctx, c)
@@ -181,6 +184,7 @@ func (checkCommand) Run(ctx context.Context, t *terminal) error {
 type checker struct {
 	t      *terminal
 	faults int
+	noKey  bool // there is no secret key, neither given nor generated
 }
 
 func (k *checker) say(what, words string, err error) {
@@ -211,8 +215,10 @@ func (k *checker) database(ctx context.Context, c *config.Config) {
 		return
 	}
 	k.say(what, "answers, its schema is this version's", nil)
-	if c.SecretKey == nil {
+	if k.noKey {
 		k.noSecretKey(ctx, c, db)
+	}
+	if c.SecretKey == nil {
 		return
 	}
 	vault, words, err := lookIntoVault(ctx, db, c)
@@ -230,9 +236,6 @@ func (k *checker) database(ctx context.Context, c *config.Config) {
 
 // noSecretKey says whether a key is missing or none was ever needed.
 func (k *checker) noSecretKey(ctx context.Context, c *config.Config, db *dbmodel.DB) {
-	if err := c.ReadSecretKey(); !errors.Is(err, fs.ErrNotExist) {
-		return // it is told already
-	}
 	sealed, err := dbmodel.IsSealed(ctx, db)
 	if err == nil && sealed {
 		err = errKeyMissing(c)
