@@ -1,0 +1,193 @@
+package rule
+
+import (
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// State is what a notification of an observation or a title says about it at one moment.
+type State struct {
+	Values
+	KnownExploited bool // false where that is not known
+}
+
+// Equal reports whether nothing differs.
+func (s State) Equal(other State) bool {
+	return s.Values.Equal(other.Values) && s.KnownExploited == other.KnownExploited
+}
+
+// Notification is what filters and net changes read of a stored notification.
+type Notification struct {
+	ID      int64
+	Type    Type
+	Event   Event
+	Product int64 // 0: of no product
+	Thing   int64 // of observations, titles and gates: which one, unique within the type
+
+	// Of observations and titles only.
+	ParserType ParserType
+	Before     *State // what was last notified; nil for nothing
+	After      *State // what is now
+
+	// Of gates only: the event of the gate's notification before, NoEvent where there is none.
+	GateBefore Event
+
+	// Of exceptions and tasks only.
+	Name        string
+	Occurrences int // itself and those that were held back before it
+}
+
+// hasValues reports whether notifications of the type are about values.
+func (t Type) hasValues() bool { return t == TypeObservation || t == TypeObservationTitle }
+
+// eventsOf lists the events that notifications of a type can have. Exceptions and tasks have none.
+func eventsOf(t Type) []Event {
+	switch t {
+	case TypeObservation:
+		return []Event{EventNew, EventChanged, EventDropped}
+	case TypeObservationTitle:
+		return []Event{EventNew, EventChanged}
+	case TypeSecurityGate:
+		return []Event{EventPassed, EventFailed, EventNone}
+	case TypeException, TypeTask:
+	}
+	return nil
+}
+
+// Filter says which notifications a subscription takes. What is empty passes everything, so the zero value does. A
+// filter only narrows: what is notified at all is decided by Decide, DecideTitle and Gate.
+type Filter struct {
+	Types       []Type
+	Events      []Event
+	ParserTypes []ParserType
+
+	// One of the states before and after the notification must meet all of these that are set.
+	MinSeverity    Severity
+	Statuses       []Status
+	MinPriority    *int
+	KnownExploited bool
+}
+
+// Passes reports whether f takes n. What has no values, such as a gate, passes ParserTypes and all conditions on values;
+// what has no event passes only where Events is empty.
+func (f Filter) Passes(n *Notification) bool {
+	if !oneOf(f.Types, n.Type) || !oneOf(f.Events, n.Event) {
+		return false
+	}
+	if !n.Type.hasValues() {
+		return true
+	}
+	return oneOf(f.ParserTypes, n.ParserType) && (f.limitsNothing() || f.meets(n.Before) || f.meets(n.After))
+}
+
+func (f Filter) limitsNothing() bool {
+	return f.MinSeverity == "" && len(f.Statuses) == 0 && f.MinPriority == nil && !f.KnownExploited
+}
+
+func (f Filter) meets(s *State) bool {
+	if s == nil {
+		return false
+	}
+	c := Conditions{MinSeverity: f.MinSeverity, MinPriority: f.MinPriority}
+	return c.severityMet(s.Severity) && c.priorityMet(s.Priority) && oneOf(f.Statuses, s.Status) &&
+		(!f.KnownExploited || s.KnownExploited)
+}
+
+// oneOf reports whether list has v. An empty list has everything.
+func oneOf[T comparable](list []T, v T) bool { return len(list) == 0 || slices.Contains(list, v) }
+
+// Refusal is a field of a subscription that cannot be accepted.
+type Refusal struct {
+	Field  string // as in JSON
+	Reason string // what the field must be
+}
+
+// Check returns what is wrong with f: words that do not exist, and a choice of types and events that no notification can
+// have.
+func (f Filter) Check() []Refusal {
+	var out []Refusal
+	refuse := func(field, reason string) { out = append(out, Refusal{Field: field, Reason: reason}) }
+	if !known(f.Types, Types) {
+		refuse("types", mustBe(Types))
+	}
+	if !known(f.Events, Events) {
+		refuse("events", mustBe(Events))
+	}
+	if !known(f.ParserTypes, ParserTypes) {
+		refuse("parser_types", mustBe(ParserTypes))
+	}
+	if f.MinSeverity != "" && !f.MinSeverity.Valid() {
+		refuse("min_severity", mustBe(Severities))
+	}
+	if !known(f.Statuses, Statuses) {
+		refuse("statuses", mustBe(Statuses))
+	}
+	if p := f.MinPriority; p != nil && (*p < MinPriority || *p > MaxPriority) {
+		refuse("min_priority", "must be from "+strconv.Itoa(MinPriority)+" to "+strconv.Itoa(MaxPriority))
+	}
+	if len(out) == 0 && !f.possible() {
+		refuse("events", "no notification of the chosen types has such an event: "+f.possibleEvents())
+	}
+	return out
+}
+
+// possible reports whether some notification passes. Values never stand in the way: every observation may take them.
+func (f Filter) possible() bool {
+	if len(f.Events) == 0 {
+		return true
+	}
+	return slices.ContainsFunc(f.Events, func(e Event) bool {
+		return slices.ContainsFunc(Types, func(t Type) bool { return oneOf(f.Types, t) && slices.Contains(eventsOf(t), e) })
+	})
+}
+
+// possibleEvents says which events the types have.
+func (f Filter) possibleEvents() string {
+	var out []string
+	for _, t := range Types {
+		if !oneOf(f.Types, t) {
+			continue
+		}
+		if events := eventsOf(t); len(events) > 0 {
+			out = append(out, string(t)+" has "+words(events))
+		} else {
+			out = append(out, string(t)+" has none")
+		}
+	}
+	return strings.Join(out, "; ")
+}
+
+func known[T comparable](list, all []T) bool {
+	return !slices.ContainsFunc(list, func(v T) bool { return !slices.Contains(all, v) })
+}
+
+func mustBe[T ~string](all []T) string { return "must be of " + words(all) }
+
+func words[T ~string](list []T) string {
+	out := make([]string, len(list))
+	for i, v := range list {
+		out[i] = string(v)
+	}
+	return strings.Join(out, ", ")
+}
+
+// AtOnce says which notifications of a scheduled subscription do not wait for its slot: those with a severity of at least
+// MinSeverity and, where that is set, failed gates. The zero value lets everything wait.
+type AtOnce struct{ MinSeverity Severity }
+
+// Takes reports whether n goes at once. Its severity is that of now or, where it has none now, that of before.
+func (a AtOnce) Takes(n *Notification) bool {
+	if a.MinSeverity == "" {
+		return false
+	}
+	switch {
+	case n.Type == TypeSecurityGate:
+		return n.Event == EventFailed
+	case !n.Type.hasValues():
+		return false
+	case n.After != nil:
+		return n.After.Severity.Rank() <= a.MinSeverity.Rank()
+	}
+	return n.Before != nil && n.Before.Severity.Rank() <= a.MinSeverity.Rank()
+}
