@@ -69,16 +69,20 @@ func (d Digest) Empty() bool { return len(d.Products) == 0 && len(d.Failures) ==
 // NewDigest sums up notifications, which come in the order in which they were stored. sent reports which of them went out
 // at once; nil stands for none. For each thing the change goes from what was last sent or, where nothing was, from the
 // values before its first notification, to those after its last one. What ends as it began is left out.
-func NewDigest(notifications iter.Seq[Notification], sent func(*Notification) bool) Digest {
+//
+// It keeps the notifications until it returns and changes none: many digests may be made of the same ones at once.
+func NewDigest(notifications iter.Seq[*Notification], sent func(*Notification) bool) Digest {
 	changes, failures := NetChanges(notifications, sent)
 	return Digest{Products: byProduct(changes), Failures: failures}
 }
 
 // NetChanges returns what NewDigest groups: one change for each thing, worst first, and the failures.
-func NetChanges(notifications iter.Seq[Notification], sent func(*Notification) bool) ([]NetChange, []Failure) {
+func NetChanges(
+	notifications iter.Seq[*Notification], sent func(*Notification) bool,
+) ([]NetChange, []Failure) {
 	things, failures := newOrdered[thing, span](), newOrdered[failure, Failure]()
 	for n := range notifications {
-		atOnce := sent != nil && sent(&n)
+		atOnce := sent != nil && sent(n)
 		switch {
 		case n.Type == TypeSecurityGate || n.Type.hasValues():
 			things.at(thing{n.Type, n.Thing}).add(n, atOnce)
@@ -114,11 +118,11 @@ type span struct {
 	begun  bool
 	before *State
 	gate   Event // before
-	last   Notification
+	last   *Notification
 	count  int
 }
 
-func (s *span) add(n Notification, sent bool) {
+func (s *span) add(n *Notification, sent bool) {
 	switch {
 	case sent: // its recipient knows all of it
 		s.begun, s.before, s.gate, s.count = true, notified(n), n.Event, 0
@@ -132,7 +136,7 @@ func (s *span) add(n Notification, sent bool) {
 }
 
 // notified is what counts as known after a notification: nothing once it said that the thing is dropped.
-func notified(n Notification) *State {
+func notified(n *Notification) *State {
 	if n.Event == EventDropped {
 		return nil
 	}

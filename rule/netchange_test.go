@@ -2,6 +2,7 @@ package rule_test
 
 import (
 	"fmt"
+	"iter"
 	"slices"
 	"testing"
 
@@ -37,6 +38,17 @@ func gates(before rule.Event, events ...rule.Event) []rule.Notification {
 		before = e
 	}
 	return out
+}
+
+// pointers are the notifications of a list, one after the other.
+func pointers(list []rule.Notification) iter.Seq[*rule.Notification] {
+	return func(yield func(*rule.Notification) bool) {
+		for i := range list {
+			if !yield(&list[i]) {
+				return
+			}
+		}
+	}
 }
 
 // ids reports whether a notification is one of these.
@@ -88,7 +100,7 @@ func TestNetChanges(t *testing.T) {
 		"gate failed at once, passed":     {gates(rule.EventPassed, rule.EventFailed, rule.EventPassed), []int64{1}, gate(rule.EventFailed, rule.EventPassed, 2, 1)},
 		"gate passed, then failed (sent)": {gates(rule.EventFailed, rule.EventPassed, rule.EventFailed), []int64{2}, nil},
 	} {
-		got, _ := rule.NetChanges(slices.Values(c.list), ids(c.sent...))
+		got, _ := rule.NetChanges(pointers(c.list), ids(c.sent...))
 		if diff := cmp.Diff(c.want, got); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", name, diff)
 		}
@@ -143,7 +155,7 @@ func TestDigest(t *testing.T) {
 	add(rule.Notification{Type: rule.TypeTask, Name: "KeyError", Occurrences: 2, Product: 1})
 	add(rule.Notification{Type: rule.TypeTask, Name: "not sent", Occurrences: 99})
 
-	d := rule.NewDigest(slices.Values(list), ids(int64(len(list))))
+	d := rule.NewDigest(pointers(list), ids(int64(len(list))))
 	type product struct {
 		Product int64
 		Counts  map[rule.Move]int
@@ -182,10 +194,10 @@ func TestDigest(t *testing.T) {
 	if diff := cmp.Diff(failures, d.Failures); diff != "" {
 		t.Errorf("failures (-want +got):\n%s", diff)
 	}
-	if d.Empty() || !rule.NewDigest(slices.Values(list), func(*rule.Notification) bool { return true }).Empty() {
+	if d.Empty() || !rule.NewDigest(pointers(list), func(*rule.Notification) bool { return true }).Empty() {
 		t.Error("a digest is empty where everything was sent, and only there")
 	}
-	if rule.NewDigest(slices.Values(list[len(list)-1:]), nil).Empty() {
+	if rule.NewDigest(pointers(list[len(list)-1:]), nil).Empty() {
 		t.Error("a digest of one failure is empty")
 	}
 }
@@ -261,7 +273,7 @@ func (w *world) change(n rule.Notification, to byte, decide func(bool, *rule.Val
 func checkNet(t *testing.T, list []rule.Notification, sent func(*rule.Notification) bool) {
 	t.Helper()
 	got := map[string]rule.NetChange{}
-	changes, _ := rule.NetChanges(slices.Values(list), sent)
+	changes, _ := rule.NetChanges(pointers(list), sent)
 	for _, c := range changes {
 		got[fmt.Sprint(c.Type, c.Thing)] = c
 	}
@@ -347,7 +359,7 @@ func BenchmarkDigest(b *testing.B) {
 		}
 	}
 	for b.Loop() {
-		if rule.NewDigest(slices.Values(list), nil).Empty() {
+		if rule.NewDigest(pointers(list), nil).Empty() {
 			b.Fatal("empty")
 		}
 	}

@@ -103,8 +103,7 @@ type Refusal struct {
 	Reason string // what the field must be
 }
 
-// Check returns what is wrong with f: words that do not exist, and a choice of types and events that no notification can
-// have.
+// Check returns what is wrong with f: words that do not exist, and types and events that no notification has together.
 func (f Filter) Check() []Refusal {
 	var out []Refusal
 	refuse := func(field, reason string) { out = append(out, Refusal{Field: field, Reason: reason}) }
