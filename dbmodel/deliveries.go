@@ -185,13 +185,13 @@ func TellOfFailure(ctx context.Context, tx bun.Tx, t Told, owner string) (bool, 
 	if t.All {
 		query, args = "SELECT 1 FROM deliveries d JOIN notifications n ON n.id = d.notification_id WHERE NOT n.own AND d.target_id = $1 AND d.state = 'pending'", args[:1]
 	}
-	n, err := execCount(ctx, tx, fmt.Sprintf("UPDATE targets SET told = true WHERE id = $1 AND owner = $%d AND NOT told AND EXISTS (%s)", len(args)+1, query), append(args, owner)...)
+	n, err := execCount(ctx, tx, fmt.Sprintf("UPDATE targets SET failure_notified = true WHERE id = $1 AND owner = $%d AND NOT failure_notified AND EXISTS (%s)", len(args)+1, query), append(args, owner)...)
 	return n > 0, err
 }
 
 // TargetSucceeded clears what counts failures and the digest that was tried again, where owner still has the lease.
 func TargetSucceeded(ctx context.Context, db bun.IDB, id int64, owner string) error {
-	_, err := execCount(ctx, db, "UPDATE targets SET failures = 0, failing_since = NULL, told = false, batch = NULL WHERE id = $1 AND owner = $2", id, owner)
+	_, err := execCount(ctx, db, "UPDATE targets SET failures = 0, failing_since = NULL, failure_notified = false, batch = NULL WHERE id = $1 AND owner = $2", id, owner)
 	return err
 }
 

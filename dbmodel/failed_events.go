@@ -20,7 +20,7 @@ type FailedEvent struct {
 func FailedEvents(ctx context.Context, db bun.IDB, before int64, limit int) ([]FailedEvent, error) {
 	return collect(ctx, db, func(rows *sql.Rows) (e FailedEvent, err error) {
 		var created, failed instant
-		err = rows.Scan(&e.ID, &e.Kind, &e.Bulk, &e.ProductID, &e.Payload, &e.Attempts, &e.Failures, &e.Lives, &e.Claim, &e.Reason, &created, &failed)
+		err = rows.Scan(&e.ID, &e.Kind, &e.Bulk, &e.ProductID, &e.Payload, &e.Attempts, &e.Failures, &e.ProcessesLost, &e.Claim, &e.Reason, &created, &failed)
 		e.CreatedAt, e.FailedAt = created.Time, failed.Time
 		return e, err
 	}, "SELECT "+eventColumns+", failed_at FROM outbox WHERE failed_at IS NOT NULL AND (id < $1 OR $1 = 0) ORDER BY id DESC LIMIT $2", before, limit)
@@ -30,6 +30,6 @@ func FailedEvents(ctx context.Context, db bun.IDB, before int64, limit int) ([]F
 // those with the given ids, or all of them. The sweep enqueues them.
 func RetryFailedEvents(ctx context.Context, db bun.IDB, all bool, ids []int64) (int64, error) {
 	in, arg := anyOf(db, "id", 2, ids)
-	return execCount(ctx, db, "UPDATE outbox SET failed_at = NULL, failures = 0, lives = 0, claim = 0, queued_at = NULL, run_after = "+now(db)+
+	return execCount(ctx, db, "UPDATE outbox SET failed_at = NULL, failures = 0, processes_lost = 0, claim = 0, queued_at = NULL, run_after = "+now(db)+
 		" WHERE failed_at IS NOT NULL AND ($1 OR "+in+")", all, arg)
 }

@@ -25,7 +25,7 @@ type FailingTarget struct {
 }
 
 // isFailing is the condition that a target t fails: it is tried again, or it failed for good and took nothing since.
-const isFailing = "(t.failing_since IS NOT NULL OR t.told)"
+const isFailing = "(t.failing_since IS NOT NULL OR t.failure_notified)"
 
 // FailingTargets lists up to limit targets that fail and that v sees something of, those that failed first coming first.
 // Deliveries count as far as v sees their notifications; needed is the role that Entitled is about.

@@ -185,7 +185,7 @@ func confirmObservations(ctx context.Context, db bun.IDB, list []Observation, ho
 		return nil
 	}
 	in, arg := anyOf(db, "id", 2, idsOf(list))
-	_, err := execCount(ctx, db, "UPDATE observations SET stated_at = $1 WHERE stated_at < $1 AND "+in, *how.StatedAt, arg)
+	_, err := execCount(ctx, db, "UPDATE observations SET reported_at = $1 WHERE reported_at < $1 AND "+in, *how.StatedAt, arg)
 	return err
 }
 
@@ -226,19 +226,19 @@ func upsertObservations(db bun.IDB, how Accepting, from, condition string, arg i
 	row := func(alias string) string { return "(" + fmt.Sprintf(stated, alias) + ")" }
 	statedAt, younger := now(db), ""
 	if how.StatedAt != nil {
-		statedAt, younger = fmt.Sprintf("$%d", arg), " AND (o.stated_at IS NULL OR o.stated_at <= EXCLUDED.stated_at)"
+		statedAt, younger = fmt.Sprintf("$%d", arg), " AND (o.reported_at IS NULL OR o.reported_at <= EXCLUDED.reported_at)"
 		if !isSQLite(db) {
 			statedAt += "::timestamptz"
 		}
 	}
-	return `INSERT INTO observations AS o (` + observationColumns + `, stated_at)
+	return `INSERT INTO observations AS o (` + observationColumns + `, reported_at)
 		SELECT i.id, i.product_id, i.title, i.title_hash, i.severity, i.status, i.priority, i.parser_type, i.vulnerability_id, i.cvss_score, i.origin, i.url, ` + statedAt + `
 		FROM ` + from + ` LEFT JOIN observations e ON e.id = i.id
 		WHERE ` + condition + ` AND (e.id IS NULL OR ` + row("e") + ` ` + differs(db) + ` ` + row("i") + `) ORDER BY i.id
 		ON CONFLICT (id) DO UPDATE SET product_id = EXCLUDED.product_id, title = EXCLUDED.title, title_hash = EXCLUDED.title_hash,
 			severity = EXCLUDED.severity, status = EXCLUDED.status, priority = EXCLUDED.priority, parser_type = EXCLUDED.parser_type,
 			vulnerability_id = EXCLUDED.vulnerability_id, cvss_score = EXCLUDED.cvss_score, origin = EXCLUDED.origin, url = EXCLUDED.url,
-			stated_at = EXCLUDED.stated_at
+			reported_at = EXCLUDED.reported_at
 		WHERE ` + row("o") + ` ` + differs(db) + ` ` + row("EXCLUDED") + younger + ` RETURNING id`
 }
 

@@ -65,17 +65,17 @@ type NewEvent struct {
 
 // Event is an accepted event that is not worked off yet.
 type Event struct {
-	ID        int64
-	Kind      EventKind
-	Bulk      bool
-	ProductID int64
-	Payload   EventPayload
-	Attempts  int // claims so far; of a claimed event the token of its claim
-	Failures  int
-	Lives     int   // claims alone that ran out: processes that it may have killed
-	Claim     Claim // as the claim found it, or made it
-	Reason    string
-	CreatedAt time.Time
+	ID            int64
+	Kind          EventKind
+	Bulk          bool
+	ProductID     int64
+	Payload       EventPayload
+	Attempts      int // claims so far; of a claimed event the token of its claim
+	Failures      int
+	ProcessesLost int   // claims alone that ran out: processes that it may have killed
+	Claim         Claim // as the claim found it, or made it
+	Reason        string
+	CreatedAt     time.Time
 }
 
 // Claim is the state of an event's claim.
@@ -115,14 +115,14 @@ func InsertEvent(ctx context.Context, db bun.IDB, e NewEvent) (int64, error) {
 // gone, of another kind, set aside, claimed, or not due yet. A task may name what it was never made for: Redis outlasts a
 // database that is restored to an earlier state, which gives its ids out again.
 func ClaimEvent(ctx context.Context, db bun.IDB, kind EventKind, id int64, alone bool) (*Event, error) {
-	claim, lives, condition := "1", "lives", "claim = 0"
+	claim, lost, condition := "1", "processes_lost", "claim = 0"
 	if alone {
 		claim = "CASE WHEN claim >= 2 THEN 3 ELSE 2 END"
-		lives = "CASE WHEN claim >= 2 THEN lives + 1 ELSE lives END"
+		lost = "CASE WHEN claim >= 2 THEN processes_lost + 1 ELSE processes_lost END"
 		condition = "claim > 0"
 	}
 	list, err := collect(ctx, db, scanEvent, `UPDATE outbox SET attempts = attempts + 1, run_after = `+later(db, ClaimTime)+`, queued_at = NULL,
-		claim = `+claim+`, lives = `+lives+`
+		claim = `+claim+`, processes_lost = `+lost+`
 		WHERE id = $1 AND kind = $2 AND run_after <= `+now(db)+` AND failed_at IS NULL AND `+condition+` RETURNING `+eventColumns, id, string(kind))
 	if err != nil {
 		return nil, err
@@ -133,12 +133,12 @@ func ClaimEvent(ctx context.Context, db bun.IDB, kind EventKind, id int64, alone
 	return list[0], nil
 }
 
-const eventColumns = "id, kind, bulk, coalesce(product_id, 0), payload, attempts, failures, lives, claim, reason, created_at"
+const eventColumns = "id, kind, bulk, coalesce(product_id, 0), payload, attempts, failures, processes_lost, claim, reason, created_at"
 
 func scanEvent(rows *sql.Rows) (*Event, error) {
 	e := new(Event)
 	var created instant
-	err := rows.Scan(&e.ID, &e.Kind, &e.Bulk, &e.ProductID, &e.Payload, &e.Attempts, &e.Failures, &e.Lives, &e.Claim, &e.Reason, &created)
+	err := rows.Scan(&e.ID, &e.Kind, &e.Bulk, &e.ProductID, &e.Payload, &e.Attempts, &e.Failures, &e.ProcessesLost, &e.Claim, &e.Reason, &created)
 	e.CreatedAt = created.Time
 	return e, err
 }

@@ -183,7 +183,7 @@ func (g *ProductGroup) hide() {
 // younger says that it was stated later than statedAt; nil is now. The error is ErrNotFound where there is no such product.
 func SecurityGateForUpdate(ctx context.Context, tx bun.IDB, productID int64, statedAt *time.Time) (passed *bool, younger bool, err error) {
 	var at instant
-	err = raw(tx).QueryRowContext(ctx, "SELECT security_gate_passed, security_gate_stated_at FROM products WHERE id = $1"+forUpdate(tx), productID).Scan(&passed, &at)
+	err = raw(tx).QueryRowContext(ctx, "SELECT security_gate_passed, security_gate_reported_at FROM products WHERE id = $1"+forUpdate(tx), productID).Scan(&passed, &at)
 	return passed, statedAt != nil && at.After(*statedAt), Translate(err)
 }
 
@@ -193,7 +193,7 @@ func SetSecurityGate(ctx context.Context, tx bun.IDB, productID int64, passed *b
 	if statedAt != nil {
 		at, args = "$3", append(args, *statedAt)
 	}
-	_, err := execCount(ctx, tx, "UPDATE products SET security_gate_passed = $1, security_gate_stated_at = "+at+" WHERE id = $2", args...)
+	_, err := execCount(ctx, tx, "UPDATE products SET security_gate_passed = $1, security_gate_reported_at = "+at+" WHERE id = $2", args...)
 	return err
 }
 

@@ -114,6 +114,6 @@ func ResendFailed(ctx context.Context, tx bun.Tx, v Viewer, needed rule.Role, ta
 func startAnew(ctx context.Context, tx bun.Tx, ids []int64) error {
 	in, arg := anyOf(tx, "id", 1, ids)
 	_, err := execCount(ctx, tx, "UPDATE targets SET next_at = CASE WHEN failures > 0 THEN "+now(tx)+` ELSE next_at END, failures = 0, failing_since = NULL,
-		told = false, batch = NULL WHERE `+in, arg)
+		failure_notified = false, batch = NULL WHERE `+in, arg)
 	return err
 }

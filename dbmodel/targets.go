@@ -19,15 +19,15 @@ const LeaseTime = 20 * time.Second
 type Target struct {
 	bun.BaseModel `bun:"table:targets,alias:targets"`
 
-	ID           int64 `bun:",pk,autoincrement"`
-	Channel      rule.Channel
-	Key          []byte
-	Address      []byte // sealed
-	NextAt       time.Time
-	Failures     int        // tries that failed since the last success
-	FailingSince *time.Time // the first of these
-	Batch        int64      `bun:",nullzero"` // the digest that is tried again
-	Told         bool       // that it failed for good was told since the last success
+	ID              int64 `bun:",pk,autoincrement"`
+	Channel         rule.Channel
+	Key             []byte
+	Address         []byte // sealed
+	NextAt          time.Time
+	Failures        int        // tries that failed since the last success
+	FailingSince    *time.Time // the first of these
+	Batch           int64      `bun:",nullzero"` // the digest that is tried again
+	FailureNotified bool       // since the last success: that a delivery failed for good
 }
 
 // TargetByID returns ErrNotFound where there is none.
@@ -120,11 +120,11 @@ func TakeTarget(ctx context.Context, db bun.IDB, id int64, owner string) (*Lease
 		owner = CASE WHEN `+isFree+` THEN $2 ELSE owner END,
 		lease_until = CASE WHEN `+isFree+` THEN `+later(db, LeaseTime)+` ELSE lease_until END
 		WHERE id = $1 AND (NOT `+isFree+` OR next_at <= `+n+`)
-		RETURNING owner, channel, address, failures, failing_since, coalesce(batch, 0), told`, id, owner)
+		RETURNING owner, channel, address, failures, failing_since, coalesce(batch, 0), failure_notified`, id, owner)
 	var holder string
 	var since instant
 	l := &Lease{Target: Target{ID: id}}
-	if err := row.Scan(&holder, &l.Channel, &l.Address, &l.Failures, &since, &l.Batch, &l.Told); err != nil {
+	if err := row.Scan(&holder, &l.Channel, &l.Address, &l.Failures, &since, &l.Batch, &l.FailureNotified); err != nil {
 		return nil, Translate(err)
 	}
 	l.FailingSince = since.pointer()

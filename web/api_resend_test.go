@@ -46,7 +46,7 @@ func TestResendGoesToTheWebhookOfToday(t *testing.T) {
 		e.want(200, "PUT", "/api/v1/products/1", map[string]any{"name": "product", "product_group_id": 1, "notification_slack_webhook": slackURL})
 		e.notify(about("gate", rule.TypeSecurityGate, 1, old...))
 		e.exec("UPDATE deliveries SET state = 'failed', attempts = 1, last_error = 'the webhook answered 404', batch = 7")
-		e.exec("UPDATE targets SET told = ?, batch = 7, failures = 3, failing_since = ?, next_at = ?", true, time.Now(), time.Now().Add(time.Hour))
+		e.exec("UPDATE targets SET failure_notified = ?, batch = 7, failures = 3, failing_since = ?, next_at = ?", true, time.Now(), time.Now().Add(time.Hour))
 		id, _, _ := e.delivery("gate")
 
 		e.want(200, "PUT", "/api/v1/products/1", `{"notification_slack_webhook":""}`)
@@ -80,7 +80,7 @@ func TestResendStartsAnew(t *testing.T) {
 		e.product(1)
 		e.notify(about("gate", rule.TypeSecurityGate, 1, mail...))
 		fail := func() {
-			e.exec("UPDATE targets SET told = ?, batch = 7, failures = 3, failing_since = ?, next_at = ?", true, time.Now(), time.Now().Add(time.Hour))
+			e.exec("UPDATE targets SET failure_notified = ?, batch = 7, failures = 3, failing_since = ?, next_at = ?", true, time.Now(), time.Now().Add(time.Hour))
 		}
 		isNew := func(when string) {
 			t.Helper()
@@ -88,7 +88,7 @@ func TestResendStartsAnew(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if n := e.count("targets", "failures = 0 AND failing_since IS NULL AND batch IS NULL AND NOT told"); n != 1 || len(due) != 1 {
+			if n := e.count("targets", "failures = 0 AND failing_since IS NULL AND batch IS NULL AND NOT failure_notified"); n != 1 || len(due) != 1 {
 				t.Errorf("%s: the target goes on as it was (due: %v)", when, due)
 			}
 		}

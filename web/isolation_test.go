@@ -64,7 +64,7 @@ func TestHiddenChangesNoPage(t *testing.T) {
 			}
 		}
 		e.exec(`UPDATE deliveries SET state = 'failed', last_error = 'hidden' WHERE state = 'pending' AND id % 2 = 0`)
-		e.exec(`UPDATE targets SET failures = 1, told = true, failing_since = next_at`)
+		e.exec(`UPDATE targets SET failures = 1, failure_notified = true, failing_since = next_at`)
 		if diff := cmp.Diff(before, seen()); diff != "" {
 			t.Error(diff)
 		}

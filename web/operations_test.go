@@ -21,7 +21,7 @@ func TestFailedEvents(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		e.exec("UPDATE outbox SET failed_at = ?, failures = 5, attempts = 6, lives = 2, reason = 'panic', run_after = ? WHERE id <> 3", time.Now(), time.Now().Add(time.Hour))
+		e.exec("UPDATE outbox SET failed_at = ?, failures = 5, attempts = 6, processes_lost = 2, reason = 'panic', run_after = ? WHERE id <> 3", time.Now(), time.Now().Add(time.Hour))
 		const path = "/api/v1/failed-events"
 		page := e.want(200, "GET", path+"?limit=2", nil)
 		items := page.json["items"].([]any)

@@ -23,7 +23,7 @@ func (e *env) failing() {
 	e.exec("UPDATE deliveries SET attempts = 2, last_error = 'the webhook answered 503'")
 	e.exec("UPDATE deliveries SET state = 'failed', last_error = 'no such mailbox' WHERE target_id IN (SELECT id FROM targets WHERE channel = 'email')")
 	e.exec("UPDATE targets SET failures = 2, failing_since = ?, next_at = ? WHERE channel = 'slack'", time.Now().Add(-3*time.Hour), time.Now().Add(30*time.Minute))
-	e.exec("UPDATE targets SET told = ? WHERE channel = 'email'", true)
+	e.exec("UPDATE targets SET failure_notified = ? WHERE channel = 'email'", true)
 }
 
 func TestFailingTargetsComeFirst(t *testing.T) {
@@ -71,7 +71,7 @@ func TestResendOnThePage(t *testing.T) {
 		if _, state, _ := e.delivery("task 2"); state != "pending" {
 			t.Errorf("it is %s", state)
 		}
-		e.exec("UPDATE targets SET told = ? WHERE channel = 'email'", true)
+		e.exec("UPDATE targets SET failure_notified = ? WHERE channel = 'email'", true)
 		v.send(v.open("/deliveries"), "Resend all that failed", nil).says("3 deliveries wait to be sent again.")
 	})
 }

@@ -108,7 +108,7 @@ func TestHostileTexts(t *testing.T) {
 		n.Facts.ProductName = image
 		e.notify(n)
 		e.exec("UPDATE deliveries SET state = 'failed', last_error = ?", script+image)
-		e.exec("UPDATE targets SET told = ?", true)
+		e.exec("UPDATE targets SET failure_notified = ?", true)
 		v := e.visitor("boss")
 		for _, path := range []string{
 			"/products", "/products?q=" + url.QueryEscape(image), "/product-groups", "/products/1", "/product-groups/1", "/observations", "/observations?q=" + url.QueryEscape(script),

@@ -262,12 +262,12 @@ func (d *drain) recordResult(told dbmodel.Told, result *channel.Error) (outcome,
 		if err := w.record("a delivery was sent", func(ctx context.Context) error { return dbmodel.MarkSent(ctx, w.DB, told) }); err != nil {
 			return stop, err
 		}
-		if t := d.target; t.Failures > 0 || t.FailingSince != nil || t.Told || t.Batch != 0 {
+		if t := d.target; t.Failures > 0 || t.FailingSince != nil || t.FailureNotified || t.Batch != 0 {
 			err := w.record("a target answers again", func(ctx context.Context) error { return dbmodel.TargetSucceeded(ctx, w.DB, t.ID, d.owner) })
 			if err != nil {
 				return stop, err
 			}
-			t.Failures, t.FailingSince, t.Told = 0, nil, false
+			t.Failures, t.FailingSince, t.FailureNotified = 0, nil, false
 		}
 		d.count(told)
 		return goOn, nil
@@ -276,7 +276,7 @@ func (d *drain) recordResult(told dbmodel.Told, result *channel.Error) (outcome,
 		err := w.record("a delivery failed", func(ctx context.Context) error {
 			return w.DB.InTx(ctx, func(ctx context.Context, tx bun.Tx) error { return d.fail(ctx, tx, told, result) })
 		})
-		d.target.Told = true
+		d.target.FailureNotified = true
 		d.count(told)
 		return goOn, err
 	}

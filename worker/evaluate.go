@@ -50,8 +50,8 @@ func (w *Worker) evaluate(ctx context.Context, kind dbmodel.EventKind, id int64,
 		case len(e.Payload.IDs) > 1:
 			w.Log.Warn().Int64("event", id).Msg("the process was lost twice with this import: its observations are evaluated one by one")
 			return false, w.split(ctx, e)
-		case e.Lives >= dbmodel.SetAsideAfter:
-			return false, w.setAside(ctx, e, "WorkerLost", fmt.Errorf("the worker process was lost each time, %d times", e.Lives))
+		case e.ProcessesLost >= dbmodel.SetAsideAfter:
+			return false, w.setAside(ctx, e, "WorkerLost", fmt.Errorf("the worker process was lost each time, %d times", e.ProcessesLost))
 		}
 	}
 	targets, err := w.attempt(ctx, e, first, do)

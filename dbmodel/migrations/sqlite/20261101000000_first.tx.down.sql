@@ -1,6 +1,12 @@
 DROP TABLE ticks;
 --bun:split
+DROP TABLE periodic_tasks;
+--bun:split
+DROP TABLE suppressions;
+--bun:split
 DROP TABLE deliveries;
+--bun:split
+DROP TABLE notification_views;
 --bun:split
 DROP TABLE notifications;
 --bun:split
@@ -9,6 +15,16 @@ DROP TABLE outbox;
 DROP TABLE observation_titles;
 --bun:split
 DROP TABLE observations;
+--bun:split
+DROP TABLE sessions;
+--bun:split
+DROP TABLE tokens;
+--bun:split
+DROP TABLE product_group_members;
+--bun:split
+DROP TABLE product_members;
+--bun:split
+DROP TABLE users;
 --bun:split
 DROP TABLE settings;
 --bun:split

@@ -6,21 +6,22 @@ CREATE TABLE secrets (
 
 --bun:split
 -- Where messages go: one row for each email address and webhook URL. address is sealed, key its keyed hash.
--- owner, lease_until, next_at and again are the lease of whoever works off its deliveries, batch the digest that is under
--- way. failures and failing_since count from the last success; told: that it failed for good was told since then.
+-- owner, lease_until, next_at and again are the lease of the worker that delivers to it, batch the digest that is under
+-- way. failures and failing_since count from the last success. failure_notified: that a delivery to it failed for good has
+-- been notified since then.
 CREATE TABLE targets (
-    id            integer PRIMARY KEY AUTOINCREMENT,
-    channel       text NOT NULL,
-    key           blob NOT NULL,
-    address       blob NOT NULL,
-    owner         text,
-    lease_until   timestamp,
-    next_at       timestamp NOT NULL DEFAULT 0,
-    again         boolean NOT NULL DEFAULT false,
-    batch         bigint,
-    failures      integer NOT NULL DEFAULT 0,
-    failing_since timestamp,
-    told          boolean NOT NULL DEFAULT false,
+    id               integer PRIMARY KEY AUTOINCREMENT,
+    channel          text NOT NULL,
+    key              blob NOT NULL,
+    address          blob NOT NULL,
+    owner            text,
+    lease_until      timestamp,
+    next_at          timestamp NOT NULL DEFAULT 0,
+    again            boolean NOT NULL DEFAULT false,
+    batch            bigint,
+    failures         integer NOT NULL DEFAULT 0,
+    failing_since    timestamp,
+    failure_notified boolean NOT NULL DEFAULT false,
     UNIQUE (channel, key)
 );
 
@@ -46,6 +47,7 @@ CREATE TABLE products (
     name                                  text NOT NULL,
     product_group_id                      bigint REFERENCES product_groups ON DELETE SET NULL,
     security_gate_passed                  boolean,
+    security_gate_reported_at             timestamp,
     notification_email_to                 text NOT NULL DEFAULT '',
     notification_ms_teams_target_id       bigint REFERENCES targets,
     notification_slack_target_id          bigint REFERENCES targets,
@@ -61,35 +63,113 @@ CREATE INDEX products_product_group_id ON products (product_group_id);
 --bun:split
 -- One row.
 CREATE TABLE settings (
-    id                                           smallint PRIMARY KEY CHECK (id = 1),
-    email_from                                   text NOT NULL DEFAULT '',
-    observation_title_notification_email_to      text NOT NULL DEFAULT '',
+    id                                                smallint PRIMARY KEY CHECK (id = 1),
+    email_from                                        text NOT NULL DEFAULT '',
+    observation_title_notification_email_to           text NOT NULL DEFAULT '',
     observation_title_notification_ms_teams_target_id bigint REFERENCES targets,
     observation_title_notification_slack_target_id    bigint REFERENCES targets,
-    observation_title_notification_min_severity  text NOT NULL DEFAULT '',
-    observation_title_notification_statuses      text NOT NULL DEFAULT '[]',
-    observation_title_notification_min_priority  smallint,
-    observation_title_notification_parser_type   text NOT NULL DEFAULT '',
-    exception_email_to                           text NOT NULL DEFAULT '',
-    exception_ms_teams_target_id                 bigint REFERENCES targets,
-    exception_slack_target_id                    bigint REFERENCES targets,
-    exception_rate_limit                         integer NOT NULL DEFAULT 3600,
-    member_notification_types                    text NOT NULL DEFAULT '["security_gate", "task"]',
-    delivery_give_up_hours                       integer NOT NULL DEFAULT 24,
-    digest_threshold                             integer NOT NULL DEFAULT 10,
-    observation_url                              text NOT NULL DEFAULT '',
-    product_url                                  text NOT NULL DEFAULT '',
-    observation_title_url                        text NOT NULL DEFAULT '',
-    notification_retention_days                  integer NOT NULL DEFAULT 90,
-    cleanup_cron                                 text NOT NULL DEFAULT '0 3 * * *'
+    observation_title_notification_min_severity       text NOT NULL DEFAULT '',
+    observation_title_notification_statuses           text NOT NULL DEFAULT '[]',
+    observation_title_notification_min_priority       smallint,
+    observation_title_notification_parser_type        text NOT NULL DEFAULT '',
+    exception_email_to                                text NOT NULL DEFAULT '',
+    exception_ms_teams_target_id                      bigint REFERENCES targets,
+    exception_slack_target_id                         bigint REFERENCES targets,
+    exception_rate_limit                              integer NOT NULL DEFAULT 3600,
+    member_notification_types                         text NOT NULL DEFAULT '["security_gate", "task"]',
+    delivery_give_up_hours                            integer NOT NULL DEFAULT 24,
+    digest_threshold                                  integer NOT NULL DEFAULT 10,
+    observation_url                                   text NOT NULL DEFAULT '',
+    product_url                                       text NOT NULL DEFAULT '',
+    observation_title_url                             text NOT NULL DEFAULT '',
+    notification_retention_days                       integer NOT NULL DEFAULT 90,
+    cleanup_cron                                      text NOT NULL DEFAULT '0 3 * * *'
 );
 
 --bun:split
 INSERT INTO settings (id) VALUES (1);
 
 --bun:split
+-- People and programs that may see and do something. TOCSIN_ADMIN_TOKEN belongs to automation, the first one. What
+-- was created until viewed_until counts as viewed. views_changed counts calls that changed what is viewed. oidc_issuer and
+-- oidc_subject name the account at the OpenID Connect provider; both or neither.
+CREATE TABLE users (
+    id            integer PRIMARY KEY AUTOINCREMENT,
+    username      text NOT NULL UNIQUE,
+    full_name     text NOT NULL DEFAULT '',
+    email         text NOT NULL DEFAULT '',
+    is_admin      boolean NOT NULL DEFAULT false,
+    password_hash text NOT NULL DEFAULT '',
+    oidc_issuer   text,
+    oidc_subject  text,
+    viewed_until  timestamp NOT NULL DEFAULT 0,
+    views_changed bigint NOT NULL DEFAULT 0,
+    created_at    timestamp NOT NULL DEFAULT (CAST(unixepoch('subsec') * 1000000 AS INTEGER)),
+    UNIQUE (oidc_issuer, oidc_subject)
+);
+
+--bun:split
+INSERT INTO users (username, full_name, is_admin) VALUES ('automation', 'Automation', true);
+
+--bun:split
+CREATE INDEX users_email ON users (lower(email));
+
+--bun:split
+CREATE TABLE product_members (
+    product_id bigint NOT NULL REFERENCES products ON DELETE CASCADE,
+    user_id    bigint NOT NULL REFERENCES users ON DELETE CASCADE,
+    role       text NOT NULL CHECK (role IN ('reader', 'upload', 'writer', 'maintainer', 'owner')),
+    PRIMARY KEY (user_id, product_id)
+);
+
+--bun:split
+CREATE INDEX product_members_product_id ON product_members (product_id);
+
+--bun:split
+CREATE TABLE product_group_members (
+    product_group_id bigint NOT NULL REFERENCES product_groups ON DELETE CASCADE,
+    user_id          bigint NOT NULL REFERENCES users ON DELETE CASCADE,
+    role             text NOT NULL CHECK (role IN ('reader', 'upload', 'writer', 'maintainer', 'owner')),
+    PRIMARY KEY (user_id, product_group_id)
+);
+
+--bun:split
+CREATE INDEX product_group_members_product_group_id ON product_group_members (product_group_id);
+
+--bun:split
+-- API tokens, as the SHA-256 of the token.
+CREATE TABLE tokens (
+    id         integer PRIMARY KEY AUTOINCREMENT,
+    user_id    bigint NOT NULL REFERENCES users ON DELETE CASCADE,
+    hash       blob NOT NULL UNIQUE,
+    scope      text NOT NULL CHECK (scope IN ('ingest', 'user')),
+    created_at timestamp NOT NULL DEFAULT (CAST(unixepoch('subsec') * 1000000 AS INTEGER)),
+    expires_at timestamp
+);
+
+--bun:split
+CREATE INDEX tokens_user_id ON tokens (user_id);
+
+--bun:split
+-- Logins with a browser, each as the SHA-256 of what its cookie holds.
+CREATE TABLE sessions (
+    hash       blob PRIMARY KEY,
+    user_id    bigint NOT NULL REFERENCES users ON DELETE CASCADE,
+    data       blob NOT NULL,
+    expires_at timestamp NOT NULL
+);
+
+--bun:split
+CREATE INDEX sessions_user_id ON sessions (user_id);
+
+--bun:split
+CREATE INDEX sessions_expires_at ON sessions (expires_at);
+
+--bun:split
 -- product_id has no foreign key: accept locks the products of a chunk itself, once each instead of once a row.
--- notified_* is what is remembered; notified_severity is null where nothing is.
+-- notified_* is what is remembered; notified_severity is null where nothing is. reported_at: when the web tier reported
+-- what is stored, where that came through Redis alone; an older report is passed over. The same holds for
+-- products.security_gate_reported_at.
 CREATE TABLE observations (
     id                integer PRIMARY KEY,
     product_id        bigint NOT NULL,
@@ -105,7 +185,8 @@ CREATE TABLE observations (
     url               text NOT NULL DEFAULT '',
     notified_severity text,
     notified_status   text,
-    notified_priority smallint
+    notified_priority smallint,
+    reported_at       timestamp
 );
 
 --bun:split
@@ -125,24 +206,25 @@ CREATE TABLE observation_titles (
 );
 
 --bun:split
--- Accepted events that are not worked off yet. attempts is the token of the newest claim. claim: 0 unclaimed,
--- 1 claimed, 2 claimed alone, 3 claimed alone after such a claim ran out; lives counts these. A row with failed_at is set aside.
+-- Accepted events that are not evaluated yet. attempts is the token of the newest claim. claim: 0 unclaimed, 1 claimed,
+-- 2 claimed alone, 3 claimed alone after such a claim ran out; processes_lost counts these. A row with failed_at is set
+-- aside. own: Tocsin reports a failure of itself.
 CREATE TABLE outbox (
-    id         integer PRIMARY KEY AUTOINCREMENT,
-    kind       text NOT NULL,
-    bulk       boolean NOT NULL DEFAULT false,
-    own        boolean NOT NULL DEFAULT false,
-    product_id bigint,
-    payload    text NOT NULL,
-    attempts   integer NOT NULL DEFAULT 0,
-    failures   integer NOT NULL DEFAULT 0,
-    lives      integer NOT NULL DEFAULT 0,
-    claim      smallint NOT NULL DEFAULT 0,
-    run_after  timestamp NOT NULL DEFAULT (CAST(unixepoch('subsec') * 1000000 AS INTEGER)),
-    queued_at  timestamp,
-    failed_at  timestamp,
-    reason     text NOT NULL DEFAULT '',
-    created_at timestamp NOT NULL DEFAULT (CAST(unixepoch('subsec') * 1000000 AS INTEGER))
+    id             integer PRIMARY KEY AUTOINCREMENT,
+    kind           text NOT NULL,
+    bulk           boolean NOT NULL DEFAULT false,
+    own            boolean NOT NULL DEFAULT false,
+    product_id     bigint,
+    payload        text NOT NULL,
+    attempts       integer NOT NULL DEFAULT 0,
+    failures       integer NOT NULL DEFAULT 0,
+    processes_lost integer NOT NULL DEFAULT 0,
+    claim          smallint NOT NULL DEFAULT 0,
+    run_after      timestamp NOT NULL DEFAULT (CAST(unixepoch('subsec') * 1000000 AS INTEGER)),
+    queued_at      timestamp,
+    failed_at      timestamp,
+    reason         text NOT NULL DEFAULT '',
+    created_at     timestamp NOT NULL DEFAULT (CAST(unixepoch('subsec') * 1000000 AS INTEGER))
 );
 
 --bun:split
@@ -152,28 +234,30 @@ CREATE INDEX outbox_waiting ON outbox (bulk, id) WHERE failed_at IS NULL;
 CREATE INDEX outbox_product_id ON outbox (product_id, id) WHERE product_id IS NOT NULL;
 
 --bun:split
--- What happened, as it was then: names, values and facts do not change with what they are about.
+-- What happened, as it was then: names, values and facts do not change with what they are about. own: Tocsin reports a
+-- failure of itself; a failure to deliver that is not notified again.
 CREATE TABLE notifications (
-    id                integer PRIMARY KEY AUTOINCREMENT,
-    type              text NOT NULL,
-    event             text,
-    name              text NOT NULL,
-    product_id        bigint,
-    observation_id    bigint,
-    before_severity   text,
-    before_status     text,
-    before_priority   smallint,
-    after_severity    text,
-    after_status      text,
-    after_priority    smallint,
-    facts             text NOT NULL DEFAULT '{}',
-    message           text NOT NULL DEFAULT '',
-    function          text NOT NULL DEFAULT '',
-    username          text NOT NULL DEFAULT '',
-    arguments         text,
-    trace             text NOT NULL DEFAULT '',
-    suppressed        integer NOT NULL DEFAULT 0,
-    created_at        timestamp NOT NULL DEFAULT (CAST(unixepoch('subsec') * 1000000 AS INTEGER))
+    id              integer PRIMARY KEY AUTOINCREMENT,
+    type            text NOT NULL,
+    event           text,
+    name            text NOT NULL,
+    product_id      bigint,
+    observation_id  bigint,
+    before_severity text,
+    before_status   text,
+    before_priority smallint,
+    after_severity  text,
+    after_status    text,
+    after_priority  smallint,
+    facts           text NOT NULL DEFAULT '{}',
+    message         text NOT NULL DEFAULT '',
+    function        text NOT NULL DEFAULT '',
+    username        text NOT NULL DEFAULT '',
+    arguments       text,
+    trace           text NOT NULL DEFAULT '',
+    suppressed      integer NOT NULL DEFAULT 0,
+    own             boolean NOT NULL DEFAULT false,
+    created_at      timestamp NOT NULL DEFAULT (CAST(unixepoch('subsec') * 1000000 AS INTEGER))
 );
 
 --bun:split
@@ -194,7 +278,18 @@ CREATE INDEX notifications_event ON notifications (event, created_at, id);
 CREATE INDEX notifications_username ON notifications (username, created_at, id) WHERE username <> '';
 
 --bun:split
--- One notification for one target. product_id and type are those of the notification, so that who sees it sees this.
+-- What a user has viewed after viewed_until.
+CREATE TABLE notification_views (
+    user_id         bigint NOT NULL REFERENCES users ON DELETE CASCADE,
+    notification_id bigint NOT NULL REFERENCES notifications ON DELETE CASCADE,
+    PRIMARY KEY (user_id, notification_id)
+);
+
+--bun:split
+CREATE INDEX notification_views_notification_id ON notification_views (notification_id);
+
+--bun:split
+-- One notification for one target. product_id and type are those of the notification, so that a user who sees it sees this.
 -- batch names the digest that a delivery belongs to.
 CREATE TABLE deliveries (
     id              integer PRIMARY KEY AUTOINCREMENT,
@@ -222,7 +317,36 @@ CREATE INDEX deliveries_pending ON deliveries (target_id, id, product_id, type) 
 CREATE INDEX deliveries_failed ON deliveries (target_id, id, product_id, type) WHERE state = 'failed';
 
 --bun:split
--- What only one process does at a time, and when next.
+-- Occurrences of an exception that were held back since it was last notified; key is that of its claim in Redis.
+CREATE TABLE suppressions (
+    key   text PRIMARY KEY,
+    count integer NOT NULL,
+    since timestamp NOT NULL DEFAULT (CAST(unixepoch('subsec') * 1000000 AS INTEGER))
+);
+
+--bun:split
+-- Runs of cron tasks. A slot is inserted once over all schedulers. attempts is the token of the newest claim; no process
+-- claims a run before run_after. queued_at: when a task for it was last enqueued; a claim empties it.
+CREATE TABLE periodic_tasks (
+    id          integer PRIMARY KEY AUTOINCREMENT,
+    task        text NOT NULL,
+    slot        timestamp NOT NULL,
+    started_at  timestamp,
+    duration_ms bigint,
+    status      text NOT NULL DEFAULT 'pending' CHECK (status IN ('pending', 'running', 'succeeded', 'failed')),
+    message     text NOT NULL DEFAULT '',
+    attempts    integer NOT NULL DEFAULT 0,
+    run_after   timestamp NOT NULL DEFAULT 0,
+    queued_at   timestamp,
+    UNIQUE (task, slot)
+);
+
+--bun:split
+CREATE INDEX periodic_tasks_waiting ON periodic_tasks (id) WHERE status IN ('pending', 'running');
+
+--bun:split
+-- What only one process does at a time, and when next. cleanup: no slot before this was missed. deletion: when
+-- notifications were last deleted.
 CREATE TABLE ticks (
     name    text PRIMARY KEY,
     next_at timestamp NOT NULL DEFAULT 0
@@ -230,3 +354,6 @@ CREATE TABLE ticks (
 
 --bun:split
 INSERT INTO ticks (name) VALUES ('sweep');
+
+--bun:split
+INSERT INTO ticks (name, next_at) VALUES ('cleanup', CAST(unixepoch('subsec') * 1000000 AS INTEGER)), ('deletion', CAST(unixepoch('subsec') * 1000000 AS INTEGER));
