@@ -11,10 +11,13 @@ import (
 	"time"
 )
 
-// maxAnswer is how much of a receiver's answer is read: what counts is a word or a sentence.
-const maxAnswer = 16 << 10
+// A receiver's status is its answer. Of the body, no more than a word or a sentence is of use, and none is waited for long.
+const (
+	maxAnswer = 16 << 10
+	bodyTime  = 2 * time.Second
+)
 
-// Answer is what a receiver said to a message.
+// Answer is what a receiver answers to a message.
 type Answer struct {
 	Status     int
 	Body       string        // its beginning, without space around it; untrusted, never to be stored or shown
@@ -24,9 +27,11 @@ type Answer struct {
 // OK reports whether the status is a 2xx.
 func (a *Answer) OK() bool { return a.Status >= 200 && a.Status <= 299 }
 
-// Post sends payload, which is JSON, to a webhook. An *Error means that no answer came, or none that is whole; else the
-// caller has to look at the answer. Both of them respect the deadline of ctx.
+// Post sends payload, which is JSON, to a webhook. An *Error means that no answer came; else the caller has to look at the
+// answer. Post respects the deadline of ctx.
 func Post(ctx context.Context, client *http.Client, to Secret, payload []byte) (*Answer, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, to.Reveal(), bytes.NewReader(payload))
 	if err != nil {
 		return nil, &Error{Kind: Permanent, Reason: "the webhook's address is not a valid URL"}
@@ -37,17 +42,20 @@ func Post(ctx context.Context, client *http.Client, to Secret, payload []byte) (
 	if err != nil {
 		return nil, NetworkError("the webhook", err)
 	}
-	defer func() { _ = resp.Body.Close() }()
-	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
-	a := &Answer{
+	return &Answer{
 		Status:     resp.StatusCode,
-		Body:       strings.TrimSpace(string(body)),
+		Body:       strings.TrimSpace(string(BeginningOf(resp.Body, cancel))),
 		RetryAfter: ParseRetryAfter(resp.Header.Get("Retry-After"), AnsweredAt(resp.Header)),
-	}
-	if err != nil && a.OK() { // any other status says enough by itself
-		return nil, NetworkError("the webhook", err)
-	}
-	return a, nil
+	}, nil
+}
+
+// BeginningOf reads what is of use of the body of an answer, at most 16 KiB and for at most 2 seconds, and closes it. A
+// body that breaks off ends there. cancel ends the request of the answer.
+func BeginningOf(body io.ReadCloser, cancel context.CancelFunc) []byte {
+	defer time.AfterFunc(bodyTime, cancel).Stop()
+	defer func() { _ = body.Close() }()
+	beginning, _ := io.ReadAll(io.LimitReader(body, maxAnswer))
+	return beginning
 }
 
 // Err turns an answer that is not a success into an *Error. words are those of the vendor that may be shown when they

@@ -57,10 +57,12 @@ func (h HTTP) Suite(more ...Case) Suite {
 			<-r.Context().Done()
 		}),
 		BreaksOff: h.Handler(func(w http.ResponseWriter, _ *http.Request) {
-			w.Header().Set("Content-Length", "1000")
-			w.WriteHeader(h.Status)
-			_, _ = io.WriteString(w, h.Body)
-			panic(http.ErrAbortHandler)
+			c, _, err := http.NewResponseController(w).Hijack()
+			if err != nil {
+				panic(err)
+			}
+			_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n")
+			_ = c.Close()
 		}),
 	}
 	for status, kind := range Statuses {
@@ -70,10 +72,77 @@ func (h HTTP) Suite(more ...Case) Suite {
 			Want:  Want{Kind: kind, TooLarge: slices.Contains(h.Shorter, status), Says: fmt.Sprint(status)},
 		})
 	}
+	s.Cases = append(s.Cases, h.accepted()...)
 	s.Cases = append(s.Cases, h.retryAfter()...)
 	s.Cases = append(s.Cases, h.broken()...)
 	s.Cases = append(s.Cases, more...)
 	return s
+}
+
+// acceptances are bodies of a 2xx, from receivers that are compatible with a vendor, from flows, and from proxies. None of
+// them decides anything.
+var acceptances = []string{
+	"", "ok", " ok\n", "1", `"Accepted"`, "Message posted", `{"success":true}`, `{"id":"x"}`, `{"error":{"code":"x"}}`, "[[[[",
+	"no_service", "Summary or Text is required.", "<html>" + Gossip, Gossip, "\xff\x00",
+	"Webhook message delivery failed with error: Microsoft Teams endpoint returned HTTP error 429 with ContextId " + Gossip,
+}
+
+// accepted is contract 2.6: a receiver's 2xx means delivered, whatever its body says, and however its body ends.
+func (h HTTP) accepted() []Case {
+	want := Want{OK: true}
+	cases := []Case{
+		{Name: "no content", Setup: h.Answer(http.StatusNoContent, ""), Want: want},
+		{
+			Name: "success whose body breaks off",
+			Setup: h.Handler(func(w http.ResponseWriter, _ *http.Request) {
+				w.Header().Set("Content-Length", "1000")
+				w.WriteHeader(h.Status)
+				_, _ = io.WriteString(w, h.Body)
+				_ = http.NewResponseController(w).Flush()
+				panic(http.ErrAbortHandler)
+			}),
+			Want: want,
+		},
+		{
+			Name: "endless success", // a page of a proxy, say
+			Setup: h.Handler(func(w http.ResponseWriter, r *http.Request) {
+				w.WriteHeader(http.StatusOK)
+				pour(w, r)
+			}),
+			Want: want,
+		},
+		{
+			Name: "endless success, packed", // some bytes of it become gigabytes
+			Setup: h.Handler(func(w http.ResponseWriter, r *http.Request) {
+				w.Header().Set("Content-Encoding", "gzip")
+				w.WriteHeader(http.StatusOK)
+				pour(gzip.NewWriter(w), r)
+			}),
+			Want: want,
+		},
+		{
+			Name: "success that drips",
+			Setup: h.Handler(func(w http.ResponseWriter, _ *http.Request) {
+				hijack(w, drip("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", "1\r\nx\r\n"))
+			}),
+			Want: want,
+		},
+		{
+			Name: "success that never ends",
+			Setup: h.Handler(func(w http.ResponseWriter, r *http.Request) {
+				w.WriteHeader(http.StatusOK)
+				_ = http.NewResponseController(w).Flush()
+				<-r.Context().Done()
+			}),
+			Want: want,
+		},
+	}
+	for _, status := range []int{http.StatusOK, http.StatusCreated, http.StatusAccepted, http.StatusMultiStatus, 299} {
+		for _, body := range acceptances {
+			cases = append(cases, Case{Name: fmt.Sprintf("success %d %.20q", status, body), Setup: h.Answer(status, body), Want: want})
+		}
+	}
+	return cases
 }
 
 func (h HTTP) retryAfter() []Case {
@@ -160,23 +229,6 @@ func (h HTTP) broken() []Case {
 			Want: Want{Kind: channel.Temporary},
 		},
 		{
-			Name: "endless success", // a page of a proxy, say: no vendor answers so
-			Setup: h.Handler(func(w http.ResponseWriter, r *http.Request) {
-				w.WriteHeader(http.StatusOK)
-				pour(w, r)
-			}),
-			Want: Want{Kind: channel.Temporary},
-		},
-		{
-			Name: "endless success, packed", // some bytes of it become gigabytes
-			Setup: h.Handler(func(w http.ResponseWriter, r *http.Request) {
-				w.Header().Set("Content-Encoding", "gzip")
-				w.WriteHeader(http.StatusOK)
-				pour(gzip.NewWriter(w), r)
-			}),
-			Want: Want{Kind: channel.Temporary},
-		},
-		{
 			Name: "endless hints",
 			Setup: h.Handler(func(w http.ResponseWriter, _ *http.Request) {
 				hijack(w, func(c net.Conn) error {
@@ -195,22 +247,11 @@ func (h HTTP) broken() []Case {
 			Want:  Want{Kind: channel.Temporary, Says: "in time"},
 		},
 		{
-			Name: "success that drips",
+			Name: "error that drips", // its status is the answer
 			Setup: h.Handler(func(w http.ResponseWriter, _ *http.Request) {
-				hijack(w, drip("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", "1\r\nx\r\n"))
+				hijack(w, drip("HTTP/1.1 502 Bad Gateway\r\nTransfer-Encoding: chunked\r\n\r\n", "1\r\nx\r\n"))
 			}),
-			Hangs: true,
-			Want:  Want{Kind: channel.Temporary, Says: "in time"},
-		},
-		{
-			Name: "success that never ends",
-			Setup: h.Handler(func(w http.ResponseWriter, r *http.Request) {
-				w.WriteHeader(http.StatusOK)
-				_ = http.NewResponseController(w).Flush()
-				<-r.Context().Done()
-			}),
-			Hangs: true,
-			Want:  Want{Kind: channel.Temporary, Says: "in time"},
+			Want: Want{Kind: channel.Temporary, Says: "502"},
 		},
 	}
 }

@@ -1,6 +1,7 @@
 package email
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -21,7 +22,6 @@ import (
 const (
 	mailgunName     = "Mailgun"
 	mailgunUser     = "api"
-	maxAPIAnswer    = 64 << 10
 	missingDomainOK = 15 * time.Minute
 )
 
@@ -81,20 +81,17 @@ func (g *Mailgun) Send(ctx context.Context, to channel.Target, m *channel.Messag
 	}
 	heard := &hearing{}
 	_, _, err = g.api.Send(context.WithValue(ctx, hearingKey{}, heard), msg)
-	if err == nil {
+	if err == nil || heard.status >= 200 && heard.status <= 299 { // whatever the body is
 		g.found()
 		return nil
 	}
-	return g.failure(ctx, err, heard)
+	return g.failure(err, heard)
 }
 
 // failure makes an *Error of what mailgun-go returns, whose text holds URLs and answers.
-func (g *Mailgun) failure(ctx context.Context, err error, heard *hearing) error {
+func (g *Mailgun) failure(err error, heard *hearing) error {
 	var answer *mailgun.UnexpectedResponseError
 	if !errors.As(err, &answer) {
-		if heard.status >= 200 && heard.status <= 299 && ctx.Err() == nil {
-			return &channel.Error{Kind: channel.Temporary, Reason: "the answer was not one of " + mailgunName + ": no JSON"}
-		}
 		if heard.err != nil {
 			err = heard.err
 		}
@@ -156,7 +153,6 @@ func (g *Mailgun) call(ctx context.Context, method, path string) (status int, er
 	if err != nil {
 		return 0, channel.NetworkError(mailgunName, err)
 	}
-	_, _ = io.Copy(io.Discard, resp.Body) // listener has bounded it
 	return resp.StatusCode, resp.Body.Close()
 }
 
@@ -177,17 +173,16 @@ func (l listener) RoundTrip(req *http.Request) (*http.Response, error) {
 	if !ok {
 		heard = &hearing{}
 	}
-	resp, err := l.next.RoundTrip(req)
+	ctx, cancel := context.WithCancel(req.Context())
+	defer cancel()
+	resp, err := l.next.RoundTrip(req.WithContext(ctx))
 	if err != nil {
 		heard.err = err
 		return nil, err
 	}
 	heard.status = resp.StatusCode
 	heard.retryAfter = retryAfter(resp.Header, channel.AnsweredAt(resp.Header))
-	resp.Body = struct {
-		io.Reader
-		io.Closer
-	}{io.LimitReader(resp.Body, maxAPIAnswer), resp.Body}
+	resp.Body = io.NopCloser(bytes.NewReader(channel.BeginningOf(resp.Body, cancel)))
 	return resp, nil
 }
 

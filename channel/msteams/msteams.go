@@ -5,8 +5,8 @@ package msteams
 
 import (
 	"context"
-	"encoding/json"
 	"net/http"
+	"net/url"
 	"regexp"
 	"strconv"
 	"strings"
@@ -20,8 +20,8 @@ type Sender struct{ client *http.Client }
 // New returns a Sender that uses client, which ought to be that of channel.NewHTTPClient.
 func New(client *http.Client) *Sender { return &Sender{client: client} }
 
-// Send implements channel.Sender. Teams took the message where it answers 2xx and the body does not say otherwise: see
-// refused.
+// Send implements channel.Sender. A 2xx means that the message is delivered, whatever the body says: flows answer with
+// texts of their authors. The retired connectors are the exception: see hiddenError.
 func (s *Sender) Send(ctx context.Context, to channel.Target, m *channel.Message) error {
 	body, err := render(m)
 	if err != nil {
@@ -34,52 +34,37 @@ func (s *Sender) Send(ctx context.Context, to channel.Target, m *channel.Message
 	if !answer.OK() {
 		return answer.Err()
 	}
-	if !refused(answer.Body) {
-		return nil
-	}
-	return hidden(answer)
-}
-
-// refused reports whether the body of a 2xx is the text of an error. Workflows answers 202 and nothing, the older
-// webhooks 200 and "1". What a flow of one's own answers by its Response action is taken as success where it is JSON
-// without an "error", or says "ok" or "accepted". Any other text is an error: the older webhooks report all of theirs
-// with status 200 (https://learn.microsoft.com/en-us/microsoftteams/platform/webhooks-and-connectors/how-to/connectors-using
-// under "Rate limiting"), and so do proxies with a page of their own. The host does not count, for it may change.
-func refused(body string) bool {
-	var v any
-	if json.Unmarshal([]byte(body), &v) == nil {
-		switch v := v.(type) {
-		case string:
-			body = v
-		case map[string]any:
-			_, failed := v["error"]
-			return failed
-		default:
-			return false
-		}
-	}
-	switch strings.ToLower(strings.TrimSpace(body)) {
-	case "", "1", "ok", "accepted":
-		return false
-	}
-	return true
-}
-
-// inText finds the status that the older webhooks hide in "… endpoint returned HTTP error 429 with ContextId …".
-var inText = regexp.MustCompile(`(?i)HTTP error (\d{3})\b`)
-
-// hidden makes an error of a 2xx whose body says that it failed. Without a status in it, it is temporary, so that nothing
-// is lost while the webhook is mended.
-func hidden(a *channel.Answer) *channel.Error {
-	if found := inText.FindStringSubmatch(a.Body); found != nil {
-		if status, err := strconv.Atoi(found[1]); err == nil && status >= 400 {
-			e := (&channel.Answer{Status: status, RetryAfter: a.RetryAfter}).Err()
-			e.Reason += " (told with status " + strconv.Itoa(a.Status) + ")"
+	if isConnector(to.Address) {
+		if e := hiddenError(answer); e != nil {
 			return e
 		}
 	}
-	return &channel.Error{
-		Kind: channel.Temporary, RetryAfter: a.RetryAfter,
-		Reason: "the webhook answered " + strconv.Itoa(a.Status) + ", but with the text of an error",
+	return nil
+}
+
+// isConnector reports whether address is a webhook of one of the retired Office 365 connectors.
+func isConnector(address channel.Secret) bool {
+	u, err := url.Parse(address.Reveal())
+	if err != nil {
+		return false
 	}
+	host := strings.ToLower(strings.TrimSuffix(u.Hostname(), "."))
+	return host == "webhook.office.com" || strings.HasSuffix(host, ".webhook.office.com")
+}
+
+// hidden is the text in which the retired connectors report an error with status 200
+// (https://learn.microsoft.com/en-us/microsoftteams/platform/webhooks-and-connectors/how-to/connectors-using, "Rate
+// limiting"); it names the status that was meant.
+var hidden = regexp.MustCompile(`^"?Webhook message delivery failed with error: .*returned HTTP error ([345]\d\d)\b`)
+
+// hiddenError returns the error that the body of a 2xx reports, or nil where it reports none.
+func hiddenError(a *channel.Answer) *channel.Error {
+	found := hidden.FindStringSubmatch(a.Body)
+	if found == nil {
+		return nil
+	}
+	status, _ := strconv.Atoi(found[1]) // three digits
+	e := (&channel.Answer{Status: status, RetryAfter: a.RetryAfter}).Err()
+	e.Reason += " (in an answer with status " + strconv.Itoa(a.Status) + ")"
+	return e
 }

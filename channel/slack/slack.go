@@ -8,7 +8,6 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
-	"slices"
 
 	"github.com/seed91453169/tocsin/channel"
 )
@@ -19,21 +18,18 @@ type Sender struct{ client *http.Client }
 // New returns a Sender that uses client, which ought to be that of channel.NewHTTPClient.
 func New(client *http.Client) *Sender { return &Sender{client: client} }
 
-// words are what Slack answers to a message that it will not take
-// (https://docs.slack.dev/messaging/sending-messages-using-incoming-webhooks).
+// words are Slack's reasons for a refusal, which an error may show: those for good
+// (https://docs.slack.dev/messaging/sending-messages-using-incoming-webhooks), and three that pass by themselves.
 var words = []string{
 	"action_prohibited", "channel_is_archived", "channel_not_found", "invalid_blocks", "invalid_blocks_format",
 	"invalid_payload", "invalid_token", "missing_text_or_fallback_or_attachments", "no_active_hooks", "no_service",
 	"no_service_id", "no_team", "no_text", "posting_to_general_channel_denied", "team_disabled", "too_many_attachments",
 	"user_not_found",
+	"rollup_error", "ratelimited", "rate_limited",
 }
 
-// passing are words for what passes by itself.
-var passing = []string{"rollup_error", "ratelimited", "rate_limited"}
-
-// Send implements channel.Sender. Slack took the message where it answers 2xx with the body "ok". A 2xx with another body
-// comes from something that is not Slack, or not itself today (a proxy's login page, say): that is temporary, so that
-// nothing is lost while it is mended, unless the body is one of Slack's words for a refusal.
+// Send implements channel.Sender. A 2xx means that the message is delivered, whatever the body says: Slack answers "ok",
+// compatible receivers answer other texts or none.
 func (s *Sender) Send(ctx context.Context, to channel.Target, m *channel.Message) error {
 	body, err := encode(render(m))
 	if err != nil {
@@ -43,15 +39,10 @@ func (s *Sender) Send(ctx context.Context, to channel.Target, m *channel.Message
 	if err != nil {
 		return err
 	}
-	switch {
-	case answer.OK() && answer.Body == "ok":
+	if answer.OK() {
 		return nil
-	case answer.OK() && slices.Contains(words, answer.Body):
-		return &channel.Error{Kind: channel.Permanent, Reason: "the webhook refused the message: " + answer.Body}
-	case answer.OK():
-		return &channel.Error{Kind: channel.Temporary, RetryAfter: answer.RetryAfter, Reason: "the webhook did not answer like Slack: no \"ok\""}
 	}
-	return answer.Err(slices.Concat(words, passing)...)
+	return answer.Err(words...)
 }
 
 func encode(p payload) ([]byte, error) {

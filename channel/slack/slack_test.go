@@ -27,7 +27,6 @@ func TestSuite(t *testing.T) {
 	permanent := func(tooLarge bool, says string) channeltest.Want {
 		return channeltest.Want{Kind: channel.Permanent, TooLarge: tooLarge, Says: says}
 	}
-	temporary := channeltest.Want{Kind: channel.Temporary}
 	var cases []channeltest.Case
 	for _, c := range []struct {
 		status int
@@ -42,13 +41,6 @@ func TestSuite(t *testing.T) {
 		{410, "channel_is_archived", permanent(false, "410 (channel_is_archived)")},
 		{500, "rollup_error", channeltest.Want{Kind: channel.Temporary, Says: "500 (rollup_error)"}},
 		{404, channeltest.Gossip, permanent(false, "404: ")},
-		{200, " ok\n", channeltest.Want{OK: true}},
-		{202, "ok", channeltest.Want{OK: true}},
-		{200, "", temporary},
-		{204, "", temporary},
-		{200, "<html>" + channeltest.Gossip, temporary},
-		{200, "ok" + channeltest.Gossip, temporary},
-		{200, "no_service", permanent(false, "no_service")},
 	} {
 		cases = append(cases, channeltest.Case{
 			Name: fmt.Sprintf("answer %d %s", c.status, c.body), Setup: receiver.Answer(c.status, c.body), Want: c.want,
