@@ -9,6 +9,7 @@ import (
 	"github.com/uptrace/bun"
 
 	"github.com/seed91453169/tocsin/dbmodel"
+	"github.com/seed91453169/tocsin/web/input"
 )
 
 type failedEventAnswer struct {
@@ -23,7 +24,7 @@ type failedEventAnswer struct {
 }
 
 type retryFields struct {
-	IDs field[[]int64] `json:"ids" doc:"Left out: all of them"`
+	IDs input.Field[[]int64] `json:"ids" doc:"Left out: all of them"`
 }
 
 type retriedOutput struct {

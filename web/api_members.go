@@ -10,6 +10,7 @@ import (
 
 	"github.com/seed91453169/tocsin/dbmodel"
 	"github.com/seed91453169/tocsin/rule"
+	"github.com/seed91453169/tocsin/web/input"
 )
 
 // memberParams name a member in the path.
@@ -24,7 +25,7 @@ type membersParams struct {
 }
 
 type memberFields struct {
-	Role must[rule.Role] `json:"role"`
+	Role input.Must[rule.Role] `json:"role"`
 }
 
 type memberAnswer struct {
@@ -98,7 +99,7 @@ func (s *server) listMembers(ctx context.Context, of memberSource, in *membersPa
 // setMember makes a user a member, or changes the role, where the caller may.
 func (s *server) setMember(ctx context.Context, of memberSource, in *memberParams, sent *memberFields) error {
 	if sent.Role.Empty {
-		return invalid(fault{Location: "role", Message: "must be one of " + list(rule.Roles)})
+		return invalid(input.Fault{Location: "role", Message: input.MustBeOneOf(rule.Roles)})
 	}
 	return s.editMember(ctx, of, in, func(ctx context.Context, tx bun.Tx, userID int64) error {
 		return dbmodel.SetMember(ctx, tx, of.in(in.ID), userID, sent.Role.Value)

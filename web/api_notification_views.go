@@ -10,15 +10,16 @@ import (
 
 	"github.com/seed91453169/tocsin/dbmodel"
 	"github.com/seed91453169/tocsin/rule"
+	"github.com/seed91453169/tocsin/web/input"
 )
 
 type viewedFields struct {
-	IDs   field[[]int64]   `json:"ids" doc:"Or until"`
-	Until field[time.Time] `json:"until" doc:"All that was created before it, but nothing that is still to come"`
+	IDs   input.Field[[]int64]   `json:"ids" doc:"Or until"`
+	Until input.Field[time.Time] `json:"until" doc:"All that was created before it, but nothing that is still to come"`
 }
 
 type idsFields struct {
-	IDs must[[]int64] `json:"ids"`
+	IDs input.Must[[]int64] `json:"ids"`
 }
 
 type countAnswer struct {
@@ -61,7 +62,7 @@ func (s *server) apiViewNotifications(ctx context.Context, _ *struct{}) (*struct
 	byID, byTime := sent.IDs.Set && !sent.IDs.Null, sent.Until.Set && !sent.Until.Empty
 	switch {
 	case byID == byTime:
-		return nil, invalid(fault{Location: "ids", Message: "either ids or until must be given"})
+		return nil, invalid(input.Fault{Location: "ids", Message: "either ids or until must be given"})
 	case byID:
 		return nil, s.markViewed(ctx, sent.IDs.Value)
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/seed91453169/tocsin/dbmodel"
 	"github.com/seed91453169/tocsin/rule"
 	"github.com/seed91453169/tocsin/tasks"
+	"github.com/seed91453169/tocsin/web/input"
 )
 
 type notificationParams struct {
@@ -160,10 +161,10 @@ func (in *notificationParams) filter() (dbmodel.NotificationFilter, error) {
 	if in.Viewed != "" {
 		f.Viewed = new(in.Viewed == "true")
 	}
-	var faults faultList
+	var faults input.Faults
 	for _, p := range []struct{ name, text string }{{"q", in.Q}, {"user", in.User}} {
 		if message := tasks.ValidateText(p.text, tasks.MaxText); message != "" {
-			faults.add("query."+p.name, message)
+			faults.Add("query."+p.name, message)
 		}
 	}
 	for _, p := range []struct {
@@ -174,8 +175,8 @@ func (in *notificationParams) filter() (dbmodel.NotificationFilter, error) {
 			continue
 		}
 		var ok bool
-		if *p.to, ok = parseTime(strings.ReplaceAll(p.text, " ", "+")); !ok { // + means a space in a query
-			faults.add("query."+p.name, mustBeTime)
+		if *p.to, ok = input.ParseTime(strings.ReplaceAll(p.text, " ", "+")); !ok { // + means a space in a query
+			faults.Add("query."+p.name, input.MustBeTime)
 		}
 	}
 	if faults != nil {

@@ -1,8 +1,6 @@
 package web
 
 import (
-	"bufio"
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -10,18 +8,13 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
-	"strings"
-
-	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/seed91453169/tocsin/dbmodel"
 	"github.com/seed91453169/tocsin/tasks"
+	"github.com/seed91453169/tocsin/web/input"
 )
 
-const (
-	mediaNDJSON = "application/x-ndjson"
-	maxLine     = 1 << 20 // bytes, without what ends the line
-)
+const mediaNDJSON = "application/x-ndjson"
 
 // chunk is what one statement stores: observations with distinct ids, and where their lines are.
 type chunk struct {
@@ -54,9 +47,10 @@ type lineImport struct {
 // importLines stores observations, one a line. Where it ends with an error, the lines before the faulty one are stored all
 // the same; the error says so.
 func (s *server) importLines(ctx context.Context, body io.Reader) (tasks.Accepted, error) {
-	ctx = context.WithoutCancel(ctx) // the lines that came are stored, also where their client is gone in the middle of the next one
+	// The lines that came are stored, also where the client goes away in the middle of the next one.
+	ctx = context.WithoutCancel(ctx)
 	im := &lineImport{s: s, chunk: newChunk(), spare: newChunk()}
-	faulty, line := im.read(ctx, body)
+	faulty := im.read(ctx, body)
 	err := im.wait()
 	if err == nil {
 		err = im.store(ctx, im.chunk)
@@ -64,98 +58,38 @@ func (s *server) importLines(ctx context.Context, body io.Reader) (tasks.Accepte
 	if err != nil { // its line comes before the faulty one
 		return im.total, err
 	}
-	if faulty != nil {
-		return im.total, faulty.at(line)
-	}
-	return im.total, nil
+	return im.total, faulty
 }
 
-// read reads lines until their end, or a fault, and its line; or until something could not be stored.
-func (im *lineImport) read(ctx context.Context, body io.Reader) (faulty *problem, line int) {
-	in := bufio.NewReaderSize(body, maxLine+2) // one more than a line with \r\n, so that a longer one shows
-	dec := jsontext.NewDecoder(strings.NewReader(""), observationOptions...)
-	text := bytes.NewReader(nil)
+// read reads lines until their end; until a fault, which it returns; or until something could not be stored.
+func (im *lineImport) read(ctx context.Context, body io.Reader) error {
+	lines := input.NewLines(body)
 	for {
-		raw, err := in.ReadSlice('\n')
-		if err == io.EOF && len(raw) == 0 {
-			return nil, 0
-		}
-		line++
-		raw = bytes.TrimSuffix(bytes.TrimSuffix(raw, []byte("\n")), []byte("\r"))
-		switch {
-		case len(raw) > maxLine || errors.Is(err, bufio.ErrBufferFull):
-			return lineFault("is longer than 1 MiB"), line
-		case err != nil && err != io.EOF:
-			return brokenStream(err), line
-		}
-		if line == 1 {
-			raw = bytes.TrimPrefix(raw, []byte("\xef\xbb\xbf"))
-		}
-		if raw = bytes.TrimSpace(raw); len(raw) == 0 {
-			continue
-		}
 		var o tasks.Observation
-		text.Reset(raw)
-		dec.Reset(text, observationOptions...)
-		if p := readLine(dec, &o); p != nil {
-			return p, line
+		line, err := lines.Next(&o)
+		switch {
+		case err == io.EOF:
+			return nil
+		case err != nil:
+			return lineProblem(line, err)
 		}
 		if !im.add(ctx, &o, line) {
-			return nil, 0
+			return nil
 		}
 	}
 }
 
-// readLine reads an observation that stands alone.
-func readLine(dec *jsontext.Decoder, o *tasks.Observation) *problem {
-	var faults faultList
-	err := readObservation(dec, o, "", &faults)
-	if err == nil {
-		if _, err = dec.ReadToken(); errors.Is(err, io.EOF) {
-			err = nil
-		} else if err == nil {
-			return lineFault("must be one JSON object: something comes after its end")
-		}
-	}
-	if err != nil {
-		reason, offset := syntaxFault(err, dec)
-		return lineFault("is broken JSON: " + reason + ", at byte " + strconv.FormatInt(offset, 10))
-	}
-	if len(faults) == 0 || faults[0].Location != "" { // else it is no object
-		for _, f := range tasks.ValidateObservation(o) {
-			faults.addOnce(f.Field, f.Message)
-		}
-	}
-	if faults == nil {
-		return nil
-	}
-	p := invalid(faults...)
-	p.Detail = "has " + strconv.Itoa(len(faults)) + " faults"
-	if len(faults) == 1 {
-		p.Detail = "has a fault: " + strings.TrimSpace(faults[0].Location+" "+faults[0].Message)
-	}
-	return p
-}
-
-// lineFault says what is wrong with a line, to be completed by at.
-func lineFault(what string) *problem { return newProblem(http.StatusUnprocessableEntity, what) }
-
-// at says which line is faulty; those before it are stored.
-func (p *problem) at(line int) *problem {
-	stored := line - 1
-	p.Line, p.Stored = &line, &stored
-	if p.Status == http.StatusUnprocessableEntity {
-		p.Detail = fmt.Sprintf("Line %d %s. The lines before it are stored.", line, p.Detail)
-	}
-	return p
-}
-
-// brokenStream is the problem where the lines stop coming.
-func brokenStream(err error) *problem {
-	p := unreadable(err)
-	if p == nil {
+// lineProblem says which line is faulty, or where the lines stop coming; those before it are stored.
+func lineProblem(line int, err error) *problem {
+	var p *problem
+	var refused *input.LineError
+	if errors.As(err, &refused) {
+		p = newProblem(http.StatusUnprocessableEntity, fmt.Sprintf("Line %d %s. The lines before it are stored.", line, refused.Reason))
+		p.Errors = refused.Faults
+	} else if p = unreadable(err); p == nil {
 		p = newProblem(http.StatusBadRequest, "The body ends before its end. The whole lines are stored.")
 	}
+	p.Line, p.Stored = &line, new(line-1)
 	return p
 }
 
@@ -206,9 +140,7 @@ func (im *lineImport) store(ctx context.Context, c *chunk) error {
 		switch {
 		case errors.As(err, &unknown):
 			first := slices.IndexFunc(list, func(o tasks.Observation) bool { return slices.Contains(unknown.IDs, o.ProductID) })
-			faulty = invalid(fault{Location: "product_id", Message: "there is no product " + strconv.FormatInt(list[first].ProductID, 10) + ": create it first"})
-			faulty.Detail = "names a product that does not exist"
-			faulty = faulty.at(c.lines[first])
+			faulty = lineProblem(c.lines[first], unknownProduct(list[first].ProductID))
 			list = list[:first] // again: another one may just have been deleted
 			continue
 		case err != nil:
@@ -229,4 +161,12 @@ func (im *lineImport) store(ctx context.Context, c *chunk) error {
 		return faulty
 	}
 	return nil
+}
+
+// unknownProduct refuses a line that names a product which does not exist.
+func unknownProduct(id int64) error {
+	message := "there is no product " + strconv.FormatInt(id, 10) + ": create it first"
+	return &input.LineError{
+		Reason: "names a product that does not exist", Faults: input.Faults{{Location: "product_id", Message: message}},
+	}
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/seed91453169/tocsin/dbmodel"
 	"github.com/seed91453169/tocsin/rule"
 	"github.com/seed91453169/tocsin/tasks"
+	"github.com/seed91453169/tocsin/web/input"
 )
 
 // observationAnswer is an observation as it is stored; it may be sent back.
@@ -31,7 +32,7 @@ type observationOutput struct{ Body observationAnswer }
 
 type receivedOutput struct{ Body tasks.Accepted }
 
-// observationsBody documents the body that readObservations reads.
+// observationsBody documents the body that input.ReadObservations reads.
 type observationsBody struct {
 	Observations []observationBody `json:"observations" nullable:"false" maxItems:"10000"`
 }
@@ -59,17 +60,17 @@ type (
 
 // Schema implements huma.SchemaProvider.
 func (severity) Schema(huma.Registry) *huma.Schema {
-	return &huma.Schema{Type: huma.TypeString, Enum: enum(rule.Severities)}
+	return input.WordSchema(rule.Severities)
 }
 
 // Schema implements huma.SchemaProvider.
 func (status) Schema(huma.Registry) *huma.Schema {
-	return &huma.Schema{Type: huma.TypeString, Enum: enum(rule.Statuses)}
+	return input.WordSchema(rule.Statuses)
 }
 
 // Schema implements huma.SchemaProvider.
 func (parserType) Schema(huma.Registry) *huma.Schema {
-	return &huma.Schema{Type: huma.TypeString, Enum: enum(rule.ParserTypes)}
+	return input.WordSchema(rule.ParserTypes)
 }
 
 // originAnswer is an origin: a text, or an object.
@@ -115,7 +116,7 @@ func (s *server) apiPostObservations(ctx context.Context, _ *struct{}) (*receive
 	if !isJSON(media) {
 		return nil, wrongMediaType("application/json or " + mediaNDJSON)
 	}
-	list, err := readObservations(r.Body)
+	list, err := input.ReadObservations(r.Body)
 	if err != nil {
 		return nil, err
 	}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/seed91453169/tocsin/dbmodel"
 	"github.com/seed91453169/tocsin/rule"
+	"github.com/seed91453169/tocsin/web/input"
 )
 
 // idParam is the id of a product, a product group or an observation in the path: the web tier's own.
@@ -22,8 +23,8 @@ type idParam struct {
 // NamedFields are what a product and a product group have in common. Types that others embed are exported, because huma
 // documents no others.
 type NamedFields struct {
-	ID   field[int64]  `json:"id" doc:"May be sent back; must be the one of the path"`
-	Name field[string] `json:"name" doc:"1 to 255 characters; a new one needs it"`
+	ID   input.Field[int64]  `json:"id" doc:"May be sent back; must be the one of the path"`
+	Name input.Field[string] `json:"name" doc:"1 to 255 characters; a new one needs it"`
 	NotificationFields
 }
 
@@ -97,7 +98,7 @@ func (s *server) apiPutProductGroup(ctx context.Context, in *idParam) (*productG
 
 // putProductGroup makes a product group, or changes what was sent of it, where the caller may. It refuses faults that were
 // found before together with its own.
-func (s *server) putProductGroup(ctx context.Context, id int64, sent *productGroupFields, found faultList) (out *productGroupOutput, err error) {
+func (s *server) putProductGroup(ctx context.Context, id int64, sent *productGroupFields, found input.Faults) (out *productGroupOutput, err error) {
 	err = s.db.InTx(ctx, func(ctx context.Context, tx bun.Tx) error {
 		v := viewerOf(ctx)
 		if err := mayEdit(v, func() (rule.Role, error) { return dbmodel.RoleInGroup(ctx, tx, v, id) }); err != nil {
@@ -135,20 +136,20 @@ func (s *server) putProductGroup(ctx context.Context, id int64, sent *productGro
 }
 
 // merge puts id and name, as far as they were sent, into what is stored.
-func (f *NamedFields) merge(id int64, isNew bool, name *string, faults *faultList) {
+func (f *NamedFields) merge(id int64, isNew bool, name *string, faults *input.Faults) {
 	const longest = 255
 	if f.ID.Set && (f.ID.Empty || f.ID.Value != id) {
-		faults.addOnce("id", "must be the one of the path")
+		faults.AddOnce("id", "must be the one of the path")
 	}
 	switch {
 	case f.Name.Set && (f.Name.Empty || f.Name.Value == ""):
-		faults.addOnce("name", "must not be empty")
+		faults.AddOnce("name", "must not be empty")
 	case f.Name.Set && len([]rune(f.Name.Value)) > longest:
-		faults.addOnce("name", fmt.Sprintf("must have at most %d characters", longest))
+		faults.AddOnce("name", fmt.Sprintf("must have at most %d characters", longest))
 	case f.Name.Set:
 		*name = f.Name.Value
 	case isNew:
-		faults.addOnce("name", "is required: this one is new")
+		faults.AddOnce("name", "is required: this one is new")
 	}
 }
 

@@ -12,12 +12,13 @@ import (
 	"github.com/seed91453169/tocsin/dbmodel"
 	"github.com/seed91453169/tocsin/rule"
 	"github.com/seed91453169/tocsin/tasks"
+	"github.com/seed91453169/tocsin/web/input"
 )
 
 type productFields struct {
 	NamedFields
-	ProductGroupID field[int64] `json:"product_group_id" minimum:"1" maximum:"9007199254740991"`
-	SecurityGate   field[bool]  `json:"security_gate_passed" doc:"May be sent back and changes nothing: PUT /products/{id}/security-gate does"`
+	ProductGroupID input.Field[int64] `json:"product_group_id" minimum:"1" maximum:"9007199254740991"`
+	SecurityGate   input.Field[bool]  `json:"security_gate_passed" doc:"May be sent back and changes nothing: PUT /products/{id}/security-gate does"`
 }
 
 type productAnswer struct {
@@ -31,7 +32,7 @@ type productAnswer struct {
 type productOutput struct{ Body productAnswer }
 
 type gateFields struct {
-	Passed must[bool] `json:"passed" doc:"null: the product has no gate"`
+	Passed input.Must[bool] `json:"passed" doc:"null: the product has no gate"`
 }
 
 type gateOutput struct {
@@ -98,7 +99,7 @@ func (s *server) apiPutProduct(ctx context.Context, in *idParam) (*productOutput
 
 // putProduct makes a product, or changes what was sent of it, where the caller may. It refuses faults that were found before
 // together with its own.
-func (s *server) putProduct(ctx context.Context, id int64, sent *productFields, found faultList) (out *productOutput, err error) {
+func (s *server) putProduct(ctx context.Context, id int64, sent *productFields, found input.Faults) (out *productOutput, err error) {
 	err = s.db.InTx(ctx, func(ctx context.Context, tx bun.Tx) error {
 		v := viewerOf(ctx)
 		if err := mayEdit(v, func() (rule.Role, error) { return dbmodel.RoleIn(ctx, tx, v, id) }); err != nil {
@@ -117,7 +118,7 @@ func (s *server) putProduct(ctx context.Context, id int64, sent *productFields, 
 		faults := slices.Clone(found)
 		name, group := p.Name, p.ProductGroupID
 		sent.merge(id, isNew, &p.Name, &faults)
-		apply(sent.ProductGroupID, &p.ProductGroupID, nil, pointer)
+		input.Apply(sent.ProductGroupID, &p.ProductGroupID, nil, input.Pointer)
 		if err := keepsStructure(v, name == p.Name && equal(group, p.ProductGroupID)); err != nil {
 			return err // before it is looked whether there is such a group
 		}
@@ -172,16 +173,16 @@ func equal[T comparable](a, b *T) bool {
 	return *a == *b
 }
 
-var unknownGroup = fault{Location: "product_group_id", Message: "there is no such product group: create it first"}
+var unknownGroup = input.Fault{Location: "product_group_id", Message: "there is no such product group: create it first"}
 
 // knownGroup adds a fault where the product group of a product does not exist.
-func knownGroup(ctx context.Context, tx bun.Tx, id field[int64], faults *faultList) error {
+func knownGroup(ctx context.Context, tx bun.Tx, id input.Field[int64], faults *input.Faults) error {
 	if !id.Set || id.Empty {
 		return nil
 	}
 	_, err := dbmodel.ProductGroupByID(ctx, tx, id.Value)
 	if errors.Is(err, dbmodel.ErrNotFound) {
-		faults.addOnce(unknownGroup.Location, unknownGroup.Message)
+		faults.AddOnce(unknownGroup.Location, unknownGroup.Message)
 		return nil
 	}
 	if err != nil {
@@ -201,7 +202,7 @@ func (s *server) apiPutSecurityGate(ctx context.Context, in *idParam) (*gateOutp
 		return nil, err
 	}
 	var passed *bool
-	apply(sent.Passed.field, &passed, nil, pointer)
+	input.Apply(sent.Passed.Field, &passed, nil, input.Pointer)
 	t, err := tasks.NewSecurityGate(in.ID, passed)
 	if err != nil {
 		return nil, err

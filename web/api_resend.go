@@ -10,6 +10,7 @@ import (
 
 	"github.com/seed91453169/tocsin/dbmodel"
 	"github.com/seed91453169/tocsin/rule"
+	"github.com/seed91453169/tocsin/web/input"
 )
 
 // resendAtOnce is how many deliveries one transaction makes wait again.
@@ -20,7 +21,7 @@ type deliveryIDParam struct {
 }
 
 type resendFields struct {
-	State must[string] `json:"state" doc:"failed"`
+	State input.Must[string] `json:"state" doc:"failed"`
 }
 
 type resentOutput struct {
@@ -87,7 +88,7 @@ func (s *server) apiResendDeliveries(ctx context.Context, _ *struct{}) (*resentO
 		return nil, err
 	}
 	if sent.State.Value != string(dbmodel.Failed) {
-		return nil, invalid(fault{Location: "state", Message: "must be failed"})
+		return nil, invalid(input.Fault{Location: "state", Message: "must be failed"})
 	}
 	return s.resendFailed(ctx, 0)
 }

@@ -10,30 +10,31 @@ import (
 
 	"github.com/seed91453169/tocsin/dbmodel"
 	"github.com/seed91453169/tocsin/rule"
+	"github.com/seed91453169/tocsin/web/input"
 )
 
 // settingsFields are the settings as they come in.
 type settingsFields struct {
-	EmailFrom          field[sender]          `json:"email_from" doc:"Who mail comes from; empty: no mail at all"`
-	TitleEmailTo       field[addresses]       `json:"observation_title_notification_email_to"`
-	TitleMSTeams       field[webhook]         `json:"observation_title_notification_ms_teams_webhook"`
-	TitleSlack         field[webhook]         `json:"observation_title_notification_slack_webhook"`
-	TitleMinSeverity   field[rule.Severity]   `json:"observation_title_notification_min_severity"`
-	TitleStatuses      field[[]rule.Status]   `json:"observation_title_notification_statuses"`
-	TitleMinPriority   field[int]             `json:"observation_title_notification_min_priority" minimum:"1" maximum:"99"`
-	TitleParserType    field[rule.ParserType] `json:"observation_title_notification_parser_type"`
-	ExceptionEmailTo   field[addresses]       `json:"exception_email_to"`
-	ExceptionMSTeams   field[webhook]         `json:"exception_ms_teams_webhook"`
-	ExceptionSlack     field[webhook]         `json:"exception_slack_webhook"`
-	ExceptionRateLimit field[int]             `json:"exception_rate_limit" minimum:"0" maximum:"2592000" doc:"Seconds; 0: every exception is told; null: 3600"`
-	MemberTypes        field[[]rule.Type]     `json:"member_notification_types" doc:"What members see, beside administrators; null: security_gate and task"`
-	GiveUpHours        field[int]             `json:"delivery_give_up_hours" minimum:"1" maximum:"720" doc:"null: 24"`
-	DigestThreshold    field[int]             `json:"digest_threshold" minimum:"0" maximum:"1000" doc:"0: never; null: 10"`
-	ObservationURL     field[link]            `json:"observation_url" doc:"With {id}, for example https://secobserve.example/#/observations/{id}/show"`
-	ProductURL         field[link]            `json:"product_url" doc:"With {id}"`
-	ObservationTitle   field[link]            `json:"observation_title_url" doc:"With {title}"`
-	RetentionDays      field[int]             `json:"notification_retention_days" minimum:"0" maximum:"36500" doc:"0: for ever; null: 90"`
-	CleanupCron        field[cronLine]        `json:"cleanup_cron" doc:"In UTC; null: 0 3 * * *"`
+	EmailFrom          input.Field[input.Sender]    `json:"email_from" doc:"Who mail comes from; empty: no mail at all"`
+	TitleEmailTo       input.Field[input.Addresses] `json:"observation_title_notification_email_to"`
+	TitleMSTeams       input.Field[input.Webhook]   `json:"observation_title_notification_ms_teams_webhook"`
+	TitleSlack         input.Field[input.Webhook]   `json:"observation_title_notification_slack_webhook"`
+	TitleMinSeverity   input.Field[rule.Severity]   `json:"observation_title_notification_min_severity"`
+	TitleStatuses      input.Field[[]rule.Status]   `json:"observation_title_notification_statuses"`
+	TitleMinPriority   input.Field[int]             `json:"observation_title_notification_min_priority" minimum:"1" maximum:"99"`
+	TitleParserType    input.Field[rule.ParserType] `json:"observation_title_notification_parser_type"`
+	ExceptionEmailTo   input.Field[input.Addresses] `json:"exception_email_to"`
+	ExceptionMSTeams   input.Field[input.Webhook]   `json:"exception_ms_teams_webhook"`
+	ExceptionSlack     input.Field[input.Webhook]   `json:"exception_slack_webhook"`
+	ExceptionRateLimit input.Field[int]             `json:"exception_rate_limit" minimum:"0" maximum:"2592000" doc:"Seconds; 0: every exception is told; null: 3600"`
+	MemberTypes        input.Field[[]rule.Type]     `json:"member_notification_types" doc:"What members see, beside administrators; null: security_gate and task"`
+	GiveUpHours        input.Field[int]             `json:"delivery_give_up_hours" minimum:"1" maximum:"720" doc:"null: 24"`
+	DigestThreshold    input.Field[int]             `json:"digest_threshold" minimum:"0" maximum:"1000" doc:"0: never; null: 10"`
+	ObservationURL     input.Field[input.Link]      `json:"observation_url" doc:"With {id}, for example https://secobserve.example/#/observations/{id}/show"`
+	ProductURL         input.Field[input.Link]      `json:"product_url" doc:"With {id}"`
+	ObservationTitle   input.Field[input.Link]      `json:"observation_title_url" doc:"With {title}"`
+	RetentionDays      input.Field[int]             `json:"notification_retention_days" minimum:"0" maximum:"36500" doc:"0: for ever; null: 90"`
+	CleanupCron        input.Field[input.CronLine]  `json:"cleanup_cron" doc:"In UTC; null: 0 3 * * *"`
 }
 
 // settingsAnswer is the same as it is shown.
@@ -86,7 +87,7 @@ func (s *server) apiPatchSettings(ctx context.Context, _ *struct{}) (*settingsOu
 }
 
 // patchSettings changes those settings that were sent. It refuses faults that were found before together with its own.
-func (s *server) patchSettings(ctx context.Context, sent *settingsFields, found faultList) (out *settingsOutput, err error) {
+func (s *server) patchSettings(ctx context.Context, sent *settingsFields, found input.Faults) (out *settingsOutput, err error) {
 	err = s.db.InTx(ctx, func(ctx context.Context, tx bun.Tx) error {
 		settings, err := dbmodel.SettingsForUpdate(ctx, tx)
 		if err != nil {
@@ -117,27 +118,27 @@ func (s *server) patchSettings(ctx context.Context, sent *settingsFields, found 
 // merge puts what was sent, but for webhooks, into what is stored. What has a default returns to it when it is emptied.
 func (f *settingsFields) merge(s *dbmodel.Settings) {
 	def := dbmodel.DefaultSettings()
-	email := func(a addresses) string { return string(a) }
-	address := func(l link) string { return string(l) }
-	apply(f.EmailFrom, &s.EmailFrom, "", func(a sender) string { return string(a) })
-	apply(f.TitleEmailTo, &s.TitleEmailTo, "", email)
-	apply(f.TitleMinSeverity, &s.TitleMinSeverity, "", same)
-	apply(f.TitleStatuses, &s.TitleStatuses, nil, same)
-	apply(f.TitleMinPriority, &s.TitleMinPriority, nil, pointer)
-	apply(f.TitleParserType, &s.TitleParserType, "", same)
-	apply(f.ExceptionEmailTo, &s.ExceptionEmailTo, "", email)
-	apply(f.ExceptionRateLimit, &s.ExceptionRateLimit, def.ExceptionRateLimit, same)
+	email := func(a input.Addresses) string { return string(a) }
+	address := func(l input.Link) string { return string(l) }
+	input.Apply(f.EmailFrom, &s.EmailFrom, "", func(a input.Sender) string { return string(a) })
+	input.Apply(f.TitleEmailTo, &s.TitleEmailTo, "", email)
+	input.Apply(f.TitleMinSeverity, &s.TitleMinSeverity, "", input.Same)
+	input.Apply(f.TitleStatuses, &s.TitleStatuses, nil, input.Same)
+	input.Apply(f.TitleMinPriority, &s.TitleMinPriority, nil, input.Pointer)
+	input.Apply(f.TitleParserType, &s.TitleParserType, "", input.Same)
+	input.Apply(f.ExceptionEmailTo, &s.ExceptionEmailTo, "", email)
+	input.Apply(f.ExceptionRateLimit, &s.ExceptionRateLimit, def.ExceptionRateLimit, input.Same)
 	if !f.MemberTypes.Null { // an empty list is a value of its own
 		def.MemberNotificationTypes = nil
 	}
-	apply(f.MemberTypes, &s.MemberNotificationTypes, def.MemberNotificationTypes, same)
-	apply(f.GiveUpHours, &s.DeliveryGiveUpHours, def.DeliveryGiveUpHours, same)
-	apply(f.DigestThreshold, &s.DigestThreshold, def.DigestThreshold, same)
-	apply(f.ObservationURL, &s.ObservationURL, "", address)
-	apply(f.ProductURL, &s.ProductURL, "", address)
-	apply(f.ObservationTitle, &s.ObservationTitleURL, "", address)
-	apply(f.RetentionDays, &s.NotificationRetentionDays, def.NotificationRetentionDays, same)
-	apply(f.CleanupCron, &s.CleanupCron, def.CleanupCron, func(c cronLine) string { return string(c) })
+	input.Apply(f.MemberTypes, &s.MemberNotificationTypes, def.MemberNotificationTypes, input.Same)
+	input.Apply(f.GiveUpHours, &s.DeliveryGiveUpHours, def.DeliveryGiveUpHours, input.Same)
+	input.Apply(f.DigestThreshold, &s.DigestThreshold, def.DigestThreshold, input.Same)
+	input.Apply(f.ObservationURL, &s.ObservationURL, "", address)
+	input.Apply(f.ProductURL, &s.ProductURL, "", address)
+	input.Apply(f.ObservationTitle, &s.ObservationTitleURL, "", address)
+	input.Apply(f.RetentionDays, &s.NotificationRetentionDays, def.NotificationRetentionDays, input.Same)
+	input.Apply(f.CleanupCron, &s.CleanupCron, def.CleanupCron, func(c input.CronLine) string { return string(c) })
 }
 
 func (s *server) settingsOutput(ctx context.Context, db bun.IDB, v *dbmodel.Settings) (*settingsOutput, error) {

@@ -13,6 +13,7 @@ import (
 	"github.com/seed91453169/tocsin/dbmodel"
 	"github.com/seed91453169/tocsin/message"
 	"github.com/seed91453169/tocsin/rule"
+	"github.com/seed91453169/tocsin/web/input"
 )
 
 const (
@@ -23,7 +24,7 @@ const (
 )
 
 type testFields struct {
-	Channel field[rule.Channel] `json:"channel" doc:"Left out: all that are set"`
+	Channel input.Field[rule.Channel] `json:"channel" doc:"Left out: all that are set"`
 }
 
 type testResult struct {

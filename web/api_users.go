@@ -10,6 +10,7 @@ import (
 	"github.com/uptrace/bun"
 
 	"github.com/seed91453169/tocsin/dbmodel"
+	"github.com/seed91453169/tocsin/web/input"
 )
 
 // UserParam is the name of a user in the path; exported because huma passes over what is not.
@@ -21,10 +22,10 @@ type UserParam struct {
 const longestFullName = 255
 
 type userFields struct {
-	Username field[string]  `json:"username" doc:"May be sent back; must be the one of the path"`
-	FullName field[string]  `json:"full_name" doc:"At most 255 characters; mails greet by its first word"`
-	Email    field[mailbox] `json:"email"`
-	IsAdmin  field[bool]    `json:"is_admin" doc:"Only an administrator may change it"`
+	Username input.Field[string]        `json:"username" doc:"May be sent back; must be the one of the path"`
+	FullName input.Field[string]        `json:"full_name" doc:"At most 255 characters; mails greet by its first word"`
+	Email    input.Field[input.Mailbox] `json:"email"`
+	IsAdmin  input.Field[bool]          `json:"is_admin" doc:"Only an administrator may change it"`
 }
 
 type userAnswer struct {
@@ -81,7 +82,7 @@ func (s *server) apiPutUser(ctx context.Context, in *UserParam) (*userOutput, er
 
 // putUser makes a user, or changes what was sent of it, where the caller may. It refuses faults that were found before
 // together with its own.
-func (s *server) putUser(ctx context.Context, in *UserParam, sent *userFields, found faultList) (out *userOutput, err error) {
+func (s *server) putUser(ctx context.Context, in *UserParam, sent *userFields, found input.Faults) (out *userOutput, err error) {
 	if err := notReserved(in.Username); err != nil {
 		return nil, err
 	}
@@ -107,19 +108,19 @@ func (s *server) putUser(ctx context.Context, in *UserParam, sent *userFields, f
 }
 
 // merge puts what was sent into what is stored. It answers its own faults and those that were found before.
-func (f *userFields) merge(u *dbmodel.User, faults faultList) error {
+func (f *userFields) merge(u *dbmodel.User, faults input.Faults) error {
 	if f.Username.Set && f.Username.Value != u.Username {
-		faults.addOnce("username", "must be the one of the path")
+		faults.AddOnce("username", "must be the one of the path")
 	}
 	if len([]rune(f.FullName.Value)) > longestFullName {
-		faults.addOnce("full_name", fmt.Sprintf("must have at most %d characters", longestFullName))
+		faults.AddOnce("full_name", fmt.Sprintf("must have at most %d characters", longestFullName))
 	}
 	if faults != nil {
 		return invalid(faults...)
 	}
-	apply(f.FullName, &u.FullName, "", same)
-	apply(f.Email, &u.Email, "", func(m mailbox) string { return string(m) })
-	apply(f.IsAdmin, &u.IsAdmin, false, same)
+	input.Apply(f.FullName, &u.FullName, "", input.Same)
+	input.Apply(f.Email, &u.Email, "", func(m input.Mailbox) string { return string(m) })
+	input.Apply(f.IsAdmin, &u.IsAdmin, false, input.Same)
 	return nil
 }
 

@@ -12,7 +12,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/go-json-experiment/json/jsontext"
+	"github.com/seed91453169/tocsin/web/input"
 )
 
 const (
@@ -134,7 +134,7 @@ func wrongMediaType(known string) *problem {
 	return newProblem(http.StatusUnsupportedMediaType, "The body must be "+known+", not compressed, and the header Content-Type must say so.")
 }
 
-// readJSON reads the JSON object of a request into the fields of v, see readFields.
+// readJSON reads the JSON object of a request into the fields of v, see input.ReadJSON.
 func readJSON[T any](ctx context.Context, v *T) error {
 	faults, err := readJSONFaults(ctx, v)
 	if err == nil && faults != nil {
@@ -144,17 +144,12 @@ func readJSON[T any](ctx context.Context, v *T) error {
 }
 
 // readJSONFaults is readJSON for calls that find more faults next to what is stored, and answer all of them at once.
-func readJSONFaults[T any](ctx context.Context, v *T) (faultList, error) {
+func readJSONFaults[T any](ctx context.Context, v *T) (input.Faults, error) {
 	r := exchangeOf(ctx).r
 	if !isJSON(mediaType(r)) {
 		return nil, wrongMediaType("application/json")
 	}
-	dec := jsontext.NewDecoder(r.Body)
-	faults, err := readFields(dec, v)
-	if err != nil {
-		return nil, err
-	}
-	return faults, atEnd(dec)
+	return input.ReadJSON(r.Body, v)
 }
 
 // readOptionalJSON is readJSON for a body that may be left out.
@@ -171,35 +166,14 @@ func readOptionalJSON[T any](ctx context.Context, v *T) error {
 	return readJSON(ctx, v)
 }
 
-// atEnd returns a *problem where something comes after the value of a body.
-func atEnd(dec *jsontext.Decoder) error {
-	switch _, err := dec.ReadToken(); {
-	case errors.Is(err, io.EOF):
-		return nil
-	case err != nil:
-		return brokenJSON(err, dec)
-	}
-	return newProblem(http.StatusBadRequest, "The JSON is broken: something comes after its end, at byte "+strconv.FormatInt(dec.InputOffset(), 10)+".")
-}
-
-// notAnObject says why a body does not begin with an object.
-func notAnObject(dec *jsontext.Decoder) error {
-	if err := dec.SkipValue(); err != nil {
-		return brokenJSON(err, dec)
-	}
-	if err := atEnd(dec); err != nil {
-		return err
-	}
-	return invalid(fault{Message: "must be a JSON object"})
-}
-
-// brokenJSON makes a problem of an error of reading JSON: what is wrong and where, never what stands there.
-func brokenJSON(err error, dec *jsontext.Decoder) *problem {
+// brokenJSON is the problem where JSON is broken, or did not come as it should: what is wrong and where, never what stands
+// there.
+func brokenJSON(err *input.SyntaxError) *problem {
 	if p := unreadable(err); p != nil {
 		return p
 	}
-	reason, offset := syntaxFault(err, dec)
-	return newProblem(http.StatusBadRequest, "The JSON is broken: "+reason+", at byte "+strconv.FormatInt(offset, 10)+".")
+	detail := "The JSON is broken: " + err.Reason + ", at byte " + strconv.FormatInt(err.Offset, 10) + "."
+	return newProblem(http.StatusBadRequest, detail)
 }
 
 // unreadable is the problem where the body did not come as it should; nil where it did.
@@ -212,24 +186,4 @@ func unreadable(err error) *problem {
 		return newProblem(http.StatusRequestTimeout, "The body did not come in time.")
 	}
 	return nil
-}
-
-// syntaxFault says in words what is wrong with JSON, and at which byte. Names and values are left out.
-func syntaxFault(err error, dec *jsontext.Decoder) (reason string, offset int64) {
-	offset = dec.InputOffset()
-	var s *jsontext.SyntacticError
-	if errors.As(err, &s) {
-		offset, err = s.ByteOffset, s.Err
-	}
-	switch {
-	case errors.Is(err, io.EOF) && offset == 0:
-		return "there is none", 0
-	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
-		return "it ends too early", offset
-	case errors.Is(err, jsontext.ErrDuplicateName):
-		return "a name comes twice in an object", offset
-	case s != nil && err != nil && !strings.ContainsAny(err.Error(), `"`): // it quotes what it found with '
-		return err.Error(), offset
-	}
-	return "it is no valid JSON", offset
 }

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/seed91453169/tocsin/rule"
+	"github.com/seed91453169/tocsin/web/input"
 )
 
 // fieldKind says how a field of a form is filled in.
@@ -61,7 +62,7 @@ func (f formField) Collapsed() bool {
 	return !f.ReadOnly && f.Fault == "" && !f.filled() && f.Applies != nil && f.Applies.Path != ""
 }
 
-// Was is what stood in the field when somebody began to fill in the form, see wasSuffix.
+// Was is what stood in the field when somebody began to fill in the form, see input.WasSuffix.
 func (f formField) Was() string {
 	switch {
 	case f.was != nil:
@@ -88,8 +89,8 @@ func (f *formField) typed(form url.Values, faults formFaults) {
 	f.Fault = faults[f.Name]
 	texts, sent := form[f.Name]
 	was := f.Was()
-	if form.Has(f.Name + wasSuffix) {
-		was = form.Get(f.Name + wasSuffix)
+	if form.Has(f.Name + input.WasSuffix) {
+		was = form.Get(f.Name + input.WasSuffix)
 	}
 	f.was = &was
 	switch f.Kind {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/seed91453169/tocsin/dbmodel"
 	"github.com/seed91453169/tocsin/tasks"
+	"github.com/seed91453169/tocsin/web/input"
 )
 
 // ListParams are the parameters of every list; exported because huma passes over what is not.
@@ -42,7 +43,7 @@ func page[R, T any](rows []R, limit int, show func(*R) T, cursor func(*R) string
 // read, about a million rows in a second.
 const searchTime = 8 * time.Second
 
-var errSearchTime = invalid(fault{Location: "query.q", Message: "takes too long to search for: choose more filters, such as a product"})
+var errSearchTime = invalid(input.Fault{Location: "query.q", Message: "takes too long to search for: choose more filters, such as a product"})
 
 // search runs a query that looks for a text, if there is one, and ends it after searchTime.
 func search(ctx context.Context, text string, query func(context.Context) error) error {
@@ -60,7 +61,7 @@ func search(ctx context.Context, text string, query func(context.Context) error)
 
 // Cursors name the last row that was shown, not a number of rows: what is added meanwhile shifts nothing.
 
-var errCursor = invalid(fault{Location: "query.cursor", Message: "is not a next_cursor of this list"})
+var errCursor = invalid(input.Fault{Location: "query.cursor", Message: "is not a next_cursor of this list"})
 
 func idCursorOf(id int64) string { return encodeCursor(fmt.Sprintf("id %d", id)) }
 

@@ -11,17 +11,18 @@ import (
 	"github.com/seed91453169/tocsin/channel"
 	"github.com/seed91453169/tocsin/dbmodel"
 	"github.com/seed91453169/tocsin/rule"
+	"github.com/seed91453169/tocsin/web/input"
 )
 
 // NotificationFields are the settings that products and product groups share, as they come in.
 type NotificationFields struct {
-	EmailTo     field[addresses]     `json:"notification_email_to" doc:"Email addresses with commas between them"`
-	MSTeams     field[webhook]       `json:"notification_ms_teams_webhook"`
-	Slack       field[webhook]       `json:"notification_slack_webhook"`
-	PausedUntil field[time.Time]     `json:"notification_paused_until" doc:"Until then notifications are stored and nobody is told"`
-	MinSeverity field[rule.Severity] `json:"observation_notification_min_severity"`
-	Statuses    field[[]rule.Status] `json:"observation_notification_statuses"`
-	MinPriority field[int]           `json:"observation_notification_min_priority" minimum:"1" maximum:"99"`
+	EmailTo     input.Field[input.Addresses] `json:"notification_email_to" doc:"Email addresses with commas between them"`
+	MSTeams     input.Field[input.Webhook]   `json:"notification_ms_teams_webhook"`
+	Slack       input.Field[input.Webhook]   `json:"notification_slack_webhook"`
+	PausedUntil input.Field[time.Time]       `json:"notification_paused_until" doc:"Until then notifications are stored and nobody is told"`
+	MinSeverity input.Field[rule.Severity]   `json:"observation_notification_min_severity"`
+	Statuses    input.Field[[]rule.Status]   `json:"observation_notification_statuses"`
+	MinPriority input.Field[int]             `json:"observation_notification_min_priority" minimum:"1" maximum:"99"`
 }
 
 // NotificationAnswer is the same as it is shown.
@@ -43,15 +44,15 @@ func (s *server) showNotificationSettings(n *dbmodel.NotificationSettings, webho
 }
 
 // mergeNotificationSettings puts what was sent into n. Faults are those that only show next to what is stored.
-func (s *server) mergeNotificationSettings(ctx context.Context, tx bun.Tx, in *NotificationFields, n *dbmodel.NotificationSettings, faults *faultList) error {
+func (s *server) mergeNotificationSettings(ctx context.Context, tx bun.Tx, in *NotificationFields, n *dbmodel.NotificationSettings, faults *input.Faults) error {
 	err := s.mergeWebhooks(ctx, tx, faults,
 		webhookChange{"notification_ms_teams_webhook", rule.MSTeams, in.MSTeams, &n.MSTeamsTargetID},
 		webhookChange{"notification_slack_webhook", rule.Slack, in.Slack, &n.SlackTargetID})
-	apply(in.EmailTo, &n.EmailTo, "", func(a addresses) string { return string(a) })
-	apply(in.PausedUntil, &n.PausedUntil, nil, pointer)
-	apply(in.MinSeverity, &n.MinSeverity, "", same)
-	apply(in.Statuses, &n.Statuses, nil, same)
-	apply(in.MinPriority, &n.MinPriority, nil, pointer)
+	input.Apply(in.EmailTo, &n.EmailTo, "", func(a input.Addresses) string { return string(a) })
+	input.Apply(in.PausedUntil, &n.PausedUntil, nil, input.Pointer)
+	input.Apply(in.MinSeverity, &n.MinSeverity, "", input.Same)
+	input.Apply(in.Statuses, &n.Statuses, nil, input.Same)
+	input.Apply(in.MinPriority, &n.MinPriority, nil, input.Pointer)
 	return err
 }
 
@@ -59,12 +60,12 @@ func (s *server) mergeNotificationSettings(ctx context.Context, tx bun.Tx, in *N
 type webhookChange struct {
 	name     string
 	channel  rule.Channel
-	sent     field[webhook]
+	sent     input.Field[input.Webhook]
 	targetID **int64
 }
 
 // mergeWebhooks stores the targets of webhooks. The redacted form of the stored one changes nothing.
-func (s *server) mergeWebhooks(ctx context.Context, tx bun.Tx, faults *faultList, changes ...webhookChange) error {
+func (s *server) mergeWebhooks(ctx context.Context, tx bun.Tx, faults *input.Faults, changes ...webhookChange) error {
 	for _, c := range changes {
 		switch {
 		case !c.sent.Set:
@@ -80,12 +81,12 @@ func (s *server) mergeWebhooks(ctx context.Context, tx bun.Tx, faults *faultList
 				return err
 			}
 			if *c.targetID == nil || stored.name(*c.targetID) != address {
-				faults.addOnce(c.name, "is not the shortened form of the stored address: give the whole one, or leave the field out")
+				faults.AddOnce(c.name, "is not the shortened form of the stored address: give the whole one, or leave the field out")
 			}
 			continue
 		}
 		if err := channel.CheckWebhookURL(address, s.networks); err != nil {
-			faults.addOnce(c.name, err.Error())
+			faults.AddOnce(c.name, err.Error())
 			continue
 		}
 		ids, err := dbmodel.EnsureTargets(ctx, tx, s.vault, c.channel, []string{address})

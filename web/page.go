@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/seed91453169/tocsin/dbmodel"
+	"github.com/seed91453169/tocsin/web/input"
 )
 
 // pagePolicy is the Content-Security-Policy of the pages: what they need is our own, and nothing of it stands in the page.
@@ -202,7 +203,7 @@ type failure struct {
 	Title  string
 	Detail string
 	Help   string
-	Faults []fault
+	Faults []input.Fault
 	ID     string // of the request, for the log; of a 5xx
 }
 

@@ -14,6 +14,7 @@ import (
 
 	"github.com/seed91453169/tocsin/dbmodel"
 	"github.com/seed91453169/tocsin/rule"
+	"github.com/seed91453169/tocsin/web/input"
 )
 
 const (
@@ -269,7 +270,7 @@ func (s *server) resendTarget(w http.ResponseWriter, r *http.Request) error {
 func (s *server) retryEvents(w http.ResponseWriter, r *http.Request) error {
 	var sent retryFields
 	if id := queryID(r, "id"); id != 0 {
-		sent.IDs = field[[]int64]{Set: true, Value: []int64{id}}
+		sent.IDs = input.Field[[]int64]{Set: true, Value: []int64{id}}
 	}
 	out, err := s.retryFailedEvents(r.Context(), &sent)
 	if err != nil {

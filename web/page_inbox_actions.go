@@ -10,6 +10,7 @@ import (
 
 	"github.com/seed91453169/tocsin/dbmodel"
 	"github.com/seed91453169/tocsin/rule"
+	"github.com/seed91453169/tocsin/web/input"
 )
 
 // deleteView asks whether notifications are to be deleted.
@@ -25,14 +26,14 @@ func chosenIDs(r *http.Request) ([]int64, error) {
 	if len(texts) == 0 {
 		texts = r.PostForm["id"]
 	}
-	if len(texts) > maxIDs {
-		return nil, invalid(fault{Location: "id", Message: fmt.Sprintf("must be at most %d at once", maxIDs)})
+	if len(texts) > input.MaxIDs {
+		return nil, invalid(input.Fault{Location: "id", Message: fmt.Sprintf("must be at most %d at once", input.MaxIDs)})
 	}
 	ids := make([]int64, 0, len(texts))
 	for _, t := range texts {
 		id, err := strconv.ParseInt(t, 10, 64)
 		if err != nil || id < 1 {
-			return nil, invalid(fault{Location: "id", Message: "must be the number of a notification"})
+			return nil, invalid(input.Fault{Location: "id", Message: "must be the number of a notification"})
 		}
 		ids = append(ids, id)
 	}
@@ -46,7 +47,7 @@ func (s *server) saveViewed(w http.ResponseWriter, r *http.Request) error {
 	if text := r.PostFormValue("until"); text != "" {
 		until, err := time.Parse(time.RFC3339Nano, text)
 		if err != nil {
-			return invalid(fault{Location: "until", Message: mustBeTime})
+			return invalid(input.Fault{Location: "until", Message: input.MustBeTime})
 		}
 		if err := s.markViewedUntil(ctx, until); err != nil {
 			return err

@@ -6,6 +6,7 @@ import (
 
 	"github.com/seed91453169/tocsin/dbmodel"
 	"github.com/seed91453169/tocsin/rule"
+	"github.com/seed91453169/tocsin/web/input"
 )
 
 // memberIn is the member that a form names.
@@ -25,18 +26,18 @@ func (s *server) saveMember(k holderKind) pageHandler {
 		}
 		in := memberIn(r, p.ID)
 		var sent memberFields
-		faults := readForm(r.PostForm, &sent)
+		faults := input.ReadForm(r.PostForm, &sent)
 		switch {
 		case faults != nil:
 			err = invalid(faults...)
 		case !dbmodel.ValidUsername(in.Username):
-			err = invalid(fault{Location: "username", Message: "must be the name of a user, as they log in"})
+			err = invalid(input.Fault{Location: "username", Message: "must be the name of a user, as they log in"})
 		default:
 			err = s.setMember(r.Context(), k.members(), in, &sent)
 		}
 		// A user that does not exist is a slip of the pen; a product that one does not see stays a page of its own.
 		if refused := new(problem); errors.As(err, &refused) && refused.Detail == notFound("user").Detail {
-			err = invalid(fault{Location: "username", Message: "is no user here: an administrator adds users in the settings"})
+			err = invalid(input.Fault{Location: "username", Message: "is no user here: an administrator adds users in the settings"})
 		}
 		if refused, is := faultsIn(err); is {
 			p.Member = memberForm{Username: in.Username, Role: r.PostForm.Get("role"), Faults: refused}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/seed91453169/tocsin/dbmodel"
 	"github.com/seed91453169/tocsin/rule"
+	"github.com/seed91453169/tocsin/web/input"
 )
 
 // holderKind is what has notification settings: products, or product groups.
@@ -254,7 +255,7 @@ func (s *server) saveHolder(k holderKind) pageHandler {
 		}
 		ctx := r.Context()
 		var named NamedFields
-		faults := readForm(r.PostForm, &named.NotificationFields)
+		faults := input.ReadForm(r.PostForm, &named.NotificationFields)
 		if k.group {
 			_, err = s.putProductGroup(ctx, p.ID, &productGroupFields{named}, faults)
 		} else {

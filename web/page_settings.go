@@ -8,6 +8,7 @@ import (
 
 	"github.com/seed91453169/tocsin/dbmodel"
 	"github.com/seed91453169/tocsin/rule"
+	"github.com/seed91453169/tocsin/web/input"
 )
 
 const settingsPath = "/settings"
@@ -66,7 +67,7 @@ func (s *server) renderSettings(w http.ResponseWriter, r *http.Request, p *setti
 // saveSettings stores the settings. A form that is refused is shown again as it was filled in.
 func (s *server) saveSettings(w http.ResponseWriter, r *http.Request) error {
 	var sent settingsFields
-	faults := readForm(r.PostForm, &sent)
+	faults := input.ReadForm(r.PostForm, &sent)
 	_, err := s.patchSettings(r.Context(), &sent, faults)
 	if refused, is := faultsIn(err); is {
 		p, err := s.loadSettingsPage(r.Context())
@@ -198,7 +199,7 @@ func cleanupFields(a *settingsAnswer) []formField {
 var typeNames = map[rule.Type]string{rule.TypeObservation: "Observations", rule.TypeSecurityGate: "Security gates", rule.TypeTask: "Background tasks"}
 
 func typeChoices(chosen []rule.Type) []option {
-	out := choices(memberTypes, "", chosen...)
+	out := choices(input.MemberTypes, "", chosen...)
 	for i := range out {
 		out[i].Label = typeNames[rule.Type(out[i].Value)]
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/uptrace/bun"
 
 	"github.com/seed91453169/tocsin/dbmodel"
+	"github.com/seed91453169/tocsin/web/input"
 )
 
 const usersPath = "/users"
@@ -105,12 +106,12 @@ func (s *server) addUser(w http.ResponseWriter, r *http.Request) error {
 	ctx := r.Context()
 	name := queryText(r, "username")
 	var sent userFields
-	faults := readForm(r.PostForm, &sent)
+	faults := input.ReadForm(r.PostForm, &sent)
 	switch _, err := dbmodel.UserByName(ctx, s.db.Reader, name); {
 	case !dbmodel.ValidUsername(name):
-		faults.add("username", "must be 1 to 150 letters, digits and . _ @ + -")
+		faults.Add("username", "must be 1 to 150 letters, digits and . _ @ + -")
 	case err == nil:
-		faults.add("username", "is taken: there is such a user already")
+		faults.Add("username", "is taken: there is such a user already")
 	case !errors.Is(err, dbmodel.ErrNotFound):
 		return fmt.Errorf("load user %s: %w", name, err)
 	}
@@ -182,7 +183,7 @@ func (s *server) saveUser(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	var sent userFields
-	faults := readForm(r.PostForm, &sent)
+	faults := input.ReadForm(r.PostForm, &sent)
 	_, err = s.putUser(r.Context(), &UserParam{Username: p.Username}, &sent, faults)
 	if refused, is := faultsIn(err); is {
 		typedAll(p.Fields, r.PostForm, refused)
@@ -248,16 +249,16 @@ func (s *server) createToken(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	scope := queryWord(r, "scope", []dbmodel.Scope{dbmodel.ScopeUser, dbmodel.ScopeIngest})
-	var faults faultList
+	var faults input.Faults
 	if scope == "" {
-		faults.add("scope", "must be user or ingest")
+		faults.Add("scope", "must be user or ingest")
 	}
 	expires, message, err := s.expiry(ctx, queryText(r, "expires"))
 	if err != nil {
 		return err
 	}
 	if message != "" {
-		faults.add("expires", message)
+		faults.Add("expires", message)
 	}
 	if faults != nil {
 		refused, _ := faultsIn(invalid(faults...))
@@ -280,7 +281,7 @@ func (s *server) expiry(ctx context.Context, text string) (at *time.Time, messag
 	if text == "" {
 		return nil, "", nil
 	}
-	t, ok := parseTime(formTime(text))
+	t, ok := input.ParseTime(input.FormTime(text))
 	if !ok {
 		return nil, "must be a date with a time, like 2030-01-31T08:00", nil
 	}

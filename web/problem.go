@@ -6,7 +6,6 @@ import (
 	"errors"
 	"maps"
 	"net/http"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -14,57 +13,19 @@ import (
 
 	"github.com/seed91453169/tocsin/dbmodel"
 	"github.com/seed91453169/tocsin/tasks"
+	"github.com/seed91453169/tocsin/web/input"
 )
-
-// maxFaults is how many faults one answer names.
-const maxFaults = 100
-
-// fault is what is wrong with one field. It never repeats a value: that may be a secret.
-type fault struct {
-	Location string `json:"location" doc:"The field: name, observations[3].severity; of the address: path.id, query.limit"`
-	Message  string `json:"message" doc:"What it must be"`
-}
-
-// faultList collects the faults of one call.
-type faultList []fault
-
-func (l *faultList) full() bool { return len(*l) >= maxFaults }
-
-func (l *faultList) add(location, message string) {
-	if !l.full() {
-		*l = append(*l, fault{Location: location, Message: message})
-	}
-}
-
-// addOnce adds a fault of a field that has none yet.
-func (l *faultList) addOnce(location, message string) {
-	if !slices.ContainsFunc(*l, func(f fault) bool { return f.Location == location }) {
-		l.add(location, message)
-	}
-}
-
-// faultyName is the name of an unknown field as it may be shown. Names are the caller's, and a URL that was put in the
-// wrong place must not come back.
-func faultyName(name string) string {
-	const most = 60
-	if name == "" || len(name) > most || strings.ContainsFunc(name, func(r rune) bool {
-		return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && r != '_' && r != '-' && r != '$'
-	}) {
-		return "(a name that is not shown)"
-	}
-	return name
-}
 
 // problem is an answer that is no success, as RFC 9457 describes it.
 type problem struct {
-	Type     string  `json:"type" doc:"Always about:blank: the status says it"`
-	Title    string  `json:"title"`
-	Status   int     `json:"status"`
-	Detail   string  `json:"detail"`
-	Instance string  `json:"instance,omitempty" doc:"Of a 5xx: what to look for in the log"`
-	Errors   []fault `json:"errors,omitempty" doc:"One entry for each faulty field"`
-	Line     *int    `json:"line,omitempty" doc:"Of application/x-ndjson: the faulty line, from 1"`
-	Stored   *int    `json:"stored,omitempty" doc:"Of application/x-ndjson: the leading lines that are kept"`
+	Type     string        `json:"type" doc:"Always about:blank: the status says it"`
+	Title    string        `json:"title"`
+	Status   int           `json:"status"`
+	Detail   string        `json:"detail"`
+	Instance string        `json:"instance,omitempty" doc:"Of a 5xx: what to look for in the log"`
+	Errors   []input.Fault `json:"errors,omitempty" doc:"One entry for each faulty field"`
+	Line     *int          `json:"line,omitempty" doc:"Of application/x-ndjson: the faulty line, from 1"`
+	Stored   *int          `json:"stored,omitempty" doc:"Of application/x-ndjson: the leading lines that are kept"`
 
 	retryAfter int   // seconds
 	cause      error // of a 5xx, for the log
@@ -96,7 +57,7 @@ func newProblem(status int, detail string) *problem {
 }
 
 // invalid is the answer to values that are refused; nothing of the request was stored.
-func invalid(faults ...fault) *problem {
+func invalid(faults ...input.Fault) *problem {
 	p := newProblem(http.StatusUnprocessableEntity, "The request has "+strconv.Itoa(len(faults))+" faults.")
 	if len(faults) == 1 {
 		p.Detail = strings.TrimSpace(faults[0].Location+" "+faults[0].Message) + "."
@@ -120,10 +81,16 @@ func unavailable(cause error) *problem {
 // problemOf says what an error means for the caller.
 func problemOf(err error) *problem {
 	var p *problem
+	var faults input.Faults
+	var broken *input.SyntaxError
 	var refused tasks.InvalidError
 	switch {
 	case errors.As(err, &p):
 		return p
+	case errors.As(err, &faults):
+		return invalid(faults...)
+	case errors.As(err, &broken):
+		return brokenJSON(broken)
 	case errors.As(err, &refused):
 		return invalid(faultsOf(refused)...)
 	case errors.Is(err, dbmodel.ErrUnavailable):
@@ -134,10 +101,10 @@ func problemOf(err error) *problem {
 	return p
 }
 
-func faultsOf(refused tasks.InvalidError) []fault {
-	out := make([]fault, 0, len(refused))
-	for _, f := range refused[:min(len(refused), maxFaults)] {
-		out = append(out, fault{Location: f.Field, Message: f.Message})
+func faultsOf(refused tasks.InvalidError) []input.Fault {
+	out := make([]input.Fault, 0, len(refused))
+	for _, f := range refused[:min(len(refused), input.MaxFaults)] {
+		out = append(out, input.Fault{Location: f.Field, Message: f.Message})
 	}
 	return out
 }
@@ -149,10 +116,10 @@ func fromHuma(_ huma.Context, _ string, v any) (any, error) {
 		return v, nil
 	}
 	p := newProblem(m.Status, "The request is not valid.")
-	var faults faultList
+	var faults input.Faults
 	for _, e := range m.Errors {
 		in, name, _ := strings.Cut(e.Location, ".")
-		faults.add(in+"."+faultyName(name), e.Message)
+		faults.Add(in+"."+input.ShownName(name), e.Message)
 	}
 	if p.Status == http.StatusUnprocessableEntity && len(faults) > 0 {
 		p = invalid(faults...)

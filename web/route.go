@@ -9,6 +9,8 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
+
+	"github.com/seed91453169/tocsin/web/input"
 )
 
 const apiRoot = "/api/v1"
@@ -99,7 +101,7 @@ func (s *server) operation(c call) *huma.Operation {
 func requestBodyOf(registry huma.Registry, c call) *huma.RequestBody {
 	t := reflect.TypeOf(c.body)
 	schema := registry.Schema(t, true, c.id)
-	if names, ok := mandatoryFields(t); ok {
+	if names, ok := input.RequiredFields(t); ok {
 		registry.SchemaFromRef(schema.Ref).Required = names
 	}
 	content := map[string]*huma.MediaType{"application/json": {Schema: schema}}
@@ -109,21 +111,6 @@ func requestBodyOf(registry huma.Registry, c call) *huma.RequestBody {
 		}}
 	}
 	return &huma.RequestBody{Required: !c.optional, Content: content}
-}
-
-// mandatoryFields lists what must be there in a body that readFields reads; ok is false for other bodies.
-func mandatoryFields(t reflect.Type) (names []string, ok bool) {
-	names = []string{}
-	for name, info := range fieldsOf(t) {
-		f, isField := reflect.TypeAssert[readable](reflect.New(t.FieldByIndex(info.index).Type))
-		if !isField {
-			return nil, false
-		}
-		if f.mandatory() {
-			names = append(names, name)
-		}
-	}
-	return names, true
 }
 
 // unknownCall answers for what is no call: 405 where the path is known with another method, else 404.

@@ -7,6 +7,7 @@ import (
 
 	"github.com/seed91453169/tocsin/dbmodel"
 	"github.com/seed91453169/tocsin/rule"
+	"github.com/seed91453169/tocsin/web/input"
 )
 
 // place is where a setting may come from: a product, or its group.
@@ -95,7 +96,7 @@ func (f *settingFields) pause() formField {
 	}
 	const shown = "2006-01-02 15:04 UTC"
 	if f.own.PausedUntil != nil {
-		out.Value = f.own.PausedUntil.UTC().Format(formTimeLayout)
+		out.Value = f.own.PausedUntil.UTC().Format(input.FormTimeLayout)
 	}
 	switch {
 	case f.ownPaused:
@@ -123,7 +124,7 @@ func statusWords(c rule.Conditions) string {
 	if len(c.Statuses) == 0 {
 		return "Active ones: Open, Affected, In review"
 	}
-	return list(c.Statuses)
+	return input.Joined(c.Statuses)
 }
 
 func priorityWords(c rule.Conditions) string {
@@ -161,7 +162,7 @@ func conditionWords(c rule.Conditions) string {
 		out = append(out, w)
 	}
 	if len(c.Statuses) > 0 {
-		out = append(out, list(c.Statuses))
+		out = append(out, input.Joined(c.Statuses))
 	}
 	if w := priorityWords(c); w != "" {
 		out = append(out, "priority "+w)

@@ -1,10 +1,8 @@
-package web
+package input
 
 import (
 	"errors"
 	"fmt"
-	"io"
-	"slices"
 	"strconv"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -27,7 +25,7 @@ const (
 
 var requiredFields = []string{"id", "product_id", "title", "severity", "status", "priority", "parser_type"}
 
-// observationOptions: a name that comes twice is not looked for, it costs a tenth of the time; the last one counts.
+// observationOptions takes a name that comes twice, whose last value counts: looking for it costs a tenth of the time.
 var observationOptions = []jsontext.Options{jsontext.AllowDuplicateNames(true)}
 
 // readObservation reads one observation. The error is one of dec: the JSON is broken, or cannot be read. What is wrong with
@@ -35,12 +33,12 @@ var observationOptions = []jsontext.Options{jsontext.AllowDuplicateNames(true)}
 //
 // It works on tokens because a struct with reflection takes twice the time, and says neither all faults nor which required
 // fields are missing.
-func readObservation(dec *jsontext.Decoder, o *tasks.Observation, at string, faults *faultList) error {
+func readObservation(dec *jsontext.Decoder, o *tasks.Observation, at string, faults *Faults) error {
 	if dec.PeekKind() != '{' {
 		if err := dec.SkipValue(); err != nil {
 			return err
 		}
-		faults.add(at, "must be an object")
+		faults.Add(at, "must be an object")
 		return nil
 	}
 	if _, err := dec.ReadToken(); err != nil {
@@ -49,62 +47,77 @@ func readObservation(dec *jsontext.Decoder, o *tasks.Observation, at string, fau
 	*o = tasks.Observation{}
 	has := 0
 	for dec.PeekKind() == '"' {
-		field, err := readName(dec)
+		name, err := readName(dec)
 		if err != nil {
 			return err
 		}
-		var message string
-		switch field {
-		case "id":
-			has |= hasID
-			o.ID, message, err = readID(dec)
-		case "product_id":
-			has |= hasProductID
-			o.ProductID, message, err = readID(dec)
-		case "title":
-			has |= hasTitle
-			o.Title, message, err = readText(dec, false)
-		case "severity":
-			has |= hasSeverity
-			o.Severity, message, err = readWord(dec, rule.Severities)
-		case "status":
-			has |= hasStatus
-			o.Status, message, err = readWord(dec, rule.Statuses)
-		case "priority":
-			has |= hasPriority
-			o.Priority, message, err = readPriority(dec)
-		case "parser_type":
-			has |= hasParserType
-			o.ParserType, message, err = readWord(dec, rule.ParserTypes)
-		case "vulnerability_id":
-			o.VulnerabilityID, message, err = readText(dec, true)
-		case "cvss_score":
-			o.CVSSScore, message, err = readScore(dec)
-		case "origin":
+		bit, message, err := readRequired(dec, name, o)
+		if bit == 0 && name == "origin" {
 			message, err = readOrigin(dec, &o.Origin, at, faults)
-		case "url":
-			o.URL, message, err = readText(dec, true)
-		default:
-			field, message, err = faultyName(field), "is not a field of an observation", dec.SkipValue()
+		} else if bit == 0 {
+			name, message, err = readOptional(dec, name, o)
 		}
 		if err != nil {
 			return err
 		}
-		if message != "" {
-			faults.add(below(at, field), message)
+		if has |= bit; message != "" {
+			faults.Add(below(at, name), message)
 		}
 	}
 	if _, err := dec.ReadToken(); err != nil {
 		return err
 	}
 	if has != required {
-		for i, field := range requiredFields {
+		for i, name := range requiredFields {
 			if has&(1<<i) == 0 {
-				faults.add(below(at, field), "is required")
+				faults.Add(below(at, name), "is required")
 			}
 		}
 	}
 	return nil
+}
+
+// readRequired reads the value of a required field and returns its bit, 0 where the field is none of them.
+func readRequired(dec *jsontext.Decoder, name string, o *tasks.Observation) (bit int, message string, err error) {
+	switch name {
+	case "id":
+		bit = hasID
+		o.ID, message, err = readID(dec)
+	case "product_id":
+		bit = hasProductID
+		o.ProductID, message, err = readID(dec)
+	case "title":
+		bit = hasTitle
+		o.Title, message, err = readString(dec, false)
+	case "severity":
+		bit = hasSeverity
+		o.Severity, message, err = readWord(dec, rule.Severities)
+	case "status":
+		bit = hasStatus
+		o.Status, message, err = readWord(dec, rule.Statuses)
+	case "priority":
+		bit = hasPriority
+		o.Priority, message, err = readPriority(dec)
+	case "parser_type":
+		bit = hasParserType
+		o.ParserType, message, err = readWord(dec, rule.ParserTypes)
+	}
+	return bit, message, err
+}
+
+// readOptional reads the value of another field. shown is the name as a fault may show it.
+func readOptional(dec *jsontext.Decoder, name string, o *tasks.Observation) (shown, message string, err error) {
+	switch name {
+	case "vulnerability_id":
+		o.VulnerabilityID, message, err = readString(dec, true)
+	case "cvss_score":
+		o.CVSSScore, message, err = readScore(dec)
+	case "url":
+		o.URL, message, err = readString(dec, true)
+	default:
+		return ShownName(name), "is not a field of an observation", dec.SkipValue()
+	}
+	return name, message, err
 }
 
 // readName reads the name of a field.
@@ -133,7 +146,7 @@ func readName(dec *jsontext.Decoder) (string, error) {
 	return string(name), err
 }
 
-// readID reads a whole number; its range is tasks.ValidateObservation's business.
+// readID reads a whole number; tasks.ValidateObservation checks its range.
 func readID(dec *jsontext.Decoder) (int64, string, error) {
 	if dec.PeekKind() != '0' {
 		return 0, mustBeWhole, dec.SkipValue()
@@ -152,8 +165,8 @@ func readID(dec *jsontext.Decoder) (int64, string, error) {
 	return n, "", nil
 }
 
-// readText reads a text; where it may be left out null and [] are empty ones.
-func readText(dec *jsontext.Decoder, optional bool) (string, string, error) {
+// readString reads a text; where it may be left out null and [] are empty ones.
+func readString(dec *jsontext.Decoder, optional bool) (string, string, error) {
 	if dec.PeekKind() != '"' {
 		if optional {
 			empty, err := readEmpty(dec)
@@ -195,7 +208,7 @@ func readWord[T ~string](dec *jsontext.Decoder, words []T) (T, string, error) {
 	} else if err := dec.SkipValue(); err != nil {
 		return "", "", err
 	}
-	return "", "must be one of " + list(words), nil
+	return "", MustBeOneOf(words), nil
 }
 
 func readPriority(dec *jsontext.Decoder) (*int, string, error) {
@@ -239,13 +252,13 @@ func readScore(dec *jsontext.Decoder) (*float64, string, error) {
 }
 
 // readOrigin reads a text or an object of component, image, file and endpoint.
-func readOrigin(dec *jsontext.Decoder, o *tasks.Origin, at string, faults *faultList) (string, error) {
+func readOrigin(dec *jsontext.Decoder, o *tasks.Origin, at string, faults *Faults) (string, error) {
 	const message = "must be a text, or an object of component, image, file and endpoint"
 	*o = tasks.Origin{}
 	if dec.PeekKind() != '{' {
 		var wrong string
 		var err error
-		if o.Text, wrong, err = readText(dec, true); wrong != "" {
+		if o.Text, wrong, err = readString(dec, true); wrong != "" {
 			wrong = message
 		}
 		return wrong, err
@@ -261,21 +274,21 @@ func readOrigin(dec *jsontext.Decoder, o *tasks.Origin, at string, faults *fault
 		var wrong string
 		switch field {
 		case "component":
-			o.Component, wrong, err = readText(dec, true)
+			o.Component, wrong, err = readString(dec, true)
 		case "image":
-			o.Image, wrong, err = readText(dec, true)
+			o.Image, wrong, err = readString(dec, true)
 		case "file":
-			o.File, wrong, err = readText(dec, true)
+			o.File, wrong, err = readString(dec, true)
 		case "endpoint":
-			o.Endpoint, wrong, err = readText(dec, true)
+			o.Endpoint, wrong, err = readString(dec, true)
 		default:
-			field, wrong, err = faultyName(field), "is not a field of an origin", dec.SkipValue()
+			field, wrong, err = ShownName(field), "is not a field of an origin", dec.SkipValue()
 		}
 		if err != nil {
 			return "", err
 		}
 		if wrong != "" {
-			faults.add(below(at, "origin."+field), wrong)
+			faults.Add(below(at, "origin."+field), wrong)
 		}
 	}
 	_, err := dec.ReadToken()
@@ -294,91 +307,4 @@ func below(at, field string) string {
 		return field
 	}
 	return at + "." + field
-}
-
-// readObservations reads {"observations":[…]}, the whole of a body. The error is a *problem, or one of reading.
-func readObservations(body io.Reader) ([]tasks.Observation, error) {
-	dec := jsontext.NewDecoder(body, observationOptions...)
-	var faults faultList
-	var list []tasks.Observation
-	found := false
-	if kind := dec.PeekKind(); kind != '{' {
-		return nil, notAnObject(dec)
-	}
-	if _, err := dec.ReadToken(); err != nil {
-		return nil, brokenJSON(err, dec)
-	}
-	for dec.PeekKind() == '"' {
-		name, err := dec.ReadToken()
-		if err != nil {
-			return nil, brokenJSON(err, dec)
-		}
-		if field := name.String(); field != "observations" {
-			faults.add(faultyName(field), "is not a field of this call")
-			err = dec.SkipValue()
-		} else {
-			found = true
-			list, err = readObservationList(dec, &faults)
-		}
-		if errors.Is(err, errTooMany) {
-			return nil, invalid(faults...)
-		}
-		if err != nil {
-			return nil, brokenJSON(err, dec)
-		}
-	}
-	if _, err := dec.ReadToken(); err != nil {
-		return nil, brokenJSON(err, dec)
-	}
-	if err := atEnd(dec); err != nil {
-		return nil, err
-	}
-	if !found {
-		faults.add("observations", "is required")
-	}
-	if faults == nil {
-		return list, nil
-	}
-	// Tell all at once: also what is wrong with values that could be read.
-	for i := range list {
-		at := "observations[" + strconv.Itoa(i) + "]"
-		if slices.ContainsFunc(faults, func(f fault) bool { return f.Location == at }) {
-			continue // it is no object
-		}
-		for _, f := range tasks.ValidateObservation(&list[i]) {
-			faults.addOnce(below(at, f.Field), f.Message)
-		}
-	}
-	return nil, invalid(faults...)
-}
-
-// errTooMany ends the reading of what is refused anyway.
-var errTooMany = errors.New("too many")
-
-func readObservationList(dec *jsontext.Decoder, faults *faultList) ([]tasks.Observation, error) {
-	if dec.PeekKind() != '[' {
-		faults.add("observations", "must be a list")
-		return nil, dec.SkipValue()
-	}
-	if _, err := dec.ReadToken(); err != nil {
-		return nil, err
-	}
-	var list []tasks.Observation
-	var at []byte
-	for dec.PeekKind() != ']' {
-		if len(list) == tasks.MaxObservations {
-			faults.add("observations", fmt.Sprintf("must have at most %d entries: send more as application/x-ndjson, one a line", tasks.MaxObservations))
-			return nil, errTooMany
-		}
-		if faults.full() {
-			return nil, errTooMany
-		}
-		at = strconv.AppendInt(append(at[:0], "observations["...), int64(len(list)), 10)
-		list = append(list, tasks.Observation{})
-		if err := readObservation(dec, &list[len(list)-1], string(append(at, ']')), faults); err != nil {
-			return nil, err
-		}
-	}
-	_, err := dec.ReadToken()
-	return list, err
 }

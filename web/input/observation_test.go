@@ -1,4 +1,4 @@
-package web
+package input
 
 import (
 	"bytes"
@@ -43,7 +43,7 @@ func BenchmarkReadObservations(b *testing.B) {
 	body.WriteString(`]}`)
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := readObservations(bytes.NewReader(body.Bytes())); err != nil {
+		if _, err := ReadObservations(bytes.NewReader(body.Bytes())); err != nil {
 			b.Fatal(err)
 		}
 	}

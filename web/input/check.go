@@ -1,4 +1,4 @@
-package web
+package input
 
 import (
 	"net/mail"
@@ -9,11 +9,7 @@ import (
 
 	"github.com/seed91453169/tocsin/channel"
 	"github.com/seed91453169/tocsin/channel/email"
-	"github.com/seed91453169/tocsin/rule"
 )
-
-// memberTypes are the types of notifications that somebody who is no administrator may see.
-var memberTypes = []rule.Type{rule.TypeObservation, rule.TypeSecurityGate, rule.TypeTask}
 
 // Each check returns what is wrong with a text; empty: nothing. None repeats the text.
 
@@ -40,7 +36,7 @@ func checkSender(s string) string {
 	return ""
 }
 
-// placeholders are what a link may hold; one that stands alone must do as well.
+// placeholders fills in what a link may hold.
 var placeholders = strings.NewReplacer("{id}", "1", "{title}", "t")
 
 func checkLink(s string) string {
@@ -53,7 +49,7 @@ func checkLink(s string) string {
 	if end := strings.IndexAny(host, "/?#"); end >= 0 {
 		host = host[:end]
 	}
-	if strings.Contains(host, "{") { // whoever names an observation must not choose where its link leads
+	if strings.Contains(host, "{") { // the name of an observation must not choose the host that its link leads to
 		return "must not have {id} or {title} in its host"
 	}
 	return ""

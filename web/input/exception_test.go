@@ -1,4 +1,4 @@
-package web
+package input
 
 import (
 	"encoding/json"
@@ -8,9 +8,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// TestArgumentsOf: whatever a reporter sends for arguments becomes an object, and one within quotes is seen into: its secrets
+// TestAnyArguments: all that a program reports as arguments becomes an object, and one within quotes is read: its secrets
 // would not be found otherwise.
-func TestArgumentsOf(t *testing.T) {
+func TestAnyArguments(t *testing.T) {
 	t.Parallel()
 	for value, want := range map[string]string{
 		`{"a": 1.50}`:                    `{"a":1.50}`,
@@ -23,7 +23,7 @@ func TestArgumentsOf(t *testing.T) {
 		`null`:                           `null`,
 		`""`:                             `{"arguments":""}`,
 	} {
-		got, err := json.Marshal(argumentsOf(jsontext.Value(value)))
+		got, err := json.Marshal(anyArguments(jsontext.Value(value)))
 		if diff := cmp.Diff(want, string(got)); err != nil || diff != "" {
 			t.Errorf("%s: %v%s", value, err, diff)
 		}

@@ -1,0 +1,261 @@
+package input
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/seed91453169/tocsin/rule"
+	"github.com/seed91453169/tocsin/tasks"
+)
+
+// Field is a value in a body that may be left out: then Set is false. null, "" and [] are Empty; what that means depends
+// on the field.
+type Field[T any] struct {
+	Set   bool
+	Empty bool
+	Null  bool // and Empty
+	Value T
+}
+
+// Must is a field that has to be there.
+type Must[T any] struct{ Field[T] }
+
+// Texts with a form of their own.
+type (
+	Addresses string // comma-separated email addresses
+	Sender    string // an email address, with or without a display name
+	Mailbox   string // one email address, without a display name
+	Webhook   string // the URL of a webhook, or its redacted form
+	Link      string // an address with {id} or {title}
+	CronLine  string
+)
+
+// MemberTypes are the types of notifications that a user who is no administrator may see.
+var MemberTypes = []rule.Type{rule.TypeObservation, rule.TypeSecurityGate, rule.TypeTask}
+
+// readable is implemented by every field.
+type readable interface {
+	read(v jsontext.Value) string
+	mandatory() bool
+}
+
+func (*Field[T]) mandatory() bool { return false }
+func (*Must[T]) mandatory() bool  { return true }
+
+// Apply sets *to to the value, where the field is set; to empty where it is empty.
+func Apply[T, V any](f Field[T], to *V, empty V, convert func(T) V) {
+	switch {
+	case !f.Set:
+	case f.Empty:
+		*to = empty
+	default:
+		*to = convert(f.Value)
+	}
+}
+
+// Same is a conversion for Apply: the value itself.
+func Same[T any](v T) T { return v }
+
+// Pointer is a conversion for Apply: a pointer to the value.
+func Pointer[T any](v T) *T { return new(v) }
+
+// isEmpty reports whether a value is null, "" or [].
+func isEmpty(v jsontext.Value) bool {
+	k := v.Kind()
+	return k == 'n' || k == '"' && len(v) == 2 || k == '[' && strings.TrimSpace(string(v[1:len(v)-1])) == ""
+}
+
+const (
+	mustBeText  = "must be a text"
+	mustBeWhole = "must be a whole number"
+	// MustBeTime is the fault of a text that is no time.
+	MustBeTime = "must be a time with a zone, like 2026-01-31T08:00:00Z"
+)
+
+// read takes the value and returns what is wrong with it.
+func (f *Field[T]) read(v jsontext.Value) string {
+	f.Set = true
+	if _, truth := any(&f.Value).(*bool); isEmpty(v) && (!truth || v.Kind() == 'n') {
+		f.Empty, f.Null = true, v.Kind() == 'n'
+		return ""
+	}
+	switch to := any(&f.Value).(type) {
+	case *bool:
+		*to = v.Kind() == 't'
+		if k := v.Kind(); k != 't' && k != 'f' {
+			return "must be true, false or null"
+		}
+		return ""
+	case *int:
+		n, message := wholeNumber(v)
+		*to = int(n)
+		return message
+	case *int64:
+		n, message := wholeNumber(v)
+		*to = n
+		return message
+	case *[]int64:
+		return idsIn(v, to)
+	case *time.Time:
+		return timeIn(v, to)
+	case *rule.Severity:
+		return wordIn(v, rule.Severities, to)
+	case *rule.ParserType:
+		return wordIn(v, rule.ParserTypes, to)
+	case *rule.Role:
+		return wordIn(v, rule.Roles, to)
+	case *rule.Channel:
+		return wordIn(v, rule.Channels, to)
+	case *[]rule.Status:
+		return wordsIn(v, rule.Statuses, to)
+	case *[]rule.Type:
+		return wordsIn(v, MemberTypes, to)
+	}
+	return readText(v, any(&f.Value))
+}
+
+// readText reads the fields that are texts.
+func readText(v jsontext.Value, to any) string {
+	switch to := to.(type) {
+	case *string:
+		return textIn(v, to, nil)
+	case *Addresses:
+		return textIn(v, (*string)(to), checkAddresses)
+	case *Sender:
+		return textIn(v, (*string)(to), checkSender)
+	case *Mailbox:
+		return textIn(v, (*string)(to), checkMailbox)
+	case *Webhook:
+		return textIn(v, (*string)(to), nil) // checked where the stored one is known
+	case *Link:
+		return textIn(v, (*string)(to), checkLink)
+	case *CronLine:
+		return textIn(v, (*string)(to), checkCron)
+	}
+	panic(fmt.Sprintf("input: a field of %T", to))
+}
+
+func textOf(v jsontext.Value) (string, bool) {
+	if v.Kind() != '"' {
+		return "", false
+	}
+	b, err := jsontext.AppendUnquote(nil, v)
+	return string(b), err == nil
+}
+
+// textIn reads a text; check says what is wrong with it.
+func textIn(v jsontext.Value, to *string, check func(string) string) string {
+	s, ok := textOf(v)
+	if !ok {
+		return mustBeText
+	}
+	if message := tasks.ValidateText(s, tasks.MaxText); message != "" {
+		return message
+	}
+	*to = strings.TrimSpace(s)
+	if check == nil {
+		return ""
+	}
+	return check(*to)
+}
+
+func wholeNumber(v jsontext.Value) (int64, string) {
+	if v.Kind() != '0' {
+		return 0, mustBeWhole
+	}
+	n, err := strconv.ParseInt(string(v), 10, 64)
+	if err != nil || n > tasks.MaxID || n < -tasks.MaxID {
+		return 0, mustBeWhole
+	}
+	return n, ""
+}
+
+func wordIn[T ~string](v jsontext.Value, words []T, to *T) string {
+	if s, ok := textOf(v); ok && slices.Contains(words, T(s)) {
+		*to = T(s)
+		return ""
+	}
+	return MustBeOneOf(words)
+}
+
+// MustBeOneOf returns the fault of a text that is none of words.
+func MustBeOneOf[T ~string](words []T) string { return "must be one of " + Joined(words) }
+
+// wordsIn reads a list of words; one that comes twice is taken once.
+func wordsIn[T ~string](v jsontext.Value, words []T, to *[]T) string {
+	message := "must be a list out of " + Joined(words)
+	entries, ok := elements(v)
+	if !ok {
+		return message
+	}
+	for _, e := range entries {
+		var word T
+		if wordIn(e, words, &word) != "" {
+			return message
+		}
+		if !slices.Contains(*to, word) {
+			*to = append(*to, word)
+		}
+	}
+	return ""
+}
+
+// MaxIDs is how many ids one call takes.
+const MaxIDs = 250
+
+func idsIn(v jsontext.Value, to *[]int64) string {
+	entries, ok := elements(v)
+	if !ok || len(entries) > MaxIDs {
+		return fmt.Sprintf("must be a list of at most %d ids", MaxIDs)
+	}
+	for _, e := range entries {
+		id, message := wholeNumber(e)
+		if message != "" {
+			return "must be a list of whole numbers"
+		}
+		*to = append(*to, id)
+	}
+	return ""
+}
+
+// elements splits a JSON array.
+func elements(v jsontext.Value) ([]jsontext.Value, bool) {
+	if v.Kind() != '[' {
+		return nil, false
+	}
+	dec := jsontext.NewDecoder(strings.NewReader(string(v)))
+	if _, err := dec.ReadToken(); err != nil {
+		return nil, false
+	}
+	var out []jsontext.Value
+	for dec.PeekKind() != ']' {
+		e, err := dec.ReadValue()
+		if err != nil {
+			return nil, false
+		}
+		out = append(out, e.Clone())
+	}
+	return out, true
+}
+
+func timeIn(v jsontext.Value, to *time.Time) string {
+	s, _ := textOf(v)
+	t, ok := ParseTime(s)
+	if !ok {
+		return MustBeTime
+	}
+	*to = t
+	return ""
+}
+
+// ParseTime reads a time as RFC 3339 writes it, in the precision and within the years that both databases keep.
+func ParseTime(s string) (time.Time, bool) {
+	t, err := time.Parse(time.RFC3339Nano, s)
+	t = t.UTC().Truncate(time.Microsecond)
+	return t, err == nil && t.Year() >= 1 && t.Year() <= 9999
+}

@@ -1,0 +1,101 @@
+package input
+
+import (
+	"fmt"
+	"io"
+	"reflect"
+	"strconv"
+
+	"github.com/go-json-experiment/json/jsontext"
+)
+
+// fieldInfo is one field of a body.
+type fieldInfo struct {
+	index    []int
+	min, max *int64
+}
+
+// ReadJSON reads the JSON object that is the whole of a body into the fields of the struct v, each a Field or a Must. It
+// returns every faulty field. The error is for JSON that is broken, a *SyntaxError, or no object, Faults. The tags minimum
+// and maximum are checked, those that say the same in the OpenAPI document.
+func ReadJSON[T any](body io.Reader, v *T) (Faults, error) {
+	infos := fieldsOf(reflect.TypeFor[T]())
+	value := reflect.ValueOf(v).Elem()
+	var faults Faults
+	dec := jsontext.NewDecoder(body)
+	err := readObject(dec, func(name string) error {
+		raw, err := dec.ReadValue()
+		if err != nil {
+			return err
+		}
+		info, known := infos[name]
+		if !known {
+			faults.Add(ShownName(name), "is not a field of this call")
+			return nil
+		}
+		if message := info.read(info.of(value), raw); message != "" {
+			faults.Add(name, message)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	for name, info := range infos {
+		if info.of(value).mandatory() && !value.FieldByIndex(info.index).FieldByName("Set").Bool() {
+			faults.AddOnce(name, "is required")
+		}
+	}
+	return faults, nil
+}
+
+// RequiredFields lists the fields that must be there in a body of the type t; ok is false for a type that ReadJSON does
+// not read.
+func RequiredFields(t reflect.Type) (names []string, ok bool) {
+	names = []string{}
+	for name, info := range fieldsOf(t) {
+		f, isField := reflect.TypeAssert[readable](reflect.New(t.FieldByIndex(info.index).Type))
+		if !isField {
+			return nil, false
+		}
+		if f.mandatory() {
+			names = append(names, name)
+		}
+	}
+	return names, true
+}
+
+func (i *fieldInfo) of(value reflect.Value) readable {
+	return value.FieldByIndex(i.index).Addr().Interface().(readable)
+}
+
+// read reads a value into a field and returns what is wrong with it, also by the tags of the field.
+func (i *fieldInfo) read(to readable, raw jsontext.Value) string {
+	if message := to.read(raw); message != "" {
+		return message
+	}
+	if raw.Kind() != '0' || i.min == nil {
+		return ""
+	}
+	if n, _ := wholeNumber(raw); n < *i.min || n > *i.max {
+		return fmt.Sprintf("must be from %d to %d", *i.min, *i.max)
+	}
+	return ""
+}
+
+func fieldsOf(t reflect.Type) map[string]*fieldInfo {
+	out := map[string]*fieldInfo{}
+	for _, f := range reflect.VisibleFields(t) {
+		name := f.Tag.Get("json")
+		if name == "" {
+			continue // an embedded struct, or what is in a field
+		}
+		info := &fieldInfo{index: f.Index}
+		if lowest, err := strconv.ParseInt(f.Tag.Get("minimum"), 10, 64); err == nil {
+			highest, _ := strconv.ParseInt(f.Tag.Get("maximum"), 10, 64) // both or none
+			info.min, info.max = &lowest, &highest
+		}
+		out[name] = info
+	}
+	return out
+}

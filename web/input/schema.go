@@ -1,0 +1,53 @@
+package input
+
+import (
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/seed91453169/tocsin/rule"
+)
+
+// Schema implements huma.SchemaProvider.
+func (f Field[T]) Schema(huma.Registry) *huma.Schema {
+	s := &huma.Schema{Type: huma.TypeString, Nullable: true}
+	switch any(f.Value).(type) {
+	case bool:
+		s.Type = huma.TypeBoolean
+	case int, int64:
+		s.Type = huma.TypeInteger
+	case time.Time:
+		s.Format = "date-time"
+	case rule.Severity:
+		s.Enum = append(Enum(rule.Severities), "", nil)
+	case rule.ParserType:
+		s.Enum = append(Enum(rule.ParserTypes), "", nil)
+	case []rule.Status:
+		s.Type, s.Items = huma.TypeArray, WordSchema(rule.Statuses)
+	case rule.Role:
+		s.Enum, s.Nullable = Enum(rule.Roles), false
+	case rule.Channel:
+		s.Enum = append(Enum(rule.Channels), "", nil)
+	case []int64:
+		s.Type, s.Items, s.MaxItems = huma.TypeArray, &huma.Schema{Type: huma.TypeInteger}, new(MaxIDs)
+	case []rule.Type:
+		s.Type, s.Items = huma.TypeArray, WordSchema(MemberTypes)
+	case Webhook:
+		s.Description = "The URL of a webhook. Answers show its redacted form, which may be sent back and then changes nothing."
+	}
+	return s
+}
+
+// WordSchema describes a text that is one of words.
+func WordSchema[T ~string](words []T) *huma.Schema {
+	return &huma.Schema{Type: huma.TypeString, Enum: Enum(words)}
+}
+
+// Enum returns words as huma lists them.
+func Enum[T ~string](words []T) []any {
+	out := make([]any, len(words))
+	for i, w := range words {
+		out[i] = string(w)
+	}
+	return out
+}
