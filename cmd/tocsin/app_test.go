@@ -11,6 +11,7 @@ import (
 
 	"github.com/seed91453169/tocsin/dbmodel"
 	"github.com/seed91453169/tocsin/internal/testenv"
+	"github.com/seed91453169/tocsin/internal/testenv/program"
 )
 
 func TestEndWithWaitsNoLongerThanItMay(t *testing.T) {
@@ -48,7 +49,7 @@ func TestAwaitDatabaseThatGoesAgain(t *testing.T) {
 // TestTerminateWhileWaiting ends a process that has not begun to work, because the database is not there.
 func TestTerminateWhileWaiting(t *testing.T) {
 	t.Parallel()
-	d := newDeployment(t, "DATABASE_URL=postgres://postgres@127.0.0.1:"+freePort(t)+"/postgres?sslmode=disable", "REDIS_URL=redis://127.0.0.1:"+freePort(t))
+	d := newDeployment(t, "DATABASE_URL=postgres://postgres@127.0.0.1:"+program.FreePort(t)+"/postgres?sslmode=disable", "REDIS_URL=redis://127.0.0.1:"+program.FreePort(t))
 	p := start(t, d.env, "worker")
 	testenv.Eventually(t, 30*time.Second, func() error {
 		if p.log.String() == "" {

@@ -29,7 +29,7 @@ func BenchmarkBackPressure(b *testing.B) {
 		const imports, singles, probes = 10, tasks.Window + 2_000, 500
 		url, rd := testenv.PostgresURL(b, testenv.MigrateSchema), testenv.Redis(b)
 		d := newRoles(b, url, rd.URL())
-		d.worker.kill()
+		d.worker.Kill()
 		db := open(b, url)
 		setUpProducts(d, 51)
 		newest := make(chan time.Time, 1)

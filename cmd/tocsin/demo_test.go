@@ -15,6 +15,7 @@ import (
 
 	"github.com/seed91453169/tocsin/internal/testenv"
 	"github.com/seed91453169/tocsin/internal/testenv/browser"
+	"github.com/seed91453169/tocsin/internal/testenv/program"
 )
 
 // Ids of the demo's sample.
@@ -128,7 +129,7 @@ func (d *deployment) demoInbox() (changed string) {
 	if untold.Matches || untold.Event != nil {
 		d.t.Errorf("observation %d is notified: %+v", demoUntold, untold)
 	}
-	var s status
+	var s program.Status
 	if d.call(http.MethodGet, "/api/v1/status", nil, &s); s.FailedDeliveries == 0 || s.PendingDeliveries == 0 {
 		d.t.Errorf("no target fails, or none is tried again: %+v", s)
 	}

@@ -144,7 +144,7 @@ func TestWorkerIsKilledEightTimes(t *testing.T) {
 	kills := 0
 	d.feed(func(accepted int) {
 		if accepted%(matching/8) == 0 {
-			d.worker.kill()
+			d.worker.Kill()
 			kills++
 			d.worker = start(t, d.env, "worker")
 		}
@@ -179,7 +179,7 @@ func TestTerminateUnderLoad(t *testing.T) {
 			d.worker = start(t, d.env, "worker")
 		case 2000:
 			for _, p := range []**process{&d.web, &d.scheduler} {
-				role := (*p).cmd.Args[1]
+				role := (*p).Args[0]
 				if code, took := (*p).terminate(); code != 0 || took > 20*time.Second {
 					t.Errorf("%s ends with %d after %s", role, code, took)
 				}
@@ -205,7 +205,7 @@ func TestTerminateWhileRedisStandsStill(t *testing.T) {
 	for _, p := range []*process{d.web, d.worker, d.scheduler} {
 		all.Go(func() {
 			if code, took := p.terminate(); code != 0 || took > 6*time.Second {
-				t.Errorf("%s ends with %d after %s", p.cmd.Args[1], code, took)
+				t.Errorf("%s ends with %d after %s", p.Args[0], code, took)
 			}
 		})
 	}

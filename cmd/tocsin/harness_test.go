@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -13,11 +12,8 @@ import (
 	"net/http/httptest"
 	"net/mail"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -25,33 +21,16 @@ import (
 	"github.com/emersion/go-smtp"
 
 	"github.com/seed91453169/tocsin/internal/testenv"
+	"github.com/seed91453169/tocsin/internal/testenv/program"
 )
 
 func TestMain(m *testing.M) { testenv.Main(m) }
 
-// binary is the program, built once.
-var binary = sync.OnceValues(func() (string, error) {
-	dir, err := os.MkdirTemp("", "tocsin-test-")
-	if err != nil {
-		return "", err
-	}
-	path := filepath.Join(dir, "tocsin")
-	out, err := exec.Command("go", "build", "-o", path, ".").CombinedOutput()
-	if err != nil {
-		return "", fmt.Errorf("build: %w\n%s", err, out)
-	}
-	return path, nil
-})
-
-// process is one running role.
+// process is a process of the program whose log the test reads.
 type process struct {
-	t      testing.TB
-	cmd    *exec.Cmd
-	log    *lockedBuffer // nil: the log goes elsewhere
-	file   string        // the log, where it is kept
-	done   chan struct{}
-	err    error
-	ending atomic.Bool // it has been told to end
+	*program.Process
+	t   testing.TB
+	log *lockedBuffer
 }
 
 type lockedBuffer struct {
@@ -76,21 +55,21 @@ const (
 	secretKey  = "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="
 )
 
-// start runs the program; it is killed at the end of the test where it still runs.
+// start starts the program; the end of the test kills it.
 func start(t testing.TB, env []string, args ...string) *process {
 	t.Helper()
-	path, err := binary()
+	path, err := program.Binary()
 	if err != nil {
 		t.Fatal(err)
 	}
 	log := new(lockedBuffer)
-	p, err := launch(t, path, log, env, args...)
+	started, err := program.Launch(path, log, env, args...)
 	if err != nil {
 		t.Fatal(err)
 	}
-	p.log = log
+	p := &process{started, t, log}
 	t.Cleanup(func() {
-		p.kill()
+		p.Kill()
 		if t.Failed() {
 			text := p.log.String()
 			t.Logf("--- %v\n%s", args, text[max(0, len(text)-6000):])
@@ -99,38 +78,19 @@ func start(t testing.TB, env []string, args ...string) *process {
 	return p
 }
 
-// launch runs a program until somebody ends it.
-func launch(t testing.TB, path string, log io.Writer, env []string, args ...string) (*process, error) {
-	p := &process{t: t, done: make(chan struct{})}
-	p.cmd = exec.Command(path, args...) //nolint:noctx // the caller ends it
-	p.cmd.Env = append([]string{"TMPDIR=" + os.TempDir()}, env...)
-	p.cmd.Stdout, p.cmd.Stderr = log, log
-	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	if err := p.cmd.Start(); err != nil {
-		return nil, err
-	}
-	go func() { p.err = p.cmd.Wait(); close(p.done) }()
-	return p, nil
-}
-
-func (p *process) kill() {
-	_ = p.cmd.Process.Kill()
-	<-p.done
-}
-
 // terminate sends SIGTERM and returns the exit code and how long it took.
 func (p *process) terminate() (code int, took time.Duration) {
 	p.t.Helper()
 	began := time.Now()
-	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
+	if err := p.Signal(syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		p.t.Fatal(err)
 	}
 	select {
-	case <-p.done:
+	case <-p.Done:
 	case <-time.After(time.Minute):
 		p.t.Fatal("the process does not end")
 	}
-	return p.cmd.ProcessState.ExitCode(), time.Since(began)
+	return p.ExitCode(), time.Since(began)
 }
 
 // message is what the far network got.
@@ -260,32 +220,11 @@ type deployment struct {
 	token                  string // of the administrator
 }
 
-// lastPort is the port that was given out last. They lie below those that the system gives out by itself, so that nobody
-// else gets one between our asking for it and the process that listens on it, or while that is started again.
-var lastPort atomic.Int64
-
-func init() { lastPort.Store(20_000 + int64(os.Getpid()%400)*25) } //nolint:gochecknoinits // once for all tests
-
-// freePort returns a port that nobody listens on.
-func freePort(t testing.TB) string {
-	t.Helper()
-	for range 1000 {
-		port := fmt.Sprint(lastPort.Add(1))
-		l, err := net.Listen("tcp", "127.0.0.1:"+port) //nolint:noctx // on this machine
-		if err == nil {
-			l.Close()
-			return port
-		}
-	}
-	t.Fatal("no free port")
-	return ""
-}
-
 func newDeployment(t testing.TB, env ...string) *deployment {
 	t.Helper()
 	d := &deployment{t: t, token: adminToken, network: newNetwork(t), client: &http.Client{Timeout: 2 * time.Minute, Transport: &http.Transport{MaxIdleConnsPerHost: 64}}}
 	t.Cleanup(d.client.CloseIdleConnections)
-	port := freePort(t)
+	port := program.FreePort(t)
 	d.url = "http://127.0.0.1:" + port
 	d.env = append([]string{
 		"TOCSIN_LISTEN=127.0.0.1:" + port, "TOCSIN_ADMIN_TOKEN=" + adminToken, "TOCSIN_SECRET_KEY=" + secretKey,
@@ -317,8 +256,7 @@ func newRoles(t testing.TB, databaseURL, redisURL string, env ...string) *deploy
 }
 
 func wait(p *process) (code int, output string) {
-	<-p.done
-	return p.cmd.ProcessState.ExitCode(), p.log.String()
+	return p.ExitCode(), p.log.String()
 }
 
 func (d *deployment) ready() {
@@ -334,36 +272,7 @@ func (d *deployment) ready() {
 
 // try calls the HTTP interface.
 func (d *deployment) try(method, path string, body any) (status int, answer []byte, err error) {
-	var reader io.Reader
-	contentType := "application/json"
-	switch b := body.(type) {
-	case nil:
-	case io.Reader:
-		reader, contentType = b, "application/x-ndjson"
-	case json.RawMessage:
-		reader = bytes.NewReader(b)
-	default:
-		text, err := json.Marshal(b)
-		if err != nil {
-			return 0, nil, err
-		}
-		reader = bytes.NewReader(text)
-	}
-	r, err := http.NewRequestWithContext(context.Background(), method, d.url+path, reader)
-	if err != nil {
-		return 0, nil, err
-	}
-	r.Header.Set("Authorization", "Bearer "+d.token)
-	if reader != nil {
-		r.Header.Set("Content-Type", contentType)
-	}
-	response, err := d.client.Do(r)
-	if err != nil {
-		return 0, nil, err
-	}
-	defer response.Body.Close()
-	answer, err = io.ReadAll(response.Body)
-	return response.StatusCode, answer, err
+	return program.Client{URL: d.url, Token: d.token, HTTP: d.client}.Try(method, path, body)
 }
 
 // call is try that must succeed with 2xx; the answer is read into out, if given.
@@ -380,17 +289,10 @@ func (d *deployment) call(method, path string, body, out any) {
 	}
 }
 
-type status struct {
-	Outbox            int `json:"outbox"`
-	FailedEvents      int `json:"failed_events"`
-	PendingDeliveries int `json:"pending_deliveries"`
-	FailedDeliveries  int `json:"failed_deliveries"`
-}
-
 // idle waits until nothing is left to do.
-func (d *deployment) idle(timeout time.Duration) status {
+func (d *deployment) idle(timeout time.Duration) program.Status {
 	d.t.Helper()
-	var s status
+	var s program.Status
 	testenv.Eventually(d.t, timeout, func() error {
 		code, answer, err := d.try(http.MethodGet, "/api/v1/status", nil)
 		if err != nil {

@@ -40,7 +40,7 @@ func TestLostKey(t *testing.T) {
 		}
 		return nil
 	}, "the webhook was not tried")
-	d.web.kill()
+	d.web.Kill()
 
 	d.env = append(d.env, "TOCSIN_SECRET_KEY="+newSecretKey)
 	if code, output := wait(start(t, d.env, "serve")); code != 1 || !strings.Contains(output, "docs/operations.md") {

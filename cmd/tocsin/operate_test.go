@@ -28,7 +28,7 @@ func TestSecondServeIsRefused(t *testing.T) {
 	if code != 1 || strings.Count(output, "\n") != 1 || !strings.Contains(output, filepath.Join(folder, "tocsin.db")) || !strings.Contains(output, "TOCSIN_DATA_DIR") {
 		t.Errorf("exit %d:\n%s", code, output)
 	}
-	first.web.kill()
+	first.web.Kill()
 	serve().ready()
 }
 

@@ -28,7 +28,7 @@ func TestRestorePostgres(t *testing.T) {
 		func() error { return postgresProgram("pg_dump", "--format=custom", "--file="+dump, before) },
 		func() error {
 			for _, p := range []*process{d.web, d.worker, d.scheduler} {
-				p.kill()
+				p.Kill()
 			}
 			if err := postgresProgram("pg_restore", "--no-owner", "--exit-on-error", "--dbname="+after, dump); err != nil {
 				return err
@@ -59,7 +59,7 @@ func TestRestoreSQLite(t *testing.T) {
 			return errors.Join(err, db.Close())
 		},
 		func() error {
-			d.web.kill()
+			d.web.Kill()
 			d.env = append(d.env, "TOCSIN_DATA_DIR="+after)
 			d.web = start(t, d.env, "serve")
 			return nil

@@ -22,6 +22,7 @@ import (
 
 	"github.com/seed91453169/tocsin/dbmodel"
 	"github.com/seed91453169/tocsin/internal/testenv"
+	"github.com/seed91453169/tocsin/internal/testenv/program"
 	"github.com/seed91453169/tocsin/tasks"
 )
 
@@ -65,7 +66,7 @@ func TestNoSecretShows(t *testing.T) {
 	t.Cleanup(echo.Close)
 	secure := httptest.NewTLSServer(http.HandlerFunc(echoes)) // of nobody's authority
 	t.Cleanup(secure.Close)
-	closed := "http://127.0.0.1:" + freePort(t)
+	closed := "http://127.0.0.1:" + program.FreePort(t)
 
 	databaseURL, err := url.Parse(testenv.PostgresURL(t, testenv.MigrateSchema))
 	if err != nil {
@@ -109,7 +110,7 @@ func TestNoSecretShows(t *testing.T) {
 	_, shown["migrate"] = wait(start(t, d.env, "migrate", "up"))
 
 	// What runs.
-	health := "127.0.0.1:" + freePort(t)
+	health := "127.0.0.1:" + program.FreePort(t)
 	d.web, d.scheduler = start(t, d.env, "web"), start(t, with("TOCSIN_METRICS_LISTEN="+health), "scheduler")
 	d.worker = start(t, d.env, "worker")
 	roles := []*process{d.web, d.worker, d.scheduler}
@@ -211,7 +212,7 @@ func TestNoSecretShows(t *testing.T) {
 	shown["database"] = string(text)
 	for _, p := range roles {
 		p.terminate()
-		shown[fmt.Sprintf("log of %s, %d", p.cmd.Args[1], p.cmd.Process.Pid)] = p.log.String()
+		shown[fmt.Sprintf("log of %s, %d", p.Args[0], p.Pid())] = p.log.String()
 	}
 	shown["commands to Redis"] = seen.String()
 

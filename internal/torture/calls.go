@@ -1,4 +1,4 @@
-package main
+package torture
 
 import (
 	"bytes"
@@ -14,18 +14,18 @@ import (
 	"github.com/seed91453169/tocsin/tasks"
 )
 
-// load counts what was told.
+// load counts accepted calls.
 type load struct {
-	repeated                             atomic.Int64 // calls that had to be made again
+	repeated                             atomic.Int64 // calls that were not accepted at once
 	observations, gates, faults, imports atomic.Int64
 	mu                                   sync.Mutex
 	exceptions                           map[string]*occurrences // by class
 }
 
-// occurrences are how often an exception was told: accepted, and tried without an answer that says so.
+// occurrences count the reports of an exception: accepted, and without an answer, which may have been accepted too.
 type occurrences struct{ accepted, unanswered int }
 
-// request is the call as HTTP; body is made anew each time.
+// request returns the call as HTTP.
 func (c call) request() (method, path string, body any) {
 	switch {
 	case c.lines:
@@ -48,21 +48,20 @@ func (c call) request() (method, path string, body any) {
 	return http.MethodPost, "/api/v1/exceptions", c.exception
 }
 
-// tell makes all calls of the plan, those of a producer one after the other.
-func (tt *torture) tell() {
-	tt.load.exceptions = map[string]*occurrences{}
+// produce makes all calls of the plan, those of one producer one after the other.
+func (r *run) produce() {
 	var all sync.WaitGroup
-	for i, calls := range tt.plan.told {
+	for i, calls := range r.plan.calls {
 		all.Go(func() {
 			for _, c := range calls {
 				next := time.Now().Add(pace)
 				method, path, body := c.request()
-				unanswered, ok := tt.repeat(i, method, path, body)
-				tt.load.count(c, unanswered)
+				unanswered, ok := r.repeat(i, method, path, body)
+				r.load.count(c, unanswered)
 				if !ok {
 					return
 				}
-				tt.accepted.Add(1)
+				r.accepted.Add(1)
 				time.Sleep(time.Until(next)) //nolint:forbidigo // it sets the pace
 			}
 		})
@@ -70,31 +69,31 @@ func (tt *torture) tell() {
 	all.Wait()
 }
 
-// repeat makes a call until it is accepted, at the web process of the producer or, where that cannot be reached, at the other
-// one. It returns how many tries may have been accepted beside the last one; false: the call is refused.
-func (tt *torture) repeat(producer int, method, path string, body any) (unanswered int, ok bool) {
-	webs := tt.slots["web"]
+// repeat makes a call until it is accepted, alternating between the web processes. It returns how many tries without an
+// answer may have been accepted too; ok is false where the call is refused.
+func (r *run) repeat(producer int, method, path string, body any) (unanswered int, ok bool) {
+	webs := r.slots["web"]
 	for try := 0; ; try++ {
 		text := body
 		if s, lines := body.(string); lines {
 			text = io.Reader(strings.NewReader(s))
 		}
-		status, answer, err := tt.door(webs[(producer+try)%len(webs)]).try(method, path, text)
+		status, answer, err := r.client(webs[(producer+try)%len(webs)]).Try(method, path, text)
 		switch {
 		case err == nil && status/100 == 2:
 			return unanswered, true
 		case err == nil && status != http.StatusServiceUnavailable:
-			tt.t.Errorf("%s %s: %d %s", method, path, status, answer)
+			r.t.Errorf("%s %s: %d %s", method, path, status, answer)
 			return unanswered, false
 		}
 		unanswered++
-		tt.load.repeated.Add(1)
-		// A statement of the try before may still be under way: it must not come after what is told next.
+		r.load.repeated.Add(1)
+		// A statement of the last try may still run: it must not end after the next call.
 		time.Sleep(200 * time.Millisecond) //nolint:forbidigo // see above
 	}
 }
 
-// count notes an accepted call.
+// count counts an accepted call.
 func (l *load) count(c call, unanswered int) {
 	switch {
 	case c.observations != nil:

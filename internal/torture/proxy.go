@@ -1,4 +1,4 @@
-package main
+package torture
 
 import (
 	"net"
@@ -6,20 +6,20 @@ import (
 	"testing"
 )
 
-// proxy stands between our processes and a server, and can cut, hold or forget the connections through it.
+// proxy is a TCP proxy before a server that can cut, hold or forget its connections.
 type proxy struct {
 	listener         net.Listener
 	network, address string // of the server
 
 	mu    sync.Mutex
-	moved sync.Cond // something below, or of a pair, has changed
+	moved sync.Cond // a field below, or of a pair, has changed
 	held  bool
 	ended bool
 	pairs map[*pair]bool
 	wg    sync.WaitGroup
 }
 
-// pair is a connection through a proxy, both sides of it.
+// pair is the two sides of a connection through a proxy.
 type pair struct {
 	client, server    net.Conn
 	forgotten, closed bool
@@ -85,7 +85,7 @@ func (p *proxy) connect(c *pair) {
 	p.pump(c, c.client, server)
 }
 
-// pump passes on what comes from one side; its end is the end of both.
+// pump copies from one side to the other; the end of one side closes both.
 func (p *proxy) pump(c *pair, from, to net.Conn) {
 	defer from.Close()
 	defer to.Close()
@@ -101,7 +101,7 @@ func (p *proxy) pump(c *pair, from, to net.Conn) {
 	}
 }
 
-// pass waits while nothing may go through a connection; false: it is over.
+// pass waits while the connection is held, and reports whether it is still open.
 func (p *proxy) pass(c *pair) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -111,14 +111,14 @@ func (p *proxy) pass(c *pair) bool {
 	return !c.closed && !p.ended
 }
 
-// hold lets nothing through any more: connections stay open, and nobody answers.
+// hold stops all traffic: connections stay open without an answer.
 func (p *proxy) hold() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.held = true
 }
 
-// release ends a hold; what was held goes on its way.
+// release ends a hold; the bytes that were held are passed on.
 func (p *proxy) release() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -126,7 +126,7 @@ func (p *proxy) release() {
 	p.moved.Broadcast()
 }
 
-// forget lets nothing through the connections that are there, for ever; new ones are as usual.
+// forget stops the traffic of all present connections for ever; new ones work.
 func (p *proxy) forget() {
 	p.mu.Lock()
 	defer p.mu.Unlock()

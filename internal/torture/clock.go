@@ -1,4 +1,4 @@
-package main
+package torture
 
 import (
 	"encoding/json"
@@ -7,10 +7,12 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/seed91453169/tocsin/internal/testenv/program"
 )
 
-// clockStep is added to the package time of a program whose clock can be wrong: CLOCK_STEP=3600@2 puts it an hour ahead two
-// seconds after the start. Like a real clock it steps without the monotonic one.
+// clockStep is a file added to package time of a program whose clock can be wrong: CLOCK_STEP=3600@2 sets it an hour
+// ahead two seconds after the start. The monotonic clock stays right, as it does when the clock of a machine is set.
 const clockStep = `package time
 
 import "syscall"
@@ -39,8 +41,8 @@ func clockStep(mono int64) int64 {
 }
 `
 
-// buildClocked builds the program with a clock that can be wrong. Programs in Go ask the kernel directly for the time, so
-// nothing but the standard library itself can put them wrong; all of it is built anew, once.
+// buildClocked builds the program with a clock that can be wrong. Go programs read the clock of the kernel directly, so
+// only a changed standard library can give them a wrong one; all of it is compiled again, once.
 func buildClocked(t testing.TB) string {
 	t.Helper()
 	const reads, steps = "sec, nsec, mono := runtimeNow()\n", "sec += clockStep(mono)\n"
@@ -49,17 +51,18 @@ func buildClocked(t testing.TB) string {
 		t.Fatal(err)
 	}
 	std := filepath.Join(strings.TrimSpace(string(root)), "src", "time")
-	source, err := os.ReadFile(filepath.Join(std, "time.go"))
+	source, err := os.ReadFile(filepath.Join(std, "time.go")) // #nosec G304 -- the standard library
 	if err != nil {
 		t.Fatal(err)
 	}
 	now := "func Now() Time {\n\t" + reads
 	if strings.Count(string(source), now) != 1 {
-		t.Fatal("time.Now of this Go is another one: look for where its clock can be put wrong")
+		t.Fatal("time.Now of this version of Go differs: find the place where its clock can be set wrong")
 	}
 	dir := t.TempDir()
 	replace := map[string]string{}
-	for name, text := range map[string]string{"time.go": strings.Replace(string(source), now, now+"\t"+steps, 1), "clockstep.go": clockStep} {
+	changed := strings.Replace(string(source), now, now+"\t"+steps, 1)
+	for name, text := range map[string]string{"time.go": changed, "clockstep.go": clockStep} {
 		path := filepath.Join(dir, name)
 		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
@@ -74,5 +77,5 @@ func buildClocked(t testing.TB) string {
 	if err := os.WriteFile(path, overlay, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	return build(t, "-overlay", path)
+	return program.Build(t, "-overlay", path)
 }

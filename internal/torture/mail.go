@@ -1,4 +1,4 @@
-package main
+package torture
 
 import (
 	"errors"
@@ -15,27 +15,29 @@ import (
 )
 
 // serveMail starts the mail server.
-func (f *far) serveMail() {
+func (f *network) serveMail() {
 	l, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // on this machine
 	if err != nil {
 		f.t.Fatal(err)
 	}
 	f.smtp = l.Addr().String()
-	server := smtp.NewServer(smtp.BackendFunc(func(c *smtp.Conn) (smtp.Session, error) { return &mailSession{f: f, conn: c}, nil }))
+	server := smtp.NewServer(smtp.BackendFunc(func(c *smtp.Conn) (smtp.Session, error) {
+		return &mailSession{f: f, conn: c}, nil
+	}))
 	server.ErrorLog = quiet{}
 	go server.Serve(l) //nolint:errcheck // ends with Close
-	f.t.Cleanup(func() { server.Close() })
+	f.t.Cleanup(func() { _ = server.Close() })
 }
 
-// quiet drops what go-smtp says of connections that we end ourselves.
+// quiet drops the log lines of go-smtp about connections that the test cuts.
 type quiet struct{}
 
 func (quiet) Printf(string, ...any) {}
 func (quiet) Println(...any)        {}
 
-// mailSession takes one mail to one receiver.
+// mailSession receives one mail for one receiver.
 type mailSession struct {
-	f    *far
+	f    *network
 	conn *smtp.Conn
 	to   string
 }
@@ -48,7 +50,7 @@ func (s *mailSession) Rcpt(to string, _ *smtp.RcptOptions) error {
 func (s *mailSession) Reset()        { s.to = "" }
 func (s *mailSession) Logout() error { return nil }
 
-// messageID is what Tocsin calls its mails.
+// messageID is the form of the Message-ID of a mail.
 var messageID = regexp.MustCompile(`^<(delivery|digest)-(\d+)@`)
 
 func (s *mailSession) Data(r io.Reader) error {
@@ -69,14 +71,14 @@ func (s *mailSession) Data(r io.Reader) error {
 	subject, _ := new(mime.WordDecoder).DecodeHeader(m.Header.Get("Subject"))
 	switch {
 	case found == nil:
-		err = errors.New("its Message-ID is strange")
+		err = errors.New("its Message-ID has another form")
 	case found[1] == "digest":
 		err = a.readCount(subject)
 	default:
 		a.delivery, err = strconv.ParseInt(found[2], 10, 64)
 	}
 	if err != nil {
-		f.t.Errorf("%s got what is no message: %v: %v", s.to, err, m.Header)
+		f.t.Errorf("%s got an unreadable message: %v: %v", s.to, err, m.Header)
 		return &smtp.SMTPError{Code: 550, Message: "no"}
 	}
 	defer func() { f.note(a) }()

@@ -1,4 +1,4 @@
-package main
+package torture
 
 import (
 	"encoding/json"
@@ -16,16 +16,16 @@ import (
 	"time"
 )
 
-// manners are the ways in which a receiver behaves badly.
+// manners are the ways in which a receiver misbehaves.
 var manners = []string{"fails", "throttles", "hangs", "drops", "cuts", "lies", "refuses", "redirects", "dawdles"}
 
-// outcome is what a receiver did with a message.
+// outcome is the answer of a receiver to a message.
 type outcome string
 
 const (
 	taken   outcome = "taken"
-	failed  outcome = "failed"    // told to try again
-	refused outcome = "refused"   // told never to try again
+	failed  outcome = "failed"    // a temporary failure
+	refused outcome = "refused"   // a permanent failure
 	unheard outcome = "not heard" // read, and not answered
 )
 
@@ -35,18 +35,18 @@ type arrival struct {
 	at, answered time.Time
 	notification int64 // 0: a digest, or a mail
 	delivery     int64 // of a mail; 0: a digest
-	count        int   // how many notifications a digest tells
+	count        int   // notifications in a digest
 	outcome      outcome
 	wait         time.Duration // asked for by Retry-After
 }
 
 func (a *arrival) isDigest() bool { return a.notification == 0 && a.delivery == 0 }
 
-// far is the network far away: webhooks and a mail server that behave as they are told.
-type far struct {
+// network is the receivers: webhooks and a mail server that behave as the plan says.
+type network struct {
 	*httptest.Server
 	smtp string
-	t    testing.TB
+	t    *testing.T
 
 	mu     sync.Mutex
 	got    []arrival
@@ -58,24 +58,24 @@ type far struct {
 type spell struct {
 	manner string
 	ended  chan struct{}
-	takes  time.Duration // until a message is answered
+	takes  time.Duration // the time until a message is answered
 }
 
-func newFar(t testing.TB, p *plan) *far {
+func newNetwork(t *testing.T, p *plan) *network {
 	t.Helper()
-	f := &far{t: t, spells: map[string]spell{}, noise: map[string]*rand.Rand{}, closed: make(chan struct{})}
+	f := &network{t: t, spells: map[string]spell{}, noise: map[string]*rand.Rand{}, closed: make(chan struct{})}
 	for _, name := range receivers {
 		f.noise[name] = p.random("noise of " + name)
 	}
 	f.Server = httptest.NewServer(http.HandlerFunc(f.webhook))
 	t.Cleanup(f.Close)
 	f.serveMail()
-	t.Cleanup(func() { close(f.closed) }) // before the others: it ends what hangs
+	t.Cleanup(func() { close(f.closed) }) // runs before the others and ends hanging answers
 	return f
 }
 
 // behave begins a spell of a receiver, and returns what ends it.
-func (f *far) behave(name, manner string) (end func()) {
+func (f *network) behave(name, manner string) (end func()) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	s := spell{manner: manner, ended: make(chan struct{})}
@@ -89,14 +89,14 @@ func (f *far) behave(name, manner string) (end func()) {
 }
 
 // calm ends all noise.
-func (f *far) calm() {
+func (f *network) calm() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.noise = nil
 }
 
-// manner says how a receiver behaves this time, and when its spell ends.
-func (f *far) manner(name string) spell {
+// manner returns the behavior of a receiver towards its next message.
+func (f *network) manner(name string) spell {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	s, found := f.spells[name]
@@ -112,8 +112,8 @@ func (f *far) manner(name string) spell {
 	return s
 }
 
-// hang waits until the spell or the run ends, or the sender goes away.
-func (f *far) hang(s spell, gone <-chan struct{}) {
+// hang waits until the spell or the run ends, or the sender closes its connection.
+func (f *network) hang(s spell, gone <-chan struct{}) {
 	select {
 	case <-s.ended:
 	case <-f.closed:
@@ -121,24 +121,25 @@ func (f *far) hang(s spell, gone <-chan struct{}) {
 	}
 }
 
-func (f *far) note(a arrival) {
+func (f *network) note(a arrival) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	a.answered = time.Now()
 	f.got = append(f.got, a)
 }
 
-// all returns what arrived, in the order in which it was answered.
-func (f *far) all() []arrival {
+// all returns all arrivals in the order of their answers.
+func (f *network) all() []arrival {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return append([]arrival(nil), f.got...)
 }
 
-// liesOfTeams is what Teams answers with status 200 when it did not take a message.
-const liesOfTeams = "Webhook message delivery failed with error: Microsoft Teams endpoint returned HTTP error 429 with ContextId tcid=0"
+// liesOfTeams is the answer of Teams, with status 200, to a message that it did not accept.
+const liesOfTeams = "Webhook message delivery failed with error: " +
+	"Microsoft Teams endpoint returned HTTP error 429 with ContextId tcid=0"
 
-func (f *far) webhook(w http.ResponseWriter, r *http.Request) {
+func (f *network) webhook(w http.ResponseWriter, r *http.Request) {
 	name := r.URL.Path
 	s := f.manner(name)
 	if s.manner == "cuts" {
@@ -151,18 +152,35 @@ func (f *far) webhook(w http.ResponseWriter, r *http.Request) {
 	}
 	a := arrival{receiver: name, at: time.Now(), outcome: taken}
 	if err := a.read(body); err != nil {
-		f.t.Errorf("%s got what is no message: %v: %s", name, err, body)
+		f.t.Errorf("%s got an unreadable message: %v: %s", name, err, body)
 		w.WriteHeader(http.StatusBadRequest)
 		return
 	}
-	teams := strings.HasPrefix(name, "/teams/")
-	status, answer := http.StatusOK, "ok"
+	status, answer := f.answer(w, r, s, &a, len(body))
+	time.Sleep(s.takes) //nolint:forbidigo // so that senders are busy when they are killed
+	if a.outcome == unheard || r.Context().Err() != nil {
+		a.outcome = unheard
+		f.note(a)
+		cut(w)
+		return
+	}
+	f.note(a)
+	w.WriteHeader(status)
+	_, _ = io.WriteString(w, answer)
+}
+
+// answer sets the outcome of an arrival by the manner of its receiver, and returns the status and body of the answer.
+func (f *network) answer(
+	w http.ResponseWriter, r *http.Request, s spell, a *arrival, size int,
+) (status int, answer string) {
+	teams := strings.HasPrefix(a.receiver, "/teams/")
+	status, answer = http.StatusOK, "ok"
 	if teams {
 		status, answer = http.StatusAccepted, ""
 	}
 	switch s.manner {
 	case "fails":
-		a.outcome, status = failed, []int{500, 502, 503, 408}[len(body)%4]
+		a.outcome, status = failed, []int{500, 502, 503, 408}[size%4]
 	case "throttles":
 		a.outcome, a.wait, status = failed, 4*time.Second, http.StatusTooManyRequests
 		w.Header().Set("Retry-After", "4")
@@ -177,21 +195,12 @@ func (f *far) webhook(w http.ResponseWriter, r *http.Request) {
 			answer = liesOfTeams
 		}
 	case "refuses":
-		a.outcome, status, answer = refused, []int{400, 403, 404, 410}[len(body)%4], ""
+		a.outcome, status, answer = refused, []int{400, 403, 404, 410}[size%4], ""
 	case "redirects":
 		a.outcome, status = refused, http.StatusFound
 		w.Header().Set("Location", f.URL+"/elsewhere")
 	}
-	time.Sleep(s.takes) //nolint:forbidigo // so that senders are busy when they are killed
-	if a.outcome == unheard || r.Context().Err() != nil {
-		a.outcome = unheard
-		f.note(a)
-		cut(w)
-		return
-	}
-	f.note(a)
-	w.WriteHeader(status)
-	_, _ = io.WriteString(w, answer)
+	return status, answer
 }
 
 // cut ends the connection without an answer.
@@ -206,13 +215,13 @@ func cut(w http.ResponseWriter) {
 	_ = conn.Close()
 }
 
-// Where a message leads to, and how many a digest tells.
+// The link of a message, and the count in the headline of a digest.
 var (
 	toNotification = regexp.MustCompile(`/notifications/(\d+)$`)
-	tells          = regexp.MustCompile(`(\d+) notifications?\b`)
+	digestCount    = regexp.MustCompile(`(\d+) notifications?\b`)
 )
 
-// read finds out what a message for Slack or Teams tells.
+// read reads the notification or the count of a message for Slack or Teams.
 func (a *arrival) read(body []byte) error {
 	var m struct {
 		Text   string
@@ -250,9 +259,9 @@ func (a *arrival) read(body []byte) error {
 
 // readCount reads the headline of a digest.
 func (a *arrival) readCount(headline string) error {
-	found := tells.FindStringSubmatch(headline)
+	found := digestCount.FindStringSubmatch(headline)
 	if found == nil {
-		return errors.New("it leads to no notification, and is no digest")
+		return errors.New("it has no link to a notification, and is no digest")
 	}
 	var err error
 	a.count, err = strconv.Atoi(found[1])

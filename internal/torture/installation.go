@@ -1,4 +1,4 @@
-package main
+package torture
 
 import (
 	"fmt"
@@ -9,31 +9,31 @@ import (
 	"github.com/seed91453169/tocsin/rule"
 )
 
-// receivers are all who may be told: paths of webhooks, and addresses.
+// receivers are all receivers: paths of webhooks, and mail addresses.
 var receivers = []string{
 	"/slack/1", "/slack/2", "/slack/3", "/slack/4", "/slack/5", "/teams/1", "/teams/2", "/teams/3", "/teams/4",
 	"a@example.com", "b@example.com", "c@example.com", "d@example.com",
 }
 
-// place is a product or a product group. The webhooks in its settings are places in the list of receivers, from 1.
-type place struct {
+// holder is a product or a product group. The webhooks in its settings are positions in receivers, from 1.
+type holder struct {
 	id, group int64
 	rule.Settings
 }
 
-// places are the settings of a run; they stay as they are.
-type places struct {
-	groups, products []place
+// installation is the products, groups and settings of a run; they do not change.
+type installation struct {
+	groups, products []holder
 	titles           rule.Settings
 	exceptions       rule.Contacts
 }
 
-func newPlaces(r *rand.Rand) (p places) {
+func newInstallation(r *rand.Rand) (p installation) {
 	for i := range 3 {
-		p.groups = append(p.groups, place{id: int64(i + 1), Settings: randomSettings(r)})
+		p.groups = append(p.groups, holder{id: int64(i + 1), Settings: randomSettings(r)})
 	}
 	for i := range producers * productsEach {
-		at := place{id: int64(i + 1), group: int64(r.IntN(4)), Settings: randomSettings(r)}
+		at := holder{id: int64(i + 1), group: int64(r.IntN(4)), Settings: randomSettings(r)}
 		at.Paused = r.IntN(12) == 0
 		p.products = append(p.products, at)
 	}
@@ -67,13 +67,13 @@ func randomContacts(r *rand.Rand) (c rule.Contacts) {
 		c.MSTeams = int64(6 + r.IntN(4))
 	}
 	if r.IntN(3) == 0 {
-		c.EmailTo = receivers[9+r.IntN(4)] + ", " + strings.ToUpper(receivers[9+r.IntN(4)]) // the same one is told once
+		c.EmailTo = receivers[9+r.IntN(4)] + ", " + strings.ToUpper(receivers[9+r.IntN(4)]) // the same address may come twice
 	}
 	return c
 }
 
-// applied are the settings that hold for a product.
-func (p *places) applied(product int64) rule.Applied {
+// applied returns the effective settings of a product.
+func (p *installation) applied(product int64) rule.Applied {
 	at := p.products[product-1]
 	if at.group == 0 {
 		return rule.Effective(at.Settings, nil)
@@ -81,19 +81,19 @@ func (p *places) applied(product int64) rule.Applied {
 	return rule.Effective(at.Settings, &p.groups[at.group-1].Settings)
 }
 
-// busy is a receiver who is told something, the more likely the more he is told.
-func (p *places) busy(r *rand.Rand) string {
-	all := slices.Concat(told(p.titles.Contacts), told(p.exceptions))
+// busy draws a receiver; a receiver of many products is more likely than one of few.
+func (p *installation) busy(r *rand.Rand) string {
+	all := slices.Concat(receiversOf(p.titles.Contacts), receiversOf(p.exceptions))
 	for i := range p.products {
 		if a := p.applied(p.products[i].id); !a.Paused {
-			all = append(all, told(a.Contacts)...)
+			all = append(all, receiversOf(a.Contacts)...)
 		}
 	}
 	return all[r.IntN(len(all))]
 }
 
-// told are the receivers that contacts name, sorted.
-func told(c rule.Contacts) []string {
+// receiversOf returns the receivers of contacts, sorted.
+func receiversOf(c rule.Contacts) []string {
 	var out []string
 	for _, a := range rule.Addresses(c.EmailTo) {
 		out = append(out, strings.ToLower(a))
@@ -107,11 +107,13 @@ func told(c rule.Contacts) []string {
 	return out
 }
 
-// body is what the HTTP interface is told of a place.
-func (p place) body(kind, base string) object {
+// body is the body of the PUT of a product or group; base is the URL of the webhooks.
+func (p holder) body(kind, base string) object {
 	o := object{
-		"name": fmt.Sprint(kind, " ", p.id), "observation_notification_min_severity": string(p.Conditions.MinSeverity),
-		"observation_notification_statuses": p.Conditions.Statuses, "observation_notification_min_priority": p.Conditions.MinPriority,
+		"name":                                  fmt.Sprint(kind, " ", p.id),
+		"observation_notification_min_severity": string(p.Conditions.MinSeverity),
+		"observation_notification_statuses":     p.Conditions.Statuses,
+		"observation_notification_min_priority": p.Conditions.MinPriority,
 	}
 	if p.group != 0 {
 		o["product_group_id"] = p.group
@@ -133,12 +135,13 @@ func addContacts(o object, prefix string, c rule.Contacts, base string) {
 	}
 }
 
-// settings is what the HTTP interface is told of the settings.
-func (p *places) settings(base string) object {
+// settings is the body of the PATCH of the settings.
+func (p *installation) settings(base string) object {
 	c := p.titles.Conditions
 	o := object{
 		"email_from": "tocsin@example.com", "digest_threshold": 0,
-		"observation_title_notification_min_severity": c.MinSeverity, "observation_title_notification_statuses": c.Statuses,
+		"observation_title_notification_min_severity": c.MinSeverity,
+		"observation_title_notification_statuses":     c.Statuses,
 	}
 	addContacts(o, "observation_title_notification", p.titles.Contacts, base)
 	addContacts(o, "exception", p.exceptions, base)
