@@ -69,8 +69,8 @@ type Filter struct {
 	KnownExploited bool
 }
 
-// Passes reports whether f takes n. What has no values, such as a gate, passes ParserTypes and all conditions on values;
-// what has no event passes only where Events is empty.
+// Passes reports whether f takes n. What has no values, such as a gate, passes ParserTypes and all conditions on
+// values; what has no event passes only where Events is empty.
 func (f Filter) Passes(n *Notification) bool {
 	if !oneOf(f.Types, n.Type) || !oneOf(f.Events, n.Event) {
 		return false
@@ -136,8 +136,8 @@ func (f Filter) possible() bool {
 	if len(f.Events) == 0 {
 		return true
 	}
-	return slices.ContainsFunc(f.Events, func(e Event) bool {
-		return slices.ContainsFunc(Types, func(t Type) bool { return oneOf(f.Types, t) && slices.Contains(eventsOf(t), e) })
+	return slices.ContainsFunc(Types, func(t Type) bool {
+		return oneOf(f.Types, t) && slices.ContainsFunc(eventsOf(t), func(e Event) bool { return slices.Contains(f.Events, e) })
 	})
 }
 
@@ -171,8 +171,8 @@ func words[T ~string](list []T) string {
 	return strings.Join(out, ", ")
 }
 
-// AtOnce says which notifications of a scheduled subscription do not wait for its slot: those with a severity of at least
-// MinSeverity and, where that is set, failed gates. The zero value lets everything wait.
+// AtOnce says which notifications of a scheduled subscription do not wait for its slot: those with a severity of at
+// least MinSeverity and, where that is set, failed gates. The zero value lets everything wait.
 type AtOnce struct{ MinSeverity Severity }
 
 // Takes reports whether n goes at once. Its severity is that of now or, where it has none now, that of before.
