@@ -11,7 +11,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"strings"
 
 	"github.com/uptrace/bun"
 
@@ -137,10 +136,13 @@ func (v *Vault) OpenAddress(channel rule.Channel, sealed []byte) (string, error)
 	return string(text), nil
 }
 
-// TargetKey is the hash under which a target is found. Email addresses are the same whatever their case.
+// TargetKey is the hash under which a target is found: that of its exact address or, of email, of rule.EmailIdentity. An
+// address that has none is its own; no identity looks like one.
 func (v *Vault) TargetKey(channel rule.Channel, address string) []byte {
 	if channel == rule.Email {
-		address = strings.ToLower(address)
+		if identity, err := rule.EmailIdentity(address); err == nil {
+			address = identity
+		}
 	}
 	h := hmac.New(sha256.New, v.hashKey)
 	fmt.Fprintf(h, "%s\x00%s", channel, address)

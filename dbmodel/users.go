@@ -2,11 +2,14 @@ package dbmodel
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"regexp"
 	"time"
 
 	"github.com/uptrace/bun"
+
+	"github.com/seed91453169/tocsin/rule"
 )
 
 // Automation is the reserved user that TOCSIN_ADMIN_TOKEN belongs to. The migrations make it, and nobody changes it.
@@ -126,11 +129,32 @@ func DeleteUser(ctx context.Context, db bun.IDB, id int64) error {
 	return err
 }
 
-// FullNameOf returns the full name of the user with this email address, whatever its case; empty where there is none, or
-// where several users with different names share it.
+// FullNameOf returns the full name of the user with this email address, compared by rule.EmailIdentity; empty where there
+// is none, or where several users with different names share it.
 func FullNameOf(ctx context.Context, db bun.IDB, email string) (string, error) {
-	var name string
-	err := raw(db).QueryRowContext(ctx, `SELECT CASE WHEN count(DISTINCT full_name) = 1 THEN max(full_name) ELSE '' END FROM users
-		WHERE lower(email) = lower($1) AND email <> ''`, email).Scan(&name)
-	return name, Translate(err)
+	identity, err := rule.EmailIdentity(email)
+	if err != nil {
+		return "", nil //nolint:nilerr // no user has such an address
+	}
+	type user struct{ email, fullName string }
+	// The database's lower case may take more for the same: that only narrows what is read.
+	list, err := collect(ctx, db, func(rows *sql.Rows) (u user, err error) {
+		err = rows.Scan(&u.email, &u.fullName)
+		return u, err
+	}, "SELECT email, full_name FROM users WHERE lower(email) = lower($1) AND email <> ''", email)
+	if err != nil {
+		return "", err
+	}
+	name, found := "", false
+	for _, u := range list {
+		other, err := rule.EmailIdentity(u.email)
+		switch {
+		case err != nil || other != identity:
+			continue
+		case found && u.fullName != name:
+			return "", nil
+		}
+		name, found = u.fullName, true
+	}
+	return name, nil
 }

@@ -106,18 +106,3 @@ func pick[T comparable](product, group T) (T, Source) {
 	}
 	return empty, FromNowhere
 }
-
-// Addresses splits a comma-separated list of email addresses. An address that is named twice, in whatever case, is
-// returned once, as it is written first.
-func Addresses(list string) []string {
-	var out []string
-	seen := map[string]bool{}
-	for a := range strings.SplitSeq(list, ",") {
-		a = strings.TrimSpace(a)
-		if key := strings.ToLower(a); a != "" && !seen[key] {
-			seen[key] = true
-			out = append(out, a)
-		}
-	}
-	return out
-}

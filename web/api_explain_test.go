@@ -150,3 +150,33 @@ func TestExplainTitle(t *testing.T) {
 		}
 	})
 }
+
+// TestLookAlikeAddress: a maintainer of one product cannot take over the mail of another one with an address that looks
+// like its own.
+func TestLookAlikeAddress(t *testing.T) {
+	both(t, func(t *testing.T, e *env) {
+		e.product(1)
+		e.product(2)
+		e.user("mallory", false)
+		e.member(dbmodel.InProduct(2), "mallory", rule.Maintainer)
+		for _, address := range []string{"ciso@vİctim.example", "ciso@victim.e\u212aample", "ciso@ｖictim.example", "ciso@victim\u3002example"} {
+			r := e.want(422, "PUT", "/api/v1/products/2", map[string]any{"notification_email_to": address}, e.as("mallory")...)
+			if !strings.Contains(r.text, "stands for another one") {
+				t.Errorf("%q: %s", address, r.text)
+			}
+		}
+		e.want(200, "PUT", "/api/v1/products/2", `{"notification_email_to":"CISO@Victim.example"}`, e.as("mallory")...)
+		e.want(200, "PUT", "/api/v1/products/1", `{"notification_email_to":"ciso@victim.example"}`)
+		for id, address := range map[int64]string{1: "ciso@victim.example", 2: "CISO@Victim.example"} {
+			e.want(202, "POST", postPath, `{"observations":[`+observation(id, id, nil)+`]}`)
+			r := e.want(200, "GET", fmt.Sprintf("/api/v1/observations/%d/explain", id), nil)
+			if _, targets := explained(r.json); len(targets) != 1 || !strings.HasPrefix(targets[0], "email "+address+" ") {
+				t.Errorf("product %d: %q", id, targets)
+			}
+			results, _ := results(e.want(200, "POST", fmt.Sprintf("/api/v1/products/%d/test-notification", id), nil))
+			if len(results) != 1 || results[0] != "email "+address+" false" {
+				t.Errorf("product %d: %q", id, results)
+			}
+		}
+	})
+}

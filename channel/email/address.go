@@ -7,6 +7,8 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/seed91453169/tocsin/rule"
 )
 
 // Limits of addresses (https://www.rfc-editor.org/rfc/rfc5321#section-4.5.3.1 and its erratum 1690), in bytes.
@@ -35,7 +37,8 @@ func CheckAddress(addr string) error {
 	if at > maxLocal {
 		return fmt.Errorf("has more than %d bytes before the @", maxLocal)
 	}
-	return nil
+	_, err = rule.EmailIdentity(addr)
+	return err
 }
 
 // SplitAddresses splits a comma-separated list into its addresses, each of which passes CheckAddress; space around them
