@@ -376,3 +376,19 @@ func TestEnsureSecretKey(t *testing.T) {
 		t.Errorf("a broken key file: %v", err)
 	}
 }
+
+// TestDataDirEndsNoURL: the path of the SQLite database is a part of a URL, which ? and # would end.
+func TestDataDirEndsNoURL(t *testing.T) {
+	t.Parallel()
+	for _, dir := range []string{"/data?x", "/data#x", "what?/data", "?"} {
+		_, err := config.Load(config.Serve, []string{"TOCSIN_DATA_DIR=" + dir})
+		if err == nil || !strings.Contains(err.Error(), "TOCSIN_DATA_DIR: holds a ?") {
+			t.Errorf("%s: %v", dir, err)
+		}
+	}
+	for _, dir := range []string{"/data/a b", "/data/ä%3F", "data&x=y"} {
+		if c := load(t, config.Serve, "TOCSIN_DATA_DIR="+dir); c.Database.DSN.Reveal() != "sqlite://"+dir+"/tocsin.db" {
+			t.Errorf("%s: %s", dir, c.Database.DSN.Reveal())
+		}
+	}
+}

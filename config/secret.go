@@ -56,13 +56,16 @@ func parseKey(value string) (Key, error) {
 	return key, nil
 }
 
+// SecretKeyFile returns the path of the generated secret key.
+func (c *Config) SecretKeyFile() string { return filepath.Join(c.DataDir, keyFile) }
+
 // ReadSecretKey takes the key from the data folder where the environment gave none. The error is fs.ErrNotExist where
 // none was ever generated.
 func (c *Config) ReadSecretKey() error {
 	if c.SecretKey != nil {
 		return nil
 	}
-	path := filepath.Join(c.DataDir, keyFile)
+	path := c.SecretKeyFile()
 	text, err := readFile(path)
 	if err != nil {
 		return fmt.Errorf("read the secret key: %w", err)
@@ -120,4 +123,12 @@ func syncDir(dir string) error {
 		return err
 	}
 	return errors.Join(d.Sync(), d.Close())
+}
+
+// checkDataDir refuses the characters that end a path in the URL of a SQLite database.
+func checkDataDir(dir string) error {
+	if strings.ContainsAny(dir, "?#\x00") {
+		return errors.New("holds a ?, a # or a NUL: choose a folder without one")
+	}
+	return nil
 }

@@ -66,7 +66,7 @@ var variables = []variable{
 		c.BaseURL, err = parseWebURL(s, "https://tocsin.example.com")
 		return err
 	}),
-	outward(plain("TOCSIN_DATA_DIR", func(c *Config, s string) error { c.DataDir = s; return nil })),
+	outward(plain("TOCSIN_DATA_DIR", func(c *Config, s string) error { c.DataDir = s; return checkDataDir(s) })),
 	outward(secret("TOCSIN_SECRET_KEY", func(c *Config, s string) (err error) { c.SecretKey, err = parseKey(s); return err })),
 	outward(secret("TOCSIN_SECRET_KEY_OLD", func(c *Config, s string) (err error) { c.SecretKeyOld, err = parseKey(s); return err })),
 	secret("TOCSIN_ADMIN_TOKEN", func(c *Config, s string) error {
