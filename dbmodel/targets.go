@@ -200,6 +200,15 @@ type WebhookPlace struct {
 	Name string
 }
 
+// HasEmailContacts reports whether a product, a group or the settings name an email address.
+func HasEmailContacts(ctx context.Context, db bun.IDB) (there bool, err error) {
+	err = raw(db).QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM products WHERE notification_email_to <> '')
+		OR EXISTS (SELECT 1 FROM product_groups WHERE notification_email_to <> '')
+		OR EXISTS (SELECT 1 FROM settings WHERE observation_title_notification_email_to <> '' OR exception_email_to <> '')`).
+		Scan(&there)
+	return there, Translate(err)
+}
+
 // ConfiguredWebhooks lists the webhooks that products, groups and settings name now, by id.
 func ConfiguredWebhooks(ctx context.Context, db bun.IDB) ([]ConfiguredWebhook, error) {
 	places := map[int64][]WebhookPlace{}

@@ -122,7 +122,7 @@ func openDatabase(c *config.Config, conns int) (*dbmodel.DB, error) {
 func (a *app) awaitDatabase(ctx context.Context, use func() error) error {
 	patient, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	for told := false; ; told = true {
+	for logged := false; ; logged = true {
 		err := a.db.Ping(patient)
 		switch {
 		case err == nil:
@@ -133,7 +133,7 @@ func (a *app) awaitDatabase(ctx context.Context, use func() error) error {
 		if !errors.Is(err, dbmodel.ErrUnavailable) {
 			return err
 		}
-		if !told {
+		if !logged {
 			a.log.Warn().Err(err).Msgf("the database does not answer: waiting for it up to %s", patience)
 		}
 		select {

@@ -1,14 +1,18 @@
 package main
 
 import (
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/redis/go-redis/v9"
 
 	"github.com/seed91453169/tocsin/internal/testenv"
 	"github.com/seed91453169/tocsin/tasks"
@@ -116,4 +120,92 @@ func TestPausedQueueIsSaid(t *testing.T) {
 	}
 	said()
 	logged(2)
+}
+
+// checked runs check and returns the line about one thing.
+func (d *deployment) checked(thing string, env ...string) (code int, line string) {
+	d.t.Helper()
+	code, output := wait(start(d.t, append(slices.Clip(d.env), env...), "check"))
+	for line := range strings.Lines(output) {
+		if strings.Contains(line, thing+":") {
+			return code, strings.TrimSpace(line)
+		}
+	}
+	d.t.Fatalf("check says nothing about %q:\n%s", thing, output)
+	return 0, ""
+}
+
+func TestCheckWarnsOfAnEmptySender(t *testing.T) {
+	t.Parallel()
+	d := newServe(t)
+	if code, line := d.checked("Email"); code != 0 || !strings.HasPrefix(line, "ok ") {
+		t.Errorf("without email contacts: exit %d, %s", code, line)
+	}
+	group := "/api/v1/product-groups/1"
+	d.call(http.MethodPut, group, object{"name": "Shop", "notification_email_to": "shop@example.com"}, nil)
+	if code, line := d.checked("Email"); code != 0 || !strings.HasPrefix(line, "warn ") || !strings.Contains(line, "email_from") {
+		t.Errorf("of a group: exit %d, %s", code, line)
+	}
+	d.call(http.MethodPut, group, object{"notification_email_to": ""}, nil)
+	d.call(http.MethodPatch, "/api/v1/settings", object{"exception_email_to": "ops@example.com"}, nil)
+	if code, line := d.checked("Email"); code != 0 || !strings.HasPrefix(line, "warn ") {
+		t.Errorf("of the settings: exit %d, %s", code, line)
+	}
+	d.call(http.MethodPatch, "/api/v1/settings", object{"email_from": "tocsin@example.com"}, nil)
+	_, output := wait(start(t, d.env, "check"))
+	if strings.Contains(output, "email_from") {
+		t.Errorf("with a sender:\n%s", output)
+	}
+}
+
+// TestCheckSaysWhyRedisRefuses: a Redis that refuses the login answers, and so does one that is full.
+func TestCheckSaysWhyRedisRefuses(t *testing.T) {
+	t.Parallel()
+	rd := testenv.Redis(t)
+	o, err := redis.ParseURL(rd.URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := redis.NewClient(o)
+	defer client.Close()
+	if err := client.ConfigSet(t.Context(), "requirepass", "right-password").Err(); err != nil {
+		t.Fatal(err)
+	}
+	d := newDeployment(t, "DATABASE_URL="+testenv.PostgresURL(t, testenv.MigrateSchema))
+	for name, login := range map[string]string{"none": "", "wrong": "default:wrong-password@"} {
+		code, line := d.checked("Redis", "REDIS_URL=redis://"+login+o.Addr)
+		if code != 1 || !strings.Contains(line, "refuses the login") || strings.Contains(line, "wrong-password") {
+			t.Errorf("%s: exit %d, %s", name, code, line)
+		}
+	}
+	if code, line := d.checked("Redis", "REDIS_URL=redis://default:right-password@"+o.Addr); code != 0 {
+		t.Errorf("right: exit %d, %s", code, line)
+	}
+	rd.Kill()
+	code, line := d.checked("Redis", "REDIS_URL=redis://default:right-password@"+o.Addr)
+	if code != 1 || !strings.Contains(line, "does not answer") {
+		t.Errorf("none runs: exit %d, %s", code, line)
+	}
+}
+
+// TestCheckNamesTheKeyFile: the key of another folder lies where check looks while TOCSIN_SECRET_KEY is unset.
+func TestCheckNamesTheKeyFile(t *testing.T) {
+	t.Parallel()
+	d := newServe(t)
+	d.watch(0)
+	folder := t.TempDir()
+	file := filepath.Join(folder, "secret.key")
+	if err := os.WriteFile(file, []byte(base64.StdEncoding.EncodeToString([]byte("another key of thirty-two bytes."))), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var database string
+	for _, e := range d.env {
+		if dir, found := strings.CutPrefix(e, "TOCSIN_DATA_DIR="); found {
+			database = filepath.Join(dir, "tocsin.db")
+		}
+	}
+	code, line := d.checked("Secret key", "TOCSIN_SECRET_KEY=", "DATABASE_URL=sqlite://"+database, "TOCSIN_DATA_DIR="+folder)
+	if code != 1 || !strings.Contains(line, "TOCSIN_SECRET_KEY is not set") || !strings.Contains(line, file) {
+		t.Errorf("exit %d, %s", code, line)
+	}
 }

@@ -23,17 +23,17 @@ const (
 	exitConfiguration = 2 // the configuration or the command line is wrong
 )
 
-// commands are what the binary can do; kong reads the help from the tags.
+// commands are the commands of the program; kong reads the help from the tags.
 type commands struct {
-	Serve     serveCommand     `cmd:"" help:"Web, worker and scheduler in one process. Needs nothing: SQLite and an in-process Redis where no others are given."`
+	Serve     serveCommand     `cmd:"" help:"Web, worker and scheduler in one process. Uses SQLite and an in-process Redis where no others are given."`
 	Demo      demoCommand      `cmd:"" help:"Serve on a throw-away folder, with sample events and a local receiver that shows what email, Teams and Slack got."`
-	Web       webCommand       `cmd:"" help:"The HTTP side alone. Needs DATABASE_URL, REDIS_URL and TOCSIN_SECRET_KEY."`
+	Web       webCommand       `cmd:"" help:"The HTTP interface and the pages alone. Needs DATABASE_URL, REDIS_URL and TOCSIN_SECRET_KEY."`
 	Worker    workerCommand    `cmd:"" help:"Evaluation and delivery alone. Needs DATABASE_URL, REDIS_URL and TOCSIN_SECRET_KEY."`
-	Scheduler schedulerCommand `cmd:"" help:"What must happen without an event. Needs DATABASE_URL, REDIS_URL and TOCSIN_SECRET_KEY."`
+	Scheduler schedulerCommand `cmd:"" help:"Periodic tasks alone. Needs DATABASE_URL, REDIS_URL and TOCSIN_SECRET_KEY."`
 	Migrate   migrateCommand   `cmd:"" help:"The database schema: up, down, status."`
 	User      userCommand      `cmd:"" help:"Users: add, list, passwd."`
 	Token     tokenCommand     `cmd:"" help:"API tokens: create, list, revoke."`
-	Check     checkCommand     `cmd:"" help:"Say in words whether configuration, database, Redis, mail and webhooks work."`
+	Check     checkCommand     `cmd:"" help:"Check configuration, database, Redis, mail and webhooks, and report each in words."`
 	Version   versionCommand   `cmd:"" help:"Print the version."`
 }
 
@@ -79,15 +79,15 @@ func run(ctx context.Context, args []string, t *terminal) int {
 	case errors.As(err, &faults):
 		fmt.Fprintln(t.err, faults)
 		return exitConfiguration
-	case errors.Is(err, errTold):
+	case errors.Is(err, errReported):
 		return exitFault
 	}
 	fmt.Fprintln(t.err, "tocsin:", err)
 	return exitFault
 }
 
-// errTold: what went wrong has been said.
-var errTold = errors.New("told already")
+// errReported ends a command that has already printed its faults.
+var errReported = errors.New("the faults are printed")
 
 // newLogger returns the logger that the configuration asks for.
 func newLogger(c *config.Config, w io.Writer) zerolog.Logger {
@@ -99,7 +99,7 @@ func newLogger(c *config.Config, w io.Writer) zerolog.Logger {
 	return log
 }
 
-// redisLog writes what go-redis says to our log; its callers tell what matters of it.
+// redisLog writes the log lines of go-redis at debug level; the callers report the errors that matter.
 type redisLog struct{ log zerolog.Logger }
 
 // Printf implements go-redis' logger.

@@ -168,7 +168,7 @@ func TestTokenCommands(t *testing.T) {
 	}
 	testenv.Eventually(t, 10*time.Second, func() error {
 		if ask(short, "GET", "/notifications") != 401 {
-			return errTold
+			return errReported
 		}
 		return nil
 	}, "the token does not expire")

@@ -1,0 +1,87 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/rs/zerolog"
+
+	"github.com/seed91453169/tocsin/config"
+	"github.com/seed91453169/tocsin/tasks"
+)
+
+func (k *checker) redis(ctx context.Context, c *config.Config) {
+	ctx, cancel := context.WithTimeout(ctx, checkTime)
+	defer cancel()
+	if c.Redis == nil {
+		k.say("Redis", "none is configured: \"tocsin serve\" has its own", nil)
+		return
+	}
+	client := newRedis(c.Redis)
+	defer client.Close()
+	paused, err := tasks.NewQueue(client, zerolog.Nop()).Paused(ctx)
+	if err != nil {
+		k.say("Redis", "", redisFault(err))
+		return
+	}
+	policies, err := evictionPolicies(ctx, client)
+	for _, p := range policies {
+		if p != noEviction {
+			k.say("Redis", "", fmt.Errorf("maxmemory-policy is %s: set it to %s, or Redis drops tasks when it is full", p, noEviction))
+			return
+		}
+	}
+	words := "answers"
+	if err != nil {
+		words += "; it does not report its maxmemory-policy, which must be " + noEviction
+	}
+	k.say("Redis", words, nil)
+	for _, queue := range paused {
+		k.say("Queue "+queue, "", fmt.Errorf("it is paused, and its tasks wait: resume it in /monitor/, "+
+			"with TOCSIN_MONITOR_WRITE=true, or with: redis-cli del '%s'", tasks.PausedKey(queue)))
+	}
+}
+
+// redisFault says in words why Redis cannot be used. An answer of Redis is not an absence.
+func redisFault(err error) error {
+	var answer redis.Error
+	switch {
+	case !errors.As(err, &answer):
+		return fmt.Errorf("does not answer: check REDIS_URL, and that it runs: %w", err)
+	case strings.Contains(answer.Error(), "WRONGPASS"), strings.Contains(answer.Error(), "NOAUTH"):
+		return fmt.Errorf("answers and refuses the login: check user and password in REDIS_URL: %w", err)
+	}
+	return fmt.Errorf("answers with an error: %w", err)
+}
+
+const noEviction = "noeviction"
+
+// evictionPolicies returns the maxmemory-policy of each server.
+func evictionPolicies(ctx context.Context, client redis.UniversalClient) ([]string, error) {
+	var mu sync.Mutex
+	var list []string
+	ask := func(ctx context.Context, client *redis.Client) error {
+		answer, err := client.ConfigGet(ctx, "maxmemory-policy").Result()
+		mu.Lock()
+		defer mu.Unlock()
+		if p, found := answer["maxmemory-policy"]; found {
+			list = append(list, p)
+		}
+		return err
+	}
+	var err error
+	switch client := client.(type) {
+	case *redis.ClusterClient:
+		err = client.ForEachShard(ctx, ask) // a replica may be a master tomorrow
+	case *redis.Client:
+		err = ask(ctx, client)
+	}
+	if err != nil {
+		return list, fmt.Errorf("ask Redis for its maxmemory-policy: %w", err)
+	}
+	return list, nil
+}
