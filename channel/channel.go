@@ -5,6 +5,7 @@ package channel
 
 import (
 	"context"
+	"encoding/json"
 	"time"
 
 	"github.com/seed91453169/tocsin/rule"
@@ -76,6 +77,11 @@ type Message struct {
 	Greeting  string // first name of the receiver; empty where it is not known
 	Reason    string // why one gets this mail
 	ReasonURL string // where that is changed
+
+	// What only signed webhooks need, beside ID. They get data instead of texts.
+	Notifications []json.RawMessage // as the HTTP interface answers them
+	At            time.Time         // when the latest of them happened
+	Secrets       []Secret          // each of them signs
 }
 
 // Sender tells one message to one target. Implementations are safe for concurrent use. Send returns nil when the receiver
@@ -92,6 +98,7 @@ const (
 	Temporary   Kind = iota // network errors, 408, 5xx: try again later
 	RateLimited             // 429: try again after RetryAfter
 	Permanent               // the receiver will never take this message
+	Gone                    // the receiver will never take any message
 )
 
 // Error is why a message was not taken. Its text is a fixed category and a status, never a URL, a body or a key: it is

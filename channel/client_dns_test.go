@@ -72,7 +72,7 @@ func TestSpellings(t *testing.T) {
 			} else if found {
 				url = strings.Replace(url, before, before+":"+e.port, 1)
 			}
-			_, err := Post(ctx, client, Secret(url), []byte("{}"))
+			_, err := Post(ctx, client, Secret(url), []byte("{}"), nil)
 			cancel()
 			var failure *Error
 			if !errors.As(err, &failure) || strings.Contains(err.Error(), "s3cr3t") {
@@ -157,7 +157,7 @@ func TestNamesThatChange(t *testing.T) {
 		ok   bool
 	}{{"changes.test", true}, {"changes.test", false}, {"changes.test", true}, {"both.test", true}, {"both.test", true}, {"private.test", false}} {
 		client.CloseIdleConnections()
-		a, err := Post(t.Context(), client, Secret("http://"+c.name+":"+e.port+"/s3cr3t"), []byte("{}"))
+		a, err := Post(t.Context(), client, Secret("http://"+c.name+":"+e.port+"/s3cr3t"), []byte("{}"), nil)
 		if c.ok && (err != nil || a.Status != http.StatusOK) || !c.ok && !errors.Is(err, ErrNotPublic) {
 			t.Errorf("%s: %+v, %v", c.name, a, err)
 		}

@@ -95,7 +95,7 @@ func TestClient(t *testing.T) {
 	}))
 	t.Cleanup(srv.Close)
 	post := func(c *http.Client, url string) (*Answer, error) {
-		return Post(t.Context(), c, Secret(url), []byte("{}"))
+		return Post(t.Context(), c, Secret(url), []byte("{}"), nil)
 	}
 	var failure *Error
 
@@ -133,7 +133,7 @@ func TestSwitchedProtocols(t *testing.T) {
 	}))
 	t.Cleanup(srv.Close)
 	for _, client := range []*http.Client{NewHTTPClient(loopback), NewOperatorClient()} {
-		a, err := Post(t.Context(), client, Secret(srv.URL), []byte("{}"))
+		a, err := Post(t.Context(), client, Secret(srv.URL), []byte("{}"), nil)
 		if err != nil || a.Status != http.StatusSwitchingProtocols || a.Err().Kind != Temporary {
 			t.Errorf("%+v, %v", a, err)
 		}
@@ -147,7 +147,7 @@ func TestClientTLS(t *testing.T) {
 	t.Parallel()
 	srv := httptest.NewTLSServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
 	t.Cleanup(srv.Close)
-	_, err := Post(t.Context(), NewHTTPClient(loopback), Secret(srv.URL), nil)
+	_, err := Post(t.Context(), NewHTTPClient(loopback), Secret(srv.URL), nil, nil)
 	var failure *Error
 	if !errors.As(err, &failure) || failure.Kind != Temporary || !strings.Contains(failure.Reason, "certificate") {
 		t.Errorf("unknown authority: %v", err)
@@ -184,7 +184,7 @@ func TestRetryAfterIsByTheClockOfTheReceiver(t *testing.T) {
 	t.Cleanup(srv.Close)
 	client := NewHTTPClient(loopback)
 	t.Cleanup(client.CloseIdleConnections)
-	if a, err := Post(t.Context(), client, Secret(srv.URL), nil); err != nil || a.RetryAfter != time.Minute {
+	if a, err := Post(t.Context(), client, Secret(srv.URL), nil, nil); err != nil || a.RetryAfter != time.Minute {
 		t.Errorf("%+v, %v", a, err)
 	}
 }

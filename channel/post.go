@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -27,15 +28,16 @@ type Answer struct {
 // OK reports whether the status is a 2xx.
 func (a *Answer) OK() bool { return a.Status >= 200 && a.Status <= 299 }
 
-// Post sends payload, which is JSON, to a webhook. An *Error means that no answer came; else the caller has to look at the
+// Post sends payload, which is JSON, to a webhook, with headers of its own where there are some. An *Error means that no answer came; else the caller has to look at the
 // answer. Post respects the deadline of ctx.
-func Post(ctx context.Context, client *http.Client, to Secret, payload []byte) (*Answer, error) {
+func Post(ctx context.Context, client *http.Client, to Secret, payload []byte, header http.Header) (*Answer, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, to.Reveal(), bytes.NewReader(payload))
 	if err != nil {
 		return nil, &Error{Kind: Permanent, Reason: "the webhook's address is not a valid URL"}
 	}
+	maps.Copy(req.Header, header)
 	req.Header.Set("Content-Type", "application/json; charset=utf-8")
 	req.Header.Set("User-Agent", "Tocsin")
 	resp, err := client.Do(req)

@@ -45,6 +45,8 @@ type HTTP struct {
 	Body   string
 	// Shorter holds the statuses that ask for a shorter message.
 	Shorter []int
+	// Gone says that the vendor ends a webhook with 410.
+	Gone bool
 }
 
 // Suite is the suite for h; more are cases of its vendor.
@@ -66,6 +68,9 @@ func (h HTTP) Suite(more ...Case) Suite {
 		}),
 	}
 	for status, kind := range Statuses {
+		if h.Gone && status == http.StatusGone {
+			kind = channel.Gone
+		}
 		s.Cases = append(s.Cases, Case{
 			Name:  fmt.Sprintf("status %d", status),
 			Setup: h.Answer(status, Gossip+" "+Secret),

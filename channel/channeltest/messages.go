@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 	"unicode"
 	"unicode/utf8"
 
@@ -52,7 +53,23 @@ func Message(title string) *channel.Message {
 		ID:     "17-3", Thread: "observation-12", From: "noreply@tocsin.example", Greeting: "Alex",
 		Reason:    "because payments@example.com is set in the notification settings of Payments API",
 		ReasonURL: "https://tocsin.example/products/1/settings",
+
+		Notifications: []json.RawMessage{notification(title)},
+		At:            time.Date(2026, 11, 28, 9, 30, 0, 0, time.UTC),
+		Secrets:       []channel.Secret{SigningSecret},
 	}
+}
+
+// SigningSecret is a secret of a signed webhook, with Secret in it.
+const SigningSecret = "whsec_" + Secret + "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="
+
+// notification is one as the HTTP interface answers it, in short.
+func notification(title string) json.RawMessage {
+	out, err := json.Marshal(map[string]any{"id": 17, "type": "observation", "event": "changed", "name": title})
+	if err != nil {
+		panic(err)
+	}
+	return out
 }
 
 // Messages returns every kind of message with every title, by name.

@@ -18,7 +18,7 @@ import (
 	"testing"
 )
 
-//go:embed validate/package.json validate/package-lock.json validate/cards.cjs
+//go:embed validate/package.json validate/package-lock.json validate/cards.cjs validate/webhooks.cjs
 var validators embed.FS
 
 // install is done once a process; processes take turns.
@@ -41,18 +41,39 @@ func ValidateBlocks(t *testing.T, blocks map[string]json.RawMessage) {
 	}
 }
 
+// Signed is a request as a receiver of signed webhooks sees it, and the secret that it knows.
+type Signed struct {
+	Secret  string            `json:"secret"`
+	Headers map[string]string `json:"headers"`
+	Body    string            `json:"body"`
+}
+
+// ValidateSigned has npm's standardwebhooks verify each request.
+func ValidateSigned(t *testing.T, requests map[string]Signed) {
+	t.Helper()
+	for _, f := range scriptFaults(t, "webhooks.cjs", requests) {
+		t.Error(f)
+	}
+}
+
 func cardFaults(t *testing.T, cards map[string]json.RawMessage) (faults []string) {
 	t.Helper()
+	return scriptFaults(t, "cards.cjs", cards)
+}
+
+// scriptFaults gives values to a script of the folder validate, and returns what it finds wrong.
+func scriptFaults(t *testing.T, name string, values any) (faults []string) {
+	t.Helper()
 	modules := nodeModules(t)
-	script := filepath.Join(t.TempDir(), "cards.cjs")
-	source, err := validators.ReadFile("validate/cards.cjs")
+	script := filepath.Join(t.TempDir(), name)
+	source, err := validators.ReadFile("validate/" + name)
 	if err == nil {
 		err = os.WriteFile(script, source, 0o600)
 	}
 	if err != nil {
 		t.Fatal(err)
 	}
-	input, err := json.Marshal(cards)
+	input, err := json.Marshal(values)
 	if err != nil {
 		t.Fatal(err)
 	}

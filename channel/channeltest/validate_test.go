@@ -2,8 +2,10 @@ package channeltest
 
 import (
 	"encoding/json"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
 )
 
 // TestValidatorsSeeFaults: a validator that finds nothing anywhere proves nothing.
@@ -21,6 +23,12 @@ func TestValidatorsSeeFaults(t *testing.T) {
 		if strings.Contains(found, name+": ") == (name == "good") {
 			t.Errorf("%s: found %s", name, found)
 		}
+	}
+	unsigned := map[string]Signed{"x": {Secret: SigningSecret, Body: "{}", Headers: map[string]string{
+		"webhook-id": "1", "webhook-timestamp": strconv.FormatInt(time.Now().Unix(), 10), "webhook-signature": "v1,AAAA",
+	}}}
+	if len(scriptFaults(t, "webhooks.cjs", unsigned)) != 1 {
+		t.Error("a wrong signature is taken")
 	}
 	for _, c := range []struct{ typ, pkg, value string }{
 		{"IAdaptiveCard", "@microsoft/teams.cards", strings.Replace(good, `"text":"x"`, `"text":"x","color":"Pink"`, 1)},

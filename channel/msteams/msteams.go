@@ -27,7 +27,7 @@ func (s *Sender) Send(ctx context.Context, to channel.Target, m *channel.Message
 	if err != nil {
 		return &channel.Error{Kind: channel.Permanent, Reason: "the message could not be written as JSON"}
 	}
-	answer, err := channel.Post(ctx, s.client, to.Address, body)
+	answer, err := channel.Post(ctx, s.client, to.Address, body, nil)
 	if err != nil {
 		return err
 	}

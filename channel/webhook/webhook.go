@@ -1,0 +1,87 @@
+// Package webhook sends notifications as data to webhooks of any kind, signed after Standard Webhooks 1.0.0
+// (https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md). It does not batch, does
+// not retry, and keeps no secrets: a message brings its notifications and the secrets that sign it.
+package webhook
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/seed91453169/tocsin/channel"
+)
+
+// MaxNotifications is how many notifications one message holds at most.
+const MaxNotifications = 100
+
+// Sender posts to webhooks; it implements channel.Sender.
+type Sender struct{ client *http.Client }
+
+// New returns a Sender that uses client, which ought to be that of channel.NewHTTPClient.
+func New(client *http.Client) *Sender { return &Sender{client: client} }
+
+type payload struct {
+	Type      string    `json:"type"`
+	Timestamp time.Time `json:"timestamp"`
+	Data      data      `json:"data"`
+}
+
+type data struct {
+	Notifications []json.RawMessage `json:"notifications"`
+}
+
+// Send implements channel.Sender. It sends the notifications, the time and the id of m and nothing else of it, signed
+// with each of its secrets at the time of this attempt. A receiver that answers 410 wants nothing any more: the error is
+// of the kind channel.Gone.
+func (s *Sender) Send(ctx context.Context, to channel.Target, m *channel.Message) error {
+	body, err := encode(m)
+	if err != nil {
+		return &channel.Error{Kind: channel.Permanent, Reason: "the message could not be written as JSON: " + err.Error()}
+	}
+	now := time.Now()
+	signature, err := sign(m.Secrets, m.ID, now, body)
+	switch {
+	case err != nil, len(m.Secrets) == 0:
+		return &channel.Error{Kind: channel.Permanent, Reason: "the webhook's secret cannot be read: rotate it"}
+	case m.ID == "" || strings.ContainsFunc(m.ID, unfit):
+		return &channel.Error{Kind: channel.Permanent, Reason: "the message has no id that can be signed"}
+	}
+	answer, err := channel.Post(ctx, s.client, to.Address, body, http.Header{
+		"Webhook-Id":        {m.ID},
+		"Webhook-Timestamp": {strconv.FormatInt(now.Unix(), 10)},
+		"Webhook-Signature": {signature},
+	})
+	if err != nil {
+		return err
+	}
+	if answer.OK() {
+		return nil
+	}
+	e := answer.Err()
+	if answer.Status == http.StatusGone {
+		e.Kind = channel.Gone
+	}
+	return e
+}
+
+// unfit reports whether r would make what is signed ambiguous, or break a header.
+func unfit(r rune) bool { return r <= ' ' || r == '.' || r >= 0x7f }
+
+func encode(m *channel.Message) ([]byte, error) {
+	if n := len(m.Notifications); n < 1 || n > MaxNotifications {
+		return nil, errors.New("it needs 1 to 100 notifications, but has " + strconv.Itoa(n))
+	}
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	p := payload{Type: "notifications", Timestamp: m.At.UTC(), Data: data{m.Notifications}}
+	if err := enc.Encode(p); err != nil {
+		return nil, errors.New("a notification is not valid JSON")
+	}
+	return bytes.TrimSpace(b.Bytes()), nil
+}
