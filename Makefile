@@ -33,7 +33,11 @@ torture:
 	$(WITH) go test -timeout 0 -count 1 -v -run '^TestTorture$$' -artifacts -outputdir $(CURDIR)/torture ./cmd/tocsin \
 		-torture.seed $(TORTURE_SEED) -torture.minutes $(TORTURE_MINUTES)
 
-bench:
+# Tocsin beside others (see bench/), then the benchmarks of single packages. BENCH="-figures import -rounds 3" measures less,
+# BENCH="-baseline path" another build in turn with this one.
+BENCH ?= -json bench.json
+bench: build
+	go -C bench run . -binary $(CURDIR)/bin/tocsin $(BENCH)
 	$(WITH) go test -timeout 60m -p 1 -run '^$$' -bench . -benchmem ./...
 
 # The pictures of the README, of the demo in a browser.
@@ -49,6 +53,7 @@ fmt:
 tidy:
 	go mod tidy -diff
 	go -C tools mod tidy -diff
+	go -C bench mod tidy -diff
 
 # deadcode tells what no program and no test reaches, and exits with 0 all the same. Examples without an output are only
 # compiled.
