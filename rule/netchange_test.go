@@ -87,7 +87,8 @@ func TestNetChanges(t *testing.T) {
 		"sent at once": {about(step(rule.EventChanged, high, critical)), []int64{1}, nil},
 		"sent at once, then better": {
 			about(step(rule.EventChanged, high, critical), step(rule.EventChanged, critical, medium)),
-			[]int64{1}, change(rule.MoveBetter, critical, medium, 2, 1),
+			[]int64{1},
+			change(rule.MoveBetter, critical, medium, 2, 1),
 		},
 		"waits, then sent at once":        {about(step(rule.EventNew, nil, high), step(rule.EventChanged, high, critical)), []int64{2}, nil},
 		"back to what was sent":           {about(step(rule.EventNew, nil, critical), step(rule.EventChanged, critical, high), step(rule.EventChanged, high, critical)), []int64{1}, nil},
