@@ -90,6 +90,14 @@ type Sender interface {
 	Send(ctx context.Context, to Target, m *Message) error
 }
 
+// SendTime is how long a send may take, from when the request leaves, unless its sender is Patient.
+const SendTime = 15 * time.Second
+
+// Patient is a Sender whose receivers may take longer than SendTime.
+type Patient interface {
+	SendTime() time.Duration
+}
+
 // Kind says what a failure to send means for the next try.
 type Kind int
 

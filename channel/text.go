@@ -2,6 +2,7 @@ package channel
 
 import (
 	"strings"
+	"unicode"
 	"unicode/utf8"
 )
 
@@ -60,6 +61,27 @@ func width(r rune) int {
 		return 2
 	}
 	return 1
+}
+
+// Invisible returns the position, counted in characters from 1, and the first character of s that nobody sees: space other
+// than " ", a control or format character (zero width, direction, byte order mark), or a filler. The position is 0 where
+// there is none.
+func Invisible(s string) (position int, r rune) {
+	for _, r := range s {
+		position++
+		if r != ' ' && invisible(r) {
+			return position, r
+		}
+	}
+	return 0, 0
+}
+
+// TrimInvisible cuts space and invisible characters at the ends of s, where they come from copying and nothing is meant.
+func TrimInvisible(s string) string { return strings.TrimFunc(s, invisible) }
+
+func invisible(r rune) bool {
+	return unicode.IsSpace(r) || unicode.Is(unicode.Z, r) || unicode.Is(unicode.Cc, r) || unicode.Is(unicode.Cf, r) ||
+		unicode.Is(unicode.Other_Default_Ignorable_Code_Point, r) || unicode.Is(unicode.Variation_Selector, r)
 }
 
 // clean maps character by character; only \n and \t are left of what controls.

@@ -38,6 +38,17 @@ func TestText(t *testing.T) {
 	}
 }
 
+func TestTrimInvisible(t *testing.T) {
+	t.Parallel()
+	for in, want := range map[string]string{
+		"": "", " \u200b": "", "a": "a", "\ufeffa b\u00a0": "a b", "\u2066a\u2069": "a", "\u200ba\u200bb\u200d": "a\u200bb", "\u3164é\ufe0f": "é",
+	} {
+		if got := TrimInvisible(in); got != want {
+			t.Errorf("%q: %q, want %q", in, got, want)
+		}
+	}
+}
+
 func FuzzText(f *testing.F) {
 	f.Add("a\r\nb\u202e🚨\xff", 3)
 	f.Fuzz(func(t *testing.T, s string, limit int) {

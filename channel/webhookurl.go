@@ -27,10 +27,13 @@ func CheckWebhookURL(raw string, allowed []netip.Prefix) error {
 		return errors.New("must not be longer than 3000 bytes")
 	case strings.Contains(raw, "…"):
 		return errors.New("contains …: give the whole address, not its shortened form")
-	case !utf8.ValidString(raw), strings.ContainsFunc(raw, func(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) }):
+	case !utf8.ValidString(raw), strings.ContainsFunc(raw, func(r rune) bool { return r == ' ' || unicode.IsControl(r) }):
 		return errors.New("must not contain spaces or control characters")
 	case strings.Contains(raw, "#"):
 		return errors.New("must not have a fragment (#)")
+	}
+	if at, r := Invisible(raw); at > 0 {
+		return fmt.Errorf("has an invisible character (%U) at position %d", r, at)
 	}
 	u, err := url.Parse(raw)
 	if err != nil {

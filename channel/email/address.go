@@ -8,6 +8,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"github.com/seed91453169/tocsin/channel"
 	"github.com/seed91453169/tocsin/rule"
 )
 
@@ -26,6 +27,9 @@ func CheckAddress(addr string) error {
 	if len(addr) > maxAddress {
 		return fmt.Errorf("must not be longer than %d bytes", maxAddress)
 	}
+	if at, r := channel.Invisible(addr); at > 0 {
+		return fmt.Errorf("has an invisible character (%U) at position %d", r, at)
+	}
 	at := strings.LastIndexByte(addr, '@')
 	parsed, err := mail.ParseAddress(addr)
 	if err != nil || at < 1 || !utf8.ValidString(addr) {
@@ -41,15 +45,38 @@ func CheckAddress(addr string) error {
 	return err
 }
 
-// SplitAddresses splits a comma-separated list into its addresses, each of which passes CheckAddress; space around them
-// is cut. An empty list has none; an empty entry is an error.
+// encodeDomain returns addr with a domain beyond ASCII in Punycode (https://www.rfc-editor.org/rfc/rfc5891): mail servers
+// know no other form of it.
+func encodeDomain(addr string) (string, error) {
+	at := strings.LastIndexByte(addr, '@') + 1
+	if isASCII(addr[at:]) {
+		return addr, nil
+	}
+	identity, err := rule.EmailIdentity(addr)
+	return addr[:at] + identity[strings.LastIndexByte(identity, '@')+1:], err
+}
+
+// bare returns from without a display name.
+func bare(from string) string {
+	if a, err := mail.ParseAddress(from); err == nil {
+		return a.Address
+	}
+	return from
+}
+
+func isASCII(s string) bool {
+	return !strings.ContainsFunc(s, func(r rune) bool { return r >= utf8.RuneSelf })
+}
+
+// SplitAddresses splits a comma-separated list into its addresses, each of which passes CheckAddress; space and invisible
+// characters around them are cut. An empty list has none; an empty entry is an error.
 func SplitAddresses(list string) ([]string, error) {
-	if strings.TrimSpace(list) == "" {
+	if channel.TrimInvisible(list) == "" {
 		return nil, nil
 	}
 	var addrs []string
 	for i, entry := range strings.Split(list, ",") {
-		entry = strings.TrimSpace(entry)
+		entry = channel.TrimInvisible(entry)
 		if err := CheckAddress(entry); err != nil {
 			return nil, fmt.Errorf("address %d %w", i+1, err)
 		}

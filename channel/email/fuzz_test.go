@@ -125,6 +125,9 @@ func overSMTP(t *testing.T, l *letter, m *channel.Message) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if sender.Address, err = encodeDomain(sender.Address); err != nil {
+		t.Fatal(err)
+	}
 	if list, err := got.Header.AddressList("From"); err != nil || len(list) != 1 || list[0].Address != sender.Address {
 		t.Errorf("from %q: %v", got.Header.Get("From"), err)
 	}

@@ -29,6 +29,7 @@ const subjectPrefix = "[Tocsin] "
 // letter is one mail to one receiver, in no sender's form. Nothing in it can break a line of the head.
 type letter struct {
 	from, to, subject, text, html string
+	sender                        string   // from without a display name
 	messageID                     string   // without angle brackets, the same for every try
 	headers                       []header // all others
 }
@@ -62,9 +63,15 @@ func compose(to channel.Target, m *channel.Message) (*letter, error) {
 	if err != nil {
 		return nil, &channel.Error{Kind: channel.Permanent, Reason: "the sender's address (setting email_from) is not valid"}
 	}
-	addr := strings.TrimSpace(to.Address.Reveal())
-	if CheckAddress(addr) != nil {
-		return nil, &channel.Error{Kind: channel.Permanent, Reason: "the receiver's address is not valid"}
+	if from.Address, err = encodeDomain(from.Address); err != nil {
+		return nil, &channel.Error{Kind: channel.Permanent, Reason: "the sender's address (setting email_from) has a domain that does not exist"}
+	}
+	addr := channel.TrimInvisible(to.Address.Reveal())
+	if err := CheckAddress(addr); err != nil {
+		return nil, &channel.Error{Kind: channel.Permanent, Reason: "the receiver's address is not valid: it " + err.Error()}
+	}
+	if addr, err = encodeDomain(addr); err != nil {
+		return nil, &channel.Error{Kind: channel.Permanent, Reason: "the receiver's address has a domain that does not exist"}
 	}
 	p := newPage(m)
 	var text, html bytes.Buffer
@@ -73,7 +80,7 @@ func compose(to channel.Target, m *channel.Message) (*letter, error) {
 	}
 	domain := from.Address[strings.LastIndexByte(from.Address, '@')+1:]
 	l := &letter{
-		from: from.Address, to: addr,
+		from: from.Address, sender: from.Address, to: addr,
 		subject:   subjectPrefix + literal(channel.Line(m.Headline, maxSubject)),
 		text:      text.String(),
 		html:      html.String(),

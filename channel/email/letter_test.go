@@ -193,10 +193,14 @@ func TestAddresses(t *testing.T) {
 	}
 	for list, want := range map[string][]string{
 		"": nil, "  ": nil, "a@b.c": {"a@b.c"}, " a@b.c , d@e.f ": {"a@b.c", "d@e.f"},
+		"\ufeffa@b.c\u200b,\u00a0d@e.f\u202c": {"a@b.c", "d@e.f"},
 	} {
 		if got, err := SplitAddresses(list); err != nil || !slices.Equal(got, want) {
 			t.Errorf("%q: %q, %v", list, got, err)
 		}
+	}
+	if _, err := SplitAddresses("a@b.c,d@e\u200b.f"); err == nil || !strings.Contains(err.Error(), "(U+200B) at position 4") {
+		t.Error(err)
 	}
 	for _, bad := range []string{",", "a@b.c,", "a@b.c,,d@e.f", ",a@b.c", "a@b.c;d@e.f", "x"} {
 		if got, err := SplitAddresses(bad); err == nil {

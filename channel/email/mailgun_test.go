@@ -173,7 +173,7 @@ func TestMailgunPing(t *testing.T) {
 				_, _ = io.WriteString(w, channeltest.Gossip)
 			}))
 			t.Cleanup(srv.Close)
-			err := NewMailgun("tocsin.example", channeltest.Secret, srv.URL, nil).Ping(t.Context())
+			err := NewMailgun("tocsin.example", channeltest.Secret, srv.URL, nil).Ping(t.Context(), "")
 			if (err != nil) != (c.fails != "") || err != nil && !strings.Contains(err.Error(), c.fails) {
 				t.Errorf("Ping: %v", err)
 			}

@@ -8,7 +8,9 @@ import (
 	"fmt"
 	"net"
 	"net/textproto"
+	"os"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	gomail "github.com/wneessen/go-mail"
@@ -20,10 +22,14 @@ import (
 // session is one connection to a mail server.
 type session struct {
 	config SMTPConfig
-	conn   net.Conn // the connection itself, below TLS
+	helo   string
+	times  times
+	conn   *patient // the connection itself, below TLS; nil before it is made
 	client *gomail.Client
 	smtp   *smtp.Client
 	stop   func() bool // ends the watch over the context
+
+	tlsAtOnce atomic.Bool // the server waits for TLS from the first byte on
 }
 
 // open connects, encrypts and logs in.
@@ -37,6 +43,7 @@ func (c *session) open(ctx context.Context) error {
 			return c.dial(dialCtx, ctx, network)
 		}),
 		gomail.WithoutNoop(), gomail.WithoutRset(), // one mail a connection needs neither
+		gomail.WithHELO(c.helo),
 	}
 	switch c.config.TLS {
 	case TLSStart:
@@ -78,14 +85,21 @@ func (c *session) login() []gomail.Option {
 // dial is go-mail's dialer; ctx ends with the dialling, all with the session. It keeps the connection, because go-mail
 // leaves it open where TLS or login fail.
 func (c *session) dial(ctx, all context.Context, network string) (net.Conn, error) {
-	conn, err := (&net.Dialer{}).DialContext(ctx, network, c.config.address())
+	conn, err := (&net.Dialer{Timeout: dialTimeout}).DialContext(ctx, network, c.config.address())
 	if err != nil {
 		return nil, err
 	}
-	end, _ := all.Deadline()
-	c.conn = &bounded{Conn: conn, end: end}
+	c.conn = &patient{Conn: conn}
+	c.conn.end, _ = all.Deadline()
+	c.conn.answer.Store(int64(c.times.open))
 	c.stop = context.AfterFunc(all, func() { _ = conn.Close() })
 	if c.config.TLS != TLSImplicit {
+		c.conn.silence = time.AfterFunc(c.times.probe, func() {
+			if c.speaksTLS(all) {
+				c.tlsAtOnce.Store(true)
+				_ = conn.Close()
+			}
+		})
 		return c.conn, nil
 	}
 	secure := tls.Client(c.conn, c.config.tls())
@@ -95,26 +109,62 @@ func (c *session) dial(ctx, all context.Context, network string) (net.Conn, erro
 	return secure, nil
 }
 
+// speaksTLS asks a server that gives no greeting, over a connection of its own, whether it waits for TLS.
+func (c *session) speaksTLS(ctx context.Context) bool {
+	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
+	defer cancel()
+	// #nosec G402 -- whether it is TLS is all that is asked; nothing is sent
+	conn, err := (&tls.Dialer{Config: &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS12}}).DialContext(ctx, "tcp", c.config.address())
+	if err != nil {
+		return false
+	}
+	_ = conn.Close()
+	return true
+}
+
+// allowUTF8 asks for SMTPUTF8 (https://www.rfc-editor.org/rfc/rfc6531) where addresses need it, and not otherwise: a server
+// behind this one may not know it. The error says that this one does not.
+func (c *session) allowUTF8(addresses string) error {
+	if isASCII(addresses) {
+		c.smtp.SkipSMTPUTF8(true)
+		return nil
+	}
+	if offered, _ := c.smtp.Extension("SMTPUTF8"); !offered {
+		return &channel.Error{
+			Kind:   channel.Permanent,
+			Reason: smtpName + " does not offer SMTPUTF8, which an address with letters beyond ASCII before its @ needs",
+		}
+	}
+	return nil
+}
+
 // close says goodbye where that can be done quickly, and closes the connection in any case.
 func (c *session) close() {
 	if c.conn == nil {
 		return
 	}
 	if c.smtp != nil {
-		if b, ok := c.conn.(*bounded); ok {
-			b.end = minTime(b.end, time.Now().Add(quitTimeout))
-			_ = b.SetDeadline(b.end)
-		}
+		c.conn.answer.Store(int64(quitTimeout))
 		_ = c.smtp.Quit()
 	}
 	c.stop()
+	if c.conn.silence != nil {
+		c.conn.silence.Stop()
+	}
 	_ = c.conn.Close()
 }
 
 // broken says in words what is wrong with the connection; all of it is temporary, a refused login too, for that is the
 // operator's to mend. err itself is left out: it may hold hosts, user names and texts of the server.
 func (c *session) broken(ctx context.Context, err error) *channel.Error {
-	if end, _ := ctx.Deadline(); ctx.Err() != nil || !time.Now().Before(end) { // the connection may notice it first
+	if c.tlsAtOnce.Load() {
+		return &channel.Error{
+			Kind:   channel.Temporary,
+			Reason: smtpName + " speaks TLS from the first byte on at this port: write smtps:// instead of smtp:// in SMTP_URL",
+		}
+	}
+	late := c.conn != nil && c.conn.late.Load()
+	if end, _ := ctx.Deadline(); late || ctx.Err() != nil || !time.Now().Before(end) { // the connection may notice it first
 		return channel.NetworkError(smtpName, cmp.Or(ctx.Err(), context.DeadlineExceeded))
 	}
 	var answer *textproto.Error
@@ -123,6 +173,8 @@ func (c *session) broken(ctx context.Context, err error) *channel.Error {
 	switch {
 	case errors.As(err, &answer) && strings.HasPrefix(text, "SMTP AUTH"):
 		e.Reason = fmt.Sprintf("%s answered %d: the login was refused", smtpName, answer.Code)
+	case errors.As(err, &answer) && (answer.Code == 501 || answer.Code == 504 || aboutHelo.MatchString(answer.Msg)):
+		e.Reason = fmt.Sprintf("%s answered %d%s", smtpName, answer.Code, heloRefused)
 	case errors.As(err, &answer):
 		e.Reason = fmt.Sprintf("%s answered %d: it does not serve us", smtpName, answer.Code)
 	case strings.Contains(text, "not support STARTTLS"):
@@ -135,17 +187,45 @@ func (c *session) broken(ctx context.Context, err error) *channel.Error {
 	return e
 }
 
-// bounded keeps go-mail, which starts its time-out anew with every step, from setting a deadline after end.
-type bounded struct {
+// patient gives a server time for each answer, whatever deadlines go-mail sets, and ends at end.
+type patient struct {
 	net.Conn
-	end time.Time
+	end     time.Time
+	answer  atomic.Int64 // time.Duration for one answer
+	silence *time.Timer  // runs until the server says something; nil: none
+	late    atomic.Bool  // an answer did not come in time
 }
 
-func (b *bounded) SetDeadline(t time.Time) error { return b.Conn.SetDeadline(minTime(t, b.end)) }
-
-func minTime(a, b time.Time) time.Time {
-	if a.Before(b) {
-		return a
+// Read implements net.Conn.
+func (p *patient) Read(b []byte) (int, error) {
+	if err := p.Conn.SetReadDeadline(p.next()); err != nil {
+		return 0, err
 	}
-	return b
+	n, err := p.Conn.Read(b)
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		p.late.Store(true)
+	}
+	if p.silence != nil && n > 0 {
+		p.silence.Stop()
+	}
+	return n, err
+}
+
+// Write implements net.Conn.
+func (p *patient) Write(b []byte) (int, error) {
+	if err := p.Conn.SetWriteDeadline(p.next()); err != nil {
+		return 0, err
+	}
+	return p.Conn.Write(b)
+}
+
+// SetDeadline implements net.Conn: Read and Write know better.
+func (p *patient) SetDeadline(time.Time) error { return nil }
+
+func (p *patient) next() time.Time {
+	next := time.Now().Add(time.Duration(p.answer.Load()))
+	if p.end.Before(next) {
+		return p.end
+	}
+	return next
 }

@@ -1,6 +1,7 @@
 package email
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -8,7 +9,11 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/textproto"
+	"os"
+	"regexp"
 	"strconv"
+	"strings"
 	"time"
 
 	gomail "github.com/wneessen/go-mail"
@@ -21,9 +26,21 @@ const (
 	// maxConnections bounds the connections at once: mail servers allow each client some tens of them
 	// (https://www.postfix.org/postconf.5.html#smtpd_client_connection_count_limit: 50).
 	maxConnections = 20
-	smtpTimeout    = 60 * time.Second // of one mail, where the context has no deadline
+	dialTimeout    = 10 * time.Second
 	quitTimeout    = time.Second
+	// sendTime is how long one mail may take altogether.
+	sendTime = 20 * time.Minute
 )
+
+// times is how long a mail server may take for one answer.
+type times struct {
+	open, mail time.Duration // until the login is over, and afterwards
+	probe      time.Duration // for a greeting, before it is asked whether it waits for TLS
+}
+
+// standardTimes are those of https://www.rfc-editor.org/rfc/rfc5321#section-4.5.3.2: 5 minutes for a greeting and for most
+// commands, 10 minutes after a mail.
+var standardTimes = times{open: 5 * time.Minute, mail: 10 * time.Minute, probe: 3 * time.Second}
 
 // Ways to encrypt the connection to a mail server.
 const (
@@ -40,13 +57,16 @@ type SMTPConfig struct {
 	User     string // empty: no login
 	Password channel.Secret
 	TLS      string         // empty: TLSStart
+	Helo     string         // the name that is given to the server; empty: see SMTP.helo
 	RootCAs  *x509.CertPool // nil: those of the system
 }
 
 // SMTP sends mail through a mail server, with a connection for each mail; it implements channel.Sender.
 type SMTP struct {
-	config SMTPConfig
-	slots  chan struct{}
+	config   SMTPConfig
+	hostname string // of this machine; empty where it is not known
+	times    times
+	slots    chan struct{}
 }
 
 // NewSMTP returns a sender, or what is wrong with config. It does not connect: see Ping.
@@ -66,7 +86,26 @@ func NewSMTP(config SMTPConfig) (*SMTP, error) {
 	case config.Port == 0:
 		config.Port = port
 	}
-	return &SMTP{config: config, slots: make(chan struct{}, maxConnections)}, nil
+	hostname, err := os.Hostname()
+	if err != nil {
+		hostname = ""
+	}
+	return &SMTP{config: config, hostname: hostname, times: standardTimes, slots: make(chan struct{}, maxConnections)}, nil
+}
+
+// SendTime implements channel.Patient.
+func (*SMTP) SendTime() time.Duration { return sendTime }
+
+// helo is the name that Tocsin gives to the server: as configured, else the name of this machine where it has a dot, else the
+// domain of the sender. Many servers refuse a name without a dot.
+func (s *SMTP) helo(from string) string {
+	switch {
+	case s.config.Helo != "":
+		return s.config.Helo
+	case strings.Contains(s.hostname, ".") && isASCII(s.hostname):
+		return s.hostname
+	}
+	return cmp.Or(from[strings.LastIndexByte(from, '@')+1:], s.hostname, "localhost")
 }
 
 // Send implements channel.Sender. An answer 4xx is temporary, 5xx permanent; no answer, and what concerns the connection
@@ -80,23 +119,53 @@ func (s *SMTP) Send(ctx context.Context, to channel.Target, m *channel.Message) 
 	if err != nil {
 		return err
 	}
-	return s.with(ctx, func(c *session) error {
+	return s.with(ctx, l.sender, func(c *session) error {
+		if err := c.allowUTF8(l.sender + l.to); err != nil {
+			return err
+		}
 		err := c.client.SendWithSMTPClient(c.smtp, msg)
 		if err == nil || msg.IsDelivered() { // an answer lost after the acceptance must not send it again
 			return nil
 		}
 		var refused *gomail.SendError
 		if errors.As(err, &refused) && refused.ErrorCode() > 0 {
-			return answerError(refused.ErrorCode(), refused.EnhancedStatusCode())
+			return answerError(refused.ErrorCode(), refused.EnhancedStatusCode(), refused.Error())
 		}
 		return c.broken(ctx, io.ErrUnexpectedEOF) // go-mail keeps the cause to itself
 	})
 }
 
-// Ping connects, encrypts, logs in and leaves.
-func (s *SMTP) Ping(ctx context.Context) error {
-	return s.with(ctx, func(*session) error { return nil })
+// Ping connects, encrypts, logs in and leaves. Where from, the sender's address, is not empty, it asks before whether a mail
+// from it and to it would be taken; it sends none.
+func (s *SMTP) Ping(ctx context.Context, from string) error {
+	if from == "" {
+		return s.with(ctx, "", func(*session) error { return nil })
+	}
+	l, err := compose(channel.Target{Address: channel.Secret(bare(from))}, &channel.Message{From: from})
+	if err != nil {
+		return err
+	}
+	return s.with(ctx, l.sender, func(c *session) error {
+		if err := c.allowUTF8(l.sender); err != nil {
+			return err
+		}
+		err := c.smtp.Mail("<" + l.sender + ">")
+		if err == nil {
+			err = c.smtp.Rcpt("<" + l.to + ">")
+		}
+		if err == nil {
+			return nil
+		}
+		var refused *textproto.Error
+		if errors.As(err, &refused) {
+			return answerError(refused.Code, enhancedCode.FindString(refused.Msg), refused.Msg)
+		}
+		return c.broken(ctx, err)
+	})
 }
+
+// enhancedCode finds the status code of https://www.rfc-editor.org/rfc/rfc3463 in an answer.
+var enhancedCode = regexp.MustCompile(`^[245]\.\d{1,3}\.\d{1,3}\b`)
 
 // message is l in go-mail's form. Only setters that encode untrusted text are used; all names of headers are fixed.
 func message(l *letter) (*gomail.Msg, error) {
@@ -115,10 +184,10 @@ func message(l *letter) (*gomail.Msg, error) {
 	return msg, nil
 }
 
-// with runs do with a connection that is encrypted and logged in as configured, and closes it. All of it ends by the
-// deadline of ctx.
-func (s *SMTP) with(ctx context.Context, do func(*session) error) error {
-	ctx, cancel := context.WithTimeout(ctx, smtpTimeout)
+// with runs do with a connection that is encrypted and logged in as configured, for a mail of from, and closes it. All of it
+// ends by the deadline of ctx.
+func (s *SMTP) with(ctx context.Context, from string, do func(*session) error) error {
+	ctx, cancel := context.WithTimeout(ctx, sendTime)
 	defer cancel()
 	select {
 	case s.slots <- struct{}{}:
@@ -126,11 +195,12 @@ func (s *SMTP) with(ctx context.Context, do func(*session) error) error {
 	case <-ctx.Done():
 		return channel.NetworkError(smtpName, ctx.Err())
 	}
-	c := &session{config: s.config}
+	c := &session{config: s.config, helo: s.helo(from), times: s.times}
 	defer c.close()
 	if err := c.open(ctx); err != nil {
 		return c.broken(ctx, err)
 	}
+	c.conn.answer.Store(int64(s.times.mail))
 	return do(c)
 }
 
@@ -141,15 +211,20 @@ func (s *SMTPConfig) tls() *tls.Config {
 }
 
 // answerError says what an answer of a mail server to a mail means. Of its text only the enhanced status code is kept,
-// which is digits (https://www.rfc-editor.org/rfc/rfc3463). 530 to 538 are about the login, not about the mail.
-func answerError(code int, enhanced string) *channel.Error {
+// which is digits (https://www.rfc-editor.org/rfc/rfc3463). 530 to 538 are about TLS or the login, and some answers about the
+// name in HELO: those are faults of the configuration, not of the mail, and temporary until they are mended.
+func answerError(code int, enhanced, text string) *channel.Error {
 	e := &channel.Error{Kind: channel.Permanent, TooLarge: enhanced == "5.3.4" || code == 552 && enhanced == ""}
-	told := strconv.Itoa(code)
+	status := strconv.Itoa(code)
 	if enhanced != "" {
-		told += " " + enhanced
+		status += " " + enhanced
 	}
 	what := ": the mail was refused"
 	switch {
+	case code == 504 || aboutHelo.MatchString(text):
+		e.Kind, what = channel.Temporary, heloRefused
+	case code == 530 && strings.Contains(strings.ToUpper(text), "STARTTLS"):
+		e.Kind, what = channel.Temporary, ": it requires encryption (STARTTLS): remove tls=none from SMTP_URL"
 	case code == 530 || code == 534 || code == 535 || code == 538:
 		e.Kind, what = channel.Temporary, ": the login was refused"
 	case code < 500:
@@ -161,6 +236,11 @@ func answerError(code int, enhanced string) *channel.Error {
 	case enhanced == "5.2.2":
 		what = ": the mailbox is full"
 	}
-	e.Reason = fmt.Sprintf("%s answered %s%s", smtpName, told, what)
+	e.Reason = fmt.Sprintf("%s answered %s%s", smtpName, status, what)
 	return e
 }
+
+const heloRefused = ": it does not accept the name of this host (HELO): set ?helo= in SMTP_URL to a full name such as mail.example.com"
+
+// aboutHelo finds that an answer, which many servers give at RCPT only, is about the name in HELO.
+var aboutHelo = regexp.MustCompile(`(?i)\b(helo|ehlo)\b( command| name| host|:|/)|\b(invalid|bad|wrong) (helo|ehlo)\b`)

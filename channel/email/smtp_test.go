@@ -20,7 +20,7 @@ import (
 // dialogue is what a server says that takes everything.
 var dialogue = map[string]string{
 	"EHLO": "250-mail.example.com\r\n250 ENHANCEDSTATUSCODES\r\n", "MAIL": "250 2.1.0 ok\r\n", "RCPT": "250 2.1.5 ok\r\n",
-	"DATA": "354 go on\r\n", ".": "250 2.0.0 kept\r\n", "QUIT": "221 2.0.0 bye\r\n",
+	"DATA": "354 go on\r\n", ".": "250 2.0.0 kept\r\n", "QUIT": "221 2.0.0 bye\r\n", "RSET": "250 2.0.0 ok\r\n",
 }
 
 func but(key, answer string) map[string]string {
@@ -117,7 +117,7 @@ func TestImplicitTLSIsEncrypted(t *testing.T) {
 func TestNoPasswordWithoutTLS(t *testing.T) {
 	t.Parallel()
 	server := &mailServer{noTLS: true}
-	if err := newSMTP(t, server.start(t)).Ping(t.Context()); err == nil || len(server.logins) > 0 {
+	if err := newSMTP(t, server.start(t)).Ping(t.Context(), ""); err == nil || len(server.logins) > 0 {
 		t.Errorf("Ping: %v, logins %v", err, server.logins)
 	}
 }
@@ -233,11 +233,11 @@ func TestManyConnections(t *testing.T) {
 func TestSMTPPing(t *testing.T) {
 	t.Parallel()
 	for _, server := range []*mailServer{{}, {implicit: true}} {
-		if err := newSMTP(t, server.start(t)).Ping(t.Context()); err != nil || len(server.logins) != 1 || len(server.received()) != 0 {
+		if err := newSMTP(t, server.start(t)).Ping(t.Context(), ""); err != nil || len(server.logins) != 1 || len(server.received()) != 0 {
 			t.Errorf("Ping: %v, %d logins", err, len(server.logins))
 		}
 	}
-	err := newSMTP(t, (&mailServer{auth: smtp.ErrAuthFailed}).start(t)).Ping(t.Context())
+	err := newSMTP(t, (&mailServer{auth: smtp.ErrAuthFailed}).start(t)).Ping(t.Context(), "")
 	channeltest.Check(t, err, channeltest.Want{Kind: channel.Temporary, Says: "login was refused"})
 }
 
