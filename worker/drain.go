@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"runtime"
 	"runtime/debug"
+	"sync"
 	"time"
 
 	"github.com/hibiken/asynq"
@@ -21,8 +22,8 @@ import (
 )
 
 const (
-	// sendTime bounds a send, from the moment its lease was renewed: it ends before the lease does.
-	sendTime = 15 * time.Second
+	// renewTime is how often the lease is renewed while a message is sent, so that it outlasts the send.
+	renewTime = dbmodel.LeaseTime / 5
 	// drainTime is how long a drain goes on while others wait for its slot.
 	drainTime = 5 * time.Second
 	// gatherTime is how long a target rests after much was told at once, so that what arrives meanwhile goes together.
@@ -226,11 +227,10 @@ func (d *drain) tell(ctx context.Context) (outcome, error) {
 	return d.recordResult(told, result)
 }
 
-// send renews the lease and sends. lost says that the lease is somebody else's by now: then nothing was sent. result is nil
+// send renews the lease and sends; the time of the send begins when the request leaves. lost says that the lease is somebody else's by now: then nothing was sent. result is nil
 // where the receiver took the message.
 func (d *drain) send(ctx context.Context, m *channel.Message) (result *channel.Error, lost bool, err error) {
 	w := d.w
-	begun := time.Now()
 	mine, err := dbmodel.RenewTarget(ctx, w.DB, d.target.ID, d.owner)
 	if err != nil || !mine {
 		return nil, !mine, err
@@ -245,13 +245,54 @@ func (d *drain) send(ctx context.Context, m *channel.Message) (result *channel.E
 		return &channel.Error{Kind: channel.Permanent, Reason: "the setting email_from is empty: without it no email is sent"}, false, nil
 	}
 	// Neither the end of the task nor a shutdown cuts a send short: its outcome would not be known.
-	sendCtx, cancel := context.WithDeadline(w.ended, begun.Add(sendTime))
+	limit := channel.SendTime
+	if patient, ok := sender.(channel.Patient); ok {
+		limit = patient.SendTime()
+	}
+	sendCtx, cancel := context.WithTimeout(w.ended, limit)
 	defer cancel()
+	release := d.holdLease(sendCtx, cancel)
 	err = sender.Send(sendCtx, channel.Target{Channel: d.target.Channel, Address: channel.Secret(d.address)}, m)
-	if err == nil || errors.As(err, &result) {
+	held := release()
+	switch {
+	case err == nil:
+		return nil, false, nil
+	case !held:
+		return nil, true, nil
+	case errors.As(err, &result):
 		return result, false, nil
 	}
 	return &channel.Error{Kind: channel.Temporary, Reason: "sending failed: see the log of the worker", Err: err}, false, nil
+}
+
+// holdLease renews the lease every few seconds until release is called. Where another worker has taken it, it calls lost,
+// and release returns false.
+func (d *drain) holdLease(ctx context.Context, lost context.CancelFunc) (release func() bool) {
+	ctx, cancel := context.WithCancel(ctx)
+	held := true
+	var renewal sync.WaitGroup
+	renewal.Go(func() {
+		ticker := time.NewTicker(renewTime)
+		defer ticker.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-ticker.C:
+			}
+			// Without a database nobody else can take the lease either.
+			if mine, err := dbmodel.RenewTarget(ctx, d.w.DB, d.target.ID, d.owner); err == nil && !mine {
+				held = false
+				lost()
+				return
+			}
+		}
+	})
+	return func() bool {
+		cancel()
+		renewal.Wait()
+		return held
+	}
 }
 
 // recordResult records what became of a message, for as long as that takes.
