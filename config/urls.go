@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"net/url"
 	"path"
+	"regexp"
 	"strconv"
 	"strings"
 
@@ -185,6 +186,7 @@ type SMTP struct {
 	User     string // empty: no login
 	Password Secret
 	TLS      SMTPTLS
+	Helo     string // the name to give to the server; empty: one that fits
 }
 
 // SMTPTLS says how the connection to a mail server is encrypted.
@@ -198,9 +200,12 @@ const (
 	TLSImplicit SMTPTLS = "implicit" // from the first byte
 )
 
+// heloName is a host name, or an address in brackets (https://www.rfc-editor.org/rfc/rfc5321#section-4.1.3).
+var heloName = regexp.MustCompile(`^([A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*|\[(IPv6:)?[0-9A-Fa-f.:]+\])$`)
+
 // parseSMTPURL reads smtp://[user:password@]host[:587] and smtps://[user:password@]host[:465], with ?tls= and one of
-// none, starttls (the default of smtp; offered where the host is this machine) and implicit (the default of smtps). The
-// default port is that of the encryption.
+// none, starttls (the default of smtp; offered where the host is this machine) and implicit (the default of smtps), and with
+// ?helo= and a host name. The default port is that of the encryption.
 func parseSMTPURL(s string) (*SMTP, error) {
 	const example = "smtp://user:password@host:587" // #nosec G101 -- nobody's
 	u, err := url.Parse(s)
@@ -236,9 +241,16 @@ func parseSMTPURL(s string) (*SMTP, error) {
 	}
 	query, err := url.ParseQuery(u.RawQuery)
 	tls, given := query["tls"]
+	helo, heloGiven := query["helo"]
 	delete(query, "tls")
-	if err != nil || len(query) > 0 || len(tls) > 1 {
-		return nil, errors.New("has an option behind the ? that is not known: only tls=none, tls=starttls and tls=implicit are")
+	delete(query, "helo")
+	if err != nil || len(query) > 0 || len(tls) > 1 || len(helo) > 1 {
+		return nil, errors.New("has an option behind the ? that is not known: only tls=none, tls=starttls, tls=implicit and helo=NAME are")
+	}
+	if heloGiven {
+		if smtp.Helo = helo[0]; !heloName.MatchString(smtp.Helo) {
+			return nil, errors.New("has a helo that is not a host name: write it like helo=mail.example.com")
+		}
 	}
 	if given {
 		switch smtp.TLS = SMTPTLS(tls[0]); smtp.TLS {

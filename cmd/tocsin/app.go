@@ -194,10 +194,10 @@ func senders(c *config.Config) (map[rule.Channel]channel.Sender, error) {
 	return out, nil
 }
 
-// pinger is a way to send mail that can say whether it works.
+// pinger is a way to send mail that can say whether it works, for mail of the address from where that is not empty.
 type pinger interface {
 	channel.Sender
-	Ping(ctx context.Context) error
+	Ping(ctx context.Context, from string) error
 }
 
 // mailSender returns nil where neither Mailgun nor SMTP is configured.
@@ -208,6 +208,7 @@ func mailSender(c *config.Config) (pinger, error) {
 	case c.SMTP != nil:
 		s, err := email.NewSMTP(email.SMTPConfig{
 			Host: c.SMTP.Host, Port: c.SMTP.Port, User: c.SMTP.User, Password: channel.Secret(c.SMTP.Password), TLS: string(c.SMTP.TLS),
+			Helo: c.SMTP.Helo,
 		})
 		if err != nil {
 			return nil, fmt.Errorf("use SMTP_URL: %w", err)

@@ -51,8 +51,9 @@ func (checkCommand) Run(ctx context.Context, t *terminal) error {
 type checker struct {
 	t        *terminal
 	faults   int
-	keyGiven bool // the environment holds a secret key
-	noKey    bool // neither the environment nor the data folder holds a secret key
+	keyGiven bool   // the environment holds a secret key
+	noKey    bool   // neither the environment nor the data folder holds a secret key
+	from     string // the setting email_from; empty where it is empty or cannot be read
 }
 
 // warn prints what works but is probably not meant so. It does not change the exit code.
@@ -114,7 +115,7 @@ func (k *checker) emailFrom(ctx context.Context, db *dbmodel.DB) {
 		k.say("Email", "", err)
 		return
 	}
-	if settings.EmailFrom != "" {
+	if k.from = settings.EmailFrom; k.from != "" {
 		return
 	}
 	const empty = "the setting email_from is empty: without it no email is sent"
@@ -231,7 +232,7 @@ func (k *checker) mail(ctx context.Context, c *config.Config) {
 	case sender == nil:
 		k.say("Mail", "not configured: set MAILGUN_DOMAIN and MAILGUN_API_KEY, or SMTP_URL, to send email", nil)
 	default:
-		if err := sender.Ping(ctx); err != nil {
+		if err := sender.Ping(ctx, k.from); err != nil {
 			k.say("Mail", "", err)
 			return
 		}
