@@ -114,9 +114,9 @@ func SetPassword(ctx context.Context, tx bun.Tx, userID int64, hash string) erro
 	return err
 }
 
-// HasPeople reports whether there is any user but Automation.
-func HasPeople(ctx context.Context, db bun.IDB) (there bool, err error) {
-	err = raw(db).QueryRowContext(ctx, "SELECT EXISTS (SELECT 1 FROM users WHERE id <> $1)", automationID).Scan(&there)
+// HasAdministrator reports whether there is an administrator other than Automation.
+func HasAdministrator(ctx context.Context, db bun.IDB) (there bool, err error) {
+	err = raw(db).QueryRowContext(ctx, "SELECT EXISTS (SELECT 1 FROM users WHERE is_admin AND id <> $1)", automationID).Scan(&there)
 	return there, Translate(err)
 }
 

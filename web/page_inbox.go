@@ -357,7 +357,15 @@ func (s *server) whyEmpty(ctx context.Context, f inboxFilter, behind bool) (empt
 			append(tell, linkTo{productsPath, "Look at the products"}, linkTo{observationsPath, "Ask why an observation was not notified"}),
 		}, nil
 	case viewerOf(ctx).Admin:
-		return emptyInbox{"There are no products yet: the application that Tocsin serves tells of them over HTTP.", []linkTo{{usersPath, "Add a user for it, with a token"}, {settingsPath, "Look at the settings"}}}, nil
+		return emptyInbox{"There are no products yet: the application that Tocsin serves reports them over HTTP.", []linkTo{{usersPath, "Add a user for it, with a token"}, {settingsPath, "Look at the settings"}}}, nil
+	}
+	administrated, err := dbmodel.HasAdministrator(ctx, s.db.Reader)
+	if err != nil {
+		return emptyInbox{}, fmt.Errorf("look for an administrator: %w", err)
+	}
+	if !administrated {
+		return emptyInbox{"There is no administrator yet. Make one with the link that \"tocsin serve\" printed when it started, " +
+			"or with \"tocsin user add NAME --admin\".", nil}, nil
 	}
 	return emptyInbox{"You are a member of no product yet, so there is nothing to see. Ask an owner of a product, or an administrator.", nil}, nil
 }

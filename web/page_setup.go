@@ -3,6 +3,7 @@ package web
 import (
 	"context"
 	"crypto/subtle"
+	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -38,24 +39,31 @@ func (s *server) renderSetup(w http.ResponseWriter, r *http.Request, status int,
 	return s.render(w, r, view{status: status, template: "setup", title: "Make the first administrator", data: v})
 }
 
-// mayStillSetUp answers 404 unless the token is that of this process and was not used, and nobody else is there yet.
+// errDeadLink is the answer to a link of another process, and to one that was used.
+func errDeadLink() *problem {
+	return newProblem(http.StatusNotFound, "This link is not valid any more: an administrator was made, or Tocsin was restarted. "+
+		"Log in if you have a user. Else run \"tocsin user add NAME --admin\", or restart \"tocsin serve\", "+
+		"which prints a new link as long as there is no administrator.")
+}
+
+// mayStillSetUp returns an error unless the token is that of this process and unused, and there is no administrator yet.
 func (s *server) mayStillSetUp(r *http.Request) error {
 	token := r.FormValue("token")
 	if s.setupToken == "" || s.wasSetUp.Load() || subtle.ConstantTimeCompare([]byte(token), []byte(s.setupToken)) != 1 {
-		return notFound("link")
+		return errDeadLink()
 	}
-	there, err := dbmodel.HasPeople(r.Context(), s.db)
+	there, err := dbmodel.HasAdministrator(r.Context(), s.db)
 	if err != nil {
-		return fmt.Errorf("ask for users: %w", err)
+		return fmt.Errorf("look for an administrator: %w", err)
 	}
 	if there {
-		return notFound("link")
+		return errDeadLink()
 	}
 	return nil
 }
 
-// saveSetup makes the first administrator, who is logged in with it. The link is good for one, also where that one is deleted
-// again.
+// saveSetup makes the first administrator and logs it in. The link makes one administrator, even where that one is deleted
+// later.
 func (s *server) saveSetup(w http.ResponseWriter, r *http.Request) error {
 	s.settingUp.Lock() // two at once must not make two
 	defer s.settingUp.Unlock()
@@ -84,6 +92,10 @@ func (s *server) saveSetup(w http.ResponseWriter, r *http.Request) error {
 		id, err = addAdministrator(ctx, tx, v.Username, v.FullName, hash)
 		return err
 	})
+	if errors.Is(err, dbmodel.ErrConflict) {
+		v.Fault = "There is a user with this name already: choose another one."
+		return s.renderSetup(w, r, http.StatusUnprocessableEntity, v)
+	}
 	if err != nil {
 		return fmt.Errorf("make the first administrator: %w", err)
 	}
@@ -96,8 +108,13 @@ func (s *server) saveSetup(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
+// addAdministrator adds an administrator. The error is dbmodel.ErrConflict where the name belongs to a user already: the
+// link takes over no account.
 func addAdministrator(ctx context.Context, tx bun.Tx, name, fullName, hash string) (int64, error) {
-	u, _, err := dbmodel.EnsuredUser(ctx, tx, name)
+	u, isNew, err := dbmodel.EnsuredUser(ctx, tx, name)
+	if err == nil && !isNew {
+		err = dbmodel.ErrConflict
+	}
 	if err != nil {
 		return 0, err
 	}

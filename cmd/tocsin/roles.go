@@ -39,14 +39,15 @@ func (serveCommand) Run(ctx context.Context, t *terminal) error {
 	}
 	setup := rand.Text() // 130 bits
 	return serve(ctx, c, t, setup, func(ctx context.Context, a *app) {
-		there, err := dbmodel.HasPeople(ctx, a.db)
+		there, err := dbmodel.HasAdministrator(ctx, a.db)
 		if err != nil {
-			a.log.Error().Err(err).Msg("ask whether there are users")
+			a.log.Error().Err(err).Msg("look for an administrator")
 		}
 		if err != nil || there {
 			return
 		}
-		fmt.Fprintf(t.err, "\nNobody can log in yet. This link makes the administrator; it works once, while this process runs:\n\n  %s\n\n", web.SetupURL(c.BaseURL, setup))
+		fmt.Fprintf(t.err, "\nThere is no administrator yet. This link makes the first one; "+
+			"it works once, while this process runs:\n\n  %s\n\n", web.SetupURL(c.BaseURL, setup))
 	})
 }
 
