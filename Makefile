@@ -1,6 +1,6 @@
 .PHONY: run build test race torture fuzz lint fmt bench tidy deadcode vuln verify screenshots
 
-# Tools have a module of their own, so that what they need is not needed by who imports this one.
+# Tools have a module of their own, so that importers of this one do not need their requirements.
 TOOL := go tool -modfile=tools/go.mod
 # One PostgreSQL for the tests of all packages, and what else they need: see internal/testenv.
 WITH := go run ./internal/testenv/with --
@@ -24,8 +24,8 @@ fuzz:
 	$(WITH) sh -c 'grep -ro --include="*_test.go" "^func Fuzz[A-Za-z]*$(FUZZ)[A-Za-z]*(f" . | sed "s/:func / /; s/(f//" | while read -r file name; do \
 		echo "== $$file $$name"; go test "$$(dirname "$$file")" -run "^$$" -fuzz "^$$name$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 1s || exit 1; done'
 
-# Events while everything around fails, for some minutes: TORTURE_SEED=7 TORTURE_MINUTES=5 make torture does again what seed 7
-# did. Without a seed it is another one each time. Of a run that fails the logs of the processes are kept in torture/.
+# Events while everything around fails, for some minutes: TORTURE_SEED=7 TORTURE_MINUTES=5 make torture repeats the run of
+# seed 7. Without a seed it draws one. The logs of the processes of a run that fails are kept in torture/.
 TORTURE_SEED ?= 0
 TORTURE_MINUTES ?= 5
 torture:
@@ -55,8 +55,8 @@ tidy:
 	go -C tools mod tidy -diff
 	go -C bench mod tidy -diff
 
-# deadcode tells what no program and no test reaches, and exits with 0 all the same. Examples without an output are only
-# compiled.
+# deadcode lists functions that no program and no test reaches, and always exits with 0. Examples without an output are
+# only compiled.
 deadcode:
 	@found=$$($(TOOL) deadcode -test ./... | grep -v 'unreachable func: Example'); \
 	if [ -n "$$found" ]; then echo "$$found"; echo "deadcode: the above is reached by nothing"; exit 1; fi

@@ -59,7 +59,7 @@ func interpolate(t *testing.T, value string) string {
 		case "POSTGRES_PASSWORD":
 			return "0123456789abcdef"
 		}
-		t.Errorf("%s must be given, and nobody is told", name)
+		t.Errorf("%s must be given, and no document says so", name)
 		return ""
 	})
 }

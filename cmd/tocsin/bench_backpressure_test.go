@@ -22,7 +22,7 @@ import (
 
 // BenchmarkBackPressure has a million observations come in, and more single events than Redis holds tasks, while no worker
 // runs, and then starts one. Of web it measures how long a single event takes before and with all that waiting, and memory
-// after a tenth of it and at the end; of Redis the memory and the tasks; how soon the newest single event is told once the
+// after a tenth of it and at the end; of Redis the memory and the tasks; how soon the newest single event is delivered once the
 // worker runs, as a share of the time in which all of it is; and what the database is larger than one that was written anew.
 func BenchmarkBackPressure(b *testing.B) {
 	for b.Loop() {

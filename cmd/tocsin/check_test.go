@@ -97,7 +97,7 @@ func TestPausedQueueIsSaid(t *testing.T) {
 				return fmt.Errorf("%d times", n)
 			}
 			return nil
-		}, "the scheduler tells of the pause and of its end")
+		}, "the scheduler logs the pause and its end")
 	}
 	d.call(http.MethodPost, "/monitor/api/queues/events:pause", json.RawMessage("{}"), nil)
 	said(tasks.QueueEvents)
@@ -110,13 +110,13 @@ func TestPausedQueueIsSaid(t *testing.T) {
 	d.call(http.MethodDelete, "/monitor/api/queues/events/pending_tasks:delete_all", nil, nil)
 	d.call(http.MethodPost, "/monitor/api/queues/events:resume", json.RawMessage("{}"), nil)
 	d.idle(30 * time.Second)
-	told := map[string]int{}
+	delivered := map[string]int{}
 	for _, m := range d.network.all() {
-		told[m.Headline]++
+		delivered[m.Headline]++
 	}
-	delete(told, "") // check has asked whether somebody is there
-	if len(told) != 3 || told["High: CVE-1 in Product 2"]+told["High: CVE-2 in Product 2"]+told["High: CVE-3 in Product 2"] != 3 {
-		t.Errorf("told: %v", told)
+	delete(delivered, "") // the request of check
+	if len(delivered) != 3 || delivered["High: CVE-1 in Product 2"]+delivered["High: CVE-2 in Product 2"]+delivered["High: CVE-3 in Product 2"] != 3 {
+		t.Errorf("delivered: %v", delivered)
 	}
 	said()
 	logged(2)

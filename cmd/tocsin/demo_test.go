@@ -23,7 +23,7 @@ const (
 	demoHelm      = 31 // a product with settings of its own
 	demoPhoton    = 42 // a product with a target that fails
 	demoPaused    = 62
-	demoUntold    = 17 // an observation that nobody is told of
+	demoSilent    = 17 // an observation that is not notified
 	demoHeldBack  = 24 // exceptions
 	demoKindsSeen = 60 // seconds; the end of the demo's beginning is this setting
 )
@@ -63,8 +63,8 @@ func TestDemo(t *testing.T) {
 			return fmt.Errorf("exception_rate_limit is %d", settings.Limit)
 		}
 		return nil
-	}, "the beginning is not told")
-	told := d.demoInbox()
+	}, "the beginning is not reported")
+	newest := d.demoInbox()
 
 	b := browser.New(t, d.url)
 	b.Open("/")
@@ -72,7 +72,7 @@ func TestDemo(t *testing.T) {
 	b.Do(chromedp.SendKeys("[name=username]", p.printed("Log in as:")), chromedp.SendKeys("[name=password]", p.printed("with the password:")+kb.Enter))
 	b.Until(`document.querySelectorAll(".list > li").length == 50 && !document.getElementById("unread").hidden`)
 	for name, path := range map[string]string{
-		"inbox": "/", "notification": told, "product": fmt.Sprintf("/products/%d", demoHelm), "explain": fmt.Sprintf("/observations/%d/explain", demoUntold),
+		"inbox": "/", "notification": newest, "product": fmt.Sprintf("/products/%d", demoHelm), "explain": fmt.Sprintf("/observations/%d/explain", demoSilent),
 		"deliveries": "/deliveries",
 	} {
 		b.Open(path)
@@ -121,13 +121,13 @@ func (d *deployment) demoInbox() (changed string) {
 			d.t.Errorf("the demo's inbox shows no %s", want)
 		}
 	}
-	var untold struct {
+	var silent struct {
 		Matches bool
 		Event   *string
 	}
-	d.call(http.MethodGet, fmt.Sprintf("/api/v1/observations/%d/explain", demoUntold), nil, &untold)
-	if untold.Matches || untold.Event != nil {
-		d.t.Errorf("observation %d is notified: %+v", demoUntold, untold)
+	d.call(http.MethodGet, fmt.Sprintf("/api/v1/observations/%d/explain", demoSilent), nil, &silent)
+	if silent.Matches || silent.Event != nil {
+		d.t.Errorf("observation %d is notified: %+v", demoSilent, silent)
 	}
 	var s program.Status
 	if d.call(http.MethodGet, "/api/v1/status", nil, &s); s.FailedDeliveries == 0 || s.PendingDeliveries == 0 {

@@ -67,7 +67,7 @@ func TestFailover(t *testing.T) {
 			if copies := d.complete(open(t, url)); copies > 0 {
 				t.Errorf("%d messages came twice", copies)
 			}
-			d.exceptionIsToldOnce()
+			d.exceptionIsNotifiedOnce()
 			for _, path := range []string{"/monitor/", "/monitor/api/queues", "/monitor/api/servers", "/monitor/api/redis_info", "/monitor/api/queue_stats"} {
 				if status, page, err := d.try(http.MethodGet, path, nil); err != nil || status != 200 {
 					t.Errorf("%s: %d %.200s (%v)", path, status, page, err)
@@ -96,8 +96,8 @@ func (d *deployment) readiness(want string) {
 	}, "not "+want)
 }
 
-// exceptionIsToldOnce tells of an exception twice.
-func (d *deployment) exceptionIsToldOnce() {
+// exceptionIsNotifiedOnce reports an exception twice.
+func (d *deployment) exceptionIsNotifiedOnce() {
 	d.t.Helper()
 	for range 2 {
 		d.call(http.MethodPost, "/api/v1/exceptions", object{"class": "KeyError", "message": "once"}, nil)
@@ -106,7 +106,7 @@ func (d *deployment) exceptionIsToldOnce() {
 	var list struct{ Items []object }
 	d.call(http.MethodGet, "/api/v1/notifications?type=exception", nil, &list)
 	if len(list.Items) != 1 {
-		d.t.Errorf("told %d times, want 1", len(list.Items))
+		d.t.Errorf("notified %d times, want 1", len(list.Items))
 	}
 }
 

@@ -16,7 +16,7 @@ import (
 	"github.com/seed91453169/tocsin/internal/testenv"
 )
 
-// matching are events that each must be told once, to one of the targets; see feed.
+// matching is the number of events that each must be delivered once, to one of the targets; see feed.
 const (
 	matching = 4000
 	targets  = 8
@@ -35,7 +35,7 @@ func (d *deployment) watch(threshold int) {
 	}
 }
 
-// feed tells of the matching observations, some at a time, and repeats a call that was not accepted. between is called
+// feed reports the matching observations, some at a time, and repeats a call that was not accepted. between is called
 // after each accepted call.
 func (d *deployment) feed(between func(accepted int)) {
 	d.t.Helper()
@@ -61,7 +61,7 @@ func (d *deployment) feed(between func(accepted int)) {
 	}
 }
 
-// complete checks that each event was notified once and each target told all, and returns how many messages came twice.
+// complete checks that each event was notified and delivered once, and returns how many messages came twice.
 func (d *deployment) complete(db *dbmodel.DB) (copies int) {
 	d.t.Helper()
 	ctx := context.Background()

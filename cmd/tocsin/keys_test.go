@@ -64,7 +64,7 @@ func TestLostKey(t *testing.T) {
 	d.call(http.MethodPost, "/api/v1/deliveries/resend", object{"state": "failed"}, nil)
 	d.idle(20 * time.Second)
 	if got := d.network.all(); len(got) != 1 || !strings.HasSuffix(got[0].Target, "/slack/anew") {
-		t.Errorf("told: %v", got)
+		t.Errorf("delivered: %v", got)
 	}
 }
 
@@ -97,7 +97,7 @@ func TestKeyFileIsMissing(t *testing.T) {
 }
 
 // TestKeyRotation replaces the secret key under load as the manual says: new and old key at once, role by role, then the new
-// one alone. Nothing is lost, and webhooks that were set at any point in between are told.
+// one alone. Nothing is lost, and webhooks that were set at any point in between receive theirs.
 func TestKeyRotation(t *testing.T) {
 	t.Parallel()
 	url := testenv.PostgresURL(t, testenv.MigrateSchema)
@@ -116,7 +116,7 @@ func TestKeyRotation(t *testing.T) {
 			return nil
 		}, "check")
 	}
-	// set gives a target a new webhook through whatever web runs now; what is told from then on goes there.
+	// set gives a target a new webhook through whatever web runs now; later deliveries go there.
 	set := func(target int) {
 		t.Helper()
 		d.call(http.MethodPut, fmt.Sprintf("/api/v1/products/%d", target), object{"notification_slack_webhook": fmt.Sprintf("%s/slack/new-%d", d.network.URL, target)}, nil)

@@ -84,7 +84,7 @@ func postgresProgram(name string, args ...string) error {
 }
 
 // restores backs up while events flow and a receiver fails, and goes on with what is restored at the database URL: all that
-// it holds is told, and who could come in before can come in after. What is told of again afterwards completes it.
+// it holds is delivered, and sessions and tokens still work. Events reported again afterwards complete it.
 func (d *deployment) restores(after string, backup, restore func() error) {
 	t := d.t
 	d.watch(0)
@@ -102,14 +102,14 @@ func (d *deployment) restores(after string, backup, restore func() error) {
 		}
 		return n
 	}
-	tell := func() {
+	report := func() {
 		d.call(http.MethodPost, "/api/v1/exceptions", object{"class": "KeyError", "message": "no such key"}, nil)
 	}
-	tell()
-	tell()
+	report()
+	report()
 	d.idle(20 * time.Second)
 	if n := exceptions(); n != 1 {
-		t.Errorf("an exception is told %d times before", n)
+		t.Errorf("an exception is notified %d times before", n)
 	}
 
 	var restored atomic.Bool
@@ -137,9 +137,9 @@ func (d *deployment) restores(after string, backup, restore func() error) {
 	if s := d.idle(2 * time.Minute); s.FailedDeliveries+s.FailedEvents > 0 {
 		t.Errorf("failed: %+v", s)
 	}
-	told := map[string]bool{}
+	delivered := map[string]bool{}
 	for _, m := range d.network.all() {
-		told[m.Headline] = true
+		delivered[m.Headline] = true
 	}
 	db := open(t, after)
 	rows, err := db.QueryContext(t.Context(), "SELECT o.title, count(n.id), count(d.sent_at) FROM observations o LEFT JOIN notifications n ON n.observation_id = o.id LEFT JOIN deliveries d ON d.notification_id = n.id GROUP BY o.id, o.title")
@@ -178,12 +178,12 @@ func (d *deployment) restores(after string, backup, restore func() error) {
 		}
 	}
 
-	tell() // its claim was in Redis
+	report() // its claim was in Redis
 	d.feed(nil)
 	d.idle(2 * time.Minute)
 	t.Logf("%d of %d observations were in the backup; %d messages came twice", kept, matching, d.complete(db))
 	if n := exceptions(); n != 2 {
-		t.Errorf("an exception is told %d times, and should be once more than before", n)
+		t.Errorf("an exception is notified %d times, and should be once more than before", n)
 	}
 }
 

@@ -51,7 +51,7 @@ func (serveCommand) Run(ctx context.Context, t *terminal) error {
 	})
 }
 
-// serve runs all roles in this process. Whoever has the token setup may make the first administrator; empty: nobody may.
+// serve runs all roles in this process. The token setup makes the first administrator; an empty one makes none.
 // ready is called once the roles run.
 func serve(ctx context.Context, c *config.Config, t *terminal, setup string, ready func(ctx context.Context, a *app)) error {
 	unlock, err := lockDatabase(c)
@@ -81,7 +81,7 @@ func serve(ctx context.Context, c *config.Config, t *terminal, setup string, rea
 }
 
 // lockDatabase keeps another process from serving the same SQLite database, over an in-process Redis of its own: neither would
-// know which exceptions the other one has told.
+// know which exceptions the other one has notified.
 func lockDatabase(c *config.Config) (unlock func(), err error) {
 	path, isSQLite := strings.CutPrefix(c.Database.DSN.Reveal(), "sqlite://")
 	if !isSQLite {
@@ -137,7 +137,7 @@ func withApp(ctx context.Context, t *terminal, role config.Role, conns int, do f
 	return do(a)
 }
 
-// unlessEnded is err, unless the process was told to end while it waited for the database.
+// unlessEnded returns err, or nil where the process was asked to end while it waited for the database.
 func unlessEnded(ctx context.Context, err error) error {
 	if ctx.Err() != nil && errors.Is(err, dbmodel.ErrUnavailable) {
 		return nil
@@ -190,7 +190,7 @@ func (a *app) startScheduler() *scheduler.Scheduler {
 	return s
 }
 
-// serveWeb serves the HTTP side on l until ctx ends. Whoever has the token setup may make the first administrator.
+// serveWeb serves the HTTP side on l until ctx ends. The token setup makes the first administrator.
 func (a *app) serveWeb(ctx context.Context, l net.Listener, setup string) error {
 	h, err := a.webHandler(ctx, setup)
 	if err != nil {

@@ -19,7 +19,7 @@ type tokenCommand struct {
 
 type tokenCreate struct {
 	User    string        `required:"" help:"Whose token it is."`
-	Scope   dbmodel.Scope `enum:"ingest,user" default:"user" help:"user: does what its user may. ingest: tells what happens in any product, and makes, changes and deletes products, groups, members and users, but reads no notification. (${enum}; default ${default})"`
+	Scope   dbmodel.Scope `enum:"ingest,user" default:"user" help:"user: does what its user may. ingest: reports events of any product, and makes, changes and deletes products, groups, members and users, but reads no notification. (${enum}; default ${default})"`
 	Expires *expiry       `help:"When it ends: a duration like 720h, or a date like 2030-01-31, or a time. Without it, never."`
 }
 

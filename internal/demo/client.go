@@ -28,7 +28,7 @@ func newClient(base, token string) *client {
 	return &client{base: strings.TrimRight(base, "/"), token: token, http: &http.Client{Timeout: callTimeout}}
 }
 
-// send tells body as JSON. An answer other than 2xx is an error.
+// send sends body as JSON. An answer other than 2xx is an error.
 func (c *client) send(ctx context.Context, method, path string, body any) error {
 	b, err := json.Marshal(body)
 	if err != nil {
@@ -38,7 +38,7 @@ func (c *client) send(ctx context.Context, method, path string, body any) error 
 	return err
 }
 
-// sendAll tells observations as NDJSON.
+// sendAll sends observations as NDJSON.
 func (c *client) sendAll(ctx context.Context, list []observation) error {
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)
@@ -63,7 +63,7 @@ func (c *client) ready(ctx context.Context) error {
 	return nil
 }
 
-// settled waits until everything told so far is decided, so that the next state of an observation does not overwrite one
+// settled waits until everything reported so far is evaluated, so that the next state of an observation does not overwrite one
 // that nobody has looked at.
 func (c *client) settled(ctx context.Context) error {
 	err := poll(ctx, readyWithin, func() (bool, error) {

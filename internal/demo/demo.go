@@ -23,7 +23,7 @@ type Target struct {
 	Every    time.Duration // between two events at the end; 0: DefaultEvery
 }
 
-// Seed sets up products and their notification settings, tells the sample observations, then one event of every kind, and
+// Seed sets up products and their notification settings, reports the sample observations, then one event of every kind, and
 // goes on slowly until ctx ends, which is no error. Tocsin must send email to Receiver.SMTPURL and may reach its webhooks
 // only where 127.0.0.0/8 is among the allowed networks. Running it again on the same Tocsin is harmless.
 func Seed(ctx context.Context, t Target) error {
@@ -47,7 +47,7 @@ func seed(ctx context.Context, t Target) error {
 	}
 	s := newStory(api, products, observations)
 	if err := s.everyKind(ctx); err != nil {
-		return fmt.Errorf("tell the demo's events: %w", err)
+		return fmt.Errorf("report the demo's events: %w", err)
 	}
 	every := t.Every
 	if every == 0 {
@@ -60,7 +60,7 @@ func seed(ctx context.Context, t Target) error {
 		if err := s.next(ctx); err == nil {
 			failures = 0
 		} else if failures++; failures == patience {
-			return fmt.Errorf("tell the demo's events: %w", err)
+			return fmt.Errorf("report the demo's events: %w", err)
 		}
 	}
 }

@@ -72,7 +72,7 @@ func (r *Receiver) showPage(w http.ResponseWriter, req *http.Request) {
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Referrer-Policy", "no-referrer")
 	h.Set("Cache-Control", "no-store")
-	_, _ = w.Write(b.Bytes()) // whoever has gone does not need it
+	_, _ = w.Write(b.Bytes()) // the client may have gone
 }
 
 // Framed is the mail's HTML for a frame: its links open a tab of their own.

@@ -141,10 +141,10 @@ func answer(w http.ResponseWriter, status int, text string) {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	w.WriteHeader(status)
-	_, _ = io.WriteString(w, text) // whoever has gone does not need it
+	_, _ = io.WriteString(w, text) // the client may have gone
 }
 
-// stream tells the page, as server-sent events, that there is something new.
+// stream sends the page a server-sent event for each new message.
 func (r *Receiver) stream(w http.ResponseWriter, req *http.Request) {
 	w.Header().Set("Content-Type", "text/event-stream")
 	w.Header().Set("Cache-Control", "no-store")

@@ -39,7 +39,7 @@ func startReceiver(t *testing.T) *Receiver {
 	return r
 }
 
-// send tells m through the real sender of a channel; name is a channel's name or an email address.
+// send sends m through the real sender of a channel; name is a channel's name or an email address.
 func send(t *testing.T, r *Receiver, to rule.Channel, name string, m *channel.Message) error {
 	t.Helper()
 	client := channel.NewHTTPClient([]netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")})
@@ -278,7 +278,7 @@ func TestKeepsTheLast(t *testing.T) {
 	}
 }
 
-// TestEvents: the page is told of every message, and a stream does not keep the receiver from ending.
+// TestEvents: the page learns of every message, and a stream does not keep the receiver from ending.
 func TestEvents(t *testing.T) {
 	t.Parallel()
 	r := startReceiver(t)

@@ -113,7 +113,7 @@ func TestSeed(t *testing.T) {
 	checkStates(t, a.calls["POST /api/v1/observations"])
 }
 
-// checkStates: an import of all, and no state that was told just before.
+// checkStates: an import of all, and no state that was reported just before.
 func checkStates(t *testing.T, bodies []string) {
 	t.Helper()
 	imported := 0
@@ -136,7 +136,7 @@ func checkStates(t *testing.T, bodies []string) {
 			t.Errorf("incomplete: %s", body)
 		}
 		if last[o.ID] == string(in.Observations[0]) {
-			t.Errorf("told twice: %s", body)
+			t.Errorf("reported twice: %s", body)
 		}
 		last[o.ID] = string(in.Observations[0])
 	}

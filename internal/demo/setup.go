@@ -44,7 +44,7 @@ var users = []struct{ name, of, role string }{
 
 type object = map[string]any
 
-// setUp tells who wants to know what: groups with one or two channels each, a few products that differ from their group,
+// setUp stores the settings: groups with one or two channels each, a few products that differ from their group,
 // global settings for titles and exceptions, and users with roles.
 func setUp(ctx context.Context, api *client, to *Receiver, products []product) error {
 	put := func(path string, body object) error { return api.send(ctx, http.MethodPut, path, body) }

@@ -25,14 +25,14 @@ const (
 	silence, silenceLater = 5 * time.Second, time.Minute
 )
 
-// story tells events, and remembers what it told.
+// story reports events and remembers the last state of each observation.
 type story struct {
 	api      *client
 	products []product
-	now      map[int64]observation // as last told
+	now      map[int64]observation // as last reported
 	ids      []int64               // of now, sorted
 	gates    map[int64]bool
-	told     int // events of next
+	count    int // events of next
 }
 
 func newStory(api *client, products []product, observations []observation) *story {
@@ -89,9 +89,9 @@ func (s *story) everyKind(ctx context.Context) error {
 	return nil
 }
 
-// next tells one more event; they come round and round.
+// next reports the next event of an endless cycle.
 func (s *story) next(ctx context.Context) error {
-	s.told++
+	s.count++
 	critical := s.find(func(o observation) bool { return o.Severity == "Critical" && o.Status == "Open" })
 	affected := s.find(func(o observation) bool { return o.Severity == "Critical" && o.Status == "Affected" })
 	resolved := s.find(func(o observation) bool { return o.Severity == "Critical" && o.Status == "Resolved" })
@@ -99,7 +99,7 @@ func (s *story) next(ctx context.Context) error {
 		s.appear(critical),
 		s.change(critical, func(o *observation) { o.Status = "Affected" }),
 		s.gate(spring, !s.gates[spring]),
-		s.change(affected, func(o *observation) { o.Priority = new(1 + s.told%9) }),
+		s.change(affected, func(o *observation) { o.Priority = new(1 + s.count%9) }),
 		s.raise(images),
 		s.exception,
 		s.change(affected, func(o *observation) { o.Status = "Resolved" }),
@@ -108,12 +108,12 @@ func (s *story) next(ctx context.Context) error {
 		s.change(resolved, func(o *observation) { o.Status = "Open" }),
 		s.task,
 	}
-	return steps[s.told%len(steps)](ctx)
+	return steps[s.count%len(steps)](ctx)
 }
 
 // find returns the id of one that fits, a different one at every event; 0 where there is none.
 func (s *story) find(fits func(observation) bool) int64 {
-	start := s.told * 31 % len(s.ids)
+	start := s.count * 31 % len(s.ids)
 	for _, id := range slices.Concat(s.ids[start:], s.ids[:start]) {
 		if fits(s.now[id]) {
 			return id
@@ -122,7 +122,7 @@ func (s *story) find(fits func(observation) bool) int64 {
 	return 0
 }
 
-// change tells an observation as with makes it; nothing for id 0.
+// change reports an observation as changed by with; nothing for id 0.
 func (s *story) change(id int64, with func(*observation)) func(context.Context) error {
 	return func(ctx context.Context) error {
 		o, known := s.now[id]
@@ -162,8 +162,8 @@ func (s *story) appear(like int64) func(context.Context) error {
 		if !known {
 			return nil
 		}
-		p := s.products[s.told*7%len(s.products)]
-		o.ID, o.ProductID, o.Origin = firstOwnID+int64(s.told), p.ID, nil
+		p := s.products[s.count*7%len(s.products)]
+		o.ID, o.ProductID, o.Origin = firstOwnID+int64(s.count), p.ID, nil
 		s.now[o.ID] = o
 		s.ids = append(s.ids, o.ID)
 		return s.change(o.ID, func(*observation) {})(ctx)

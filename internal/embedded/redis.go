@@ -15,8 +15,8 @@ import (
 // tick is how often the server's clock is moved on: its TTLs stand still by themselves.
 const tick = 100 * time.Millisecond
 
-// Redis is a running server without a port: nobody but this process reaches it. Whoever did could end the process, because it
-// takes any length that it is told for the length of a text.
+// Redis is a running server without a port: only this process reaches it. A client that did could end the process, because
+// miniredis believes any length that a command gives for an argument.
 type Redis struct {
 	server  *miniredis.Miniredis
 	stop    chan struct{}

@@ -148,7 +148,7 @@ func startPostgres() (*server, string, error) {
 	return s, address, nil
 }
 
-// Settings of every PostgreSQL here. It may forget what it was told when the machine loses power, not when it is killed;
+// Settings of every PostgreSQL here. It may lose commits when the machine loses power, not when it is killed;
 // and killed, it leaves nothing outside its folder.
 var postgresSettings = []string{
 	"-c", "fsync=off", "-c", "max_connections=300", "-c", "max_wal_size=256MB", "-c", "dynamic_shared_memory_type=mmap",

@@ -49,7 +49,7 @@ func describeRedis() (string, error) {
 	if _, ok := lookRedis(); !ok && os.Getenv("TEST_REDIS_URL") != "" {
 		return "databases of the Redis of TEST_REDIS_URL", nil
 	}
-	// One is started and stopped, so that a fault is told once and not by every test.
+	// One is started and stopped, so that a fault is reported once and not by every test.
 	server, _, err := startRedis(redisOptions{})
 	if err != nil {
 		return "", err

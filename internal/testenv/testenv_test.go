@@ -192,7 +192,7 @@ func TestRedis(t *testing.T) {
 	}
 }
 
-// TestRedisOfURL is about a machine that has no redis-server but is told of one.
+// TestRedisOfURL is about a machine that has no redis-server but a TEST_REDIS_URL.
 func TestRedisOfURL(t *testing.T) {
 	r := testenv.Redis(t)
 	t.Setenv("TEST_REDIS_URL", r.URL())
@@ -254,7 +254,7 @@ func TestKilled(t *testing.T) {
 	}
 	_ = cmd.Wait() // it was killed
 	if len(addresses) != 3 {
-		t.Fatalf("the process told %d servers", len(addresses))
+		t.Fatalf("the process printed %d servers", len(addresses))
 	}
 	for _, address := range addresses {
 		testenv.Eventually(t, 30*time.Second, func() error {

@@ -31,7 +31,7 @@ document.querySelectorAll("iframe").forEach(fit);
 if (list.hasAttribute("data-live")) {
   let running = false;
   let again = false;
-  const told = async () => {
+  const refresh = async () => {
     again = true;
     if (running) return;
     running = true;
@@ -47,5 +47,5 @@ if (list.hasAttribute("data-live")) {
       running = false;
     }
   };
-  new EventSource("/events").addEventListener("message", told);
+  new EventSource("/events").addEventListener("message", refresh);
 }

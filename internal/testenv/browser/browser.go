@@ -163,7 +163,7 @@ func Value[T any](b *Tab, expression string) T {
 	return v
 }
 
-// state is what the page shows, for whoever reads why a test failed.
+// state describes what the page shows, for the message of a failed test.
 func (b *Tab) state() string {
 	text, err := evaluate[string](b, "[location.href, document.title, document.body.innerText].join(String.fromCharCode(10))")
 	if err != nil {

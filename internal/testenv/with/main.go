@@ -49,7 +49,7 @@ func run(args []string) (code int, err error) {
 	}()
 	fmt.Println("tests run against:", servers.Text)
 
-	// #nosec G204 G702 -- to run what it is told is its purpose
+	// #nosec G204 G702 -- to run its arguments is its purpose
 	cmd := exec.Command(args[0], args[1:]...) //nolint:noctx // signals end it
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
 	cmd.Env = append(os.Environ(), servers.Env...)
