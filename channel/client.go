@@ -1,11 +1,14 @@
 package channel
 
 import (
+	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"net"
 	"net/http"
 	"net/netip"
+	"net/url"
 	"slices"
 	"syscall"
 	"time"
@@ -38,12 +41,31 @@ func NewHTTPClient(allowed []netip.Prefix) *http.Client {
 	)
 }
 
-// NewOperatorClient returns a client like that of NewHTTPClient for addresses that the operator of Tocsin has set, such
-// as that of Mailgun: it connects wherever it is told to.
-func NewOperatorClient() *http.Client {
+// NewOperatorClient returns a client like that of NewHTTPClient for addresses that the operator of Tocsin has chosen, such
+// as that of Mailgun, and for webhooks behind a proxy of the operator, which then does the guarding. It connects to any
+// address, through the proxy that proxy returns for it; nil: without one.
+func NewOperatorClient(proxy func(to *url.URL) (*url.URL, error)) *http.Client {
 	d := &net.Dialer{Timeout: dialTimeout}
-	return newClient(d, d)
+	c := newClient(d, d)
+	if proxy != nil {
+		t := c.Transport.(answersOnly).Transport
+		t.Proxy = func(r *http.Request) (*url.URL, error) { return proxy(r.URL) }
+		t.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS12}
+		t.TLSHandshakeTimeout = dialTimeout
+		t.OnProxyConnectResponse = func(_ context.Context, _ *url.URL, _ *http.Request, answer *http.Response) error {
+			if answer.StatusCode != http.StatusOK {
+				return &proxyError{answer.StatusCode}
+			}
+			return nil
+		}
+	}
+	return c
 }
+
+// proxyError is a proxy's refusal to connect.
+type proxyError struct{ status int }
+
+func (e *proxyError) Error() string { return fmt.Sprintf("the proxy answered %d", e.status) }
 
 func newClient(plain, encrypted *net.Dialer) *http.Client {
 	secure := &tls.Dialer{NetDialer: encrypted, Config: &tls.Config{MinVersion: tls.VersionTLS12}}

@@ -132,7 +132,7 @@ func TestSwitchedProtocols(t *testing.T) {
 		gone <- err
 	}))
 	t.Cleanup(srv.Close)
-	for _, client := range []*http.Client{NewHTTPClient(loopback), NewOperatorClient()} {
+	for _, client := range []*http.Client{NewHTTPClient(loopback), NewOperatorClient(nil)} {
 		a, err := Post(t.Context(), client, Secret(srv.URL), []byte("{}"), nil)
 		if err != nil || a.Status != http.StatusSwitchingProtocols || a.Err().Kind != Temporary {
 			t.Errorf("%+v, %v", a, err)

@@ -56,8 +56,10 @@ func meaning(status int) string {
 // by NewHTTPClient's guard.
 func NetworkError(who string, err error) *Error {
 	var (
-		dns   *net.DNSError
-		errno syscall.Errno
+		dns     *net.DNSError
+		errno   syscall.Errno
+		refused *proxyError
+		dial    *net.OpError
 	)
 	e := &Error{Kind: Temporary}
 	switch {
@@ -65,6 +67,10 @@ func NetworkError(who string, err error) *Error {
 		e.Kind = Permanent
 		e.Reason = who + "'s address is not public, or not https on port 443: others must be inside TOCSIN_WEBHOOK_ALLOWED_NETWORKS"
 		e.Err = ErrNotPublic
+	case errors.As(err, &refused):
+		e.Reason = fmt.Sprintf("the proxy on the way to %s answered %d", who, refused.status)
+	case errors.As(err, &dial) && dial.Op == "proxyconnect":
+		e.Reason = "the proxy on the way to " + who + " could not be reached"
 	case errors.Is(err, context.Canceled):
 		e.Reason, e.Err = "sending to "+who+" was interrupted", context.Canceled
 	case errors.As(err, &dns):

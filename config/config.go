@@ -72,6 +72,10 @@ type Config struct {
 
 	WebhookAllowedNetworks []netip.Prefix
 
+	HTTPSProxy, HTTPProxy, WebhookProxyURL Secret // empty: none; see OperatorProxy and WebhookProxy
+	NoProxy                                string
+	TrustedProxies                         []netip.Prefix // whose X-Forwarded-For is believed
+
 	// Messages a second for one target; 0: no pacing.
 	SlackRate, TeamsRate, EmailRate float64
 
@@ -162,6 +166,10 @@ func Load(role Role, environ []string) (*Config, error) {
 		env[name] = strings.TrimSpace(value)
 	}
 
+	for _, name := range proxyEnvironment {
+		env[name] = cmp.Or(env[name], env[strings.ToLower(name)])
+	}
+
 	var faults Errors
 	given := make(map[string]bool)
 	for _, v := range variables {
@@ -217,6 +225,18 @@ func baseURLOf(addr string) string {
 		host = "127.0.0.1"
 	}
 	return (&url.URL{Scheme: "http", Host: net.JoinHostPort(host, port)}).String()
+}
+
+// BaseURLWarning says what is amiss where other machines reach the address that is listened on, but TOCSIN_BASE_URL is not
+// set; else it is empty.
+func (c *Config) BaseURLWarning() string {
+	host, _, err := net.SplitHostPort(c.Listen)
+	ip, errIP := netip.ParseAddr(host)
+	if c.baseURLGiven || err != nil || host == "localhost" || errIP == nil && ip.IsLoopback() {
+		return ""
+	}
+	return "TOCSIN_BASE_URL is not set, and other machines reach this address: links in messages lead to " + c.BaseURL +
+		", and cookies are not limited to TLS. Set it to the address that people use, such as https://tocsin.example.com"
 }
 
 // SetDataDir moves the data folder, and with it the SQLite database, to dir.

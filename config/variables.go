@@ -7,6 +7,8 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
+	"path"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -14,6 +16,7 @@ import (
 	"unicode"
 
 	"github.com/rs/zerolog"
+	"golang.org/x/net/idna"
 )
 
 // fileSuffix makes the name of the variable that holds the path of a file with the value.
@@ -63,7 +66,7 @@ var variables = []variable{
 	plain("TOCSIN_LISTEN", func(c *Config, s string) (err error) { c.Listen, err = parseListen(s); return err }),
 	plain("TOCSIN_METRICS_LISTEN", func(c *Config, s string) (err error) { c.MetricsListen, err = parseListen(s); return err }),
 	plain("TOCSIN_BASE_URL", func(c *Config, s string) (err error) {
-		c.BaseURL, err = parseWebURL(s, "https://tocsin.example.com")
+		c.BaseURL, err = parseBaseURL(s)
 		return err
 	}),
 	outward(plain("TOCSIN_DATA_DIR", func(c *Config, s string) error { c.DataDir = s; return checkDataDir(s) })),
@@ -98,6 +101,14 @@ var variables = []variable{
 		c.WebhookAllowedNetworks, err = parseNetworks(s)
 		return err
 	}),
+	outward(secret("HTTPS_PROXY", func(c *Config, s string) (err error) { c.HTTPSProxy, err = parseProxyURL(s); return err })),
+	outward(secret("HTTP_PROXY", func(c *Config, s string) (err error) { c.HTTPProxy, err = parseProxyURL(s); return err })),
+	outward(plain("NO_PROXY", func(c *Config, s string) error { c.NoProxy = s; return nil })),
+	outward(secret("TOCSIN_WEBHOOK_PROXY", func(c *Config, s string) (err error) {
+		c.WebhookProxyURL, err = parseProxyURL(s)
+		return err
+	})),
+	plain("TOCSIN_TRUSTED_PROXIES", func(c *Config, s string) (err error) { c.TrustedProxies, err = parseNetworks(s); return err }),
 	plain("TOCSIN_SLACK_RATE", func(c *Config, s string) (err error) { c.SlackRate, err = parseRate(s); return err }),
 	plain("TOCSIN_MS_TEAMS_RATE", func(c *Config, s string) (err error) { c.TeamsRate, err = parseRate(s); return err }),
 	plain("TOCSIN_EMAIL_RATE", func(c *Config, s string) (err error) { c.EmailRate, err = parseRate(s); return err }),
@@ -272,6 +283,46 @@ func parseWebURL(s, example string) (string, error) {
 		return "", fmt.Errorf("has a user, a query or a fragment: write only scheme, host and path, like %s", example)
 	}
 	return strings.TrimRight(s, "/"), nil
+}
+
+// basePath is what a path of a base URL may consist of: no character in it reads otherwise in a link, a cookie or a redirect.
+var basePath = regexp.MustCompile(`^(/[A-Za-z0-9._~-]+)*$`)
+
+var slashes = regexp.MustCompile(`/{2,}`)
+
+// parseBaseURL returns an http or https address in the form that browsers give it: scheme and host in lower case and in
+// ASCII, without a default port, with single slashes and none at its end.
+func parseBaseURL(s string) (string, error) {
+	const example = "https://tocsin.example.com"
+	s, err := parseWebURL(s, example)
+	if err != nil {
+		return "", err
+	}
+	u, err := url.Parse(s)
+	if err != nil {
+		return "", fmt.Errorf("is not a web address: write it like %s", example)
+	}
+	host := strings.ToLower(u.Hostname())
+	if strings.ContainsFunc(host, func(r rune) bool { return r > unicode.MaxASCII }) {
+		if host, err = idna.Lookup.ToASCII(host); err != nil {
+			return "", fmt.Errorf("has a host that does not exist: write it like %s", example)
+		}
+	}
+	if strings.Contains(host, ":") {
+		host = "[" + host + "]"
+	}
+	if port := u.Port(); port != "" && port != map[string]string{"http": "80", "https": "443"}[u.Scheme] {
+		if !isPort(port) {
+			return "", fmt.Errorf("has a port that does not exist: write it like %s", example)
+		}
+		host += ":" + port
+	}
+	folder := strings.TrimSuffix(slashes.ReplaceAllString(u.EscapedPath(), "/"), "/")
+	if !basePath.MatchString(folder) || folder != "" && path.Clean(folder) != folder {
+		return "", errors.New("has a path with other characters than letters, digits, - . _ ~ and single slashes: " +
+			"write it like " + example + "/tocsin")
+	}
+	return u.Scheme + "://" + host + folder, nil
 }
 
 func parseNetworks(s string) ([]netip.Prefix, error) {

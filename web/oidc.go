@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"strings"
 	"time"
 
@@ -34,6 +35,7 @@ type OIDC struct {
 	Issuer       string
 	ClientID     string
 	ClientSecret string
+	Proxy        func(to *url.URL) (*url.URL, error) // nil: none
 }
 
 // oidcClient asks the provider who somebody is.
@@ -47,7 +49,7 @@ type oidcClient struct {
 }
 
 func newOIDCClient(config OIDC, baseURL string) *oidcClient {
-	return &oidcClient{config: config, redirect: baseURL + oidcCallbackPath, client: channel.NewOperatorClient(), turn: make(chan struct{}, 1)}
+	return &oidcClient{config: config, redirect: baseURL + oidcCallbackPath, client: channel.NewOperatorClient(config.Proxy), turn: make(chan struct{}, 1)}
 }
 
 // discover returns the provider. It is asked at the first login, not at the start: without it Tocsin runs all the same. While

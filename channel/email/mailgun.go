@@ -51,13 +51,13 @@ func NewMailgun(domain string, apiKey channel.Secret, base string, client *http.
 		base += "/v3"
 	}
 	if client == nil {
-		client = channel.NewOperatorClient()
+		client = channel.NewOperatorClient(nil)
 	}
 	own := *client
 	own.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	own.Transport = listener{next: client.Transport}
 	if client.Transport == nil {
-		own.Transport = listener{next: channel.NewOperatorClient().Transport}
+		own.Transport = listener{next: channel.NewOperatorClient(nil).Transport}
 	}
 	api := mailgun.NewMailgun(domain, apiKey.Reveal())
 	api.SetAPIBase(base)

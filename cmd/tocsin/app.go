@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/http"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -180,9 +181,17 @@ func (a *app) close() {
 	}
 }
 
+// webhookClient is guarded, but behind a proxy for webhooks, which does the guarding itself.
+func webhookClient(c *config.Config) *http.Client {
+	if proxy := c.WebhookProxy(); proxy != nil {
+		return channel.NewOperatorClient(proxy)
+	}
+	return channel.NewHTTPClient(c.WebhookAllowedNetworks)
+}
+
 // senders returns the channels that can be used.
 func senders(c *config.Config) (map[rule.Channel]channel.Sender, error) {
-	webhooks := channel.NewHTTPClient(c.WebhookAllowedNetworks)
+	webhooks := webhookClient(c)
 	out := map[rule.Channel]channel.Sender{rule.Slack: slack.New(webhooks), rule.MSTeams: msteams.New(webhooks)}
 	mail, err := mailSender(c)
 	if err != nil {
@@ -204,7 +213,7 @@ type pinger interface {
 func mailSender(c *config.Config) (pinger, error) {
 	switch {
 	case c.Mailgun != nil:
-		return email.NewMailgun(c.Mailgun.Domain, channel.Secret(c.Mailgun.APIKey), c.Mailgun.APIBase, channel.NewOperatorClient()), nil
+		return email.NewMailgun(c.Mailgun.Domain, channel.Secret(c.Mailgun.APIKey), c.Mailgun.APIBase, channel.NewOperatorClient(c.OperatorProxy())), nil
 	case c.SMTP != nil:
 		s, err := email.NewSMTP(email.SMTPConfig{
 			Host: c.SMTP.Host, Port: c.SMTP.Port, User: c.SMTP.User, Password: channel.Secret(c.SMTP.Password), TLS: string(c.SMTP.TLS),

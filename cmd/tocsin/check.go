@@ -1,11 +1,13 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"net/http"
+	"net/url"
 	"strings"
 	"time"
 
@@ -38,6 +40,10 @@ func (checkCommand) Run(ctx context.Context, t *terminal) error {
 	case err != nil:
 		k.say("Secret key", "", err)
 	}
+	if warning := c.BaseURLWarning(); warning != "" {
+		k.warn("Base URL", warning)
+	}
+	k.ways(c)
 	k.database(ctx, c)
 	k.redis(ctx, c)
 	k.mail(ctx, c)
@@ -67,6 +73,25 @@ func (k *checker) say(what, words string, err error) {
 		k.faults++
 	}
 	fmt.Fprintf(k.t.out, "%s %s: %s\n", mark, what, words)
+}
+
+// ways prints which way each kind of outgoing connection goes.
+func (k *checker) ways(c *config.Config) {
+	k.say("Way of webhooks", c.WebhookProxy().Way(&url.URL{Scheme: "https", Host: "webhook.invalid"}), nil)
+	way := func(what, address string) {
+		if u, err := url.Parse(address); err == nil {
+			k.say("Way to "+what, c.OperatorProxy().Way(u), nil)
+		}
+	}
+	switch {
+	case c.Mailgun != nil:
+		way("Mailgun", cmp.Or(c.Mailgun.APIBase, "https://api.mailgun.net"))
+	case c.SMTP != nil:
+		k.say("Way to the mail server", "directly", nil)
+	}
+	if c.OIDC != nil {
+		way("the OpenID Connect provider", c.OIDC.Issuer)
+	}
 }
 
 func (k *checker) database(ctx context.Context, c *config.Config) {
@@ -179,7 +204,7 @@ func (k *checker) webhooks(ctx context.Context, c *config.Config, db *dbmodel.DB
 		k.say("Webhooks", "", err)
 		return
 	}
-	client := channel.NewHTTPClient(c.WebhookAllowedNetworks)
+	client := webhookClient(c)
 	defer client.CloseIdleConnections()
 	for _, target := range targets {
 		places := inWords(target.Places)

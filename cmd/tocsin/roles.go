@@ -207,13 +207,13 @@ func (a *app) webHandler(ctx context.Context, setup string) (http.Handler, error
 	}
 	var oidc *web.OIDC
 	if o := a.config.OIDC; o != nil {
-		oidc = &web.OIDC{Issuer: o.Issuer, ClientID: o.ClientID, ClientSecret: o.ClientSecret.Reveal()}
+		oidc = &web.OIDC{Issuer: o.Issuer, ClientID: o.ClientID, ClientSecret: o.ClientSecret.Reveal(), Proxy: a.config.OperatorProxy()}
 	}
 	return web.New(web.Config{
 		DB: a.db, Vault: a.vault, Acceptor: tasks.NewAcceptor(a.db, a.queue), Queue: a.queue, Redis: a.clients[0], Senders: all,
 		Stopping: ctx.Done(), MonitorWrite: a.config.MonitorWrite,
 		AdminToken: a.config.AdminToken.Reveal(), WebhookAllowedNetworks: a.config.WebhookAllowedNetworks,
-		BaseURL: a.config.BaseURL, Log: a.log, Version: version(), SetupToken: setup, OIDC: oidc,
+		TrustedProxies: a.config.TrustedProxies, BaseURL: a.config.BaseURL, Log: a.log, Version: version(), SetupToken: setup, OIDC: oidc,
 	}), nil
 }
 
@@ -229,6 +229,9 @@ func listen(ctx context.Context, address string) (net.Listener, error) {
 func serveHTTP(ctx context.Context, a *app, l net.Listener, h http.Handler) error {
 	server := web.NewServer(h, a.log)
 	a.log.Info().Str("address", l.Addr().String()).Str("url", a.config.BaseURL).Msg("listening")
+	if warning := a.config.BaseURLWarning(); warning != "" {
+		a.log.Warn().Msg(warning)
+	}
 	failed := make(chan error, 1)
 	go func() { failed <- server.Serve(l) }()
 	select {
