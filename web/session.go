@@ -1,6 +1,7 @@
 package web
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net/http"
@@ -22,7 +23,7 @@ func newSessions(s *server) *scs.SessionManager {
 	m := &scs.SessionManager{
 		Lifetime: sessionTime, Store: sessionStore{s.db}, Codec: scs.GobCodec{},
 		Cookie: scs.SessionCookie{
-			Name: s.cookieName("tocsin_session"), Path: "/", HttpOnly: true, Secure: s.overTLS(), SameSite: http.SameSiteLaxMode, Persist: true,
+			Name: s.cookieName("tocsin_session"), Path: s.cookiePath(), HttpOnly: true, Secure: s.overTLS(), SameSite: http.SameSiteLaxMode, Persist: true,
 		},
 	}
 	m.ErrorFunc = func(w http.ResponseWriter, r *http.Request, err error) {
@@ -39,19 +40,25 @@ func newSessions(s *server) *scs.SessionManager {
 func (s *server) overTLS() bool { return strings.HasPrefix(s.baseURL, "https://") }
 
 // cookieName is the name of a cookie. Browsers take one that begins with __Host- only from this very host, over TLS, and for
-// all its paths.
+// all its paths; below a path, __Secure- at least says that it came over TLS.
 func (s *server) cookieName(name string) string {
-	if s.overTLS() {
+	switch {
+	case s.overTLS() && s.basePath == "":
 		return "__Host-" + name
+	case s.overTLS():
+		return "__Secure-" + name
 	}
 	return name
 }
+
+// cookiePath limits cookies to the path of the base URL: another application may have the rest of the host.
+func (s *server) cookiePath() string { return cmp.Or(s.basePath, "/") }
 
 // cookie is a cookie for this host alone, for so long; less than nothing takes it away. Links from elsewhere send it, as that by
 // which a provider leads back here, forms from elsewhere do not.
 func (s *server) cookie(name, value string, keep time.Duration) *http.Cookie {
 	return &http.Cookie{ // #nosec G124 -- Secure where we are reached over TLS
-		Name: s.cookieName(name), Value: value, Path: "/", MaxAge: int(keep.Seconds()), HttpOnly: true, Secure: s.overTLS(), SameSite: http.SameSiteLaxMode,
+		Name: s.cookieName(name), Value: value, Path: s.cookiePath(), MaxAge: int(keep.Seconds()), HttpOnly: true, Secure: s.overTLS(), SameSite: http.SameSiteLaxMode,
 	}
 }
 

@@ -41,6 +41,7 @@ type Config struct {
 	MonitorWrite           bool                            // /monitor/ may delete and run tasks, too
 	AdminToken             string                          // TOCSIN_ADMIN_TOKEN; empty: there is none
 	WebhookAllowedNetworks []netip.Prefix                  // beside public addresses
+	TrustedProxies         []netip.Prefix                  // whose X-Forwarded-For is believed
 	BaseURL                string                          // of this Tocsin, for the OpenAPI document; may be empty
 	// SetupToken is a secret of at least 128 bits that makes the first administrator, at SetupURL, while there is no user;
 	// empty: none does.
@@ -57,7 +58,7 @@ type server struct {
 	queue     *tasks.Queue
 	senders   map[rule.Channel]channel.Sender
 	baseURL   string
-	basePath  string // of baseURL, without a slash at its end: a proxy takes it away
+	basePath  string // of baseURL, without a slash at its end: a proxy may take it away
 	templates templates
 	sessions  *scs.SessionManager
 	// crossOrigin refuses what a page of another site has a browser do here.
@@ -119,7 +120,7 @@ func New(cfg Config) http.Handler {
 	}
 	s.pages(all)
 	all.Handle("/", s.unknownPage(unknownCall(all)))
-	return s.begin(all)
+	return s.behindProxies(s.begin(all), cfg.TrustedProxies)
 }
 
 // routes adds all calls of the API.
