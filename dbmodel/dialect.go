@@ -161,6 +161,19 @@ func among(db bun.IDB, expr, query string) string {
 	return expr + " = ANY (ARRAY(" + query + "))"
 }
 
+// lookUp is a join, JOIN or LEFT JOIN, that looks up rows of a table by key for each row on its left, in the order of these. The
+// condition begins with a column of the table; lock is what locks a row, or empty. Neither database may turn it into a join that
+// reads the whole table, whatever it believes about the sizes of both: OFFSET 0 and CROSS JOIN forbid that.
+func lookUp(db bun.IDB, join, table, alias, condition, lock string) string {
+	if isSQLite(db) {
+		if join == "JOIN" {
+			join = "CROSS JOIN"
+		}
+		return join + " " + table + " AS " + alias + " ON " + alias + "." + condition
+	}
+	return join + " LATERAL (SELECT * FROM " + table + " WHERE " + table + "." + condition + " OFFSET 0" + lock + ") AS " + alias + " ON true"
+}
+
 // indexed follows a table and names the index to be used. Only SQLite must be told: it keeps no statistics here, and takes
 // any index for as good as another.
 func indexed(db bun.IDB, index string) string {

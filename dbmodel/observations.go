@@ -233,7 +233,7 @@ func upsertObservations(db bun.IDB, how Accepting, from, condition string, arg i
 	}
 	return `INSERT INTO observations AS o (` + observationColumns + `, reported_at)
 		SELECT i.id, i.product_id, i.title, i.title_hash, i.severity, i.status, i.priority, i.parser_type, i.vulnerability_id, i.cvss_score, i.origin, i.url, ` + statedAt + `
-		FROM ` + from + ` LEFT JOIN observations e ON e.id = i.id
+		FROM ` + from + ` ` + lookUp(db, "LEFT JOIN", "observations", "e", "id = i.id", "") + `
 		WHERE ` + condition + ` AND (e.id IS NULL OR ` + row("e") + ` ` + differs(db) + ` ` + row("i") + `) ORDER BY i.id
 		ON CONFLICT (id) DO UPDATE SET product_id = EXCLUDED.product_id, title = EXCLUDED.title, title_hash = EXCLUDED.title_hash,
 			severity = EXCLUDED.severity, status = EXCLUDED.status, priority = EXCLUDED.priority, parser_type = EXCLUDED.parser_type,
@@ -321,13 +321,21 @@ func (o *Observation) Rule() rule.Observation {
 	return rule.Observation{Values: rule.Values{Severity: o.Severity, Status: o.Status, Priority: o.Priority}, ParserType: o.ParserType}
 }
 
-const storedColumns = "id, product_id, title, severity, status, priority, parser_type, vulnerability_id, cvss_score, origin, url, notified_severity, notified_status, notified_priority"
+const storedColumns = `o.id, o.product_id, o.title, o.severity, o.status, o.priority, o.parser_type, o.vulnerability_id, o.cvss_score, o.origin, o.url,
+	o.notified_severity, o.notified_status, o.notified_priority`
 
 // ObservationsForUpdate reads the observations with the given ids, by id, and keeps others from changing them until the
 // transaction ends. Those that do not exist are left out.
 func ObservationsForUpdate(ctx context.Context, tx bun.Tx, ids []int64) ([]StoredObservation, error) {
-	in, arg := anyOf(tx, "id", 1, ids)
-	return collect(ctx, tx, scanObservation, "SELECT "+storedColumns+" FROM observations WHERE "+in+" ORDER BY id"+forUpdate(tx), arg)
+	return observationsByKey(ctx, tx, ids, forUpdate(tx))
+}
+
+// observationsByKey reads observations by id and locks each with the clause lock; they must be locked in this order, so it is
+// the one in which they are looked up.
+func observationsByKey(ctx context.Context, db bun.IDB, ids []int64, lock string) ([]StoredObservation, error) {
+	ids = slices.Compact(slices.Sorted(slices.Values(ids)))
+	from, args := rowsFrom(db, "i", 1, col{"id", "bigint", ids})
+	return collect(ctx, db, scanObservation, "SELECT "+storedColumns+" FROM "+from+" "+lookUp(db, "JOIN", "observations", "o", "id = i.id", lock), args...)
 }
 
 // ObservationExists returns ErrNotFound where there is no such observation.
@@ -342,7 +350,7 @@ func ObservationByID(ctx context.Context, db bun.IDB, id int64) (*StoredObservat
 }
 
 func observationByID(ctx context.Context, db bun.IDB, id int64, condition string) (*StoredObservation, error) {
-	list, err := collect(ctx, db, scanObservation, "SELECT "+storedColumns+" FROM observations WHERE id = $1 AND "+condition, id)
+	list, err := collect(ctx, db, scanObservation, "SELECT "+storedColumns+" FROM observations o WHERE o.id = $1 AND "+condition, id)
 	if err != nil {
 		return nil, err
 	}

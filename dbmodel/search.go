@@ -114,7 +114,7 @@ func (s *ObservationSearch) choice(q *bun.SelectQuery) *bun.SelectQuery {
 // WorstOfTitle returns the worst observation that bears a title, in whatever product: by severity, then priority, then the
 // lowest id. It returns ErrNotFound where there is none.
 func WorstOfTitle(ctx context.Context, db bun.IDB, title string) (*StoredObservation, error) {
-	list, err := collect(ctx, db, scanObservation, "SELECT "+storedColumns+" FROM observations WHERE title_hash = $1 AND title = $2 ORDER BY "+
+	list, err := collect(ctx, db, scanObservation, "SELECT "+storedColumns+" FROM observations o WHERE title_hash = $1 AND title = $2 ORDER BY "+
 		severityRank("severity")+", coalesce(priority, 100), id LIMIT 1", titleIndex(title), title)
 	if err != nil {
 		return nil, err
