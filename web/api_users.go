@@ -11,15 +11,13 @@ import (
 
 	"github.com/seed91453169/tocsin/dbmodel"
 	"github.com/seed91453169/tocsin/web/input"
+	"github.com/seed91453169/tocsin/web/login"
 )
 
 // UserParam is the name of a user in the path; exported because huma passes over what is not.
 type UserParam struct {
 	Username string `path:"username" minLength:"1" maxLength:"150" pattern:"^[A-Za-z0-9._@+-]+$" patternDescription:"letters, digits and . _ @ + -"`
 }
-
-// longestFullName is how many characters a full name may have.
-const longestFullName = 255
 
 type userFields struct {
 	Username input.Field[string]        `json:"username" doc:"May be sent back; must be the one of the path"`
@@ -112,8 +110,8 @@ func (f *userFields) merge(u *dbmodel.User, faults input.Faults) error {
 	if f.Username.Set && f.Username.Value != u.Username {
 		faults.AddOnce("username", "must be the one of the path")
 	}
-	if len([]rune(f.FullName.Value)) > longestFullName {
-		faults.AddOnce("full_name", fmt.Sprintf("must have at most %d characters", longestFullName))
+	if len([]rune(f.FullName.Value)) > login.LongestFullName {
+		faults.AddOnce("full_name", fmt.Sprintf("must have at most %d characters", login.LongestFullName))
 	}
 	if faults != nil {
 		return invalid(faults...)

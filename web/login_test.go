@@ -14,6 +14,7 @@ import (
 	"github.com/seed91453169/tocsin/dbmodel"
 	"github.com/seed91453169/tocsin/internal/testenv"
 	"github.com/seed91453169/tocsin/web"
+	"github.com/seed91453169/tocsin/web/login"
 )
 
 const (
@@ -31,7 +32,7 @@ func (e *env) withPassword(name string, admin bool) int64 {
 
 func (e *env) setPassword(id int64, password string) {
 	e.t.Helper()
-	hash, err := web.HashPassword(password)
+	hash, err := login.HashPassword(password)
 	if err == nil {
 		err = e.db.InTx(e.t.Context(), func(ctx context.Context, tx bun.Tx) error { return dbmodel.SetPassword(ctx, tx, id, hash) })
 	}

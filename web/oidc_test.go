@@ -14,6 +14,7 @@ import (
 	"github.com/seed91453169/tocsin/dbmodel"
 	"github.com/seed91453169/tocsin/internal/testenv"
 	"github.com/seed91453169/tocsin/web"
+	"github.com/seed91453169/tocsin/web/login"
 )
 
 // newProvider starts an OpenID Connect provider.
@@ -29,7 +30,7 @@ func newProvider(t *testing.T) *mockoidc.MockOIDC {
 
 func withProvider(p *mockoidc.MockOIDC) func(*web.Config) {
 	return func(c *web.Config) {
-		c.OIDC = &web.OIDC{Issuer: p.Issuer(), ClientID: p.ClientID, ClientSecret: p.ClientSecret}
+		c.OIDC = &login.OIDC{Issuer: p.Issuer(), ClientID: p.ClientID, ClientSecret: p.ClientSecret}
 	}
 }
 

@@ -17,6 +17,7 @@ import (
 
 	"github.com/seed91453169/tocsin/internal/testenv"
 	"github.com/seed91453169/tocsin/web"
+	"github.com/seed91453169/tocsin/web/login"
 )
 
 // forger is a provider that says of somebody whatever it is told to.
@@ -84,7 +85,7 @@ func TestOIDCForged(t *testing.T) {
 	t.Parallel()
 	f := newForger(t)
 	e := newEnv(t, testenv.SQLiteDB(t), func(c *web.Config) {
-		c.OIDC = &web.OIDC{Issuer: f.URL, ClientID: "tocsin", ClientSecret: "verysecret"}
+		c.OIDC = &login.OIDC{Issuer: f.URL, ClientID: "tocsin", ClientSecret: "verysecret"}
 	})
 	another, err := rsa.GenerateKey(rand.Reader, 2048)
 	if err != nil {

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/seed91453169/tocsin/dbmodel"
+	"github.com/seed91453169/tocsin/web/login"
 )
 
 const loginPath = "/login"
@@ -94,7 +95,7 @@ func (s *server) logInWithPassword(w http.ResponseWriter, r *http.Request) error
 // not even looked at.
 func (s *server) guess(w http.ResponseWriter, r *http.Request, username string) (who *dbmodel.NewSession, tooOften string, err error) {
 	keys := s.guessKeys(r, username)
-	if wait := s.guesses.begin(keys, time.Now()); wait > 0 {
+	if wait := s.guesses.Begin(keys, time.Now()); wait > 0 {
 		seconds := int(wait.Seconds()) + 1
 		w.Header().Set("Retry-After", strconv.Itoa(seconds))
 		return nil, "That was wrong too often. Wait " + plural(seconds, "second", "seconds") + ", then try again.", nil
@@ -107,13 +108,13 @@ func (s *server) guess(w http.ResponseWriter, r *http.Request, username string) 
 		s.log.Warn().Str("request_id", exchangeOf(r.Context()).id).Str("address", addressOf(r)).Msg("somebody gave a wrong name or password")
 		return nil, "", nil
 	}
-	s.guesses.succeeded(keys)
+	s.guesses.Succeeded(keys)
 	return who, "", nil
 }
 
 // nobodysHash is what a password is compared with where there is no user, or none with a password.
 var nobodysHash = sync.OnceValue(func() string {
-	hash, err := HashPassword("nobody has this password")
+	hash, err := login.HashPassword("nobody has this password")
 	if err != nil {
 		panic(fmt.Sprintf("web: %v", err)) // it is long enough
 	}
@@ -145,7 +146,7 @@ func (s *server) checkLogin(ctx context.Context, name, password string) (*dbmode
 	case <-ctx.Done():
 		return nil, fmt.Errorf("check a password: %w", ctx.Err())
 	}
-	if fits := CheckPassword(hash, password); !fits || u == nil {
+	if fits := login.CheckPassword(hash, password); !fits || u == nil {
 		return nil, nil //nolint:nilnil // nobody, and no fault
 	}
 	return &dbmodel.NewSession{UserID: u.ID, PasswordHash: hash}, nil

@@ -9,6 +9,7 @@ import (
 	"github.com/uptrace/bun"
 
 	"github.com/seed91453169/tocsin/dbmodel"
+	"github.com/seed91453169/tocsin/web/login"
 )
 
 const passwordPath = "/password"
@@ -62,7 +63,7 @@ func (s *server) changeOwnPassword(w http.ResponseWriter, r *http.Request) error
 	case who == nil:
 		return s.renderOwnPassword(w, r, u, http.StatusUnprocessableEntity, "That is not your current password.")
 	}
-	hash, err := HashPassword(password)
+	hash, err := login.HashPassword(password)
 	if err != nil {
 		return fmt.Errorf("hash a password: %w", err)
 	}
@@ -93,7 +94,7 @@ func chosenPassword(r *http.Request, name string) (password, fault string) {
 	if password != r.PostFormValue("repeated") {
 		return "", "The two passwords differ: type the same one twice."
 	}
-	if err := mayBePassword(password); err != nil {
+	if err := login.ValidatePassword(password); err != nil {
 		return "", strings.ToUpper(err.Error()[:1]) + err.Error()[1:] + "."
 	}
 	return password, ""

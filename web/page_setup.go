@@ -11,6 +11,7 @@ import (
 	"github.com/uptrace/bun"
 
 	"github.com/seed91453169/tocsin/dbmodel"
+	"github.com/seed91453169/tocsin/web/login"
 )
 
 const setupPath = "/setup"
@@ -75,15 +76,15 @@ func (s *server) saveSetup(w http.ResponseWriter, r *http.Request) error {
 	switch {
 	case !dbmodel.ValidUsername(v.Username) || v.Username == dbmodel.Automation:
 		v.Fault = "This cannot be a user name: use 1 to 150 letters, digits and . _ @ + -, and not " + dbmodel.Automation + "."
-	case len([]rune(v.FullName)) > longestFullName || strings.ContainsRune(v.FullName, 0):
-		v.Fault = fmt.Sprintf("The full name must have at most %d characters.", longestFullName)
+	case len([]rune(v.FullName)) > login.LongestFullName || strings.ContainsRune(v.FullName, 0):
+		v.Fault = fmt.Sprintf("The full name must have at most %d characters.", login.LongestFullName)
 	default:
 		v.Fault = fault
 	}
 	if v.Fault != "" {
 		return s.renderSetup(w, r, http.StatusUnprocessableEntity, v)
 	}
-	hash, err := HashPassword(password)
+	hash, err := login.HashPassword(password)
 	if err != nil {
 		return fmt.Errorf("hash a password: %w", err)
 	}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/seed91453169/tocsin/dbmodel"
 	"github.com/seed91453169/tocsin/web/input"
+	"github.com/seed91453169/tocsin/web/login"
 )
 
 const usersPath = "/users"
@@ -226,7 +227,7 @@ func (s *server) renewPassword(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	password := rand.Text() // 26 characters, 130 bits
-	hash, err := HashPassword(password)
+	hash, err := login.HashPassword(password)
 	if err != nil {
 		return fmt.Errorf("hash a password: %w", err)
 	}

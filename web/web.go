@@ -27,6 +27,7 @@ import (
 	"github.com/seed91453169/tocsin/dbmodel"
 	"github.com/seed91453169/tocsin/rule"
 	"github.com/seed91453169/tocsin/tasks"
+	"github.com/seed91453169/tocsin/web/login"
 )
 
 // Config is what the handler needs.
@@ -46,7 +47,7 @@ type Config struct {
 	// SetupToken is a secret of at least 128 bits that makes the first administrator, at SetupURL, while there is no user;
 	// empty: none does.
 	SetupToken string
-	OIDC       *OIDC // nil: people log in with passwords only
+	OIDC       *login.OIDC // nil: people log in with passwords only
 	Version    string
 	Log        zerolog.Logger
 }
@@ -63,8 +64,8 @@ type server struct {
 	sessions  *scs.SessionManager
 	// crossOrigin refuses what a page of another site has a browser do here.
 	crossOrigin *http.CrossOriginProtection
-	oidc        *oidcClient // nil: there is none
-	guesses     *guesses
+	oidc        *login.Provider // nil: there is none
+	guesses     *login.Guesses
 	hashing     chan struct{} // holds one for each password that is checked at the moment
 	setupToken  string
 	settingUp   sync.Mutex
@@ -95,9 +96,9 @@ func New(cfg Config) http.Handler {
 		hash := sha256.Sum256([]byte(cfg.AdminToken))
 		s.adminToken = hash[:]
 	}
-	s.guesses, s.hashing, s.setupToken = newGuesses(), make(chan struct{}, 2*runtime.GOMAXPROCS(0)), cfg.SetupToken
+	s.guesses, s.hashing, s.setupToken = login.NewGuesses(), make(chan struct{}, 2*runtime.GOMAXPROCS(0)), cfg.SetupToken
 	if cfg.OIDC != nil {
-		s.oidc = newOIDCClient(*cfg.OIDC, s.baseURL)
+		s.oidc = login.NewProvider(*cfg.OIDC, s.baseURL+oidcCallbackPath)
 	}
 	if u, err := url.Parse(s.baseURL); err == nil {
 		s.basePath = u.Path

@@ -70,3 +70,11 @@ func plural(n int, one, many string) string {
 
 // severityClass is the class that colours a severity; the word always stands beside it.
 func severityClass(s rule.Severity) string { return "sev-" + strings.ToLower(string(s)) }
+
+// firstRunes returns the first n characters of a text.
+func firstRunes(s string, n int) string {
+	if r := []rune(s); len(r) > n {
+		return string(r[:n])
+	}
+	return s
+}

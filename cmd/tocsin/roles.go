@@ -19,6 +19,7 @@ import (
 	"github.com/seed91453169/tocsin/scheduler"
 	"github.com/seed91453169/tocsin/tasks"
 	"github.com/seed91453169/tocsin/web"
+	"github.com/seed91453169/tocsin/web/login"
 )
 
 // Sizes of the pools of database connections, for each process.
@@ -205,9 +206,9 @@ func (a *app) webHandler(ctx context.Context, setup string) (http.Handler, error
 	if err != nil {
 		return nil, err
 	}
-	var oidc *web.OIDC
+	var oidc *login.OIDC
 	if o := a.config.OIDC; o != nil {
-		oidc = &web.OIDC{Issuer: o.Issuer, ClientID: o.ClientID, ClientSecret: o.ClientSecret.Reveal(), Proxy: a.config.OperatorProxy()}
+		oidc = &login.OIDC{Issuer: o.Issuer, ClientID: o.ClientID, ClientSecret: o.ClientSecret.Reveal(), Proxy: a.config.OperatorProxy()}
 	}
 	return web.New(web.Config{
 		DB: a.db, Vault: a.vault, Acceptor: tasks.NewAcceptor(a.db, a.queue), Queue: a.queue, Redis: a.clients[0], Senders: all,

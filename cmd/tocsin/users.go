@@ -17,7 +17,7 @@ import (
 	"github.com/seed91453169/tocsin/channel/email"
 	"github.com/seed91453169/tocsin/config"
 	"github.com/seed91453169/tocsin/dbmodel"
-	"github.com/seed91453169/tocsin/web"
+	"github.com/seed91453169/tocsin/web/login"
 )
 
 type userCommand struct {
@@ -188,7 +188,7 @@ func newPassword(t *terminal) (password string, generated bool, err error) {
 }
 
 func setPassword(ctx context.Context, tx bun.Tx, u *dbmodel.User, password string) error {
-	hash, err := web.HashPassword(password)
+	hash, err := login.HashPassword(password)
 	if err != nil {
 		return err
 	}

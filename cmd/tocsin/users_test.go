@@ -11,7 +11,7 @@ import (
 
 	"github.com/seed91453169/tocsin/dbmodel"
 	"github.com/seed91453169/tocsin/internal/testenv"
-	"github.com/seed91453169/tocsin/web"
+	"github.com/seed91453169/tocsin/web/login"
 )
 
 // console runs commands in an environment.
@@ -55,7 +55,7 @@ func testUsers(t *testing.T, env []string, db *dbmodel.DB) {
 	fits := func(name, password string) {
 		t.Helper()
 		u, err := dbmodel.UserByName(t.Context(), db, name)
-		if err != nil || !web.CheckPassword(u.PasswordHash, password) {
+		if err != nil || !login.CheckPassword(u.PasswordHash, password) {
 			t.Errorf("%q is not the password of %s: %v", password, name, err)
 		}
 	}

@@ -1,4 +1,6 @@
-package web
+// Package login is what proves who a user is: passwords and their hashes, the slowing down of guesses, and OpenID Connect. It
+// knows neither pages nor sessions.
+package login
 
 import (
 	"crypto/rand"
@@ -31,18 +33,19 @@ const (
 // HashPassword returns the argon2id hash of a password, with its salt and costs, as users keep it. The error says in words
 // what is wrong with the password.
 func HashPassword(password string) (string, error) {
-	if err := mayBePassword(password); err != nil {
+	if err := ValidatePassword(password); err != nil {
 		return "", err
 	}
 	salt := make([]byte, saltBytes)
 	_, _ = rand.Read(salt) // it never fails
 	hash := argon2.IDKey([]byte(password), salt, argonTime, argonMemory, argonThreads, hashBytes)
 	encode := base64.RawStdEncoding.EncodeToString
-	return fmt.Sprintf("$argon2id$v=%d$m=%d,t=%d,p=%d$%s$%s", argon2.Version, argonMemory, argonTime, argonThreads, encode(salt), encode(hash)), nil
+	return fmt.Sprintf("$argon2id$v=%d$m=%d,t=%d,p=%d$%s$%s", argon2.Version,
+		argonMemory, argonTime, argonThreads, encode(salt), encode(hash)), nil
 }
 
-// mayBePassword says what is wrong with a password that somebody chooses.
-func mayBePassword(password string) error {
+// ValidatePassword says what is wrong with a password that a user chooses; nil: nothing.
+func ValidatePassword(password string) error {
 	switch {
 	case !utf8.ValidString(password):
 		return errors.New("the password is not valid UTF-8")
@@ -54,7 +57,7 @@ func mayBePassword(password string) error {
 	return nil
 }
 
-// CheckPassword reports whether password is the one that hash was made of. A hash that is empty or not of HashPassword's
+// CheckPassword reports whether hash was made of password. A hash that is empty or not of HashPassword's
 // form fits no password.
 func CheckPassword(hash, password string) bool {
 	parts := strings.Split(hash, "$")
@@ -67,7 +70,8 @@ func CheckPassword(hash, password string) bool {
 	if _, err := fmt.Sscanf(parts[2], "v=%d", &version); err != nil || version != argon2.Version {
 		return false
 	}
-	if _, err := fmt.Sscanf(parts[3], "m=%d,t=%d,p=%d", &memory, &time, &threads); err != nil || time < 1 || threads < 1 || memory > 1<<20 {
+	_, err := fmt.Sscanf(parts[3], "m=%d,t=%d,p=%d", &memory, &time, &threads)
+	if err != nil || time < 1 || threads < 1 || memory > 1<<20 {
 		return false
 	}
 	salt, errSalt := base64.RawStdEncoding.DecodeString(parts[4])

@@ -1,4 +1,4 @@
-package web
+package login
 
 import (
 	"context"
@@ -17,7 +17,7 @@ func TestProviderHangs(t *testing.T) {
 		<-r.Context().Done()
 	}))
 	defer far.Close()
-	o := newOIDCClient(OIDC{Issuer: far.URL}, "https://tocsin.example")
+	o := NewProvider(OIDC{Issuer: far.URL}, "https://tocsin.example/login/oidc/callback")
 	ask := func() (cancel func(), gone chan error) {
 		ctx, cancel := context.WithCancel(t.Context())
 		gone = make(chan error, 1)

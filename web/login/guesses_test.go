@@ -1,4 +1,4 @@
-package web
+package login
 
 import (
 	"fmt"
@@ -8,19 +8,19 @@ import (
 
 func TestGuesses(t *testing.T) {
 	t.Parallel()
-	g, now := newGuesses(), time.Now()
+	g, now := NewGuesses(), time.Now()
 	for i := range guessLimits[0].free {
-		if wait := g.begin(guessKeys("alex", "10.0.0.1"), now); wait != 0 {
+		if wait := g.Begin(GuessKeys("alex", "10.0.0.1"), now); wait != 0 {
 			t.Fatalf("guess %d waits %s", i, wait)
 		}
 	}
 	var longest time.Duration
 	for range 40 {
-		wait := g.begin(guessKeys("alex", "10.0.0.1"), now)
+		wait := g.Begin(GuessKeys("alex", "10.0.0.1"), now)
 		if wait == 0 {
 			continue
 		}
-		if g.begin(guessKeys("alex", "10.0.0.1"), now.Add(wait-time.Millisecond)) == 0 {
+		if g.Begin(GuessKeys("alex", "10.0.0.1"), now.Add(wait-time.Millisecond)) == 0 {
 			t.Fatal("it may be made too early")
 		}
 		longest, now = max(longest, wait), now.Add(wait)
@@ -28,17 +28,17 @@ func TestGuesses(t *testing.T) {
 	if longest != guessLimits[0].longest {
 		t.Errorf("the longest wait is %s", longest)
 	}
-	if wait := g.begin(guessKeys("sam", "10.0.0.1"), now); wait != 0 {
+	if wait := g.Begin(GuessKeys("sam", "10.0.0.1"), now); wait != 0 {
 		t.Errorf("another name waits %s", wait)
 	}
-	if wait := g.begin(guessKeys("alex", "10.0.0.2"), now.Add(guessLimits[1].longest)); wait > 0 {
+	if wait := g.Begin(GuessKeys("alex", "10.0.0.2"), now.Add(guessLimits[1].longest)); wait > 0 {
 		t.Errorf("another address waits %s longer than a minute", wait)
 	}
-	g.succeeded(guessKeys("alex", "10.0.0.1"))
-	if wait := g.begin(guessKeys("alex", "10.0.0.1"), now.Add(guessLimits[1].longest)); wait > guessLimits[1].longest {
+	g.Succeeded(GuessKeys("alex", "10.0.0.1"))
+	if wait := g.Begin(GuessKeys("alex", "10.0.0.1"), now.Add(guessLimits[1].longest)); wait > guessLimits[1].longest {
 		t.Errorf("after a success it waits %s", wait)
 	}
-	if wait := g.begin(guessKeys("alex", "10.0.0.1"), now.Add(2*guessMemory)); wait != 0 {
+	if wait := g.Begin(GuessKeys("alex", "10.0.0.1"), now.Add(2*guessMemory)); wait != 0 {
 		t.Errorf("after hours it waits %s", wait)
 	}
 }
@@ -57,7 +57,7 @@ func TestGuessesOfANetwork(t *testing.T) {
 		{"::ffff:10.0.0.1", "::ffff:10.0.0.2", false},
 		{"@", "", false}, // a Unix socket
 	} {
-		if same := guessKeys("alex", c.a)[2] == guessKeys("alex", c.b)[2]; same != c.same {
+		if same := GuessKeys("alex", c.a)[2] == GuessKeys("alex", c.b)[2]; same != c.same {
 			t.Errorf("%s and %s: %v", c.a, c.b, same)
 		}
 	}
@@ -65,9 +65,9 @@ func TestGuessesOfANetwork(t *testing.T) {
 
 func TestGuessesAreBounded(t *testing.T) {
 	t.Parallel()
-	g, now := newGuesses(), time.Now()
+	g, now := NewGuesses(), time.Now()
 	for i := range 3 * maxGuessers {
-		g.begin(guessKeys(fmt.Sprintf("user-%d", i), fmt.Sprintf("address-%d", i)), now)
+		g.Begin(GuessKeys(fmt.Sprintf("user-%d", i), fmt.Sprintf("address-%d", i)), now)
 		if len(g.all) > maxGuessers+len(guessLimits) {
 			t.Fatalf("%d are remembered", len(g.all))
 		}

@@ -1,0 +1,182 @@
+package login
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/coreos/go-oidc/v3/oidc"
+	"github.com/uptrace/bun"
+	"golang.org/x/oauth2"
+
+	"github.com/seed91453169/tocsin/channel"
+	"github.com/seed91453169/tocsin/dbmodel"
+)
+
+// providerTime is how long the provider may take for an answer.
+const providerTime = 15 * time.Second
+
+// LongestFullName is how many characters a full name may have.
+const LongestFullName = 255
+
+// OIDC is the registration of this Tocsin at an OpenID Connect provider.
+type OIDC struct {
+	Issuer       string
+	ClientID     string
+	ClientSecret string
+	Proxy        func(to *url.URL) (*url.URL, error) // nil: none
+}
+
+// Provider asks the OpenID Connect provider who a user is.
+type Provider struct {
+	config   OIDC
+	redirect string
+	client   *http.Client
+
+	turn  chan struct{} // holds one while a caller asks for the provider
+	found *oidc.Provider
+}
+
+// NewProvider returns the provider of config, which sends browsers back to the address redirect.
+func NewProvider(config OIDC, redirect string) *Provider {
+	return &Provider{
+		config: config, redirect: redirect, client: channel.NewOperatorClient(config.Proxy), turn: make(chan struct{}, 1),
+	}
+}
+
+// discover returns the provider's configuration. It asks at the first login, not at the start: Tocsin runs without the
+// provider. While that does not answer, all other callers wait for the one that asks, each no longer than its context.
+func (p *Provider) discover(ctx context.Context) (*oidc.Provider, error) {
+	select {
+	case p.turn <- struct{}{}:
+		defer func() { <-p.turn }()
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	if p.found != nil {
+		return p.found, nil
+	}
+	found, err := oidc.NewProvider(oidc.ClientContext(ctx, p.client), p.config.Issuer)
+	if err != nil {
+		return nil, err
+	}
+	p.found = found
+	return found, nil
+}
+
+func (p *Provider) oauth(found *oidc.Provider) *oauth2.Config {
+	return &oauth2.Config{
+		ClientID: p.config.ClientID, ClientSecret: p.config.ClientSecret, Endpoint: found.Endpoint(), RedirectURL: p.redirect,
+		Scopes: []string{oidc.ScopeOpenID, "profile"},
+	}
+}
+
+// Trip is what the browser keeps while it is at the provider.
+type Trip struct{ State, Nonce, Verifier, Next string }
+
+// NewTrip returns a trip that leads to next after logging in.
+func NewTrip(next string) Trip {
+	return Trip{State: rand.Text(), Nonce: rand.Text(), Verifier: oauth2.GenerateVerifier(), Next: next}
+}
+
+// URL returns the address at the provider where a trip begins.
+func (p *Provider) URL(ctx context.Context, trip Trip) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, providerTime)
+	defer cancel()
+	found, err := p.discover(ctx)
+	if err != nil {
+		return "", err
+	}
+	return p.oauth(found).AuthCodeURL(trip.State, oidc.Nonce(trip.Nonce), oauth2.S256ChallengeOption(trip.Verifier)), nil
+}
+
+// Claims are what the provider says of a user.
+type Claims struct {
+	Subject  string `json:"sub"`
+	Username string `json:"preferred_username"`
+	Name     string `json:"name"`
+}
+
+// Claims exchanges the code for what the provider says, and checks that it says so to this Tocsin, now and for this browser.
+func (p *Provider) Claims(ctx context.Context, code string, trip Trip) (*Claims, error) {
+	ctx, cancel := context.WithTimeout(oidc.ClientContext(ctx, p.client), providerTime)
+	defer cancel()
+	found, err := p.discover(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("ask the provider for its configuration: %w", err)
+	}
+	token, err := p.oauth(found).Exchange(ctx, code, oauth2.VerifierOption(trip.Verifier))
+	if err != nil {
+		if refused, ok := errors.AsType[*oauth2.RetrieveError](err); ok { // whose text repeats the answer
+			return nil, fmt.Errorf("exchange the code: the provider answers %s, %q", refused.Response.Status, refused.ErrorCode)
+		}
+		return nil, fmt.Errorf("exchange the code: %w", err)
+	}
+	text, ok := token.Extra("id_token").(string)
+	if !ok {
+		return nil, errors.New("the provider gave no id_token")
+	}
+	id, err := found.Verifier(&oidc.Config{ClientID: p.config.ClientID}).Verify(ctx, text)
+	if err != nil {
+		return nil, fmt.Errorf("verify the id_token: %w", err)
+	}
+	if id.Nonce != trip.Nonce {
+		return nil, errors.New("the id_token is for another login")
+	}
+	out := new(Claims)
+	if err := id.Claims(out); err != nil {
+		return nil, fmt.Errorf("read the claims: %w", err)
+	}
+	if out.Subject == "" {
+		return nil, errors.New("the id_token has no subject")
+	}
+	return out, nil
+}
+
+// ErrNamesTaken says that there are too many users with the name that the provider gives.
+var ErrNamesTaken = errors.New("there are too many users with this name")
+
+// User returns the id of the user that the claims are about. At the first login that is the user with the same name, unless
+// there is another way to log in as that user: then it is a new user without any rights.
+func (p *Provider) User(ctx context.Context, tx bun.Tx, c *Claims) (int64, error) {
+	issuer := p.config.Issuer
+	u, err := dbmodel.UserBySubject(ctx, tx, issuer, c.Subject)
+	if !errors.Is(err, dbmodel.ErrNotFound) {
+		return u.ID, err
+	}
+	name := c.Username
+	if !dbmodel.ValidUsername(name) {
+		name = "user"
+	}
+	for n := 1; n <= 20; n++ {
+		candidate := name
+		if n > 1 {
+			candidate = fmt.Sprintf("%s-%d", name[:min(len(name), 140)], n)
+		}
+		u, isNew, err := dbmodel.EnsuredUser(ctx, tx, candidate)
+		if err != nil {
+			return 0, err
+		}
+		if u.OIDCIssuer == issuer && u.OIDCSubject == c.Subject { // by another first login at the same time
+			return u.ID, nil
+		}
+		takenOver := candidate == c.Username && candidate != dbmodel.Automation && u.PasswordHash == "" && u.OIDCSubject == ""
+		if !isNew && !takenOver {
+			continue
+		}
+		if isNew {
+			name := []rune(strings.ReplaceAll(c.Name, "\x00", ""))
+			u.FullName = string(name[:min(len(name), LongestFullName)])
+			if err := dbmodel.SaveUser(ctx, tx, u); err != nil {
+				return 0, err
+			}
+		}
+		return u.ID, dbmodel.SetSubject(ctx, tx, u.ID, issuer, c.Subject)
+	}
+	return 0, ErrNamesTaken
+}
