@@ -3,7 +3,6 @@ package web
 import (
 	"context"
 	"fmt"
-	"net/http"
 	"time"
 
 	"github.com/seed91453169/tocsin/dbmodel"
@@ -33,11 +32,6 @@ type DeliveryAnswer struct {
 type listedDelivery struct {
 	DeliveryAnswer
 	NotificationID int64 `json:"notification_id"`
-}
-
-func (s *server) deliveryRoutes() {
-	route(s, call{method: http.MethodGet, path: "/deliveries", id: "listDeliveries", tag: "Deliveries", access: people, summary: "List deliveries, newest first"}, s.apiListDeliveries)
-	s.resendRoutes()
 }
 
 func (s *server) apiListDeliveries(ctx context.Context, in *deliveryParams) (*listOutput[listedDelivery], error) {

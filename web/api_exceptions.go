@@ -3,7 +3,6 @@ package web
 import (
 	"context"
 	"fmt"
-	"net/http"
 	"strings"
 	"time"
 
@@ -36,18 +35,6 @@ type taskExceptionBody struct {
 func (taskExceptionBody) TransformSchema(_ huma.Registry, s *huma.Schema) *huma.Schema {
 	s.Properties["arguments"].Nullable = true
 	return s
-}
-
-func (s *server) exceptionRoutes() {
-	const tag = "Exceptions"
-	route(s, call{
-		method: http.MethodPost, path: "/exceptions", id: "postException", tag: tag, access: ingesters, status: http.StatusAccepted,
-		summary: "Tell of an exception in a request", body: ExceptionBody{},
-	}, s.apiPostException)
-	route(s, call{
-		method: http.MethodPost, path: "/task-exceptions", id: "postTaskException", tag: tag, access: ingesters, status: http.StatusAccepted,
-		summary: "Tell of an exception in a background task", body: taskExceptionBody{},
-	}, s.apiPostTaskException)
 }
 
 func (s *server) apiPostException(ctx context.Context, _ *struct{}) (*struct{}, error) {

@@ -3,7 +3,6 @@ package web
 import (
 	"context"
 	"fmt"
-	"net/http"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/uptrace/bun"
@@ -53,13 +52,6 @@ type ExplainedTarget struct {
 }
 
 type explainOutput struct{ Body explainAnswer }
-
-func (s *server) explainRoutes() {
-	route(s, call{
-		method: http.MethodGet, path: "/observations/{id}/explain", id: "explainObservation", tag: "Observations", access: people,
-		summary: "Say why an observation is, or is not, notified",
-	}, s.apiExplain)
-}
 
 func (s *server) apiExplain(ctx context.Context, in *idParam) (*explainOutput, error) {
 	out := new(explainOutput)

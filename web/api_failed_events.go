@@ -3,7 +3,6 @@ package web
 import (
 	"context"
 	"fmt"
-	"net/http"
 	"time"
 
 	"github.com/uptrace/bun"
@@ -31,15 +30,6 @@ type retriedOutput struct {
 	Body struct {
 		Retried int64 `json:"retried"`
 	}
-}
-
-func (s *server) failedEventRoutes() {
-	const tag = "Operations"
-	route(s, call{method: http.MethodGet, path: "/failed-events", id: "listFailedEvents", tag: tag, summary: "List events whose evaluation failed for good, newest first"}, s.apiListFailedEvents)
-	route(s, call{
-		method: http.MethodPost, path: "/failed-events/retry", id: "retryFailedEvents", tag: tag, body: retryFields{}, optional: true, status: http.StatusAccepted,
-		summary: "Evaluate such events again",
-	}, s.apiRetryFailedEvents)
 }
 
 func (s *server) apiListFailedEvents(ctx context.Context, in *ListParams) (*listOutput[failedEventAnswer], error) {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 
 	"github.com/uptrace/bun"
 
@@ -46,35 +45,32 @@ var (
 	groupMembers   = memberSource{"product group", dbmodel.InProductGroup, dbmodel.RoleInGroup}
 )
 
-func (s *server) memberRoutes() {
-	s.membersOf(productMembers, "/products/{id}/members", "ProductMember", "Products")
-	s.membersOf(groupMembers, "/product-groups/{id}/members", "ProductGroupMember", "Product groups")
+func (s *server) apiListMembers(
+	of memberSource,
+) func(context.Context, *membersParams) (*listOutput[memberAnswer], error) {
+	return func(ctx context.Context, in *membersParams) (*listOutput[memberAnswer], error) {
+		return s.listMembers(ctx, of, in)
+	}
 }
 
-func (s *server) membersOf(of memberSource, path, id, tag string) {
-	route(s, call{method: http.MethodGet, path: path, id: "list" + id + "s", tag: tag, access: everybody, summary: "List the members of a " + of.name + ", by name"},
-		func(ctx context.Context, in *membersParams) (*listOutput[memberAnswer], error) {
-			return s.listMembers(ctx, of, in)
-		})
-	route(s, call{
-		method: http.MethodPut, path: path + "/{username}", id: "put" + id, tag: tag, access: everybody, body: memberFields{}, status: http.StatusNoContent,
-		summary: "Make a user a member of a " + of.name + ", or change the role",
-	}, func(ctx context.Context, in *memberParams) (*struct{}, error) {
+func (s *server) apiPutMember(of memberSource) func(context.Context, *memberParams) (*struct{}, error) {
+	return func(ctx context.Context, in *memberParams) (*struct{}, error) {
 		var sent memberFields
 		if err := readJSON(ctx, &sent); err != nil {
 			return nil, err
 		}
 		return nil, s.setMember(ctx, of, in, &sent)
-	})
-	route(s, call{
-		method: http.MethodDelete, path: path + "/{username}", id: "delete" + id, tag: tag, access: everybody,
-		summary: "Take a member out of a " + of.name,
-	}, func(ctx context.Context, in *memberParams) (*struct{}, error) {
-		return nil, s.removeMember(ctx, of, in)
-	})
+	}
 }
 
-// listMembers shows who belongs to what one belongs to; who only sees a group's name does not see its members.
+func (s *server) apiDeleteMember(of memberSource) func(context.Context, *memberParams) (*struct{}, error) {
+	return func(ctx context.Context, in *memberParams) (*struct{}, error) {
+		return nil, s.removeMember(ctx, of, in)
+	}
+}
+
+// listMembers lists the members of what the caller is a member of; a caller who sees the name of a group alone does not see
+// its members.
 func (s *server) listMembers(ctx context.Context, of memberSource, in *membersParams) (*listOutput[memberAnswer], error) {
 	after, err := nameCursor(in.Cursor)
 	if err != nil {

@@ -3,7 +3,6 @@ package web
 import (
 	"context"
 	"fmt"
-	"net/http"
 	"time"
 
 	"github.com/uptrace/bun"
@@ -27,25 +26,6 @@ type countAnswer struct {
 }
 
 type countOutput struct{ Body countAnswer }
-
-func (s *server) notificationViewRoutes() {
-	const tag = "Inbox"
-	route(s, call{method: http.MethodPost, path: "/notifications/{id}/viewed", id: "viewNotification", tag: tag, access: people, summary: "Mark a notification as viewed"}, s.apiViewNotification)
-	route(s, call{
-		method: http.MethodPost, path: "/notifications/viewed", id: "viewNotifications", tag: tag, access: people, body: viewedFields{}, status: http.StatusNoContent,
-		summary: "Mark notifications as viewed",
-	}, s.apiViewNotifications)
-	route(s, call{
-		method: http.MethodDelete, path: "/notifications/{id}", id: "deleteNotification", tag: tag, access: people,
-		summary: "Delete a notification for everyone, with its pending deliveries",
-	}, s.apiDeleteNotification)
-	route(s, call{
-		method: http.MethodPost, path: "/notifications/delete", id: "deleteNotifications", tag: tag, access: people, body: idsFields{}, status: http.StatusNoContent,
-		summary: "Delete notifications for everyone, all or none of those that one sees",
-	}, s.apiDeleteNotifications)
-	route(s, call{method: http.MethodGet, path: "/notifications/unread-count", id: "countUnread", tag: tag, access: people, summary: "Count what one has not viewed"}, s.apiCountUnread)
-	s.streamRoute(tag)
-}
 
 func (s *server) apiViewNotification(ctx context.Context, in *notificationIDParam) (*struct{}, error) {
 	if _, err := dbmodel.VisibleNotificationByID(ctx, s.db.Reader, viewerOf(ctx), in.ID); err != nil {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"net/http"
 	"strings"
 	"time"
 
@@ -94,12 +93,6 @@ func (arguments) Schema(huma.Registry) *huma.Schema {
 }
 
 type notificationOutput struct{ Body inboxAnswer }
-
-func (s *server) notificationRoutes() {
-	const tag = "Inbox"
-	route(s, call{method: http.MethodGet, path: "/notifications", id: "listNotifications", tag: tag, access: people, summary: "List notifications, newest first"}, s.apiListNotifications)
-	route(s, call{method: http.MethodGet, path: "/notifications/{id}", id: "getNotification", tag: tag, access: people, summary: "Show a notification"}, s.apiGetNotification)
-}
 
 func (s *server) apiListNotifications(ctx context.Context, in *notificationParams) (*listOutput[inboxAnswer], error) {
 	list, err := s.listNotifications(ctx, in)

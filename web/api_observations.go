@@ -3,7 +3,6 @@ package web
 import (
 	"context"
 	"encoding/json"
-	"net/http"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -87,23 +86,6 @@ func (originAnswer) Schema(huma.Registry) *huma.Schema {
 		{Type: huma.TypeObject, AdditionalProperties: false, Properties: map[string]*huma.Schema{"component": part, "image": part, "file": part, "endpoint": part}},
 		{Type: "null"},
 	}}
-}
-
-func (s *server) observationRoutes() {
-	const tag = "Observations"
-	route(s, call{
-		method: http.MethodPost, path: "/observations", id: "postObservations", tag: tag, access: ingesters, status: http.StatusAccepted, body: observationsBody{}, lines: true,
-		summary: "Tell the state of observations",
-	}, s.apiPostObservations)
-	route(s, call{method: http.MethodGet, path: "/observations/{id}", id: "getObservation", tag: tag, access: everybody, summary: "Show an observation"}, s.apiGetObservation)
-	route(s, call{
-		method: http.MethodDelete, path: "/observations/{id}", id: "deleteObservation", tag: tag, access: ingesters,
-		summary: "Delete an observation and what is remembered of it; its notifications stay",
-	}, s.apiDeleteObservation)
-	route(s, call{
-		method: http.MethodPost, path: "/observations/{id}/evaluate", id: "evaluateObservation", tag: tag, access: everybody, status: http.StatusAccepted,
-		summary: "Evaluate an observation again",
-	}, s.apiEvaluateObservation)
 }
 
 func (s *server) apiPostObservations(ctx context.Context, _ *struct{}) (*receivedOutput, error) {

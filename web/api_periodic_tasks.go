@@ -3,7 +3,6 @@ package web
 import (
 	"context"
 	"fmt"
-	"net/http"
 	"time"
 
 	"github.com/seed91453169/tocsin/dbmodel"
@@ -17,10 +16,6 @@ type periodicRunAnswer struct {
 	DurationMS *int64            `json:"duration_ms"`
 	Status     dbmodel.RunStatus `json:"status" enum:"pending,running,succeeded,failed"`
 	Message    string            `json:"message"`
-}
-
-func (s *server) periodicTaskRoutes() {
-	route(s, call{method: http.MethodGet, path: "/periodic-tasks", id: "listPeriodicTasks", tag: "Operations", summary: "List the runs of periodic tasks, newest first"}, s.apiListPeriodicTasks)
 }
 
 func (s *server) apiListPeriodicTasks(ctx context.Context, in *ListParams) (*listOutput[periodicRunAnswer], error) {

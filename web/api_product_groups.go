@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 	"slices"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -46,17 +45,6 @@ func (productGroupAnswer) TransformSchema(_ huma.Registry, s *huma.Schema) *huma
 }
 
 type productGroupOutput struct{ Body productGroupAnswer }
-
-func (s *server) productGroupRoutes() {
-	const tag = "Product groups"
-	route(s, call{method: http.MethodGet, path: "/product-groups", id: "listProductGroups", tag: tag, access: everybody, summary: "List product groups, by id"}, s.apiListProductGroups)
-	route(s, call{method: http.MethodGet, path: "/product-groups/{id}", id: "getProductGroup", tag: tag, access: everybody, summary: "Show a product group"}, s.apiGetProductGroup)
-	route(s, call{
-		method: http.MethodPut, path: "/product-groups/{id}", id: "putProductGroup", tag: tag, access: everybody, body: productGroupFields{},
-		summary: "Make a product group, or change the fields that are sent",
-	}, s.apiPutProductGroup)
-	route(s, call{method: http.MethodDelete, path: "/product-groups/{id}", id: "deleteProductGroup", tag: tag, access: ingesters, summary: "Delete a product group; its products stay"}, s.apiDeleteProductGroup)
-}
 
 func (s *server) apiListProductGroups(ctx context.Context, in *ListParams) (*listOutput[productGroupAnswer], error) {
 	after, err := idCursor(in.Cursor)

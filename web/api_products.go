@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 	"slices"
 
 	"github.com/uptrace/bun"
@@ -39,24 +38,6 @@ type gateOutput struct {
 	Body struct {
 		Changed bool `json:"changed"`
 	}
-}
-
-func (s *server) productRoutes() {
-	const tag = "Products"
-	route(s, call{method: http.MethodGet, path: "/products", id: "listProducts", tag: tag, access: everybody, summary: "List products, by id"}, s.apiListProducts)
-	route(s, call{method: http.MethodGet, path: "/products/{id}", id: "getProduct", tag: tag, access: everybody, summary: "Show a product"}, s.apiGetProduct)
-	route(s, call{
-		method: http.MethodPut, path: "/products/{id}", id: "putProduct", tag: tag, access: everybody, body: productFields{},
-		summary: "Make a product, or change the fields that are sent",
-	}, s.apiPutProduct)
-	route(s, call{
-		method: http.MethodDelete, path: "/products/{id}", id: "deleteProduct", tag: tag, access: ingesters,
-		summary: "Delete a product with its observations, notifications and pending deliveries",
-	}, s.apiDeleteProduct)
-	route(s, call{
-		method: http.MethodPut, path: "/products/{id}/security-gate", id: "putSecurityGate", tag: tag, access: ingesters, body: gateFields{},
-		status: http.StatusAccepted, summary: "Say whether the product passes its security gate",
-	}, s.apiPutSecurityGate)
 }
 
 func (s *server) apiListProducts(ctx context.Context, in *ListParams) (*listOutput[productAnswer], error) {

@@ -30,18 +30,6 @@ type resentOutput struct {
 	}
 }
 
-func (s *server) resendRoutes() {
-	const tag = "Deliveries"
-	route(s, call{
-		method: http.MethodPost, path: "/deliveries/{id}/resend", id: "resendDelivery", tag: tag, access: people, status: http.StatusAccepted,
-		summary: "Send a failed delivery again, or have a pending one tried at once",
-	}, s.apiResendDelivery)
-	route(s, call{
-		method: http.MethodPost, path: "/deliveries/resend", id: "resendDeliveries", tag: tag, access: people, body: resendFields{}, status: http.StatusAccepted,
-		summary: "Send all failed deliveries again that one may",
-	}, s.apiResendDeliveries)
-}
-
 func (s *server) apiResendDelivery(ctx context.Context, in *deliveryIDParam) (*resentOutput, error) {
 	var target int64
 	err := s.db.InTx(ctx, func(ctx context.Context, tx bun.Tx) error {

@@ -3,7 +3,6 @@ package web
 import (
 	"context"
 	"fmt"
-	"net/http"
 	"slices"
 
 	"github.com/uptrace/bun"
@@ -62,12 +61,6 @@ type settingsAnswer struct {
 }
 
 type settingsOutput struct{ Body settingsAnswer }
-
-func (s *server) settingsRoutes() {
-	const tag = "Settings"
-	route(s, call{method: http.MethodGet, path: "/settings", id: "getSettings", tag: tag, summary: "Show the settings"}, s.apiGetSettings)
-	route(s, call{method: http.MethodPatch, path: "/settings", id: "patchSettings", tag: tag, body: settingsFields{}, summary: "Change the settings that are sent"}, s.apiPatchSettings)
-}
 
 func (s *server) apiGetSettings(ctx context.Context, _ *struct{}) (*settingsOutput, error) {
 	settings, err := dbmodel.LoadSettings(ctx, s.db.Reader)

@@ -25,10 +25,6 @@ type statusAnswer struct {
 
 type statusOutput struct{ Body statusAnswer }
 
-func (s *server) statusRoutes() {
-	route(s, call{method: http.MethodGet, path: "/status", id: "getStatus", tag: "Operations", summary: "Show how much is left to do"}, s.apiGetStatus)
-}
-
 func (s *server) apiGetStatus(ctx context.Context, _ *struct{}) (*statusOutput, error) {
 	c, err := dbmodel.Count(ctx, s.db.Reader) // one statement: one snapshot
 	if err != nil {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 	"runtime/debug"
 	"sync"
 	"time"
@@ -38,17 +37,6 @@ type testOutput struct {
 	Body struct {
 		Results []testResult `json:"results" nullable:"false"`
 	}
-}
-
-func (s *server) testNotificationRoutes() {
-	route(s, call{
-		method: http.MethodPost, path: "/products/{id}/test-notification", id: "testProduct", tag: "Products", access: people, body: testFields{}, optional: true,
-		status: http.StatusOK, summary: "Send a test message to those who are told of a product, now",
-	}, s.apiTestProduct)
-	route(s, call{
-		method: http.MethodPost, path: "/settings/test-notification", id: "testSettings", tag: "Settings", body: testFields{}, optional: true,
-		status: http.StatusOK, summary: "Send a test message to those who are told of titles and exceptions, now",
-	}, s.apiTestSettings)
 }
 
 func (s *server) apiTestProduct(ctx context.Context, in *idParam) (*testOutput, error) {

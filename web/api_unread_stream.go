@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"net/http"
-	"reflect"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -18,16 +17,8 @@ const (
 	callerPause = 3 * time.Second
 )
 
-func (s *server) streamRoute(tag string) {
-	c := call{method: http.MethodGet, path: "/notifications/stream", id: "streamUnread", tag: tag, access: people, summary: "Follow how many notifications one has not viewed"}
-	route(s, c, func(_ context.Context, _ *struct{}) (*huma.StreamResponse, error) {
-		return &huma.StreamResponse{Body: s.streamUnread}, nil
-	})
-	schema := s.api.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[countAnswer](), true, "Count")
-	s.api.OpenAPI().Paths[apiRoot+c.path].Get.Responses["200"] = &huma.Response{
-		Description: `Server-sent events: "unread" on connecting and whenever the count changes`,
-		Content:     map[string]*huma.MediaType{"text/event-stream": {Schema: schema}},
-	}
+func (s *server) apiStreamUnread(context.Context, *struct{}) (*huma.StreamResponse, error) {
+	return &huma.StreamResponse{Body: s.streamUnread}, nil
 }
 
 // streamUnread sends the count of unread notifications when it changes, until the client goes away, its token or session

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 	"slices"
 
 	"github.com/uptrace/bun"
@@ -34,20 +33,6 @@ type userAnswer struct {
 }
 
 type userOutput struct{ Body userAnswer }
-
-func (s *server) userRoutes() {
-	const tag = "Users"
-	route(s, call{method: http.MethodGet, path: "/users", id: "listUsers", tag: tag, access: ingesters, summary: "List users, by name"}, s.apiListUsers)
-	route(s, call{method: http.MethodGet, path: "/users/{username}", id: "getUser", tag: tag, access: ingesters, summary: "Show a user"}, s.apiGetUser)
-	route(s, call{
-		method: http.MethodPut, path: "/users/{username}", id: "putUser", tag: tag, access: ingesters, body: userFields{},
-		summary: "Make a user, or change the fields that are sent",
-	}, s.apiPutUser)
-	route(s, call{
-		method: http.MethodDelete, path: "/users/{username}", id: "deleteUser", tag: tag, access: ingesters,
-		summary: "Delete a user with its tokens, memberships and marks",
-	}, s.apiDeleteUser)
-}
 
 func (s *server) apiListUsers(ctx context.Context, in *ListParams) (*listOutput[userAnswer], error) {
 	after, err := nameCursor(in.Cursor)

@@ -67,14 +67,6 @@ type deliveryRow struct {
 	May          bool // resend it
 }
 
-func (s *server) deliveryPages(mux *http.ServeMux) {
-	s.page(mux, "GET "+deliveriesPath, people, s.showDeliveries)
-	s.page(mux, "POST "+deliveriesPath+"/{id}/resend", people, s.resendOne)
-	s.page(mux, "POST "+deliveriesPath+"/resend", people, s.resendAll)
-	s.page(mux, "POST /targets/{id}/resend", people, s.resendTarget)
-	s.page(mux, "POST "+failedEventsPath+"/retry", administrators, s.retryEvents)
-}
-
 func (s *server) showDeliveries(w http.ResponseWriter, r *http.Request) error {
 	ctx := r.Context()
 	v := viewerOf(ctx)

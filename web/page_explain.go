@@ -71,13 +71,6 @@ type targetRow struct {
 	Reason                        string
 }
 
-func (s *server) explainPages(mux *http.ServeMux) {
-	s.page(mux, "GET "+observationsPath, people, s.showObservations)
-	s.page(mux, "GET "+observationsPath+"/{id}", people, s.redirectToExplain)
-	s.page(mux, "GET "+observationsPath+"/{id}/explain", people, s.showExplain)
-	s.page(mux, "POST "+observationsPath+"/{id}/evaluate", people, s.evaluateAgain)
-}
-
 func (s *server) showObservations(w http.ResponseWriter, r *http.Request) error {
 	ctx := r.Context()
 	v := viewerOf(ctx)

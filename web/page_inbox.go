@@ -68,12 +68,6 @@ type inboxRow struct {
 	May                   bool // delete it
 }
 
-func (s *server) inboxPages(mux *http.ServeMux) {
-	s.page(mux, "GET /{$}", people, s.showInbox)
-	s.page(mux, "POST /notifications/viewed", people, s.saveViewed)
-	s.page(mux, "POST /notifications/delete", people, s.removeNotifications)
-}
-
 func (s *server) showInbox(w http.ResponseWriter, r *http.Request) error {
 	ctx := r.Context()
 	now, err := dbmodel.DatabaseNow(ctx, s.db.Reader) // before the list: what comes meanwhile is not marked with it

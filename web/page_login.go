@@ -26,18 +26,6 @@ type loginView struct {
 	OIDC     bool
 }
 
-func (s *server) loginPages(mux *http.ServeMux) {
-	s.publicPage(mux, "GET "+loginPath, s.showLogin)
-	s.publicPage(mux, "POST "+loginPath, s.logInWithPassword)
-	s.publicPage(mux, "POST /logout", s.logOut)
-	s.publicPage(mux, "GET "+setupPath, s.showSetup)
-	s.publicPage(mux, "POST "+setupPath, s.saveSetup)
-	if s.oidc != nil {
-		s.publicPage(mux, "GET "+oidcPath, s.startOIDC)
-		s.publicPage(mux, "GET "+oidcCallbackPath, s.logInWithOIDC)
-	}
-}
-
 func (s *server) showLogin(w http.ResponseWriter, r *http.Request) error {
 	next := localPath(r.FormValue("next"))
 	who, err := s.callerBySession(r)

@@ -50,10 +50,6 @@ type sentTo struct {
 
 func notificationPath(id int64) string { return fmt.Sprintf("/notifications/%d", id) }
 
-func (s *server) notificationPages(mux *http.ServeMux) {
-	s.page(mux, "GET /notifications/{id}", people, s.showNotificationPage)
-}
-
 func (s *server) showNotificationPage(w http.ResponseWriter, r *http.Request) error {
 	ctx := r.Context()
 	id, err := idInPath(r, "notification")

@@ -47,19 +47,6 @@ type productList struct {
 	Admin  bool
 }
 
-func (s *server) productPages(mux *http.ServeMux) {
-	s.page(mux, "GET "+productsPath, people, s.showProducts)
-	s.page(mux, "GET "+productGroupsPath, people, s.showProductGroups)
-	for _, root := range []string{productsPath, productGroupsPath} {
-		h := holderKind{group: root == productGroupsPath, root: root}
-		s.page(mux, "GET "+root+"/{id}", people, s.showHolder(h))
-		s.page(mux, "POST "+root+"/{id}", people, s.saveHolder(h))
-		s.page(mux, "POST "+root+"/{id}/members", people, s.saveMember(h))
-		s.page(mux, "POST "+root+"/{id}/members/remove", people, s.takeMemberOut(h))
-	}
-	s.page(mux, "POST "+productsPath+"/{id}/test", people, s.sendProductTest)
-}
-
 func (s *server) showProducts(w http.ResponseWriter, r *http.Request) error {
 	ctx := r.Context()
 	v, told := viewerOf(ctx), queryWord(r, "told", []string{nobody})

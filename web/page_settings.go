@@ -28,12 +28,6 @@ type settingsSection struct {
 	Fields      []formField
 }
 
-func (s *server) settingsPages(mux *http.ServeMux) {
-	s.page(mux, "GET "+settingsPath, administrators, s.showSettings)
-	s.page(mux, "POST "+settingsPath, administrators, s.saveSettings)
-	s.page(mux, "POST "+settingsPath+"/test", administrators, s.sendSettingsTest)
-}
-
 // loadSettingsPage reads the settings as the page shows them.
 func (s *server) loadSettingsPage(ctx context.Context) (*settingsPageView, error) {
 	out, err := s.apiGetSettings(ctx, nil)

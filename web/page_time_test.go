@@ -59,18 +59,17 @@ func TestCallTime(t *testing.T) {
 		exchangeOf(r.Context()).caller = &caller{viewer: dbmodel.Viewer{Admin: true}}
 		calls.ServeHTTP(w, r)
 	}))
-	for _, c := range []call{{path: "/list"}, {path: "/import", lines: true}} {
-		c.method, c.id = http.MethodGet, c.path
-		route(s, c, func(ctx context.Context, _ *struct{}) (*struct{}, error) {
+	for path, c := range map[string]call{"/list": {id: "list"}, "/import": {id: "import", lines: true}} {
+		route(s, "GET "+path, administrators, func(ctx context.Context, _ *struct{}) (*struct{}, error) {
 			if deadline, limited := ctx.Deadline(); limited == c.lines || limited && time.Until(deadline) > callTime {
-				t.Errorf("%s: limited %t, until %s", c.path, limited, deadline)
+				t.Errorf("%s: limited %t, until %s", path, limited, deadline)
 			}
 			return nil, dbmodel.Translate(context.DeadlineExceeded)
-		})
+		}, c)
 		answer := httptest.NewRecorder()
-		handler.ServeHTTP(answer, httptest.NewRequestWithContext(t.Context(), http.MethodGet, apiRoot+c.path, nil))
+		handler.ServeHTTP(answer, httptest.NewRequestWithContext(t.Context(), http.MethodGet, apiRoot+path, nil))
 		if answer.Code != http.StatusServiceUnavailable || answer.Header().Get("Retry-After") == "" {
-			t.Errorf("%s is answered %d %s: %s", c.path, answer.Code, answer.Header(), answer.Body)
+			t.Errorf("%s is answered %d %s: %s", path, answer.Code, answer.Header(), answer.Body)
 		}
 	}
 }

@@ -43,19 +43,6 @@ type userPage struct {
 	TokenFields []formField
 }
 
-func (s *server) userPages(mux *http.ServeMux) {
-	s.page(mux, "GET "+usersPath, administrators, s.showUsers)
-	s.page(mux, "POST "+usersPath, administrators, s.addUser)
-	s.page(mux, "GET "+usersPath+"/{username}", administrators, s.showUserPage)
-	s.page(mux, "POST "+usersPath+"/{username}", administrators, s.saveUser)
-	s.page(mux, "POST "+usersPath+"/{username}/delete", administrators, s.deleteUser)
-	s.page(mux, "POST "+usersPath+"/{username}/password", administrators, s.renewPassword)
-	s.page(mux, "POST "+usersPath+"/{username}/tokens", administrators, s.createToken)
-	s.page(mux, "POST "+usersPath+"/{username}/tokens/{id}/revoke", administrators, s.revokeToken)
-	s.page(mux, "GET "+passwordPath, people, s.showOwnPassword)
-	s.page(mux, "POST "+passwordPath, people, s.changeOwnPassword)
-}
-
 func userPath(name string) string { return usersPath + "/" + name } // its letters need no escaping
 
 func userRowOf(a userAnswer) userRow {

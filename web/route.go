@@ -20,15 +20,13 @@ const callTime = time.Minute
 
 // call describes one call of the API, for the mux and for the OpenAPI document.
 type call struct {
-	method, path string // the path below /api/v1
-	id           string // of the operation
-	summary      string
-	tag          string
-	access       access
-	status       int  // of a success; 0: 200, or 204 where there is no body
-	body         any  // the zero value of the JSON body; nil: none
-	optional     bool // the body may be left out
-	lines        bool // the body may come as application/x-ndjson, too
+	id       string // of the operation
+	summary  string
+	tag      string
+	status   int  // of a success; 0: 200, or 204 where there is no body
+	body     any  // the zero value of the JSON body; nil: none
+	optional bool // the body may be left out
+	lines    bool // the body may come as application/x-ndjson, too
 }
 
 // newAPI returns the API without any calls. huma reads the parameters, writes answers and documents all; bodies are read by
@@ -57,15 +55,18 @@ func schemaName(t reflect.Type, hint string) string {
 	return strings.ReplaceAll(huma.DefaultSchemaNamer(t, hint), "Answer", "")
 }
 
-// route adds a call. What its handler returns as an error is answered by fail.
-func route[I, O any](s *server, c call, handler func(context.Context, *I) (*O, error)) {
+// route adds a call for pattern, a method with a path below /api/v1. fail answers the errors of its handler.
+func route[I, O any](s *server, pattern string, a access, handler func(context.Context, *I) (*O, error), c call) {
+	method, path, _ := strings.Cut(pattern, " ")
 	registry := s.api.OpenAPI().Components.Schemas
 	op := huma.Operation{
-		Method: c.method, Path: apiRoot + c.path, OperationID: c.id, Summary: c.summary, Tags: []string{c.tag}, DefaultStatus: c.status,
-		Description: accessWords[c.access], Middlewares: huma.Middlewares{allow(c.access)},
+		Method: method, Path: apiRoot + path, OperationID: c.id, Summary: c.summary, Tags: []string{c.tag},
+		DefaultStatus: c.status, Description: accessWords[a], Middlewares: huma.Middlewares{allow(a)},
 		Responses: map[string]*huma.Response{"default": {
 			Description: "Anything else",
-			Content:     map[string]*huma.MediaType{"application/problem+json": {Schema: registry.Schema(reflect.TypeFor[problem](), true, "Problem")}},
+			Content: map[string]*huma.MediaType{
+				"application/problem+json": {Schema: registry.Schema(reflect.TypeFor[problem](), true, "Problem")},
+			},
 		}},
 	}
 	huma.Register(s.api, op, func(ctx context.Context, in *I) (*O, error) {
@@ -81,14 +82,14 @@ func route[I, O any](s *server, c call, handler func(context.Context, *I) (*O, e
 		return out, nil
 	})
 	if c.body != nil { // after Register: huma would read the body itself
-		s.operation(c).RequestBody = requestBodyOf(registry, c)
+		s.operation(method, path).RequestBody = requestBodyOf(registry, c)
 	}
 }
 
 // operation is a call in the OpenAPI document.
-func (s *server) operation(c call) *huma.Operation {
-	item := s.api.OpenAPI().Paths[apiRoot+c.path]
-	switch c.method {
+func (s *server) operation(method, path string) *huma.Operation {
+	item := s.api.OpenAPI().Paths[apiRoot+path]
+	switch method {
 	case http.MethodPut:
 		return item.Put
 	case http.MethodPatch:

@@ -106,54 +106,9 @@ func New(cfg Config) http.Handler {
 	s.templates, s.sessions, s.crossOrigin = newTemplates(s.basePath), newSessions(s), newCrossOrigin(s.baseURL)
 	calls := http.NewServeMux()
 	s.api = newAPI(calls, cfg)
-	s.routes()
+	s.calls()
 	calls.HandleFunc("/", unknownCall(calls))
-
-	all := http.NewServeMux()
-	all.Handle(apiRoot+"/", s.authenticate(calls))
-	all.Handle(apiRoot, s.authenticate(calls))
-	all.Handle("GET /api/openapi.json", document(s.api.OpenAPI()))
-	all.HandleFunc(healthPattern, s.showHealth)
-	all.HandleFunc(readyPattern, s.showReady)
-	all.Handle(metricsPattern, s.metrics.handler())
-	if cfg.Redis != nil {
-		all.Handle(monitorPath+"/", s.monitor(cfg.Redis, cfg.MonitorWrite))
-	}
-	s.pages(all)
-	all.Handle("/", s.unknownPage(unknownCall(all)))
-	return s.behindProxies(s.begin(all), cfg.TrustedProxies)
-}
-
-// routes adds all calls of the API.
-func (s *server) routes() {
-	s.productGroupRoutes()
-	s.productRoutes()
-	s.observationRoutes()
-	s.userRoutes()
-	s.memberRoutes()
-	s.exceptionRoutes()
-	s.notificationRoutes()
-	s.notificationViewRoutes()
-	s.deliveryRoutes()
-	s.failedEventRoutes()
-	s.explainRoutes()
-	s.testNotificationRoutes()
-	s.periodicTaskRoutes()
-	s.settingsRoutes()
-	s.statusRoutes()
-}
-
-// pages adds what people see.
-func (s *server) pages(mux *http.ServeMux) {
-	mux.HandleFunc("GET /static/{name}", showStatic)
-	s.loginPages(mux)
-	s.inboxPages(mux)
-	s.notificationPages(mux)
-	s.productPages(mux)
-	s.explainPages(mux)
-	s.deliveryPages(mux)
-	s.settingsPages(mux)
-	s.userPages(mux)
+	return s.behindProxies(s.begin(s.pages(calls, cfg.Redis, cfg.MonitorWrite)), cfg.TrustedProxies)
 }
 
 // document serves the OpenAPI document.

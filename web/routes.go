@@ -1,0 +1,270 @@
+package web
+
+import (
+	"net/http"
+	"reflect"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/redis/go-redis/v9"
+)
+
+// Tags of the OpenAPI document.
+const (
+	tagProducts     = "Products"
+	tagGroups       = "Product groups"
+	tagObservations = "Observations"
+	tagUsers        = "Users"
+	tagExceptions   = "Exceptions"
+	tagInbox        = "Inbox"
+	tagDeliveries   = "Deliveries"
+	tagOperations   = "Operations"
+	tagSettings     = "Settings"
+)
+
+// calls adds all calls of the API, below /api/v1.
+func (s *server) calls() {
+	s.inventoryCalls()
+	s.memberCalls()
+	s.eventCalls()
+	s.inboxCalls()
+	s.operationCalls()
+}
+
+// inventoryCalls are about what the web tier knows: product groups, products, observations and users.
+func (s *server) inventoryCalls() {
+	route(s, "GET /product-groups", everybody, s.apiListProductGroups,
+		call{id: "listProductGroups", tag: tagGroups, summary: "List product groups, by id"})
+	route(s, "GET /product-groups/{id}", everybody, s.apiGetProductGroup,
+		call{id: "getProductGroup", tag: tagGroups, summary: "Show a product group"})
+	route(s, "PUT /product-groups/{id}", everybody, s.apiPutProductGroup,
+		call{id: "putProductGroup", tag: tagGroups, body: productGroupFields{}, summary: "Make a product group, or change the fields that are sent"})
+	route(s, "DELETE /product-groups/{id}", ingesters, s.apiDeleteProductGroup,
+		call{id: "deleteProductGroup", tag: tagGroups, summary: "Delete a product group; its products stay"})
+
+	route(s, "GET /products", everybody, s.apiListProducts,
+		call{id: "listProducts", tag: tagProducts, summary: "List products, by id"})
+	route(s, "GET /products/{id}", everybody, s.apiGetProduct,
+		call{id: "getProduct", tag: tagProducts, summary: "Show a product"})
+	route(s, "PUT /products/{id}", everybody, s.apiPutProduct,
+		call{id: "putProduct", tag: tagProducts, body: productFields{}, summary: "Make a product, or change the fields that are sent"})
+	route(s, "DELETE /products/{id}", ingesters, s.apiDeleteProduct,
+		call{id: "deleteProduct", tag: tagProducts, summary: "Delete a product with its observations, notifications and pending deliveries"})
+	route(s, "POST /products/{id}/test-notification", people, s.apiTestProduct,
+		call{
+			id: "testProduct", tag: tagProducts, body: testFields{}, optional: true, status: http.StatusOK,
+			summary: "Send a test message to the contacts of a product, now",
+		})
+
+	route(s, "GET /observations/{id}", everybody, s.apiGetObservation,
+		call{id: "getObservation", tag: tagObservations, summary: "Show an observation"})
+	route(s, "DELETE /observations/{id}", ingesters, s.apiDeleteObservation,
+		call{
+			id: "deleteObservation", tag: tagObservations,
+			summary: "Delete an observation and what is remembered of it; its notifications stay",
+		})
+	route(s, "GET /observations/{id}/explain", people, s.apiExplain,
+		call{id: "explainObservation", tag: tagObservations, summary: "Say why an observation is, or is not, notified"})
+
+	route(s, "GET /users", ingesters, s.apiListUsers,
+		call{id: "listUsers", tag: tagUsers, summary: "List users, by name"})
+	route(s, "GET /users/{username}", ingesters, s.apiGetUser,
+		call{id: "getUser", tag: tagUsers, summary: "Show a user"})
+	route(s, "PUT /users/{username}", ingesters, s.apiPutUser,
+		call{id: "putUser", tag: tagUsers, body: userFields{}, summary: "Make a user, or change the fields that are sent"})
+	route(s, "DELETE /users/{username}", ingesters, s.apiDeleteUser,
+		call{id: "deleteUser", tag: tagUsers, summary: "Delete a user with its tokens, memberships and marks"})
+}
+
+// memberCalls are about the members of products and of product groups.
+func (s *server) memberCalls() {
+	route(s, "GET /products/{id}/members", everybody, s.apiListMembers(productMembers),
+		call{id: "listProductMembers", tag: tagProducts, summary: "List the members of a product, by name"})
+	route(s, "PUT /products/{id}/members/{username}", everybody, s.apiPutMember(productMembers),
+		call{
+			id: "putProductMember", tag: tagProducts, body: memberFields{}, status: http.StatusNoContent,
+			summary: "Make a user a member of a product, or change the role",
+		})
+	route(s, "DELETE /products/{id}/members/{username}", everybody, s.apiDeleteMember(productMembers),
+		call{id: "deleteProductMember", tag: tagProducts, summary: "Take a member out of a product"})
+
+	route(s, "GET /product-groups/{id}/members", everybody, s.apiListMembers(groupMembers),
+		call{id: "listProductGroupMembers", tag: tagGroups, summary: "List the members of a product group, by name"})
+	route(s, "PUT /product-groups/{id}/members/{username}", everybody, s.apiPutMember(groupMembers),
+		call{
+			id: "putProductGroupMember", tag: tagGroups, body: memberFields{}, status: http.StatusNoContent,
+			summary: "Make a user a member of a product group, or change the role",
+		})
+	route(s, "DELETE /product-groups/{id}/members/{username}", everybody, s.apiDeleteMember(groupMembers),
+		call{id: "deleteProductGroupMember", tag: tagGroups, summary: "Take a member out of a product group"})
+}
+
+// eventCalls report what happens.
+func (s *server) eventCalls() {
+	route(s, "POST /observations", ingesters, s.apiPostObservations,
+		call{
+			id: "postObservations", tag: tagObservations, body: observationsBody{}, lines: true, status: http.StatusAccepted,
+			summary: "Report the state of observations",
+		})
+	route(s, "POST /observations/{id}/evaluate", everybody, s.apiEvaluateObservation,
+		call{id: "evaluateObservation", tag: tagObservations, status: http.StatusAccepted, summary: "Evaluate an observation again"})
+	route(s, "PUT /products/{id}/security-gate", ingesters, s.apiPutSecurityGate,
+		call{
+			id: "putSecurityGate", tag: tagProducts, body: gateFields{}, status: http.StatusAccepted,
+			summary: "Report whether the product passes its security gate",
+		})
+	route(s, "POST /exceptions", ingesters, s.apiPostException,
+		call{
+			id: "postException", tag: tagExceptions, body: ExceptionBody{}, status: http.StatusAccepted,
+			summary: "Report an exception in a request",
+		})
+	route(s, "POST /task-exceptions", ingesters, s.apiPostTaskException,
+		call{
+			id: "postTaskException", tag: tagExceptions, body: taskExceptionBody{}, status: http.StatusAccepted,
+			summary: "Report an exception in a background task",
+		})
+}
+
+// inboxCalls are about notifications and their deliveries.
+func (s *server) inboxCalls() {
+	route(s, "GET /notifications", people, s.apiListNotifications,
+		call{id: "listNotifications", tag: tagInbox, summary: "List notifications, newest first"})
+	route(s, "GET /notifications/{id}", people, s.apiGetNotification,
+		call{id: "getNotification", tag: tagInbox, summary: "Show a notification"})
+	route(s, "POST /notifications/{id}/viewed", people, s.apiViewNotification,
+		call{id: "viewNotification", tag: tagInbox, summary: "Mark a notification as viewed"})
+	route(s, "POST /notifications/viewed", people, s.apiViewNotifications,
+		call{
+			id: "viewNotifications", tag: tagInbox, body: viewedFields{}, status: http.StatusNoContent,
+			summary: "Mark notifications as viewed",
+		})
+	route(s, "DELETE /notifications/{id}", people, s.apiDeleteNotification,
+		call{id: "deleteNotification", tag: tagInbox, summary: "Delete a notification for everyone, with its pending deliveries"})
+	route(s, "POST /notifications/delete", people, s.apiDeleteNotifications,
+		call{
+			id: "deleteNotifications", tag: tagInbox, body: idsFields{}, status: http.StatusNoContent,
+			summary: "Delete notifications for everyone, all or none of those that the caller sees",
+		})
+	route(s, "GET /notifications/unread-count", people, s.apiCountUnread,
+		call{id: "countUnread", tag: tagInbox, summary: "Count the notifications that the caller has not viewed"})
+	route(s, "GET /notifications/stream", people, s.apiStreamUnread,
+		call{id: "streamUnread", tag: tagInbox, summary: "Follow how many notifications the caller has not viewed"})
+	s.api.OpenAPI().Paths[apiRoot+"/notifications/stream"].Get.Responses["200"] = &huma.Response{
+		Description: `Server-sent events: "unread" on connecting and whenever the count changes`,
+		Content: map[string]*huma.MediaType{
+			"text/event-stream": {Schema: s.api.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[countAnswer](), true, "Count")},
+		},
+	}
+
+	route(s, "GET /deliveries", people, s.apiListDeliveries,
+		call{id: "listDeliveries", tag: tagDeliveries, summary: "List deliveries, newest first"})
+	route(s, "POST /deliveries/{id}/resend", people, s.apiResendDelivery,
+		call{
+			id: "resendDelivery", tag: tagDeliveries, status: http.StatusAccepted,
+			summary: "Send a failed delivery again, or have a pending one tried at once",
+		})
+	route(s, "POST /deliveries/resend", people, s.apiResendDeliveries,
+		call{
+			id: "resendDeliveries", tag: tagDeliveries, body: resendFields{}, status: http.StatusAccepted,
+			summary: "Send all failed deliveries again that the caller may resend",
+		})
+}
+
+// operationCalls are for administrators.
+func (s *server) operationCalls() {
+	route(s, "GET /failed-events", administrators, s.apiListFailedEvents,
+		call{id: "listFailedEvents", tag: tagOperations, summary: "List events whose evaluation failed for good, newest first"})
+	route(s, "POST /failed-events/retry", administrators, s.apiRetryFailedEvents,
+		call{
+			id: "retryFailedEvents", tag: tagOperations, body: retryFields{}, optional: true, status: http.StatusAccepted,
+			summary: "Evaluate such events again",
+		})
+	route(s, "GET /periodic-tasks", administrators, s.apiListPeriodicTasks,
+		call{id: "listPeriodicTasks", tag: tagOperations, summary: "List the runs of periodic tasks, newest first"})
+	route(s, "GET /status", administrators, s.apiGetStatus,
+		call{id: "getStatus", tag: tagOperations, summary: "Show how much is left to do"})
+	route(s, "GET /settings", administrators, s.apiGetSettings,
+		call{id: "getSettings", tag: tagSettings, summary: "Show the settings"})
+	route(s, "PATCH /settings", administrators, s.apiPatchSettings,
+		call{id: "patchSettings", tag: tagSettings, body: settingsFields{}, summary: "Change the settings that are sent"})
+	route(s, "POST /settings/test-notification", administrators, s.apiTestSettings,
+		call{
+			id: "testSettings", tag: tagSettings, body: testFields{}, optional: true, status: http.StatusOK,
+			summary: "Send a test message to the contacts for titles and exceptions, now",
+		})
+}
+
+// pages returns all that is served: the pages, the calls below /api/v1, the monitor, and what probes and Prometheus read.
+func (s *server) pages(calls http.Handler, client redis.UniversalClient, monitorWrite bool) *http.ServeMux {
+	mux := http.NewServeMux()
+	mux.Handle(apiRoot+"/", s.authenticate(calls))
+	mux.Handle(apiRoot, s.authenticate(calls))
+	mux.Handle("GET /api/openapi.json", document(s.api.OpenAPI()))
+	mux.HandleFunc(healthPattern, s.showHealth)
+	mux.HandleFunc(readyPattern, s.showReady)
+	mux.Handle(metricsPattern, s.metrics.handler())
+	if client != nil {
+		mux.Handle(monitorPath+"/", s.monitor(client, monitorWrite))
+	}
+	mux.HandleFunc("GET /static/{name}", showStatic)
+
+	s.publicPage(mux, "GET /login", s.showLogin)
+	s.publicPage(mux, "POST /login", s.logInWithPassword)
+	s.publicPage(mux, "POST /logout", s.logOut)
+	s.publicPage(mux, "GET /setup", s.showSetup)
+	s.publicPage(mux, "POST /setup", s.saveSetup)
+	if s.oidc != nil {
+		s.publicPage(mux, "GET /login/oidc", s.startOIDC)
+		s.publicPage(mux, "GET /login/oidc/callback", s.logInWithOIDC)
+	}
+
+	s.page(mux, "GET /{$}", people, s.showInbox)
+	s.page(mux, "GET /notifications/{id}", people, s.showNotificationPage)
+	s.page(mux, "POST /notifications/viewed", people, s.saveViewed)
+	s.page(mux, "POST /notifications/delete", people, s.removeNotifications)
+
+	products, groups := holderKind{root: productsPath}, holderKind{root: productGroupsPath, group: true}
+	s.page(mux, "GET /products", people, s.showProducts)
+	s.page(mux, "GET /products/{id}", people, s.showHolder(products))
+	s.page(mux, "POST /products/{id}", people, s.saveHolder(products))
+	s.page(mux, "POST /products/{id}/test", people, s.sendProductTest)
+	s.page(mux, "POST /products/{id}/members", people, s.saveMember(products))
+	s.page(mux, "POST /products/{id}/members/remove", people, s.takeMemberOut(products))
+	s.page(mux, "GET /product-groups", people, s.showProductGroups)
+	s.page(mux, "GET /product-groups/{id}", people, s.showHolder(groups))
+	s.page(mux, "POST /product-groups/{id}", people, s.saveHolder(groups))
+	s.page(mux, "POST /product-groups/{id}/members", people, s.saveMember(groups))
+	s.page(mux, "POST /product-groups/{id}/members/remove", people, s.takeMemberOut(groups))
+
+	s.page(mux, "GET /observations", people, s.showObservations)
+	s.page(mux, "GET /observations/{id}", people, s.redirectToExplain)
+	s.page(mux, "GET /observations/{id}/explain", people, s.showExplain)
+	s.page(mux, "POST /observations/{id}/evaluate", people, s.evaluateAgain)
+
+	s.page(mux, "GET /deliveries", people, s.showDeliveries)
+	s.page(mux, "POST /deliveries/{id}/resend", people, s.resendOne)
+	s.page(mux, "POST /deliveries/resend", people, s.resendAll)
+	s.page(mux, "POST /targets/{id}/resend", people, s.resendTarget)
+	s.page(mux, "POST /failed-events/retry", administrators, s.retryEvents)
+
+	s.page(mux, "GET /settings", administrators, s.showSettings)
+	s.page(mux, "POST /settings", administrators, s.saveSettings)
+	s.page(mux, "POST /settings/test", administrators, s.sendSettingsTest)
+
+	s.userPages(mux)
+	mux.Handle("/", s.unknownPage(unknownCall(mux)))
+	return mux
+}
+
+// userPages are about users and the password of one's own.
+func (s *server) userPages(mux *http.ServeMux) {
+	s.page(mux, "GET /users", administrators, s.showUsers)
+	s.page(mux, "POST /users", administrators, s.addUser)
+	s.page(mux, "GET /users/{username}", administrators, s.showUserPage)
+	s.page(mux, "POST /users/{username}", administrators, s.saveUser)
+	s.page(mux, "POST /users/{username}/delete", administrators, s.deleteUser)
+	s.page(mux, "POST /users/{username}/password", administrators, s.renewPassword)
+	s.page(mux, "POST /users/{username}/tokens", administrators, s.createToken)
+	s.page(mux, "POST /users/{username}/tokens/{id}/revoke", administrators, s.revokeToken)
+	s.page(mux, "GET /password", people, s.showOwnPassword)
+	s.page(mux, "POST /password", people, s.changeOwnPassword)
+}
