@@ -131,13 +131,16 @@ func notReserved(name string) error {
 	return nil
 }
 
-// missingUser makes 404 of ErrNotFound.
+// errNoUser is the answer where a user does not exist.
+var errNoUser = notFound("user")
+
+// missingUser makes errNoUser of ErrNotFound.
 func missingUser(err error, name string) error {
 	switch {
 	case err == nil:
 		return nil
 	case errors.Is(err, dbmodel.ErrNotFound):
-		return notFound("user")
+		return errNoUser
 	}
 	return fmt.Errorf("user %s: %w", name, err)
 }

@@ -36,7 +36,7 @@ func (s *server) saveMember(k holderKind) pageHandler {
 			err = s.setMember(r.Context(), k.members(), in, &sent)
 		}
 		// A user that does not exist is a slip of the pen; a product that one does not see stays a page of its own.
-		if refused := new(problem); errors.As(err, &refused) && refused.Detail == notFound("user").Detail {
+		if errors.Is(err, errNoUser) {
 			err = invalid(input.Fault{Location: "username", Message: "is no user here: an administrator adds users in the settings"})
 		}
 		if refused, is := faultsIn(err); is {

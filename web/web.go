@@ -1,7 +1,6 @@
-// Package web is Tocsin over HTTP: the API below /api/v1 with its OpenAPI document, the pages for people, which do what they do
-// through the functions of the API, and the health of the process. It
-// evaluates nothing, and sends nothing but the tests that somebody asks for: what it accepts is stored through tasks.Acceptor and
-// worked off elsewhere.
+// Package web is Tocsin over HTTP: the API below /api/v1 with its OpenAPI document, the pages, which call the functions of
+// the API, and the health of the process. It evaluates nothing, and sends nothing but test messages: it stores what it
+// accepts through tasks.Acceptor, and a worker evaluates it. routes.go lists every method and path.
 package web
 
 import (
