@@ -177,29 +177,32 @@ func newMigrator(db *DB, mark migrate.MigrationHook) (*migrate.Migrator, error) 
 }
 
 // withMigrator runs fn while no other process migrates. bun's own lock is a row that a killed process leaves behind;
-// PostgreSQL's advisory lock ends with its connection, and SQLite has one writer.
+// PostgreSQL's advisory lock ends with its transaction, which behind a pooler is all that stays on one connection of the server,
+// and SQLite has one writer.
 func withMigrator(ctx context.Context, db *DB, mark migrate.MigrationHook, fn func(*migrate.Migrator) error) error {
 	m, err := newMigrator(db, mark)
 	if err != nil {
 		return err
 	}
-	if !isSQLite(db) {
-		var conn bun.Conn
-		if conn, err = db.Conn(ctx); err != nil {
-			return Translate(err)
+	migrateAll := func() error {
+		if err := m.Init(ctx); err != nil {
+			return err
 		}
-		defer conn.Close()
-		if _, err := conn.ExecContext(ctx, "SELECT pg_advisory_lock(?)", migrationLock); err != nil {
-			return Translate(err)
+		return fn(m)
+	}
+	if isSQLite(db) {
+		return Translate(migrateAll())
+	}
+	return db.InTx(ctx, func(ctx context.Context, tx bun.Tx) error {
+		// The transaction is idle for as long as the migrations take.
+		if _, err := tx.ExecContext(ctx, "SET LOCAL idle_in_transaction_session_timeout = 0"); err != nil {
+			return err
 		}
-		defer func() { // conn.Close returns the connection to the pool, which would keep the lock
-			_, _ = conn.ExecContext(context.WithoutCancel(ctx), "SELECT pg_advisory_unlock(?)", migrationLock)
-		}()
-	}
-	if err := m.Init(ctx); err != nil {
-		return Translate(err)
-	}
-	return Translate(fn(m))
+		if _, err := tx.ExecContext(ctx, "SELECT pg_advisory_xact_lock(?)", migrationLock); err != nil {
+			return err
+		}
+		return migrateAll()
+	})
 }
 
 func names(list migrate.MigrationSlice) []string {

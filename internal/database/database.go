@@ -17,7 +17,6 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/stdlib"
 	"github.com/uptrace/bun"
 	"github.com/uptrace/bun/dialect/pgdialect"
 	"modernc.org/sqlite" // the driver "sqlite"
@@ -49,16 +48,6 @@ func Exists(rawURL string) bool {
 	return !errors.Is(err, fs.ErrNotExist)
 }
 
-// session is set on every connection of PostgreSQL.
-var session = map[string]string{
-	"application_name":                    "tocsin",
-	"TimeZone":                            "UTC",
-	"idle_in_transaction_session_timeout": "15s", // a process that stands still must not hold row locks
-	"lock_timeout":                        "10s", // nor may somebody else's long transaction hold a worker
-	"plan_cache_mode":                     "force_custom_plan",
-	"jit":                                 "off", // it takes longer than any query here
-}
-
 // silence is how long a server of PostgreSQL that has vanished keeps those who wait for it, about what the keep-alive takes.
 const silence = 25 * time.Second
 
@@ -67,18 +56,15 @@ func openPostgres(rawURL string, conns int) (*dbmodel.DB, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the database: the postgres:// URL is not valid: its form is postgres://user:password@host:5432/database")
 	}
-	for name, value := range session {
-		if _, set := cfg.RuntimeParams[name]; !set || name == "TimeZone" {
-			cfg.RuntimeParams[name] = value
-		}
-	}
 	if cfg.ConnectTimeout == 0 {
 		cfg.ConnectTimeout = 5 * time.Second
 	}
 	dialer := &net.Dialer{KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: 10 * time.Second, Interval: 5 * time.Second, Count: 3}, Control: boundSilence}
 	cfg.DialFunc = dialer.DialContext
-	pool := stdlib.OpenDB(*cfg)
+	c := newConnector(cfg)
+	pool := sql.OpenDB(c)
 	limit(pool, conns)
+	c.onPooler = func() { pool.SetConnMaxIdleTime(poolerIdleTime) }
 	db := bun.NewDB(pool, pgdialect.New())
 	return &dbmodel.DB{DB: db, Reader: db}, nil
 }
