@@ -104,14 +104,15 @@ func (f *DeliveryFilter) choice(q *bun.SelectQuery) *bun.SelectQuery {
 type PendingDelivery struct {
 	ID             int64
 	NotificationID int64
+	Source         rule.Holder // of the contact that it comes from
 }
 
 // PendingDeliveries lists the first limit deliveries that wait for a target, in the order in which they must be told.
 func PendingDeliveries(ctx context.Context, db bun.IDB, targetID int64, limit int) ([]PendingDelivery, error) {
 	return collect(ctx, db, func(rows *sql.Rows) (d PendingDelivery, err error) {
-		err = rows.Scan(&d.ID, &d.NotificationID)
+		err = rows.Scan(&d.ID, &d.NotificationID, &d.Source.Kind, &d.Source.ID)
 		return d, err
-	}, "SELECT id, notification_id FROM deliveries WHERE target_id = $1 AND state = 'pending' ORDER BY id LIMIT $2", targetID, limit)
+	}, "SELECT id, notification_id, source_kind, source_id FROM deliveries WHERE target_id = $1 AND state = 'pending' ORDER BY id LIMIT $2", targetID, limit)
 }
 
 // MaxDigest is how many deliveries one digest tells at the most.

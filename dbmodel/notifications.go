@@ -50,9 +50,8 @@ type Facts struct {
 	CVSSScore        *float64        `json:"cvss_score,omitempty"`
 	Origin           Origin          `json:"origin,omitzero"`
 	URL              string          `json:"url,omitempty"`
-	EmailGroupID     int64           `json:"email_group_id,omitempty"` // the product group whose addresses are told; 0: not a group's
-	Observations     int             `json:"observations,omitempty"`   // that bear the title
-	Products         int             `json:"products,omitempty"`       // that these are in
+	Observations     int             `json:"observations,omitempty"` // that bear the title
+	Products         int             `json:"products,omitempty"`     // that these are in
 }
 
 // Before returns what was last notified, nil for nothing.
@@ -82,10 +81,11 @@ func (n *Notification) SetValues(before, after *rule.Values) {
 	}
 }
 
-// NewNotification is a notification to be stored, and the targets that are told.
+// NewNotification is a notification to be stored, and the targets that receive it.
 type NewNotification struct {
 	Notification
 	Targets []int64
+	Sources []rule.Holder // of the contacts that these come from, one for each; nil: not known
 }
 
 // InsertNotifications stores notifications, with a pending delivery for each of their targets, in the given order.
@@ -94,13 +94,21 @@ func InsertNotifications(ctx context.Context, tx bun.Tx, list []NewNotification)
 		return nil
 	}
 	cols := notificationCols(list)
-	var ords, targets []int64
+	var ords, targets, sources []int64
+	var kinds []string
 	for i := range list {
-		for _, t := range list[i].Targets {
+		for j, t := range list[i].Targets {
+			var from rule.Holder
+			if list[i].Sources != nil {
+				from = list[i].Sources[j]
+			}
 			ords, targets = append(ords, int64(i+1)), append(targets, t)
+			kinds, sources = append(kinds, string(from.Kind)), append(sources, from.ID)
 		}
 	}
-	deliveries := []col{{"notification", "bigint", ords}, {"target", "bigint", targets}}
+	deliveries := []col{
+		{"notification", "bigint", ords}, {"target", "bigint", targets}, {"source_kind", "text", kinds}, {"source_id", "bigint", sources},
+	}
 	if isSQLite(tx) {
 		return insertNotificationsSQLite(ctx, tx, cols, deliveries)
 	}
@@ -108,7 +116,8 @@ func InsertNotifications(ctx context.Context, tx bun.Tx, list []NewNotification)
 	deliveriesFrom, more := rowsFrom(tx, "d", len(args)+1, deliveries...)
 	_, err := execCount(ctx, tx, `WITH n AS MATERIALIZED (SELECT nextval('notifications_id_seq') AS id, i.* FROM `+from+` ORDER BY i.ord),
 		stored AS (INSERT INTO notifications (id, created_at, `+notificationColumns+`) SELECT n.id, clock_timestamp(), `+notificationValues("n", "::jsonb")+` FROM n)
-		INSERT INTO deliveries (notification_id, target_id, product_id, type) SELECT n.id, d.target, n.product_id, n.type FROM `+deliveriesFrom+` JOIN n ON n.ord = d.notification ORDER BY d.ord`,
+		INSERT INTO deliveries (notification_id, target_id, source_kind, source_id, product_id, type)
+		SELECT n.id, d.target, d.source_kind, d.source_id, n.product_id, n.type FROM `+deliveriesFrom+` JOIN n ON n.ord = d.notification ORDER BY d.ord`,
 		append(args, more...)...)
 	return err
 }
@@ -126,7 +135,8 @@ func insertNotificationsSQLite(ctx context.Context, tx bun.Tx, cols, deliveries 
 		return err
 	}
 	from, args = rowsFrom(tx, "d", 2, deliveries...)
-	_, err = execCount(ctx, tx, `INSERT INTO deliveries (notification_id, target_id, product_id, type) SELECT n.id, d.target, n.product_id, n.type
+	_, err = execCount(ctx, tx, `INSERT INTO deliveries (notification_id, target_id, source_kind, source_id, product_id, type)
+		SELECT n.id, d.target, d.source_kind, d.source_id, n.product_id, n.type
 		FROM `+from+` JOIN notifications n ON n.id = $1 + d.notification ORDER BY d.ord`, append([]any{last}, args...)...)
 	return err
 }

@@ -481,13 +481,28 @@ func TestSettingsAndGroups(t *testing.T) {
 		group := &dbmodel.ProductGroup{ID: 1, Name: "G"}
 		group.PausedUntil, group.MinSeverity, group.Statuses = &until, rule.Low, []rule.Status{rule.Open}
 		product := &dbmodel.Product{ID: 2, Name: "P", ProductGroupID: new(int64(1))}
-		product.EmailTo, product.MinPriority = "a@example.com", new(9)
+		product.MinPriority = new(9)
 		if err := dbmodel.SaveProductGroup(ctx, db, group); err != nil {
 			t.Fatal(err)
 		}
 		if err := dbmodel.SaveProduct(ctx, db, product); err != nil {
 			t.Fatal(err)
 		}
+		vault, err := dbmodel.OpenVault(ctx, db, make([]byte, dbmodel.KeySize), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		contacts, err := dbmodel.NewContacts(ctx, db, vault, rule.Email, []string{"a@example.com"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		holder := rule.Holder{Kind: rule.HolderProduct, ID: 2}
+		for range 2 { // the second time replaces the first
+			if err := dbmodel.SetContacts(ctx, db, holder, rule.Email, contacts); err != nil {
+				t.Fatal(err)
+			}
+		}
+		contacts[0].Holder = holder
 		read, err := dbmodel.ProductGroupByID(ctx, db, 1)
 		if err != nil || read.PausedUntil == nil || !read.PausedUntil.Equal(until) {
 			t.Fatalf("group: %+v %v", read, err)
@@ -495,7 +510,7 @@ func TestSettingsAndGroups(t *testing.T) {
 		contexts, err := dbmodel.ProductContexts(ctx, db, []int64{2, 3})
 		want := map[int64]*dbmodel.ProductContext{2: {
 			ID: 2, Name: "P", GroupID: 1, GroupName: "G",
-			Product: rule.Settings{Conditions: rule.Conditions{Statuses: []rule.Status{}, MinPriority: new(9)}, Contacts: rule.Contacts{EmailTo: "a@example.com"}},
+			Product: rule.Settings{Conditions: rule.Conditions{Statuses: []rule.Status{}, MinPriority: new(9)}, Contacts: rule.Contacts{rule.Email: contacts}},
 			Group:   &rule.Settings{Conditions: rule.Conditions{MinSeverity: rule.Low, Statuses: []rule.Status{rule.Open}}, Paused: true},
 		}}
 		if diff := cmp.Diff(want, contexts); err != nil || diff != "" {

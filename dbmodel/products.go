@@ -10,22 +10,19 @@ import (
 	"github.com/seed91453169/tocsin/rule"
 )
 
-// NotificationSettings are the columns that products and product groups share. Webhooks are rows of targets.
+// NotificationSettings are the columns that products and product groups share. Their contacts are rows of their own.
 type NotificationSettings struct {
-	EmailTo         string        `bun:"notification_email_to"`
-	MSTeamsTargetID *int64        `bun:"notification_ms_teams_target_id"`
-	SlackTargetID   *int64        `bun:"notification_slack_target_id"`
-	PausedUntil     *time.Time    `bun:"notification_paused_until"`
-	MinSeverity     rule.Severity `bun:"observation_notification_min_severity"`
-	Statuses        []rule.Status `bun:"observation_notification_statuses,type:jsonb,nullzero,default:'[]'"`
-	MinPriority     *int          `bun:"observation_notification_min_priority"`
+	PausedUntil *time.Time    `bun:"notification_paused_until"`
+	MinSeverity rule.Severity `bun:"observation_notification_min_severity"`
+	Statuses    []rule.Status `bun:"observation_notification_statuses,type:jsonb,nullzero,default:'[]'"`
+	MinPriority *int          `bun:"observation_notification_min_priority"`
 }
 
-// Rule is what rule must know of the settings; now is the database's time.
-func (n *NotificationSettings) Rule(now time.Time) rule.Settings {
+// Rule is what rule must know of the settings and contacts; now is the database's time.
+func (n *NotificationSettings) Rule(contacts rule.Contacts, now time.Time) rule.Settings {
 	return rule.Settings{
 		Conditions: rule.Conditions{MinSeverity: n.MinSeverity, Statuses: n.Statuses, MinPriority: n.MinPriority},
-		Contacts:   rule.Contacts{EmailTo: n.EmailTo, MSTeams: orZero(n.MSTeamsTargetID), Slack: orZero(n.SlackTargetID)},
+		Contacts:   contacts,
 		Paused:     n.PausedUntil != nil && n.PausedUntil.After(now),
 	}
 }
@@ -211,10 +208,9 @@ type ProductContext struct {
 // notifications are paused is seen by the database's clock.
 func ProductContexts(ctx context.Context, db bun.IDB, ids []int64) (map[int64]*ProductContext, error) {
 	in, arg := anyOf(db, "p.id", 1, ids)
-	query := `SELECT p.id, p.name, p.notification_email_to, p.notification_ms_teams_target_id, p.notification_slack_target_id,
-		coalesce(p.notification_paused_until > ` + now(db) + `, false), p.observation_notification_min_severity,
+	query := `SELECT p.id, p.name, coalesce(p.notification_paused_until > ` + now(db) + `, false), p.observation_notification_min_severity,
 		p.observation_notification_statuses, p.observation_notification_min_priority,
-		coalesce(g.id, 0), g.name, g.notification_email_to, g.notification_ms_teams_target_id, g.notification_slack_target_id,
+		coalesce(g.id, 0), g.name,
 		coalesce(g.notification_paused_until > ` + now(db) + `, false), g.observation_notification_min_severity,
 		g.observation_notification_statuses, g.observation_notification_min_priority
 		FROM products p LEFT JOIN product_groups g ON g.id = p.product_group_id WHERE ` + in
@@ -236,8 +232,19 @@ func ProductContexts(ctx context.Context, db bun.IDB, ids []int64) (map[int64]*P
 	if err != nil {
 		return nil, err
 	}
+	if len(list) == 0 {
+		return map[int64]*ProductContext{}, nil
+	}
+	contacts, err := ContactsOf(ctx, db, holdersOf(list)...)
+	if err != nil {
+		return nil, err
+	}
 	out := make(map[int64]*ProductContext, len(list))
 	for _, c := range list {
+		c.Product.Contacts = contacts[rule.Holder{Kind: rule.HolderProduct, ID: c.ID}]
+		if c.Group != nil {
+			c.Group.Contacts = contacts[rule.Holder{Kind: rule.HolderGroup, ID: c.GroupID}]
+		}
 		out[c.ID] = c
 	}
 	return out, nil
@@ -245,28 +252,26 @@ func ProductContexts(ctx context.Context, db bun.IDB, ids []int64) (map[int64]*P
 
 // scannedSettings takes the columns of NotificationSettings where they may all be NULL.
 type scannedSettings struct {
-	emailTo, minSeverity sql.NullString
-	msTeams, slack       sql.NullInt64
-	paused               bool
-	statuses             statusList
-	minPriority          *int
+	minSeverity sql.NullString
+	paused      bool
+	statuses    statusList
+	minPriority *int
 }
 
 func (s *scannedSettings) dest() []any {
-	return []any{&s.emailTo, &s.msTeams, &s.slack, &s.paused, &s.minSeverity, &s.statuses, &s.minPriority}
+	return []any{&s.paused, &s.minSeverity, &s.statuses, &s.minPriority}
 }
 
 func (s *scannedSettings) settings() rule.Settings {
 	return rule.Settings{
 		Conditions: rule.Conditions{MinSeverity: rule.Severity(s.minSeverity.String), Statuses: s.statuses, MinPriority: s.minPriority},
-		Contacts:   rule.Contacts{EmailTo: s.emailTo.String, MSTeams: s.msTeams.Int64, Slack: s.slack.Int64},
 		Paused:     s.paused,
 	}
 }
 
 func setNotification(q *bun.InsertQuery) *bun.InsertQuery {
 	for _, c := range []string{
-		"notification_email_to", "notification_ms_teams_target_id", "notification_slack_target_id", "notification_paused_until",
+		"notification_paused_until",
 		"observation_notification_min_severity", "observation_notification_statuses", "observation_notification_min_priority",
 	} {
 		q = q.Set("? = EXCLUDED.?", bun.Ident(c), bun.Ident(c))

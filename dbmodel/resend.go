@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"slices"
+	"strings"
 
 	"github.com/uptrace/bun"
 
@@ -22,17 +23,28 @@ type Resendable struct {
 }
 
 // goesTo is the target that a delivery d (of notification n, to target t) goes to when it is sent again, as an expression
-// over resendFrom; NULL where no webhook is set any more. The choice between product and group is that of rule.Effective.
-const goesTo = `CASE WHEN t.channel = 'email' THEN d.target_id
-	WHEN n.type IN ('observation', 'security_gate') AND t.channel = 'slack' THEN coalesce(p.notification_slack_target_id, g.notification_slack_target_id)
-	WHEN n.type IN ('observation', 'security_gate') THEN coalesce(p.notification_ms_teams_target_id, g.notification_ms_teams_target_id)
-	WHEN n.type = 'observation_title' AND t.channel = 'slack' THEN s.observation_title_notification_slack_target_id
-	WHEN n.type = 'observation_title' THEN s.observation_title_notification_ms_teams_target_id
-	WHEN t.channel = 'slack' THEN s.exception_slack_target_id
-	ELSE s.exception_ms_teams_target_id END`
+// over resendFrom; NULL where no webhook is set any more. Of a product and its group it takes the one that rule.Effective
+// takes.
+var goesTo = `CASE WHEN t.channel IN (` + addressChannels() + `) THEN d.target_id
+	WHEN n.type IN ('observation', 'security_gate') THEN coalesce(
+		(SELECT c.target_id FROM contacts c WHERE c.product_id = n.product_id AND c.channel = t.channel ORDER BY c.position LIMIT 1),
+		(SELECT c.target_id FROM contacts c WHERE c.product_group_id = p.product_group_id AND c.channel = t.channel ORDER BY c.position LIMIT 1))
+	ELSE (SELECT c.target_id FROM contacts c WHERE c.kind = CASE WHEN n.type = 'observation_title' THEN 'observation_titles' ELSE 'exceptions' END
+		AND c.product_id IS NULL AND c.product_group_id IS NULL AND c.channel = t.channel ORDER BY c.position LIMIT 1) END`
+
+// addressChannels lists, for SQL, the channels whose contacts are addresses: what failed goes to the same one again.
+func addressChannels() string {
+	var out []string
+	for _, c := range rule.Channels {
+		if c.Info().Addresses {
+			out = append(out, "'"+string(c)+"'")
+		}
+	}
+	return strings.Join(out, ", ")
+}
 
 const resendFrom = ` FROM deliveries d JOIN notifications n ON n.id = d.notification_id JOIN targets t ON t.id = d.target_id
-	LEFT JOIN products p ON p.id = n.product_id LEFT JOIN product_groups g ON g.id = p.product_group_id CROSS JOIN settings s `
+	LEFT JOIN products p ON p.id = n.product_id `
 
 // keepNotifications keeps notifications n of a SELECT from being deleted until the transaction ends: clean-up must find
 // what is pending again.

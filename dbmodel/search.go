@@ -35,12 +35,9 @@ func CountUntold(ctx context.Context, db bun.IDB, v Viewer) (int, error) {
 	return int(n), Translate(err)
 }
 
-// untold is the condition that nobody is told of a product.
-var untold = noTargets("products") + " AND (products.product_group_id IS NULL OR EXISTS (SELECT 1 FROM product_groups g WHERE g.id = products.product_group_id AND " + noTargets("g") + "))"
-
-func noTargets(table string) string {
-	return fmt.Sprintf("coalesce(%[1]s.notification_email_to, '') = '' AND %[1]s.notification_ms_teams_target_id IS NULL AND %[1]s.notification_slack_target_id IS NULL", table)
-}
+// untold is the condition that a product has no contact, neither its own nor one of its group.
+const untold = `NOT EXISTS (SELECT 1 FROM contacts c WHERE c.product_id = products.id)
+	AND NOT EXISTS (SELECT 1 FROM contacts c WHERE c.product_group_id = products.product_group_id)`
 
 // SearchProductGroups is SearchProducts for product groups.
 func SearchProductGroups(ctx context.Context, db bun.IDB, v Viewer, part string, after int64, limit int) ([]ProductGroup, error) {

@@ -49,6 +49,24 @@ func OpenVault(ctx context.Context, db bun.IDB, key, oldKey []byte) (*Vault, err
 		}
 		seals = append(seals, seal)
 	}
+	sealed, err := IsSealed(ctx, db)
+	if err != nil {
+		return nil, err
+	}
+	if sealed {
+		return openVault(ctx, db, seals)
+	}
+	var v *Vault
+	err = db.RunInTx(ctx, nil, func(ctx context.Context, tx bun.Tx) (err error) {
+		if v, err = openVault(ctx, tx, seals); err != nil {
+			return err
+		}
+		return renewContacts(ctx, tx, v)
+	})
+	return v, Translate(err)
+}
+
+func openVault(ctx context.Context, db bun.IDB, seals []cipher.AEAD) (*Vault, error) {
 	addressKey, err := storedKey(ctx, db, seals, "target-address-key")
 	if err != nil {
 		return nil, err

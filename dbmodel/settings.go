@@ -10,24 +10,18 @@ import (
 	"github.com/seed91453169/tocsin/rule"
 )
 
-// Settings are the settings that hold for everything: one row, always there. Webhooks are rows of targets.
+// Settings are the settings that hold for everything: one row, always there. Contacts are rows of their own.
 type Settings struct {
 	bun.BaseModel `bun:"table:settings,alias:settings"`
 
-	ID                   int64           `bun:",pk"`
-	EmailFrom            string          // empty: no email at all
-	TitleEmailTo         string          `bun:"observation_title_notification_email_to"`
-	TitleMSTeamsTargetID *int64          `bun:"observation_title_notification_ms_teams_target_id"`
-	TitleSlackTargetID   *int64          `bun:"observation_title_notification_slack_target_id"`
-	TitleMinSeverity     rule.Severity   `bun:"observation_title_notification_min_severity"`
-	TitleStatuses        []rule.Status   `bun:"observation_title_notification_statuses,type:jsonb"`
-	TitleMinPriority     *int            `bun:"observation_title_notification_min_priority"`
-	TitleParserType      rule.ParserType `bun:"observation_title_notification_parser_type"`
+	ID               int64           `bun:",pk"`
+	EmailFrom        string          // empty: no email at all
+	TitleMinSeverity rule.Severity   `bun:"observation_title_notification_min_severity"`
+	TitleStatuses    []rule.Status   `bun:"observation_title_notification_statuses,type:jsonb"`
+	TitleMinPriority *int            `bun:"observation_title_notification_min_priority"`
+	TitleParserType  rule.ParserType `bun:"observation_title_notification_parser_type"`
 
-	ExceptionEmailTo         string
-	ExceptionMSTeamsTargetID *int64 `bun:"exception_ms_teams_target_id"`
-	ExceptionSlackTargetID   *int64
-	ExceptionRateLimit       int // seconds; 0: every one is told
+	ExceptionRateLimit int // seconds; 0: every one is told
 
 	MemberNotificationTypes   []rule.Type `bun:",type:jsonb"`
 	DeliveryGiveUpHours       int
@@ -47,19 +41,9 @@ func DefaultSettings() *Settings {
 	}
 }
 
-// TitleConditions and TitleContacts are the settings of observation titles.
+// TitleConditions are the conditions for observation titles.
 func (s *Settings) TitleConditions() rule.Conditions {
 	return rule.Conditions{MinSeverity: s.TitleMinSeverity, Statuses: s.TitleStatuses, MinPriority: s.TitleMinPriority, ParserType: s.TitleParserType}
-}
-
-// TitleContacts says who is told of titles.
-func (s *Settings) TitleContacts() rule.Contacts {
-	return rule.Contacts{EmailTo: s.TitleEmailTo, MSTeams: orZero(s.TitleMSTeamsTargetID), Slack: orZero(s.TitleSlackTargetID)}
-}
-
-// ExceptionContacts says who is told of exceptions and failed background tasks.
-func (s *Settings) ExceptionContacts() rule.Contacts {
-	return rule.Contacts{EmailTo: s.ExceptionEmailTo, MSTeams: orZero(s.ExceptionMSTeamsTargetID), Slack: orZero(s.ExceptionSlackTargetID)}
 }
 
 // LoadSettings reads the settings.
@@ -85,13 +69,6 @@ func SaveSettings(ctx context.Context, db bun.IDB, s *Settings) error {
 	s.ID = 1
 	_, err := db.NewUpdate().Model(s).WherePK().Exec(ctx)
 	return Translate(err)
-}
-
-func orZero(id *int64) int64 {
-	if id == nil {
-		return 0
-	}
-	return *id
 }
 
 // statusList scans a JSON list of statuses; NULL is an empty one.

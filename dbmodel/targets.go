@@ -187,57 +187,51 @@ func ForgetFailures(ctx context.Context, db bun.IDB) error {
 	return err
 }
 
-// ConfiguredWebhook is a webhook that is set somewhere.
-type ConfiguredWebhook struct {
+// ConfiguredTarget is a target that is set somewhere.
+type ConfiguredTarget struct {
 	Target
-	Places []WebhookPlace
+	Places []ContactPlace
 }
 
-// WebhookPlace is where a webhook is set: a product or a group, or the settings, which have neither id nor name.
-type WebhookPlace struct {
-	Kind string // product, group, observation titles, exceptions
-	ID   int64
+// ContactPlace is where a contact is set; the settings have no name.
+type ContactPlace struct {
+	rule.Holder
 	Name string
 }
 
 // HasEmailContacts reports whether a product, a group or the settings name an email address.
 func HasEmailContacts(ctx context.Context, db bun.IDB) (there bool, err error) {
-	err = raw(db).QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM products WHERE notification_email_to <> '')
-		OR EXISTS (SELECT 1 FROM product_groups WHERE notification_email_to <> '')
-		OR EXISTS (SELECT 1 FROM settings WHERE observation_title_notification_email_to <> '' OR exception_email_to <> '')`).
-		Scan(&there)
+	err = raw(db).QueryRowContext(ctx, "SELECT EXISTS (SELECT 1 FROM contacts WHERE channel = $1)", string(rule.Email)).Scan(&there)
 	return there, Translate(err)
 }
 
-// ConfiguredWebhooks lists the webhooks that products, groups and settings name now, by id.
-func ConfiguredWebhooks(ctx context.Context, db bun.IDB) ([]ConfiguredWebhook, error) {
-	places := map[int64][]WebhookPlace{}
-	_, err := collect(ctx, db, func(rows *sql.Rows) (struct{}, error) {
-		var target int64
-		var p WebhookPlace
-		err := rows.Scan(&target, &p.Kind, &p.ID, &p.Name)
-		places[target] = append(places[target], p)
-		return struct{}{}, err
-	}, `SELECT target, kind, id, name FROM (
-		SELECT notification_ms_teams_target_id AS target, 3 AS rank, 'product' AS kind, id, name FROM products
-		UNION ALL SELECT notification_slack_target_id, 3, 'product', id, name FROM products
-		UNION ALL SELECT notification_ms_teams_target_id, 2, 'group', id, name FROM product_groups
-		UNION ALL SELECT notification_slack_target_id, 2, 'group', id, name FROM product_groups
-		UNION ALL SELECT observation_title_notification_ms_teams_target_id, 1, 'observation titles', 0, '' FROM settings
-		UNION ALL SELECT observation_title_notification_slack_target_id, 1, 'observation titles', 0, '' FROM settings
-		UNION ALL SELECT exception_ms_teams_target_id, 1, 'exceptions', 0, '' FROM settings
-		UNION ALL SELECT exception_slack_target_id, 1, 'exceptions', 0, '' FROM settings) places
-		WHERE target IS NOT NULL ORDER BY rank, kind, id`)
+// ConfiguredWebhooks lists the targets that are URLs and that products, groups and settings name now, by id.
+func ConfiguredWebhooks(ctx context.Context, db bun.IDB) ([]ConfiguredTarget, error) {
+	type row struct {
+		target int64
+		place  ContactPlace
+	}
+	list, err := collect(ctx, db, func(rows *sql.Rows) (r row, err error) {
+		err = rows.Scan(&r.target, &r.place.Kind, &r.place.ID, &r.place.Name)
+		return r, err
+	}, `SELECT c.target_id, c.kind, coalesce(c.product_id, c.product_group_id, 0), coalesce(p.name, g.name, '') FROM contacts c
+		LEFT JOIN products p ON p.id = c.product_id LEFT JOIN product_groups g ON g.id = c.product_group_id
+		WHERE c.channel NOT IN (`+addressChannels()+`)
+		ORDER BY CASE c.kind WHEN 'product' THEN 3 WHEN 'product_group' THEN 2 ELSE 1 END, c.kind, 3, c.channel`)
 	if err != nil {
 		return nil, err
+	}
+	places := map[int64][]ContactPlace{}
+	for _, r := range list {
+		places[r.target] = append(places[r.target], r.place)
 	}
 	targets, err := TargetsByID(ctx, db, slices.Collect(maps.Keys(places)))
 	if err != nil {
 		return nil, err
 	}
-	out := make([]ConfiguredWebhook, 0, len(targets))
+	out := make([]ConfiguredTarget, 0, len(targets))
 	for _, id := range slices.Sorted(maps.Keys(targets)) {
-		out = append(out, ConfiguredWebhook{Target: *targets[id], Places: places[id]})
+		out = append(out, ConfiguredTarget{Target: *targets[id], Places: places[id]})
 	}
 	return out, nil
 }

@@ -26,8 +26,9 @@ type Builder struct {
 // Recipient is who a message is for.
 type Recipient struct {
 	Channel   rule.Channel
-	Address   string // of an email; empty for webhooks, whose addresses are secrets
-	FirstName string // empty where it is not known
+	Address   string      // of an email; empty for webhooks, whose addresses are secrets
+	FirstName string      // empty where it is not known
+	Source    rule.Holder // of its contact; of no kind: not known
 }
 
 // Notification says what n tells. The same delivery gives the same message at every try.
@@ -43,7 +44,7 @@ func (b Builder) Notification(n *dbmodel.Notification, deliveryID int64, to Reci
 	if isFault(n.Type) {
 		m.Text = faultText(n, m.Headline)
 	}
-	b.address(m, to, origin(n))
+	b.address(m, to, origin(n, to.Source))
 	return m
 }
 
@@ -99,7 +100,7 @@ var (
 	faultSettings = source{"the notification settings for exceptions", "settings#exception_email_to"}
 )
 
-func origin(n *dbmodel.Notification) source {
+func origin(n *dbmodel.Notification, from rule.Holder) source {
 	switch n.Type {
 	case rule.TypeObservationTitle:
 		return titleSettings
@@ -110,8 +111,11 @@ func origin(n *dbmodel.Notification) source {
 	if n.ProductID == nil {
 		return source{"the notification settings", "settings"}
 	}
-	if id := n.Facts.EmailGroupID; id != 0 {
-		return source{"the notification settings of group " + channel.Line(n.Facts.ProductGroupName, maxProduct), "product-groups/" + strconv.FormatInt(id, 10) + addresses}
+	if from.Kind == rule.HolderGroup {
+		return source{
+			"the notification settings of group " + channel.Line(n.Facts.ProductGroupName, maxProduct),
+			"product-groups/" + strconv.FormatInt(from.ID, 10) + addresses,
+		}
 	}
 	name := productName(n)
 	if name == "" {

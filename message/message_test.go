@@ -196,7 +196,7 @@ func TestOneMail(t *testing.T) {
 
 // ofGroup is n for an address that the product's group names.
 func ofGroup(n *dbmodel.Notification) *dbmodel.Notification {
-	n.Facts.ProductGroupName, n.Facts.EmailGroupID = "Payments", 3
+	n.Facts.ProductGroupName = "Payments"
 	return n
 }
 
@@ -213,7 +213,11 @@ func TestReasons(t *testing.T) {
 		"gate":      {gate(rule.EventFailed), "of Payments API", "products/7#notification_email_to"},
 		"group":     {ofGroup(gate(rule.EventFailed)), "of group Payments", "product-groups/3#notification_email_to"},
 	} {
-		m := builder().Notification(c.n, 1, mail)
+		to := mail
+		if name == "group" {
+			to.Source = rule.Holder{Kind: rule.HolderGroup, ID: 3}
+		}
+		m := builder().Notification(c.n, 1, to)
 		if want := "because payments@example.com is set in the notification settings " + c.reason; m.Reason != want {
 			t.Errorf("%s: got %q, want %q", name, m.Reason, want)
 		}

@@ -41,20 +41,34 @@ func (p *places) settings(t *testing.T, raw json.RawMessage) rule.Settings {
 	}
 	return rule.Settings{
 		Conditions: rule.Conditions{MinSeverity: s.MinSeverity, Statuses: s.Statuses, MinPriority: s.MinPriority},
-		Contacts:   rule.Contacts{EmailTo: s.EmailTo, MSTeams: p.id(s.MSTeams), Slack: p.id(s.Slack)},
+		Contacts:   p.contacts(s.EmailTo, s.MSTeams, s.Slack),
 	}
 }
 
-func (p *places) deliveries(notification, emailFrom string, c rule.Contacts) []conformance.Delivery {
-	var out []conformance.Delivery
-	if emailFrom != "" {
-		for _, a := range rule.Addresses(c.EmailTo) {
-			out = append(out, conformance.Delivery{Notification: notification, Channel: string(rule.Email), Target: a})
+// contacts are those of a holder: addresses with commas between them, and a webhook of each other channel.
+func (p *places) contacts(email, teams, slack string) rule.Contacts {
+	out := rule.Contacts{}
+	for _, a := range rule.Addresses(email) {
+		identity, _ := rule.EmailIdentity(a)
+		out[rule.Email] = append(out[rule.Email], rule.Contact{Channel: rule.Email, Target: p.id(identity), Address: a})
+	}
+	for c, url := range map[rule.Channel]string{rule.MSTeams: teams, rule.Slack: slack} {
+		if url != "" {
+			out[c] = []rule.Contact{{Channel: c, Target: p.id(url)}}
 		}
 	}
-	for ch, id := range map[rule.Channel]int64{rule.MSTeams: c.MSTeams, rule.Slack: c.Slack} {
-		if id != 0 {
-			out = append(out, conformance.Delivery{Notification: notification, Channel: string(ch), Target: p.webhooks[id-1]})
+	return out
+}
+
+func (p *places) deliveries(notification, emailFrom string, a rule.Applied) []conformance.Delivery {
+	var out []conformance.Delivery
+	for _, r := range rule.Recipients(a, rule.Ability{EmailFrom: emailFrom}) {
+		if r.Reason == "" {
+			target := p.webhooks[r.Target-1]
+			if r.Address != "" {
+				target = r.Address
+			}
+			out = append(out, conformance.Delivery{Notification: notification, Channel: string(r.Channel), Target: target})
 		}
 	}
 	return out
@@ -81,7 +95,7 @@ func TestConformance(t *testing.T) {
 			}
 			titles := rule.Global(
 				rule.Conditions{MinSeverity: global.MinSeverity, Statuses: global.Statuses, MinPriority: global.MinPriority, ParserType: global.ParserType},
-				rule.Contacts{EmailTo: global.EmailTo, MSTeams: p.id(global.MSTeams), Slack: p.id(global.Slack)})
+				p.contacts(global.EmailTo, global.MSTeams, global.Slack))
 			groups, applied := map[int64]rule.Settings{}, map[int64]rule.Applied{}
 			for _, g := range c.ProductGroups {
 				groups[g.ID] = p.settings(t, g.JSON)
@@ -104,7 +118,7 @@ func TestConformance(t *testing.T) {
 				case "security_gate":
 					if event := rule.Gate(gates[s.ProductID], s.Passed); event != rule.NoEvent {
 						got.Notifications = append(got.Notifications, conformance.Notification{Type: "security_gate", Event: string(event), ProductID: &s.ProductID})
-						got.Deliveries = append(got.Deliveries, p.deliveries("security_gate", global.EmailFrom, applied[s.ProductID].Contacts)...)
+						got.Deliveries = append(got.Deliveries, p.deliveries("security_gate", global.EmailFrom, applied[s.ProductID])...)
 					}
 					gates[s.ProductID] = s.Passed
 				case "observation":
@@ -119,13 +133,13 @@ func TestConformance(t *testing.T) {
 					remembered[o.ID] = values
 					if event != rule.NoEvent {
 						got.Notifications = append(got.Notifications, conformance.Notification{Type: "observation", Event: string(event), ProductID: &o.ProductID, ObservationID: &o.ID})
-						got.Deliveries = append(got.Deliveries, p.deliveries("observation", global.EmailFrom, a.Contacts)...)
+						got.Deliveries = append(got.Deliveries, p.deliveries("observation", global.EmailFrom, a)...)
 					}
 					event, values = rule.DecideTitle(titles.Conditions.Matches(o.Rule()), rememberedTitles[o.Title], o.Rule().Values)
 					rememberedTitles[o.Title] = values
 					if event != rule.NoEvent {
 						got.Notifications = append(got.Notifications, conformance.Notification{Type: "observation_title", Event: string(event)})
-						got.Deliveries = append(got.Deliveries, p.deliveries("observation_title", global.EmailFrom, titles.Contacts)...)
+						got.Deliveries = append(got.Deliveries, p.deliveries("observation_title", global.EmailFrom, titles)...)
 					}
 				}
 				if diff := cmp.Diff(sorted(s.Expect), sorted(got)); diff != "" {

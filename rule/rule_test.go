@@ -42,19 +42,28 @@ func TestMatches(t *testing.T) {
 	}
 }
 
+var (
+	own    = rule.Holder{Kind: rule.HolderProduct, ID: 1}
+	groups = rule.Holder{Kind: rule.HolderGroup, ID: 1}
+)
+
+// of is one contact of a holder.
+func of(h rule.Holder, address string, target int64) []rule.Contact {
+	return []rule.Contact{{Holder: h, Address: address, Target: target}}
+}
+
 func TestEffective(t *testing.T) {
 	t.Parallel()
 	group := rule.Settings{
 		Conditions: rule.Conditions{MinSeverity: rule.Low, Statuses: []rule.Status{rule.Open}, MinPriority: new(3)},
-		Contacts:   rule.Contacts{EmailTo: "g@example.com", MSTeams: 1, Slack: 2}, Paused: true,
+		Contacts:   rule.Contacts{rule.Email: of(groups, "g@example.com", 3), rule.MSTeams: of(groups, "", 1), rule.Slack: of(groups, "", 2)}, Paused: true,
 	}
-	product := rule.Settings{Conditions: rule.Conditions{MinSeverity: rule.High}, Contacts: rule.Contacts{EmailTo: " ", Slack: 9}}
+	product := rule.Settings{Conditions: rule.Conditions{MinSeverity: rule.High}, Contacts: rule.Contacts{rule.Slack: of(own, "", 9)}}
 	want := rule.Applied{
 		Conditions: rule.Conditions{MinSeverity: rule.High, Statuses: []rule.Status{rule.Open}, MinPriority: group.Conditions.MinPriority},
-		Contacts:   rule.Contacts{EmailTo: "g@example.com", MSTeams: 1, Slack: 9}, Paused: true,
+		Contacts:   rule.Contacts{rule.Email: of(groups, "g@example.com", 3), rule.MSTeams: of(groups, "", 1), rule.Slack: of(own, "", 9)}, Paused: true,
 		From: rule.Sources{
 			MinSeverity: rule.FromProduct, Statuses: rule.FromGroup, MinPriority: rule.FromGroup,
-			EmailTo: rule.FromGroup, MSTeams: rule.FromGroup, Slack: rule.FromProduct,
 		},
 	}
 	if diff := cmp.Diff(want, rule.Effective(product, &group)); diff != "" {

@@ -1,7 +1,5 @@
 package rule
 
-import "strings"
-
 // Conditions are the settings that say which observations or titles are worth knowing. The zero value sets nothing.
 type Conditions struct {
 	MinSeverity Severity   // empty: not set
@@ -13,13 +11,6 @@ type Conditions struct {
 // IsSet reports whether at least one condition is set. Where none is, nothing matches.
 func (c Conditions) IsSet() bool {
 	return c.MinSeverity != "" || len(c.Statuses) > 0 || c.MinPriority != nil || c.ParserType != ""
-}
-
-// Contacts are the settings that say who is told. Webhooks are ids of targets, 0 where none is set.
-type Contacts struct {
-	EmailTo string // comma-separated addresses
-	MSTeams int64
-	Slack   int64
 }
 
 // Source says where a setting that applies comes from.
@@ -48,9 +39,9 @@ type Applied struct {
 	From       Sources
 }
 
-// Sources says for each setting of Applied where it comes from.
+// Sources says for each condition of Applied where it comes from. Contacts name their holder.
 type Sources struct {
-	MinSeverity, Statuses, MinPriority, ParserType, EmailTo, MSTeams, Slack Source
+	MinSeverity, Statuses, MinPriority, ParserType Source
 }
 
 // Effective takes each setting from the product or, where that is empty, from its group. group is nil for a product
@@ -63,9 +54,15 @@ func Effective(product Settings, group *Settings) Applied {
 	p, g := product, group
 	a.Conditions.MinSeverity, a.From.MinSeverity = pick(p.Conditions.MinSeverity, g.Conditions.MinSeverity)
 	a.Conditions.MinPriority, a.From.MinPriority = pick(p.Conditions.MinPriority, g.Conditions.MinPriority)
-	a.Contacts.EmailTo, a.From.EmailTo = pick(strings.TrimSpace(p.Contacts.EmailTo), strings.TrimSpace(g.Contacts.EmailTo))
-	a.Contacts.MSTeams, a.From.MSTeams = pick(p.Contacts.MSTeams, g.Contacts.MSTeams)
-	a.Contacts.Slack, a.From.Slack = pick(p.Contacts.Slack, g.Contacts.Slack)
+	a.Contacts = Contacts{}
+	for _, c := range Channels {
+		switch {
+		case len(p.Contacts[c]) > 0:
+			a.Contacts[c] = p.Contacts[c]
+		case len(g.Contacts[c]) > 0:
+			a.Contacts[c] = g.Contacts[c]
+		}
+	}
 	switch {
 	case len(p.Conditions.Statuses) > 0:
 		a.Conditions.Statuses, a.From.Statuses = p.Conditions.Statuses, FromProduct
@@ -89,9 +86,6 @@ func Global(c Conditions, to Contacts) Applied {
 		Statuses:    from(len(c.Statuses) > 0),
 		MinPriority: from(c.MinPriority != nil),
 		ParserType:  from(c.ParserType != ""),
-		EmailTo:     from(strings.TrimSpace(to.EmailTo) != ""),
-		MSTeams:     from(to.MSTeams != 0),
-		Slack:       from(to.Slack != 0),
 	}}
 }
 

@@ -69,19 +69,6 @@ const (
 	MaxPriority = 99
 )
 
-// Channel is a way to tell somebody.
-type Channel string
-
-// Channels.
-const (
-	Email   Channel = "email"
-	MSTeams Channel = "ms_teams"
-	Slack   Channel = "slack"
-)
-
-// Channels lists all channels.
-var Channels = []Channel{Email, MSTeams, Slack}
-
 // Type says what a notification is about.
 type Type string
 

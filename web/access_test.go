@@ -276,11 +276,14 @@ func (c *cast) world() world {
 	err := e.db.InTx(e.t.Context(), func(ctx context.Context, tx bun.Tx) error {
 		group := &dbmodel.ProductGroup{ID: w.id, Name: fmt.Sprintf("group %d", w.id)}
 		product := &dbmodel.Product{ID: w.id, Name: fmt.Sprintf("product %d", w.id), ProductGroupID: &w.id}
-		product.SlackTargetID = &c.targets[0]
 		if err := dbmodel.SaveProductGroup(ctx, tx, group); err != nil {
 			return err
 		}
-		return dbmodel.SaveProduct(ctx, tx, product)
+		if err := dbmodel.SaveProduct(ctx, tx, product); err != nil {
+			return err
+		}
+		holder := rule.Holder{Kind: rule.HolderProduct, ID: w.id}
+		return dbmodel.SetContacts(ctx, tx, holder, rule.Slack, []rule.Contact{{Target: c.targets[0]}})
 	})
 	if err != nil {
 		e.t.Fatal(err)

@@ -85,7 +85,11 @@ func (s *server) apiExplain(ctx context.Context, in *idParam) (*explainOutput, e
 		if err != nil {
 			return fmt.Errorf("load a title: %w", err)
 		}
-		global := rule.Global(settings.TitleConditions(), settings.TitleContacts())
+		contacts, err := dbmodel.ContactsOf(ctx, tx, titleHolder)
+		if err != nil {
+			return err
+		}
+		global := rule.Global(settings.TitleConditions(), contacts[titleHolder])
 		title, err := e.explain(ctx, tx, global, rule.ExplainTitle(global, remembered[hash], o.Rule()), true)
 		out.Body.Title = &title
 		return err
@@ -110,14 +114,14 @@ func (e *explainer) explain(ctx context.Context, db bun.IDB, a rule.Applied, x r
 	if x.Event != rule.NoEvent {
 		out.Event = &x.Event
 	}
-	contacts, err := e.s.contactsOf(ctx, db, a)
+	contacts, err := e.s.recipients(ctx, db, a, e.settings)
 	if err != nil {
 		return out, err
 	}
 	for _, c := range contacts {
-		t := ExplainedTarget{Channel: c.channel, Target: c.shown, Source: c.source, Reason: e.s.hindrance(c, e.settings)}
-		if a.Paused {
-			t.Reason = "Notifications of " + e.pausedBy() + " are paused."
+		t := ExplainedTarget{Channel: c.Channel, Target: c.shown, Source: c.Holder.Source(), Reason: c.Reason.Sentence()}
+		if c.Reason == rule.Paused {
+			t.Reason = rule.PausedBy(e.pausedBy()).Sentence()
 		}
 		t.Told = t.Reason == ""
 		out.Targets = append(out.Targets, t)

@@ -55,15 +55,15 @@ func (s *server) apiListProductGroups(ctx context.Context, in *ListParams) (*lis
 	if err != nil {
 		return nil, fmt.Errorf("list product groups: %w", err)
 	}
-	var targets []*int64
+	holders := make([]rule.Holder, len(groups))
 	for i := range groups {
-		targets = append(targets, groups[i].MSTeamsTargetID, groups[i].SlackTargetID)
+		holders[i] = groupHolder(groups[i].ID)
 	}
-	webhooks, err := s.webhookNames(ctx, s.db.Reader, targets...)
+	contacts, err := s.contactsOf(ctx, s.db.Reader, holders...)
 	if err != nil {
 		return nil, err
 	}
-	return page(groups, in.Limit, func(g *dbmodel.ProductGroup) productGroupAnswer { return s.showProductGroup(g, webhooks) },
+	return page(groups, in.Limit, func(g *dbmodel.ProductGroup) productGroupAnswer { return showProductGroup(g, contacts) },
 		func(g *dbmodel.ProductGroup) string { return idCursorOf(g.ID) }), nil
 }
 
@@ -108,7 +108,9 @@ func (s *server) putProductGroup(ctx context.Context, id int64, sent *productGro
 		if err := keepsStructure(v, name == g.Name); err != nil {
 			return err
 		}
-		if err := s.mergeNotificationSettings(ctx, tx, &sent.NotificationFields, &g.NotificationSettings, &faults); err != nil {
+		sent.NotificationFields.merge(&g.NotificationSettings)
+		contacts := sent.contacts(groupHolder(id))
+		if err := s.mergeContacts(ctx, tx, &faults, contacts); err != nil {
 			return err
 		}
 		if faults != nil {
@@ -116,6 +118,9 @@ func (s *server) putProductGroup(ctx context.Context, id int64, sent *productGro
 		}
 		if err := dbmodel.SaveProductGroup(ctx, tx, g); err != nil {
 			return fmt.Errorf("store product group %d: %w", id, err)
+		}
+		if err := storeContacts(ctx, tx, contacts); err != nil {
+			return err
 		}
 		out, err = s.productGroupOutput(ctx, tx, g)
 		return err
@@ -146,17 +151,17 @@ func (s *server) apiDeleteProductGroup(ctx context.Context, in *idParam) (*struc
 }
 
 func (s *server) productGroupOutput(ctx context.Context, db bun.IDB, g *dbmodel.ProductGroup) (*productGroupOutput, error) {
-	webhooks, err := s.webhookNames(ctx, db, g.MSTeamsTargetID, g.SlackTargetID)
+	contacts, err := s.contactsOf(ctx, db, groupHolder(g.ID))
 	if err != nil {
 		return nil, err
 	}
-	return &productGroupOutput{s.showProductGroup(g, webhooks)}, nil
+	return &productGroupOutput{showProductGroup(g, contacts)}, nil
 }
 
-func (s *server) showProductGroup(g *dbmodel.ProductGroup, webhooks webhookNames) productGroupAnswer {
+func showProductGroup(g *dbmodel.ProductGroup, contacts holdersContacts) productGroupAnswer {
 	out := productGroupAnswer{ID: g.ID, Name: g.Name}
 	if !g.NameOnly {
-		settings := s.showNotificationSettings(&g.NotificationSettings, webhooks)
+		settings := showNotificationSettings(&g.NotificationSettings, groupHolder(g.ID), contacts)
 		out.NotificationAnswer = &settings
 	}
 	return out

@@ -49,15 +49,15 @@ func (s *server) apiListProducts(ctx context.Context, in *ListParams) (*listOutp
 	if err != nil {
 		return nil, fmt.Errorf("list products: %w", err)
 	}
-	var targets []*int64
+	holders := make([]rule.Holder, len(products))
 	for i := range products {
-		targets = append(targets, products[i].MSTeamsTargetID, products[i].SlackTargetID)
+		holders[i] = productHolder(products[i].ID)
 	}
-	webhooks, err := s.webhookNames(ctx, s.db.Reader, targets...)
+	contacts, err := s.contactsOf(ctx, s.db.Reader, holders...)
 	if err != nil {
 		return nil, err
 	}
-	return page(products, in.Limit, func(p *dbmodel.Product) productAnswer { return s.showProduct(p, webhooks) },
+	return page(products, in.Limit, func(p *dbmodel.Product) productAnswer { return showProduct(p, contacts) },
 		func(p *dbmodel.Product) string { return idCursorOf(p.ID) }), nil
 }
 
@@ -106,7 +106,9 @@ func (s *server) putProduct(ctx context.Context, id int64, sent *productFields, 
 		if err := knownGroup(ctx, tx, sent.ProductGroupID, &faults); err != nil {
 			return err
 		}
-		if err := s.mergeNotificationSettings(ctx, tx, &sent.NotificationFields, &p.NotificationSettings, &faults); err != nil {
+		sent.NotificationFields.merge(&p.NotificationSettings)
+		contacts := sent.contacts(productHolder(id))
+		if err := s.mergeContacts(ctx, tx, &faults, contacts); err != nil {
 			return err
 		}
 		if faults != nil {
@@ -118,6 +120,9 @@ func (s *server) putProduct(ctx context.Context, id int64, sent *productFields, 
 		}
 		if err != nil {
 			return fmt.Errorf("store product %d: %w", id, err)
+		}
+		if err := storeContacts(ctx, tx, contacts); err != nil {
+			return err
 		}
 		out, err = s.productOutput(ctx, tx, p)
 		return err
@@ -198,16 +203,16 @@ func (s *server) apiPutSecurityGate(ctx context.Context, in *idParam) (*gateOutp
 }
 
 func (s *server) productOutput(ctx context.Context, db bun.IDB, p *dbmodel.Product) (*productOutput, error) {
-	webhooks, err := s.webhookNames(ctx, db, p.MSTeamsTargetID, p.SlackTargetID)
+	contacts, err := s.contactsOf(ctx, db, productHolder(p.ID))
 	if err != nil {
 		return nil, err
 	}
-	return &productOutput{s.showProduct(p, webhooks)}, nil
+	return &productOutput{showProduct(p, contacts)}, nil
 }
 
-func (s *server) showProduct(p *dbmodel.Product, webhooks webhookNames) productAnswer {
+func showProduct(p *dbmodel.Product, contacts holdersContacts) productAnswer {
 	return productAnswer{
 		ID: p.ID, Name: p.Name, ProductGroupID: p.ProductGroupID, SecurityGate: p.SecurityGatePassed,
-		NotificationAnswer: s.showNotificationSettings(&p.NotificationSettings, webhooks),
+		NotificationAnswer: showNotificationSettings(&p.NotificationSettings, productHolder(p.ID), contacts),
 	}
 }

@@ -87,11 +87,8 @@ func (s *server) patchSettings(ctx context.Context, sent *settingsFields, found 
 			return fmt.Errorf("load the settings: %w", err)
 		}
 		faults := slices.Clone(found)
-		err = s.mergeWebhooks(ctx, tx, &faults,
-			webhookChange{"observation_title_notification_ms_teams_webhook", rule.MSTeams, sent.TitleMSTeams, &settings.TitleMSTeamsTargetID},
-			webhookChange{"observation_title_notification_slack_webhook", rule.Slack, sent.TitleSlack, &settings.TitleSlackTargetID},
-			webhookChange{"exception_ms_teams_webhook", rule.MSTeams, sent.ExceptionMSTeams, &settings.ExceptionMSTeamsTargetID},
-			webhookChange{"exception_slack_webhook", rule.Slack, sent.ExceptionSlack, &settings.ExceptionSlackTargetID})
+		contacts := sent.contacts()
+		err = s.mergeContacts(ctx, tx, &faults, contacts)
 		if err != nil {
 			return err
 		}
@@ -102,24 +99,57 @@ func (s *server) patchSettings(ctx context.Context, sent *settingsFields, found 
 		if err := dbmodel.SaveSettings(ctx, tx, settings); err != nil {
 			return fmt.Errorf("store the settings: %w", err)
 		}
+		if err := storeContacts(ctx, tx, contacts); err != nil {
+			return err
+		}
 		out, err = s.settingsOutput(ctx, tx, settings)
 		return err
 	})
 	return out, err
 }
 
-// merge puts what was sent, but for webhooks, into what is stored. What has a default returns to it when it is emptied.
+// Prefixes of the names of settings.
+const (
+	titlePrefix     = "observation_title_notification_"
+	exceptionPrefix = "exception_"
+)
+
+// Holders of the contacts in the settings.
+var (
+	titleHolder     = rule.Holder{Kind: rule.HolderTitles}
+	exceptionHolder = rule.Holder{Kind: rule.HolderExceptions}
+)
+
+// contacts are the contacts that were sent.
+func (f *settingsFields) contacts() []*contactChange {
+	return []*contactChange{
+		contactsSent(titlePrefix, titleHolder, rule.Email, f.TitleEmailTo),
+		contactsSent(titlePrefix, titleHolder, rule.MSTeams, f.TitleMSTeams),
+		contactsSent(titlePrefix, titleHolder, rule.Slack, f.TitleSlack),
+		contactsSent(exceptionPrefix, exceptionHolder, rule.Email, f.ExceptionEmailTo),
+		contactsSent(exceptionPrefix, exceptionHolder, rule.MSTeams, f.ExceptionMSTeams),
+		contactsSent(exceptionPrefix, exceptionHolder, rule.Slack, f.ExceptionSlack),
+	}
+}
+
+// titleContacts and exceptionContacts are the contacts as they are shown.
+func (a *settingsAnswer) titleContacts() map[rule.Channel]string {
+	return map[rule.Channel]string{rule.Email: a.TitleEmailTo, rule.MSTeams: a.TitleMSTeams, rule.Slack: a.TitleSlack}
+}
+
+func (a *settingsAnswer) exceptionContacts() map[rule.Channel]string {
+	return map[rule.Channel]string{rule.Email: a.ExceptionEmailTo, rule.MSTeams: a.ExceptionMSTeams, rule.Slack: a.ExceptionSlack}
+}
+
+// merge puts what was sent, but for contacts, into what is stored. What has a default returns to it when it is emptied.
 func (f *settingsFields) merge(s *dbmodel.Settings) {
 	def := dbmodel.DefaultSettings()
-	email := func(a input.Addresses) string { return string(a) }
 	address := func(l input.Link) string { return string(l) }
 	input.Apply(f.EmailFrom, &s.EmailFrom, "", func(a input.Sender) string { return string(a) })
-	input.Apply(f.TitleEmailTo, &s.TitleEmailTo, "", email)
 	input.Apply(f.TitleMinSeverity, &s.TitleMinSeverity, "", input.Same)
 	input.Apply(f.TitleStatuses, &s.TitleStatuses, nil, input.Same)
 	input.Apply(f.TitleMinPriority, &s.TitleMinPriority, nil, input.Pointer)
 	input.Apply(f.TitleParserType, &s.TitleParserType, "", input.Same)
-	input.Apply(f.ExceptionEmailTo, &s.ExceptionEmailTo, "", email)
 	input.Apply(f.ExceptionRateLimit, &s.ExceptionRateLimit, def.ExceptionRateLimit, input.Same)
 	if !f.MemberTypes.Null { // an empty list is a value of its own
 		def.MemberNotificationTypes = nil
@@ -135,14 +165,16 @@ func (f *settingsFields) merge(s *dbmodel.Settings) {
 }
 
 func (s *server) settingsOutput(ctx context.Context, db bun.IDB, v *dbmodel.Settings) (*settingsOutput, error) {
-	webhooks, err := s.webhookNames(ctx, db, v.TitleMSTeamsTargetID, v.TitleSlackTargetID, v.ExceptionMSTeamsTargetID, v.ExceptionSlackTargetID)
+	c, err := s.contactsOf(ctx, db, titleHolder, exceptionHolder)
 	if err != nil {
 		return nil, err
 	}
 	return &settingsOutput{settingsAnswer{
-		EmailFrom: v.EmailFrom, TitleEmailTo: v.TitleEmailTo, TitleMSTeams: webhooks.name(v.TitleMSTeamsTargetID), TitleSlack: webhooks.name(v.TitleSlackTargetID),
+		EmailFrom: v.EmailFrom, TitleEmailTo: c.of(titleHolder, rule.Email),
+		TitleMSTeams: c.of(titleHolder, rule.MSTeams), TitleSlack: c.of(titleHolder, rule.Slack),
 		TitleMinSeverity: v.TitleMinSeverity, TitleStatuses: filled(v.TitleStatuses), TitleMinPriority: v.TitleMinPriority, TitleParserType: v.TitleParserType,
-		ExceptionEmailTo: v.ExceptionEmailTo, ExceptionMSTeams: webhooks.name(v.ExceptionMSTeamsTargetID), ExceptionSlack: webhooks.name(v.ExceptionSlackTargetID),
+		ExceptionEmailTo: c.of(exceptionHolder, rule.Email), ExceptionMSTeams: c.of(exceptionHolder, rule.MSTeams),
+		ExceptionSlack:     c.of(exceptionHolder, rule.Slack),
 		ExceptionRateLimit: v.ExceptionRateLimit, MemberTypes: filled(v.MemberNotificationTypes), GiveUpHours: v.DeliveryGiveUpHours,
 		DigestThreshold: v.DigestThreshold, ObservationURL: v.ObservationURL, ProductURL: v.ProductURL, ObservationTitle: v.ObservationTitleURL,
 		RetentionDays: v.NotificationRetentionDays, CleanupCron: v.CleanupCron,

@@ -64,11 +64,9 @@ func (s *server) testProduct(ctx context.Context, id int64, only rule.Channel) (
 	if p == nil {
 		return nil, notFound("product")
 	}
-	contacts, err := s.contactsOf(ctx, s.db.Reader, rule.Effective(p.Product, p.Group))
-	if err != nil {
-		return nil, err
-	}
-	return s.test(ctx, only, contacts, p.Name, p.ID)
+	a := rule.Effective(p.Product, p.Group)
+	a.Paused = false // a test is no notification
+	return s.test(ctx, only, a, p.Name, p.ID)
 }
 
 func (s *server) apiTestSettings(ctx context.Context, _ *struct{}) (*testOutput, error) {
@@ -81,32 +79,28 @@ func (s *server) apiTestSettings(ctx context.Context, _ *struct{}) (*testOutput,
 
 // testSettings sends a test to those who are told of titles and exceptions, as testProduct does.
 func (s *server) testSettings(ctx context.Context, only rule.Channel) (*testOutput, error) {
-	settings, err := dbmodel.LoadSettings(ctx, s.db.Reader)
+	contacts, err := dbmodel.ContactsOf(ctx, s.db.Reader, titleHolder, exceptionHolder)
 	if err != nil {
-		return nil, fmt.Errorf("load the settings: %w", err)
+		return nil, err
 	}
-	var contacts []contact
-	told := map[channel.Target]bool{}
-	for _, to := range []rule.Contacts{settings.TitleContacts(), settings.ExceptionContacts()} {
-		list, err := s.contactsOf(ctx, s.db.Reader, rule.Global(rule.Conditions{}, to))
-		if err != nil {
-			return nil, err
-		}
-		for _, c := range list {
-			if t := (channel.Target{Channel: c.channel, Address: c.address}); !told[t] || c.fault != "" {
-				told[t] = true
-				contacts = append(contacts, c)
-			}
+	all := rule.Contacts{}
+	for _, holder := range []rule.Holder{titleHolder, exceptionHolder} {
+		for c, list := range contacts[holder] {
+			all[c] = append(all[c], list...)
 		}
 	}
-	return s.test(ctx, only, contacts, "", 0)
+	return s.test(ctx, only, rule.Applied{Contacts: all}, "", 0)
 }
 
 // test sends a test to contacts, of only one channel where that is given, and says what became of each.
-func (s *server) test(ctx context.Context, only rule.Channel, contacts []contact, productName string, productID int64) (*testOutput, error) {
+func (s *server) test(ctx context.Context, only rule.Channel, a rule.Applied, productName string, productID int64) (*testOutput, error) {
 	settings, err := dbmodel.LoadSettings(ctx, s.db.Reader)
 	if err != nil {
 		return nil, fmt.Errorf("load the settings: %w", err)
+	}
+	contacts, err := s.recipients(ctx, s.db.Reader, a, settings)
+	if err != nil {
+		return nil, err
 	}
 	builder := message.Builder{BaseURL: s.baseURL, Settings: settings}
 	ctx, cancel := context.WithTimeout(ctx, testTime)
@@ -114,7 +108,7 @@ func (s *server) test(ctx context.Context, only rule.Channel, contacts []contact
 	out := new(testOutput)
 	var wanted []contact
 	for _, c := range contacts {
-		if only == "" || c.channel == only {
+		if only == "" || c.Channel == only {
 			wanted = append(wanted, c)
 		}
 	}
@@ -129,10 +123,10 @@ func (s *server) test(ctx context.Context, only rule.Channel, contacts []contact
 		all.Go(func() {
 			slots <- struct{}{}
 			defer func() { <-slots }()
-			r := testResult{Channel: c.channel, Target: c.shown, Message: s.hindrance(c, settings)}
+			r := testResult{Channel: c.Channel, Target: c.shown, Message: c.Reason.Sentence()}
 			if r.Message == "" {
-				to := message.Recipient{Channel: c.channel}
-				if c.channel == rule.Email {
+				to := message.Recipient{Channel: c.Channel}
+				if c.Channel.Info().Addresses {
 					to.Address = c.address.Reveal()
 				}
 				r.Message = s.sendTest(ctx, c, builder.Test(productName, productID, to))
@@ -155,11 +149,7 @@ func (s *server) sendTest(ctx context.Context, c contact, m *channel.Message) (r
 			reason = "Something went wrong here; the log says what."
 		}
 	}()
-	sender, configured := s.senders[c.channel]
-	if !configured {
-		return "This process cannot send to this channel."
-	}
-	err := sender.Send(ctx, channel.Target{Channel: c.channel, Address: c.address}, m)
+	err := s.senders[c.Channel].Send(ctx, channel.Target{Channel: c.Channel, Address: c.address}, m)
 	var refused *channel.Error
 	switch {
 	case err == nil:

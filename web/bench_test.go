@@ -174,9 +174,13 @@ func (e *env) fill() {
 		`UPDATE settings SET member_notification_types = '["observation", "security_gate", "task"]'`,
 		`INSERT INTO product_groups (id, name) WITH RECURSIVE s(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM s WHERE i < {groups}) SELECT i, 'Group ' || i FROM s`,
 		// The first group has 10 products.
-		`INSERT INTO products (id, name, product_group_id, notification_email_to, notification_slack_target_id, observation_notification_min_severity)
+		`INSERT INTO products (id, name, product_group_id, observation_notification_min_severity)
 			WITH RECURSIVE s(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM s WHERE i <= {products})
-			SELECT i, 'Product ' || i, CASE WHEN i <= 10 THEN 1 ELSE i % ({groups} - 1) + 2 END, 'team' || i || '@example.com', {products} + (i - 1) % {products} + 1, 'High' FROM s`,
+			SELECT i, 'Product ' || i, CASE WHEN i <= 10 THEN 1 ELSE i % ({groups} - 1) + 2 END, 'High' FROM s`,
+		`INSERT INTO contacts (kind, product_id, channel, position, target_id, address)
+			SELECT 'product', id, 'email', 1, (id - 1) % {products} + 1, 'team' || id || '@example.com' FROM products`,
+		`INSERT INTO contacts (kind, product_id, channel, position, target_id)
+			SELECT 'product', id, 'slack', 1, {products} + (id - 1) % {products} + 1 FROM products`,
 		`INSERT INTO notifications (type, event, name, product_id, observation_id, before_severity, before_status, after_severity, after_status,
 				after_priority, facts, message, function, username, arguments, trace, created_at)
 			WITH RECURSIVE s(i) AS (SELECT CAST(1 AS bigint) UNION ALL SELECT i + 1 FROM s WHERE i < {notifications}),

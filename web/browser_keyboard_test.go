@@ -102,8 +102,11 @@ func TestKeyboardOnly(t *testing.T) {
 	b.Keys(kb.Enter)
 	b.Until(`document.querySelector(".notice")?.innerText.includes("Saved.")`)
 	p, err := dbmodel.ProductByID(t.Context(), e.db, 1)
-	if err != nil || p.MinSeverity != rule.High || len(p.Statuses) != 1 || p.EmailTo != "payments@example.com" {
-		t.Errorf("saved is %+v (%v)", p, err)
+	holder := rule.Holder{Kind: rule.HolderProduct, ID: 1}
+	contacts, failed := dbmodel.ContactsOf(t.Context(), e.db, holder)
+	to := contacts[holder][rule.Email]
+	if err != nil || failed != nil || p.MinSeverity != rule.High || len(p.Statuses) != 1 || len(to) != 1 || to[0].Address != "payments@example.com" {
+		t.Errorf("saved is %+v, %+v (%v %v)", p, to, err, failed)
 	}
 
 	b.TabTo(".user summary")

@@ -3,67 +3,204 @@ package web
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"github.com/uptrace/bun"
 
 	"github.com/seed91453169/tocsin/channel"
 	"github.com/seed91453169/tocsin/dbmodel"
 	"github.com/seed91453169/tocsin/rule"
+	"github.com/seed91453169/tocsin/web/input"
 )
 
-const (
-	noSenderAddress = "The setting email_from is empty: without it no email is sent."
-	noMailServer    = "Email is not configured: set MAILGUN_DOMAIN and MAILGUN_API_KEY, or SMTP_URL."
-)
-
-// contact is somebody who is told, by the settings of this moment.
+// contact is a recipient, or a contact that is passed over, by the settings of this moment.
 type contact struct {
-	channel rule.Channel
+	rule.Recipient
 	address channel.Secret
 	shown   string // as it may be answered
-	source  rule.Source
-	fault   string // why its address cannot be used; empty: it can
 }
 
-// contactsOf lists who is told by settings, whether or not email can be sent.
-func (s *server) contactsOf(ctx context.Context, db bun.IDB, a rule.Applied) ([]contact, error) {
-	var out []contact
-	for _, address := range rule.Addresses(a.Contacts.EmailTo) {
-		out = append(out, contact{channel: rule.Email, address: channel.Secret(address), shown: address, source: a.From.EmailTo})
+// recipients says who would receive what is notified under the settings that apply, by what this process can send.
+func (s *server) recipients(ctx context.Context, db bun.IDB, a rule.Applied, settings *dbmodel.Settings) ([]contact, error) {
+	all := a.Contacts.All()
+	ids := make([]int64, len(all))
+	for i, c := range all {
+		ids[i] = c.Target
 	}
-	targets, err := dbmodel.TargetsByID(ctx, db, []int64{a.Contacts.MSTeams, a.Contacts.Slack})
+	targets, err := dbmodel.TargetsByID(ctx, db, ids)
 	if err != nil {
 		return nil, fmt.Errorf("load targets: %w", err)
 	}
-	for _, webhook := range []struct {
-		id     int64
-		source rule.Source
-	}{{a.Contacts.MSTeams, a.From.MSTeams}, {a.Contacts.Slack, a.From.Slack}} {
-		t := targets[webhook.id]
-		if t == nil {
-			continue
+	opened := make(map[int64]string, len(targets))
+	for id, t := range targets {
+		if address, err := s.vault.OpenAddress(t.Channel, t.Address); err == nil {
+			opened[id] = address
 		}
-		c := contact{channel: t.Channel, shown: s.redacted(t.Channel, t.Address), source: webhook.source}
-		address, err := s.vault.OpenAddress(t.Channel, t.Address)
-		if err != nil {
-			c.fault = "The address cannot be read, because the key that sealed it is lost: set it anew."
+	}
+	ability := rule.Ability{
+		EmailFrom:  settings.EmailFrom,
+		Configured: func(c rule.Channel) bool { return s.senders[c] != nil },
+		Readable:   func(target int64) bool { return opened[target] != "" },
+	}
+	list := rule.Recipients(a, ability)
+	out := make([]contact, 0, len(list))
+	for _, r := range list {
+		c := contact{Recipient: r, address: channel.Secret(r.Address), shown: r.Address}
+		if r.Address == "" {
+			c.address, c.shown = channel.Secret(opened[r.Target]), lostAddress
+			if c.address != "" {
+				c.shown = shownAddress(r.Channel, opened[r.Target])
+			}
 		}
-		c.address = channel.Secret(address)
 		out = append(out, c)
 	}
 	return out, nil
 }
 
-// hindrance says why somebody cannot be told whatever happens; empty: nothing is in the way.
-func (s *server) hindrance(c contact, settings *dbmodel.Settings) string {
-	_, configured := s.senders[c.channel]
-	switch {
-	case c.fault != "":
-		return c.fault
-	case c.channel == rule.Email && settings.EmailFrom == "":
-		return noSenderAddress
-	case c.channel == rule.Email && !configured:
-		return noMailServer
+// lostAddress stands for an address that was sealed with a lost key: the rest of an answer is worth more than an error.
+const lostAddress = "…"
+
+// shownAddress is how an address is answered: URLs are secrets.
+func shownAddress(c rule.Channel, address string) string {
+	if c.Info().Addresses {
+		return address
 	}
-	return ""
+	return channel.RedactURL(address)
+}
+
+// redacted is shownAddress of the address of a target.
+func (s *server) redacted(c rule.Channel, sealed []byte) string {
+	address, err := s.vault.OpenAddress(c, sealed)
+	if err != nil {
+		return lostAddress
+	}
+	return shownAddress(c, address)
+}
+
+// contactNames are the contacts of settings as they are answered.
+type contactNames map[int64]string // redacted URLs by the id of their target
+
+// of returns all contacts of one channel, as the field of a form has them.
+func (n contactNames) of(c rule.Contacts, channel rule.Channel) string {
+	var out []string
+	for _, contact := range c[channel] {
+		if contact.Address != "" {
+			out = append(out, contact.Written)
+		} else {
+			out = append(out, n[contact.Target])
+		}
+	}
+	return strings.Join(out, ",")
+}
+
+// contactNames reads what is shown of contacts.
+func (s *server) contactNames(ctx context.Context, db bun.IDB, holders ...rule.Contacts) (contactNames, error) {
+	var ids []int64
+	for _, contacts := range holders {
+		for _, c := range contacts.All() {
+			if c.Address == "" {
+				ids = append(ids, c.Target)
+			}
+		}
+	}
+	targets, err := dbmodel.TargetsByID(ctx, db, ids)
+	if err != nil {
+		return nil, fmt.Errorf("load targets: %w", err)
+	}
+	out := make(contactNames, len(targets))
+	for id, t := range targets {
+		out[id] = s.redacted(t.Channel, t.Address)
+	}
+	return out, nil
+}
+
+// holdersContacts are the contacts of holders and what is shown of them.
+type holdersContacts struct {
+	contacts map[rule.Holder]rule.Contacts
+	names    contactNames
+}
+
+func (h holdersContacts) of(holder rule.Holder, c rule.Channel) string {
+	return h.names.of(h.contacts[holder], c)
+}
+
+func (s *server) contactsOf(ctx context.Context, db bun.IDB, holders ...rule.Holder) (out holdersContacts, err error) {
+	if out.contacts, err = dbmodel.ContactsOf(ctx, db, holders...); err != nil {
+		return out, err
+	}
+	var all []rule.Contacts
+	for _, c := range out.contacts {
+		all = append(all, c)
+	}
+	out.names, err = s.contactNames(ctx, db, all...)
+	return out, err
+}
+
+// contactChange is what was sent for the contacts of one channel.
+type contactChange struct {
+	name       string // of the field
+	holder     rule.Holder
+	channel    rule.Channel
+	set, empty bool
+	text       string
+	contacts   []rule.Contact // what is to be stored
+	same       bool           // nothing changes
+}
+
+// contactsSent makes a contactChange of a field.
+func contactsSent[T ~string](prefix string, holder rule.Holder, c rule.Channel, sent input.Field[T]) *contactChange {
+	return &contactChange{
+		name: prefix + c.Info().Setting, holder: holder, channel: c, set: sent.Set, empty: sent.Empty, text: string(sent.Value),
+	}
+}
+
+// mergeContacts finds the targets of contacts that were sent, or what is wrong with them. The redacted form of the stored
+// ones changes nothing.
+func (s *server) mergeContacts(ctx context.Context, tx bun.Tx, faults *input.Faults, changes []*contactChange) error {
+	for _, c := range changes {
+		if c.same = !c.set; c.same || c.empty {
+			continue
+		}
+		addresses := []string{c.text}
+		switch {
+		case c.channel.Info().Addresses:
+			addresses = strings.Split(c.text, ",")
+		case strings.Contains(c.text, "…"):
+			c.same = true
+			stored, err := s.contactsOf(ctx, tx, c.holder)
+			if err != nil {
+				return err
+			}
+			if stored.of(c.holder, c.channel) != c.text {
+				faults.AddOnce(c.name, "is not the shortened form of the stored address: give the whole one, or leave the field out")
+			}
+			continue
+		default:
+			if err := channel.CheckWebhookURL(c.text, s.networks); err != nil {
+				faults.AddOnce(c.name, err.Error())
+				continue
+			}
+		}
+		if len(*faults) > 0 { // nothing will be stored
+			continue
+		}
+		var err error
+		if c.contacts, err = dbmodel.NewContacts(ctx, tx, s.vault, c.channel, addresses); err != nil {
+			return fmt.Errorf("store the targets of %s: %w", c.name, err)
+		}
+	}
+	return nil
+}
+
+// storeContacts stores what mergeContacts has found, once their holder is stored.
+func storeContacts(ctx context.Context, tx bun.Tx, changes []*contactChange) error {
+	for _, c := range changes {
+		if c.same {
+			continue
+		}
+		if err := dbmodel.SetContacts(ctx, tx, c.holder, c.channel, c.contacts); err != nil {
+			return fmt.Errorf("store %s: %w", c.name, err)
+		}
+	}
+	return nil
 }

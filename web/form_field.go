@@ -139,15 +139,15 @@ func numeral(n *int) string {
 	return strconv.Itoa(*n)
 }
 
-// channelName is how a channel is called.
-func channelName(c rule.Channel) string {
-	switch c {
-	case rule.Email:
-		return "Email"
-	case rule.MSTeams:
-		return "Microsoft Teams"
-	case rule.Slack:
-		return "Slack"
+// contactField is the field of the contacts of one channel.
+func contactField(prefix string, c rule.Channel, value string) formField {
+	info := c.Info()
+	f := formField{Name: prefix + info.Setting, Label: info.Name + " webhook", Kind: webhookField, Value: value, Help: info.Help}
+	if info.Addresses {
+		f.Label, f.Kind = info.Name+" to", textField
 	}
-	return string(c)
+	return f
 }
+
+// channelName is how a channel is called.
+func channelName(c rule.Channel) string { return c.Info().Name }

@@ -36,7 +36,6 @@ func TestLinksOfMessages(t *testing.T) {
 				n.ObservationID = new(int64(1))
 				n.SetValues(nil, values)
 				e.notify(n)
-				n.Facts.EmailGroupID = 1 // once more, told by an address of the group
 			case rule.TypeObservationTitle:
 				n.ProductID = nil
 				n.SetValues(nil, values)
@@ -58,6 +57,9 @@ func TestLinksOfMessages(t *testing.T) {
 		groups := []dbmodel.DigestGroup{}
 		for i := range list {
 			links = append(links, linksOf(b.Notification(&list[i], 1, to))...)
+			ofGroup := to
+			ofGroup.Source = rule.Holder{Kind: rule.HolderGroup, ID: 1}
+			links = append(links, linksOf(b.Notification(&list[i], 1, ofGroup))...)
 			groups = append(groups, dbmodel.DigestGroup{Type: list[i].Type, Event: list[i].Event, Severity: list[i].AfterSeverity, Count: 1})
 		}
 		for products := range 3 {

@@ -225,7 +225,7 @@ func (at sources) explained(a ExplainedAnswer, title bool) explained {
 	}
 	for _, t := range a.Targets {
 		row := targetRow{Channel: channelName(t.Channel), Target: t.Target, Told: t.Told, Reason: t.Reason}
-		anchor := map[rule.Channel]string{rule.Email: "notification_email_to", rule.MSTeams: "notification_ms_teams_webhook", rule.Slack: "notification_slack_webhook"}[t.Channel]
+		anchor := "notification_" + t.Channel.Info().Setting
 		if title {
 			anchor = "observation_title_" + anchor
 		}

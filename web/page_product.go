@@ -132,10 +132,17 @@ func (s *server) loadProductPage(ctx context.Context, p *holderPage, now time.Ti
 		return missing(err, "product", p.ID)
 	}
 	p.Name, p.Gate, p.counted = product.Name, product.SecurityGatePassed, []int64{p.ID}
-	f := settingFields{own: &product.NotificationSettings}
-	own := product.Rule(now)
+	holders := []rule.Holder{productHolder(p.ID)}
+	if id := product.ProductGroupID; id != nil {
+		holders = append(holders, groupHolder(*id))
+	}
+	shown, err := s.contactsOf(ctx, s.db.Reader, holders...)
+	if err != nil {
+		return err
+	}
+	f := settingFields{own: &product.NotificationSettings, holder: holders[0], contacts: shown.contacts[holders[0]], names: shown.names}
+	own := product.Rule(f.contacts, now)
 	var group *rule.Settings
-	targets := []*int64{product.MSTeamsTargetID, product.SlackTargetID}
 	if id := product.ProductGroupID; id != nil {
 		g, err := dbmodel.ProductGroupByID(ctx, s.db.Reader, *id) // what applies to a product is seen with the product
 		if err != nil {
@@ -143,14 +150,12 @@ func (s *server) loadProductPage(ctx context.Context, p *holderPage, now time.Ti
 		}
 		f.group, f.groupIs = &g.NotificationSettings, place{"group " + g.Name, groupPath(g.ID)}
 		p.Group = &linkTo{f.groupIs.path, g.Name}
-		group = new(g.Rule(now))
+		group = new(g.Rule(shown.contacts[holders[1]], now))
 		f.groupPaused = group.Paused
-		targets = append(targets, g.MSTeamsTargetID, g.SlackTargetID)
 	}
 	f.applied, f.inherited, f.ownPaused = rule.Effective(own, group), rule.Effective(rule.Settings{}, group), own.Paused
-	f.webhooks, err = s.webhookNames(ctx, s.db.Reader, targets...)
 	p.settings = f
-	return err
+	return nil
 }
 
 func (s *server) loadGroupPage(ctx context.Context, p *holderPage, now time.Time) error {
@@ -170,10 +175,17 @@ func (s *server) loadGroupPage(ctx context.Context, p *holderPage, now time.Time
 		return err
 	}
 	p.Name, p.NameOnly = g.Name, g.NameOnly
-	own := g.Rule(now)
-	p.settings = settingFields{own: &g.NotificationSettings, applied: rule.Effective(own, nil), ownPaused: own.Paused}
-	p.settings.webhooks, err = s.webhookNames(ctx, s.db.Reader, g.MSTeamsTargetID, g.SlackTargetID)
-	return err
+	holder := groupHolder(p.ID)
+	shown, err := s.contactsOf(ctx, s.db.Reader, holder)
+	if err != nil || p.NameOnly {
+		return err
+	}
+	own := g.Rule(shown.contacts[holder], now)
+	p.settings = settingFields{
+		own: &g.NotificationSettings, holder: holder, contacts: own.Contacts, names: shown.names,
+		applied: rule.Effective(own, nil), ownPaused: own.Paused,
+	}
+	return nil
 }
 
 // maxGroupProducts is how many products the page of a group lists.
@@ -185,20 +197,22 @@ func (s *server) loadContacts(ctx context.Context, p *holderPage) error {
 	if err != nil {
 		return fmt.Errorf("load the settings: %w", err)
 	}
-	contacts, err := s.contactsOf(ctx, s.db.Reader, p.settings.applied)
+	applied := p.settings.applied
+	applied.Paused = false // the page says so by itself
+	contacts, err := s.recipients(ctx, s.db.Reader, applied, settings)
 	if err != nil {
 		return err
 	}
 	rows := map[string]int{} // in Contacts, by channel and target
 	for _, c := range contacts {
-		row := contactRow{Channel: channelName(c.channel), Target: c.shown, From: "set here", Hindrance: s.hindrance(c, settings)}
-		if c.source == rule.FromGroup {
+		row := contactRow{Channel: channelName(c.Channel), Target: c.shown, From: "set here", Hindrance: c.Reason.Sentence()}
+		if c.Holder != p.settings.holder {
 			row.From, row.Path = "from "+p.settings.groupIs.words, p.settings.groupIs.path
 		}
 		rows[row.Channel+row.Target] = len(p.Contacts)
 		p.Contacts = append(p.Contacts, row)
-		if !slices.ContainsFunc(p.Channels, func(o option) bool { return o.Value == string(c.channel) }) {
-			p.Channels = append(p.Channels, option{Value: string(c.channel), Label: channelName(c.channel)})
+		if !slices.ContainsFunc(p.Channels, func(o option) bool { return o.Value == string(c.Channel) }) {
+			p.Channels = append(p.Channels, option{Value: string(c.Channel), Label: channelName(c.Channel)})
 		}
 	}
 	if p.IsGroup {

@@ -126,9 +126,19 @@ func (s *server) showProductGroups(w http.ResponseWriter, r *http.Request) error
 	if err != nil {
 		return fmt.Errorf("ask the database for the time: %w", err)
 	}
+	var holders []rule.Holder
+	for i := range found {
+		if !found[i].NameOnly {
+			holders = append(holders, groupHolder(found[i].ID))
+		}
+	}
+	contacts, err := dbmodel.ContactsOf(ctx, s.db.Reader, holders...)
+	if err != nil {
+		return err
+	}
 	for i := range found {
 		g := &found[i]
-		own := g.Rule(now)
+		own := g.Rule(contacts[groupHolder(g.ID)], now)
 		out.Rows = append(out.Rows, productRow{
 			Path: groupPath(g.ID), Name: g.Name, NameOnly: g.NameOnly,
 			Told: audienceWords(own.Contacts), What: conditionWords(own.Conditions), Paused: own.Paused,

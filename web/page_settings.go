@@ -116,8 +116,8 @@ func settingsSections(a *settingsAnswer) []settingsSection {
 }
 
 func titleFields(a *settingsAnswer) []formField {
-	const prefix = "observation_title_notification_"
-	return []formField{
+	const prefix = titlePrefix
+	list := []formField{
 		{
 			Name: prefix + "min_severity", Label: "Minimum severity", Kind: choiceField, Options: choices(rule.Severities, "Not set", a.TitleMinSeverity),
 			Help: "Titles of this severity and worse are notified. Without any condition no title is.",
@@ -134,23 +134,25 @@ func titleFields(a *settingsAnswer) []formField {
 			Name: prefix + "parser_type", Label: "Parser type", Kind: choiceField, Options: choices(rule.ParserTypes, "Not set", a.TitleParserType),
 			Help: "Only titles that such a scanner has found.",
 		},
-		{Name: prefix + "email_to", Label: "Email to", Kind: textField, Value: a.TitleEmailTo, Help: "Addresses with commas between them."},
-		{Name: prefix + "ms_teams_webhook", Label: "Microsoft Teams webhook", Kind: webhookField, Value: a.TitleMSTeams, Help: "The address of a workflow that posts to a channel. It is not shown again."},
-		{Name: prefix + "slack_webhook", Label: "Slack webhook", Kind: webhookField, Value: a.TitleSlack, Help: "The address of an incoming webhook. It is not shown again."},
 	}
+	return append(list, contactFields(titlePrefix, a.titleContacts())...)
+}
+
+// contactFields are the fields of contacts of all channels.
+func contactFields(prefix string, values map[rule.Channel]string) []formField {
+	out := make([]formField, len(rule.Channels))
+	for i, c := range rule.Channels {
+		out[i] = contactField(prefix, c, values[c])
+	}
+	return out
 }
 
 func exceptionSettings(a *settingsAnswer) []formField {
 	def := dbmodel.DefaultSettings()
-	return []formField{
-		{Name: "exception_email_to", Label: "Email to", Kind: textField, Value: a.ExceptionEmailTo, Help: "Addresses with commas between them."},
-		{Name: "exception_ms_teams_webhook", Label: "Microsoft Teams webhook", Kind: webhookField, Value: a.ExceptionMSTeams, Help: "The address of a workflow that posts to a channel. It is not shown again."},
-		{Name: "exception_slack_webhook", Label: "Slack webhook", Kind: webhookField, Value: a.ExceptionSlack, Help: "The address of an incoming webhook. It is not shown again."},
-		{
-			Name: "exception_rate_limit", Label: "Silence after an exception", Kind: numberField, Unit: "seconds", Min: 0, Max: 2592000, Value: strconv.Itoa(a.ExceptionRateLimit),
-			Default: strconv.Itoa(def.ExceptionRateLimit), Help: "The same exception is told once in this time; the next message says how many were held back. 0: every one is told.",
-		},
-	}
+	return append(contactFields(exceptionPrefix, a.exceptionContacts()), formField{
+		Name: "exception_rate_limit", Label: "Silence after an exception", Kind: numberField, Unit: "seconds", Min: 0, Max: 2592000, Value: strconv.Itoa(a.ExceptionRateLimit),
+		Default: strconv.Itoa(def.ExceptionRateLimit), Help: "The same exception is told once in this time; the next message says how many were held back. 0: every one is told.",
+	})
 }
 
 func deliveryFields(a *settingsAnswer) []formField {

@@ -19,7 +19,9 @@ type settingFields struct {
 	group     *dbmodel.NotificationSettings // of a product in a group; else nil
 	applied   rule.Applied
 	inherited rule.Applied // without the own settings
-	webhooks  webhookNames
+	holder    rule.Holder
+	contacts  rule.Contacts // its own
+	names     contactNames
 	groupIs   place
 	// paused says of each whether notification_paused_until is in the future, by the database's clock.
 	ownPaused, groupPaused bool
@@ -44,21 +46,11 @@ func (f *settingFields) fields() []formField {
 			Help:    "1 is the most urgent, 99 the least. Observations with this priority and more urgent ones are notified.",
 			Applies: f.where(priorityWords(a.Conditions), a.From.MinPriority, priorityWords(b.Conditions), b.From.MinPriority),
 		},
-		{
-			Name: "notification_email_to", Label: "Email to", Kind: textField, Value: f.own.EmailTo,
-			Help:    "Addresses with commas between them.",
-			Applies: f.where(a.Contacts.EmailTo, a.From.EmailTo, b.Contacts.EmailTo, b.From.EmailTo),
-		},
-		{
-			Name: "notification_ms_teams_webhook", Label: "Microsoft Teams webhook", Kind: webhookField, Value: f.webhooks.name(f.own.MSTeamsTargetID),
-			Help:    "The address of a workflow that posts to a channel. It is not shown again.",
-			Applies: f.where(f.webhooks[a.Contacts.MSTeams], a.From.MSTeams, f.webhooks[b.Contacts.MSTeams], b.From.MSTeams),
-		},
-		{
-			Name: "notification_slack_webhook", Label: "Slack webhook", Kind: webhookField, Value: f.webhooks.name(f.own.SlackTargetID),
-			Help:    "The address of an incoming webhook. It is not shown again.",
-			Applies: f.where(f.webhooks[a.Contacts.Slack], a.From.Slack, f.webhooks[b.Contacts.Slack], b.From.Slack),
-		},
+	}
+	for _, c := range rule.Channels {
+		field := contactField("notification_", c, f.names.of(f.contacts, c))
+		field.Applies = f.where(f.names.of(a.Contacts, c), f.source(a.Contacts[c]), f.names.of(b.Contacts, c), f.source(b.Contacts[c]))
+		list = append(list, field)
 	}
 	for i := range list {
 		if f.group != nil && list[i].Applies.Inherited == "" { // else it says what that is
@@ -66,6 +58,17 @@ func (f *settingFields) fields() []formField {
 		}
 	}
 	return append(list, f.pause())
+}
+
+// source says where contacts come from; FromProduct stands for the holder itself, also where that is a group.
+func (f *settingFields) source(contacts []rule.Contact) rule.Source {
+	switch {
+	case len(contacts) == 0:
+		return rule.FromNowhere
+	case contacts[0].Holder == f.holder:
+		return rule.FromProduct
+	}
+	return contacts[0].Holder.Source()
 }
 
 // where says what applies and whence; without says the same as it would be without the own value.
@@ -140,14 +143,18 @@ func priorityWords(c rule.Conditions) string {
 // audienceWords says in few words who is told: "2 addresses, Slack"; empty: nobody.
 func audienceWords(c rule.Contacts) string {
 	var out []string
-	if n := len(rule.Addresses(c.EmailTo)); n > 0 {
-		out = append(out, plural(n, "address", "addresses"))
-	}
-	if c.MSTeams != 0 {
-		out = append(out, "Teams")
-	}
-	if c.Slack != 0 {
-		out = append(out, "Slack")
+	for _, channel := range rule.Channels {
+		targets := map[int64]bool{}
+		for _, contact := range c[channel] {
+			targets[contact.Target] = true
+		}
+		switch info := channel.Info(); {
+		case len(targets) == 0:
+		case info.Addresses:
+			out = append(out, plural(len(targets), "address", "addresses"))
+		default:
+			out = append(out, info.Short)
+		}
 	}
 	return strings.Join(out, ", ")
 }

@@ -36,8 +36,16 @@ func TestPagesAreLight(t *testing.T) {
 			}
 			for id := range int64(products) {
 				p := &dbmodel.Product{ID: id + 1, Name: fmt.Sprintf("Shop backend of region %d", id), ProductGroupID: new(id%60 + 1)}
-				p.EmailTo, p.SlackTargetID, p.MinSeverity = "the-security-team@example.com", &slack[0], rule.Medium
+				p.MinSeverity = rule.Medium
 				if err := dbmodel.SaveProduct(ctx, tx, p); err != nil {
+					return err
+				}
+				holder := rule.Holder{Kind: rule.HolderProduct, ID: p.ID}
+				team := []rule.Contact{{Target: mail[0], Address: "the-security-team@example.com"}}
+				if err := dbmodel.SetContacts(ctx, tx, holder, rule.Email, team); err != nil {
+					return err
+				}
+				if err := dbmodel.SetContacts(ctx, tx, holder, rule.Slack, []rule.Contact{{Target: slack[0]}}); err != nil {
 					return err
 				}
 				if id >= chosen {

@@ -238,11 +238,11 @@ func (d *drain) send(ctx context.Context, m *channel.Message) (result *channel.E
 	sender, configured := w.Senders[d.target.Channel]
 	switch {
 	case d.address == "":
-		return &channel.Error{Kind: channel.Permanent, Reason: "the address cannot be read, because the key that sealed it is lost: set it anew"}, false, nil
+		return &channel.Error{Kind: channel.Permanent, Reason: string(rule.AddressLost)}, false, nil
 	case !configured:
-		return &channel.Error{Kind: channel.Permanent, Reason: "email is not configured: set MAILGUN_DOMAIN and MAILGUN_API_KEY, or SMTP_URL"}, false, nil
-	case d.target.Channel == rule.Email && m.From == "":
-		return &channel.Error{Kind: channel.Permanent, Reason: "the setting email_from is empty: without it no email is sent"}, false, nil
+		return &channel.Error{Kind: channel.Permanent, Reason: string(d.target.Channel.Info().NotConfigured)}, false, nil
+	case d.target.Channel.Info().Addresses && m.From == "":
+		return &channel.Error{Kind: channel.Permanent, Reason: string(rule.NoSender)}, false, nil
 	}
 	// Neither the end of the task nor a shutdown cuts a send short: its outcome would not be known.
 	limit := channel.SendTime
@@ -336,9 +336,6 @@ func (d *drain) fail(ctx context.Context, tx bun.Tx, told dbmodel.Told, result *
 	return dbmodel.EndBatch(ctx, tx, told.TargetID, d.owner)
 }
 
-// channelNames are the channels in words.
-var channelNames = map[rule.Channel]string{rule.Email: "Email", rule.MSTeams: "Microsoft Teams", rule.Slack: "Slack"}
-
 // tellFailure tells once, until the target's next success, that it cannot be told.
 func (d *drain) tellFailure(ctx context.Context, tx bun.Tx, told dbmodel.Told, class, message, reason string) error {
 	tell, err := dbmodel.TellOfFailure(ctx, tx, told, d.owner)
@@ -349,10 +346,10 @@ func (d *drain) tellFailure(ctx context.Context, tx bun.Tx, told dbmodel.Told, c
 	switch {
 	case where == "":
 		where = fmt.Sprintf("target %d", d.target.ID)
-	case d.target.Channel != rule.Email:
+	case !d.target.Channel.Info().Addresses:
 		where = channel.RedactURL(where)
 	}
-	message = fmt.Sprintf("%s to %s: %s: %s", channelNames[d.target.Channel], where, message, reason)
+	message = fmt.Sprintf("%s to %s: %s: %s", d.target.Channel.Info().Name, where, message, reason)
 	return tellOwn(ctx, tx, class, tasks.TypeTargetDrain, message, "", true)
 }
 

@@ -57,6 +57,7 @@ func (d *drain) single(ctx context.Context, waiting dbmodel.PendingDelivery) (*c
 		return nil, fmt.Errorf("load notification %d: %w", waiting.NotificationID, err)
 	}
 	return d.build(func(b message.Builder, to message.Recipient) *channel.Message {
+		to.Source = waiting.Source
 		return b.Notification(n, waiting.ID, to)
 	}), nil
 }

@@ -148,14 +148,25 @@ func (e *env) product(id int64, path string) {
 	err := e.db.InTx(e.t.Context(), func(ctx context.Context, tx bun.Tx) error {
 		p := &dbmodel.Product{ID: id, Name: fmt.Sprintf("Product %d", id)}
 		p.MinSeverity = rule.High
-		if path != "" {
-			ids, err := dbmodel.EnsureTargets(ctx, tx, e.vault, rule.Slack, []string{e.receiver.URL + path})
-			if err != nil {
-				return err
-			}
-			p.SlackTargetID = &ids[0]
-		}
 		return dbmodel.SaveProduct(ctx, tx, p)
+	})
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	if path != "" {
+		e.contact(rule.Holder{Kind: rule.HolderProduct, ID: id}, rule.Slack, e.receiver.URL+path)
+	}
+}
+
+// contact sets the contacts of a holder by one channel.
+func (e *env) contact(holder rule.Holder, c rule.Channel, addresses ...string) {
+	e.t.Helper()
+	err := e.db.InTx(e.t.Context(), func(ctx context.Context, tx bun.Tx) error {
+		contacts, err := dbmodel.NewContacts(ctx, tx, e.vault, c, addresses)
+		if err != nil {
+			return err
+		}
+		return dbmodel.SetContacts(ctx, tx, holder, c, contacts)
 	})
 	if err != nil {
 		e.t.Fatal(err)

@@ -9,6 +9,7 @@ import (
 	"github.com/uptrace/bun"
 
 	"github.com/seed91453169/tocsin/dbmodel"
+	"github.com/seed91453169/tocsin/rule"
 	"github.com/seed91453169/tocsin/tasks"
 )
 
@@ -86,7 +87,11 @@ func (w *Worker) evaluateException(ctx context.Context, tx bun.Tx, event *dbmode
 	if o := named.Observation; o != nil {
 		n.ObservationID, n.Facts.ObservationTitle = &o.ID, o.Title
 	}
-	e.add(n, contacts{Contacts: e.settings.ExceptionContacts()})
+	contacts, err := e.contactsOf(ctx, rule.HolderExceptions)
+	if err != nil {
+		return nil, err
+	}
+	e.add(n, &rule.Applied{Contacts: contacts})
 	return e.store(ctx)
 }
 

@@ -19,11 +19,7 @@ import (
 // tellExceptions has exceptions told to the Slack webhook /x.
 func (e *env) tellExceptions() {
 	e.t.Helper()
-	ids, err := dbmodel.EnsureTargets(e.t.Context(), e.db, e.vault, rule.Slack, []string{e.receiver.URL + "/x"})
-	if err != nil {
-		e.t.Fatal(err)
-	}
-	e.settings(func(s *dbmodel.Settings) { s.ExceptionSlackTargetID = &ids[0] })
+	e.contact(rule.Holder{Kind: rule.HolderExceptions}, rule.Slack, e.receiver.URL+"/x")
 }
 
 func keyError() tasks.TaskExceptionInfo {

@@ -33,13 +33,13 @@ type evaluation struct {
 	applied  map[int64]*rule.Applied // by product
 
 	notifications []dbmodel.NewNotification
-	contacts      []contacts // of each of them
+	recipients    map[*rule.Applied]receivers
 }
 
-// contacts say who is told of a notification; none where it is paused.
-type contacts struct {
-	rule.Contacts
-	paused bool
+// receivers are the targets that receive what is notified under the same settings, and where they come from.
+type receivers struct {
+	targets []int64
+	sources []rule.Holder
 }
 
 // begin reads what every evaluation needs.
@@ -57,7 +57,7 @@ func (w *Worker) begin(ctx context.Context, tx bun.Tx, productIDs []int64) (*eva
 		a := rule.Effective(p.Product, p.Group)
 		applied[id] = &a
 	}
-	return &evaluation{w: w, tx: tx, settings: settings, products: products, applied: applied}, nil
+	return &evaluation{w: w, tx: tx, settings: settings, products: products, applied: applied, recipients: map[*rule.Applied]receivers{}}, nil
 }
 
 // evaluateObservations decides about observations and their titles, in their state of now.
@@ -112,20 +112,22 @@ func (e *evaluation) addObservation(o *dbmodel.StoredObservation, event rule.Eve
 		},
 	}
 	n.SetValues(o.Remembered, &now)
-	e.addOf(product, applied, n)
+	e.add(n, applied)
 }
 
-// addOf adds a notification that goes to the contacts of its product.
-func (e *evaluation) addOf(product *dbmodel.ProductContext, applied *rule.Applied, n dbmodel.Notification) {
-	if applied.From.EmailTo == rule.FromGroup {
-		n.Facts.EmailGroupID = product.GroupID
+// add adds a notification that goes to the contacts of the settings that apply. Many share these: their recipients are
+// decided once.
+func (e *evaluation) add(n dbmodel.Notification, applied *rule.Applied) {
+	to, known := e.recipients[applied]
+	if !known {
+		for _, r := range rule.Recipients(*applied, rule.Ability{EmailFrom: e.settings.EmailFrom}) {
+			if r.Reason == "" {
+				to.targets, to.sources = append(to.targets, r.Target), append(to.sources, r.Holder)
+			}
+		}
+		e.recipients[applied] = to
 	}
-	e.add(n, contacts{applied.Contacts, applied.Paused})
-}
-
-func (e *evaluation) add(n dbmodel.Notification, to contacts) {
-	e.notifications = append(e.notifications, dbmodel.NewNotification{Notification: n})
-	e.contacts = append(e.contacts, to)
+	e.notifications = append(e.notifications, dbmodel.NewNotification{Notification: n, Targets: to.targets, Sources: to.sources})
 }
 
 // store writes the notifications with a delivery for each target, and returns these targets.
@@ -133,46 +135,20 @@ func (e *evaluation) store(ctx context.Context) ([]int64, error) {
 	if len(e.notifications) == 0 {
 		return nil, nil
 	}
-	lists := map[string][]string{} // the addresses in a setting of addresses
-	addresses := map[string]int64{}
-	for _, c := range e.contacts {
-		if _, done := lists[c.EmailTo]; done || c.paused || e.settings.EmailFrom == "" {
-			continue
-		}
-		lists[c.EmailTo] = rule.Addresses(c.EmailTo)
-		for _, a := range lists[c.EmailTo] {
-			addresses[a] = 0
-		}
-	}
-	sorted := slices.Sorted(maps.Keys(addresses))
-	ids, err := dbmodel.EnsureTargets(ctx, e.tx, e.w.Vault, rule.Email, sorted)
-	if err != nil {
-		return nil, fmt.Errorf("find the targets of email: %w", err)
-	}
-	for i, a := range sorted {
-		addresses[a] = ids[i]
-	}
-	told := map[int64]bool{}
-	for i, c := range e.contacts {
-		if c.paused {
-			continue
-		}
-		var targets []int64
-		for _, a := range lists[c.EmailTo] {
-			targets = append(targets, addresses[a])
-		}
-		for _, id := range []int64{c.MSTeams, c.Slack} {
-			if id != 0 {
-				targets = append(targets, id)
-			}
-		}
-		e.notifications[i].Targets = targets
-		for _, id := range targets {
-			told[id] = true
-		}
-	}
 	if err := dbmodel.InsertNotifications(ctx, e.tx, e.notifications); err != nil {
 		return nil, fmt.Errorf("store notifications: %w", err)
 	}
-	return slices.Sorted(maps.Keys(told)), nil
+	var targets []int64
+	for _, to := range e.recipients {
+		targets = append(targets, to.targets...)
+	}
+	slices.Sort(targets)
+	return slices.Compact(targets), nil
+}
+
+// contactsOf reads the contacts of a part of the settings.
+func (e *evaluation) contactsOf(ctx context.Context, kind rule.HolderKind) (rule.Contacts, error) {
+	holder := rule.Holder{Kind: kind}
+	contacts, err := dbmodel.ContactsOf(ctx, e.tx, holder)
+	return contacts[holder], err
 }

@@ -63,6 +63,11 @@ func (e *evaluation) titles(ctx context.Context, observations []dbmodel.StoredOb
 	if err != nil {
 		return fmt.Errorf("count the bearers of titles: %w", err)
 	}
+	contacts, err := e.contactsOf(ctx, rule.HolderTitles)
+	if err != nil {
+		return err
+	}
+	applied := rule.Global(conditions, contacts)
 	values := make([]*rule.Values, len(matching))
 	for i, t := range matching {
 		now := t.worst.Rule().Values
@@ -75,7 +80,7 @@ func (e *evaluation) titles(ctx context.Context, observations []dbmodel.StoredOb
 			},
 		}
 		n.SetValues(remembered[t.hash], &now)
-		e.add(n, contacts{Contacts: e.settings.TitleContacts()})
+		e.add(n, &applied)
 	}
 	if err := dbmodel.RememberTitles(ctx, e.tx, hashes(matching), values); err != nil {
 		return fmt.Errorf("remember titles: %w", err)

@@ -45,9 +45,9 @@ func (w *Worker) evaluateGate(ctx context.Context, tx bun.Tx, event *dbmodel.Eve
 	if !found {
 		return nil, nil // deleted meanwhile
 	}
-	e.addOf(product, e.applied[event.ProductID], dbmodel.Notification{
+	e.add(dbmodel.Notification{
 		Type: rule.TypeSecurityGate, Event: rule.Gate(event.Payload.Before, event.Payload.After), Name: product.Name, ProductID: &product.ID,
 		Facts: dbmodel.Facts{ProductName: product.Name, ProductGroupName: product.GroupName},
-	})
+	}, e.applied[event.ProductID])
 	return e.store(ctx)
 }

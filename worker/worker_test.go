@@ -70,11 +70,8 @@ func TestTitleOfSeveralProducts(t *testing.T) {
 		e := newEnv(t, db, nil)
 		e.product(1, "")
 		e.product(2, "")
-		ids, err := dbmodel.EnsureTargets(t.Context(), db, e.vault, rule.Slack, []string{e.receiver.URL + "/titles"})
-		if err != nil {
-			t.Fatal(err)
-		}
-		e.settings(func(s *dbmodel.Settings) { s.TitleMinSeverity, s.TitleSlackTargetID = rule.Medium, &ids[0] })
+		e.contact(rule.Holder{Kind: rule.HolderTitles}, rule.Slack, e.receiver.URL+"/titles")
+		e.settings(func(s *dbmodel.Settings) { s.TitleMinSeverity = rule.Medium })
 		a, b, c := observation(1, 1, rule.Medium), observation(2, 2, rule.Critical), observation(3, 2, rule.Critical)
 		b.Title, c.Title, b.Priority = a.Title, a.Title, new(7)
 		e.accept(a, b, c)
@@ -254,7 +251,10 @@ func TestAddressWithLostKey(t *testing.T) {
 		if _, err := db.DB.DB.ExecContext(t.Context(), "UPDATE targets SET channel = 'ms_teams' WHERE id = 1"); err != nil { // another channel's opens as little as another key's
 			t.Fatal(err)
 		}
-		e.settings(func(s *dbmodel.Settings) { s.ExceptionSlackTargetID = new(int64(2)) })
+		err := dbmodel.SetContacts(t.Context(), db, rule.Holder{Kind: rule.HolderExceptions}, rule.Slack, []rule.Contact{{Target: 2}})
+		if err != nil {
+			t.Fatal(err)
+		}
 		e.accept(observation(1, 1, rule.High), observation(2, 2, rule.High))
 		e.idle(20 * time.Second)
 		failed := e.deliveries(dbmodel.Failed)
@@ -274,10 +274,11 @@ func TestEmailWithoutServerFailsAtOnce(t *testing.T) {
 		e := newEnv(t, db, nil)
 		e.settings(func(s *dbmodel.Settings) { s.EmailFrom = "tocsin@example.com" })
 		p := &dbmodel.Product{ID: 1, Name: "P"}
-		p.MinSeverity, p.EmailTo = rule.High, "a@example.com, A@EXAMPLE.COM"
+		p.MinSeverity = rule.High
 		if err := dbmodel.SaveProduct(t.Context(), db, p); err != nil {
 			t.Fatal(err)
 		}
+		e.contact(rule.Holder{Kind: rule.HolderProduct, ID: 1}, rule.Email, "a@example.com", "A@EXAMPLE.COM")
 		e.accept(observation(1, 1, rule.High))
 		e.idle(10 * time.Second)
 		failed := e.deliveries(dbmodel.Failed)

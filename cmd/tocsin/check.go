@@ -231,14 +231,14 @@ func (k *checker) webhooks(ctx context.Context, c *config.Config, db *dbmodel.DB
 }
 
 // inWords names the first places in which a webhook is set, and the number of further ones.
-func inWords(places []dbmodel.WebhookPlace) string {
+func inWords(places []dbmodel.ContactPlace) string {
 	const most = 3
 	var words []string
 	for _, p := range places[:min(most, len(places))] {
 		if p.ID == 0 {
-			words = append(words, "the settings for "+p.Kind)
+			words = append(words, "the settings for "+strings.ReplaceAll(string(p.Kind), "_", " "))
 		} else {
-			words = append(words, fmt.Sprintf("%s %d %q", p.Kind, p.ID, p.Name))
+			words = append(words, fmt.Sprintf("%s %d %q", strings.TrimPrefix(string(p.Kind), "product_"), p.ID, p.Name))
 		}
 	}
 	if more := len(places) - most; more > 0 {

@@ -59,15 +59,20 @@ func randomSettings(r *rand.Rand) (s rule.Settings) {
 	return s
 }
 
-func randomContacts(r *rand.Rand) (c rule.Contacts) {
+// randomContacts draws contacts. Their targets are numbers of receivers, from 1.
+func randomContacts(r *rand.Rand) rule.Contacts {
+	c := rule.Contacts{}
 	if r.IntN(2) == 0 {
-		c.Slack = int64(1 + r.IntN(5))
+		c[rule.Slack] = []rule.Contact{{Channel: rule.Slack, Target: int64(1 + r.IntN(5))}}
 	}
 	if r.IntN(2) == 0 {
-		c.MSTeams = int64(6 + r.IntN(4))
+		c[rule.MSTeams] = []rule.Contact{{Channel: rule.MSTeams, Target: int64(6 + r.IntN(4))}}
 	}
-	if r.IntN(3) == 0 {
-		c.EmailTo = receivers[9+r.IntN(4)] + ", " + strings.ToUpper(receivers[9+r.IntN(4)]) // the same address may come twice
+	if r.IntN(3) == 0 { // the same address may come twice
+		a, b := 9+r.IntN(4), 9+r.IntN(4)
+		c[rule.Email] = []rule.Contact{
+			{Channel: rule.Email, Target: int64(a + 1), Address: receivers[a]}, {Channel: rule.Email, Target: int64(b + 1), Address: strings.ToUpper(receivers[b])},
+		}
 	}
 	return c
 }
@@ -95,13 +100,8 @@ func (p *installation) busy(r *rand.Rand) string {
 // receiversOf returns the receivers of contacts, sorted.
 func receiversOf(c rule.Contacts) []string {
 	var out []string
-	for _, a := range rule.Addresses(c.EmailTo) {
-		out = append(out, strings.ToLower(a))
-	}
-	for _, n := range []int64{c.MSTeams, c.Slack} {
-		if n != 0 {
-			out = append(out, receivers[n-1])
-		}
+	for _, r := range rule.Recipients(rule.Applied{Contacts: c}, rule.Ability{EmailFrom: "anybody"}) {
+		out = append(out, receivers[r.Target-1])
 	}
 	slices.Sort(out)
 	return out
@@ -126,12 +126,16 @@ func (p holder) body(kind, base string) object {
 }
 
 func addContacts(o object, prefix string, c rule.Contacts, base string) {
-	o[prefix+"_email_to"] = c.EmailTo
-	for name, n := range map[string]int64{"_ms_teams_webhook": c.MSTeams, "_slack_webhook": c.Slack} {
-		o[prefix+name] = ""
-		if n != 0 {
-			o[prefix+name] = base + receivers[n-1]
+	for _, channel := range rule.Channels {
+		var list []string
+		for _, contact := range c[channel] {
+			if contact.Address != "" {
+				list = append(list, contact.Address)
+			} else {
+				list = append(list, base+receivers[contact.Target-1])
+			}
 		}
+		o[prefix+"_"+channel.Info().Setting] = strings.Join(list, ", ")
 	}
 }
 

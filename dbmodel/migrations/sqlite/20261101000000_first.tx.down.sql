@@ -28,6 +28,8 @@ DROP TABLE users;
 --bun:split
 DROP TABLE settings;
 --bun:split
+DROP TABLE contacts;
+--bun:split
 DROP TABLE products;
 --bun:split
 DROP TABLE product_groups;

@@ -32,9 +32,6 @@ CREATE INDEX targets_failing ON targets (id) WHERE failing_since IS NOT NULL;
 CREATE TABLE product_groups (
     id                                    integer PRIMARY KEY,
     name                                  text NOT NULL,
-    notification_email_to                 text NOT NULL DEFAULT '',
-    notification_ms_teams_target_id       bigint REFERENCES targets,
-    notification_slack_target_id          bigint REFERENCES targets,
     notification_paused_until             timestamp,
     observation_notification_min_severity text NOT NULL DEFAULT '',
     observation_notification_statuses     text NOT NULL DEFAULT '[]',
@@ -48,9 +45,6 @@ CREATE TABLE products (
     product_group_id                      bigint REFERENCES product_groups ON DELETE SET NULL,
     security_gate_passed                  boolean,
     security_gate_reported_at             timestamp,
-    notification_email_to                 text NOT NULL DEFAULT '',
-    notification_ms_teams_target_id       bigint REFERENCES targets,
-    notification_slack_target_id          bigint REFERENCES targets,
     notification_paused_until             timestamp,
     observation_notification_min_severity text NOT NULL DEFAULT '',
     observation_notification_statuses     text NOT NULL DEFAULT '[]',
@@ -61,29 +55,50 @@ CREATE TABLE products (
 CREATE INDEX products_product_group_id ON products (product_group_id);
 
 --bun:split
+-- Addresses as they are configured, in the order of position: those of a product, of a group, or of a part of the settings
+-- (observation_titles, exceptions). address is as it was written; empty for URLs, which stand sealed in targets alone.
+CREATE TABLE contacts (
+    id               integer PRIMARY KEY AUTOINCREMENT,
+    kind             text NOT NULL,
+    product_id       bigint REFERENCES products ON DELETE CASCADE,
+    product_group_id bigint REFERENCES product_groups ON DELETE CASCADE,
+    channel          text NOT NULL,
+    position         integer NOT NULL,
+    target_id        bigint NOT NULL REFERENCES targets,
+    address          text NOT NULL DEFAULT '',
+    CHECK ((kind = 'product') = (product_id IS NOT NULL) AND (kind = 'product_group') = (product_group_id IS NOT NULL))
+);
+
+--bun:split
+CREATE UNIQUE INDEX contacts_product_id ON contacts (product_id, channel, position) WHERE product_id IS NOT NULL;
+
+--bun:split
+CREATE UNIQUE INDEX contacts_product_group_id ON contacts (product_group_id, channel, position) WHERE product_group_id IS NOT NULL;
+
+--bun:split
+CREATE UNIQUE INDEX contacts_kind ON contacts (kind, channel, position) WHERE product_id IS NULL AND product_group_id IS NULL;
+
+--bun:split
+CREATE INDEX contacts_target_id ON contacts (target_id);
+
+--bun:split
 -- One row.
 CREATE TABLE settings (
-    id                                                smallint PRIMARY KEY CHECK (id = 1),
-    email_from                                        text NOT NULL DEFAULT '',
-    observation_title_notification_email_to           text NOT NULL DEFAULT '',
-    observation_title_notification_ms_teams_target_id bigint REFERENCES targets,
-    observation_title_notification_slack_target_id    bigint REFERENCES targets,
-    observation_title_notification_min_severity       text NOT NULL DEFAULT '',
-    observation_title_notification_statuses           text NOT NULL DEFAULT '[]',
-    observation_title_notification_min_priority       smallint,
-    observation_title_notification_parser_type        text NOT NULL DEFAULT '',
-    exception_email_to                                text NOT NULL DEFAULT '',
-    exception_ms_teams_target_id                      bigint REFERENCES targets,
-    exception_slack_target_id                         bigint REFERENCES targets,
-    exception_rate_limit                              integer NOT NULL DEFAULT 3600,
-    member_notification_types                         text NOT NULL DEFAULT '["security_gate", "task"]',
-    delivery_give_up_hours                            integer NOT NULL DEFAULT 24,
-    digest_threshold                                  integer NOT NULL DEFAULT 10,
-    observation_url                                   text NOT NULL DEFAULT '',
-    product_url                                       text NOT NULL DEFAULT '',
-    observation_title_url                             text NOT NULL DEFAULT '',
-    notification_retention_days                       integer NOT NULL DEFAULT 90,
-    cleanup_cron                                      text NOT NULL DEFAULT '0 3 * * *'
+    id                                          smallint PRIMARY KEY CHECK (id = 1),
+    email_from                                  text NOT NULL DEFAULT '',
+    observation_title_notification_min_severity text NOT NULL DEFAULT '',
+    observation_title_notification_statuses     text NOT NULL DEFAULT '[]',
+    observation_title_notification_min_priority smallint,
+    observation_title_notification_parser_type  text NOT NULL DEFAULT '',
+    exception_rate_limit                        integer NOT NULL DEFAULT 3600,
+    member_notification_types                   text NOT NULL DEFAULT '["security_gate", "task"]',
+    delivery_give_up_hours                      integer NOT NULL DEFAULT 24,
+    digest_threshold                            integer NOT NULL DEFAULT 10,
+    observation_url                             text NOT NULL DEFAULT '',
+    product_url                                 text NOT NULL DEFAULT '',
+    observation_title_url                       text NOT NULL DEFAULT '',
+    notification_retention_days                 integer NOT NULL DEFAULT 90,
+    cleanup_cron                                text NOT NULL DEFAULT '0 3 * * *'
 );
 
 --bun:split
@@ -290,11 +305,13 @@ CREATE INDEX notification_views_notification_id ON notification_views (notificat
 
 --bun:split
 -- One notification for one target. product_id and type are those of the notification, so that a user who sees it sees this.
--- batch names the digest that a delivery belongs to.
+-- source_kind and source_id: the holder of the contact that it comes from. batch names the digest that it belongs to.
 CREATE TABLE deliveries (
     id              integer PRIMARY KEY AUTOINCREMENT,
     notification_id bigint NOT NULL REFERENCES notifications ON DELETE CASCADE,
     target_id       bigint NOT NULL,
+    source_kind     text NOT NULL DEFAULT '',
+    source_id       bigint NOT NULL DEFAULT 0,
     product_id      bigint,
     type            text NOT NULL,
     state           text NOT NULL DEFAULT 'pending' CHECK (state IN ('pending', 'sent', 'failed')),
