@@ -64,15 +64,35 @@ func count(d *dbmodel.Digest) *counts {
 	return c
 }
 
-// headline is "12 Critical, 40 High: 131 notifications from 3 products": the two worst severities, then what has none.
-// The total tells that there is more.
-func (c *counts) headline(products int) string {
-	both := make([]int, len(rule.Severities))
-	for i := range both {
-		both[i] = c.severities[0][i] + c.severities[1][i]
+// headline begins with the two worst severities, then counts what has none. Of several products it is
+// "12 Critical, 40 High: 131 notifications from 3 products", where the total shows that there is more. Where product is
+// the one that all of it is about, it is "61 new High in Payments API".
+func (c *counts) headline(products int, product string) string {
+	total := plural(c.total, "notification")
+	if product == "" {
+		parts, _ := c.parts("")
+		out := joined(": ", strings.Join(parts, ", "), total)
+		if products > 0 {
+			out += " from " + plural(products, "product")
+		}
+		return out
 	}
-	parts := severityCounts(both)
-	parts = parts[:min(len(parts), 2)]
+	parts, counted := c.parts(c.onlyEvent())
+	if counted == c.total {
+		return strings.Join(parts, ", ") + " in " + product
+	}
+	return strings.Join(parts, ", ") + ": " + total + " from " + product
+}
+
+// parts are "12 Critical", "1 security gate failed", and how many notifications they count together. event is a word for
+// before the severities, or empty.
+func (c *counts) parts(event string) (parts []string, counted int) {
+	for i, s := range rule.Severities {
+		if n := c.severities[0][i] + c.severities[1][i]; n > 0 && len(parts) < 2 {
+			parts = append(parts, joined(" ", strconv.Itoa(n), event, string(s)))
+			counted += n
+		}
+	}
 	if c.gateTotal > 0 {
 		parts = append(parts, c.gatesInWords())
 	}
@@ -85,14 +105,19 @@ func (c *counts) headline(products int) string {
 	if c.dropped > 0 {
 		parts = append(parts, strconv.Itoa(c.dropped)+" no longer notified")
 	}
-	out := plural(c.total, "notification")
-	if len(parts) > 0 {
-		out = strings.Join(parts, ", ") + ": " + out
+	return parts, counted + c.gateTotal + c.exceptions + c.tasks + c.dropped
+}
+
+// onlyEvent is "new" or "changed" where that holds for everything that has a severity, else empty.
+func (c *counts) onlyEvent() string {
+	isNew, isChanged := len(severityCounts(c.severities[0])) > 0, len(severityCounts(c.severities[1])) > 0
+	switch {
+	case isNew && !isChanged:
+		return "new"
+	case isChanged && !isNew:
+		return "changed"
 	}
-	if products > 0 {
-		out += " from " + plural(products, "product")
-	}
-	return out
+	return ""
 }
 
 // gatesInWords says what happened where the same happened to all.

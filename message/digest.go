@@ -35,8 +35,12 @@ func (b Builder) Digest(d *dbmodel.Digest, batch int64, to Recipient) *channel.M
 // BriefDigest is Digest as counts and link alone, for a receiver that refuses the whole.
 func (b Builder) BriefDigest(d *dbmodel.Digest, batch int64, to Recipient) *channel.Message {
 	c := count(d)
+	name := ""
+	if only, ok := c.onlyProduct(d); ok && c.ofProducts == c.total {
+		name = only.text
+	}
 	m := &channel.Message{
-		Headline: c.headline(d.Products),
+		Headline: c.headline(d.Products, name),
 		Tone:     c.tone(),
 		Facts:    c.facts(),
 		Action:   channel.Link{Label: "Open inbox", URL: b.page("")},

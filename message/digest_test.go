@@ -64,6 +64,39 @@ func TestDigestCounts(t *testing.T) {
 	}
 }
 
+// TestDigestOfOneProduct: a digest that is all about one product names it.
+func TestDigestOfOneProduct(t *testing.T) {
+	t.Parallel()
+	const ob, ti, ga, ta = rule.TypeObservation, rule.TypeObservationTitle, rule.TypeSecurityGate, rule.TypeTask
+	high := []dbmodel.Notification{*observation(rule.EventNew, nil, values(rule.High, rule.Open))}
+	long := []dbmodel.Notification{*observation(rule.EventNew, nil, values(rule.High, rule.Open))}
+	long[0].Facts.ProductName = strings.Repeat("p", 500)
+	for _, c := range []struct {
+		groups []dbmodel.DigestGroup
+		worst  []dbmodel.Notification
+		want   string
+	}{
+		{[]dbmodel.DigestGroup{of(ob, "new", "High", 61)}, high, "61 new High in Payments API"},
+		{[]dbmodel.DigestGroup{of(ob, "changed", "High", 2)}, high, "2 changed High in Payments API"},
+		{[]dbmodel.DigestGroup{of(ob, "new", "Critical", 1), of(ob, "new", "High", 2)}, high, "1 new Critical, 2 new High in Payments API"},
+		{[]dbmodel.DigestGroup{of(ob, "new", "High", 2), of(ob, "changed", "High", 2)}, high, "4 High in Payments API"},
+		{[]dbmodel.DigestGroup{of(ob, "dropped", "High", 4)}, high, "4 no longer notified in Payments API"},
+		{[]dbmodel.DigestGroup{of(ob, "new", "High", 2), of(ga, "failed", "", 1)}, high, "2 new High, 1 security gate failed in Payments API"},
+		{[]dbmodel.DigestGroup{of(ob, "new", "Critical", 1), of(ob, "new", "High", 2), of(ob, "new", "Low", 9)}, high, "1 new Critical, 2 new High: 12 notifications from Payments API"},
+		{[]dbmodel.DigestGroup{of(ob, "new", "High", 2), of(ti, "new", "High", 3)}, high, "5 High: 5 notifications from 1 product"},
+		{[]dbmodel.DigestGroup{of(ob, "new", "High", 2), of(ta, "", "", 1)}, high, "2 High, 1 failed background task: 3 notifications from 1 product"},
+		{[]dbmodel.DigestGroup{of(ob, "new", "High", 2)}, nil, "2 High: 2 notifications from 1 product"},
+		{[]dbmodel.DigestGroup{of(ob, "new", "High", 61)}, long, "61 new High in " + strings.Repeat("p", maxProduct-1) + "…"},
+	} {
+		d := &dbmodel.Digest{Groups: c.groups, Products: 1, Worst: c.worst}
+		for _, m := range []*channel.Message{builder().Digest(d, 678, mail), builder().BriefDigest(d, 678, mail)} {
+			if m.Headline != c.want {
+				t.Errorf("got %s, want %s", m.Headline, c.want)
+			}
+		}
+	}
+}
+
 func TestDigestItems(t *testing.T) {
 	t.Parallel()
 	critical, high := values(rule.Critical, rule.Open), values(rule.High, rule.Open)
@@ -88,7 +121,7 @@ func TestDigestItems(t *testing.T) {
 		{Label: "Critical", Event: "High → Critical", Name: "CVE-2026-1234", Product: "Payments API", URL: url},
 		{Label: "Critical", Event: "Now Affected", Name: "CVE-2026-1234", Product: "Payments API", URL: url},
 		{Label: "Critical", Event: "Priority none → 1", Name: "CVE-2026-1234", Product: "Payments API", URL: url},
-		{Label: "High", Event: "No longer notified (Resolved)", Name: "CVE-2026-1234", Product: "Payments API", URL: url},
+		{Label: "High", Event: "Resolved", Name: "CVE-2026-1234", Product: "Payments API", URL: url},
 		{Label: "High", Event: "New", Name: "CVE-2026-1234", Product: "7 products", URL: url},
 	}
 	if diff := cmp.Diff(want, m.Items); diff != "" {

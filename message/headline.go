@@ -65,7 +65,7 @@ func firstLine(s string) string {
 // lead is what stands before the title: event and severity, and how many products a title is in.
 func lead(n *dbmodel.Notification) string {
 	if n.Event == rule.EventDropped {
-		return "No longer notified (" + whyDropped(n) + ")"
+		return dropped(n)
 	}
 	severity, change := string(n.AfterSeverity), ""
 	if n.Event == rule.EventChanged {
@@ -98,23 +98,25 @@ func leadChange(before, after *rule.Values) (severity, change string) {
 	return string(after.Severity), ""
 }
 
-// whyDropped names what most likely ended it. An observation whose values are as they were is dropped because settings
-// changed, or because it moved to a product with others.
-func whyDropped(n *dbmodel.Notification) string {
+// dropped names what most likely ended the match. A status that is no longer active says it all. An observation whose
+// values are as they were is dropped because settings changed, or because it moved to a product with other settings.
+func dropped(n *dbmodel.Notification) string {
 	before, after := n.Before(), n.After()
+	moved := "Settings changed"
 	switch {
 	case after == nil:
-		return "settings changed"
-	case before == nil, !after.Status.Active() && before.Status != after.Status:
+	case !after.Status.Active() && (before == nil || before.Status != after.Status):
 		return string(after.Status)
+	case before == nil:
+		moved = string(after.Status)
 	case before.Severity != after.Severity:
-		return arrow(string(before.Severity), string(after.Severity))
+		moved = arrow(string(before.Severity), string(after.Severity))
 	case before.Status != after.Status:
-		return string(after.Status)
+		moved = string(after.Status)
 	case !before.Equal(*after):
-		return "priority " + arrow(priority(before.Priority), priority(after.Priority))
+		moved = "Priority " + arrow(priority(before.Priority), priority(after.Priority))
 	}
-	return "settings changed"
+	return moved + ", no longer notified"
 }
 
 func gateLead(e rule.Event) string {

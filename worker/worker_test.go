@@ -34,7 +34,7 @@ func TestObservationFromNewToDropped(t *testing.T) {
 		e.idle(10 * time.Second)
 		e.accept(observation(1, 1, rule.Medium))
 		e.idle(10 * time.Second)
-		want := []string{"High: CVE-1 in Product 1", "High → Critical: CVE-1 in Product 1", "No longer notified (Critical → Low): CVE-1 in Product 1"}
+		want := []string{"High: CVE-1 in Product 1", "High → Critical: CVE-1 in Product 1", "Critical → Low, no longer notified: CVE-1 in Product 1"}
 		if diff := cmp.Diff(want, e.receiver.headlines("/a")); diff != "" {
 			t.Errorf("told (-want +got):\n%s", diff)
 		}
