@@ -5,27 +5,14 @@ import (
 	"encoding/json"
 	"fmt"
 	"reflect"
-	"strconv"
 	"strings"
 	"time"
 
 	"github.com/uptrace/bun"
 	"github.com/uptrace/bun/dialect"
-	"github.com/uptrace/bun/dialect/sqlitedialect"
 )
 
 // This file holds what differs between PostgreSQL and SQLite; everything else is said once.
-
-// SQLiteDialect is bun's dialect with times as integers, microseconds since 1970: as texts they would not sort.
-type SQLiteDialect struct{ *sqlitedialect.Dialect }
-
-// NewSQLiteDialect returns the dialect that a bun.DB over SQLite must have.
-func NewSQLiteDialect() SQLiteDialect { return SQLiteDialect{sqlitedialect.New()} }
-
-// AppendTime writes a time as a literal.
-func (SQLiteDialect) AppendTime(b []byte, t time.Time) []byte {
-	return strconv.AppendInt(b, t.UnixMicro(), 10)
-}
 
 func isSQLite(db bun.IDB) bool { return db.Dialect().Name() == dialect.SQLite }
 

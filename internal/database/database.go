@@ -113,7 +113,7 @@ func openSQLite(path string, conns int) (*dbmodel.DB, error) {
 			return nil, fmt.Errorf("open the database: %w", err)
 		}
 		limit(pool, conns)
-		return bun.NewDB(pool, dbmodel.NewSQLiteDialect()), nil
+		return bun.NewDB(pool, newSQLiteDialect()), nil
 	}
 	writer, err := open(1, url.Values{"_txlock": {"immediate"}})
 	if err != nil {
