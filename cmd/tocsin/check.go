@@ -211,7 +211,7 @@ func (k *checker) webhooks(ctx context.Context, c *config.Config, db *dbmodel.DB
 		what := fmt.Sprintf("Webhook %d (%s) of %s", target.ID, target.Channel, places)
 		address, err := vault.OpenAddress(target.Channel, target.Address)
 		if err != nil {
-			k.say(what, "", errors.New("its address cannot be read, because the key that sealed it is lost: enter it again"))
+			k.say(what, "", errors.New(string(rule.AddressLost)))
 			continue
 		}
 		what = fmt.Sprintf("Webhook %s (%s) of %s", channel.RedactURL(address), target.Channel, places)
