@@ -9,7 +9,7 @@ import (
 	"github.com/uptrace/bun"
 
 	"github.com/seed91453169/tocsin/dbmodel"
-	"github.com/seed91453169/tocsin/tasks"
+	"github.com/seed91453169/tocsin/internal/queue"
 )
 
 // lookBack are the spans in which a slot that is due is looked for, the shortest first: after a long stop nobody wants to
@@ -25,7 +25,7 @@ func (s *Scheduler) sweepPeriodic(ctx context.Context) error {
 	if err := s.addSlot(ctx, now); err != nil {
 		return err
 	}
-	_, latency, err := s.queue.Size(tasks.QueuePeriodic)
+	_, latency, err := s.queue.Size(queue.Periodic)
 	if err != nil {
 		return nil //nolint:nilerr // see sweepQueue
 	}

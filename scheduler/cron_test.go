@@ -15,8 +15,8 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/seed91453169/tocsin/dbmodel"
+	"github.com/seed91453169/tocsin/internal/queue"
 	"github.com/seed91453169/tocsin/internal/testenv"
-	"github.com/seed91453169/tocsin/tasks"
 )
 
 func TestDueSlot(t *testing.T) {
@@ -62,7 +62,7 @@ func newScheduler(t *testing.T, db *dbmodel.DB, server *testenv.RedisServer) *Sc
 	client := redis.NewClient(o)
 	t.Cleanup(func() { client.Close() })
 	log := zerolog.New(zerolog.NewTestWriter(t)).Level(zerolog.WarnLevel)
-	return New(db, tasks.NewQueue(client, log), log)
+	return New(db, queue.New(client, log), log)
 }
 
 func setCron(t *testing.T, db *dbmodel.DB, line string) {
@@ -129,7 +129,7 @@ func TestEachSlotIsAddedOnce(t *testing.T) {
 		if diff := cmp.Diff(want, slots(t, db)); diff != "" {
 			t.Errorf("slots (-want +got):\n%s", diff)
 		}
-		tasksInRedis, _, err := all[0].queue.Size(tasks.QueuePeriodic)
+		tasksInRedis, _, err := all[0].queue.Size(queue.Periodic)
 		if err != nil || tasksInRedis != len(want) {
 			t.Errorf("%d tasks (%v), want one for each slot", tasksInRedis, err)
 		}
@@ -201,7 +201,7 @@ func TestLostRunIsEnqueuedAgain(t *testing.T) {
 		if err := s.sweepPeriodic(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		if n, _, err := s.queue.Size(tasks.QueuePeriodic); err != nil || n != 1 {
+		if n, _, err := s.queue.Size(queue.Periodic); err != nil || n != 1 {
 			t.Errorf("%d tasks (%v) after the run was given back, want 1", n, err)
 		}
 	})

@@ -16,6 +16,7 @@ import (
 	"github.com/uptrace/bun"
 
 	"github.com/seed91453169/tocsin/dbmodel"
+	"github.com/seed91453169/tocsin/internal/queue"
 	"github.com/seed91453169/tocsin/tasks"
 )
 
@@ -35,7 +36,7 @@ const (
 // Scheduler sweeps until Shutdown.
 type Scheduler struct {
 	db      *dbmodel.DB
-	queue   *tasks.Queue
+	queue   *queue.Queue
 	log     zerolog.Logger
 	cancel  context.CancelFunc
 	running sync.WaitGroup
@@ -44,7 +45,7 @@ type Scheduler struct {
 }
 
 // New returns a Scheduler that does nothing until Start.
-func New(db *dbmodel.DB, queue *tasks.Queue, log zerolog.Logger) *Scheduler {
+func New(db *dbmodel.DB, queue *queue.Queue, log zerolog.Logger) *Scheduler {
 	return &Scheduler{db: db, queue: queue, log: log, cancel: func() {}}
 }
 
@@ -124,7 +125,7 @@ func (s *Scheduler) sweepImports(ctx context.Context) error { return s.sweepQueu
 
 // sweepQueue enqueues the events of imports, or the single ones, that have no task.
 func (s *Scheduler) sweepQueue(ctx context.Context, bulk bool) error {
-	waiting, latency, err := s.queue.Size(tasks.QueueOf(bulk))
+	waiting, latency, err := s.queue.Size(queue.Of(bulk))
 	if err != nil {
 		return nil //nolint:nilerr // without Redis nothing can be enqueued, which Queue tells
 	}
@@ -133,7 +134,7 @@ func (s *Scheduler) sweepQueue(ctx context.Context, bulk bool) error {
 			return err
 		}
 	}
-	limit := min(tasks.Window-waiting, atOnce)
+	limit := min(queue.Window-waiting, atOnce)
 	if limit <= 0 {
 		return nil
 	}
@@ -162,14 +163,14 @@ func (s *Scheduler) merge(ctx context.Context, bulk bool) error {
 }
 
 func (s *Scheduler) sweepTargets(ctx context.Context) error {
-	waiting, _, err := s.queue.Size(tasks.QueueDrains)
+	waiting, _, err := s.queue.Size(queue.Drains)
 	if err != nil {
 		return nil //nolint:nilerr // see sweepQueue
 	}
-	if waiting >= tasks.DrainWindow {
+	if waiting >= queue.DrainWindow {
 		return nil
 	}
-	targets, err := dbmodel.DueTargets(ctx, s.db, tasks.DrainWindow-waiting)
+	targets, err := dbmodel.DueTargets(ctx, s.db, queue.DrainWindow-waiting)
 	if err != nil {
 		return fmt.Errorf("find due targets: %w", err)
 	}

@@ -6,8 +6,8 @@ import (
 	"time"
 
 	"github.com/seed91453169/tocsin/dbmodel"
+	"github.com/seed91453169/tocsin/internal/queue"
 	"github.com/seed91453169/tocsin/internal/testenv"
-	"github.com/seed91453169/tocsin/tasks"
 )
 
 // TestTwoSchedulersEnqueueOnce has two schedulers find the same events.
@@ -41,7 +41,7 @@ func TestTwoSchedulersEnqueueOnce(t *testing.T) {
 		}, "the events are not enqueued")
 		enough := time.Now().Add(2 * interval)
 		testenv.Eventually(t, 30*time.Second, func() error {
-			n, _, err := all[0].queue.Size(tasks.QueueEvents)
+			n, _, err := all[0].queue.Size(queue.Events)
 			if err != nil || n > events {
 				t.Fatalf("%d tasks for %d events (%v)", n, events, err)
 			}

@@ -9,6 +9,7 @@ import (
 	"github.com/uptrace/bun"
 
 	"github.com/seed91453169/tocsin/dbmodel"
+	"github.com/seed91453169/tocsin/internal/queue"
 	"github.com/seed91453169/tocsin/rule"
 )
 
@@ -125,18 +126,18 @@ func (t *Task) oneStatement() bool {
 // event is kept, whatever happens to Redis or to any process.
 type Acceptor struct {
 	db    *dbmodel.DB
-	queue *Queue
+	queue *queue.Queue
 }
 
 // NewAcceptor returns an Acceptor that stores in db and tells workers through queue.
-func NewAcceptor(db *dbmodel.DB, queue *Queue) *Acceptor {
-	return &Acceptor{db: db, queue: queue}
+func NewAcceptor(db *dbmodel.DB, q *queue.Queue) *Acceptor {
+	return &Acceptor{db: db, queue: q}
 }
 
 // Accept stores an event and tells workers of it. The error is InvalidError, or dbmodel.ErrNotFound where what the task names
 // does not exist.
 func (a *Acceptor) Accept(ctx context.Context, t *Task) (done Accepted, err error) {
-	how := accepting{queued: a.queue.Room(QueueOf(t.bulk()))}
+	how := accepting{queued: a.queue.Room(queue.Of(t.bulk()))}
 	if t.oneStatement() {
 		done, err = accept(ctx, a.db, t, how)
 	} else {
@@ -163,7 +164,7 @@ func AcceptTx(ctx context.Context, tx bun.Tx, t *Task) error {
 // Chunk stores some observations with distinct ids, at most ChunkSize, that ValidateObservation has passed: the part of an
 // import that is stored at once. The error is *dbmodel.UnknownProductsError where a product does not exist.
 func (a *Acceptor) Chunk(ctx context.Context, list []Observation) (Accepted, error) {
-	queued := a.queue.Room(QueueBulk)
+	queued := a.queue.Room(queue.Bulk)
 	stored, err := dbmodel.AcceptObservations(ctx, a.db, list, dbmodel.Accepting{Bulk: true, Queued: queued})
 	if err != nil {
 		return Accepted{}, fmt.Errorf("store %d observations: %w", len(list), err)

@@ -15,11 +15,9 @@ import (
 	"github.com/uptrace/bun"
 
 	"github.com/seed91453169/tocsin/dbmodel"
+	"github.com/seed91453169/tocsin/internal/queue"
 	"github.com/seed91453169/tocsin/rule"
 )
-
-// TypeEventAccept is a task whose payload is an event itself: it came through Redis, and Redis holds the only copy.
-const TypeEventAccept = "event:accept"
 
 // Client accepts events through Redis alone, for a web tier with another database and no wish for HTTP: an event is kept as
 // long as Redis keeps it. It is safe for concurrent use.
@@ -58,20 +56,20 @@ func (c *Client) Enqueue(ctx context.Context, t *Task) error {
 	if err != nil {
 		return fmt.Errorf("enqueue an event: %w", err)
 	}
-	queue := QueueOf(t.bulk())
-	task := asynq.NewTask(TypeEventAccept, payload, asynq.Queue(queue), asynq.MaxRetry(math.MaxInt32), asynq.Timeout(2*time.Minute))
+	task := asynq.NewTask(queue.TypeEventAccept, payload,
+		asynq.Queue(queue.Of(t.bulk())), asynq.MaxRetry(math.MaxInt32), asynq.Timeout(2*time.Minute))
 	if _, err := c.client.EnqueueContext(ctx, task); err != nil {
 		return fmt.Errorf("enqueue an event: %w", err)
 	}
-	_ = c.redis.Publish(ctx, WakeChannel, QueueEvents).Err() // workers look by themselves within a second
+	_ = c.redis.Publish(ctx, queue.WakeChannel, queue.Events).Err() // workers look by themselves within a second
 	return nil
 }
 
-// AcceptPayload stores the event in the payload of TypeEventAccept. Once it has returned nil the payload is not needed any
+// AcceptPayload stores the event in the payload of queue.TypeEventAccept. Once it has returned nil the payload is not needed any
 // more: an event that is refused is kept as a failed event, with the reason.
 func (a *Acceptor) AcceptPayload(ctx context.Context, payload []byte) error {
 	var done Accepted
-	queued := a.queue.Room(QueueEvents)
+	queued := a.queue.Room(queue.Events)
 	err := a.db.InTx(ctx, func(ctx context.Context, tx bun.Tx) (err error) {
 		done, err = acceptPayload(ctx, tx, payload, queued)
 		return err
@@ -83,7 +81,7 @@ func (a *Acceptor) AcceptPayload(ctx context.Context, payload []byte) error {
 			if _, err := dbmodel.InsertEvent(ctx, tx, dbmodel.NewEvent{Kind: dbmodel.KindAccept, Payload: dbmodel.EventPayload{Task: text}, Refused: reason}); err != nil {
 				return err
 			}
-			own, err := NewOwnFailure("EventRefused", TypeEventAccept, "an event that came through Redis was refused; see the failed events", reason)
+			own, err := NewOwnFailure("EventRefused", queue.TypeEventAccept, "an event that came through Redis was refused; see the failed events", reason)
 			if err != nil {
 				return err
 			}

@@ -14,6 +14,7 @@ import (
 	"github.com/uptrace/bun"
 
 	"github.com/seed91453169/tocsin/dbmodel"
+	"github.com/seed91453169/tocsin/internal/queue"
 )
 
 // Database is what NewOutbox asks whether it holds Tocsin's tables: *sql.DB, *bun.DB and their like.
@@ -31,7 +32,7 @@ type Tx interface {
 // Outbox accepts events within the transactions of a Go web tier: an event is kept exactly where its transaction commits.
 // It is safe for concurrent use.
 type Outbox struct {
-	queue *Queue
+	queue *queue.Queue
 
 	mu     sync.Mutex
 	events []dbmodel.QueueableEvent // enqueued since the last Wake, at most wakeable; some may be rolled back
@@ -46,7 +47,7 @@ func NewOutbox(ctx context.Context, db Database, client redis.UniversalClient) (
 	if err := dbmodel.CheckSchemaOf(ctx, db); err != nil {
 		return nil, err
 	}
-	return &Outbox{queue: NewQueue(client, zerolog.Nop())}, nil
+	return &Outbox{queue: queue.New(client, zerolog.Nop())}, nil
 }
 
 // EnqueueTx accepts an event within tx. The error is InvalidError, or dbmodel.ErrNotFound where what the task names does not
@@ -90,7 +91,7 @@ func (o *Outbox) Wake(ctx context.Context) {
 		defer close(done)
 		o.queue.Enqueue(ctx, slices.Clip(events))
 	}()
-	late := time.NewTimer(enqueueTime) // the caller's Redis client need not heed the end of a context
+	late := time.NewTimer(queue.EnqueueTime) // the caller's Redis client need not heed the end of a context
 	defer late.Stop()
 	select {
 	case <-done:

@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"github.com/seed91453169/tocsin/dbmodel"
-	"github.com/seed91453169/tocsin/tasks"
+	"github.com/seed91453169/tocsin/internal/queue"
 )
 
 // redisTime is how long an answer waits for Redis.
@@ -34,7 +34,7 @@ func (s *server) apiGetStatus(ctx context.Context, _ *struct{}) (*statusOutput, 
 }
 
 // pausedQueues lists the queues that are paused; none where Redis does not say so in time.
-func pausedQueues(ctx context.Context, q *tasks.Queue) []string {
+func pausedQueues(ctx context.Context, q *queue.Queue) []string {
 	ctx, cancel := context.WithTimeout(ctx, redisTime)
 	defer cancel()
 	list, err := q.Paused(ctx)
@@ -45,14 +45,14 @@ func pausedQueues(ctx context.Context, q *tasks.Queue) []string {
 }
 
 // queueSizes returns how many tasks wait in each queue; nil where Redis does not say so in time.
-func queueSizes(q *tasks.Queue) map[string]*int {
+func queueSizes(q *queue.Queue) map[string]*int {
 	type size struct {
 		queue string
 		tasks *int
 	}
-	found := make(chan size, len(tasks.Queues))
-	out := make(map[string]*int, len(tasks.Queues))
-	for _, queue := range tasks.Queues {
+	found := make(chan size, len(queue.All))
+	out := make(map[string]*int, len(queue.All))
+	for _, queue := range queue.All {
 		out[queue] = nil
 		go func() {
 			n, _, err := q.Size(queue)
@@ -64,7 +64,7 @@ func queueSizes(q *tasks.Queue) map[string]*int {
 		}()
 	}
 	late := time.After(redisTime)
-	for range tasks.Queues {
+	for range queue.All {
 		select {
 		case f := <-found:
 			out[f.queue] = f.tasks

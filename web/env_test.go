@@ -21,6 +21,7 @@ import (
 	"github.com/seed91453169/tocsin/channel/msteams"
 	"github.com/seed91453169/tocsin/channel/slack"
 	"github.com/seed91453169/tocsin/dbmodel"
+	"github.com/seed91453169/tocsin/internal/queue"
 	"github.com/seed91453169/tocsin/internal/testenv"
 	"github.com/seed91453169/tocsin/rule"
 	"github.com/seed91453169/tocsin/tasks"
@@ -38,7 +39,7 @@ type env struct {
 	db       *dbmodel.DB
 	vault    *dbmodel.Vault
 	redis    *miniredis.Miniredis
-	queue    *tasks.Queue
+	queue    *queue.Queue
 	stopping chan struct{} // to be closed by a test that shuts the process down
 	log      *syncBuffer
 	server   *httptest.Server
@@ -88,7 +89,7 @@ func newEnv(t testing.TB, db *dbmodel.DB, options ...func(*web.Config)) *env {
 	log := zerolog.New(e.log)
 	webhooks := channel.NewHTTPClient([]netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")})
 	t.Cleanup(webhooks.CloseIdleConnections)
-	queue := tasks.NewQueue(client, log)
+	queue := queue.New(client, log)
 	e.queue = queue
 	config := web.Config{
 		DB: db, Vault: vault, Queue: queue, Acceptor: tasks.NewAcceptor(db, queue), AdminToken: adminToken,

@@ -4,12 +4,12 @@ import (
 	"net/http"
 
 	"github.com/seed91453169/tocsin/dbmodel"
-	"github.com/seed91453169/tocsin/tasks"
+	"github.com/seed91453169/tocsin/internal/queue"
 )
 
 // Health returns the handler of /healthz, /readyz and /metrics of a process without web. A worker is not ready without Redis: it
 // gets no tasks.
-func Health(db *dbmodel.DB, queue *tasks.Queue, needsRedis bool) http.Handler {
+func Health(db *dbmodel.DB, queue *queue.Queue, needsRedis bool) http.Handler {
 	s := &server{db: db, queue: queue, needsRedis: needsRedis}
 	mux := http.NewServeMux()
 	mux.HandleFunc(healthPattern, s.showHealth)

@@ -13,7 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/seed91453169/tocsin/dbmodel"
-	"github.com/seed91453169/tocsin/tasks"
+	"github.com/seed91453169/tocsin/internal/queue"
 )
 
 const metricsPattern = "GET /metrics"
@@ -27,7 +27,7 @@ type metrics struct {
 	requests *prometheus.HistogramVec
 }
 
-func newMetrics(db *dbmodel.DB, queue *tasks.Queue) *metrics {
+func newMetrics(db *dbmodel.DB, queue *queue.Queue) *metrics {
 	m := &metrics{registry: prometheus.NewRegistry(), requests: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 		Name: "tocsin_http_request_duration_seconds", Help: "Time from a request to the end of its answer.",
 		Buckets: []float64{.001, .005, .02, .1, .5, 2, 10, 60},
@@ -53,7 +53,7 @@ const workPause = time.Second
 // takes a while where much has failed. What does not answer is left out.
 type workCollector struct {
 	db    *dbmodel.DB
-	queue *tasks.Queue
+	queue *queue.Queue
 
 	mu   sync.Mutex
 	last []prometheus.Metric
@@ -109,7 +109,7 @@ func (w *workCollector) ask() (list []prometheus.Metric) {
 	ctx, cancelRedis := context.WithTimeout(ctx, redisTime)
 	defer cancelRedis()
 	if paused, err := w.queue.Paused(ctx); err == nil {
-		for _, queue := range tasks.Queues {
+		for _, queue := range queue.All {
 			is := 0
 			if slices.Contains(paused, queue) {
 				is = 1

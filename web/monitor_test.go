@@ -10,8 +10,8 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/seed91453169/tocsin/dbmodel"
+	"github.com/seed91453169/tocsin/internal/queue"
 	"github.com/seed91453169/tocsin/internal/testenv"
-	"github.com/seed91453169/tocsin/tasks"
 	"github.com/seed91453169/tocsin/web"
 )
 
@@ -95,7 +95,7 @@ func TestMonitorShowsIdsAndChangesNothing(t *testing.T) {
 	client := redis.NewClient(&redis.Options{Addr: e.redis.Addr()})
 	t.Cleanup(func() { client.Close() })
 	payload := `{"id":12,"target_id":7,"message":"s3cr3t-of-the-webhook","observation_id":"verysecret"}`
-	if _, err := asynq.NewClientFromRedisClient(client).EnqueueContext(t.Context(), asynq.NewTask("observation:evaluate", []byte(payload), asynq.Queue(tasks.QueueEvents))); err != nil {
+	if _, err := asynq.NewClientFromRedisClient(client).EnqueueContext(t.Context(), asynq.NewTask("observation:evaluate", []byte(payload), asynq.Queue(queue.Events))); err != nil {
 		t.Fatal(err)
 	}
 	list := e.want(200, "GET", "/monitor/api/queues/events/pending_tasks", nil) // want looks for secrets
@@ -108,7 +108,7 @@ func TestMonitorShowsIdsAndChangesNothing(t *testing.T) {
 			t.Errorf("%s is answered %d", change, r.status)
 		}
 	}
-	if n, _, err := e.queue.Size(tasks.QueueEvents); err != nil || n != 1 {
+	if n, _, err := e.queue.Size(queue.Events); err != nil || n != 1 {
 		t.Errorf("%d tasks (%v), want 1", n, err)
 	}
 	e.redis.Close()

@@ -24,6 +24,7 @@ import (
 
 	"github.com/seed91453169/tocsin/channel"
 	"github.com/seed91453169/tocsin/dbmodel"
+	"github.com/seed91453169/tocsin/internal/queue"
 	"github.com/seed91453169/tocsin/rule"
 	"github.com/seed91453169/tocsin/tasks"
 	"github.com/seed91453169/tocsin/web/login"
@@ -34,7 +35,7 @@ type Config struct {
 	DB                     *dbmodel.DB
 	Vault                  *dbmodel.Vault
 	Acceptor               *tasks.Acceptor
-	Queue                  *tasks.Queue
+	Queue                  *queue.Queue
 	Redis                  redis.UniversalClient           // that of Queue
 	Senders                map[rule.Channel]channel.Sender // for tests that somebody asks for; email may be missing
 	Stopping               <-chan struct{}                 // closed when the process shuts down: streams end then
@@ -55,7 +56,7 @@ type server struct {
 	db        *dbmodel.DB
 	vault     *dbmodel.Vault
 	acceptor  *tasks.Acceptor
-	queue     *tasks.Queue
+	queue     *queue.Queue
 	senders   map[rule.Channel]channel.Sender
 	baseURL   string
 	basePath  string // of baseURL, without a slash at its end: a proxy may take it away

@@ -13,7 +13,7 @@ import (
 	"github.com/uptrace/bun"
 
 	"github.com/seed91453169/tocsin/dbmodel"
-	"github.com/seed91453169/tocsin/tasks"
+	"github.com/seed91453169/tocsin/internal/queue"
 )
 
 const (
@@ -33,10 +33,10 @@ var (
 	errStopping = errors.New("the worker stopped: the run goes on elsewhere")
 )
 
-// periodicCleanup works off tasks.TypePeriodicCleanup: it deletes what is too old. What becomes of a run stands in its row;
+// periodicCleanup works off queue.TypePeriodicCleanup: it deletes what is too old. What becomes of a run stands in its row;
 // one that is cut short is taken up again, which deletes what is left.
 func (w *Worker) periodicCleanup(ctx context.Context, t *asynq.Task) error {
-	var p tasks.PeriodicTask
+	var p queue.PeriodicTask
 	if err := json.Unmarshal(t.Payload(), &p); err != nil {
 		return fmt.Errorf("read the payload of %s: %w", t.Type(), err)
 	}
@@ -51,7 +51,7 @@ func (w *Worker) periodicCleanup(ctx context.Context, t *asynq.Task) error {
 		err = fmt.Errorf("the process that ran it was lost each time, %d times", dbmodel.PeriodicAttempts)
 		return w.endRun(run, dbmodel.RunFailed, err.Error(), err)
 	}
-	ctx, cancel := context.WithTimeout(ctx, tasks.PeriodicTime)
+	ctx, cancel := context.WithTimeout(ctx, queue.PeriodicTime)
 	defer cancel()
 	c := &cleanup{w: w, run: run}
 	err = c.do(ctx)
@@ -64,7 +64,7 @@ func (w *Worker) periodicCleanup(ctx context.Context, t *asynq.Task) error {
 	case errors.Is(err, errStopping):
 		return w.record("give a run back", func(ctx context.Context) error { return dbmodel.ReleaseRun(ctx, w.DB, run, 0, done) })
 	case ctx.Err() == context.DeadlineExceeded:
-		err = fmt.Errorf("not done after %s: the next run goes on", tasks.PeriodicTime)
+		err = fmt.Errorf("not done after %s: the next run goes on", queue.PeriodicTime)
 	case errors.Is(err, dbmodel.ErrUnavailable) && run.Attempts < dbmodel.PeriodicAttempts:
 		recorded := w.record("give a run back", func(ctx context.Context) error { return dbmodel.ReleaseRun(ctx, w.DB, run, cleanupRetry, err.Error()) })
 		return fmt.Errorf("clean up: %w", errors.Join(err, recorded))
@@ -80,7 +80,7 @@ func (w *Worker) endRun(run *dbmodel.PeriodicRun, status dbmodel.RunStatus, mess
 			if err != nil || !ended || failure == nil {
 				return err
 			}
-			return tellOwn(ctx, tx, classOf(failure), tasks.TypePeriodicCleanup, "the clean-up failed: see the periodic tasks", message, false)
+			return tellOwn(ctx, tx, classOf(failure), queue.TypePeriodicCleanup, "the clean-up failed: see the periodic tasks", message, false)
 		})
 	})
 	if err := errors.Join(failure, recorded); err != nil {

@@ -9,9 +9,9 @@ import (
 	"github.com/uptrace/bun"
 
 	"github.com/seed91453169/tocsin/dbmodel"
+	"github.com/seed91453169/tocsin/internal/queue"
 	"github.com/seed91453169/tocsin/internal/testenv"
 	"github.com/seed91453169/tocsin/rule"
-	"github.com/seed91453169/tocsin/tasks"
 )
 
 // fill stores n notifications of the given age, told to targets.
@@ -140,7 +140,7 @@ func TestCleanupIsTakenUpAgain(t *testing.T) {
 			t.Errorf("a run that kills its process: %+v", run)
 		}
 		e.idle(10 * time.Second)
-		if told := e.notifications(); len(told) != 1 || told[0].Type != rule.TypeTask || told[0].Function != tasks.TypePeriodicCleanup || !told[0].Own {
+		if told := e.notifications(); len(told) != 1 || told[0].Type != rule.TypeTask || told[0].Function != queue.TypePeriodicCleanup || !told[0].Own {
 			t.Errorf("told of it: %+v", told)
 		}
 	})

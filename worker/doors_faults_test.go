@@ -15,6 +15,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/seed91453169/tocsin/dbmodel"
+	"github.com/seed91453169/tocsin/internal/queue"
 	"github.com/seed91453169/tocsin/internal/testenv"
 	"github.com/seed91453169/tocsin/rule"
 	"github.com/seed91453169/tocsin/tasks"
@@ -82,11 +83,11 @@ func TestTaskOfAnotherEvent(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		payload, err := json.Marshal(tasks.EventTask{ID: id})
+		payload, err := json.Marshal(queue.EventTask{ID: id})
 		if err != nil {
 			t.Fatal(err)
 		}
-		for name, handler := range map[string]asynq.HandlerFunc{tasks.TypeObservationEvaluate: w.observationEvaluate, tasks.TypeEventRetry: w.eventRetry} {
+		for name, handler := range map[string]asynq.HandlerFunc{queue.TypeObservationEvaluate: w.observationEvaluate, queue.TypeEventRetry: w.eventRetry} {
 			if err := handler(t.Context(), asynq.NewTask(name, payload)); err != nil {
 				t.Errorf("%s: %v", name, err)
 			}
@@ -215,15 +216,15 @@ func TestEmptiedRedisIsMeasured(t *testing.T) {
 	}
 	client := redis.NewClient(o)
 	defer client.Close()
-	queue := tasks.NewQueue(client, zerolog.Nop())
-	queue.Enqueue(t.Context(), []dbmodel.QueueableEvent{{ID: 1, Kind: dbmodel.KindObservations}})
+	q := queue.New(client, zerolog.Nop())
+	q.Enqueue(t.Context(), []dbmodel.QueueableEvent{{ID: 1, Kind: dbmodel.KindObservations}})
 	if err := client.FlushAll(t.Context()).Err(); err != nil {
 		t.Fatal(err)
 	}
 	for i := range int64(20) {
-		queue.Enqueue(t.Context(), []dbmodel.QueueableEvent{{ID: i, Kind: dbmodel.KindObservations}})
+		q.Enqueue(t.Context(), []dbmodel.QueueableEvent{{ID: i, Kind: dbmodel.KindObservations}})
 	}
-	if n, _, err := queue.Size(tasks.QueueEvents); err != nil || n != 20 {
+	if n, _, err := q.Size(queue.Events); err != nil || n != 20 {
 		t.Errorf("%d tasks wait, want 20 (%v)", n, err)
 	}
 }

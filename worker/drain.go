@@ -16,9 +16,9 @@ import (
 
 	"github.com/seed91453169/tocsin/channel"
 	"github.com/seed91453169/tocsin/dbmodel"
+	"github.com/seed91453169/tocsin/internal/queue"
 	"github.com/seed91453169/tocsin/message"
 	"github.com/seed91453169/tocsin/rule"
-	"github.com/seed91453169/tocsin/tasks"
 )
 
 const (
@@ -32,9 +32,9 @@ const (
 	digestItems = 20
 )
 
-// targetDrain works off tasks.TypeTargetDrain: it tells one target what waits for it, in order.
+// targetDrain works off queue.TypeTargetDrain: it tells one target what waits for it, in order.
 func (w *Worker) targetDrain(ctx context.Context, t *asynq.Task) error {
-	var p tasks.DrainTask
+	var p queue.DrainTask
 	if err := json.Unmarshal(t.Payload(), &p); err != nil {
 		return fmt.Errorf("read the payload of %s: %w", t.Type(), err)
 	}
@@ -69,7 +69,7 @@ func (w *Worker) restTarget(ctx context.Context, id int64, fault error) error {
 		if err := dbmodel.RestTarget(ctx, tx, id, faultRest); err != nil {
 			return err
 		}
-		return tellOwn(ctx, tx, classOf(fault), tasks.TypeTargetDrain, "a target could not be worked off: it is tried again every minute",
+		return tellOwn(ctx, tx, classOf(fault), queue.TypeTargetDrain, "a target could not be worked off: it is tried again every minute",
 			fmt.Sprintf("target %d: %v", id, fault), false)
 	})
 }
@@ -350,7 +350,7 @@ func (d *drain) tellFailure(ctx context.Context, tx bun.Tx, told dbmodel.Told, c
 		where = channel.RedactURL(where)
 	}
 	message = fmt.Sprintf("%s to %s: %s: %s", d.target.Channel.Info().Name, where, message, reason)
-	return tellOwn(ctx, tx, class, tasks.TypeTargetDrain, message, "", true)
+	return tellOwn(ctx, tx, class, queue.TypeTargetDrain, message, "", true)
 }
 
 // count says what the last message was, for rest.

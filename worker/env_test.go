@@ -20,6 +20,7 @@ import (
 	"github.com/seed91453169/tocsin/channel/msteams"
 	"github.com/seed91453169/tocsin/channel/slack"
 	"github.com/seed91453169/tocsin/dbmodel"
+	"github.com/seed91453169/tocsin/internal/queue"
 	"github.com/seed91453169/tocsin/internal/testenv"
 	"github.com/seed91453169/tocsin/rule"
 	"github.com/seed91453169/tocsin/scheduler"
@@ -94,7 +95,7 @@ type env struct {
 	db       *dbmodel.DB
 	vault    *dbmodel.Vault
 	redis    *testenv.RedisServer
-	queue    *tasks.Queue
+	queue    *queue.Queue
 	acceptor *tasks.Acceptor
 	worker   *Worker
 	receiver *receiver
@@ -111,7 +112,7 @@ func newEnv(t *testing.T, db *dbmodel.DB, tune func(*Worker)) *env {
 	client := e.newRedis()
 	t.Cleanup(func() { client.Close() })
 	log := zerolog.New(zerolog.NewTestWriter(t)).Level(zerolog.WarnLevel)
-	e.queue = tasks.NewQueue(client, log)
+	e.queue = queue.New(client, log)
 	e.acceptor = tasks.NewAcceptor(db, e.queue)
 	webhooks := channel.NewHTTPClient([]netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")})
 	t.Cleanup(webhooks.CloseIdleConnections)

@@ -12,6 +12,7 @@ import (
 	"github.com/uptrace/bun"
 
 	"github.com/seed91453169/tocsin/dbmodel"
+	"github.com/seed91453169/tocsin/internal/queue"
 	"github.com/seed91453169/tocsin/tasks"
 )
 
@@ -147,7 +148,7 @@ func (w *Worker) setAside(ctx context.Context, e *dbmodel.Event, class string, r
 		if e.Payload.Exception != nil && e.Payload.Exception.Own {
 			return nil
 		}
-		return tellOwn(ctx, tx, class, tasks.TypeOf(e.Kind), "an event is set aside: its evaluation failed for good; see the failed events", what+": "+reason.Error(), false)
+		return tellOwn(ctx, tx, class, queue.TypeOf(e.Kind), "an event is set aside: its evaluation failed for good; see the failed events", what+": "+reason.Error(), false)
 	})
 }
 
@@ -164,7 +165,7 @@ func tellOwn(ctx context.Context, tx bun.Tx, class, function, message, trace str
 }
 
 // eventTask reads the payload of a task that evaluates an event.
-func eventTask(t *asynq.Task) (p tasks.EventTask, err error) {
+func eventTask(t *asynq.Task) (p queue.EventTask, err error) {
 	if err := json.Unmarshal(t.Payload(), &p); err != nil {
 		return p, fmt.Errorf("read the payload of %s: %w", t.Type(), err)
 	}

@@ -20,7 +20,7 @@ const (
 	claimPatience = time.Second
 )
 
-// exceptionEvaluate works off tasks.TypeExceptionEvaluate.
+// exceptionEvaluate works off queue.TypeExceptionEvaluate.
 func (w *Worker) exceptionEvaluate(ctx context.Context, t *asynq.Task) error {
 	p, err := eventTask(t)
 	if err != nil {
@@ -147,12 +147,12 @@ type later struct {
 func (l *later) Error() string { return fmt.Sprintf("tried again in %s: %v", l.wait, l.err) }
 func (l *later) Unwrap() error { return l.err }
 
-// eventAccept works off tasks.TypeEventAccept, an event that came through Redis.
+// eventAccept works off queue.TypeEventAccept, an event that came through Redis.
 func (w *Worker) eventAccept(ctx context.Context, t *asynq.Task) error {
 	return tasks.NewAcceptor(w.DB, w.Queue).AcceptPayload(ctx, t.Payload())
 }
 
-// eventRetry works off tasks.TypeEventRetry: an event that came through Redis and was refused is accepted after all.
+// eventRetry works off queue.TypeEventRetry: an event that came through Redis and was refused is accepted after all.
 func (w *Worker) eventRetry(ctx context.Context, t *asynq.Task) error {
 	p, err := eventTask(t)
 	if err != nil {

@@ -14,9 +14,9 @@ import (
 
 	"github.com/seed91453169/tocsin/channel"
 	"github.com/seed91453169/tocsin/dbmodel"
+	"github.com/seed91453169/tocsin/internal/queue"
 	"github.com/seed91453169/tocsin/internal/testenv"
 	"github.com/seed91453169/tocsin/rule"
-	"github.com/seed91453169/tocsin/tasks"
 )
 
 // FuzzPayloads gives every handler any payload, as somebody may have put it into Redis. None panics. An event that came
@@ -57,26 +57,26 @@ func FuzzPayloads(f *testing.F) {
 			f.Fatal(err)
 		}
 		log := zerolog.Nop()
-		workers = append(workers, New(Config{DB: db, Vault: vault, Queue: tasks.NewQueue(client, log), Senders: map[rule.Channel]channel.Sender{}, Log: log}))
+		workers = append(workers, New(Config{DB: db, Vault: vault, Queue: queue.New(client, log), Senders: map[rule.Channel]channel.Sender{}, Log: log}))
 	}
 	f.Fuzz(func(t *testing.T, payload []byte) {
 		for _, w := range workers {
 			handlers := map[string]asynq.HandlerFunc{
-				tasks.TypeObservationEvaluate: w.observationEvaluate, tasks.TypeSecurityGateEvaluate: w.securityGateEvaluate, tasks.TypeExceptionEvaluate: w.exceptionEvaluate,
-				tasks.TypeEventRetry: w.eventRetry, tasks.TypeTargetDrain: w.targetDrain, tasks.TypePeriodicCleanup: w.periodicCleanup,
+				queue.TypeObservationEvaluate: w.observationEvaluate, queue.TypeSecurityGateEvaluate: w.securityGateEvaluate, queue.TypeExceptionEvaluate: w.exceptionEvaluate,
+				queue.TypeEventRetry: w.eventRetry, queue.TypeTargetDrain: w.targetDrain, queue.TypePeriodicCleanup: w.periodicCleanup,
 			}
 			for name, handler := range handlers {
 				_ = handler(t.Context(), asynq.NewTask(name, payload)) // an error is what garbage deserves
 			}
-			if err := w.eventAccept(t.Context(), asynq.NewTask(tasks.TypeEventAccept, payload)); err != nil {
+			if err := w.eventAccept(t.Context(), asynq.NewTask(queue.TypeEventAccept, payload)); err != nil {
 				t.Fatalf("%s: %q is not kept: %v", w.DB.Dialect().Name(), payload, err)
 			}
 			for _, e := range waiting(t, w.DB) {
-				task, err := json.Marshal(tasks.EventTask{ID: e.ID, ProductID: e.ProductID})
+				task, err := json.Marshal(queue.EventTask{ID: e.ID, ProductID: e.ProductID})
 				if err != nil {
 					t.Fatal(err)
 				}
-				if err := handlers[tasks.TypeOf(e.Kind)](t.Context(), asynq.NewTask(tasks.TypeOf(e.Kind), task)); err != nil {
+				if err := handlers[queue.TypeOf(e.Kind)](t.Context(), asynq.NewTask(queue.TypeOf(e.Kind), task)); err != nil {
 					t.Errorf("%s: %q is accepted, but: %v", w.DB.Dialect().Name(), payload, err)
 				}
 			}

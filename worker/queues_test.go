@@ -18,6 +18,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/seed91453169/tocsin/dbmodel"
+	"github.com/seed91453169/tocsin/internal/queue"
 	"github.com/seed91453169/tocsin/internal/testenv"
 	"github.com/seed91453169/tocsin/rule"
 	"github.com/seed91453169/tocsin/tasks"
@@ -80,10 +81,10 @@ func TestLeaseIsLostWhileAnEventIsEvaluated(t *testing.T) {
 	e.product(1, "/a")
 	e.accept(observation(1, 1, rule.High))
 	<-working
-	e.loseLeases(client, tasks.QueueEvents)
-	in(t, inspector, tasks.QueueEvents, "archived", 1)
+	e.loseLeases(client, queue.Events)
+	in(t, inspector, queue.Events, "archived", 1)
 	e.queue.Enqueue(t.Context(), []dbmodel.QueueableEvent{{ID: 1, Kind: dbmodel.KindObservations}})
-	in(t, inspector, tasks.QueueEvents, "active", 1) // a second handler
+	in(t, inspector, queue.Events, "active", 1) // a second handler
 	proceed()
 	e.idle(30 * time.Second)
 	if diff := cmp.Diff([]string{"High: CVE-1 in Product 1"}, e.receiver.headlines("/a")); diff != "" {
@@ -108,8 +109,8 @@ func TestLeaseIsLostWhileATargetIsTold(t *testing.T) {
 	e.product(1, "/a")
 	e.accept(observation(1, 1, rule.High))
 	<-telling
-	e.loseLeases(client, tasks.QueueDrains)
-	in(t, inspector, tasks.QueueDrains, "archived", 1)
+	e.loseLeases(client, queue.Drains)
+	in(t, inspector, queue.Drains, "archived", 1)
 	e.accept(observation(2, 1, rule.High)) // which pokes the target again
 	testenv.Eventually(t, 30*time.Second, func() error {
 		var again bool
@@ -150,15 +151,15 @@ func TestLeaseIsLostWhileAnEventIsAccepted(t *testing.T) {
 	if err := tasks.NewClient(client).Enqueue(t.Context(), task); err != nil {
 		t.Fatal(err)
 	}
-	in(t, inspector, tasks.QueueEvents, "active", 1)
-	e.loseLeases(client, tasks.QueueEvents)
-	in(t, inspector, tasks.QueueEvents, "retry", 1)
-	in(t, inspector, tasks.QueueEvents, "active", 1)
+	in(t, inspector, queue.Events, "active", 1)
+	e.loseLeases(client, queue.Events)
+	in(t, inspector, queue.Events, "retry", 1)
+	in(t, inspector, queue.Events, "active", 1)
 	if err := lock.Rollback(); err != nil {
 		t.Fatal(err)
 	}
-	in(t, inspector, tasks.QueueEvents, "active", 0)
-	in(t, inspector, tasks.QueueEvents, "retry", 0)
+	in(t, inspector, queue.Events, "active", 0)
+	in(t, inspector, queue.Events, "retry", 0)
 	e.idle(30 * time.Second)
 	if diff := cmp.Diff([]string{"Security gate failed: Product 1"}, e.receiver.headlines("/a")); diff != "" {
 		t.Errorf("told (-want +got):\n%s", diff)
@@ -200,14 +201,14 @@ func TestTasksAreTakenAwayByHand(t *testing.T) {
 			_, inspector := e.byHand()
 			e.settings(func(s *dbmodel.Settings) { s.DigestThreshold = 0 })
 			e.product(1, "/a")
-			for _, queue := range tasks.Queues {
+			for _, queue := range queue.All {
 				if err := inspector.PauseQueue(queue); err != nil {
 					t.Fatal(err)
 				}
 			}
 			e.accept(observation(1, 1, rule.High), observation(2, 1, rule.High)) // an import
 			e.accept(observation(3, 1, rule.High))
-			for _, queue := range []string{tasks.QueueEvents, tasks.QueueBulk, tasks.QueueDrains} {
+			for _, queue := range []string{queue.Events, queue.Bulk, queue.Drains} {
 				in(t, inspector, queue, "pending", 1)
 				if err := act(inspector, queue); err != nil {
 					t.Fatalf("%s: %v", queue, err)
@@ -242,7 +243,7 @@ func TestRetriesAreUsedUp(t *testing.T) {
 	e.product(1, "/a")
 	e.accept(observation(1, 1, rule.High))
 	e.idle(60 * time.Second)
-	in(t, inspector, tasks.QueueEvents, "archived", 3)
+	in(t, inspector, queue.Events, "archived", 3)
 	if diff := cmp.Diff([]string{"High: CVE-1 in Product 1"}, e.receiver.headlines("/a")); diff != "" {
 		t.Errorf("told (-want +got):\n%s", diff)
 	}
@@ -255,19 +256,19 @@ func TestPausedQueueIsNotFilledTwice(t *testing.T) {
 	_, inspector := e.byHand()
 	e.settings(func(s *dbmodel.Settings) { s.DigestThreshold = 0 })
 	e.product(1, "/a")
-	if err := inspector.PauseQueue(tasks.QueueEvents); err != nil {
+	if err := inspector.PauseQueue(queue.Events); err != nil {
 		t.Fatal(err)
 	}
 	const n = 20
 	for i := range int64(n) {
 		e.accept(observation(i+1, 1, rule.High))
 	}
-	if diff := cmp.Diff([]string{tasks.QueueEvents}, e.paused()); diff != "" {
+	if diff := cmp.Diff([]string{queue.Events}, e.paused()); diff != "" {
 		t.Errorf("paused (-want +got):\n%s", diff)
 	}
 	begun := time.Now()
 	testenv.Eventually(t, time.Minute, func() error { // the sweep takes tasks for lost after 5 seconds
-		if info, err := inspector.GetQueueInfo(tasks.QueueEvents); err != nil || info.Pending != n {
+		if info, err := inspector.GetQueueInfo(queue.Events); err != nil || info.Pending != n {
 			t.Fatalf("%d tasks wait, want %d (%v)", info.Pending, n, err)
 		}
 		if waited := time.Since(begun); waited < 8*time.Second {
@@ -275,7 +276,7 @@ func TestPausedQueueIsNotFilledTwice(t *testing.T) {
 		}
 		return nil
 	}, "the pause")
-	if err := inspector.UnpauseQueue(tasks.QueueEvents); err != nil {
+	if err := inspector.UnpauseQueue(queue.Events); err != nil {
 		t.Fatal(err)
 	}
 	e.idle(30 * time.Second)
@@ -332,11 +333,11 @@ func TestUnknownTasks(t *testing.T) {
 		strangers := asynq.NewClientFromRedisClient(client)
 		const each = 200
 		types := map[string]asynq.Option{ // one has the name of one of ours, and more
-			tasks.TypeObservationEvaluate + "_all": asynq.MaxRetry(0), tasks.TypeEventAccept + "2": asynq.MaxRetry(math.MaxInt32), "email:send": asynq.MaxRetry(1),
+			queue.TypeObservationEvaluate + "_all": asynq.MaxRetry(0), queue.TypeEventAccept + "2": asynq.MaxRetry(math.MaxInt32), "email:send": asynq.MaxRetry(1),
 		}
 		for name, retry := range types {
 			for range each {
-				if _, err := strangers.EnqueueContext(t.Context(), asynq.NewTask(name, []byte("{}"), asynq.Queue(tasks.QueueEvents), retry)); err != nil {
+				if _, err := strangers.EnqueueContext(t.Context(), asynq.NewTask(name, []byte("{}"), asynq.Queue(queue.Events), retry)); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -350,8 +351,8 @@ func TestUnknownTasks(t *testing.T) {
 		for i := range int64(5) {
 			e.accept(observation(i+1, 1, rule.High))
 		}
-		in(t, inspector, tasks.QueueEvents, "archived", each) // what asynq does not try again
-		in(t, inspector, tasks.QueueEvents, "retry", 2*each)  // what it does
+		in(t, inspector, queue.Events, "archived", each) // what asynq does not try again
+		in(t, inspector, queue.Events, "retry", 2*each)  // what it does
 		testenv.Eventually(t, 30*time.Second, func() error {
 			c, err := dbmodel.Count(t.Context(), db)
 			if err == nil && (c.Outbox != each || c.FailedEvents+c.PendingDeliveries+c.FailedDeliveries > 0) {
@@ -392,7 +393,7 @@ func TestRedisAwayIsLoggedOnce(t *testing.T) {
 	client := connect()
 	defer client.Close()
 	w := New(Config{
-		DB: testenv.PostgresDB(t), Queue: tasks.NewQueue(client, zerolog.New(log)), NewRedis: connect, Concurrency: 4,
+		DB: testenv.PostgresDB(t), Queue: queue.New(client, zerolog.New(log)), NewRedis: connect, Concurrency: 4,
 		ShutdownTimeout: 5 * time.Second, Log: zerolog.New(log).Level(zerolog.InfoLevel),
 	})
 	if err := w.Start(); err != nil {
@@ -432,7 +433,7 @@ func TestBacklogIsWorkedOffTogether(t *testing.T) {
 	})
 	_, inspector := e.byHand()
 	e.product(1, "/a")
-	if err := inspector.PauseQueue(tasks.QueueEvents); err != nil {
+	if err := inspector.PauseQueue(queue.Events); err != nil {
 		t.Fatal(err)
 	}
 	for i := range int64(n) {
@@ -445,7 +446,7 @@ func TestBacklogIsWorkedOffTogether(t *testing.T) {
 		}
 		return err
 	}, "they are not merged")
-	if err := inspector.UnpauseQueue(tasks.QueueEvents); err != nil {
+	if err := inspector.UnpauseQueue(queue.Events); err != nil {
 		t.Fatal(err)
 	}
 	e.idle(2 * time.Minute)

@@ -11,9 +11,9 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/seed91453169/tocsin/dbmodel"
+	"github.com/seed91453169/tocsin/internal/queue"
 	"github.com/seed91453169/tocsin/internal/testenv"
 	"github.com/seed91453169/tocsin/rule"
-	"github.com/seed91453169/tocsin/tasks"
 )
 
 // TestRecord waits for a database that is away as long as that takes, and gives up one that is there and refuses.
@@ -60,7 +60,7 @@ func TestResultThatTheDatabaseRefuses(t *testing.T) {
 	e.accept(observation(1, 1, rule.High))
 	testenv.Eventually(t, 30*time.Second, func() error {
 		for _, n := range e.notifications() {
-			if n.Own && n.Function == tasks.TypeTargetDrain {
+			if n.Own && n.Function == queue.TypeTargetDrain {
 				return nil
 			}
 		}

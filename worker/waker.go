@@ -11,7 +11,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
-	"github.com/seed91453169/tocsin/tasks"
+	"github.com/seed91453169/tocsin/internal/queue"
 )
 
 const (
@@ -23,7 +23,7 @@ const (
 
 // waker keeps an idle asynq server from asking Redis hundreds of times a second: asynq polls, and has no way to be told. As
 // a hook of the server's Redis client it holds the dequeue script back once all queues were empty, until somebody
-// publishes on tasks.WakeChannel or idleTime has gone by.
+// publishes on queue.WakeChannel or idleTime has gone by.
 type waker struct {
 	queues   []string
 	wake     chan struct{} // holds one wake-up
@@ -38,7 +38,7 @@ type waker struct {
 
 func newWaker(client redis.UniversalClient, queues []string, note func(error)) *waker {
 	k := &waker{queues: queues, wake: make(chan struct{}, 1), released: make(chan struct{}), done: make(chan struct{}), note: note}
-	k.sub = client.Subscribe(context.Background(), tasks.WakeChannel)
+	k.sub = client.Subscribe(context.Background(), queue.WakeChannel)
 	messages := k.sub.Channel()
 	go func() {
 		defer close(k.done)

@@ -17,8 +17,8 @@ import (
 
 	"github.com/seed91453169/tocsin/channel"
 	"github.com/seed91453169/tocsin/dbmodel"
+	"github.com/seed91453169/tocsin/internal/queue"
 	"github.com/seed91453169/tocsin/rule"
-	"github.com/seed91453169/tocsin/tasks"
 )
 
 // DrainSlots is how many targets a worker tells at once. It is many, because a slot may wait for a slow receiver.
@@ -28,7 +28,7 @@ const DrainSlots = 1024
 type Config struct {
 	DB    *dbmodel.DB
 	Vault *dbmodel.Vault
-	Queue *tasks.Queue
+	Queue *queue.Queue
 	// NewRedis opens a Redis client that the Worker may put hooks on, and closes.
 	NewRedis func() redis.UniversalClient
 	// Senders of the channels that can be used; email is missing where neither Mailgun nor SMTP is configured.
@@ -73,20 +73,20 @@ func New(c Config) *Worker {
 // Start begins to take tasks; where Redis does not answer, as soon as it does. It is called once.
 func (w *Worker) Start() error {
 	err := w.serve(w.Concurrency, map[string]asynq.HandlerFunc{
-		tasks.TypeObservationEvaluate:  w.observationEvaluate,
-		tasks.TypeSecurityGateEvaluate: w.securityGateEvaluate,
-		tasks.TypeExceptionEvaluate:    w.exceptionEvaluate,
-		tasks.TypeEventAccept:          w.eventAccept,
-		tasks.TypeEventRetry:           w.eventRetry,
-	}, tasks.QueueEvents, tasks.QueueBulk)
+		queue.TypeObservationEvaluate:  w.observationEvaluate,
+		queue.TypeSecurityGateEvaluate: w.securityGateEvaluate,
+		queue.TypeExceptionEvaluate:    w.exceptionEvaluate,
+		queue.TypeEventAccept:          w.eventAccept,
+		queue.TypeEventRetry:           w.eventRetry,
+	}, queue.Events, queue.Bulk)
 	if err != nil {
 		return err
 	}
-	err = w.serve(DrainSlots, map[string]asynq.HandlerFunc{tasks.TypeTargetDrain: w.targetDrain}, tasks.QueueDrains)
+	err = w.serve(DrainSlots, map[string]asynq.HandlerFunc{queue.TypeTargetDrain: w.targetDrain}, queue.Drains)
 	if err != nil {
 		return err
 	}
-	return w.serve(1, map[string]asynq.HandlerFunc{tasks.TypePeriodicCleanup: w.periodicCleanup}, tasks.QueuePeriodic)
+	return w.serve(1, map[string]asynq.HandlerFunc{queue.TypePeriodicCleanup: w.periodicCleanup}, queue.Periodic)
 }
 
 // serve starts an asynq server for queues, the first before the others. Handlers are found by the whole name of a type, while
@@ -245,7 +245,7 @@ func (w *Worker) unknown(ctx context.Context, t *asynq.Task) error {
 // is away is told by Queue, once.
 type asynqLog struct {
 	log   zerolog.Logger
-	queue *tasks.Queue
+	queue *queue.Queue
 }
 
 func (l asynqLog) Debug(args ...any) { l.log.Debug().Msg(line(args)) }

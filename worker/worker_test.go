@@ -15,6 +15,7 @@ import (
 
 	"github.com/seed91453169/tocsin/channel"
 	"github.com/seed91453169/tocsin/dbmodel"
+	"github.com/seed91453169/tocsin/internal/queue"
 	"github.com/seed91453169/tocsin/internal/testenv"
 	"github.com/seed91453169/tocsin/rule"
 	"github.com/seed91453169/tocsin/tasks"
@@ -330,7 +331,7 @@ func TestPanicSetsOneAside(t *testing.T) {
 		if len(all) != 20 { // nineteen, and what became of the twentieth
 			t.Fatalf("%d notifications", len(all))
 		}
-		if n := all[19]; n.Type != rule.TypeTask || n.Name != "Panic" || n.Function != tasks.TypeObservationEvaluate || !strings.Contains(n.Trace, "observation 7") {
+		if n := all[19]; n.Type != rule.TypeTask || n.Name != "Panic" || n.Function != queue.TypeObservationEvaluate || !strings.Contains(n.Trace, "observation 7") {
 			t.Errorf("told of the one that is set aside: %+v", n)
 		}
 		c, err := dbmodel.Count(t.Context(), db)

@@ -19,8 +19,8 @@ import (
 	"github.com/seed91453169/tocsin/dbmodel"
 	"github.com/seed91453169/tocsin/internal/database"
 	"github.com/seed91453169/tocsin/internal/embedded"
+	"github.com/seed91453169/tocsin/internal/queue"
 	"github.com/seed91453169/tocsin/rule"
-	"github.com/seed91453169/tocsin/tasks"
 	"github.com/seed91453169/tocsin/worker"
 )
 
@@ -33,7 +33,7 @@ type app struct {
 	log    zerolog.Logger
 	db     *dbmodel.DB
 	vault  *dbmodel.Vault
-	queue  *tasks.Queue
+	queue  *queue.Queue
 
 	redis    *redis.UniversalOptions
 	clients  []redis.UniversalClient
@@ -64,7 +64,7 @@ func (a *app) open(ctx context.Context, conns int, migrate bool) error {
 	}
 	client := newRedis(a.redis)
 	a.clients = append(a.clients, client)
-	a.queue = tasks.NewQueue(client, a.log)
+	a.queue = queue.New(client, a.log)
 	return nil
 }
 

@@ -16,8 +16,8 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/seed91453169/tocsin/dbmodel"
+	"github.com/seed91453169/tocsin/internal/queue"
 	"github.com/seed91453169/tocsin/internal/testenv"
-	"github.com/seed91453169/tocsin/tasks"
 )
 
 // BenchmarkBackPressure has a million observations come in, and more single events than Redis holds tasks, while no worker
@@ -26,7 +26,7 @@ import (
 // worker runs, as a share of the time in which all of it is; and what the database is larger than one that was written anew.
 func BenchmarkBackPressure(b *testing.B) {
 	for b.Loop() {
-		const imports, singles, probes = 10, tasks.Window + 2_000, 500
+		const imports, singles, probes = 10, queue.Window + 2_000, 500
 		url, rd := testenv.PostgresURL(b, testenv.MigrateSchema), testenv.Redis(b)
 		d := newRoles(b, url, rd.URL())
 		d.worker.Kill()
@@ -88,7 +88,7 @@ func BenchmarkBackPressure(b *testing.B) {
 		}
 		d.call(http.MethodGet, "/api/v1/status", nil, &s)
 		b.ReportMetric(float64(s.Outbox), "outbox")
-		b.ReportMetric(float64(s.Queues[tasks.QueueEvents]+s.Queues[tasks.QueueBulk]), "tasks")
+		b.ReportMetric(float64(s.Queues[queue.Events]+s.Queues[queue.Bulk]), "tasks")
 
 		began = time.Now()
 		single(51)

@@ -11,7 +11,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/seed91453169/tocsin/config"
-	"github.com/seed91453169/tocsin/tasks"
+	"github.com/seed91453169/tocsin/internal/queue"
 )
 
 func (k *checker) redis(ctx context.Context, c *config.Config) {
@@ -23,7 +23,7 @@ func (k *checker) redis(ctx context.Context, c *config.Config) {
 	}
 	client := newRedis(c.Redis)
 	defer client.Close()
-	paused, err := tasks.NewQueue(client, zerolog.Nop()).Paused(ctx)
+	paused, err := queue.New(client, zerolog.Nop()).Paused(ctx)
 	if err != nil {
 		k.say("Redis", "", redisFault(err))
 		return
@@ -40,9 +40,9 @@ func (k *checker) redis(ctx context.Context, c *config.Config) {
 		words += "; it does not report its maxmemory-policy, which must be " + noEviction
 	}
 	k.say("Redis", words, nil)
-	for _, queue := range paused {
-		k.say("Queue "+queue, "", fmt.Errorf("it is paused, and its tasks wait: resume it in /monitor/, "+
-			"with TOCSIN_MONITOR_WRITE=true, or with: redis-cli del '%s'", tasks.PausedKey(queue)))
+	for _, name := range paused {
+		k.say("Queue "+name, "", fmt.Errorf("it is paused, and its tasks wait: resume it in /monitor/, "+
+			"with TOCSIN_MONITOR_WRITE=true, or with: redis-cli del '%s'", queue.PausedKey(name)))
 	}
 }
 

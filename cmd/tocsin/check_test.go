@@ -14,8 +14,8 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/seed91453169/tocsin/internal/queue"
 	"github.com/seed91453169/tocsin/internal/testenv"
-	"github.com/seed91453169/tocsin/tasks"
 )
 
 func TestSecondServeIsRefused(t *testing.T) {
@@ -77,7 +77,7 @@ func TestPausedQueueIsSaid(t *testing.T) {
 		if fmt.Sprint(s.Paused) != fmt.Sprint(want) {
 			t.Errorf("status: %v, want %v", s.Paused, want)
 		}
-		line := fmt.Sprintf("tocsin_queue_paused{queue=%q} %d\n", tasks.QueueEvents, len(want))
+		line := fmt.Sprintf("tocsin_queue_paused{queue=%q} %d\n", queue.Events, len(want))
 		testenv.Eventually(t, 5*time.Second, func() error { // an answer holds for a second
 			_, metrics, err := d.try(http.MethodGet, "/metrics", nil)
 			if err == nil && !strings.Contains(string(metrics), line) {
@@ -100,7 +100,7 @@ func TestPausedQueueIsSaid(t *testing.T) {
 		}, "the scheduler logs the pause and its end")
 	}
 	d.call(http.MethodPost, "/monitor/api/queues/events:pause", json.RawMessage("{}"), nil)
-	said(tasks.QueueEvents)
+	said(queue.Events)
 	logged(1)
 	for id := 1; id <= 3; id++ {
 		d.call(http.MethodPost, "/api/v1/observations", object{"observations": []object{{

@@ -10,8 +10,8 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/seed91453169/tocsin/internal/queue"
 	"github.com/seed91453169/tocsin/internal/testenv"
-	"github.com/seed91453169/tocsin/tasks"
 )
 
 // TestFailover kills a master of Redis while events come in, and starts it again when another server has taken its place.
@@ -29,34 +29,34 @@ func TestFailover(t *testing.T) {
 			d.watch(0)
 			d.readiness("ok")
 			killed := map[string]*testenv.RedisServer{}
-			fail := func(queue string) {
-				killed[queue] = g.Master(tasks.PausedKey(queue))
-				killed[queue].Kill()
+			fail := func(name string) {
+				killed[name] = g.Master(queue.PausedKey(name))
+				killed[name].Kill()
 				d.readiness("degraded")
 			}
-			recovered := func(queue string) {
+			recovered := func(name string) {
 				t.Helper()
 				testenv.Eventually(t, time.Minute, func() error {
-					if g.Master(tasks.PausedKey(queue)) == killed[queue] {
+					if g.Master(queue.PausedKey(name)) == killed[name] {
 						return errors.New("it is still the dead one")
 					}
 					return nil
 				}, "no other master")
 				d.readiness("ok")
-				killed[queue].Start()
+				killed[name].Start()
 			}
 			d.feed(func(accepted int) {
 				switch {
 				case accepted == 1000:
-					fail(tasks.QueueBulk)
+					fail(queue.Bulk)
 				case accepted == 3000: // two thousand were accepted meanwhile
-					recovered(tasks.QueueBulk)
+					recovered(queue.Bulk)
 				case accepted == 4000 && c.again:
-					fail(tasks.QueueDrains)
+					fail(queue.Drains)
 				}
 			})
 			if c.again {
-				recovered(tasks.QueueDrains)
+				recovered(queue.Drains)
 			}
 			began := time.Now()
 			s := d.idle(60 * time.Second)
@@ -76,7 +76,7 @@ func TestFailover(t *testing.T) {
 			if code, output := wait(start(t, d.env, "check")); code != 0 {
 				t.Errorf("check: exit %d\n%s", code, output)
 			}
-			evict(t, g.Master(tasks.PausedKey(tasks.QueuePeriodic)))
+			evict(t, g.Master(queue.PausedKey(queue.Periodic)))
 			if code, output := wait(start(t, d.env, "check")); code != 1 || !strings.Contains(output, "maxmemory-policy is allkeys-lru") {
 				t.Errorf("check of a Redis that throws tasks away: exit %d\n%s", code, output)
 			}

@@ -21,6 +21,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/seed91453169/tocsin/dbmodel"
+	"github.com/seed91453169/tocsin/internal/queue"
 	"github.com/seed91453169/tocsin/internal/testenv"
 	"github.com/seed91453169/tocsin/internal/testenv/program"
 	"github.com/seed91453169/tocsin/tasks"
@@ -219,7 +220,7 @@ func TestNoSecretShows(t *testing.T) {
 	if log := d.web.log.String(); !strings.Contains(log, "exchange the code") {
 		t.Errorf("the login service was not asked: %s", log)
 	}
-	if !strings.Contains(seen.String(), tasks.TypeTargetDrain) {
+	if !strings.Contains(seen.String(), queue.TypeTargetDrain) {
 		t.Errorf("what is said to Redis is not seen: %.1000s", seen)
 	}
 	for where, text := range shown {
@@ -436,7 +437,7 @@ func (d *deployment) readEverything(shown map[string]string) {
 	}
 	d.call(http.MethodGet, "/api/openapi.json", nil, &doc)
 	paths := []string{"/", "/healthz", "/readyz", "/metrics", "/products", "/product-groups", "/observations", "/deliveries", "/settings", "/users", "/users/alex", "/login", "/monitor/", "/monitor/api/queues", "/monitor/api/servers", "/monitor/api/redis_info"}
-	for _, queue := range tasks.Queues {
+	for _, queue := range queue.All {
 		for _, state := range []string{"pending", "active", "scheduled", "retry", "archived", "completed"} {
 			paths = append(paths, "/monitor/api/queues/"+queue+"/"+state+"_tasks?size=1000")
 		}

@@ -1,4 +1,6 @@
-package tasks
+// Package queue is the way to the workers through Redis: asynq queues and the payloads of their tasks, wake-ups, pokes of
+// targets, and claims of exceptions. It accepts, evaluates and sends nothing.
+package queue
 
 import (
 	"context"
@@ -26,8 +28,8 @@ const (
 	DrainWindow = 1_000
 	// pokeTime bounds how long a poke that got lost keeps others away.
 	pokeTime = 5 * time.Second
-	// enqueueTime bounds how long Redis may hold a caller whose event is stored already.
-	enqueueTime = 500 * time.Millisecond
+	// EnqueueTime bounds how long Redis may hold a caller whose event is stored already.
+	EnqueueTime = 500 * time.Millisecond
 	// restTime is how long nobody asks a Redis that did not answer.
 	restTime = time.Second
 )
@@ -66,20 +68,20 @@ type size struct {
 	asking  bool
 }
 
-// NewQueue returns a Queue over a Redis client, which stays the caller's to close.
-func NewQueue(client redis.UniversalClient, log zerolog.Logger) *Queue {
+// New returns a Queue over a Redis client, which stays the caller's to close.
+func New(client redis.UniversalClient, log zerolog.Logger) *Queue {
 	return &Queue{
 		redis: client, client: asynq.NewClientFromRedisClient(client), inspector: asynq.NewInspectorFromRedisClient(client),
 		log: log, sizes: map[string]*size{}, strange: map[dbmodel.EventKind]bool{},
 	}
 }
 
-// QueueOf is the queue of the evaluation of single events, or of those of imports.
-func QueueOf(bulk bool) string {
+// Of is the queue of the evaluation of single events, or of those of imports.
+func Of(bulk bool) string {
 	if bulk {
-		return QueueBulk
+		return Bulk
 	}
-	return QueueEvents
+	return Events
 }
 
 // Room reports whether a task may be added to a queue: Redis answers, and its window is not full. It never waits; what it
@@ -89,7 +91,7 @@ func (q *Queue) Room(queue string) bool {
 		return false
 	}
 	most := Window
-	if queue == QueueDrains {
+	if queue == Drains {
 		most = DrainWindow
 	}
 	q.mu.Lock()
@@ -162,10 +164,10 @@ func (q *Queue) Enqueue(ctx context.Context, events []dbmodel.QueueableEvent) {
 			continue
 		}
 		tasks = append(tasks, evaluation(e))
-		q.size(QueueOf(e.Bulk)).tasks++
+		q.size(Of(e.Bulk)).tasks++
 	}
 	q.mu.Unlock()
-	q.enqueue(ctx, tasks, QueueEvents)
+	q.enqueue(ctx, tasks, Events)
 }
 
 // passOver tells, once for each kind, of an event that another version of Tocsin has stored; the caller holds the mutex.
@@ -179,10 +181,10 @@ func (q *Queue) passOver(e dbmodel.QueueableEvent) {
 // Poke has the pending deliveries of targets worked off. It is called after the commit that stored them. A target that was
 // poked a moment ago, and whose task has not looked into the database since, needs no second task.
 func (q *Queue) Poke(ctx context.Context, targets []int64) {
-	if len(targets) == 0 || q.resting() || !q.Room(QueueDrains) {
+	if len(targets) == 0 || q.resting() || !q.Room(Drains) {
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), enqueueTime)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), EnqueueTime)
 	defer cancel()
 	set := make([]*redis.BoolCmd, len(targets))
 	_, err := q.redis.Pipelined(ctx, func(p redis.Pipeliner) error {
@@ -198,15 +200,15 @@ func (q *Queue) Poke(ctx context.Context, targets []int64) {
 	var tasks []*asynq.Task
 	for i, id := range targets {
 		if set[i].Val() {
-			tasks = append(tasks, newTask(TypeTargetDrain, DrainTask{TargetID: id}, asynq.Queue(QueueDrains)))
+			tasks = append(tasks, newTask(TypeTargetDrain, DrainTask{TargetID: id}, asynq.Queue(Drains)))
 		}
 	}
-	q.enqueue(ctx, tasks, QueueDrains)
+	q.enqueue(ctx, tasks, Drains)
 }
 
 // Unpoke lets the next Poke of a target through; a drain calls it before it looks into the database.
 func (q *Queue) Unpoke(ctx context.Context, target int64) error {
-	ctx, cancel := context.WithTimeout(ctx, enqueueTime)
+	ctx, cancel := context.WithTimeout(ctx, EnqueueTime)
 	defer cancel()
 	return q.redis.Del(ctx, pokeKey(target)).Err()
 }
@@ -214,7 +216,7 @@ func (q *Queue) Unpoke(ctx context.Context, target int64) error {
 // HoldPokes keeps pokes of a target away for d. Only who looks into the database after that, and calls Unpoke before, may
 // do so; should that process be lost, the sweep looks.
 func (q *Queue) HoldPokes(ctx context.Context, target int64, d time.Duration) error {
-	ctx, cancel := context.WithTimeout(ctx, enqueueTime)
+	ctx, cancel := context.WithTimeout(ctx, EnqueueTime)
 	defer cancel()
 	return q.redis.Set(ctx, pokeKey(target), 1, d).Err()
 }
@@ -224,7 +226,7 @@ func pokeKey(target int64) string { return "tocsin:poke:" + strconv.FormatInt(ta
 // Claim makes the event with the given id the one that tells what key stands for, for the time of ttl, unless another has
 // claimed it before; it returns whose the claim is now. The error says that Redis does not answer.
 func (q *Queue) Claim(ctx context.Context, key string, id int64, ttl time.Duration) (holder int64, err error) {
-	ctx, cancel := context.WithTimeout(ctx, enqueueTime)
+	ctx, cancel := context.WithTimeout(ctx, EnqueueTime)
 	defer cancel()
 	key = claimKey(key)
 	for {
@@ -251,7 +253,7 @@ return 0`)
 // TakeOver moves a claim from an event that will not tell it any more to another one. It returns false where the claim is
 // not that event's.
 func (q *Queue) TakeOver(ctx context.Context, key string, from, to int64, ttl time.Duration) (bool, error) {
-	ctx, cancel := context.WithTimeout(ctx, enqueueTime)
+	ctx, cancel := context.WithTimeout(ctx, EnqueueTime)
 	defer cancel()
 	n, err := takeOver.Run(ctx, q.redis, []string{claimKey(key)}, from, to, ttl.Milliseconds()).Int()
 	if err != nil {
@@ -267,7 +269,7 @@ func (q *Queue) enqueue(ctx context.Context, tasks []*asynq.Task, wake string) {
 	if len(tasks) == 0 || q.resting() {
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), enqueueTime+time.Duration(len(tasks))*time.Millisecond)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), EnqueueTime+time.Duration(len(tasks))*time.Millisecond)
 	defer cancel()
 	g, all := errgroup.WithContext(ctx)
 	g.SetLimit(16)
@@ -287,9 +289,9 @@ func (q *Queue) enqueue(ctx context.Context, tasks []*asynq.Task, wake string) {
 // Paused lists the queues that somebody has paused, in /monitor/ for instance: nothing of them is worked off. It asks for
 // each queue: in a cluster they lie on different servers, which need not all answer.
 func (q *Queue) Paused(ctx context.Context) ([]string, error) {
-	paused := make([]*redis.IntCmd, len(Queues))
+	paused := make([]*redis.IntCmd, len(All))
 	_, err := q.redis.Pipelined(ctx, func(p redis.Pipeliner) error {
-		for i, queue := range Queues {
+		for i, queue := range All {
 			paused[i] = p.Exists(ctx, PausedKey(queue))
 		}
 		return nil
@@ -298,7 +300,7 @@ func (q *Queue) Paused(ctx context.Context) ([]string, error) {
 		return nil, fmt.Errorf("ask for paused queues: %w", err)
 	}
 	list := []string{}
-	for i, queue := range Queues {
+	for i, queue := range All {
 		if paused[i].Val() > 0 {
 			list = append(list, queue)
 		}

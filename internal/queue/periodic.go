@@ -1,4 +1,4 @@
-package tasks
+package queue
 
 import (
 	"context"
@@ -12,7 +12,7 @@ import (
 // PeriodicTime bounds a run of a periodic task.
 const PeriodicTime = time.Hour
 
-// PeriodicTask is the payload of a task of QueuePeriodic: where the row of its run is.
+// PeriodicTask is the payload of a task of Periodic: where the row of its run is.
 type PeriodicTask struct {
 	ID int64 `json:"id"`
 }
@@ -23,9 +23,9 @@ func (q *Queue) EnqueueCleanups(ctx context.Context, runs []int64) {
 	for i, id := range runs {
 		b, err := json.Marshal(PeriodicTask{ID: id})
 		if err != nil {
-			panic(fmt.Sprintf("tasks: payload of %s: %v", TypePeriodicCleanup, err)) // a number
+			panic(fmt.Sprintf("queue: payload of %s: %v", TypePeriodicCleanup, err)) // a number
 		}
-		list[i] = asynq.NewTask(TypePeriodicCleanup, b, asynq.Queue(QueuePeriodic), asynq.MaxRetry(0), asynq.Timeout(PeriodicTime+2*time.Minute))
+		list[i] = asynq.NewTask(TypePeriodicCleanup, b, asynq.Queue(Periodic), asynq.MaxRetry(0), asynq.Timeout(PeriodicTime+2*time.Minute))
 	}
-	q.enqueue(ctx, list, QueuePeriodic)
+	q.enqueue(ctx, list, Periodic)
 }

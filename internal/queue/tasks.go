@@ -1,0 +1,75 @@
+package queue
+
+import (
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/hibiken/asynq"
+
+	"github.com/seed91453169/tocsin/dbmodel"
+)
+
+// Types of tasks. None is a prefix of another: asynq's mux matches prefixes.
+const (
+	TypeObservationEvaluate  = "observation:evaluate"
+	TypeSecurityGateEvaluate = "security_gate:evaluate"
+	TypeExceptionEvaluate    = "exception:evaluate"
+	TypeEventAccept          = "event:accept" // its payload is the event itself: Redis holds the only copy
+	TypeEventRetry           = "event:retry"  // an event that came through Redis and was refused is accepted again
+	TypeTargetDrain          = "target:drain"
+	TypePeriodicCleanup      = "periodic:cleanup"
+)
+
+// Queues. Evaluations of single events go before those of imports; drains have a server of their own, so that slow receivers
+// never keep evaluation waiting, and so do periodic tasks, which take long.
+const (
+	Events   = "events"
+	Bulk     = "bulk"
+	Drains   = "drains"
+	Periodic = "periodic"
+)
+
+// All lists all queues.
+var All = []string{Events, Bulk, Drains, Periodic}
+
+// EventTask is the payload of a task that evaluates an event: where its row is.
+type EventTask struct {
+	ID        int64 `json:"id"`
+	ProductID int64 `json:"product_id,omitempty"` // of a gate
+	Alone     bool  `json:"alone,omitempty"`      // the worker must do nothing else meanwhile
+}
+
+// DrainTask is the payload of TypeTargetDrain.
+type DrainTask struct {
+	TargetID int64 `json:"target_id"`
+}
+
+// taskTypes says which task works off an event of which kind.
+var taskTypes = map[dbmodel.EventKind]string{
+	dbmodel.KindObservations: TypeObservationEvaluate,
+	dbmodel.KindSecurityGate: TypeSecurityGateEvaluate,
+	dbmodel.KindException:    TypeExceptionEvaluate,
+	dbmodel.KindAccept:       TypeEventRetry,
+}
+
+// TypeOf is the type of the task that works off events of a kind.
+func TypeOf(kind dbmodel.EventKind) string { return taskTypes[kind] }
+
+// evaluation is the task for an event. What comes after a failed run is the business of the event's row, so asynq retries
+// nothing; the time-out is far above what an evaluation may take.
+func evaluation(e dbmodel.QueueableEvent) *asynq.Task {
+	queue := Events
+	if e.Bulk {
+		queue = Bulk
+	}
+	return newTask(taskTypes[e.Kind], EventTask{ID: e.ID, ProductID: e.ProductID, Alone: e.Alone}, asynq.Queue(queue))
+}
+
+func newTask(taskType string, payload any, opts ...asynq.Option) *asynq.Task {
+	b, err := json.Marshal(payload)
+	if err != nil {
+		panic(fmt.Sprintf("queue: payload of %s: %v", taskType, err)) // numbers and booleans only
+	}
+	return asynq.NewTask(taskType, b, append(opts, asynq.MaxRetry(0), asynq.Timeout(2*time.Minute))...)
+}
