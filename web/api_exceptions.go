@@ -75,8 +75,8 @@ func readException(ctx context.Context, known []string) (*tasks.TaskExceptionInf
 // ownTime bounds how long an answer waits until a fault of ours is stored.
 const ownTime = 2 * time.Second
 
-// tellOwn makes a fault in a request to Tocsin itself an exception.
-func (s *server) tellOwn(x *exchange, class, message, trace string) {
+// reportOwn makes a fault in a request to Tocsin itself an exception.
+func (s *server) reportOwn(x *exchange, class, message, trace string) {
 	if s.acceptor == nil {
 		return // the health of a worker
 	}
@@ -91,6 +91,6 @@ func (s *server) tellOwn(x *exchange, class, message, trace string) {
 		err = s.accept(ctx, t, nil)
 	}
 	if err != nil {
-		s.log.Error().Err(fmt.Errorf("tell a fault of our own: %w", err)).Str("request_id", x.id).Msg("a fault is only in the log")
+		s.log.Error().Err(fmt.Errorf("report a fault of Tocsin: %w", err)).Str("request_id", x.id).Msg("a fault is only in the log")
 	}
 }

@@ -42,7 +42,7 @@ func (ExplainedAnswer) TransformSchema(_ huma.Registry, s *huma.Schema) *huma.Sc
 	return s
 }
 
-// ExplainedTarget is somebody who is told, or would be.
+// ExplainedTarget is a contact with the reason why it receives nothing.
 type ExplainedTarget struct {
 	Channel rule.Channel `json:"channel"`
 	Target  string       `json:"target" doc:"An email address, or the redacted URL of a webhook"`

@@ -25,7 +25,7 @@ type settingsFields struct {
 	ExceptionEmailTo   input.Field[input.Addresses] `json:"exception_email_to"`
 	ExceptionMSTeams   input.Field[input.Webhook]   `json:"exception_ms_teams_webhook"`
 	ExceptionSlack     input.Field[input.Webhook]   `json:"exception_slack_webhook"`
-	ExceptionRateLimit input.Field[int]             `json:"exception_rate_limit" minimum:"0" maximum:"2592000" doc:"Seconds; 0: every exception is told; null: 3600"`
+	ExceptionRateLimit input.Field[int]             `json:"exception_rate_limit" minimum:"0" maximum:"2592000" doc:"Seconds; 0: every exception is notified; null: 3600"`
 	MemberTypes        input.Field[[]rule.Type]     `json:"member_notification_types" doc:"What members see, beside administrators; null: security_gate and task"`
 	GiveUpHours        input.Field[int]             `json:"delivery_give_up_hours" minimum:"1" maximum:"720" doc:"null: 24"`
 	DigestThreshold    input.Field[int]             `json:"digest_threshold" minimum:"0" maximum:"1000" doc:"0: never; null: 10"`

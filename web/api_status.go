@@ -20,7 +20,7 @@ type statusAnswer struct {
 	PendingDeliveries int             `json:"pending_deliveries"`
 	FailedDeliveries  int             `json:"failed_deliveries"`
 	Queues            map[string]*int `json:"queues" doc:"Tasks in Redis; null: Redis does not answer"`
-	PausedQueues      []string        `json:"paused_queues" doc:"Queues that somebody has paused: nothing of them is worked off until they are resumed" nullable:"false"`
+	PausedQueues      []string        `json:"paused_queues" doc:"Queues that somebody has paused: nothing of them is evaluated until they are resumed" nullable:"false"`
 }
 
 type statusOutput struct{ Body statusAnswer }
@@ -121,5 +121,5 @@ func (s *server) showReady(w http.ResponseWriter, r *http.Request) {
 func showJSON(w http.ResponseWriter, code int, v any) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(code)
-	_ = json.NewEncoder(w).Encode(v) // who does not wait for the answer needs none
+	_ = json.NewEncoder(w).Encode(v) // a client that has gone needs no answer
 }

@@ -77,7 +77,7 @@ func (s *server) apiTestSettings(ctx context.Context, _ *struct{}) (*testOutput,
 	return s.testSettings(ctx, sent.Channel.Value)
 }
 
-// testSettings sends a test to those who are told of titles and exceptions, as testProduct does.
+// testSettings sends a test to the contacts for titles and exceptions, as testProduct does.
 func (s *server) testSettings(ctx context.Context, only rule.Channel) (*testOutput, error) {
 	contacts, err := dbmodel.ContactsOf(ctx, s.db.Reader, titleHolder, exceptionHolder)
 	if err != nil {
@@ -113,7 +113,7 @@ func (s *server) test(ctx context.Context, only rule.Channel, a rule.Applied, pr
 		}
 	}
 	if len(wanted) == 0 && only != "" {
-		out.Body.Results = []testResult{{Channel: only, Message: "Nothing is set for this channel, so nobody was told."}}
+		out.Body.Results = []testResult{{Channel: only, Message: "Nothing is set for this channel, so no message was sent."}}
 		return out, nil
 	}
 	out.Body.Results = make([]testResult, len(wanted))

@@ -16,7 +16,7 @@ import (
 	"github.com/seed91453169/tocsin/rule"
 )
 
-// caller is who makes a request. Handlers ask it what it may, never how it proved who it is.
+// caller is the user or program that makes a request. Handlers ask what it may do, never how it proved who it is.
 type caller struct {
 	viewer  dbmodel.Viewer
 	session bool // came with the cookie of a browser
@@ -27,7 +27,7 @@ type access int
 
 const (
 	administrators access = iota // a call that says nothing is for them alone
-	ingesters                    // and programs that tell what happens
+	ingesters                    // and programs that report what happens
 	people                       // and users
 	everybody                    // all three
 )
@@ -50,10 +50,10 @@ func (c *caller) may(a access) bool {
 	return a == people || a == everybody
 }
 
-// viewerOf returns who makes the request of this context, as the queries want it.
+// viewerOf returns the caller of this context's request, as the queries want it.
 func viewerOf(ctx context.Context) dbmodel.Viewer { return exchangeOf(ctx).caller.viewer }
 
-// forbidden is the answer to who sees something and may not do this with it.
+// forbidden is the answer to a caller who sees something and may not change it.
 func forbidden(detail string) *problem { return newProblem(http.StatusForbidden, detail) }
 
 // needs answers 403 where role does not allow what is asked. Administrators have every role.
@@ -102,7 +102,7 @@ func allow(a access) func(huma.Context, func(huma.Context)) {
 		case c.may(a):
 			next(ctx)
 		case c.viewer.Ingest:
-			refuseCall(ctx, "A token of the scope ingest tells what happens, and keeps products, groups, members and users: this call needs another one.")
+			refuseCall(ctx, "A token of the scope ingest reports what happens, and keeps products, groups, members and users: this call needs another one.")
 		default:
 			refuseCall(ctx, "This call is for administrators only.")
 		}

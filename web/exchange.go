@@ -113,7 +113,7 @@ func (a *answer) release() {
 	a.holds = false
 	a.Header().Set("Content-Length", strconv.Itoa(len(a.held)))
 	a.ResponseWriter.WriteHeader(a.status)
-	_, _ = a.send(a.held) // who does not wait for the answer needs none
+	_, _ = a.send(a.held) // a client that has gone needs no answer
 }
 
 // begin is the outermost handler: it gives a request its id, its limits and its line in the log, and answers for a handler
@@ -174,7 +174,7 @@ func (s *server) panicked(x *exchange, v any) {
 		kind = fmt.Sprint(err) // "index out of range [3] with length 3"
 	}
 	s.log.Error().Str("request_id", x.id).Str("route", x.r.Pattern).Str("panic", kind).Bytes("stack", debug.Stack()).Msg("a request panicked")
-	s.tellOwn(x, "Panic", kind, string(debug.Stack()))
+	s.reportOwn(x, "Panic", kind, string(debug.Stack()))
 	if x.w.status == 0 {
 		p := newProblem(http.StatusInternalServerError, "Something went wrong here; the log says what.")
 		p.Instance = requestURN + x.id

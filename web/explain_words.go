@@ -81,7 +81,7 @@ func (e *explainer) pausedBy() string {
 	return "group " + e.product.GroupName
 }
 
-// audience says where nobody is told, whatever is decided.
+// audience says why nothing is delivered, whatever is decided; empty: something is.
 func (e *explainer) audience(x ExplainedAnswer) string {
 	for _, t := range x.Targets {
 		if t.Told {

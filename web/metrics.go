@@ -64,7 +64,7 @@ var (
 	outboxDesc       = prometheus.NewDesc("tocsin_outbox_events", "Accepted events that wait for their evaluation.", nil, nil)
 	failedEventsDesc = prometheus.NewDesc("tocsin_failed_events", "Events that are set aside because their evaluation failed for good.", nil, nil)
 	deliveriesDesc   = prometheus.NewDesc("tocsin_deliveries", "Deliveries that wait or have failed for good.", []string{"state"}, nil)
-	pausedDesc       = prometheus.NewDesc("tocsin_queue_paused", "1: somebody has paused the queue, and nothing of it is worked off.", []string{"queue"}, nil)
+	pausedDesc       = prometheus.NewDesc("tocsin_queue_paused", "1: somebody has paused the queue, and none of its tasks runs.", []string{"queue"}, nil)
 	queueDesc        = prometheus.NewDesc("tocsin_queue_tasks", "Tasks that wait in Redis.", []string{"queue"}, nil)
 )
 

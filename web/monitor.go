@@ -31,7 +31,7 @@ func (s *server) monitor(client redis.UniversalClient, write bool) http.Handler 
 	page := s.pageFor(administrators, func(w http.ResponseWriter, _ *http.Request) error {
 		w.Header().Set("Content-Security-Policy", policy)
 		w.Header().Set("Content-Type", "text/html; charset=utf-8")
-		_, _ = w.Write(html) // whoever has gone does not need it
+		_, _ = w.Write(html) // a client that has gone needs no answer
 		return nil
 	})
 	// A page of somebody else must not press a button here with the cookie of an administrator.
@@ -66,7 +66,7 @@ var _ asynq.RedisConnOpt = sharedRedis{}
 // MakeRedisClient implements asynq.RedisConnOpt.
 func (c sharedRedis) MakeRedisClient() any { return c.client }
 
-// monitorPayload is how the payload of a task is shown: the ids in it and nothing else, whoever put it into Redis.
+// monitorPayload is how the payload of a task is shown: the ids in it and nothing else, whatever is in Redis.
 func monitorPayload(_ string, payload []byte) string {
 	var all map[string]json.RawMessage
 	if json.Unmarshal(payload, &all) != nil {

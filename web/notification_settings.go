@@ -13,7 +13,7 @@ type NotificationFields struct {
 	EmailTo     input.Field[input.Addresses] `json:"notification_email_to" doc:"Email addresses with commas between them"`
 	MSTeams     input.Field[input.Webhook]   `json:"notification_ms_teams_webhook"`
 	Slack       input.Field[input.Webhook]   `json:"notification_slack_webhook"`
-	PausedUntil input.Field[time.Time]       `json:"notification_paused_until" doc:"Until then notifications are stored and nobody is told"`
+	PausedUntil input.Field[time.Time]       `json:"notification_paused_until" doc:"Until then notifications are stored without deliveries"`
 	MinSeverity input.Field[rule.Severity]   `json:"observation_notification_min_severity"`
 	Statuses    input.Field[[]rule.Status]   `json:"observation_notification_statuses"`
 	MinPriority input.Field[int]             `json:"observation_notification_min_priority" minimum:"1" maximum:"99"`

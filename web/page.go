@@ -26,7 +26,7 @@ const pageTime = 30 * time.Second
 
 const formMedia = "application/x-www-form-urlencoded"
 
-// pageHandler answers a request of a browser: it calls render or redirect, or returns why not, which failPage tells.
+// pageHandler answers a request of a browser: it calls render or redirect, or returns an error, which failPage shows.
 type pageHandler func(w http.ResponseWriter, r *http.Request) error
 
 // view is one page.
@@ -51,12 +51,12 @@ type frame struct {
 	Content any
 }
 
-// page adds a page for those who may see it.
+// page adds a page for callers with access a.
 func (s *server) page(mux *http.ServeMux, pattern string, a access, handler pageHandler) {
 	mux.Handle(pattern, s.pageFor(a, handler))
 }
 
-// pageFor is a page for those who may see it. Who has not logged in is sent to do so and comes back.
+// pageFor is a page for callers with access a. A caller who has not logged in is sent to do so and comes back.
 func (s *server) pageFor(a access, handler pageHandler) http.Handler {
 	return s.browser(func(w http.ResponseWriter, r *http.Request) error {
 		who, _, err := s.callerOf(r)
@@ -143,7 +143,7 @@ func (s *server) write(w http.ResponseWriter, v view, f frame) error {
 	h.Set("Content-Type", "text/html; charset=utf-8")
 	h.Set("Content-Length", strconv.Itoa(b.Len()))
 	w.WriteHeader(max(v.status, http.StatusOK))
-	_, _ = w.Write(b.Bytes()) // who does not wait for the answer needs none
+	_, _ = w.Write(b.Bytes()) // a client that has gone needs no answer
 	return nil
 }
 
@@ -192,7 +192,7 @@ func (s *server) notice(ctx context.Context, text string) {
 	}
 }
 
-// redirect sends the browser to a page of ours after a form was worked off.
+// redirect sends the browser to a page of ours after a form was handled.
 func (s *server) redirect(w http.ResponseWriter, r *http.Request, path string) {
 	http.Redirect(w, r, s.basePath+path, http.StatusSeeOther)
 }

@@ -153,7 +153,7 @@ func (s *server) loadFailing(ctx context.Context, out *deliveryList) error {
 	return nil
 }
 
-// deliveryRows says of deliveries what they tell.
+// deliveryRows shows deliveries with what they are about.
 func (s *server) deliveryRows(ctx context.Context, list []dbmodel.Delivery) ([]deliveryRow, error) {
 	if len(list) == 0 {
 		return nil, nil

@@ -333,12 +333,12 @@ func (s *server) whyEmpty(ctx context.Context, f inboxFilter, behind bool) (empt
 	if err != nil {
 		return emptyInbox{}, fmt.Errorf("count products: %w", err)
 	}
-	tell := []linkTo(nil)
+	steps := []linkTo(nil)
 	if untold > 0 {
-		tell = []linkTo{{withQuery(productsPath, "told", nobody), plural(untold, "product has", "products have") + " no target for notifications: set one"}}
+		steps = []linkTo{{withQuery(productsPath, "told", nobody), plural(untold, "product has", "products have") + " no target for notifications: set one"}}
 	}
 	if len(one) > 0 {
-		return emptyInbox{"Nothing new: you have viewed everything.", append(tell, linkTo{"/?viewed=all", "Show viewed ones"})}, nil
+		return emptyInbox{"Nothing new: you have viewed everything.", append(steps, linkTo{"/?viewed=all", "Show viewed ones"})}, nil
 	}
 	products, err := dbmodel.SearchProducts(ctx, s.db.Reader, viewerOf(ctx), dbmodel.ProductSearch{}, 1)
 	if err != nil {
@@ -347,8 +347,8 @@ func (s *server) whyEmpty(ctx context.Context, f inboxFilter, behind bool) (empt
 	switch {
 	case len(products) > 0:
 		return emptyInbox{
-			"Nothing has happened yet that is worth knowing. What counts, and who is told, is set for each product.",
-			append(tell, linkTo{productsPath, "Look at the products"}, linkTo{observationsPath, "Ask why an observation was not notified"}),
+			"Nothing has happened yet that is worth knowing. Conditions and contacts are set for each product.",
+			append(steps, linkTo{productsPath, "Look at the products"}, linkTo{observationsPath, "Ask why an observation was not notified"}),
 		}, nil
 	case viewerOf(ctx).Admin:
 		return emptyInbox{"There are no products yet: the application that Tocsin serves reports them over HTTP.", []linkTo{{usersPath, "Add a user for it, with a token"}, {settingsPath, "Look at the settings"}}}, nil

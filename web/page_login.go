@@ -57,7 +57,8 @@ func (s *server) renderLogin(w http.ResponseWriter, r *http.Request, status int,
 	return s.render(w, r, view{status: status, template: "login", title: "Log in", data: v})
 }
 
-// logInWithPassword begins a session. What is wrong, name or password, is not told, and both take the same time.
+// logInWithPassword begins a session. The answer does not say whether name or password is wrong, and both take the
+// same time.
 func (s *server) logInWithPassword(w http.ResponseWriter, r *http.Request) error {
 	v := loginView{Next: localPath(r.PostFormValue("next")), Username: r.PostFormValue("username")}
 	who, tooOften, err := s.guess(w, r, v.Username)

@@ -44,7 +44,7 @@ func TestNotificationPageHides(t *testing.T) {
 		Arguments: []byte(`{"file":"a.json"}`),
 	}})
 	page := fmt.Sprintf("/notifications/%s", e.visitor("root").open("/").id("import: ValueError"))
-	e.visitor("root").open(page).says("it broke", "line 7", "a.json", "Nobody was told")
+	e.visitor("root").open(page).says("it broke", "line 7", "a.json", "No recipients")
 	s := e.visitor("alex").open(page)
 	s.says("import", "administrators only")
 	for _, hidden := range []string{"it broke", "line 7", "a.json"} {

@@ -44,7 +44,8 @@ func (s *server) self(r *http.Request) (*dbmodel.User, error) {
 	return u, nil
 }
 
-// changeOwnPassword sets the password of who knows the one of before. All their sessions end but the one here, which begins anew.
+// changeOwnPassword changes the password of a user who proves the current one. All sessions of the user end but this one,
+// which begins anew.
 func (s *server) changeOwnPassword(w http.ResponseWriter, r *http.Request) error {
 	u, err := s.self(r)
 	if err != nil {

@@ -59,7 +59,7 @@ type holderPage struct {
 	counted  []int64 // the products that the settings apply to
 }
 
-// contactRow is somebody who is told, with what became of it the last times.
+// contactRow is a contact with its last deliveries.
 type contactRow struct {
 	Channel    string
 	Target     string
@@ -191,7 +191,7 @@ func (s *server) loadGroupPage(ctx context.Context, p *holderPage, now time.Time
 // maxGroupProducts is how many products the page of a group lists.
 const maxGroupProducts = 1000
 
-// loadContacts fills in who is told, and how that went the last times.
+// loadContacts fills in the contacts with their last deliveries.
 func (s *server) loadContacts(ctx context.Context, p *holderPage) error {
 	settings, err := dbmodel.LoadSettings(ctx, s.db.Reader)
 	if err != nil {
@@ -232,9 +232,9 @@ func (s *server) loadContacts(ctx context.Context, p *holderPage) error {
 		if !there {
 			i = len(p.Contacts)
 			rows[d.Channel+d.Target] = i
-			row := contactRow{Channel: d.Channel, Target: d.Target, From: "not told any more"}
+			row := contactRow{Channel: d.Channel, Target: d.Target, From: "no contact any more"}
 			if d.Type == rule.TypeTask {
-				row.From = "told of background tasks, by the settings"
+				row.From = "contact for background tasks, in the settings"
 			}
 			p.Contacts = append(p.Contacts, row)
 		}
@@ -320,7 +320,7 @@ func (s *server) sendProductTest(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	if p.Tests = out.Body.Results; len(p.Tests) == 0 {
-		p.Tests = []testResult{{Message: "Nothing is set, so nobody was told: fill in an email address or a webhook, and save."}}
+		p.Tests = []testResult{{Message: "Nothing is set, so no message was sent: fill in an email address or a webhook, and save."}}
 	}
 	return s.renderHolder(w, r, p, 0)
 }

@@ -174,11 +174,11 @@ func TestPausedOnThePage(t *testing.T) {
 	both(t, func(_ *testing.T, e *env) {
 		e.shop()
 		v := e.visitor("reader")
-		v.open("/products/1").saysNot("nobody else is told")
+		v.open("/products/1").saysNot("no message is sent")
 		e.want(200, "PUT", "/api/v1/product-groups/1", `{"notification_paused_until":"2100-01-02T03:04:00Z"}`)
 		v.open("/products/1").says("Paused until 2100-01-02 03:04 UTC, from group Payments. Notifications are stored")
 		e.want(200, "PUT", "/api/v1/product-groups/1", `{"notification_paused_until":"2001-01-02T03:04:00Z"}`)
-		v.open("/products/1").saysNot("nobody else is told")
+		v.open("/products/1").saysNot("no message is sent")
 	})
 }
 
@@ -192,8 +192,8 @@ func TestLastDeliveriesOnThePage(t *testing.T) {
 		e.notify(about("x", rule.TypeTask, 1, e.targets(rule.Email, "operations@example.com")...))
 		e.exec("UPDATE deliveries SET state = 'failed', last_error = 'the webhook answered 404'")
 		p := e.visitor("reader").open("/products/1")
-		p.says("task 4", "task 2", "the webhook answered 404", "old@example.com not told any more ✗ failed now Security gate",
-			"operations@example.com told of background tasks, by the settings")
+		p.says("task 4", "task 2", "the webhook answered 404", "old@example.com no contact any more ✗ failed now Security gate",
+			"operations@example.com contact for background tasks, in the settings")
 		p.saysNot("task 1")
 	})
 }
@@ -235,7 +235,7 @@ func TestProductsThatTellNobody(t *testing.T) {
 		p := v.send(v.open("/products"), "Search", url.Values{"told": {"nobody"}})
 		p.says("item 2", "item 3")
 		p.saysNot("item 4", "item 5", "Payments API")
-		v.send(p, "Search", url.Values{"q": {"api"}}).says("Somebody is told of each product with “api” in its name that you may see.")
+		v.send(p, "Search", url.Values{"q": {"api"}}).says("Each product with “api” in its name that you may see has a contact.")
 		e.visitor("reader").open("/").saysNot("no target") // of what they do not see
 	})
 }

@@ -70,7 +70,7 @@ func (s *server) showProducts(w http.ResponseWriter, r *http.Request) error {
 	return s.render(w, r, view{template: "products", title: "Products", section: "products", data: out})
 }
 
-// productRows says of products what is notified and who is told.
+// productRows shows the conditions and the contacts of products.
 func (s *server) productRows(ctx context.Context, products []dbmodel.Product) ([]productRow, error) {
 	ids, groups := make([]int64, len(products)), []int64{}
 	for i := range products {

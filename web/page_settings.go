@@ -92,7 +92,7 @@ func (s *server) sendSettingsTest(w http.ResponseWriter, r *http.Request) error 
 		return err
 	}
 	if p.Tests = out.Body.Results; len(p.Tests) == 0 {
-		p.Tests = []testResult{{Message: "Nothing is set, so nobody was told: fill in an email address or a webhook, and save."}}
+		p.Tests = []testResult{{Message: "Nothing is set, so no message was sent: fill in an email address or a webhook, and save."}}
 	}
 	return s.renderSettings(w, r, p, 0)
 }
@@ -151,7 +151,7 @@ func exceptionSettings(a *settingsAnswer) []formField {
 	def := dbmodel.DefaultSettings()
 	return append(contactFields(exceptionPrefix, a.exceptionContacts()), formField{
 		Name: "exception_rate_limit", Label: "Silence after an exception", Kind: numberField, Unit: "seconds", Min: 0, Max: 2592000, Value: strconv.Itoa(a.ExceptionRateLimit),
-		Default: strconv.Itoa(def.ExceptionRateLimit), Help: "The same exception is told once in this time; the next message says how many were held back. 0: every one is told.",
+		Default: strconv.Itoa(def.ExceptionRateLimit), Help: "The same exception is notified once in this time; the next message says how many were held back. 0: every one is notified.",
 	})
 }
 

@@ -55,7 +55,7 @@ func TestSettingsPageTestsAndRuns(t *testing.T) {
 		p := v.open("/settings")
 		p.says("cleanup", "1.5 s", "succeeded 12 notifications deleted")
 		v.send(p, "by Slack", nil).says("The message was sent.")
-		v.send(p, "by Email", nil).says("Nothing is set for this channel, so nobody was told.")
+		v.send(p, "by Email", nil).says("Nothing is set for this channel, so no message was sent.")
 		if far.count("/verysecret/test") != 1 {
 			t.Error("nothing came")
 		}

@@ -145,7 +145,7 @@ func (s *server) loadUser(r *http.Request) (*userPage, *dbmodel.User, error) {
 		Tokens: slices.DeleteFunc(tokens, func(t dbmodel.Token) bool { return t.Username != name }),
 		TokenFields: []formField{
 			{
-				Name: "scope", Label: "Scope", Kind: choiceField, Options: []option{{string(dbmodel.ScopeUser), "user: does what the user may", true}, {string(dbmodel.ScopeIngest), "ingest: tells what happens, and keeps all products, groups, members and users", false}},
+				Name: "scope", Label: "Scope", Kind: choiceField, Options: []option{{string(dbmodel.ScopeUser), "user: does what the user may", true}, {string(dbmodel.ScopeIngest), "ingest: reports what happens, and keeps all products, groups, members and users", false}},
 				Help: "Programs of the web tier need ingest.",
 			},
 			{Name: "expires", Label: "Good until", Kind: timeField, Unit: "UTC", Help: "Empty: until it is revoked."},

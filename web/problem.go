@@ -138,7 +138,7 @@ func refuse(w http.ResponseWriter, p *problem) {
 	}
 	h.Set("Content-Length", strconv.Itoa(len(b)))
 	w.WriteHeader(p.Status)
-	_, _ = w.Write(b) // who does not wait for the answer needs none
+	_, _ = w.Write(b) // a client that has gone needs no answer
 }
 
 // fail is the one place where errors of handlers become answers, and where those that are ours are logged.
@@ -153,8 +153,8 @@ func (s *server) fail(ctx context.Context, err error) *problem {
 	default:
 		p.Instance = requestURN + x.id
 		s.log.Error().Err(p.cause).Str("request_id", x.id).Str("route", x.r.Pattern).Int("status", p.Status).Msg("a request failed")
-		if p.Status == http.StatusInternalServerError { // not a 503: without the database nothing can be told
-			s.tellOwn(x, "InternalServerError", "a request failed: the log says why", p.Instance)
+		if p.Status == http.StatusInternalServerError { // not a 503: without the database nothing can be accepted
+			s.reportOwn(x, "InternalServerError", "a request failed: the log says why", p.Instance)
 		}
 	}
 	return p

@@ -94,7 +94,7 @@ func (f *settingFields) where(words string, from rule.Source, without string, wi
 func (f *settingFields) pause() formField {
 	out := formField{
 		Name: "notification_paused_until", Label: "Paused until", Kind: timeField, Unit: "UTC",
-		Help:    "Until then notifications are stored and shown in the inbox, and nobody else is told. Empty: not paused.",
+		Help:    "Until then notifications are stored and shown in the inbox, and no message is sent. Empty: not paused.",
 		Applies: &applied{Words: "Not paused", Own: f.own.PausedUntil != nil},
 	}
 	const shown = "2006-01-02 15:04 UTC"
@@ -140,7 +140,7 @@ func priorityWords(c rule.Conditions) string {
 	return strconv.Itoa(*c.MinPriority) + " or more urgent"
 }
 
-// audienceWords says in few words who is told: "2 addresses, Slack"; empty: nobody.
+// audienceWords lists the contacts in few words: "2 addresses, Slack"; empty: nobody.
 func audienceWords(c rule.Contacts) string {
 	var out []string
 	for _, channel := range rule.Channels {

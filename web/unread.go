@@ -116,7 +116,7 @@ func (u *unreadWatch) run() {
 	}
 }
 
-// count counts for those viewers whose inbox may have changed since seen, or for all, and tells their streams.
+// count counts for those viewers whose inbox may have changed since seen, or for all, and reports the counts to their streams.
 func (u *unreadWatch) count(viewers map[dbmodel.Viewer][]*unreadWatcher, seen dbmodel.InboxState, all bool) (dbmodel.InboxState, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
@@ -148,7 +148,7 @@ func (u *unreadWatch) count(viewers map[dbmodel.Viewer][]*unreadWatcher, seen db
 			return seen, err
 		}
 		for _, w := range watchers {
-			w.tell(n)
+			w.report(n)
 		}
 	}
 	return state, nil
@@ -164,8 +164,8 @@ func (u *unreadWatch) dismiss(w *unreadWatcher) {
 	}
 }
 
-// tell gives the count to the stream, in place of one that it did not take yet.
-func (w *unreadWatcher) tell(n int) {
+// report gives the count to the stream, in place of one that it did not take yet.
+func (w *unreadWatcher) report(n int) {
 	if n == w.last {
 		return
 	}
