@@ -26,14 +26,15 @@ func (explainAnswer) TransformSchema(_ huma.Registry, s *huma.Schema) *huma.Sche
 
 // ExplainedAnswer says why something is, or is not, notified.
 type ExplainedAnswer struct {
-	Conditions []rule.Condition  `json:"conditions" nullable:"false"`
-	IsSet      bool              `json:"is_set" doc:"At least one condition is set; else nothing matches"`
-	Matches    bool              `json:"matches"`
-	Remembered *inboxValues      `json:"remembered" doc:"What was last notified; null: nothing"`
-	Event      *rule.Event       `json:"event" doc:"What an evaluation would notify now; null: nothing"`
-	Decision   string            `json:"decision" doc:"The same in words"`
-	Paused     bool              `json:"paused"`
-	Targets    []ExplainedTarget `json:"targets" nullable:"false"`
+	Conditions []rule.Condition `json:"conditions" nullable:"false"`
+	IsSet      bool             `json:"is_set" doc:"At least one condition is set; else nothing matches"`
+	Matches    bool             `json:"matches"`
+	Remembered *inboxValues     `json:"remembered" doc:"What was last notified; null: nothing"`
+	Event      *rule.Event      `json:"event" doc:"What an evaluation would notify now; null: nothing"`
+	Decision   string           `json:"decision" doc:"The same in words"`
+	Paused     bool             `json:"paused"`
+	// Recipients are all contacts, those that are passed over too.
+	Recipients []ExplainedRecipient `json:"recipients" nullable:"false"`
 }
 
 // TransformSchema implements huma.SchemaTransformer.
@@ -42,13 +43,22 @@ func (ExplainedAnswer) TransformSchema(_ huma.Registry, s *huma.Schema) *huma.Sc
 	return s
 }
 
-// ExplainedTarget is a contact with the reason why it receives nothing.
-type ExplainedTarget struct {
-	Channel rule.Channel `json:"channel"`
-	Target  string       `json:"target" doc:"An email address, or the redacted URL of a webhook"`
-	Source  rule.Source  `json:"source" doc:"product, product_group or settings"`
-	Told    bool         `json:"told"`
-	Reason  string       `json:"reason" doc:"Why not"`
+// ExplainedRecipient is a contact that receives what is notified or, with a reason, is passed over.
+type ExplainedRecipient struct {
+	Channel   rule.Channel  `json:"channel"`
+	Target    string        `json:"target" doc:"An email address, or the redacted URL of a webhook"`
+	Source    contactSource `json:"source" doc:"Where the contact is set"`
+	Recipient bool          `json:"recipient" doc:"It receives what is notified"`
+	Reason    string        `json:"reason" doc:"Why it is passed over; empty for a recipient"`
+
+	failure string // see contact
+}
+
+// contactSource is the place where a contact is set.
+type contactSource struct {
+	Kind rule.Source `json:"kind" enum:"product,product_group,settings"`
+	ID   *int64      `json:"id" doc:"Of the product or product group; null: the settings"`
+	Name string      `json:"name" doc:"Of the product or product group"`
 }
 
 type explainOutput struct{ Body explainAnswer }
@@ -107,9 +117,13 @@ type explainer struct {
 	product  *dbmodel.ProductContext
 }
 
-func (e *explainer) explain(ctx context.Context, db bun.IDB, a rule.Applied, x rule.Explanation, title bool) (ExplainedAnswer, error) {
+func (e *explainer) explain(
+	ctx context.Context, db bun.IDB, a rule.Applied, x rule.Explanation, title bool,
+) (ExplainedAnswer, error) {
 	out := ExplainedAnswer{
-		Conditions: x.Conditions, IsSet: x.IsSet, Matches: x.Matches, Remembered: showValues(x.Remembered), Paused: a.Paused, Targets: []ExplainedTarget{},
+		Conditions: x.Conditions, IsSet: x.IsSet, Matches: x.Matches, Remembered: showValues(x.Remembered),
+		Paused:     a.Paused,
+		Recipients: []ExplainedRecipient{},
 	}
 	if x.Event != rule.NoEvent {
 		out.Event = &x.Event
@@ -119,13 +133,27 @@ func (e *explainer) explain(ctx context.Context, db bun.IDB, a rule.Applied, x r
 		return out, err
 	}
 	for _, c := range contacts {
-		t := ExplainedTarget{Channel: c.Channel, Target: c.shown, Source: c.Holder.Source(), Reason: c.Reason.Sentence()}
-		if c.Reason == rule.Paused {
-			t.Reason = rule.PausedBy(e.pausedBy()).Sentence()
+		r := ExplainedRecipient{
+			Channel: c.Channel, Target: c.shown, Source: e.source(c.Holder), Recipient: c.Reason == "", Reason: c.Reason.Sentence(),
+			failure: c.failure,
 		}
-		t.Told = t.Reason == ""
-		out.Targets = append(out.Targets, t)
+		if c.Reason == rule.Paused {
+			r.Reason = rule.PausedBy(e.pausedBy()).Sentence()
+		}
+		out.Recipients = append(out.Recipients, r)
 	}
-	out.Decision = e.decision(x, title) + e.audience(out)
+	out.Decision = e.decision(x, title) + e.noRecipient(out)
 	return out, nil
+}
+
+func (e *explainer) source(h rule.Holder) contactSource {
+	s := contactSource{Kind: h.Source()}
+	switch s.Kind {
+	case rule.FromProduct:
+		s.ID, s.Name = &h.ID, e.product.Name
+	case rule.FromGroup:
+		s.ID, s.Name = &h.ID, e.product.GroupName
+	case rule.FromSettings, rule.FromNowhere:
+	}
+	return s
 }

@@ -15,7 +15,7 @@ import (
 
 const slackShown = "https://hooks.slack.com/…a1b2"
 
-// explain asks about observation 1 and answers the decision and the targets, each as "channel target source told reason".
+// explain asks about observation 1 and answers the decision and the recipients, each as "channel target source recipient reason".
 func (e *env) explain(who ...string) (r *reply, decision string, targets []string) {
 	e.t.Helper()
 	r = e.want(200, "GET", "/api/v1/observations/1/explain", nil, who...)
@@ -24,9 +24,9 @@ func (e *env) explain(who ...string) (r *reply, decision string, targets []strin
 }
 
 func explained(m map[string]any) (decision string, targets []string) {
-	for _, i := range m["targets"].([]any) {
+	for _, i := range m["recipients"].([]any) {
 		x := i.(map[string]any)
-		targets = append(targets, strings.TrimSpace(fmt.Sprintf("%v %v %v %v %v", x["channel"], x["target"], x["source"], x["told"], x["reason"])))
+		targets = append(targets, strings.TrimSpace(fmt.Sprintf("%v %v %v %v %v", x["channel"], x["target"], x["source"].(map[string]any)["kind"], x["recipient"], x["reason"])))
 	}
 	return m["decision"].(string), targets
 }
@@ -48,7 +48,7 @@ func (e *env) remember(v *rule.Values) {
 	}
 }
 
-// TestExplain goes through the usual answers to "why was I not told?".
+// TestExplain goes through the usual answers to "why was I not notified?".
 func TestExplain(t *testing.T) {
 	both(t, func(t *testing.T, e *env) {
 		e.want(404, "GET", "/api/v1/observations/1/explain", nil)
@@ -65,7 +65,7 @@ func TestExplain(t *testing.T) {
 			}
 			return targets
 		}
-		const nobody = " Nobody is told: neither an email address nor a webhook is set."
+		const nobody = " No recipient: neither an email address nor a webhook is set."
 		decides("Not notified: no condition is set for product API, nor for group Payments." + nobody)
 		group(`{"observation_notification_min_severity":"High"}`)
 		decides("Not notified: Medium is below High, which group Payments asks for." + nobody)
@@ -81,12 +81,12 @@ func TestExplain(t *testing.T) {
 			t.Errorf("%s", r.text)
 		}
 
-		// Who is told: email without a sender, then without a server.
+		// Recipients: email without a sender, then without a server.
 		product(map[string]any{"observation_notification_min_priority": nil, "observation_notification_statuses": nil, "notification_email_to": "a@example.com"})
 		e.observe(map[string]any{"severity": "High", "priority": 7})
 		const isNew = "Notified as new at its next evaluation: every condition is met, and nothing was notified of it before."
 		want := []string{"email a@example.com product false The setting email_from is empty: without it no email is sent."}
-		if diff := cmp.Diff(want, decides(isNew+" Nobody is told: The setting email_from is empty: without it no email is sent.")); diff != "" {
+		if diff := cmp.Diff(want, decides(isNew+" No recipient: The setting email_from is empty: without it no email is sent.")); diff != "" {
 			t.Error(diff)
 		}
 		e.want(200, "PATCH", "/api/v1/settings", `{"email_from":"tocsin@example.com"}`)
@@ -98,11 +98,19 @@ func TestExplain(t *testing.T) {
 		if diff := cmp.Diff(want, decides(isNew)); diff != "" {
 			t.Error(diff)
 		}
+		r, _, _ = e.explain()
+		for i, want := range []map[string]any{
+			{"kind": "product", "id": 1.0, "name": "API"}, {"kind": "product_group", "id": 1.0, "name": "Payments"},
+		} {
+			if diff := cmp.Diff(want, r.json["recipients"].([]any)[i].(map[string]any)["source"]); diff != "" {
+				t.Errorf("source (-want +got):\n%s", diff)
+			}
+		}
 		group(`{"notification_paused_until":"2099-01-01T00:00:00Z"}`)
-		decides(isNew + " Nobody is told: notifications of group Payments are paused.")
+		decides(isNew + " No recipient: notifications of group Payments are paused.")
 		group(`{"notification_paused_until":null}`)
 
-		// It was told before.
+		// It was notified before.
 		e.remember(&rule.Values{Severity: rule.High, Status: rule.Open, Priority: new(7)})
 		decides("Not notified again: it was notified as it is, High, Open, priority 7.")
 		e.observe(map[string]any{"severity": "Critical"})
@@ -135,6 +143,11 @@ func TestExplainTitle(t *testing.T) {
 		}
 		e.want(200, "PATCH", "/api/v1/settings", map[string]any{"observation_title_notification_parser_type": "DAST", "observation_title_notification_slack_webhook": slackURL})
 		got, targets := title()
+		r, _, _ := e.explain()
+		source := r.json["title"].(map[string]any)["recipients"].([]any)[0].(map[string]any)["source"]
+		if diff := cmp.Diff(map[string]any{"kind": "settings", "id": nil, "name": ""}, source); diff != "" {
+			t.Errorf("source (-want +got):\n%s", diff)
+		}
 		if got != "Not notified: SCA is not DAST, which the settings ask for." {
 			t.Error(got)
 		}

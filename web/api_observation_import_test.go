@@ -66,7 +66,7 @@ func TestImportFault(t *testing.T) {
 	})
 }
 
-// TestImportTwoFaults: the fault of the earlier line is told, also when the later one was seen first.
+// TestImportTwoFaults: the answer names the fault of the earlier line, also when the later one was seen first.
 func TestImportTwoFaults(t *testing.T) {
 	both(t, func(t *testing.T, e *env) {
 		e.product(1)

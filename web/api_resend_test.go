@@ -106,7 +106,7 @@ func TestResendStartsAnew(t *testing.T) {
 	})
 }
 
-func TestPendingDeliveryMovesUnlessItIsBeingTold(t *testing.T) {
+func TestPendingDeliveryMovesUnlessItIsBeingSent(t *testing.T) {
 	both(t, func(t *testing.T, e *env) {
 		old := e.targets(rule.Slack, slackURL)
 		e.want(200, "PUT", "/api/v1/products/1", `{"name":"product","notification_slack_webhook":"https://hooks.slack.com/services/T0/B0/verysecret-new1"}`)
@@ -118,7 +118,7 @@ func TestPendingDeliveryMovesUnlessItIsBeingTold(t *testing.T) {
 		}
 		e.want(202, "POST", resendPath(id), nil)
 		if _, _, target := e.delivery("gate"); target != before {
-			t.Errorf("it moved to %s while it was told", target)
+			t.Errorf("it moved to %s while it was sent", target)
 		}
 		if err := dbmodel.YieldTarget(t.Context(), e.db, old[0], "somebody"); err != nil {
 			t.Fatal(err)

@@ -47,7 +47,7 @@ func (s *server) apiTestProduct(ctx context.Context, in *idParam) (*testOutput, 
 	return s.testProduct(ctx, in.ID, sent.Channel.Value)
 }
 
-// testProduct sends a test to those who are told of a product, by one channel or, where only is empty, by all.
+// testProduct sends a test to the contacts of a product, by one channel or, where only is empty, by all.
 func (s *server) testProduct(ctx context.Context, id int64, only rule.Channel) (*testOutput, error) {
 	role, err := dbmodel.RoleIn(ctx, s.db.Reader, viewerOf(ctx), id)
 	if err != nil {

@@ -68,7 +68,7 @@ func TestTestNotificationOfSettings(t *testing.T) {
 			"exception_ms_teams_webhook": far.URL + "/verysecret/teams",
 		})
 		if got, _ := results(e.want(200, "POST", path, nil)); len(got) != 2 {
-			t.Errorf("%q: one that is set twice is told once", got)
+			t.Errorf("%q: one that is set twice gets one", got)
 		}
 		if far.count("/verysecret/same") != 1 {
 			t.Errorf("received: %v", far.got)

@@ -97,7 +97,7 @@ func TestAutomation(t *testing.T) {
 	})
 }
 
-// TestAdministratorsAreTheirOwn: a program that tells what happens makes no administrators, and changes none.
+// TestAdministratorsAreTheirOwn: a program with the scope ingest makes no administrators, and changes none.
 func TestAdministratorsAreTheirOwn(t *testing.T) {
 	both(t, func(t *testing.T, e *env) {
 		e.user("boss", true)

@@ -11,7 +11,7 @@ import (
 	"github.com/seed91453169/tocsin/rule"
 )
 
-// TestKeyboardOnly does a whole triage without a mouse: log in, read, mark, search, delete, change who is told, log out.
+// TestKeyboardOnly does a whole triage without a mouse: log in, read, mark, search, delete, change the contacts, log out.
 func TestKeyboardOnly(t *testing.T) {
 	t.Parallel()
 	e := newBrowserEnv(t)

@@ -2,6 +2,7 @@ package web
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/seed91453169/tocsin/rule"
@@ -81,20 +82,18 @@ func (e *explainer) pausedBy() string {
 	return "group " + e.product.GroupName
 }
 
-// audience says why nothing is delivered, whatever is decided; empty: something is.
-func (e *explainer) audience(x ExplainedAnswer) string {
-	for _, t := range x.Targets {
-		if t.Told {
-			return ""
-		}
-	}
+// noRecipient says why nothing is delivered, whatever is decided; empty: there is a recipient.
+func (e *explainer) noRecipient(x ExplainedAnswer) string {
+	const none = " No recipient: "
 	switch {
+	case slices.ContainsFunc(x.Recipients, func(r ExplainedRecipient) bool { return r.Recipient }):
+		return ""
 	case x.Paused:
-		return " Nobody is told: notifications of " + e.pausedBy() + " are paused."
-	case len(x.Targets) == 0:
-		return " Nobody is told: neither an email address nor a webhook is set."
+		return none + "notifications of " + e.pausedBy() + " are paused."
+	case len(x.Recipients) == 0:
+		return none + "neither an email address nor a webhook is set."
 	}
-	return " Nobody is told: " + x.Targets[0].Reason
+	return none + x.Recipients[0].Reason
 }
 
 // valuesInWords is "High, Open, priority 3".

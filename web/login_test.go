@@ -123,7 +123,7 @@ func TestWrongLogIn(t *testing.T) {
 	}
 	for _, text := range texts[:4] {
 		if text != texts[0] {
-			t.Errorf("the answers tell who there is:\n%s\n%s", texts[0], text)
+			t.Errorf("the answers show which users exist:\n%s\n%s", texts[0], text)
 		}
 	}
 	// Guessing is slowed down for this name; the right password waits, too, and others do not.

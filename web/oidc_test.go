@@ -49,7 +49,7 @@ func (e *env) atProvider(p *mockoidc.MockOIDC, u mockoidc.User) (back, cookie st
 	}
 	for _, name := range []string{"state", "nonce", "code_challenge"} {
 		if there.Query().Get(name) == "" {
-			e.t.Errorf("the provider is not told %s: %s", name, there)
+			e.t.Errorf("the provider does not get %s: %s", name, there)
 		}
 	}
 	req, err := http.NewRequestWithContext(e.t.Context(), http.MethodGet, there.String(), nil)

@@ -20,7 +20,7 @@ import (
 	"github.com/seed91453169/tocsin/web/login"
 )
 
-// forger is a provider that says of somebody whatever it is told to.
+// forger is a provider that claims what a test sets.
 type forger struct {
 	*httptest.Server
 	key    *rsa.PrivateKey // that it publishes

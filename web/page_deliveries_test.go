@@ -15,7 +15,7 @@ func (e *env) failing() {
 	e.t.Helper()
 	e.shop()
 	e.want(200, "PUT", "/api/v1/products/1", map[string]any{"notification_slack_webhook": slackURL, "notification_email_to": "gone@example.com"})
-	e.want(200, "PATCH", "/api/v1/settings", map[string]any{"exception_slack_webhook": slackURL}) // which is told of tasks
+	e.want(200, "PATCH", "/api/v1/settings", map[string]any{"exception_slack_webhook": slackURL}) // which receives those of tasks
 	for i := range 3 {
 		e.notify(about(fmt.Sprintf("task %d", i), rule.TypeTask, 1, e.targets(rule.Slack, slackURL)...))
 	}

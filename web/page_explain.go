@@ -47,15 +47,15 @@ type explainPage struct {
 
 // explained is one explanation in words.
 type explained struct {
-	ID         string // of its part of the page
-	Heading    string
-	What       string
-	Conditions []conditionRow
-	Remembered string
-	Decision   string
-	WillTell   bool
-	Targets    []targetRow
-	SetTargets *linkTo // where targets are set, when there are none
+	ID          string // of its part of the page
+	Heading     string
+	What        string
+	Conditions  []conditionRow
+	Remembered  string
+	Decision    string
+	Notified    bool // at the next evaluation
+	Recipients  []recipientRow
+	SetContacts *linkTo // where contacts are set, when there are none
 }
 
 type conditionRow struct {
@@ -65,10 +65,11 @@ type conditionRow struct {
 	Path               string
 }
 
-type targetRow struct {
+type recipientRow struct {
 	Channel, Target, Source, Path string
-	Told                          bool
-	Reason                        string
+	Recipient                     bool
+	Reason                        string // why it is none
+	Failure                       string // of its last deliveries
 }
 
 func (s *server) showObservations(w http.ResponseWriter, r *http.Request) error {
@@ -202,7 +203,7 @@ func (at sources) words(from rule.Source, anchor string) (words, path string) {
 func (at sources) explained(a ExplainedAnswer, title bool) explained {
 	prefix, set := "observation_notification_", linkTo{at.product.Path, "for product " + at.product.Text}
 	out := explained{
-		ID: "observation", Heading: "This observation", Decision: a.Decision, WillTell: a.Event != nil, Remembered: "nothing yet",
+		ID: "observation", Heading: "This observation", Decision: a.Decision, Notified: a.Event != nil, Remembered: "nothing yet",
 		What: "By the settings of product " + at.product.Text + orGroup(at.group.Text) + ".",
 	}
 	if title {
@@ -223,21 +224,23 @@ func (at sources) explained(a ExplainedAnswer, title bool) explained {
 		row.Source, row.Path = at.words(c.Source, prefix+c.Name)
 		out.Conditions = append(out.Conditions, row)
 	}
-	for _, t := range a.Targets {
-		row := targetRow{Channel: channelName(t.Channel), Target: t.Target, Told: t.Told, Reason: t.Reason}
-		anchor := "notification_" + t.Channel.Info().Setting
+	for _, r := range a.Recipients {
+		row := recipientRow{
+			Channel: channelName(r.Channel), Target: r.Target, Recipient: r.Recipient, Reason: r.Reason, Failure: r.failure,
+		}
+		anchor := "notification_" + r.Channel.Info().Setting
 		if title {
 			anchor = "observation_title_" + anchor
 		}
-		row.Source, row.Path = at.words(t.Source, anchor)
-		out.Targets = append(out.Targets, row)
+		row.Source, row.Path = at.words(r.Source.Kind, anchor)
+		out.Recipients = append(out.Recipients, row)
 	}
-	if len(out.Targets) == 0 {
+	if len(out.Recipients) == 0 {
 		anchor := "notification_email_to"
 		if title {
 			anchor = "observation_title_" + anchor
 		}
-		out.SetTargets = &linkTo{set.Path + "#" + anchor, set.Text}
+		out.SetContacts = &linkTo{set.Path + "#" + anchor, set.Text}
 	}
 	return out
 }

@@ -17,13 +17,15 @@ func TestNewcomer(t *testing.T) {
 		p := v.follow(v.follow(v.open("/"), "Products"), "Payments API")
 		p = v.send(v.follow(p, "why is one notified, or not"), "Search", url.Values{"q": {"sql INJ"}})
 		p = v.follow(p, "SQL injection")
-		p.says("Not notified: Medium is below High, which group Payments asks for.", "not met Severity Medium High or worse group Payments", "Last notified: nothing yet.")
+		p.says("Not notified: Medium is below High, which group Payments asks for.", "not met Severity Medium High or worse group Payments", "Last notified: nothing yet.",
+			"Would receive it if it were notified ○ would be a recipient Slack "+slackShown)
+		p.saysNot("✓ recipient")
 		// The group is not theirs: they override it for the product.
 		p = v.follow(p, "Payments API")
 		p = v.send(p, "Save", url.Values{"observation_notification_min_severity": {"Medium"}})
 		p.says("1 open observation matches.")
 		p = v.follow(v.follow(p, "why is one notified"), "SQL injection")
-		p.says("Notified as new at its next evaluation", "met Severity Medium Medium or worse product Payments API", "told Slack "+slackShown)
+		p.says("Notified as new at its next evaluation", "met Severity Medium Medium or worse product Payments API", "Will receive it ✓ recipient Slack "+slackShown)
 		v.send(p, "Evaluate again", nil).says("It is being evaluated again.")
 		if n := e.count("outbox", "kind = 'observations' AND failed_at IS NULL"); n < 1 {
 			t.Error("nothing waits for its evaluation")
@@ -35,6 +37,21 @@ func TestNewcomer(t *testing.T) {
 	})
 }
 
+// TestExplainPageOfFailingContact: who reads why something did not arrive learns that the contact itself fails.
+func TestExplainPageOfFailingContact(t *testing.T) {
+	both(t, func(_ *testing.T, e *env) {
+		e.shop()
+		e.observe(map[string]any{"severity": "Medium"})
+		v := e.visitor("reader")
+		const fails, failed = "Deliveries to it fail at present, and are tried again.", "A delivery to it has failed for good, and none has succeeded since."
+		v.open("/observations/1/explain").saysNot(fails, failed)
+		e.exec("UPDATE targets SET failures = 2, failing_since = next_at WHERE channel = 'slack'")
+		v.open("/observations/1/explain").says(fails)
+		e.exec("UPDATE targets SET failure_notified = ? WHERE channel = 'slack'", true)
+		v.open("/observations/1/explain").says(failed)
+	})
+}
+
 func TestExplainPageOfNothingSet(t *testing.T) {
 	both(t, func(_ *testing.T, e *env) {
 		e.user("boss", true)
@@ -42,7 +59,7 @@ func TestExplainPageOfNothingSet(t *testing.T) {
 		e.observe(nil)
 		v := e.visitor("boss")
 		p := v.open("/observations/1/explain")
-		p.says("no condition is set for product product 1", "not met Conditions none is set at least one Set one for product product 1", "Nobody. Set an email address or a webhook for product product 1",
+		p.says("no condition is set for product product 1", "not met Conditions none is set at least one Set one for product product 1", "No contact. Set an email address or a webhook for product product 1",
 			"Its title, in all products", "no condition for observation titles is set in the settings", "Set one in the settings")
 		v.follow(p, "Set one for product product 1").says("Notification settings")
 		v.follow(p, "Set one in the settings").says("Observation titles")

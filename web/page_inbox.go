@@ -335,7 +335,7 @@ func (s *server) whyEmpty(ctx context.Context, f inboxFilter, behind bool) (empt
 	}
 	steps := []linkTo(nil)
 	if untold > 0 {
-		steps = []linkTo{{withQuery(productsPath, "told", nobody), plural(untold, "product has", "products have") + " no target for notifications: set one"}}
+		steps = []linkTo{{withQuery(productsPath, "contacts", noContact), plural(untold, "product has", "products have") + " no target for notifications: set one"}}
 	}
 	if len(one) > 0 {
 		return emptyInbox{"Nothing new: you have viewed everything.", append(steps, linkTo{"/?viewed=all", "Show viewed ones"})}, nil

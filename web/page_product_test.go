@@ -219,8 +219,8 @@ func TestProductsAreSearchedAndPaged(t *testing.T) {
 	})
 }
 
-// Products whose notifications go to nobody are found: a target of their own or of their group is one.
-func TestProductsThatTellNobody(t *testing.T) {
+// Products without a contact are found: one of their group counts as theirs.
+func TestProductsWithoutContact(t *testing.T) {
 	both(t, func(_ *testing.T, e *env) {
 		e.shop() // product 1 has the webhook of its group
 		e.want(200, "PUT", "/api/v1/product-groups/2", `{"name":"without"}`)
@@ -232,7 +232,7 @@ func TestProductsThatTellNobody(t *testing.T) {
 		}
 		v := e.visitor("boss")
 		v.open("/").says("2 products have no target for notifications: set one")
-		p := v.send(v.open("/products"), "Search", url.Values{"told": {"nobody"}})
+		p := v.send(v.open("/products"), "Search", url.Values{"contacts": {"none"}})
 		p.says("item 2", "item 3")
 		p.saysNot("item 4", "item 5", "Payments API")
 		v.send(p, "Search", url.Values{"q": {"api"}}).says("Each product with “api” in its name that you may see has a contact.")

@@ -14,8 +14,8 @@ const (
 	productsPath      = "/products"
 	productGroupsPath = "/product-groups"
 	rowsOfPage        = 50
-	// nobody asks for products whose notifications go to nobody.
-	nobody = "nobody"
+	// noContact asks for products without a contact.
+	noContact = "none"
 )
 
 func productPath(id int64) string { return fmt.Sprintf("%s/%d", productsPath, id) }
@@ -27,7 +27,7 @@ type productRow struct {
 	Path, Name string
 	Group      *linkTo
 	Gate       *bool  // nil: none
-	Told       string // who; empty: nobody
+	Contacts   string // empty: none
 	What       string // is notified; empty: nothing
 	Paused     bool
 	NameOnly   bool
@@ -38,25 +38,25 @@ type linkTo struct{ Path, Text string }
 
 // productList is what the pages of products and of product groups show.
 type productList struct {
-	Groups bool
-	Q      string
-	Untold bool // only those whose notifications go to nobody
-	Rows   []productRow
-	Older  string // the next page; empty: there is none
-	First  string // the first page, from another one
-	Admin  bool
+	Groups    bool
+	Q         string
+	NoContact bool // only those without a contact
+	Rows      []productRow
+	Older     string // the next page; empty: there is none
+	First     string // the first page, from another one
+	Admin     bool
 }
 
 func (s *server) showProducts(w http.ResponseWriter, r *http.Request) error {
 	ctx := r.Context()
-	v, told := viewerOf(ctx), queryWord(r, "told", []string{nobody})
-	search := dbmodel.ProductSearch{Part: queryText(r, "q"), After: queryID(r, "after"), Untold: told == nobody}
+	v, contacts := viewerOf(ctx), queryWord(r, "contacts", []string{noContact})
+	search := dbmodel.ProductSearch{Part: queryText(r, "q"), After: queryID(r, "after"), Untold: contacts == noContact}
 	found, err := dbmodel.SearchProducts(ctx, s.db.Reader, v, search, rowsOfPage+1)
 	if err != nil {
 		return fmt.Errorf("search products: %w", err)
 	}
-	out := productList{Q: search.Part, Untold: search.Untold, Admin: v.Admin}
-	query := []string{"q", search.Part, "told", told}
+	out := productList{Q: search.Part, NoContact: search.Untold, Admin: v.Admin}
+	query := []string{"q", search.Part, "contacts", contacts}
 	if search.After != 0 {
 		out.First = withQuery(productsPath, query...)
 	}
@@ -97,7 +97,7 @@ func (s *server) productRows(ctx context.Context, products []dbmodel.Product) ([
 		a := rule.Effective(c.Product, c.Group)
 		row := productRow{
 			Path: productPath(p.ID), Name: p.Name, Gate: p.SecurityGatePassed,
-			Told: audienceWords(a.Contacts), What: conditionWords(a.Conditions), Paused: a.Paused,
+			Contacts: contactWords(a.Contacts), What: conditionWords(a.Conditions), Paused: a.Paused,
 		}
 		if g := p.ProductGroupID; g != nil {
 			row.Group = &linkTo{groupPath(*g), names[*g]}
@@ -141,7 +141,7 @@ func (s *server) showProductGroups(w http.ResponseWriter, r *http.Request) error
 		own := g.Rule(contacts[groupHolder(g.ID)], now)
 		out.Rows = append(out.Rows, productRow{
 			Path: groupPath(g.ID), Name: g.Name, NameOnly: g.NameOnly,
-			Told: audienceWords(own.Contacts), What: conditionWords(own.Conditions), Paused: own.Paused,
+			Contacts: contactWords(own.Contacts), What: conditionWords(own.Conditions), Paused: own.Paused,
 		})
 	}
 	return s.render(w, r, view{template: "products", title: "Product groups", section: "products", data: out})

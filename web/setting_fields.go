@@ -140,8 +140,8 @@ func priorityWords(c rule.Conditions) string {
 	return strconv.Itoa(*c.MinPriority) + " or more urgent"
 }
 
-// audienceWords lists the contacts in few words: "2 addresses, Slack"; empty: nobody.
-func audienceWords(c rule.Contacts) string {
+// contactWords lists contacts in few words: "2 addresses, Slack"; empty: none.
+func contactWords(c rule.Contacts) string {
 	var out []string
 	for _, channel := range rule.Channels {
 		targets := map[int64]bool{}

@@ -258,7 +258,7 @@ func TestRoles(t *testing.T) {
 	})
 }
 
-// TestMemberSendsBack: what GET answered may be sent back by whoever may edit the settings.
+// TestMemberSendsBack: what GET answered may be sent back by a member who may edit the settings.
 func TestMemberSendsBack(t *testing.T) {
 	both(t, func(t *testing.T, e *env) {
 		e.inventory()
