@@ -330,6 +330,11 @@ func ObservationsForUpdate(ctx context.Context, tx bun.Tx, ids []int64) ([]Store
 	return observationsByKey(ctx, tx, ids, forUpdate(tx))
 }
 
+// Observations reads the observations with the given ids, by id, and locks none. Those that do not exist are left out.
+func Observations(ctx context.Context, db bun.Tx, ids []int64) ([]StoredObservation, error) {
+	return observationsByKey(ctx, db, ids, "")
+}
+
 // observationsByKey reads observations by id and locks each with the clause lock; they must be locked in this order, so it is
 // the one in which they are looked up.
 func observationsByKey(ctx context.Context, db bun.IDB, ids []int64, lock string) ([]StoredObservation, error) {

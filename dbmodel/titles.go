@@ -16,8 +16,8 @@ type Hash = [sha256.Size]byte
 // RememberedTitles returns what is remembered of titles; those of which nothing is are left out. It locks nothing.
 func RememberedTitles(ctx context.Context, db bun.IDB, hashes []Hash) (map[Hash]*rule.Values, error) {
 	from, args := rowsFrom(db, "i", 1, hashCol(hashes))
-	return titleValues(ctx, db, "SELECT t.hash, t.notified_severity, t.notified_status, t.notified_priority FROM observation_titles t JOIN "+
-		from+" ON t.hash = i.hash", args)
+	return titleValues(ctx, db, "SELECT t.hash, t.notified_severity, t.notified_status, t.notified_priority FROM "+from+" "+
+		lookUp(db, "JOIN", "observation_titles", "t", "hash = i.hash", ""), args)
 }
 
 // LockTitles is RememberedTitles that keeps others from changing them, or from inserting them, until the transaction ends.
@@ -67,7 +67,7 @@ func TitleCounts(ctx context.Context, db bun.IDB, titles []string) (map[string]T
 		out[title] = c
 		return struct{}{}, err
 	}, `SELECT o.title, count(*), count(DISTINCT o.product_id) FROM `+from+`
-		JOIN observations o ON o.title_hash = i.title_hash AND o.title = i.title GROUP BY o.title`, args...)
+		`+lookUp(db, "JOIN", "observations", "o", "title_hash = i.title_hash", "")+` WHERE o.title = i.title GROUP BY o.title`, args...)
 	return out, err
 }
 

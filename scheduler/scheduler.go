@@ -17,7 +17,6 @@ import (
 
 	"github.com/seed91453169/tocsin/dbmodel"
 	"github.com/seed91453169/tocsin/internal/queue"
-	"github.com/seed91453169/tocsin/tasks"
 )
 
 const (
@@ -29,6 +28,8 @@ const (
 	backlog = 1_000
 	// mergedAtOnce is how many events one sweep merges at the most: a tenth of a second's work, in which they can't be claimed.
 	mergedAtOnce = 10_000
+	// mergedChunk is how many observations one of the events has that are made of them: long titles may be among them.
+	mergedChunk = 1_000
 	// atOnce is how many events one sweep enqueues at the most, so that it ends within its second.
 	atOnce = 2_000
 )
@@ -153,7 +154,7 @@ func (s *Scheduler) sweepQueue(ctx context.Context, bulk bool) error {
 // merge makes few events of many, where they come faster than they are worked off one by one.
 func (s *Scheduler) merge(ctx context.Context, bulk bool) error {
 	err := s.db.InTx(ctx, func(ctx context.Context, tx bun.Tx) error {
-		_, err := dbmodel.MergeEvents(ctx, tx, bulk, mergedAtOnce, tasks.ChunkSize)
+		_, err := dbmodel.MergeEvents(ctx, tx, bulk, mergedAtOnce, mergedChunk)
 		return err
 	})
 	if err != nil {

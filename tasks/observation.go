@@ -23,7 +23,7 @@ const (
 	MaxTitle        = 10_000    // characters
 	MaxText         = 10_000    // characters of any other text
 	MaxObservations = 10_000    // in one call of Observations
-	ChunkSize       = 1_000     // observations in one statement, one outbox row and one task
+	ChunkSize       = 5_000     // observations in one statement, one outbox row and one task
 )
 
 // ValidateObservation returns all that is wrong with an observation.

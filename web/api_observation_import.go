@@ -14,23 +14,28 @@ import (
 	"github.com/seed91453169/tocsin/web/input"
 )
 
-const mediaNDJSON = "application/x-ndjson"
+const (
+	mediaNDJSON = "application/x-ndjson"
+	// chunkText is after how many bytes of long texts a chunk is full: a few long titles weigh as much as many short ones.
+	chunkText = 2 << 20
+)
 
 // chunk is what one statement stores: observations with distinct ids, and where their lines are.
 type chunk struct {
 	list  []tasks.Observation
 	lines []int // numbers of the lines, from 1
 	ids   map[int64]struct{}
+	text  int // bytes of the long texts
 }
 
 func newChunk() *chunk {
-	return &chunk{list: make([]tasks.Observation, 0, tasks.ChunkSize), lines: make([]int, 0, tasks.ChunkSize), ids: make(map[int64]struct{}, tasks.ChunkSize)}
+	return &chunk{ids: map[int64]struct{}{}}
 }
 
 func (c *chunk) clear() {
 	clear(c.list) // the texts of the lines before
 	clear(c.ids)
-	c.list, c.lines = c.list[:0], c.lines[:0]
+	c.list, c.lines, c.text = c.list[:0], c.lines[:0], 0
 }
 
 // lineImport stores a stream of lines in chunks; while one is stored, the next one is read.
@@ -96,9 +101,12 @@ func lineProblem(line int, err error) *problem {
 // add takes an observation into the chunk, and has that stored when it is full. An id that comes again begins the next
 // chunk: each line counts. It returns false where the chunk before could not be stored; wait says why.
 func (im *lineImport) add(ctx context.Context, o *tasks.Observation, line int) bool {
-	if _, again := im.chunk.ids[o.ID]; (again || len(im.chunk.list) == tasks.ChunkSize) && !im.flush(ctx) {
+	_, again := im.chunk.ids[o.ID]
+	full := len(im.chunk.list) == tasks.ChunkSize || im.chunk.text >= chunkText
+	if (again || full) && !im.flush(ctx) {
 		return false
 	}
+	im.chunk.text += len(o.Title) + len(o.URL) + len(o.Origin.Text) + len(o.Origin.Component) + len(o.Origin.File)
 	im.chunk.ids[o.ID] = struct{}{}
 	im.chunk.list = append(im.chunk.list, *o)
 	im.chunk.lines = append(im.chunk.lines, line)

@@ -12,6 +12,7 @@ import (
 	"github.com/seed91453169/tocsin/dbmodel"
 	"github.com/seed91453169/tocsin/internal/database"
 	"github.com/seed91453169/tocsin/internal/testenv"
+	"github.com/seed91453169/tocsin/tasks"
 )
 
 func TestImport(t *testing.T) {
@@ -40,26 +41,26 @@ func TestImportFault(t *testing.T) {
 			at   int
 		}{
 			{"first line", `{}`, 1},
-			{"last of a chunk", `{}`, 1000},
-			{"first of a chunk", `{}`, 1001},
-			{"in the third chunk", `nonsense`, 2345},
+			{"last of a chunk", `{}`, tasks.ChunkSize},
+			{"first of a chunk", `{}`, tasks.ChunkSize + 1},
+			{"in the third chunk", `nonsense`, 2*tasks.ChunkSize + 345},
 			{"unknown product first", observation(7_000_000, 99, nil), 1},
 			{"unknown product in the first chunk", observation(7_000_000, 99, nil), 500},
-			{"unknown product behind chunks", observation(7_000_000, 99, nil), 2500},
-			{"unknown product at a border", observation(7_000_000, 99, nil), 2000},
+			{"unknown product behind chunks", observation(7_000_000, 99, nil), 2*tasks.ChunkSize + 500},
+			{"unknown product at a border", observation(7_000_000, 99, nil), 2 * tasks.ChunkSize},
 			{"half a line", `{"id":1`, 3},
 			{"two in a line", observation(1, 1, nil) + observation(2, 1, nil), 3},
 			{"broken text", "{\"id\":1,\"title\":\"\xff\"}", 3},
 			{"no object", `[1]`, 3},
 			{"too long", `{"title":"` + strings.Repeat("x", 1<<20) + `"}`, 1700},
 		} {
-			first := 10_000 * (i + 1)
-			body := lines(first, c.at-1, 1) + c.line + "\n" + lines(first+5000, 3000, 1)
+			first := 50_000 * (i + 1)
+			body := lines(first, c.at-1, 1) + c.line + "\n" + lines(first+3*tasks.ChunkSize, 3000, 1)
 			r := e.want(422, "POST", postPath, body, "Content-Type", ndjson)
 			if r.json["line"] != float64(c.at) || r.json["stored"] != float64(c.at-1) {
 				t.Errorf("%s: %s", c.name, r.text)
 			}
-			if got := e.count("observations", fmt.Sprintf("id >= %d AND id < %d", first, first+10_000)); got != c.at-1 {
+			if got := e.count("observations", fmt.Sprintf("id >= %d AND id < %d", first, first+50_000)); got != c.at-1 {
 				t.Errorf("%s: %d lines are stored instead of %d", c.name, got, c.at-1)
 			}
 		}
@@ -137,17 +138,18 @@ func TestImportDatabaseGone(t *testing.T) {
 	t.Cleanup(func() { db.Close() })
 	e := newEnv(t, db)
 	e.product(1)
-	all := lines(1, 5000, 1)
+	chunk := tasks.ChunkSize
+	all := lines(1, 5*chunk, 1)
 	body, sender := io.Pipe()
 	go func() {
-		_, _ = io.WriteString(sender, lines(1, 2001, 1))
-		testenv.Eventually(t, testTime, func() error { return e.countIs("observations", 2000) }, "two chunks stored")
+		_, _ = io.WriteString(sender, lines(1, 2*chunk+1, 1))
+		testenv.Eventually(t, testTime, func() error { return e.countIs("observations", 2*chunk) }, "two chunks stored")
 		server.Kill()
-		_, _ = io.WriteString(sender, lines(2002, 2999, 1))
+		_, _ = io.WriteString(sender, lines(2*chunk+2, 3*chunk-1, 1))
 		_ = sender.Close()
 	}()
 	r := e.want(503, "POST", postPath, io.Reader(body), "Content-Type", ndjson)
-	if r.json["stored"] != 2000.0 || r.header.Get("Retry-After") == "" {
+	if r.json["stored"] != float64(2*chunk) || r.header.Get("Retry-After") == "" {
 		t.Errorf("%s %v", r.text, r.header)
 	}
 	for _, path := range []string{"/api/v1/products", "/api/v1/notifications", "/api/v1/status", "/api/v1/settings"} {
@@ -160,7 +162,7 @@ func TestImportDatabaseGone(t *testing.T) {
 	}
 	e.want(200, "GET", "/healthz", nil)
 	server.Start()
-	if got := e.want(202, "POST", postPath, all, "Content-Type", ndjson).counts(); got != [3]any{5000.0, 3000.0, 2000.0} {
+	if got := e.want(202, "POST", postPath, all, "Content-Type", ndjson).counts(); got != [3]any{float64(5 * chunk), float64(3 * chunk), float64(2 * chunk)} {
 		t.Errorf("the same again: %v", got)
 	}
 }
@@ -170,7 +172,8 @@ func TestImportRedisGone(t *testing.T) {
 	both(t, func(t *testing.T, e *env) {
 		e.product(1)
 		e.redis.Close()
-		if got := e.want(202, "POST", postPath, lines(1, 3000, 1), "Content-Type", ndjson).counts(); got != [3]any{3000.0, 3000.0, 0.0} {
+		const n = 3 * tasks.ChunkSize
+		if got := e.want(202, "POST", postPath, lines(1, n, 1), "Content-Type", ndjson).counts(); got != [3]any{float64(n), float64(n), 0.0} {
 			t.Error(got)
 		}
 		e.want(202, "POST", postPath, wrapped(observation(1, 1, map[string]any{"severity": "Low"})))

@@ -61,10 +61,54 @@ func (w *Worker) begin(ctx context.Context, tx bun.Tx, productIDs []int64) (*eva
 }
 
 // evaluateObservations decides about observations and their titles, in their state of now.
+//
+// Most observations of an import have no outcome. So many are read without a lock, and decided; those with an outcome, of
+// their own or of their title, are locked in the order of their ids and decided again. One that changes in between has an event
+// of that change, whose evaluation comes after it.
 func (w *Worker) evaluateObservations(ctx context.Context, tx bun.Tx, event *dbmodel.Event) ([]int64, error) {
-	observations, err := dbmodel.ObservationsForUpdate(ctx, tx, event.Payload.IDs)
+	ids := event.Payload.IDs
+	if len(ids) > 1 {
+		observations, e, err := w.read(ctx, tx, ids, false)
+		if err != nil {
+			return nil, err
+		}
+		if ids, err = e.concerned(ctx, observations); err != nil || len(ids) == 0 {
+			return nil, err
+		}
+	}
+	observations, e, err := w.read(ctx, tx, ids, true)
 	if err != nil {
-		return nil, fmt.Errorf("load observations: %w", err)
+		return nil, err
+	}
+	ids = nil
+	var values []*rule.Values
+	for i := range observations {
+		o := &observations[i]
+		event, remember := e.decide(o)
+		if event == rule.NoEvent {
+			continue
+		}
+		ids, values = append(ids, o.ID), append(values, remember)
+		e.addObservation(o, event, e.products[o.ProductID], e.applied[o.ProductID])
+	}
+	if err := e.titles(ctx, observations); err != nil {
+		return nil, err
+	}
+	if err := dbmodel.Remember(ctx, tx, ids, values); err != nil {
+		return nil, fmt.Errorf("remember what is notified: %w", err)
+	}
+	return e.store(ctx)
+}
+
+// read reads observations, locked or not, and what decides about them.
+func (w *Worker) read(ctx context.Context, tx bun.Tx, ids []int64, lock bool) ([]dbmodel.StoredObservation, *evaluation, error) {
+	load := dbmodel.Observations
+	if lock {
+		load = dbmodel.ObservationsForUpdate
+	}
+	observations, err := load(ctx, tx, ids)
+	if err != nil {
+		return nil, nil, fmt.Errorf("load observations: %w", err)
 	}
 	productIDs := map[int64]bool{}
 	for i := range observations {
@@ -74,32 +118,36 @@ func (w *Worker) evaluateObservations(ctx context.Context, tx bun.Tx, event *dbm
 		productIDs[observations[i].ProductID] = true
 	}
 	e, err := w.begin(ctx, tx, slices.Sorted(maps.Keys(productIDs)))
+	return observations, e, err
+}
+
+// decide is the outcome of an observation, and what is remembered then. One whose product was deleted meanwhile is deleted
+// too, and has none.
+func (e *evaluation) decide(o *dbmodel.StoredObservation) (rule.Event, *rule.Values) {
+	applied, found := e.applied[o.ProductID]
+	if !found {
+		return rule.NoEvent, nil
+	}
+	return rule.Decide(applied.Conditions.Matches(o.Rule()), o.Remembered, o.Rule().Values)
+}
+
+// concerned is the ids of those observations that have an outcome, or whose title has one.
+func (e *evaluation) concerned(ctx context.Context, observations []dbmodel.StoredObservation) ([]int64, error) {
+	titles, err := e.titlesWithOutcome(ctx, observations)
 	if err != nil {
 		return nil, err
 	}
+	named := make(map[string]bool, len(titles))
+	for _, t := range titles {
+		named[t.worst.Title] = true
+	}
 	var ids []int64
-	var values []*rule.Values
 	for i := range observations {
-		o := &observations[i]
-		product, found := e.products[o.ProductID]
-		if !found {
-			continue // deleted meanwhile, and its observations with it
+		if event, _ := e.decide(&observations[i]); event != rule.NoEvent || named[observations[i].Title] {
+			ids = append(ids, observations[i].ID)
 		}
-		applied := e.applied[o.ProductID]
-		event, remember := rule.Decide(applied.Conditions.Matches(o.Rule()), o.Remembered, o.Rule().Values)
-		if event == rule.NoEvent {
-			continue
-		}
-		ids, values = append(ids, o.ID), append(values, remember)
-		e.addObservation(o, event, product, applied)
 	}
-	if err := e.titles(ctx, observations); err != nil {
-		return nil, err
-	}
-	if err := dbmodel.Remember(ctx, tx, ids, values); err != nil {
-		return nil, fmt.Errorf("remember what is notified: %w", err)
-	}
-	return e.store(ctx)
+	return ids, nil
 }
 
 func (e *evaluation) addObservation(o *dbmodel.StoredObservation, event rule.Event, product *dbmodel.ProductContext, applied *rule.Applied) {

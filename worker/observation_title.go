@@ -16,11 +16,12 @@ type title struct {
 	worst *dbmodel.StoredObservation
 }
 
-// titles decides about the titles of observations, which come by id, under the global settings.
-func (e *evaluation) titles(ctx context.Context, observations []dbmodel.StoredObservation) error {
+// titlesWithOutcome is those titles of observations, which come by id, that have an outcome under the global settings as far as
+// that is known without a lock; in the order in which titles are locked everywhere.
+func (e *evaluation) titlesWithOutcome(ctx context.Context, observations []dbmodel.StoredObservation) ([]title, error) {
 	conditions := e.settings.TitleConditions()
 	if !conditions.IsSet() {
-		return nil
+		return nil, nil
 	}
 	worst := map[string]*dbmodel.StoredObservation{}
 	for i := range observations {
@@ -30,29 +31,33 @@ func (e *evaluation) titles(ctx context.Context, observations []dbmodel.StoredOb
 		}
 	}
 	if len(worst) == 0 {
-		return nil
+		return nil, nil
 	}
 	matching := make([]title, 0, len(worst))
 	for text, o := range worst {
 		matching = append(matching, title{dbmodel.TitleHash(text), o})
 	}
 	slices.SortFunc(matching, func(a, b title) int { return bytes.Compare(a.hash[:], b.hash[:]) })
-
-	// Most titles have no outcome: only the others are locked, after the observations and in one order everywhere, and
-	// decided again.
 	remembered, err := dbmodel.RememberedTitles(ctx, e.tx, hashes(matching))
 	if err != nil {
-		return fmt.Errorf("load titles: %w", err)
+		return nil, fmt.Errorf("load titles: %w", err)
 	}
-	matching = slices.DeleteFunc(matching, func(t title) bool { return t.event(remembered) == rule.NoEvent })
-	if len(matching) == 0 {
-		return nil
+	return slices.DeleteFunc(matching, func(t title) bool { return t.event(remembered) == rule.NoEvent }), nil
+}
+
+// titles decides about the titles of observations, which are locked. Most titles have no outcome: only the others are locked,
+// after the observations, and decided again.
+func (e *evaluation) titles(ctx context.Context, observations []dbmodel.StoredObservation) error {
+	matching, err := e.titlesWithOutcome(ctx, observations)
+	if err != nil || len(matching) == 0 {
+		return err
 	}
 	texts := make([]string, len(matching))
 	for i, t := range matching {
 		texts[i] = t.worst.Title
 	}
-	if remembered, err = dbmodel.LockTitles(ctx, e.tx, hashes(matching), texts); err != nil {
+	remembered, err := dbmodel.LockTitles(ctx, e.tx, hashes(matching), texts)
+	if err != nil {
 		return fmt.Errorf("lock titles: %w", err)
 	}
 	matching = slices.DeleteFunc(matching, func(t title) bool { return t.event(remembered) == rule.NoEvent })
@@ -67,7 +72,7 @@ func (e *evaluation) titles(ctx context.Context, observations []dbmodel.StoredOb
 	if err != nil {
 		return err
 	}
-	applied := rule.Global(conditions, contacts)
+	applied := rule.Global(e.settings.TitleConditions(), contacts)
 	values := make([]*rule.Values, len(matching))
 	for i, t := range matching {
 		now := t.worst.Rule().Values

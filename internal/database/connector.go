@@ -22,6 +22,7 @@ var session = map[string]string{
 	"lock_timeout":                        "10s", // nor may somebody else's long transaction hold a worker
 	"plan_cache_mode":                     "force_custom_plan",
 	"jit":                                 "off", // it takes longer than any query here
+	"random_page_cost":                    "1.1", // look-ups by key, also where the statistics of a growing table are old
 }
 
 // startup are the parameters that every pooler takes when a client connects, and keeps for the client. It refuses others.
