@@ -103,10 +103,11 @@ type Kind int
 
 // Kinds of failures.
 const (
-	Temporary   Kind = iota // network errors, 408, 5xx: try again later
-	RateLimited             // 429: try again after RetryAfter
-	Permanent               // the receiver will never take this message
-	Gone                    // the receiver will never take any message
+	Temporary     Kind = iota // network errors, 408, 5xx: try again later
+	RateLimited               // 429: try again after RetryAfter
+	Configuration             // encryption, login or the sender's own name are refused: try again later; only the operator can mend it
+	Permanent                 // the receiver will never take this message
+	Gone                      // the receiver will never take any message
 )
 
 // Error is why a message was not taken. Its text is a fixed category and a status, never a URL, a body or a key: it is
@@ -114,6 +115,7 @@ const (
 type Error struct {
 	Kind       Kind
 	Reason     string        // for people: "the webhook answered 404 (no_service): …"
+	Status     string        // what Reason says of the answer: "404 (no_service)", "550 5.1.1"; empty where none came
 	RetryAfter time.Duration // what the receiver asked for; 0: nothing
 	TooLarge   bool          // the receiver refused the message for its size or form: a shorter one may be taken
 	Err        error         // the cause, with nothing secret in it; may be nil
@@ -121,6 +123,14 @@ type Error struct {
 
 // Error implements error.
 func (e *Error) Error() string { return e.Reason }
+
+// Brief is the reason in as few words as possible: the status of the answer, where that says enough.
+func (e *Error) Brief() string {
+	if e.Status == "" || e.Kind == Configuration {
+		return e.Reason
+	}
+	return e.Status
+}
 
 // Unwrap returns the cause.
 func (e *Error) Unwrap() error { return e.Err }

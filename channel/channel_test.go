@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 	"testing"
 )
@@ -24,6 +25,27 @@ func TestSecretNeverPrints(t *testing.T) {
 	}
 	if target.Address.Reveal() != "https://hooks.slack.com/s3cr3t" {
 		t.Error("Reveal does not")
+	}
+}
+
+func TestBriefReason(t *testing.T) {
+	t.Parallel()
+	word := (&Answer{Status: 404, Body: "no_service"}).Err("no_service")
+	for _, c := range []struct {
+		err  *Error
+		want string
+	}{
+		{word, "404 (no_service)"},
+		{StatusError("Mailgun", 503), "503"},
+		{NetworkError("the webhook", io.EOF), "the connection to the webhook broke off"},
+		{&Error{Kind: Configuration, Status: "535", Reason: "it answered 535: the login was refused"}, "it answered 535: the login was refused"},
+	} {
+		if got := c.err.Brief(); got != c.want {
+			t.Errorf("got %q, want %q", got, c.want)
+		}
+	}
+	if want := "the webhook answered 404 (no_service): it does not exist (any more)"; word.Reason != want {
+		t.Errorf("got %q, want %q", word.Reason, want)
 	}
 }
 

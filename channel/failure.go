@@ -18,7 +18,8 @@ import (
 // rate-limited, every other 4xx and a 3xx, which is never followed, are permanent. A status that should not be possible
 // is temporary.
 func StatusError(who string, status int) *Error {
-	e := &Error{Kind: Temporary, Reason: fmt.Sprintf("%s answered %d%s", who, status, meaning(status))}
+	e := &Error{Kind: Temporary, Status: strconv.Itoa(status)}
+	e.Reason = who + " answered " + e.Status + meaning(status)
 	switch {
 	case status == http.StatusTooManyRequests:
 		e.Kind = RateLimited

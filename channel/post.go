@@ -3,7 +3,6 @@ package channel
 import (
 	"bytes"
 	"context"
-	"fmt"
 	"io"
 	"maps"
 	"net/http"
@@ -67,7 +66,8 @@ func (a *Answer) Err(words ...string) *Error {
 	e.RetryAfter = a.RetryAfter
 	e.TooLarge = a.Status == http.StatusRequestEntityTooLarge || a.Status == http.StatusBadRequest
 	if slices.Contains(words, a.Body) {
-		e.Reason = fmt.Sprintf("the webhook answered %d (%s)%s", a.Status, a.Body, meaning(a.Status))
+		e.Status += " (" + a.Body + ")"
+		e.Reason = "the webhook answered " + e.Status + meaning(a.Status)
 	}
 	return e
 }

@@ -139,7 +139,7 @@ func TestRefusedConfiguration(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			config, _ := listening(t, c.answers)
-			want := channeltest.Want{Kind: channel.Temporary, Says: c.says}
+			want := channeltest.Want{Kind: channel.Configuration, Says: c.says}
 			if c.says == "" { // it is about the address
 				want.Kind = channel.Permanent
 			}
@@ -156,7 +156,7 @@ func TestTLSAtOnce(t *testing.T) {
 		config.TLS = way
 		s := newSMTP(t, config)
 		s.times.probe = 10 * time.Millisecond
-		channeltest.Check(t, s.Send(t.Context(), alex, channeltest.Message("x")), channeltest.Want{Kind: channel.Temporary, Says: "smtps://"})
+		channeltest.Check(t, s.Send(t.Context(), alex, channeltest.Message("x")), channeltest.Want{Kind: channel.Configuration, Says: "smtps://"})
 	}
 }
 

@@ -5,10 +5,10 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
-	"fmt"
 	"net"
 	"net/textproto"
 	"os"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -154,12 +154,12 @@ func (c *session) close() {
 	_ = c.conn.Close()
 }
 
-// broken says in words what is wrong with the connection; all of it is temporary, a refused login too, for that is the
-// operator's to mend. err itself is left out: it may hold hosts, user names and texts of the server.
+// broken says in words what is wrong with the connection. All of it is tried again, a refused login too, for the operator
+// can mend that. err itself is left out: it may hold hosts, user names and texts of the server.
 func (c *session) broken(ctx context.Context, err error) *channel.Error {
 	if c.tlsAtOnce.Load() {
 		return &channel.Error{
-			Kind:   channel.Temporary,
+			Kind:   channel.Configuration,
 			Reason: smtpName + " speaks TLS from the first byte on at this port: write smtps:// instead of smtp:// in SMTP_URL",
 		}
 	}
@@ -169,18 +169,22 @@ func (c *session) broken(ctx context.Context, err error) *channel.Error {
 	}
 	var answer *textproto.Error
 	text := err.Error()
-	e := &channel.Error{Kind: channel.Temporary}
+	e := &channel.Error{Kind: channel.Configuration}
+	if errors.As(err, &answer) {
+		e.Status = strconv.Itoa(answer.Code)
+	}
 	switch {
-	case errors.As(err, &answer) && strings.HasPrefix(text, "SMTP AUTH"):
-		e.Reason = fmt.Sprintf("%s answered %d: the login was refused", smtpName, answer.Code)
-	case errors.As(err, &answer) && (answer.Code == 501 || answer.Code == 504 || aboutHelo.MatchString(answer.Msg)):
-		e.Reason = fmt.Sprintf("%s answered %d%s", smtpName, answer.Code, heloRefused)
-	case errors.As(err, &answer):
-		e.Reason = fmt.Sprintf("%s answered %d: it does not serve us", smtpName, answer.Code)
+	case answer != nil && strings.HasPrefix(text, "SMTP AUTH"):
+		e.Reason = smtpName + " answered " + e.Status + ": the login was refused"
+	case answer != nil && (answer.Code == 501 || answer.Code == 504 || aboutHelo.MatchString(answer.Msg)):
+		e.Reason = smtpName + " answered " + e.Status + heloRefused
+	case answer != nil:
+		e.Kind = channel.Temporary
+		e.Reason = smtpName + " answered " + e.Status + ": it does not accept this connection"
 	case strings.Contains(text, "not support STARTTLS"):
 		e.Reason = smtpName + " offers no encryption (STARTTLS), which is required"
 	case errors.Is(err, gomail.ErrNoSupportedAuthDiscovered), strings.Contains(text, "AUTH"):
-		e.Reason = smtpName + " offers no way to log in that we know"
+		e.Reason = smtpName + " offers no way to log in that Tocsin knows"
 	default:
 		return channel.NetworkError(smtpName, err)
 	}

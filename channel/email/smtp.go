@@ -6,7 +6,6 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"net/textproto"
@@ -108,8 +107,8 @@ func (s *SMTP) helo(from string) string {
 	return cmp.Or(from[strings.LastIndexByte(from, '@')+1:], s.hostname, "localhost")
 }
 
-// Send implements channel.Sender. An answer 4xx is temporary, 5xx permanent; no answer, and what concerns the connection
-// rather than this mail (greeting, TLS, login), is temporary: the operator will mend it, and nothing is to be lost by then.
+// Send implements channel.Sender. No answer, and an answer 4xx, are temporary; 5xx is permanent. A refusal of TLS, login or
+// HELO is a fault of the configuration: no mail is lost until the operator has mended it.
 func (s *SMTP) Send(ctx context.Context, to channel.Target, m *channel.Message) error {
 	l, err := compose(to, m)
 	if err != nil {
@@ -211,22 +210,19 @@ func (s *SMTPConfig) tls() *tls.Config {
 }
 
 // answerError says what an answer of a mail server to a mail means. Of its text only the enhanced status code is kept,
-// which is digits (https://www.rfc-editor.org/rfc/rfc3463). 530 to 538 are about TLS or the login, and some answers about the
-// name in HELO: those are faults of the configuration, not of the mail, and temporary until they are mended.
+// which is digits (https://www.rfc-editor.org/rfc/rfc3463). 530 to 538 are about TLS or the login, and some answers are about
+// the name in HELO: those are faults of the configuration, not of the mail.
 func answerError(code int, enhanced, text string) *channel.Error {
 	e := &channel.Error{Kind: channel.Permanent, TooLarge: enhanced == "5.3.4" || code == 552 && enhanced == ""}
-	status := strconv.Itoa(code)
-	if enhanced != "" {
-		status += " " + enhanced
-	}
+	e.Status = strings.TrimSpace(strconv.Itoa(code) + " " + enhanced)
 	what := ": the mail was refused"
 	switch {
 	case code == 504 || aboutHelo.MatchString(text):
-		e.Kind, what = channel.Temporary, heloRefused
+		e.Kind, what = channel.Configuration, heloRefused
 	case code == 530 && strings.Contains(strings.ToUpper(text), "STARTTLS"):
-		e.Kind, what = channel.Temporary, ": it requires encryption (STARTTLS): remove tls=none from SMTP_URL"
+		e.Kind, what = channel.Configuration, ": it requires encryption (STARTTLS): remove tls=none from SMTP_URL"
 	case code == 530 || code == 534 || code == 535 || code == 538:
-		e.Kind, what = channel.Temporary, ": the login was refused"
+		e.Kind, what = channel.Configuration, ": the login was refused"
 	case code < 500:
 		e.Kind, what = channel.Temporary, ": not now"
 	case e.TooLarge:
@@ -236,7 +232,7 @@ func answerError(code int, enhanced, text string) *channel.Error {
 	case enhanced == "5.2.2":
 		what = ": the mailbox is full"
 	}
-	e.Reason = fmt.Sprintf("%s answered %s%s", smtpName, status, what)
+	e.Reason = smtpName + " answered " + e.Status + what
 	return e
 }
 

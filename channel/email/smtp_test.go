@@ -57,10 +57,10 @@ func TestSMTPSuite(t *testing.T) {
 	}
 	add("no mailbox", (&mailServer{rcpt: &smtp.SMTPError{Code: 550, EnhancedCode: smtp.EnhancedCode{5, 1, 1}}}).setup(nil), channel.Permanent, "no such mailbox")
 	add("mailbox full", (&mailServer{rcpt: &smtp.SMTPError{Code: 552, EnhancedCode: smtp.EnhancedCode{5, 2, 2}}}).setup(nil), channel.Permanent, "full")
-	add("login refused", (&mailServer{auth: &smtp.SMTPError{Code: 535, EnhancedCode: smtp.EnhancedCode{5, 7, 8}, Message: channeltest.Gossip}}).setup(nil), channel.Temporary, "535: the login was refused")
-	add("login required", (&mailServer{mail: &smtp.SMTPError{Code: 530, EnhancedCode: smtp.EnhancedCode{5, 7, 0}}}).setup(nil), channel.Temporary, "login")
-	add("unknown ways to log in", (&mailServer{mechanisms: []string{"GSSAPI"}}).setup(nil), channel.Temporary, "no way to log in")
-	add("no STARTTLS", (&mailServer{noTLS: true}).setup(nil), channel.Temporary, "STARTTLS")
+	add("login refused", (&mailServer{auth: &smtp.SMTPError{Code: 535, EnhancedCode: smtp.EnhancedCode{5, 7, 8}, Message: channeltest.Gossip}}).setup(nil), channel.Configuration, "535: the login was refused")
+	add("login required", (&mailServer{mail: &smtp.SMTPError{Code: 530, EnhancedCode: smtp.EnhancedCode{5, 7, 0}}}).setup(nil), channel.Configuration, "login")
+	add("unknown ways to log in", (&mailServer{mechanisms: []string{"GSSAPI"}}).setup(nil), channel.Configuration, "no way to log in")
+	add("no STARTTLS", (&mailServer{noTLS: true}).setup(nil), channel.Configuration, "STARTTLS")
 	add("certificate of nobody", (&mailServer{}).setup(func(c *SMTPConfig) { c.RootCAs = nil }), channel.Temporary, "certificate")
 	add("certificate of nobody, implicit", (&mailServer{implicit: true}).setup(func(c *SMTPConfig) { c.RootCAs = nil }), channel.Temporary, "certificate")
 	add("certificate of another", (&mailServer{}).setup(func(c *SMTPConfig) { c.Host = "localhost" }), channel.Temporary, "certificate")
@@ -238,7 +238,7 @@ func TestSMTPPing(t *testing.T) {
 		}
 	}
 	err := newSMTP(t, (&mailServer{auth: smtp.ErrAuthFailed}).start(t)).Ping(t.Context(), "")
-	channeltest.Check(t, err, channeltest.Want{Kind: channel.Temporary, Says: "login was refused"})
+	channeltest.Check(t, err, channeltest.Want{Kind: channel.Configuration, Says: "login was refused"})
 }
 
 func TestNewSMTP(t *testing.T) {
