@@ -162,10 +162,11 @@ func NamesOf(ctx context.Context, db bun.IDB, v Viewer, in Membership, ids []int
 }
 
 // NotificationHeads returns of notifications, by id, what a list of other things says of them: type, event, name, function,
-// product, facts and time. Those that v does not see are left out.
+// product, facts and time, and of Tocsin's own failures the message. Those that v does not see are left out.
 func NotificationHeads(ctx context.Context, db bun.IDB, v Viewer, ids []int64) (map[int64]Notification, error) {
 	var list []Notification
-	err := db.NewSelect().Model(&list).Column("id", "type", "event", "name", "function", "product_id", "facts", "created_at").
+	err := db.NewSelect().Model(&list).Column("id", "type", "event", "name", "function", "product_id", "facts", "own", "created_at").
+		ColumnExpr("CASE WHEN own THEN message ELSE '' END AS message").
 		Where("id IN (?)", bun.List(ids)).Where(VisibleNotifications(db, v, "notifications")).Scan(ctx)
 	out := make(map[int64]Notification, len(list))
 	for i := range list {

@@ -205,6 +205,16 @@ func HasEmailContacts(ctx context.Context, db bun.IDB) (there bool, err error) {
 	return there, Translate(err)
 }
 
+// PlacesOf lists where a target is set now.
+func PlacesOf(ctx context.Context, db bun.IDB, target int64) ([]ContactPlace, error) {
+	return collect(ctx, db, func(rows *sql.Rows) (p ContactPlace, err error) {
+		err = rows.Scan(&p.Kind, &p.ID, &p.Name)
+		return p, err
+	}, `SELECT c.kind, coalesce(c.product_id, c.product_group_id, 0), coalesce(p.name, g.name, '') FROM contacts c
+		LEFT JOIN products p ON p.id = c.product_id LEFT JOIN product_groups g ON g.id = c.product_group_id
+		WHERE c.target_id = $1 ORDER BY CASE c.kind WHEN 'product' THEN 1 WHEN 'product_group' THEN 2 ELSE 3 END, c.kind, 2`, target)
+}
+
 // ConfiguredWebhooks lists the targets that are URLs and that products, groups and settings name now, by id.
 func ConfiguredWebhooks(ctx context.Context, db bun.IDB) ([]ConfiguredTarget, error) {
 	type row struct {

@@ -66,6 +66,9 @@ func (b Builder) item(n *dbmodel.Notification) channel.Item {
 		it.Label, it.Name = "Exception", fit("", joined(": ", channel.Line(n.Name, maxName), firstLine(n.Message)), "")
 	case rule.TypeTask:
 		it.Label, it.Name = "Task failed", fit("", joined(": ", channel.Line(n.Function, maxName), channel.Line(n.Name, maxName)), "")
+		if n.Own {
+			it.Label, it.Name = "Failure", fit("", OwnFailure(n), "")
+		}
 	}
 	if isFault(n.Type) && n.Suppressed > 0 {
 		it.Event = "×" + strconv.Itoa(n.Suppressed+1)
@@ -80,7 +83,7 @@ func itemEvent(n *dbmodel.Notification) string {
 	case rule.EventChanged:
 		severity, change := leadChange(n.Before(), n.After())
 		if change != "" {
-			return strings.ToUpper(change[:1]) + change[1:]
+			return capitalised(change)
 		}
 		if severity != string(n.AfterSeverity) {
 			return severity

@@ -37,8 +37,10 @@ func facts(n *dbmodel.Notification, headline string) []channel.Fact {
 		l.add("Product", product(n))
 	case rule.TypeException, rule.TypeTask:
 		l.add("Product", product(n))
-		l.add("Class", n.Name)
-		l.add("Function", n.Function)
+		if !n.Own || n.Type != rule.TypeTask { // else they are names within Tocsin
+			l.add("Class", n.Name)
+			l.add("Function", n.Function)
+		}
 		l.add("User", n.Username)
 		l.add("Observation", n.Facts.ObservationTitle)
 		l.add("Arguments", arguments(n.Arguments))

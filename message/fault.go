@@ -24,8 +24,12 @@ const (
 // faultText is the message, where the headline does not say all of it, and the end of the trace.
 func faultText(n *dbmodel.Notification, headline string) string {
 	message := strings.TrimSpace(channel.Text(uncredentialed(n.Message), maxMessage))
-	if n.Type == rule.TypeException && strings.Contains(headline, ": "+message) {
+	first, rest, _ := strings.Cut(message, "\n")
+	switch {
+	case n.Type == rule.TypeException && strings.Contains(headline, ": "+message):
 		message = ""
+	case n.Type == rule.TypeTask && n.Own && strings.HasPrefix(headline, capitalised(channel.Line(first, maxMessage))):
+		message = rest
 	}
 	return joined("\n\n", message, traceEnd(uncredentialed(n.Trace)))
 }

@@ -5,6 +5,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/seed91453169/tocsin/channel"
 	"github.com/seed91453169/tocsin/dbmodel"
@@ -39,9 +41,29 @@ func headline(n *dbmodel.Notification, window int) string {
 		}
 		return fit("Exception "+class+": ", message, heldBack(n.Suppressed, window))
 	case rule.TypeTask:
+		if n.Own {
+			return fit("", OwnFailure(n), heldBack(n.Suppressed, window))
+		}
 		return fit(joined(" ", "Background task", channel.Line(n.Function, maxName), "failed: "), channel.Line(n.Name, maxName), heldBack(n.Suppressed, window))
 	}
 	return fit("", title(n), "")
+}
+
+// OwnFailure says what of Tocsin itself failed: the first line of its message as a sentence begins, never the task type.
+func OwnFailure(n *dbmodel.Notification) string {
+	line := firstLine(n.Message)
+	if line == "" {
+		return "A background task of Tocsin failed"
+	}
+	return capitalised(line)
+}
+
+func capitalised(s string) string {
+	first, size := utf8.DecodeRuneInString(s)
+	if size == 0 {
+		return ""
+	}
+	return string(unicode.ToUpper(first)) + s[size:]
 }
 
 // fit cuts the middle so that the whole is a headline: what comes behind it always stays visible.

@@ -96,8 +96,8 @@ const addresses = "#notification_email_to"
 
 // Sources that hold for everything.
 var (
-	titleSettings = source{"the notification settings of observation titles", "settings#observation_title_notification_email_to"}
-	faultSettings = source{"the notification settings for exceptions", "settings#exception_email_to"}
+	titleSettings = sourceOf(rule.Holder{Kind: rule.HolderTitles}, "", "settings#observation_title_notification_email_to")
+	faultSettings = sourceOf(rule.Holder{Kind: rule.HolderExceptions}, "", "settings#exception_email_to")
 )
 
 func origin(n *dbmodel.Notification, from rule.Holder) source {
@@ -112,16 +112,14 @@ func origin(n *dbmodel.Notification, from rule.Holder) source {
 		return source{"the notification settings", "settings"}
 	}
 	if from.Kind == rule.HolderGroup {
-		return source{
-			"the notification settings of group " + channel.Line(n.Facts.ProductGroupName, maxProduct),
-			"product-groups/" + strconv.FormatInt(from.ID, 10) + addresses,
-		}
+		return sourceOf(from, n.Facts.ProductGroupName, "product-groups/"+strconv.FormatInt(from.ID, 10)+addresses)
 	}
-	name := productName(n)
-	if name == "" {
-		name = "product " + strconv.FormatInt(*n.ProductID, 10)
-	}
-	return source{"the notification settings of " + name, productPage(*n.ProductID) + addresses}
+	product := rule.Holder{Kind: rule.HolderProduct, ID: *n.ProductID}
+	return sourceOf(product, productName(n), productPage(product.ID)+addresses)
+}
+
+func sourceOf(h rule.Holder, name, page string) source {
+	return source{"the notification settings " + placeInWords(h, name), page}
 }
 
 func productPage(id int64) string { return "products/" + strconv.FormatInt(id, 10) }

@@ -64,6 +64,13 @@ func task(function, class string, suppressed int) *dbmodel.Notification {
 	return &dbmodel.Notification{ID: 99, Type: rule.TypeTask, Function: function, Name: class, Suppressed: suppressed}
 }
 
+// own is a failure of Tocsin itself.
+func own(message string, suppressed int) *dbmodel.Notification {
+	n := task("target:drain", "DeliveryFailed", suppressed)
+	n.Own, n.Message = true, message
+	return n
+}
+
 func TestHeadlineAndTone(t *testing.T) {
 	t.Parallel()
 	open := values(rule.Critical, rule.Open, 5)
@@ -105,6 +112,9 @@ func TestHeadlineAndTone(t *testing.T) {
 		{"held back", exception("KeyError", "no such key", 24), "Exception KeyError: no such key (and 24 times more in the last hour)", channel.Attention},
 		{"task", task("import", "ValueError", 0), "Background task import failed: ValueError", channel.Attention},
 		{"task without function", task("", "ValueError", 0), "Background task failed: ValueError", channel.Attention},
+		{"own failure", own("Slack webhook of Payments API fails: 404 (no_service)\nthe rest", 0), "Slack webhook of Payments API fails: 404 (no_service)", channel.Attention},
+		{"own failure, held back", own("the clean-up failed", 24), "The clean-up failed (and 24 times more in the last hour)", channel.Attention},
+		{"own failure, empty", own("", 0), "A background task of Tocsin failed", channel.Attention},
 		{"task, held back once", task("import", "ValueError", 1), "Background task import failed: ValueError (and once more in the last hour)", channel.Attention},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/seed91453169/tocsin/dbmodel"
+	"github.com/seed91453169/tocsin/message"
 	"github.com/seed91453169/tocsin/rule"
 )
 
@@ -242,6 +243,8 @@ func nameOf(n *dbmodel.Notification) string {
 	switch {
 	case n.Type == rule.TypeSecurityGate:
 		return "Security gate"
+	case n.Own && n.Type == rule.TypeTask:
+		name = message.OwnFailure(n)
 	case (n.Type == rule.TypeTask || n.Type == rule.TypeException) && n.Function != "":
 		name = n.Function + ": " + name
 	}

@@ -330,27 +330,31 @@ func (d *drain) fail(ctx context.Context, tx bun.Tx, told dbmodel.Told, result *
 	if err := dbmodel.MarkFailed(ctx, tx, told, d.owner, result.Reason); err != nil {
 		return err
 	}
-	if err := d.tellFailure(ctx, tx, told, "DeliveryFailed", "a delivery failed for good", result.Reason); err != nil || !told.Digest {
+	if err := d.tellFailure(ctx, tx, told, "DeliveryFailed", result.Brief(), "a delivery failed for good: "+result.Reason); err != nil || !told.Digest {
 		return err
 	}
 	return dbmodel.EndBatch(ctx, tx, told.TargetID, d.owner)
 }
 
-// tellFailure tells once, until the target's next success, that it cannot be told.
-func (d *drain) tellFailure(ctx context.Context, tx bun.Tx, told dbmodel.Told, class, message, reason string) error {
+// tellFailure notifies once, until the target's next success, that it fails: why in a few words, then in a sentence.
+func (d *drain) tellFailure(ctx context.Context, tx bun.Tx, told dbmodel.Told, class, why, sentence string) error {
 	tell, err := dbmodel.TellOfFailure(ctx, tx, told, d.owner)
 	if err != nil || !tell {
 		return err
 	}
-	where := d.address
-	switch {
-	case where == "":
-		where = fmt.Sprintf("target %d", d.target.ID)
-	case !d.target.Channel.Info().Addresses:
-		where = channel.RedactURL(where)
+	places, err := dbmodel.PlacesOf(ctx, tx, d.target.ID)
+	if err != nil {
+		return fmt.Errorf("find where target %d is set: %w", d.target.ID, err)
 	}
-	message = fmt.Sprintf("%s to %s: %s: %s", d.target.Channel.Info().Name, where, message, reason)
-	return tellOwn(ctx, tx, class, queue.TypeTargetDrain, message, "", true)
+	info, shown := d.target.Channel.Info(), d.address
+	if shown != "" && !info.Addresses {
+		shown = channel.RedactURL(shown)
+	}
+	line := message.TargetFails(d.target.Channel, shown, places, why)
+	if shown == "" {
+		shown = fmt.Sprintf("target %d", d.target.ID)
+	}
+	return tellOwn(ctx, tx, class, queue.TypeTargetDrain, fmt.Sprintf("%s\n%s to %s: %s", line, info.Name, shown, sentence), "", true)
 }
 
 // count says what the last message was, for rest.
@@ -378,7 +382,8 @@ func (d *drain) backOff(told dbmodel.Told, result *channel.Error) error {
 				return dbmodel.YieldTarget(ctx, tx, told.TargetID, d.owner)
 			}
 			all := dbmodel.Told{TargetID: told.TargetID, All: true}
-			return d.tellFailure(ctx, tx, all, "TargetGivenUp", "all that waited for it failed", reason+" Last: "+result.Reason)
+			why := fmt.Sprintf("given up after %d hours: %s", d.settings.DeliveryGiveUpHours, result.Brief())
+			return d.tellFailure(ctx, tx, all, "TargetGivenUp", why, "all that waited for it failed: "+reason+" Last: "+result.Reason)
 		})
 	})
 	if err != nil || !giveUp {

@@ -272,7 +272,7 @@ func TestGivenUpTargetIsTold(t *testing.T) {
 		if failed := e.deliveries(dbmodel.Failed); len(failed) != 1 || !strings.Contains(failed[0].LastError, "Given up") {
 			t.Errorf("failed: %+v", failed)
 		}
-		if got := e.receiver.headlines("/x"); len(got) != 1 || !strings.Contains(got[0], "TargetGivenUp") {
+		if got := e.receiver.headlines("/x"); len(got) != 1 || !strings.Contains(got[0], "Slack webhook of Product 1 fails: given up after 24 hours: 503") {
 			t.Errorf("told: %q", got)
 		}
 	})

@@ -263,7 +263,7 @@ func TestAddressWithLostKey(t *testing.T) {
 			t.Errorf("failed: %+v", failed)
 		}
 		told := e.receiver.headlines("/b")
-		if len(told) != 2 || !strings.Contains(strings.Join(told, "\n"), "DeliveryFailed") {
+		if len(told) != 2 || !strings.Contains(strings.Join(told, "\n"), "Microsoft Teams webhook of Product 1 fails: the address cannot be read") {
 			t.Errorf("told: %q", told)
 		}
 	})

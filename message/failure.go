@@ -1,0 +1,62 @@
+package message
+
+import (
+	"strconv"
+	"strings"
+
+	"github.com/seed91453169/tocsin/channel"
+	"github.com/seed91453169/tocsin/dbmodel"
+	"github.com/seed91453169/tocsin/rule"
+)
+
+// TargetFails is what Tocsin reports of itself where a target fails: "Slack webhook of Payments API fails: 404 (no_service)".
+// address is an email address, or a URL that channel.RedactURL has shortened; empty where it cannot be read. places are
+// where the target is set now, and why is channel.Error.Brief.
+func TargetFails(c rule.Channel, address string, places []dbmodel.ContactPlace, why string) string {
+	info := c.Info()
+	what := info.Name
+	if !info.Addresses && !strings.HasSuffix(strings.ToLower(what), "webhook") {
+		what += " webhook"
+	}
+	where := inWords(places)
+	switch {
+	case where != "" && info.Addresses && address != "":
+		where += " to " + address
+	case where == "" && address != "":
+		where = address + ", which is set nowhere any more,"
+	case where == "":
+		where = "that is set nowhere any more"
+	}
+	return channel.Line(what+" "+where+" fails: "+why, maxHeadline)
+}
+
+// inWords is "of Payments API", or "of Payments API and 2 more"; empty for no places.
+func inWords(places []dbmodel.ContactPlace) string {
+	if len(places) == 0 {
+		return ""
+	}
+	first := placeInWords(places[0].Holder, places[0].Name)
+	if more := len(places) - 1; more > 0 {
+		first += " and " + strconv.Itoa(more) + " more"
+	}
+	return first
+}
+
+// placeInWords says whose settings hold a contact: "of Payments API", "of group Payments", "for exceptions".
+func placeInWords(h rule.Holder, name string) string {
+	name = channel.Line(name, maxProduct)
+	switch h.Kind {
+	case rule.HolderProduct:
+		if name == "" {
+			name = "product " + strconv.FormatInt(h.ID, 10)
+		}
+		return "of " + name
+	case rule.HolderGroup:
+		return "of group " + name
+	case rule.HolderTitles:
+		return "of observation titles"
+	case rule.HolderExceptions:
+		return "for exceptions"
+	}
+	return ""
+}
