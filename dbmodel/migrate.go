@@ -6,7 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"path"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -25,44 +25,155 @@ type MigrationStatus struct {
 	Applied bool
 }
 
-// Migrate brings the schema to the version of this program. Any number of processes may call it at once. It returns the
-// names of the migrations that it applied.
+// SchemaError says that the schema of the database is not this program's, and what to do.
+type SchemaError string
+
+func (e SchemaError) Error() string { return string(e) }
+
+// Migrate brings the schema to the version of this program, or returns a SchemaError where it is newer. Any number of processes
+// may call it at once. It returns the names of the migrations that it applied.
 func Migrate(ctx context.Context, db *DB) ([]string, error) {
+	return migrateTo(ctx, db, schemaFiles(schemaFolder(db)))
+}
+
+func migrateTo(ctx context.Context, db *DB, files fs.FS) ([]string, error) {
 	var applied []string
 	mark := func(ctx context.Context, tx bun.IConn, m *migrate.Migration) error {
 		_, err := tx.ExecContext(ctx, "INSERT INTO "+migrationTable+" (name, group_id) VALUES (?, ?)", m.Name, m.GroupID)
 		return err
 	}
-	err := withMigrator(ctx, db, mark, func(m *migrate.Migrator) error {
-		group, err := m.Migrate(ctx)
-		if group != nil {
-			applied = names(group.Migrations)
+	err := withMigrator(ctx, db, files, mark, func(m *migrate.Migrator) error {
+		list, err := m.MigrationsWithStatus(ctx)
+		if err != nil {
+			return err
 		}
-		return err
+		for _, migration := range list.Unapplied() {
+			// Each in a group of its own: a rollback takes back a group.
+			if err := m.RunMigration(ctx, migration.Name); err != nil {
+				return err
+			}
+			applied = append(applied, migration.Name)
+		}
+		return nil
 	})
 	return applied, err
 }
 
-// Rollback takes back what the last Migrate applied and returns the names of these migrations.
-func Rollback(ctx context.Context, db *DB) ([]string, error) {
-	var undone []string
+// Rollback takes back the last migration and returns its name, or an empty one where none is applied. It returns ErrAlive where
+// processes run that need the schema.
+func Rollback(ctx context.Context, db *DB) (string, error) {
+	return rollBackFrom(ctx, db, schemaFiles(schemaFolder(db)))
+}
+
+func rollBackFrom(ctx context.Context, db *DB, files fs.FS) (string, error) {
+	undone := ""
 	unmark := func(ctx context.Context, tx bun.IConn, m *migrate.Migration) error {
 		_, err := tx.ExecContext(ctx, "DELETE FROM "+migrationTable+" WHERE name = ?", m.Name)
 		return err
 	}
-	err := withMigrator(ctx, db, unmark, func(m *migrate.Migrator) error {
+	err := withMigrator(ctx, db, files, unmark, func(m *migrate.Migrator) error {
+		if err := nobodyAlive(ctx, db); err != nil {
+			return err
+		}
 		group, err := m.Rollback(ctx)
-		if group != nil {
-			undone = names(group.Migrations)
+		for _, migration := range group.Migrations {
+			undone = migration.Name
 		}
 		return err
 	})
 	return undone, err
 }
 
+// ErrAlive: processes run that need the schema.
+var ErrAlive = errors.New("processes of Tocsin run on this database: stop them first; one that was killed counts for half a minute more")
+
+// nobodyAlive returns ErrAlive and names the processes that are alive.
+func nobodyAlive(ctx context.Context, db *DB) error {
+	list, err := LiveProcesses(ctx, db)
+	if err != nil && isMissingTable(err) {
+		return nil
+	}
+	if err != nil || len(list) == 0 {
+		return err
+	}
+	var words []string
+	for _, p := range list {
+		words = append(words, p.Role+" on "+p.Host)
+	}
+	return fmt.Errorf("%w: %s", ErrAlive, strings.Join(words, ", "))
+}
+
+// Loss is a table, or a column of one, that taking back a migration destroys.
+type Loss struct {
+	Name string // "table", or "table.column"
+	Rows int64  // of a column: rows in which it is not null
+}
+
+// LastMigration returns the name of the migration that Rollback takes back, empty where none is applied, and what is lost then. It
+// changes nothing.
+func LastMigration(ctx context.Context, db *DB) (string, []Loss, error) {
+	return lastMigration(ctx, db, schemaFiles(schemaFolder(db)))
+}
+
+func lastMigration(ctx context.Context, db *DB, files fs.FS) (name string, losses []Loss, err error) {
+	if err := refuseNewer(ctx, db.Reader.DB, files); err != nil {
+		return "", nil, err
+	}
+	err = db.Reader.QueryRowContext(ctx, "SELECT name FROM "+migrationTable+" ORDER BY group_id DESC, id DESC LIMIT 1").Scan(&name)
+	if errors.Is(err, sql.ErrNoRows) || err != nil && isMissingTable(err) {
+		return "", nil, nil
+	}
+	if err != nil {
+		return "", nil, Translate(err)
+	}
+	found, err := fs.Glob(files, name+"_*.down.sql")
+	if err != nil || len(found) != 1 {
+		return "", nil, fmt.Errorf("this program cannot take back migration %s: %d files, %w", name, len(found), err)
+	}
+	down, err := fs.ReadFile(files, found[0])
+	if err != nil {
+		return "", nil, fmt.Errorf("read migration %s: %w", name, err)
+	}
+	for _, l := range dropped(string(down)) {
+		table, column, isColumn := strings.Cut(l, ".")
+		query := "SELECT count(*) FROM " + table
+		if isColumn {
+			query = "SELECT count(" + column + ") FROM " + table
+		}
+		loss := Loss{Name: l}
+		if err := db.Reader.QueryRowContext(ctx, query).Scan(&loss.Rows); err != nil {
+			return "", nil, fmt.Errorf("count the rows of %s: %w", l, Translate(err))
+		}
+		losses = append(losses, loss)
+	}
+	return name, losses, nil
+}
+
+var (
+	dropTable  = regexp.MustCompile(`(?is)\bDROP\s+TABLE\s+(?:IF\s+EXISTS\s+)?([\w\s,]+)`)
+	alterTable = regexp.MustCompile(`(?is)\bALTER\s+TABLE\s+(?:IF\s+EXISTS\s+)?(\w+)([^;]+)`)
+	dropColumn = regexp.MustCompile(`(?is)\bDROP\s+COLUMN\s+(?:IF\s+EXISTS\s+)?(\w+)`)
+)
+
+// dropped lists the tables, and the columns of others, that the statements of a migration drop.
+func dropped(statements string) []string {
+	var out []string
+	for _, m := range dropTable.FindAllStringSubmatch(statements, -1) {
+		for table := range strings.SplitSeq(m[1], ",") {
+			out = append(out, strings.TrimSpace(table))
+		}
+	}
+	for _, m := range alterTable.FindAllStringSubmatch(statements, -1) {
+		for _, column := range dropColumn.FindAllStringSubmatch(m[2], -1) {
+			out = append(out, m[1]+"."+column[1])
+		}
+	}
+	return out
+}
+
 // Migrations lists what this program knows, oldest first, and what the database has of it. It changes nothing.
 func Migrations(ctx context.Context, db *DB) ([]MigrationStatus, error) {
-	known, err := knownMigrations(schemaFolder(db))
+	known, err := knownMigrations(schemaFiles(schemaFolder(db)))
 	if err != nil {
 		return nil, err
 	}
@@ -93,7 +204,8 @@ type queryer interface {
 }
 
 func checkSchema(ctx context.Context, db queryer, folder string) error {
-	known, err := knownMigrations(folder)
+	files := schemaFiles(folder)
+	known, err := knownMigrations(files)
 	if err != nil {
 		return err
 	}
@@ -101,32 +213,56 @@ func checkSchema(ctx context.Context, db queryer, folder string) error {
 	if err != nil {
 		return err
 	}
-	for _, name := range applied {
-		if !slices.Contains(known, name) {
-			return fmt.Errorf("the database has migration %s, which this program does not know: use the newer program", name)
-		}
+	if err := newer(applied, known); err != nil {
+		return err
 	}
 	for _, name := range known {
 		if !slices.Contains(applied, name) {
-			return fmt.Errorf("the database lacks migration %s: run \"tocsin migrate up\"", name)
+			return SchemaError("the database lacks migration " + name + ": run \"tocsin migrate up\"")
 		}
 	}
 	return nil
 }
 
-// knownMigrations lists the names of the migrations of this program, oldest first.
-func knownMigrations(folder string) ([]string, error) {
-	files, err := fs.Glob(migrations.Files, folder+"/*.up.sql")
-	if err != nil || len(files) == 0 {
-		return nil, fmt.Errorf("this program has no migrations: %w", err)
+// refuseNewer returns a SchemaError where the database has a migration that is not among files.
+func refuseNewer(ctx context.Context, db queryer, files fs.FS) error {
+	known, err := knownMigrations(files)
+	if err != nil {
+		return err
 	}
-	for i, f := range files {
-		files[i], _, _ = strings.Cut(path.Base(f), "_") // bun's name of a migration is the number that its file begins with
+	applied, err := appliedMigrations(ctx, db)
+	if errors.Is(err, errNoTables) {
+		return nil
 	}
-	return files, nil
+	if err != nil {
+		return err
+	}
+	return newer(applied, known)
 }
 
-var errNoTables = errors.New("the database has no tables of Tocsin: run \"tocsin migrate up\"")
+// newer returns a SchemaError that names a migration which is applied and not known.
+func newer(applied, known []string) error {
+	for _, name := range applied {
+		if !slices.Contains(known, name) {
+			return SchemaError("the database has migration " + name + ", which this program does not know: use the newer program")
+		}
+	}
+	return nil
+}
+
+// knownMigrations lists the names of the migrations of files, oldest first.
+func knownMigrations(files fs.FS) ([]string, error) {
+	list, err := fs.Glob(files, "*.up.sql")
+	if err != nil || len(list) == 0 {
+		return nil, fmt.Errorf("this program has no migrations: %w", err)
+	}
+	for i, f := range list {
+		list[i], _, _ = strings.Cut(f, "_") // bun's name of a migration is the number that its file begins with
+	}
+	return list, nil
+}
+
+const errNoTables = SchemaError("the database has no tables of Tocsin: run \"tocsin migrate up\"")
 
 // appliedMigrations lists the names of the migrations that the database has, or returns errNoTables.
 func appliedMigrations(ctx context.Context, db queryer) ([]string, error) {
@@ -160,14 +296,19 @@ func schemaFolder(db bun.IDB) string {
 	return "postgres"
 }
 
+// schemaFiles are the migrations in a folder.
+func schemaFiles(folder string) fs.FS {
+	files, err := fs.Sub(migrations.Files, folder)
+	if err != nil {
+		panic(fmt.Sprintf("dbmodel: migrations: %v", err)) // the folders are part of the program
+	}
+	return files
+}
+
 // newMigrator returns a migrator that calls mark in the transaction of each migration. bun itself notes what is applied only
 // after that: a process that is killed in between would leave a database that no process could migrate again. What is
 // noted already bun notes anew.
-func newMigrator(db *DB, mark migrate.MigrationHook) (*migrate.Migrator, error) {
-	files, err := fs.Sub(migrations.Files, schemaFolder(db))
-	if err != nil {
-		return nil, fmt.Errorf("open migrations: %w", err)
-	}
+func newMigrator(db *DB, files fs.FS, mark migrate.MigrationHook) (*migrate.Migrator, error) {
 	all := migrate.NewMigrations()
 	if err := all.Discover(files); err != nil {
 		return nil, fmt.Errorf("read migrations: %w", err)
@@ -176,16 +317,19 @@ func newMigrator(db *DB, mark migrate.MigrationHook) (*migrate.Migrator, error) 
 		migrate.WithTableName(migrationTable), migrate.WithLocksTableName("schema_migration_locks")), nil
 }
 
-// withMigrator runs fn while no other process migrates. bun's own lock is a row that a killed process leaves behind;
+// withMigrator runs fn while no other process migrates, unless the schema is newer than files. bun's own lock is a row that a killed process leaves behind;
 // PostgreSQL's advisory lock ends with its transaction, which behind a pooler is all that stays on one connection of the server,
 // and SQLite has one writer.
-func withMigrator(ctx context.Context, db *DB, mark migrate.MigrationHook, fn func(*migrate.Migrator) error) error {
-	m, err := newMigrator(db, mark)
+func withMigrator(ctx context.Context, db *DB, files fs.FS, mark migrate.MigrationHook, fn func(*migrate.Migrator) error) error {
+	m, err := newMigrator(db, files, mark)
 	if err != nil {
 		return err
 	}
 	migrateAll := func() error {
 		if err := m.Init(ctx); err != nil {
+			return err
+		}
+		if err := refuseNewer(ctx, db.DB.DB, files); err != nil {
 			return err
 		}
 		return fn(m)
@@ -203,12 +347,4 @@ func withMigrator(ctx context.Context, db *DB, mark migrate.MigrationHook, fn fu
 		}
 		return migrateAll()
 	})
-}
-
-func names(list migrate.MigrationSlice) []string {
-	var out []string
-	for _, m := range list {
-		out = append(out, m.Name)
-	}
-	return out
 }

@@ -570,12 +570,20 @@ func (q *queryCounter) AfterQuery(context.Context, *bun.QueryEvent) {}
 func TestMigrationIsCutShortAnywhere(t *testing.T) {
 	t.Parallel()
 	testenv.EachDatabase(t, func(t *testing.T, db *dbmodel.DB) {
-		for _, step := range []func(context.Context, *dbmodel.DB) ([]string, error){dbmodel.Rollback, dbmodel.Migrate} {
+		down := func(ctx context.Context, db *dbmodel.DB) error {
+			_, err := dbmodel.Rollback(ctx, db)
+			return err
+		}
+		up := func(ctx context.Context, db *dbmodel.DB) error {
+			_, err := dbmodel.Migrate(ctx, db)
+			return err
+		}
+		for _, step := range []func(context.Context, *dbmodel.DB) error{down, up} {
 			for last := 1; ; last++ {
 				ctx, cancel := context.WithCancel(t.Context())
 				q := &queryCounter{cancel: cancel, last: last}
 				watched := &dbmodel.DB{DB: db.WithQueryHook(q), Reader: db.Reader}
-				_, err := step(ctx, watched)
+				err := step(ctx, watched)
 				cancel()
 				if q.n < last { // it came to its end
 					if err != nil {

@@ -1,3 +1,5 @@
+DROP TABLE processes;
+--bun:split
 DROP TABLE ticks;
 --bun:split
 DROP TABLE periodic_tasks;

@@ -374,3 +374,14 @@ INSERT INTO ticks (name) VALUES ('sweep');
 
 --bun:split
 INSERT INTO ticks (name, next_at) VALUES ('cleanup', CAST(unixepoch('subsec') * 1000000 AS INTEGER)), ('deletion', CAST(unixepoch('subsec') * 1000000 AS INTEGER));
+
+--bun:split
+-- Processes that run web, worker, scheduler or all of them (serve). seen_at is renewed as long as the process lives.
+CREATE TABLE processes (
+    id         text PRIMARY KEY,
+    role       text NOT NULL,
+    host       text NOT NULL,
+    version    text NOT NULL,
+    started_at timestamp NOT NULL,
+    seen_at    timestamp NOT NULL
+);
