@@ -22,7 +22,7 @@ const (
 // Process is a process that runs a role of Tocsin.
 type Process struct {
 	ID        string // random
-	Role      string // "web", "worker", "scheduler", or "serve" for all of them
+	Role      string // "web", "worker", "scheduler", or "serve" or "demo" for all of them
 	Host      string
 	Version   string
 	StartedAt time.Time

@@ -3,6 +3,7 @@ package web
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"time"
@@ -80,12 +81,14 @@ type health struct {
 	Status   string `json:"status"` // ok, degraded, unavailable
 	Database string `json:"database,omitempty"`
 	Redis    string `json:"redis,omitempty"`
+	Message  string `json:"message,omitempty"`
 }
 
 const (
 	isOK          = "ok"
 	isDegraded    = "degraded"
 	isUnavailable = "unavailable"
+	isOtherSchema = "other schema"
 )
 
 // showHealth says that the process lives.
@@ -93,7 +96,7 @@ func (s *server) showHealth(w http.ResponseWriter, _ *http.Request) {
 	showJSON(w, http.StatusOK, health{Status: isOK})
 }
 
-// showReady says whether the process can do its work: the database answers and, where it needs that, Redis. Without Redis
+// showReady says whether the process can do its work: the database answers, its schema is this program's, and, where it needs that, Redis answers. Without Redis
 // web still accepts events.
 func (s *server) showReady(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithTimeout(r.Context(), 2*redisTime)
@@ -104,8 +107,8 @@ func (s *server) showReady(w http.ResponseWriter, r *http.Request) {
 		defer cancel()
 		redis <- s.queue.Ping(ctx)
 	}()
-	h, code := health{isOK, isOK, isOK}, http.StatusOK
-	errDatabase := s.db.Ping(ctx)
+	h, code := health{Status: isOK, Database: isOK, Redis: isOK}, http.StatusOK
+	errDatabase := dbmodel.CheckSchema(ctx, s.db)
 	if err := <-redis; err != nil {
 		h.Status, h.Redis = isDegraded, isUnavailable
 		if s.needsRedis {
@@ -114,6 +117,9 @@ func (s *server) showReady(w http.ResponseWriter, r *http.Request) {
 	}
 	if errDatabase != nil {
 		h.Status, h.Database, code = isUnavailable, isUnavailable, http.StatusServiceUnavailable
+		if schema := dbmodel.SchemaError(""); errors.As(errDatabase, &schema) {
+			h.Database, h.Message = isOtherSchema, schema.Error()
+		}
 	}
 	showJSON(w, code, h)
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/seed91453169/tocsin/dbmodel"
 	"github.com/seed91453169/tocsin/rule"
 )
 
@@ -124,6 +125,20 @@ func TestAuthentication(t *testing.T) {
 	if r := e.want(200, "GET", "/readyz", nil, "Authorization", ""); r.json["status"] != "ok" {
 		t.Error(r.text)
 	}
+}
+
+// TestReadyKnowsTheSchema takes the schema away from a running process.
+func TestReadyKnowsTheSchema(t *testing.T) {
+	both(t, func(t *testing.T, e *env) {
+		if _, err := dbmodel.Rollback(t.Context(), e.db); err != nil {
+			t.Fatal(err)
+		}
+		r := e.send("GET", "/readyz", nil, "Authorization", "")
+		message, _ := r.json["message"].(string)
+		if r.status != 503 || r.json["status"] != "unavailable" || r.json["database"] != "other schema" || !strings.Contains(message, "tocsin migrate up") {
+			t.Errorf("%d %s", r.status, r.text)
+		}
+	})
 }
 
 // TestHead: what GET answers can be asked for without its body.

@@ -34,6 +34,7 @@ type app struct {
 	db     *dbmodel.DB
 	vault  *dbmodel.Vault
 	queue  *queue.Queue
+	alive  *liveness
 
 	redis    *redis.UniversalOptions
 	clients  []redis.UniversalClient
@@ -68,7 +69,7 @@ func (a *app) open(ctx context.Context, conns int, migrate bool) error {
 	return nil
 }
 
-// prepare makes sure that the database is as this program needs it, and opens what is sealed in it.
+// prepare makes sure that the database is as this program needs it, opens what is sealed in it, and records that the process runs.
 func (a *app) prepare(ctx context.Context, migrate bool) error {
 	if migrate {
 		applied, err := dbmodel.Migrate(ctx, a.db)
@@ -89,7 +90,8 @@ func (a *app) prepare(ctx context.Context, migrate bool) error {
 	if a.vault, err = dbmodel.OpenVault(ctx, a.db, a.config.SecretKey, a.config.SecretKeyOld); err != nil {
 		return fmt.Errorf("open what is sealed in the database: %w", err)
 	}
-	return nil
+	a.alive, err = startLiveness(ctx, a.db, a.config.Role, a.log)
+	return err
 }
 
 // ensureSecretKey generates a key where none is given, but none for a database that was sealed with another one: a file with
@@ -173,6 +175,9 @@ func (a *app) close() {
 	}
 	if a.embedded != nil {
 		a.embedded.Close()
+	}
+	if a.alive != nil {
+		a.alive.end()
 	}
 	if a.db != nil {
 		if err := a.db.Close(); err != nil {

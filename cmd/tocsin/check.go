@@ -113,6 +113,7 @@ func (k *checker) database(ctx context.Context, c *config.Config) {
 		return
 	}
 	k.say(what, "answers, its schema is this version's", nil)
+	k.processes(ctx, db)
 	if k.noKey {
 		k.noSecretKey(ctx, c, db)
 	}

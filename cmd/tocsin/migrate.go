@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/seed91453169/tocsin/config"
 	"github.com/seed91453169/tocsin/dbmodel"
@@ -12,13 +13,15 @@ import (
 
 type migrateCommand struct {
 	Up     migrateUp     `cmd:"" help:"Bring the schema to this version. Any number of processes may do so at once."`
-	Down   migrateDown   `cmd:"" help:"Take back the last \"up\". The contents of its tables are lost."`
+	Down   migrateDown   `cmd:"" help:"Take back the last migration: says what is lost, and does it with --yes."`
 	Status migrateStatus `cmd:"" help:"List the migrations and whether the database has them."`
 }
 
 type (
-	migrateUp     struct{}
-	migrateDown   struct{}
+	migrateUp   struct{}
+	migrateDown struct {
+		Yes bool `help:"Do it: what is listed as lost is lost."`
+	}
 	migrateStatus struct{}
 )
 
@@ -33,19 +36,43 @@ func (migrateUp) Run(ctx context.Context, t *terminal) error {
 		if err != nil {
 			return fmt.Errorf("migrate the database: %w", err)
 		}
-		printNames(t, "applied", applied, "Nothing to do: the database is up to date.")
+		for _, name := range applied {
+			fmt.Fprintf(t.out, "%s  applied\n", name)
+		}
+		if len(applied) == 0 {
+			fmt.Fprintln(t.out, "Nothing to do: the database is up to date.")
+		}
 		return nil
 	})
 }
 
-// Run takes back the last step.
-func (migrateDown) Run(ctx context.Context, t *terminal) error {
+// Run says what taking back the last migration destroys, and does it where the operator has agreed.
+func (m migrateDown) Run(ctx context.Context, t *terminal) error {
 	return withDatabase(ctx, t, config.Migrate, func(db *dbmodel.DB) error {
+		name, losses, err := dbmodel.LastMigration(ctx, db)
+		if err != nil {
+			return fmt.Errorf("look at the last migration: %w", err)
+		}
+		if name == "" {
+			fmt.Fprintln(t.out, "Nothing to do: no migration is applied.")
+			return nil
+		}
+		fmt.Fprintf(t.out, "Taking back migration %s destroys:\n", name)
+		for _, l := range losses {
+			what := "table"
+			if strings.Contains(l.Name, ".") {
+				what = "column"
+			}
+			fmt.Fprintf(t.out, "  %-6s  %-30s  %d rows\n", what, l.Name, l.Rows)
+		}
+		if !m.Yes {
+			return errors.New("nothing is changed: make a backup, stop web, worker and scheduler, and repeat this with --yes")
+		}
 		undone, err := dbmodel.Rollback(ctx, db)
 		if err != nil {
 			return fmt.Errorf("take back the last migration: %w", err)
 		}
-		printNames(t, "taken back", undone, "Nothing to do: no migration is applied.")
+		fmt.Fprintf(t.out, "%s  taken back\n", undone)
 		return nil
 	})
 }
@@ -68,16 +95,6 @@ func (migrateStatus) Run(ctx context.Context, t *terminal) error {
 		return nil
 	}
 	return err
-}
-
-// printNames prints a line for each name, followed by state, or otherwise where there is none.
-func printNames(t *terminal, state string, names []string, otherwise string) {
-	for _, n := range names {
-		fmt.Fprintf(t.out, "%s  %s\n", n, state)
-	}
-	if len(names) == 0 {
-		fmt.Fprintln(t.out, otherwise)
-	}
 }
 
 // errNoDatabase reports that the file of the SQLite database does not exist yet.

@@ -1,0 +1,74 @@
+package main
+
+import (
+	"net/http"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/seed91453169/tocsin/internal/testenv"
+)
+
+// down runs "migrate down" and checks its exit code and what it prints.
+func down(t *testing.T, d *deployment, yes bool, code int, words ...string) {
+	t.Helper()
+	args := []string{"migrate", "down"}
+	if yes {
+		args = append(args, "--yes")
+	}
+	got, output := wait(start(t, d.env, args...))
+	if got != code {
+		t.Errorf("%v: exit %d", args, got)
+	}
+	for _, w := range words {
+		if !strings.Contains(strings.Join(strings.Fields(output), " "), w) {
+			t.Errorf("%v does not say %q:\n%s", args, w, output)
+		}
+	}
+}
+
+func TestMigrateDown(t *testing.T) {
+	t.Parallel()
+	d := newRoles(t, testenv.PostgresURL(t, testenv.MigrateSchema), testenv.Redis(t).URL())
+	d.call(http.MethodPut, "/api/v1/products/1", map[string]any{"name": "P"}, nil)
+	down(t, d, false, 1, "table products 1 rows", "nothing is changed", "--yes")
+	down(t, d, true, 1, "table products 1 rows", "web on ", "worker on ", "scheduler on ", "stop them first")
+	for _, p := range []*process{d.web, d.worker, d.scheduler} {
+		if code, _ := p.terminate(); code != 0 {
+			t.Errorf("exit %d", code)
+		}
+	}
+	down(t, d, false, 1, "table products 1 rows", "nothing is changed")
+	if code, output := wait(start(t, d.env, "check")); code != 0 || !strings.Contains(output, "warn  Processes") {
+		t.Errorf("check: exit %d\n%s", code, output)
+	}
+	down(t, d, true, 0, "table products 1 rows", "taken back")
+	down(t, d, true, 0, "Nothing to do")
+}
+
+func TestMigrateDownBesideServe(t *testing.T) {
+	t.Parallel()
+	d := newServe(t)
+	down(t, d, true, 1, "serve on ", "stop them first")
+	d.ready()
+	if code, _ := d.web.terminate(); code != 0 {
+		t.Errorf("exit %d", code)
+	}
+	down(t, d, true, 0, "taken back")
+}
+
+// TestCheckNamesMissingRoles ends the worker and the scheduler.
+func TestCheckNamesMissingRoles(t *testing.T) {
+	t.Parallel()
+	d := newRoles(t, testenv.PostgresURL(t, testenv.MigrateSchema), testenv.Redis(t).URL(), "TOCSIN_DATA_DIR="+filepath.Join(t.TempDir(), "data"))
+	if code, output := wait(start(t, d.env, "check")); code != 0 || !strings.Contains(output, "ok    Processes: 1 scheduler, 1 web, 1 worker") {
+		t.Errorf("all roles run: exit %d\n%s", code, output)
+	}
+	for _, p := range []*process{d.worker, d.scheduler} {
+		p.terminate()
+	}
+	code, output := wait(start(t, d.env, "check"))
+	if code != 1 || !strings.Contains(output, "FAIL  Processes: no worker and no scheduler runs") {
+		t.Errorf("without worker and scheduler: exit %d\n%s", code, output)
+	}
+}
