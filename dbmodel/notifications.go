@@ -225,6 +225,19 @@ func VisibleNotificationByID(ctx context.Context, db bun.IDB, v Viewer, id int64
 	return n, Translate(err)
 }
 
+// NotificationsByID returns the notifications with the given ids by id; those that do not exist are left out.
+func NotificationsByID(ctx context.Context, db bun.IDB, ids []int64) (map[int64]*Notification, error) {
+	var list []Notification
+	if err := db.NewSelect().Model(&list).Where("id IN (?)", bun.List(ids)).Scan(ctx); err != nil {
+		return nil, Translate(err)
+	}
+	out := make(map[int64]*Notification, len(list))
+	for i := range list {
+		out[list[i].ID] = &list[i]
+	}
+	return out, nil
+}
+
 // NotificationByID returns a notification whole, ErrNotFound where there is none, whoever asks.
 func NotificationByID(ctx context.Context, db bun.IDB, id int64) (*Notification, error) {
 	n := new(Notification)

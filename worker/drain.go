@@ -28,6 +28,8 @@ const (
 	drainTime = 5 * time.Second
 	// gatherTime is how long a target rests after much was told at once, so that what arrives meanwhile goes together.
 	gatherTime = time.Second
+	// freshTime is how long a lease need not be renewed before a message. With renewTime it stays below the time of a lease.
+	freshTime = 2 * time.Second
 	// digestItems is how many notifications a digest names.
 	digestItems = 20
 )
@@ -38,26 +40,32 @@ func (w *Worker) targetDrain(ctx context.Context, t *asynq.Task) error {
 	if err := json.Unmarshal(t.Payload(), &p); err != nil {
 		return fmt.Errorf("read the payload of %s: %w", t.Type(), err)
 	}
-	// Before anything is read: a poke from now on has a task of its own.
-	if err := w.Queue.Unpoke(ctx, p.TargetID); err != nil {
-		w.Log.Debug().Err(err).Int64("target", p.TargetID).Msg("the poke stays until it ends by itself")
-	}
-	owner := rand.Text()
+	owner, renewed := rand.Text(), time.Now()
 	lease, err := dbmodel.TakeTarget(ctx, w.DB, p.TargetID, owner)
-	if errors.Is(err, dbmodel.ErrNotFound) {
+	switch {
+	case errors.Is(err, dbmodel.ErrNotFound):
+		w.unpoke(ctx, p.TargetID)
 		return nil // not due: the sweep comes back to it
-	}
-	if err != nil {
+	case err != nil:
 		return fmt.Errorf("lease target %d: %w", p.TargetID, err)
+	case !lease.Mine:
+		// The holder of the lease has been asked to look again, and lets pokes through before it does.
+		return nil
 	}
-	if !lease.Mine {
-		return nil // who holds it has been asked to look again
-	}
-	err = (&drain{w: w, target: &lease.Target, owner: owner}).safely(ctx)
+	w.unpoke(ctx, p.TargetID)
+	err = (&drain{w: w, target: &lease.Target, owner: owner, renewed: renewed}).safely(ctx)
 	if err != nil && !errors.Is(err, dbmodel.ErrUnavailable) {
 		return errors.Join(err, w.record("a target cannot be worked off", func(ctx context.Context) error { return w.restTarget(ctx, p.TargetID, err) }))
 	}
 	return err
+}
+
+// unpoke lets the next poke of a target through. It comes before the target is looked at: what is stored after that look has a
+// poke of its own.
+func (w *Worker) unpoke(ctx context.Context, id int64) {
+	if err := w.Queue.Unpoke(ctx, id); err != nil {
+		w.Log.Debug().Err(err).Int64("target", id).Msg("the poke stays until it ends by itself")
+	}
 }
 
 // faultRest is how long a target rests after a fault of our own, which the next try will meet again.
@@ -80,10 +88,12 @@ type drain struct {
 	target    *dbmodel.Target
 	owner     string
 	settings  *dbmodel.Settings
-	address   string // empty: the key that sealed it is lost
-	firstName string // of who has this email address; empty where that is not known
-	sent      int    // single deliveries since the last digest
-	digested  bool   // the last message was a digest
+	renewed   time.Time // when the lease was taken, or renewed between messages
+	ahead     int       // how many single deliveries are read at once
+	address   string    // empty: the key that sealed it is lost
+	firstName string    // of who has this email address; empty where that is not known
+	sent      int       // single deliveries since the last digest
+	digested  bool      // the last message was a digest
 }
 
 // outcome says how a drain goes on after a message.
@@ -150,6 +160,7 @@ func (d *drain) run(ctx context.Context) error {
 			if released {
 				return nil
 			}
+			w.unpoke(ctx, id)
 			continue
 		}
 		if wait := d.rest(time.Since(told)); wait > drainTime {
@@ -162,6 +173,7 @@ func (d *drain) run(ctx context.Context) error {
 		}
 		if time.Since(began) > drainTime {
 			err := d.leave(nil)
+			w.unpoke(ctx, id)
 			w.Queue.Poke(ctx, []int64{id})
 			return err
 		}
@@ -197,23 +209,32 @@ func (d *drain) wait(ctx context.Context, rest time.Duration) bool {
 	return d.w.pause(rest)
 }
 
-// tell sends the next message, if there is one, and records what became of it.
+// tell sends what comes next, if something waits, and records what became of it: a digest where there is one to send, else
+// single deliveries.
 func (d *drain) tell(ctx context.Context) (outcome, error) {
-	m, told, err := d.next(ctx)
+	if d.target.Batch == 0 {
+		waiting, err := dbmodel.PendingDeliveries(ctx, d.w.DB, d.target.ID, max(d.settings.DigestThreshold+1, d.ahead))
+		switch {
+		case err != nil:
+			return stop, fmt.Errorf("find what waits for target %d: %w", d.target.ID, err)
+		case len(waiting) == 0:
+			return nobody, nil
+		case d.settings.DigestThreshold == 0 || len(waiting) <= d.settings.DigestThreshold:
+			return d.burst(ctx, waiting)
+		}
+	}
+	m, told, err := d.nextDigest(ctx)
 	if err != nil {
 		return stop, err
 	}
-	if told.TargetID == 0 {
-		return nobody, nil
-	}
-	if m == nil { // nobody can be told this any more
+	if m == nil { // nothing of it waits any more
 		return goOn, nil
 	}
 	result, lost, err := d.send(ctx, m)
 	if err != nil || lost {
 		return stop, err
 	}
-	if result != nil && result.Kind == channel.Permanent && told.Digest {
+	if result != nil && result.Kind == channel.Permanent {
 		brief, e := d.digest(ctx, told, message.Builder.BriefDigest)
 		if e != nil {
 			return stop, e
@@ -227,13 +248,16 @@ func (d *drain) tell(ctx context.Context) (outcome, error) {
 	return d.recordResult(told, result)
 }
 
-// send renews the lease and sends; the time of the send begins when the request leaves. lost says that the lease is somebody else's by now: then nothing was sent. result is nil
-// where the receiver took the message.
+// send renews the lease, unless that was done a moment ago, and sends; the time of the send begins when the request leaves. lost
+// says that the lease is another's by now: then nothing was sent. result is nil where the receiver took the message.
 func (d *drain) send(ctx context.Context, m *channel.Message) (result *channel.Error, lost bool, err error) {
 	w := d.w
-	mine, err := dbmodel.RenewTarget(ctx, w.DB, d.target.ID, d.owner)
-	if err != nil || !mine {
-		return nil, !mine, err
+	if now := time.Now(); now.Sub(d.renewed) > freshTime {
+		mine, err := dbmodel.RenewTarget(ctx, w.DB, d.target.ID, d.owner)
+		if err != nil || !mine {
+			return nil, !mine, err
+		}
+		d.renewed = now
 	}
 	sender, configured := w.Senders[d.target.Channel]
 	switch {
@@ -359,7 +383,7 @@ func (d *drain) tellFailure(ctx context.Context, tx bun.Tx, told dbmodel.Told, c
 
 // count says what the last message was, for rest.
 func (d *drain) count(told dbmodel.Told) {
-	d.sent++
+	d.sent += len(told.IDs)
 	d.digested = told.Digest
 	d.target.Batch = 0
 }

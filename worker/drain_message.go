@@ -3,7 +3,6 @@ package worker
 import (
 	"context"
 	"crypto/rand"
-	"errors"
 	"fmt"
 	"runtime/debug"
 
@@ -13,25 +12,11 @@ import (
 	"github.com/seed91453169/tocsin/rule"
 )
 
-// next makes the message that must be told next: the digest that is tried again, a new digest where more than the threshold
-// wait, else the oldest delivery. It returns a zero Told where nothing waits.
-func (d *drain) next(ctx context.Context) (*channel.Message, dbmodel.Told, error) {
+// nextDigest makes the digest that must be sent next: the one that is tried again, else one of all that waits. It returns no
+// message where nothing of it waits any more.
+func (d *drain) nextDigest(ctx context.Context) (*channel.Message, dbmodel.Told, error) {
 	w, id := d.w, d.target.ID
 	told := dbmodel.Told{TargetID: id, Digest: true}
-	if d.target.Batch == 0 {
-		threshold := d.settings.DigestThreshold
-		waiting, err := dbmodel.PendingDeliveries(ctx, w.DB, id, threshold+1)
-		if err != nil {
-			return nil, told, fmt.Errorf("find what waits for target %d: %w", id, err)
-		}
-		if len(waiting) == 0 {
-			return nil, dbmodel.Told{}, nil
-		}
-		if threshold == 0 || len(waiting) <= threshold {
-			m, err := d.single(ctx, waiting[0])
-			return m, dbmodel.Told{TargetID: id, IDs: []int64{waiting[0].ID}}, err
-		}
-	}
 	var err error
 	if told.IDs, err = dbmodel.PendingIDs(ctx, w.DB, id, d.target.Batch); err != nil {
 		return nil, told, fmt.Errorf("find what a digest for target %d tells: %w", id, err)
@@ -40,26 +25,19 @@ func (d *drain) next(ctx context.Context) (*channel.Message, dbmodel.Told, error
 	if len(told.IDs) > 0 {
 		m, err = d.digest(ctx, told, message.Builder.Digest)
 	}
-	if err == nil && m == nil && d.target.Batch != 0 { // nothing of it waits any more
+	if err == nil && m == nil && d.target.Batch != 0 {
 		d.target.Batch = 0
 		err = dbmodel.EndBatch(ctx, w.DB, id, d.owner)
 	}
 	return m, told, err
 }
 
-// single makes the message of one delivery; nil where its notification is gone.
-func (d *drain) single(ctx context.Context, waiting dbmodel.PendingDelivery) (*channel.Message, error) {
-	n, err := dbmodel.NotificationByID(ctx, d.w.DB, waiting.NotificationID)
-	if errors.Is(err, dbmodel.ErrNotFound) {
-		return nil, nil // deleted a moment ago, and the delivery with it
-	}
-	if err != nil {
-		return nil, fmt.Errorf("load notification %d: %w", waiting.NotificationID, err)
-	}
+// single makes the message of one delivery.
+func (d *drain) single(n *dbmodel.Notification, waiting dbmodel.PendingDelivery) *channel.Message {
 	return d.build(func(b message.Builder, to message.Recipient) *channel.Message {
 		to.Source = waiting.Source
 		return b.Notification(n, waiting.ID, to)
-	}), nil
+	})
 }
 
 // digest makes the message of a digest; nil where nothing of it waits any more.

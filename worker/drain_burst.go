@@ -1,0 +1,112 @@
+package worker
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/seed91453169/tocsin/dbmodel"
+)
+
+const (
+	// burstTime is how long what was read ahead is sent; then it is read anew, for it may have been deleted.
+	burstTime = 100 * time.Millisecond
+	// groupTime is how long a known result may wait for others that are recorded with it. A process that is lost in between sends
+	// these again.
+	groupTime = 50 * time.Millisecond
+	// mostAhead is how many deliveries are read ahead.
+	mostAhead = 200
+)
+
+// burst sends deliveries one by one, in order, until one is not taken or burstTime is over. The receiver's answers are recorded
+// in groups, behind the sends.
+func (d *drain) burst(ctx context.Context, waiting []dbmodel.PendingDelivery) (next outcome, err error) {
+	if d.paced() || d.target.Failures > 0 || d.target.FailingSince != nil {
+		waiting = waiting[:1]
+	}
+	ids := make([]int64, len(waiting))
+	for i := range waiting {
+		ids[i] = waiting[i].NotificationID
+	}
+	notifications, err := dbmodel.NotificationsByID(ctx, d.w.DB, ids)
+	if err != nil {
+		return stop, fmt.Errorf("load notifications for target %d: %w", d.target.ID, err)
+	}
+	sent := &group{d: d}
+	defer func() { // also where a send panics: what was taken is known
+		if e := sent.flush(); e != nil {
+			next, err = stop, e
+		}
+	}()
+	began := time.Now()
+	for i, one := range waiting {
+		if i > 0 && (time.Since(began) > burstTime || d.w.isStopping()) {
+			d.ahead = i
+			return goOn, nil
+		}
+		n, found := notifications[one.NotificationID]
+		if !found {
+			continue // deleted a moment ago, and the delivery with it
+		}
+		result, lost, err := d.send(ctx, d.single(n, one))
+		if err != nil || lost {
+			return stop, err
+		}
+		if result != nil || d.target.Failures > 0 || d.target.FailingSince != nil || d.target.FailureNotified {
+			if err := sent.flush(); err != nil {
+				return stop, err
+			}
+			return d.recordResult(dbmodel.Told{TargetID: d.target.ID, IDs: []int64{one.ID}}, result)
+		}
+		d.sent++
+		sent.add(one.ID)
+	}
+	d.ahead = min(4*max(len(waiting), 1), mostAhead)
+	return goOn, nil
+}
+
+// paced reports whether the messages to the target have a rate.
+func (d *drain) paced() bool { return d.w.Rates[d.target.Channel] > 0 }
+
+// group is deliveries that were sent and are not recorded yet.
+type group struct {
+	d     *drain
+	timer *time.Timer
+	// recording is held while a group is recorded, so that flush waits for it.
+	recording sync.Mutex
+	mu        sync.Mutex
+	ids       []int64
+	err       error
+}
+
+// add takes a delivery that was sent; it is recorded within groupTime.
+func (g *group) add(id int64) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.ids = append(g.ids, id)
+	if len(g.ids) == 1 {
+		g.timer = time.AfterFunc(groupTime, func() { _ = g.flush() }) // the last flush returns the error
+	}
+}
+
+// flush records what was sent, for as long as that takes, and returns why something of the burst could not be recorded.
+func (g *group) flush() error {
+	g.recording.Lock()
+	defer g.recording.Unlock()
+	g.mu.Lock()
+	ids := g.ids
+	g.ids = nil
+	if g.timer != nil {
+		g.timer.Stop()
+	}
+	g.mu.Unlock()
+	if len(ids) > 0 {
+		w, sent := g.d.w, dbmodel.Told{TargetID: g.d.target.ID, IDs: ids}
+		err := w.record("deliveries were sent", func(ctx context.Context) error { return dbmodel.MarkSent(ctx, w.DB, sent) })
+		if err != nil {
+			g.err = err
+		}
+	}
+	return g.err
+}
