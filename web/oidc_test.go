@@ -2,6 +2,7 @@ package web_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"net/http"
 	"net/url"
@@ -34,10 +35,17 @@ func withProvider(p *mockoidc.MockOIDC) func(*web.Config) {
 	}
 }
 
+// providerUser is a user whose UserInfo names its subject, as the standard demands.
+type providerUser struct{ *mockoidc.MockUser }
+
+func (u providerUser) Userinfo([]string) ([]byte, error) {
+	return json.Marshal(map[string]string{"sub": u.Subject, "preferred_username": u.PreferredUsername})
+}
+
 // atProvider goes to the provider and comes back to the address that it leads to.
-func (e *env) atProvider(p *mockoidc.MockOIDC, u mockoidc.User) (back, cookie string) {
+func (e *env) atProvider(p *mockoidc.MockOIDC, u *mockoidc.MockUser) (back, cookie string) {
 	e.t.Helper()
-	p.QueueUser(u)
+	p.QueueUser(providerUser{u})
 	r := e.send("GET", "/login/oidc?next=/products", nil, "Authorization", "")
 	if r.status != 303 {
 		e.t.Fatalf("to the provider: %d %s\n%s", r.status, r.text, e.log)
@@ -68,7 +76,7 @@ func (e *env) atProvider(p *mockoidc.MockOIDC, u mockoidc.User) (back, cookie st
 	return to.RequestURI(), cookie
 }
 
-func (e *env) logInWithProvider(p *mockoidc.MockOIDC, u mockoidc.User) (status int, username string) {
+func (e *env) logInWithProvider(p *mockoidc.MockOIDC, u *mockoidc.MockUser) (status int, username string) {
 	e.t.Helper()
 	back, cookie := e.atProvider(p, u)
 	r := e.send("GET", back, nil, "Authorization", "", "Cookie", cookie)
@@ -99,7 +107,7 @@ func TestOIDC(t *testing.T) {
 		e := newEnv(t, db, withProvider(p))
 		e.user("invited", true)
 		e.withPassword("guarded", true)
-		user := func(sub, name string) mockoidc.User {
+		user := func(sub, name string) *mockoidc.MockUser {
 			return &mockoidc.MockUser{Subject: sub, PreferredUsername: name, Email: "guarded@example.com", EmailVerified: true}
 		}
 		for _, step := range []struct{ why, sub, name, want string }{

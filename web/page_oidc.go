@@ -21,6 +21,8 @@ const (
 	oidcCookie       = "tocsin_oidc"
 	// oidcTime is how long a user may take at the provider.
 	oidcTime = 15 * time.Minute
+
+	oidcUnusable = "The login service gave an answer that cannot be used. Try again; an administrator finds more in the log."
 )
 
 // startOIDC sends the browser to the provider.
@@ -51,15 +53,15 @@ func (s *server) logInWithOIDC(w http.ResponseWriter, r *http.Request) error {
 	}
 	claims, err := s.oidc.Claims(r.Context(), r.FormValue("code"), trip)
 	if err != nil {
-		return s.oidcFailed(w, r, http.StatusBadGateway, trip, "The login service gave an answer that cannot be used. Try again; an administrator finds more in the log.", err)
+		return s.oidcFailed(w, r, http.StatusBadGateway, trip, oidcUnusable, err)
 	}
 	var id int64
 	err = s.db.InTx(r.Context(), func(ctx context.Context, tx bun.Tx) error {
 		id, err = s.oidc.User(ctx, tx, claims)
 		return err
 	})
-	if errors.Is(err, login.ErrNamesTaken) {
-		return conflict("There are too many users with this name: an administrator must make one for you.")
+	if errors.Is(err, login.ErrIncomplete) {
+		return s.oidcFailed(w, r, http.StatusBadGateway, trip, oidcUnusable, err)
 	}
 	if err != nil {
 		return fmt.Errorf("find or make the user of a provider: %w", err)

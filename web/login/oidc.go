@@ -1,8 +1,10 @@
 package login
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -97,12 +99,30 @@ func (p *Provider) URL(ctx context.Context, trip Trip) (string, error) {
 
 // Claims are what the provider says of a user.
 type Claims struct {
-	Subject  string `json:"sub"`
-	Username string `json:"preferred_username"`
-	Name     string `json:"name"`
+	Subject  string    `json:"sub"`
+	Username textClaim `json:"preferred_username"`
+	Name     textClaim `json:"name"`
+
+	incomplete bool // the ID token lacks something, and UserInfo did not answer
+}
+
+// ErrIncomplete says that a user who is not known yet came without a name, and that UserInfo did not answer.
+var ErrIncomplete = errors.New("the provider's ID token has no preferred_username, and its UserInfo did not answer")
+
+// textClaim is a claim that is passed over where the provider gives something that is no text, such as a number.
+type textClaim string
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (c *textClaim) UnmarshalJSON(b []byte) error {
+	var text string
+	if json.Unmarshal(b, &text) == nil {
+		*c = textClaim(text)
+	}
+	return nil
 }
 
 // Claims exchanges the code for what the provider says, and checks that it says so to this Tocsin, now and for this browser.
+// What the ID token lacks comes from UserInfo.
 func (p *Provider) Claims(ctx context.Context, code string, trip Trip) (*Claims, error) {
 	ctx, cancel := context.WithTimeout(oidc.ClientContext(ctx, p.client), providerTime)
 	defer cancel()
@@ -112,10 +132,7 @@ func (p *Provider) Claims(ctx context.Context, code string, trip Trip) (*Claims,
 	}
 	token, err := p.oauth(found).Exchange(ctx, code, oauth2.VerifierOption(trip.Verifier))
 	if err != nil {
-		if refused, ok := errors.AsType[*oauth2.RetrieveError](err); ok { // whose text repeats the answer
-			return nil, fmt.Errorf("exchange the code: the provider answers %s, %q", refused.Response.Status, refused.ErrorCode)
-		}
-		return nil, fmt.Errorf("exchange the code: %w", err)
+		return nil, fmt.Errorf("exchange the code: %w", withoutAnswer(err))
 	}
 	text, ok := token.Extra("id_token").(string)
 	if !ok {
@@ -135,28 +152,67 @@ func (p *Provider) Claims(ctx context.Context, code string, trip Trip) (*Claims,
 	if out.Subject == "" {
 		return nil, errors.New("the id_token has no subject")
 	}
+	if (out.Username == "" || out.Name == "") && found.UserInfoEndpoint() != "" {
+		if err := out.complete(ctx, found, oauth2.StaticTokenSource(token)); err != nil {
+			return nil, err
+		}
+	}
 	return out, nil
 }
 
-// ErrNamesTaken says that there are too many users with the name that the provider gives.
-var ErrNamesTaken = errors.New("there are too many users with this name")
+// withoutAnswer is an error of oauth2 whose text does not repeat the provider's answer.
+func withoutAnswer(err error) error {
+	if refused, ok := errors.AsType[*oauth2.RetrieveError](err); ok {
+		return fmt.Errorf("the provider answers %s, %q", refused.Response.Status, refused.ErrorCode)
+	}
+	return err
+}
+
+// complete fills what c lacks from UserInfo. A provider whose UserInfo does not answer is no error here: users who are known
+// already log in all the same.
+func (c *Claims) complete(ctx context.Context, found *oidc.Provider, token oauth2.TokenSource) error {
+	info, err := found.UserInfo(ctx, token)
+	if err != nil || info.Subject == "" { // the error's text may repeat the answer
+		c.incomplete = true
+		return nil //nolint:nilerr // see above
+	}
+	// https://openid.net/specs/openid-connect-core-1_0.html#UserInfoResponse: else its claims must not be used.
+	if info.Subject != c.Subject {
+		return errors.New("the provider's UserInfo is about another user")
+	}
+	more := new(Claims)
+	if err := info.Claims(more); err != nil {
+		return fmt.Errorf("read the claims of UserInfo: %w", err)
+	}
+	c.Username, c.Name = cmp.Or(c.Username, more.Username), cmp.Or(c.Name, more.Name)
+	return nil
+}
+
+// namesInOrder is how many names with a number are tried before one with random letters.
+const namesInOrder = 5
 
 // User returns the id of the user that the claims are about. At the first login that is the user with the same name, unless
-// there is another way to log in as that user: then it is a new user without any rights.
+// there is another way to log in as that user: then it is a new user without any rights, however many bear that name.
 func (p *Provider) User(ctx context.Context, tx bun.Tx, c *Claims) (int64, error) {
 	issuer := p.config.Issuer
 	u, err := dbmodel.UserBySubject(ctx, tx, issuer, c.Subject)
 	if !errors.Is(err, dbmodel.ErrNotFound) {
 		return u.ID, err
 	}
-	name := c.Username
+	if c.incomplete && c.Username == "" { // a name that is chosen now stays for ever
+		return 0, ErrIncomplete
+	}
+	name := string(c.Username)
 	if !dbmodel.ValidUsername(name) {
 		name = "user"
 	}
-	for n := 1; n <= 20; n++ {
+	for n := 1; ; n++ {
 		candidate := name
-		if n > 1 {
-			candidate = fmt.Sprintf("%s-%d", name[:min(len(name), 140)], n)
+		switch {
+		case n > namesInOrder:
+			candidate = name[:min(len(name), 120)] + "-" + strings.ToLower(rand.Text())
+		case n > 1:
+			candidate = fmt.Sprintf("%s-%d", name[:min(len(name), 120)], n)
 		}
 		u, isNew, err := dbmodel.EnsuredUser(ctx, tx, candidate)
 		if err != nil {
@@ -165,12 +221,13 @@ func (p *Provider) User(ctx context.Context, tx bun.Tx, c *Claims) (int64, error
 		if u.OIDCIssuer == issuer && u.OIDCSubject == c.Subject { // by another first login at the same time
 			return u.ID, nil
 		}
-		takenOver := candidate == c.Username && candidate != dbmodel.Automation && u.PasswordHash == "" && u.OIDCSubject == ""
+		takenOver := candidate == string(c.Username) && candidate != dbmodel.Automation &&
+			u.PasswordHash == "" && u.OIDCSubject == ""
 		if !isNew && !takenOver {
 			continue
 		}
 		if isNew {
-			name := []rune(strings.ReplaceAll(c.Name, "\x00", ""))
+			name := []rune(strings.ReplaceAll(string(c.Name), "\x00", ""))
 			u.FullName = string(name[:min(len(name), LongestFullName)])
 			if err := dbmodel.SaveUser(ctx, tx, u); err != nil {
 				return 0, err
@@ -178,5 +235,4 @@ func (p *Provider) User(ctx context.Context, tx bun.Tx, c *Claims) (int64, error
 		}
 		return u.ID, dbmodel.SetSubject(ctx, tx, u.ID, issuer, c.Subject)
 	}
-	return 0, ErrNamesTaken
 }
