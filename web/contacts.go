@@ -179,6 +179,11 @@ func (s *server) mergeContacts(ctx context.Context, tx bun.Tx, faults *input.Fau
 		switch {
 		case c.channel.Info().Addresses:
 			addresses = strings.Split(c.text, ",")
+			for i, a := range addresses {
+				if trimmed := channel.TrimInvisible(a); trimmed != strings.TrimSpace(a) {
+					addresses[i] = trimmed
+				}
+			}
 		case strings.Contains(c.text, "…"):
 			c.same = true
 			stored, err := s.contactsOf(ctx, tx, c.holder)

@@ -1,6 +1,7 @@
 package input
 
 import (
+	"fmt"
 	"net/mail"
 	"strings"
 	"time"
@@ -22,16 +23,24 @@ func checkAddresses(s string) string {
 
 func checkMailbox(s string) string {
 	if email.CheckAddress(s) != nil {
-		return "must be one email address, like alex@example.com"
+		return orInvisible(s, "must be one email address, like alex@example.com")
 	}
 	return ""
+}
+
+// orInvisible is message, or where in s a character is that nobody sees: without that a reader finds no fault in s.
+func orInvisible(s, message string) string {
+	if at, r := channel.Invisible(s); at > 0 {
+		return fmt.Sprintf("has an invisible character (%U) at position %d", r, at)
+	}
+	return message
 }
 
 func checkSender(s string) string {
 	const message = "must be an email address, like tocsin@example.com or Tocsin <tocsin@example.com>"
 	a, err := mail.ParseAddress(s)
 	if err != nil || email.CheckAddress(a.Address) != nil {
-		return message
+		return orInvisible(s, message)
 	}
 	return ""
 }

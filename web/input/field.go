@@ -9,6 +9,7 @@ import (
 
 	"github.com/go-json-experiment/json/jsontext"
 
+	"github.com/seed91453169/tocsin/channel"
 	"github.com/seed91453169/tocsin/rule"
 	"github.com/seed91453169/tocsin/tasks"
 )
@@ -127,13 +128,13 @@ func readText(v jsontext.Value, to any) string {
 	case *Addresses:
 		return textIn(v, (*string)(to), checkAddresses)
 	case *Sender:
-		return textIn(v, (*string)(to), checkSender)
+		return addressIn(v, (*string)(to), checkSender)
 	case *Mailbox:
-		return textIn(v, (*string)(to), checkMailbox)
+		return addressIn(v, (*string)(to), checkMailbox)
 	case *Webhook:
-		return textIn(v, (*string)(to), nil) // checked where the stored one is known
+		return addressIn(v, (*string)(to), nil) // checked where the stored one is known
 	case *Link:
-		return textIn(v, (*string)(to), checkLink)
+		return addressIn(v, (*string)(to), checkLink)
 	case *CronLine:
 		return textIn(v, (*string)(to), checkCron)
 	}
@@ -158,6 +159,18 @@ func textIn(v jsontext.Value, to *string, check func(string) string) string {
 		return message
 	}
 	*to = strings.TrimSpace(s)
+	if check == nil {
+		return ""
+	}
+	return check(*to)
+}
+
+// addressIn is textIn for an address of any kind, which may have been copied with invisible characters at its ends.
+func addressIn(v jsontext.Value, to *string, check func(string) string) string {
+	if message := textIn(v, to, nil); message != "" {
+		return message
+	}
+	*to = channel.TrimInvisible(*to)
 	if check == nil {
 		return ""
 	}
