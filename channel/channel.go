@@ -1,6 +1,6 @@
-// Package channel is what all ways of telling somebody have in common: the message, the target, the error and the
-// guarded HTTP client. Each vendor has a package of its own below this one. It does not decide what is told, to whom or
-// when, and it does not retry: it says whether a retry makes sense.
+// Package channel holds what all channels have in common: the message, the target, the error and the guarded HTTP
+// client. Each vendor has a package of its own below this one. Package channel does not decide what is sent, where to
+// or when, and it does not retry: its errors say whether a retry makes sense.
 package channel
 
 import (
@@ -26,7 +26,7 @@ func (Secret) GoString() string { return "[redacted]" }
 // MarshalText keeps the secret out of JSON and logs.
 func (Secret) MarshalText() ([]byte, error) { return []byte("[redacted]"), nil }
 
-// Target is where a message goes: an email address or a webhook URL.
+// Target is the address that a message goes to: an email address or a webhook URL.
 type Target struct {
 	Channel rule.Channel
 	Address Secret
@@ -44,7 +44,7 @@ const (
 	Good      Tone = "good" // a passed gate
 )
 
-// Fact is one line of the facts of a message. Empty values are left out by whoever builds the message.
+// Fact is one line of the facts of a message. Its value is not empty: package message leaves empty facts out.
 type Fact struct{ Name, Value string }
 
 // Item is one row of a digest.
@@ -59,23 +59,23 @@ type Item struct {
 // Link is a labelled address to click on.
 type Link struct{ Label, URL string }
 
-// Message is what one delivery says, in no channel's format. All texts are untrusted and unescaped; senders cut and
-// escape them as their vendor asks.
+// Message is the content of one delivery, in no channel's format. All texts are untrusted and unescaped; senders cut
+// and escape them as their vendor asks.
 type Message struct {
-	Headline string // the first line; alone it must be enough
+	Headline string // the first line, which must be enough on its own
 	Tone     Tone
 	Facts    []Fact
-	Text     string // preformatted text: what an exception said, the end of its trace
+	Text     string // preformatted: the message of an exception, the end of its trace
 	Items    []Item // of a digest: the worst ones
 	More     string // of a digest: what Items leaves out, as a sentence; else empty
 	Action   Link
 
 	// What only mail needs.
-	ID        string // the same for every try of one delivery; the local part of Message-ID
+	ID        string // the same for every attempt of one delivery; the local part of Message-ID
 	Thread    string // messages about the same thing share it, e.g. "observation-12"; empty: no thread
 	From      string // the sender's address
-	Greeting  string // first name of the receiver; empty where it is not known
-	Reason    string // why one gets this mail
+	Greeting  string // first name of the recipient; empty where it is not known
+	Reason    string // why the recipient gets this mail: "because …"
 	ReasonURL string // where that is changed
 
 	// What only signed webhooks need, beside ID. They get data instead of texts.
@@ -84,13 +84,13 @@ type Message struct {
 	Secrets       []Secret          // each of them signs
 }
 
-// Sender tells one message to one target. Implementations are safe for concurrent use. Send returns nil when the receiver
-// took the message, else an *Error. It respects the deadline of ctx.
+// Sender sends one message to one target. Implementations are safe for concurrent use. Send returns nil when the
+// receiver accepted the message, else an *Error. It respects the deadline of ctx.
 type Sender interface {
 	Send(ctx context.Context, to Target, m *Message) error
 }
 
-// SendTime is how long a send may take, from when the request leaves, unless its sender is Patient.
+// SendTime is how long a send may take from the moment when the request leaves, unless its sender is Patient.
 const SendTime = 15 * time.Second
 
 // Patient is a Sender whose receivers may take longer than SendTime.
@@ -98,33 +98,33 @@ type Patient interface {
 	SendTime() time.Duration
 }
 
-// Kind says what a failure to send means for the next try.
+// Kind says what a failure to send means for the next attempt.
 type Kind int
 
 // Kinds of failures.
 const (
 	Temporary     Kind = iota // network errors, 408, 5xx: try again later
 	RateLimited               // 429: try again after RetryAfter
-	Configuration             // encryption, login or the sender's own name are refused: try again later; only the operator can mend it
-	Permanent                 // the receiver will never take this message
-	Gone                      // the receiver will never take any message
+	Configuration             // TLS, login or HELO refused: try again later, after a mend by the operator
+	Permanent                 // the receiver will never accept this message
+	Gone                      // the receiver will never accept any message
 )
 
-// Error is why a message was not taken. Its text is a fixed category and a status, never a URL, a body or a key: it is
-// stored and shown.
+// Error says why a message was not accepted. Its text is stored and shown, so it is a fixed category and a status,
+// never a URL, a body or a key.
 type Error struct {
 	Kind       Kind
 	Reason     string        // for people: "the webhook answered 404 (no_service): …"
-	Status     string        // what Reason says of the answer: "404 (no_service)", "550 5.1.1"; empty where none came
+	Status     string        // the answer alone: "404 (no_service)", "550 5.1.1"; empty where none came
 	RetryAfter time.Duration // what the receiver asked for; 0: nothing
-	TooLarge   bool          // the receiver refused the message for its size or form: a shorter one may be taken
+	TooLarge   bool          // the receiver refused the message for its size or form: it may accept a shorter one
 	Err        error         // the cause, with nothing secret in it; may be nil
 }
 
 // Error implements error.
 func (e *Error) Error() string { return e.Reason }
 
-// Brief is the reason in as few words as possible: the status of the answer, where that says enough.
+// Brief returns the reason in few words: the status of the answer where that is enough, else all of Reason.
 func (e *Error) Brief() string {
 	if e.Status == "" || e.Kind == Configuration {
 		return e.Reason

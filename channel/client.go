@@ -23,16 +23,16 @@ var ErrNotPublic = errors.New("address not allowed for webhooks")
 const (
 	dialTimeout    = 10 * time.Second // name, connection and TLS together
 	requestTimeout = 60 * time.Second // everything
-	idleTimeout    = 30 * time.Second // below the 60 s after which many load balancers drop a connection without a word
+	idleTimeout    = 30 * time.Second // below the 60 s after which many load balancers silently drop a connection
 	maxIdle        = 512
 	maxIdlePerHost = 64 // all Slack webhooks share one host
 	maxHeaderBytes = 64 << 10
 )
 
-// NewHTTPClient returns the client for webhooks, whose addresses come from users. At every connection, after DNS, it
-// refuses what is neither a public address, reached by https on port 443, nor inside allowed, where http and any port
-// pass too; the error then is ErrNotPublic. It uses no proxy, for that would connect in its stead, and follows no
-// redirect. It is safe for concurrent use.
+// NewHTTPClient returns the client for webhooks, whose URLs come from users. At every connection, after DNS, it
+// accepts only public addresses with https on port 443 and, inside allowed, any address with http or https on any
+// port; the error otherwise is ErrNotPublic. It uses no proxy, because a proxy would connect without this check, and
+// follows no redirect. It is safe for concurrent use.
 func NewHTTPClient(allowed []netip.Prefix) *http.Client {
 	g := newGuard(allowed)
 	return newClient(
@@ -41,9 +41,9 @@ func NewHTTPClient(allowed []netip.Prefix) *http.Client {
 	)
 }
 
-// NewOperatorClient returns a client like that of NewHTTPClient for addresses that the operator of Tocsin has chosen, such
-// as that of Mailgun, and for webhooks behind a proxy of the operator, which then does the guarding. It connects to any
-// address, through the proxy that proxy returns for it; nil: without one.
+// NewOperatorClient returns a client for addresses that the operator has chosen, such as that of Mailgun, and for
+// webhooks behind a proxy of the operator, which then guards them. It connects to any address, through the proxy that
+// the function proxy returns for it; a nil function means no proxy. Like that of NewHTTPClient it follows no redirect.
 func NewOperatorClient(proxy func(to *url.URL) (*url.URL, error)) *http.Client {
 	d := &net.Dialer{Timeout: dialTimeout}
 	c := newClient(d, d)
@@ -84,8 +84,8 @@ func newClient(plain, encrypted *net.Dialer) *http.Client {
 	}
 }
 
-// answersOnly ends the connection to who answers 101 and wants to go on with another protocol: http.Transport lets go of it,
-// and reading from it would end with no time-out.
+// answersOnly closes the connection of an answer 101, after which the receiver speaks another protocol: http.Transport
+// does not close it, and no time-out would end reading from it.
 type answersOnly struct{ *http.Transport }
 
 // RoundTrip implements http.RoundTripper.
@@ -98,8 +98,8 @@ func (t answersOnly) RoundTrip(r *http.Request) (*http.Response, error) {
 	return resp, err
 }
 
-// guard decides about an address after DNS has told it, so neither a name that changes what it stands for nor an unusual
-// spelling of an address gets past it.
+// guard checks addresses after DNS has resolved them, so neither a name whose addresses change nor an unusual spelling
+// of an address gets past it.
 type guard struct {
 	allowed         []netip.Prefix
 	inside, outside *ssrf.Guardian
@@ -145,7 +145,7 @@ func contains(prefixes []netip.Prefix, a netip.Addr) bool {
 	return slices.ContainsFunc(prefixes, func(p netip.Prefix) bool { return p.Contains(a) })
 }
 
-// refusal keeps the guard's text, which names the address, out of what is stored.
+// refusal replaces the error of ssrf, whose text names the address, which must not be stored.
 func refusal(err error) error {
 	if err != nil {
 		return ErrNotPublic

@@ -52,8 +52,8 @@ func (e *everywhere) reached() []string {
 	return slices.Clone(e.at)
 }
 
-// TestSpellings spells addresses of this machine in every way that a URL has. However the system reads them, nothing is
-// reached.
+// TestSpellings spells addresses of this machine in every way that a URL has. However the system reads them, nothing
+// is reached.
 func TestSpellings(t *testing.T) {
 	t.Parallel()
 	e := newEverywhere(t)

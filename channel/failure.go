@@ -14,9 +14,9 @@ import (
 	"time"
 )
 
-// StatusError says what an HTTP status that is not a success means for the next try: 408 and 5xx are temporary, 429 is
-// rate-limited, every other 4xx and a 3xx, which is never followed, are permanent. A status that should not be possible
-// is temporary.
+// StatusError returns the error of an HTTP status that is not a success: 408 and 5xx are temporary, 429 is
+// rate-limited, every other 4xx and a 3xx, which is never followed, are permanent. Any other status is temporary. who
+// is a noun such as "the webhook".
 func StatusError(who string, status int) *Error {
 	e := &Error{Kind: Temporary, Status: strconv.Itoa(status)}
 	e.Reason = who + " answered " + e.Status + meaning(status)
@@ -52,9 +52,9 @@ func meaning(status int) string {
 	return ": an unexpected answer"
 }
 
-// NetworkError says in words why no answer came from who, a noun such as "the webhook". The text of err, in which URLs,
-// hosts and addresses stand, is left out; the cause that is kept has only fixed texts. All are temporary except a refusal
-// by NewHTTPClient's guard.
+// NetworkError returns the error of a request that got no answer; who is a noun such as "the webhook". It leaves out
+// the text of err, which holds URLs, hosts and addresses, and keeps a cause only where its text is fixed. All are
+// temporary except a refusal by the guard of NewHTTPClient.
 func NetworkError(who string, err error) *Error {
 	var (
 		dns     *net.DNSError
@@ -66,7 +66,8 @@ func NetworkError(who string, err error) *Error {
 	switch {
 	case errors.Is(err, ErrNotPublic):
 		e.Kind = Permanent
-		e.Reason = who + "'s address is not public, or not https on port 443: others must be inside TOCSIN_WEBHOOK_ALLOWED_NETWORKS"
+		e.Reason = who + "'s address is not public, or not https on port 443: " +
+			"others must be inside TOCSIN_WEBHOOK_ALLOWED_NETWORKS"
 		e.Err = ErrNotPublic
 	case errors.As(err, &refused):
 		e.Reason = fmt.Sprintf("the proxy on the way to %s answered %d", who, refused.status)
@@ -82,7 +83,8 @@ func NetworkError(who string, err error) *Error {
 		e.Reason, e.Err = who+" did not answer in time", context.DeadlineExceeded
 	case errors.Is(err, syscall.ECONNREFUSED):
 		e.Reason, e.Err = who+" refused the connection", syscall.ECONNREFUSED
-	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF),
+		errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
 		e.Reason, e.Err = "the connection to "+who+" broke off", io.ErrUnexpectedEOF
 	case errors.As(err, &errno):
 		e.Reason, e.Err = who+" could not be reached", errno
@@ -97,11 +99,12 @@ func isTimeout(err error) bool {
 	return errors.Is(err, context.DeadlineExceeded) || errors.As(err, &t) && t.Timeout()
 }
 
-// MaxRetryAfter is the longest pause that a receiver is granted.
+// MaxRetryAfter is the longest pause that a receiver may ask for.
 const MaxRetryAfter = 24 * time.Hour
 
-// ParseRetryAfter reads the header Retry-After, seconds or a date (https://www.rfc-editor.org/rfc/rfc9110#field.retry-after).
-// What is in the past or cannot be read is 0.
+// ParseRetryAfter reads the header Retry-After, seconds or a date
+// (https://www.rfc-editor.org/rfc/rfc9110#field.retry-after). It returns 0 for a date in the past and for any other
+// text, and at most MaxRetryAfter.
 func ParseRetryAfter(value string, now time.Time) time.Duration {
 	value = strings.TrimSpace(value)
 	if seconds, err := strconv.ParseInt(value, 10, 64); err == nil {
@@ -113,8 +116,8 @@ func ParseRetryAfter(value string, now time.Time) time.Duration {
 	return 0
 }
 
-// AnsweredAt is when an answer was made, by the clock of who made it where that is told: a moment named in it is one of that
-// clock, which ours need not agree with.
+// AnsweredAt returns the time of an answer, by the receiver's clock where the answer has a Date: a time in its other
+// headers is one of that clock, which may differ from ours.
 func AnsweredAt(h http.Header) time.Time {
 	if at, err := http.ParseTime(h.Get("Date")); err == nil {
 		return at

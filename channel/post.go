@@ -11,24 +11,24 @@ import (
 	"time"
 )
 
-// A receiver's status is its answer. Of the body, no more than a word or a sentence is of use, and none is waited for long.
+// Limits for the body of an answer. The status decides; of the body, only a word or a sentence is ever used.
 const (
 	maxAnswer = 16 << 10
 	bodyTime  = 2 * time.Second
 )
 
-// Answer is what a receiver answers to a message.
+// Answer is the answer of a receiver to a message.
 type Answer struct {
 	Status     int
 	Body       string        // its beginning, without space around it; untrusted, never to be stored or shown
-	RetryAfter time.Duration // what the header of this name asks for, at most MaxRetryAfter; 0: nothing
+	RetryAfter time.Duration // from the header Retry-After, at most MaxRetryAfter; 0: none
 }
 
 // OK reports whether the status is a 2xx.
 func (a *Answer) OK() bool { return a.Status >= 200 && a.Status <= 299 }
 
-// Post sends payload, which is JSON, to a webhook, with headers of its own where there are some. An *Error means that no answer came; else the caller has to look at the
-// answer. Post respects the deadline of ctx.
+// Post sends payload, which is JSON, to a webhook, with the given headers beside its own. An *Error means that no
+// answer came; the caller decides what an answer means. Post respects the deadline of ctx.
 func Post(ctx context.Context, client *http.Client, to Secret, payload []byte, header http.Header) (*Answer, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -39,7 +39,7 @@ func Post(ctx context.Context, client *http.Client, to Secret, payload []byte, h
 	maps.Copy(req.Header, header)
 	req.Header.Set("Content-Type", "application/json; charset=utf-8")
 	req.Header.Set("User-Agent", "Tocsin")
-	resp, err := client.Do(req)
+	resp, err := client.Do(req) //nolint:bodyclose // BeginningOf closes it
 	if err != nil {
 		return nil, NetworkError("the webhook", err)
 	}
@@ -50,8 +50,8 @@ func Post(ctx context.Context, client *http.Client, to Secret, payload []byte, h
 	}, nil
 }
 
-// BeginningOf reads what is of use of the body of an answer, at most 16 KiB and for at most 2 seconds, and closes it. A
-// body that breaks off ends there. cancel ends the request of the answer.
+// BeginningOf reads the beginning of the body of an answer, at most 16 KiB and for at most 2 seconds, and closes the
+// body. Where reading fails it returns what came before. cancel must cancel the context of the request.
 func BeginningOf(body io.ReadCloser, cancel context.CancelFunc) []byte {
 	defer time.AfterFunc(bodyTime, cancel).Stop()
 	defer func() { _ = body.Close() }()
@@ -59,8 +59,8 @@ func BeginningOf(body io.ReadCloser, cancel context.CancelFunc) []byte {
 	return beginning
 }
 
-// Err turns an answer that is not a success into an *Error. words are those of the vendor that may be shown when they
-// are all that the body says; no other text of the receiver gets into the error.
+// Err turns an answer that is not a success into an *Error. words are the vendor's words that the error may show,
+// where one of them is the whole body; no other text of the receiver gets into the error.
 func (a *Answer) Err(words ...string) *Error {
 	e := StatusError("the webhook", a.Status)
 	e.RetryAfter = a.RetryAfter

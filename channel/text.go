@@ -8,7 +8,8 @@ import (
 
 const ellipsis = '…'
 
-// Line makes untrusted text fit for one line: see Text; line breaks and tabs become spaces, and space around it is cut.
+// Line cleans untrusted text like Text, and makes one line of it: line breaks and tabs become spaces, and surrounding
+// space is cut.
 func Line(s string, limit int) string {
 	s = strings.Map(func(r rune) rune {
 		if r == '\n' || r == '\t' {
@@ -19,17 +20,18 @@ func Line(s string, limit int) string {
 	return Truncate(strings.TrimSpace(s), limit)
 }
 
-// Text makes untrusted text fit to be shown over several lines: at most limit characters as Truncate counts them, valid
-// UTF-8, line breaks as \n, no other control characters than tabs (they become U+FFFD, so that one sees something was
-// there), and none of the characters that change the direction of text, which can make it read otherwise than it is
-// (https://www.unicode.org/reports/tr36/#Bidirectional_Text_Spoofing). Right-to-left scripts work without them.
+// Text cleans untrusted text of several lines. The result has at most limit characters as Truncate counts them, is
+// valid UTF-8, has line breaks as \n, and of other control characters only tabs: the others become U+FFFD, which shows
+// that something was there. Characters that change the direction of text are removed, because they can make it look
+// different from what it is (https://www.unicode.org/reports/tr36/#Bidirectional_Text_Spoofing); right-to-left scripts
+// work without them.
 func Text(s string, limit int) string {
 	return Truncate(strings.TrimRight(clean(s), " \t\n"), limit)
 }
 
-// Truncate cuts s to at most limit characters, the last of which is then an ellipsis. It never cuts a character in two.
-// A character outside the Basic Multilingual Plane counts twice: vendors that measure in UTF-16 refuse what has one
-// emoji too many.
+// Truncate cuts s to at most limit characters, the last of which is then an ellipsis. It never splits a character. A
+// character outside the Basic Multilingual Plane, such as an emoji, counts twice, because some vendors count in
+// UTF-16.
 func Truncate(s string, limit int) string {
 	if len(s) <= limit || Length(s) <= limit {
 		return s
@@ -63,9 +65,9 @@ func width(r rune) int {
 	return 1
 }
 
-// Invisible returns the position, counted in characters from 1, and the first character of s that nobody sees: space other
-// than " ", a control or format character (zero width, direction, byte order mark), or a filler. The position is 0 where
-// there is none.
+// Invisible returns the first invisible character of s and its position, counted in characters from 1; the position is
+// 0 where there is none. Invisible are space other than " ", control and format characters (zero width, direction,
+// byte order mark), and fillers.
 func Invisible(s string) (position int, r rune) {
 	for _, r := range s {
 		position++
@@ -76,7 +78,7 @@ func Invisible(s string) (position int, r rune) {
 	return 0, 0
 }
 
-// TrimInvisible cuts space and invisible characters at the ends of s, where they come from copying and nothing is meant.
+// TrimInvisible cuts space and invisible characters at both ends of s, where copying leaves them.
 func TrimInvisible(s string) string { return strings.TrimFunc(s, invisible) }
 
 func invisible(r rune) bool {
@@ -84,7 +86,7 @@ func invisible(r rune) bool {
 		unicode.Is(unicode.Other_Default_Ignorable_Code_Point, r) || unicode.Is(unicode.Variation_Selector, r)
 }
 
-// clean maps character by character; only \n and \t are left of what controls.
+// clean removes or replaces what Text does not allow.
 func clean(s string) string {
 	s = strings.ToValidUTF8(s, string(utf8.RuneError))
 	s = strings.ReplaceAll(s, "\r\n", "\n")
@@ -105,5 +107,6 @@ func clean(s string) string {
 
 // bidi reports whether r has the property Bidi_Control (https://www.unicode.org/Public/UCD/latest/ucd/PropList.txt).
 func bidi(r rune) bool {
-	return r == '\u061c' || r == '\u200e' || r == '\u200f' || '\u202a' <= r && r <= '\u202e' || '\u2066' <= r && r <= '\u2069'
+	return r == '\u061c' || r == '\u200e' || r == '\u200f' ||
+		'\u202a' <= r && r <= '\u202e' || '\u2066' <= r && r <= '\u2069'
 }

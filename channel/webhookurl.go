@@ -12,13 +12,13 @@ import (
 	"unicode/utf8"
 )
 
-// MaxURL is the longest address, in bytes, that is taken for a webhook or put behind a button. Slack refuses longer
-// ones: https://docs.slack.dev/reference/block-kit/block-elements/button-element
+// MaxURL is the longest URL, in bytes, of a webhook or a button. Slack refuses longer ones:
+// https://docs.slack.dev/reference/block-kit/block-elements/button-element
 const MaxURL = 3000
 
-// CheckWebhookURL says what is wrong with the address of a webhook as far as that is known without asking DNS; the client
-// of NewHTTPClient decides at every connection. Outside of allowed, only https on port 443 of public addresses passes.
-// The error never repeats the URL, which is a secret.
+// CheckWebhookURL checks the URL of a webhook as far as that is possible without DNS; the client of NewHTTPClient
+// decides at every connection. Outside of allowed it accepts only https on port 443 of public addresses. The error
+// never repeats the URL, which is a secret.
 func CheckWebhookURL(raw string, allowed []netip.Prefix) error {
 	switch {
 	case raw == "":
@@ -55,7 +55,7 @@ func CheckWebhookURL(raw string, allowed []netip.Prefix) error {
 }
 
 func checkHost(plain bool, host string, port int, allowed []netip.Prefix) error {
-	inside := len(allowed) > 0 // what a name stands for shows at the connection
+	inside := len(allowed) > 0 // a name is resolved at the connection: until then it may be inside
 	if addrs := literal(host); len(addrs) > 0 {
 		inside = slices.ContainsFunc(addrs, func(a netip.Addr) bool { return contains(allowed, a) })
 		if !inside && newGuard(nil).outside.SafeAddr(addrs[0]) != nil {
@@ -73,7 +73,7 @@ func checkHost(plain bool, host string, port int, allowed []netip.Prefix) error 
 	return nil
 }
 
-// literal returns the addresses that host stands for without asking DNS; none for an ordinary name.
+// literal returns the addresses of a host that needs no DNS; none for an ordinary name.
 func literal(host string) []netip.Addr {
 	name := strings.ToLower(strings.TrimSuffix(host, "."))
 	if name == "localhost" || strings.HasSuffix(name, ".localhost") {
@@ -101,8 +101,9 @@ func portOf(u *url.URL) (int, error) {
 	return 443, nil
 }
 
-// RedactURL shows of a webhook's address what tells it from others without giving it away: scheme, host, "/…" and the
-// last four characters, "https://hooks.slack.com/…a1b2". User names and passwords are never shown.
+// RedactURL shortens the URL of a webhook to a form that distinguishes it from others and does not reveal it: scheme,
+// host, "/…" and the last four characters, as in "https://hooks.slack.com/…a1b2". It never shows user names and
+// passwords.
 func RedactURL(raw string) string {
 	if raw == "" {
 		return ""
@@ -115,20 +116,21 @@ func RedactURL(raw string) string {
 	return u.Scheme + "://" + u.Host + "/…" + string(last[max(0, len(last)-4):])
 }
 
-// printable reports whether a host, in which %XX may have stood for anything, can be shown as what it is.
+// printable reports whether a host can be shown: its %XX, which url.Parse decodes, may stand for any character.
 func printable(host string) bool {
 	return utf8.ValidString(host) && !strings.ContainsFunc(host, func(r rune) bool { return !unicode.IsPrint(r) })
 }
 
-// unfit are characters that no link may have as they are, beside those that are not ASCII: url.URL.String lets them pass in
-// a query or a fragment.
+// unfit are the ASCII characters that a link must encode, and that url.URL.String leaves as they are in a query or a
+// fragment.
 const unfit = " \"<>`|\\"
 
-// WebLink returns raw in a form fit for a link in a message; ok is false where it is not an http(s) address of at most
-// MaxURL bytes: then the message goes without.
+// WebLink returns raw in a form that every channel accepts as a link; ok is false where raw is not an http or https
+// URL of at most MaxURL bytes. A message then goes without the link.
 func WebLink(raw string) (link string, ok bool) {
 	u, err := url.Parse(raw)
-	if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Hostname() == "" || strings.ContainsAny(u.Host, unfit) || u.User != nil {
+	if err != nil || u.Scheme != "https" && u.Scheme != "http" ||
+		u.Hostname() == "" || strings.ContainsAny(u.Host, unfit) || u.User != nil {
 		return "", false
 	}
 	var b strings.Builder

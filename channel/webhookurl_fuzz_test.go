@@ -8,8 +8,8 @@ import (
 	"unicode/utf8"
 )
 
-// FuzzWebhookURL: what is taken has a host and a port that may be tried, and what is literally no public address is not; an
-// error, or the redacted form, gives nothing of the path away but its end.
+// FuzzWebhookURL: what is taken has a host and a port that may be tried, and what is literally no public address is
+// not; an error, or the redacted form, gives nothing of the path away but its end.
 func FuzzWebhookURL(f *testing.F) {
 	const secret = "s3cr3t"
 	for _, seed := range [][2]string{

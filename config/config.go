@@ -1,5 +1,5 @@
-// Package config turns the environment into a checked Config. It is the only reader of the environment. It opens no
-// database and makes no connection: that an address is well-formed does not mean that somebody answers there.
+// Package config turns the environment into a checked Config. It is the only reader of the environment. It checks the
+// form of addresses, but opens no database and makes no connection.
 package config
 
 import (
@@ -22,7 +22,7 @@ import (
 	"github.com/rs/zerolog"
 )
 
-// Role is the subcommand that asks; what must be set depends on it.
+// Role is the subcommand that loads the configuration; it decides which variables are required.
 type Role string
 
 // Roles. User and Token stand for the commands of that name.
@@ -38,7 +38,7 @@ const (
 	Check     Role = "check"
 )
 
-// sharesDatabase says whether the role is one of many processes, which need a database, a Redis and a key in common.
+// sharesDatabase reports whether the role runs beside others, with which it shares a database, a Redis and a key.
 func (r Role) sharesDatabase() bool { return r == Web || r == Worker || r == Scheduler }
 
 // LogFormat is how log lines are written.
@@ -103,7 +103,7 @@ const (
 	SQLite   Driver = "sqlite"
 )
 
-// Mailgun is an account there. APIBase is empty for the region that the library takes by itself.
+// Mailgun is an account of Mailgun. APIBase is empty for the default region.
 type Mailgun struct {
 	Domain  string
 	APIKey  Secret
@@ -117,7 +117,7 @@ type OIDC struct {
 	ClientSecret Secret
 }
 
-// Fault is one thing that is wrong with one variable. It never holds the value of a secret.
+// Fault is a fault of one variable. It never holds the value of a secret.
 type Fault struct {
 	Variable string
 	Problem  string // what is wrong and what to do about it, on one line
@@ -126,7 +126,7 @@ type Fault struct {
 // Error implements error.
 func (f Fault) Error() string { return f.Variable + ": " + f.Problem }
 
-// Errors is everything that is wrong with the environment, one line each.
+// Errors are all faults of the environment.
 type Errors []Fault
 
 // Error implements error.
@@ -138,12 +138,11 @@ func (e Errors) Error() string {
 	return strings.Join(lines, "\n")
 }
 
-// Load reads the configuration of role from environ, which has the form of os.Environ. Of a name that is there twice
-// the last one counts, and an empty value is the same as none. What is set is checked whatever the role; what must be
-// set depends on it. Faults come all at once, as Errors.
+// Load reads the configuration of role from environ, which has the form of os.Environ. Of several values of a name the
+// last one counts, and an empty value is the same as none. All variables that are set are checked; which ones are
+// required depends on the role. The error is an Errors with all faults.
 //
-// The demo neither takes a database, a Redis and keys nor sends mail through somebody's account: it does not look at
-// those variables.
+// The demo uses no database, Redis, key or mail account from the environment: it ignores those variables.
 func Load(role Role, environ []string) (*Config, error) {
 	c := &Config{
 		Role:              role,
@@ -205,8 +204,8 @@ func Load(role Role, environ []string) (*Config, error) {
 	return c, nil
 }
 
-// SetListen tells the address that is really listened on, for instance after a port 0; a base URL that was not given
-// follows it.
+// SetListen sets the address that the process listens on, for instance once port 0 has become a real port. The base
+// URL follows it unless the environment sets one.
 func (c *Config) SetListen(addr string) {
 	c.Listen = addr
 	if c.baseURLGiven {
@@ -215,7 +214,8 @@ func (c *Config) SetListen(addr string) {
 	c.BaseURL = baseURLOf(addr)
 }
 
-// baseURLOf is the web address of who listens on addr, host:port, for this machine where that is every interface.
+// baseURLOf returns the URL of a process that listens on addr, host:port; with the loopback address where addr means
+// every interface.
 func baseURLOf(addr string) string {
 	host, port, err := net.SplitHostPort(addr)
 	if err != nil {
@@ -227,8 +227,8 @@ func baseURLOf(addr string) string {
 	return (&url.URL{Scheme: "http", Host: net.JoinHostPort(host, port)}).String()
 }
 
-// BaseURLWarning says what is amiss where other machines reach the address that is listened on, but TOCSIN_BASE_URL is not
-// set; else it is empty.
+// BaseURLWarning returns a warning where other machines can reach the process but TOCSIN_BASE_URL is not set, else an
+// empty text.
 func (c *Config) BaseURLWarning() string {
 	host, _, err := net.SplitHostPort(c.Listen)
 	ip, errIP := netip.ParseAddr(host)
@@ -256,7 +256,7 @@ func lookup(env map[string]string, v variable) (string, error) {
 	}
 	text, err := readFile(file)
 	if err != nil {
-		// Somebody may have put the secret itself here, so the path of a secret is not repeated.
+		// The path of a secret is not repeated: it may be the secret itself, set here by mistake.
 		name, cause := quote(file), err
 		if v.Secret {
 			name = "the file it names"
@@ -276,7 +276,7 @@ func lookup(env map[string]string, v variable) (string, error) {
 // maxFile is far above what any value needs.
 const maxFile = 1 << 20
 
-// readFile reads a file that may be one without an end.
+// readFile reads a file of at most maxFile bytes; name may be a device without an end.
 func readFile(name string) ([]byte, error) {
 	f, err := os.Open(name) // #nosec G304 -- the operator says which
 	if err != nil {
@@ -290,7 +290,7 @@ func readFile(name string) ([]byte, error) {
 	return text, err
 }
 
-// missing says what has to be set for the role, or together with something else, and is not.
+// missing lists the variables that are not set although the role, or another variable, needs them.
 func (c *Config) missing(given map[string]bool) Errors {
 	var faults Errors
 	need := func(name, problem string) {
@@ -314,7 +314,7 @@ func (c *Config) missing(given map[string]bool) Errors {
 		together("MAILGUN_DOMAIN", "MAILGUN_API_KEY")
 		together("TOCSIN_OIDC_ISSUER", "TOCSIN_OIDC_CLIENT_ID", "TOCSIN_OIDC_CLIENT_SECRET")
 		if !given["MAILGUN_DOMAIN"] {
-			c.Mailgun = nil // a region alone is no account
+			c.Mailgun = nil // a region without an account
 		}
 	}
 	return faults

@@ -15,8 +15,8 @@ import (
 	"github.com/rs/zerolog"
 )
 
-// FuzzVariables sets one variable to anything. A fault is one line that names the variable and repeats no secret; what is
-// taken keeps the bounds of the manual.
+// FuzzVariables sets one variable to anything. A fault is one line that names the variable and repeats no secret; what
+// is taken keeps the bounds of the manual.
 func FuzzVariables(f *testing.F) {
 	const hidden = "hunter2hunter2hunter2hunter2"
 	names := make([]string, len(variables))

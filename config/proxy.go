@@ -13,10 +13,11 @@ import (
 // Proxy finds the proxy for a request to an address; nil: none. It is nil where no request uses a proxy.
 type Proxy func(to *url.URL) (*url.URL, error)
 
-// proxyEnvironment are the variables that other programs read too, also in lower case.
+// proxyEnvironment are variables that other programs read too; Load accepts them in lower case as well.
 var proxyEnvironment = []string{"HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY"}
 
-// OperatorProxy is for addresses that the operator chose, such as Mailgun's: it obeys HTTPS_PROXY, HTTP_PROXY and NO_PROXY.
+// OperatorProxy is for addresses that the operator chose, such as Mailgun's: it obeys HTTPS_PROXY, HTTP_PROXY and
+// NO_PROXY.
 func (c *Config) OperatorProxy() Proxy {
 	if c.HTTPSProxy == "" && c.HTTPProxy == "" {
 		return nil
@@ -35,7 +36,7 @@ func (c *Config) WebhookProxy() Proxy {
 	return func(*url.URL) (*url.URL, error) { return u, err }
 }
 
-// Way says in words, without user and password, how a request reaches to.
+// Way says in words, without user and password, which way a request takes.
 func (p Proxy) Way(to *url.URL) string {
 	if p == nil {
 		return "directly"
@@ -50,8 +51,8 @@ func (p Proxy) Way(to *url.URL) string {
 	return "through the proxy " + (&url.URL{Scheme: u.Scheme, Host: u.Host}).String()
 }
 
-// parseProxyURL reads [http://][user:password@]host[:port]; https, socks5 and socks5h are possible too. Its errors repeat
-// nothing of s, which may hold a password.
+// parseProxyURL reads [http://][user:password@]host[:port]; https, socks5 and socks5h are possible too. Its errors
+// repeat nothing of s, which may hold a password.
 func parseProxyURL(s string) (Secret, error) {
 	const example = "http://proxy.example.com:3128"
 	if !strings.Contains(s, "://") {

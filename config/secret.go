@@ -59,8 +59,8 @@ func parseKey(value string) (Key, error) {
 // SecretKeyFile returns the path of the generated secret key.
 func (c *Config) SecretKeyFile() string { return filepath.Join(c.DataDir, keyFile) }
 
-// ReadSecretKey takes the key from the data folder where the environment gave none. The error is fs.ErrNotExist where
-// none was ever generated.
+// ReadSecretKey reads the key from the data folder where the environment holds none. The error is fs.ErrNotExist where
+// there is no key file.
 func (c *Config) ReadSecretKey() error {
 	if c.SecretKey != nil {
 		return nil
@@ -79,8 +79,8 @@ func (c *Config) ReadSecretKey() error {
 	return nil
 }
 
-// EnsureSecretKey is ReadSecretKey, and generates the key where there is none. Of several processes that start at once
-// all get the same key, and a crash leaves either no key or a whole one.
+// EnsureSecretKey is ReadSecretKey, and generates the key where there is none. Several processes that start at once
+// get the same key, and a crash leaves either no key or a whole one.
 func (c *Config) EnsureSecretKey() error {
 	err := c.ReadSecretKey()
 	if !errors.Is(err, fs.ErrNotExist) {
@@ -92,7 +92,7 @@ func (c *Config) EnsureSecretKey() error {
 	return c.ReadSecretKey()
 }
 
-// generateKey leaves dir with a key file: its own, or that of whoever was faster.
+// generateKey writes a key file into dir, unless another process has written one first.
 func generateKey(dir string) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
@@ -109,14 +109,14 @@ func generateKey(dir string) error {
 	if err != nil {
 		return err
 	}
-	// A link, unlike a rename, does not replace the key of somebody who was faster.
+	// A link, unlike a rename, does not replace the key of a process that was faster.
 	if err := os.Link(f.Name(), filepath.Join(dir, keyFile)); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}
 	return syncDir(dir)
 }
 
-// syncDir makes a new name in dir outlast a power cut: what the key encrypts is lost without it.
+// syncDir makes a new file in dir outlast a power cut: without the key all that it encrypts is lost.
 func syncDir(dir string) error {
 	d, err := os.Open(dir) // #nosec G304 -- the operator says where
 	if err != nil {

@@ -16,21 +16,21 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// Nothing that the parsers below return repeats any part of the URL, nor an error of a library, which may: a password
-// that is not percent-encoded ends up in the host, in the port, or anywhere.
+// The errors of the parsers below repeat no part of the URL, and no error of a library, which may repeat one: a
+// password that is not percent-encoded can end up in the host, in the port, or anywhere.
 
 const encode = "(special characters in the password must be percent-encoded: / is %2F, @ is %40, # is %23, ? is %3F)"
 
 func parseDatabaseURL(s string) (Database, error) {
 	switch scheme, rest, _ := strings.Cut(s, "://"); scheme {
 	case "postgres", "postgresql":
-		// pgx takes what follows the first @, or the first / before it, for the host and the database, and names both in its
-		// errors: a password with one of these in it must not get so far.
+		// For pgx the host and the database begin after the first @, or after the first / before it, and its errors name
+		// both: a password with one of these characters must not get so far.
 		place, _, _ := strings.Cut(rest, "?")
 		if user, host, found := strings.Cut(place, "@"); found && (strings.Contains(user, "/") || strings.Contains(host, "@")) {
 			return Database{}, fmt.Errorf("has a / or an @ in its password, or more than one @: write it like postgres://user:password@host:5432/database %s", encode)
 		}
-		// What pgx takes is what will be opened later; nothing is connected here.
+		// pgx will open the same text later; nothing is connected here.
 		if _, err := pgconn.ParseConfig(s); err != nil {
 			if _, ok := errors.AsType[*fs.PathError](err); ok {
 				return Database{}, errors.New("names a certificate or key file that cannot be read: check sslrootcert, sslcert and sslkey in it")
@@ -142,7 +142,7 @@ var redisKinds = map[string]struct {
 	"redis-cluster":  {port: "6379", many: true, cluster: true, example: "redis-cluster://host1:6379,host2:6379"},
 }
 
-// copyRedisOptions takes over all that a URL can say.
+// copyRedisOptions copies every option that a URL can set.
 func copyRedisOptions(to *redis.UniversalOptions, o *redis.Options) {
 	to.DB, to.Protocol, to.ClientName = o.DB, o.Protocol, o.ClientName
 	to.Username, to.Password, to.TLSConfig = o.Username, o.Password, o.TLSConfig
@@ -162,7 +162,7 @@ var errHosts = errors.New("not a list of hosts")
 func parseHosts(list, defaultPort string) ([]string, error) {
 	var addrs []string
 	for part := range strings.SplitSeq(list, ",") {
-		// A URL with one host is the judge of what a host is.
+		// url.Parse decides what a host is.
 		u, err := url.Parse("redis://" + part)
 		if err != nil || u.Hostname() == "" || u.Host != part || strings.ContainsAny(u.Hostname(), "[] \t@") {
 			return nil, errHosts
@@ -179,14 +179,14 @@ func parseHosts(list, defaultPort string) ([]string, error) {
 	return addrs, nil
 }
 
-// SMTP is a mail server to hand mail to.
+// SMTP is the mail server that mail is sent through.
 type SMTP struct {
 	Host     string
 	Port     int
 	User     string // empty: no login
 	Password Secret
 	TLS      SMTPTLS
-	Helo     string // the name to give to the server; empty: one that fits
+	Helo     string // the name of this host in HELO; empty: the sender chooses one
 }
 
 // SMTPTLS says how the connection to a mail server is encrypted.
@@ -194,9 +194,9 @@ type SMTPTLS string
 
 // Kinds of encryption.
 const (
-	TLSNone     SMTPTLS = "none"     // for a mail catcher on the own machine
+	TLSNone     SMTPTLS = "none"     // for a mail catcher on this machine
 	TLSStartTLS SMTPTLS = "starttls" // required: a server without it is refused
-	TLSOffered  SMTPTLS = "offered"  // STARTTLS where the server offers it: the default on the own machine, where nobody listens in
+	TLSOffered  SMTPTLS = "offered"  // STARTTLS where the server offers it: the default for a server on this machine
 	TLSImplicit SMTPTLS = "implicit" // from the first byte
 )
 
@@ -204,8 +204,8 @@ const (
 var heloName = regexp.MustCompile(`^([A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*|\[(IPv6:)?[0-9A-Fa-f.:]+\])$`)
 
 // parseSMTPURL reads smtp://[user:password@]host[:587] and smtps://[user:password@]host[:465], with ?tls= and one of
-// none, starttls (the default of smtp; offered where the host is this machine) and implicit (the default of smtps), and with
-// ?helo= and a host name. The default port is that of the encryption.
+// none, starttls (the default of smtp; offered where the host is this machine) and implicit (the default of smtps),
+// and with ?helo= and a host name. The default port is that of the encryption.
 func parseSMTPURL(s string) (*SMTP, error) {
 	const example = "smtp://user:password@host:587" // #nosec G101 -- nobody's
 	u, err := url.Parse(s)

@@ -32,8 +32,8 @@ type variable struct {
 	Variable
 	notInDemo bool
 
-	// set stores a value that is not empty. What it returns says what is wrong and what to do, without the variable's
-	// name, and without the value of a secret.
+	// set stores a value that is not empty. Its error says what is wrong and what to do, without the name of the variable
+	// and without the value of a secret.
 	set func(c *Config, value string) error
 }
 
@@ -45,13 +45,13 @@ func secret(name string, set func(*Config, string) error) variable {
 	return variable{Variable: Variable{Name: name, Secret: true}, set: set}
 }
 
-// outward marks what the demo must not touch: other people's data and mail.
+// outward marks variables that the demo ignores: they lead to other people's data and mail.
 func outward(v variable) variable {
 	v.notInDemo = true
 	return v
 }
 
-// variables is every variable, in the order in which faults are told.
+// variables is the table of all variables, in the order in which faults are listed.
 var variables = []variable{
 	outward(secret("DATABASE_URL", func(c *Config, s string) (err error) { c.Database, err = parseDatabaseURL(s); return err })),
 	outward(secret("REDIS_URL", func(c *Config, s string) (err error) { c.Redis, err = parseRedisURL(s); return err })),
@@ -62,7 +62,7 @@ var variables = []variable{
 		c.Listen = ":" + s
 		return nil
 	}),
-	// After PORT, which some platforms always set: what somebody wrote on purpose wins.
+	// After PORT, which some platforms always set: TOCSIN_LISTEN is set on purpose, so it wins.
 	plain("TOCSIN_LISTEN", func(c *Config, s string) (err error) { c.Listen, err = parseListen(s); return err }),
 	plain("TOCSIN_METRICS_LISTEN", func(c *Config, s string) (err error) { c.MetricsListen, err = parseListen(s); return err }),
 	plain("TOCSIN_BASE_URL", func(c *Config, s string) (err error) {
@@ -199,8 +199,8 @@ func position(name string) int {
 	return i
 }
 
-// unknown finds names that are very likely meant to be a variable of ours: a setting that is silently not applied is
-// found late. Others that begin with TOCSIN_ are let be: Kubernetes makes some up for a service of that name.
+// unknown finds misspelled names of variables, because a setting that is silently not applied is noticed late. It
+// ignores other names that begin with TOCSIN_: Kubernetes sets some for a service of that name.
 func unknown(env map[string]string) Errors {
 	var faults Errors
 	for name, value := range env {
@@ -220,11 +220,11 @@ const prefix = "TOCSIN_"
 // meant returns the variable that name was meant to be, or nothing.
 func meant(name string) string {
 	stem, isFile := strings.CutSuffix(name, fileSuffix)
-	best, bestDistance := "", 3 // two slips of the finger at most
+	best, bestDistance := "", 3 // two wrong letters at most
 	for _, v := range variables {
 		known := v.Name
 		if !strings.HasPrefix(known, prefix) {
-			if known == "PORT" { // TOCSIN_PORT is one that Kubernetes makes up
+			if known == "PORT" { // Kubernetes sets TOCSIN_PORT
 				continue
 			}
 			known = prefix + known
@@ -285,13 +285,13 @@ func parseWebURL(s, example string) (string, error) {
 	return strings.TrimRight(s, "/"), nil
 }
 
-// basePath is what a path of a base URL may consist of: no character in it reads otherwise in a link, a cookie or a redirect.
+// basePath matches the path of a base URL: its characters mean the same in a link, a cookie and a redirect.
 var basePath = regexp.MustCompile(`^(/[A-Za-z0-9._~-]+)*$`)
 
 var slashes = regexp.MustCompile(`/{2,}`)
 
-// parseBaseURL returns an http or https address in the form that browsers give it: scheme and host in lower case and in
-// ASCII, without a default port, with single slashes and none at its end.
+// parseBaseURL returns an http or https address in the form that browsers give it: scheme and host in lower case and
+// in ASCII, without a default port, with single slashes and none at its end.
 func parseBaseURL(s string) (string, error) {
 	const example = "https://tocsin.example.com"
 	s, err := parseWebURL(s, example)
@@ -351,7 +351,7 @@ func parseRate(s string) (float64, error) {
 	return rate, nil
 }
 
-// quote shows a value that is no secret, on one line and not at full length.
+// quote returns a value that is no secret in quotes, on one line and shortened.
 func quote(s string) string {
 	const most = 80
 	if len(s) > most {

@@ -9,13 +9,13 @@ import (
 	"github.com/seed91453169/tocsin/rule"
 )
 
-// counts are the groups of a digest, added up.
+// counts are the sums over the groups of a digest.
 type counts struct {
 	total      int
-	ofProducts int // that settings of products brought
-	ofTitles   int // that settings of titles brought
+	ofProducts int // observations and gates, whose contacts are those of products
+	ofTitles   int // titles, whose contacts are in the settings
 
-	severities [2][]int // of new and of changed ones, by rank less one
+	severities [2][]int // of new and of changed observations and titles; the index is the rank less one
 	dropped    int
 	gates      map[rule.Event]int
 	gateTotal  int
@@ -64,9 +64,9 @@ func count(d *dbmodel.Digest) *counts {
 	return c
 }
 
-// headline begins with the two worst severities, then counts what has none. Of several products it is
-// "12 Critical, 40 High: 131 notifications from 3 products", where the total shows that there is more. Where product is
-// the one that all of it is about, it is "61 new High in Payments API".
+// headline counts the two worst severities, then all that has none: "12 Critical, 40 High: 131 notifications from 3
+// products", where the total shows that there is more. A digest that is all about one product names it: "61 new High
+// in Payments API".
 func (c *counts) headline(products int, product string) string {
 	total := plural(c.total, "notification")
 	if product == "" {
@@ -84,8 +84,8 @@ func (c *counts) headline(products int, product string) string {
 	return strings.Join(parts, ", ") + ": " + total + " from " + product
 }
 
-// parts are "12 Critical", "1 security gate failed", and how many notifications they count together. event is a word for
-// before the severities, or empty.
+// parts returns "12 Critical", "1 security gate failed" and so on, and how many notifications they count together.
+// event is the word before the severities, or empty.
 func (c *counts) parts(event string) (parts []string, counted int) {
 	for i, s := range rule.Severities {
 		if n := c.severities[0][i] + c.severities[1][i]; n > 0 && len(parts) < 2 {
@@ -108,7 +108,7 @@ func (c *counts) parts(event string) (parts []string, counted int) {
 	return parts, counted + c.gateTotal + c.exceptions + c.tasks + c.dropped
 }
 
-// onlyEvent is "new" or "changed" where that holds for everything that has a severity, else empty.
+// onlyEvent returns "new" or "changed" where that holds for everything that has a severity, else nothing.
 func (c *counts) onlyEvent() string {
 	isNew, isChanged := len(severityCounts(c.severities[0])) > 0, len(severityCounts(c.severities[1])) > 0
 	switch {
@@ -120,7 +120,7 @@ func (c *counts) onlyEvent() string {
 	return ""
 }
 
-// gatesInWords says what happened where the same happened to all.
+// gatesInWords counts the security gates, with their result where all have the same.
 func (c *counts) gatesInWords() string {
 	out := plural(c.gateTotal, "security gate")
 	switch c.gateTotal {
@@ -132,9 +132,9 @@ func (c *counts) gatesInWords() string {
 	return out
 }
 
-// facts are the counts by event and severity.
+// facts returns the counts by event and severity.
 func (c *counts) facts() []channel.Fact {
-	var l list
+	var l factList
 	l.add("New", strings.Join(severityCounts(c.severities[0]), ", "))
 	l.add("Changed", strings.Join(severityCounts(c.severities[1]), ", "))
 	l.add("No longer notified", number(c.dropped))
@@ -153,7 +153,7 @@ func (c *counts) facts() []channel.Fact {
 	return l
 }
 
-// tone is that of the loudest thing in the digest.
+// tone returns the loudest tone in the digest.
 func (c *counts) tone() channel.Tone {
 	if c.exceptions+c.tasks+c.gates[rule.EventFailed] > 0 {
 		return channel.Attention
@@ -169,7 +169,7 @@ func (c *counts) tone() channel.Tone {
 	return channel.Default
 }
 
-// severityCounts are "12 Critical", "40 High", worst first.
+// severityCounts returns "12 Critical", "40 High" and so on, worst first.
 func severityCounts(byRank []int) []string {
 	var out []string
 	for i, n := range byRank {
@@ -180,7 +180,7 @@ func severityCounts(byRank []int) []string {
 	return out
 }
 
-// number is empty for 0.
+// number returns n as text, empty for 0.
 func number(n int) string {
 	if n == 0 {
 		return ""

@@ -9,20 +9,21 @@ import (
 	"github.com/seed91453169/tocsin/rule"
 )
 
-// How much a digest names. Senders show no more than 30 items.
+// How many notifications a digest names. Senders show at most 30 items.
 const (
 	maxNamed = 20 // gates and exceptions
 	maxWorst = 10 // observations and titles
 )
 
-// Digest says what many deliveries of one target tell together: gates and exceptions by name, the worst of the rest, and
-// how many more there are. batch is the number of the digest, the same at every try.
+// Digest builds one message of many deliveries for one target: gates and exceptions by name, the worst of the rest,
+// and how many more there are. batch is the number of the digest, the same at every attempt.
 func (b Builder) Digest(d *dbmodel.Digest, batch int64, to Recipient) *channel.Message {
 	m := b.BriefDigest(d, batch, to)
-	for _, list := range [][]dbmodel.Notification{d.Named[:min(len(d.Named), maxNamed)], d.Worst[:min(len(d.Worst), maxWorst)]} {
-		for i := range list {
-			m.Items = append(m.Items, b.item(&list[i]))
-		}
+	for i := range d.Named[:min(len(d.Named), maxNamed)] {
+		m.Items = append(m.Items, b.item(&d.Named[i]))
+	}
+	for i := range d.Worst[:min(len(d.Worst), maxWorst)] {
+		m.Items = append(m.Items, b.item(&d.Worst[i]))
 	}
 	if more := count(d).total - len(m.Items); more == 1 {
 		m.More = "1 more is in Tocsin's inbox."
@@ -32,7 +33,7 @@ func (b Builder) Digest(d *dbmodel.Digest, batch int64, to Recipient) *channel.M
 	return m
 }
 
-// BriefDigest is Digest as counts and link alone, for a receiver that refuses the whole.
+// BriefDigest is Digest with nothing but counts and a link, for a receiver that refuses the whole one.
 func (b Builder) BriefDigest(d *dbmodel.Digest, batch int64, to Recipient) *channel.Message {
 	c := count(d)
 	name := ""
@@ -65,10 +66,11 @@ func (b Builder) item(n *dbmodel.Notification) channel.Item {
 	case rule.TypeException:
 		it.Label, it.Name = "Exception", fit("", joined(": ", channel.Line(n.Name, maxName), firstLine(n.Message)), "")
 	case rule.TypeTask:
-		it.Label, it.Name = "Task failed", fit("", joined(": ", channel.Line(n.Function, maxName), channel.Line(n.Name, maxName)), "")
+		it.Label, it.Name = "Task failed", joined(": ", channel.Line(n.Function, maxName), channel.Line(n.Name, maxName))
 		if n.Own {
-			it.Label, it.Name = "Failure", fit("", OwnFailure(n), "")
+			it.Label, it.Name = "Failure", OwnFailure(n)
 		}
+		it.Name = fit("", it.Name, "")
 	}
 	if isFault(n.Type) && n.Suppressed > 0 {
 		it.Event = "×" + strconv.Itoa(n.Suppressed+1)
@@ -94,7 +96,7 @@ func itemEvent(n *dbmodel.Notification) string {
 	return "New"
 }
 
-// origin names all places that can have brought this digest.
+// origin names all places in which the contacts of a digest can be set.
 func (c *counts) origin(d *dbmodel.Digest) source {
 	var parts []string
 	page := "settings"
@@ -114,7 +116,7 @@ func (c *counts) origin(d *dbmodel.Digest) source {
 	return source{strings.TrimSpace("the notification settings " + strings.Join(parts, " and ")), page}
 }
 
-// onlyProduct is the one product that everything but titles and faults is about.
+// onlyProduct returns the one product that everything but titles and exceptions is about.
 func (c *counts) onlyProduct(d *dbmodel.Digest) (source, bool) {
 	if d.Products != 1 {
 		return source{}, false

@@ -11,18 +11,18 @@ import (
 
 const maxFact = 1000 // characters
 
-// list collects facts and leaves empty ones out.
-type list []channel.Fact
+// factList collects facts and leaves empty ones out.
+type factList []channel.Fact
 
-func (l *list) add(name, value string) {
+func (l *factList) add(name, value string) {
 	if value = channel.Line(value, maxFact); value != "" {
 		*l = append(*l, channel.Fact{Name: name, Value: value})
 	}
 }
 
-// facts lets one decide without a click. What the headline had to cut is told here as a whole.
+// facts returns what a reader needs to decide without a click. A title that the headline cuts is whole here.
 func facts(n *dbmodel.Notification, headline string) []channel.Fact {
-	var l list
+	var l factList
 	switch n.Type {
 	case rule.TypeObservation, rule.TypeObservationTitle:
 		if t := title(n); !strings.Contains(headline, t) {
@@ -37,7 +37,7 @@ func facts(n *dbmodel.Notification, headline string) []channel.Fact {
 		l.add("Product", product(n))
 	case rule.TypeException, rule.TypeTask:
 		l.add("Product", product(n))
-		if !n.Own || n.Type != rule.TypeTask { // else they are names within Tocsin
+		if !n.Own || n.Type != rule.TypeTask { // those of Tocsin itself mean nothing to a reader
 			l.add("Class", n.Name)
 			l.add("Function", n.Function)
 		}
@@ -48,7 +48,7 @@ func facts(n *dbmodel.Notification, headline string) []channel.Fact {
 	return l
 }
 
-func observationFacts(l *list, n *dbmodel.Notification, headline string) {
+func observationFacts(l *factList, n *dbmodel.Notification, headline string) {
 	f := &n.Facts
 	l.add("Severity", string(n.AfterSeverity))
 	l.add("Status", string(n.AfterStatus))
@@ -65,7 +65,7 @@ func observationFacts(l *list, n *dbmodel.Notification, headline string) {
 	l.add("Changed", changes(n))
 	like := ""
 	if n.Type == rule.TypeObservationTitle && f.Observations > 1 {
-		like = ", for example" // of the one that gave the values
+		like = ", for example" // of the observation that gave the values
 	}
 	l.add("Origin"+like, f.Origin.Text)
 	l.add("Component"+like, f.Origin.Component)
@@ -75,7 +75,7 @@ func observationFacts(l *list, n *dbmodel.Notification, headline string) {
 	l.add("URL"+like, f.URL)
 }
 
-// product is "Payments API (Payments)".
+// product returns the product with its group: "Payments API (Payments)".
 func product(n *dbmodel.Notification) string {
 	if n.Type == rule.TypeObservationTitle {
 		return ""
@@ -90,7 +90,7 @@ func product(n *dbmodel.Notification) string {
 	return name
 }
 
-// changes tells everything that changed from what to what; empty for what is new.
+// changes lists each changed value before and after; empty for what is new.
 func changes(n *dbmodel.Notification) string {
 	before, after := n.Before(), n.After()
 	if before == nil || after == nil {

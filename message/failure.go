@@ -9,9 +9,9 @@ import (
 	"github.com/seed91453169/tocsin/rule"
 )
 
-// TargetFails is what Tocsin reports of itself where a target fails: "Slack webhook of Payments API fails: 404 (no_service)".
-// address is an email address, or a URL that channel.RedactURL has shortened; empty where it cannot be read. places are
-// where the target is set now, and why is channel.Error.Brief.
+// TargetFails is what Tocsin reports of itself where a target fails: "Slack webhook of Payments API fails: 404
+// (no_service)". address is an email address, or a URL that channel.RedactURL has shortened; empty where it cannot be
+// read. places are where the target is set now, and why is channel.Error.Brief.
 func TargetFails(c rule.Channel, address string, places []dbmodel.ContactPlace, why string) string {
 	info := c.Info()
 	what := info.Name

@@ -12,8 +12,8 @@ import (
 	"github.com/seed91453169/tocsin/rule"
 )
 
-// What a message shows of a fault; all of it is in the inbox. Together it stays below what Slack takes in one section,
-// so that no sender cuts off the end of the trace, which says most.
+// Limits of the text of an exception or a failed task, which is whole in the inbox. Together they stay below what
+// Slack takes in one section, so that no sender cuts the end of the trace, which says most.
 const (
 	maxMessage    = 600  // characters
 	maxTrace      = 2200 // characters
@@ -21,7 +21,7 @@ const (
 	maxTraceLines = 20
 )
 
-// faultText is the message, where the headline does not say all of it, and the end of the trace.
+// faultText returns the message, as far as the headline does not hold it, and the end of the trace.
 func faultText(n *dbmodel.Notification, headline string) string {
 	message := strings.TrimSpace(channel.Text(uncredentialed(n.Message), maxMessage))
 	first, rest, _ := strings.Cut(message, "\n")
@@ -57,7 +57,7 @@ func traceEnd(trace string) string {
 	return end
 }
 
-// arguments shows what a background task was called with, as it is stored: secrets are masked by their names there.
+// arguments returns the arguments of a background task as they are stored, where secrets are masked by their names.
 func arguments(stored json.RawMessage) string {
 	var b bytes.Buffer
 	if json.Compact(&b, stored) != nil {
@@ -71,8 +71,8 @@ func arguments(stored json.RawMessage) string {
 	}
 }
 
-// credentials are what shows by its form that it is secret, whatever its name is: the user and password in a URL, and a
-// token in an authorization header. They are looked for before a text is cut: of half a URL nothing shows what it is.
+// credentials match what is secret by its form, whatever its name is: the user and password in a URL, and a token in
+// an authorization header. They are masked before a text is cut, because half a URL no longer shows that it is one.
 var credentials = regexp.MustCompile(`(://)[^/\s@"']+(@)|(?i)(\b(?:bearer|basic)\s+)[A-Za-z0-9._~+/=-]{16,}`)
 
 func uncredentialed(s string) string { return credentials.ReplaceAllString(s, "$1$3***$2") }

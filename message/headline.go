@@ -13,7 +13,8 @@ import (
 	"github.com/seed91453169/tocsin/rule"
 )
 
-// Lengths in characters. A headline is as long as the subject of a mail may be; what is cut off a title is among the facts.
+// Lengths in characters. A headline is as long as the subject of a mail may be. A title that is cut there is whole
+// among the facts.
 const (
 	maxHeadline = 240
 	maxProduct  = 80
@@ -22,7 +23,8 @@ const (
 	untitled    = "(no title)"
 )
 
-// headline is the first line, which alone must be enough. window is how long exceptions are held back, in seconds.
+// headline returns the first line, which must be enough on its own. window is the time in seconds within which equal
+// exceptions are held back.
 func headline(n *dbmodel.Notification, window int) string {
 	switch n.Type {
 	case rule.TypeObservation, rule.TypeObservationTitle:
@@ -44,12 +46,14 @@ func headline(n *dbmodel.Notification, window int) string {
 		if n.Own {
 			return fit("", OwnFailure(n), heldBack(n.Suppressed, window))
 		}
-		return fit(joined(" ", "Background task", channel.Line(n.Function, maxName), "failed: "), channel.Line(n.Name, maxName), heldBack(n.Suppressed, window))
+		failed := joined(" ", "Background task", channel.Line(n.Function, maxName), "failed: ")
+		return fit(failed, channel.Line(n.Name, maxName), heldBack(n.Suppressed, window))
 	}
 	return fit("", title(n), "")
 }
 
-// OwnFailure says what of Tocsin itself failed: the first line of its message as a sentence begins, never the task type.
+// OwnFailure returns what failed in Tocsin itself, in words: the first line of the message of n, with a capital
+// letter. It never names the task type.
 func OwnFailure(n *dbmodel.Notification) string {
 	line := firstLine(n.Message)
 	if line == "" {
@@ -66,7 +70,7 @@ func capitalised(s string) string {
 	return string(unicode.ToUpper(first)) + s[size:]
 }
 
-// fit cuts the middle so that the whole is a headline: what comes behind it always stays visible.
+// fit cuts the middle so that the whole fits into a headline: the part behind it always stays visible.
 func fit(before, middle, behind string) string {
 	room := max(maxHeadline-channel.Length(before)-channel.Length(behind), 20)
 	return channel.Line(before+channel.Truncate(middle, room)+behind, maxHeadline)
@@ -84,7 +88,7 @@ func firstLine(s string) string {
 	return channel.Line(s, maxHeadline)
 }
 
-// lead is what stands before the title: event and severity, and how many products a title is in.
+// lead returns the words before the title: event and severity, and the number of products that a title is in.
 func lead(n *dbmodel.Notification) string {
 	if n.Event == rule.EventDropped {
 		return dropped(n)
@@ -102,8 +106,8 @@ func lead(n *dbmodel.Notification) string {
 	return joined(", ", severity, change)
 }
 
-// leadChange says the most important of what changed: the severity in place of the severity that is now, else the status
-// or the priority beside it.
+// leadChange returns the most important change. A change of severity takes the place of the severity; a change of
+// status or priority stands beside it.
 func leadChange(before, after *rule.Values) (severity, change string) {
 	switch {
 	case after == nil:
@@ -120,8 +124,8 @@ func leadChange(before, after *rule.Values) (severity, change string) {
 	return string(after.Severity), ""
 }
 
-// dropped names what most likely ended the match. A status that is no longer active says it all. An observation whose
-// values are as they were is dropped because settings changed, or because it moved to a product with other settings.
+// dropped names the change that most likely ended the match. A status that is no longer active is enough on its own.
+// Where no value changed, the settings did, or the observation moved to a product with other settings.
 func dropped(n *dbmodel.Notification) string {
 	before, after := n.Before(), n.After()
 	moved := "Settings changed"
@@ -152,7 +156,7 @@ func gateLead(e rule.Event) string {
 	return "Security gate has no result"
 }
 
-// heldBack tells how often the same happened without being told; it begins with a space.
+// heldBack says how many equal occurrences were held back; it begins with a space.
 func heldBack(times, window int) string {
 	if times <= 0 {
 		return ""
@@ -167,7 +171,7 @@ func heldBack(times, window int) string {
 	return " (and " + count + " in the last " + span(window) + ")"
 }
 
-// span is a number of seconds in words: "hour", "90 seconds", "2 hours".
+// span returns a number of seconds in words: "hour", "90 seconds", "2 hours".
 func span(seconds int) string {
 	for _, unit := range []struct {
 		name    string

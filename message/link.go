@@ -9,7 +9,7 @@ import (
 	"github.com/seed91453169/tocsin/rule"
 )
 
-// action leads to the exact thing: to the page that the settings name or, where they name none, to Tocsin's own.
+// action links to the page that the settings name for n or, where they name none, to its page in Tocsin.
 func (b Builder) action(n *dbmodel.Notification) channel.Link {
 	own := channel.Link{Label: "Open in Tocsin", URL: b.page("notifications/" + strconv.FormatInt(n.ID, 10))}
 	var label, template string
@@ -38,13 +38,13 @@ func (b Builder) action(n *dbmodel.Notification) channel.Link {
 	return channel.Link{Label: label, URL: url}
 }
 
-// page is the address of one of Tocsin's own pages.
+// page returns the URL of one of Tocsin's own pages.
 func (b Builder) page(path string) string {
 	return strings.TrimRight(b.BaseURL, "/") + "/" + path
 }
 
-// encode percent-encodes everything but unreserved characters (https://www.rfc-editor.org/rfc/rfc3986#section-2.3), so that
-// a text stays one text wherever in a URL it stands: in the path, the query or the fragment.
+// encode percent-encodes everything but unreserved characters (https://www.rfc-editor.org/rfc/rfc3986#section-2.3), so
+// that s keeps its meaning in the path, the query and the fragment of a URL.
 func encode(s string) string {
 	const digits = "0123456789ABCDEF"
 	var b strings.Builder

@@ -10,8 +10,8 @@ import (
 	"github.com/seed91453169/tocsin/rule"
 )
 
-// FuzzLink: whatever an observation is called, the link about it leads to the host of the setting, and the title stays one text
-// wherever the setting puts it.
+// FuzzLink: whatever an observation is called, the link about it leads to the host of the setting, and the title stays
+// one text wherever the setting puts it.
 func FuzzLink(f *testing.F) {
 	for _, template := range []string{
 		"https://app.example/#/observations?title={title}", "https://app.example/{title}/{id}", "https://app.example?{title}", "http://app.example:8080/x?a={id}&t={title}#{title}", "{title}", "https://", "httP://{title}",

@@ -1,8 +1,9 @@
-// Package message says what a notification or a digest tells, in the words of the field and in no channel's format. It is
-// pure: no I/O, no clock, no state. It does not decide what is told or to whom, and it escapes nothing: senders do that.
+// Package message writes the text of notifications and digests, in the words of the field and in no channel's format.
+// It is pure: no I/O, no clock, no state. It decides neither what is notified nor who receives it, and it escapes
+// nothing: the senders do that.
 //
-// Every message says first what one needs most: event and severity, title, product; then facts, change, origin, link.
-// Whatever is empty is left out.
+// Every message has the same order: event and severity, title, product; then facts, change, origin, link. Empty facts
+// are left out.
 package message
 
 import (
@@ -17,21 +18,21 @@ import (
 	"github.com/seed91453169/tocsin/rule"
 )
 
-// Builder knows what all messages need. It is safe for concurrent use as long as nobody changes its settings.
+// Builder builds messages. It is safe for concurrent use as long as nobody changes its settings.
 type Builder struct {
-	BaseURL  string            // of Tocsin's own pages, without a slash at the end
+	BaseURL  string            // of Tocsin's own pages, without a trailing slash
 	Settings *dbmodel.Settings // the sender's address and the URLs for links; never nil
 }
 
-// Recipient is who a message is for.
+// Recipient is the target that a message is written for.
 type Recipient struct {
 	Channel   rule.Channel
-	Address   string      // of an email; empty for webhooks, whose addresses are secrets
-	FirstName string      // empty where it is not known
-	Source    rule.Holder // of its contact; of no kind: not known
+	Address   string      // an email address; empty for webhooks, whose URLs are secrets
+	FirstName string      // of the user with this address; empty where there is none
+	Source    rule.Holder // the holder of its contact; the zero value: not known
 }
 
-// Notification says what n tells. The same delivery gives the same message at every try.
+// Notification builds the message of one delivery of n. Every attempt of a delivery sends the same message.
 func (b Builder) Notification(n *dbmodel.Notification, deliveryID int64, to Recipient) *channel.Message {
 	m := &channel.Message{
 		Headline: headline(n, b.Settings.ExceptionRateLimit),
@@ -48,8 +49,8 @@ func (b Builder) Notification(n *dbmodel.Notification, deliveryID int64, to Reci
 	return m
 }
 
-// Test is what somebody asks for who wants to see whether messages arrive. A productID of 0 stands for the settings that
-// hold for everything; productName may then be a name for them, or empty.
+// Test builds a test message for a product. A productID of 0 stands for the global settings; productName is then a
+// name for a part of them, such as "observation titles", or empty.
 func (b Builder) Test(productName string, productID int64, to Recipient) *channel.Message {
 	name := channel.Line(productName, maxProduct)
 	m := &channel.Message{
@@ -73,7 +74,7 @@ func (b Builder) Test(productName string, productID int64, to Recipient) *channe
 	return m
 }
 
-// address fills what only mail needs.
+// address fills the fields that only mail needs.
 func (b Builder) address(m *channel.Message, to Recipient, from source) {
 	if to.Channel != rule.Email {
 		return
@@ -85,21 +86,22 @@ func (b Builder) address(m *channel.Message, to Recipient, from source) {
 	}
 }
 
-// source is where it is set that somebody is told.
+// source is the place where the contact of a message is set.
 type source struct {
 	text string // "the notification settings of Payments API"
 	page string // where that is changed
 }
 
-// addresses is the place on the page of a product, or of a group, where addresses are set.
+// addresses is the field for email addresses on the page of a product or of a group.
 const addresses = "#notification_email_to"
 
-// Sources that hold for everything.
+// The sources in the global settings.
 var (
 	titleSettings = sourceOf(rule.Holder{Kind: rule.HolderTitles}, "", "settings#observation_title_notification_email_to")
 	faultSettings = sourceOf(rule.Holder{Kind: rule.HolderExceptions}, "", "settings#exception_email_to")
 )
 
+// origin returns where the contact is set that a notification reaches. from is the holder of that contact.
 func origin(n *dbmodel.Notification, from rule.Holder) source {
 	switch n.Type {
 	case rule.TypeObservationTitle:
@@ -124,7 +126,7 @@ func sourceOf(h rule.Holder, name, page string) source {
 
 func productPage(id int64) string { return "products/" + strconv.FormatInt(id, 10) }
 
-// thread is the same for all that is about the same thing; exceptions have none.
+// thread is the same for all notifications about the same observation, title or gate; exceptions have none.
 func thread(n *dbmodel.Notification) string {
 	switch {
 	case n.Type == rule.TypeObservation && n.ObservationID != nil:
@@ -163,10 +165,10 @@ func severityTone(s rule.Severity) channel.Tone {
 	return channel.Default
 }
 
-// isFault reports whether t is about a program that failed, not about what it found.
+// isFault reports whether t is about a failure of a program, not about its findings.
 func isFault(t rule.Type) bool { return t == rule.TypeException || t == rule.TypeTask }
 
-// productName is empty for what has no product, and for titles, which are about many.
+// productName is empty where n has no product, and for titles, which are about many products.
 func productName(n *dbmodel.Notification) string {
 	if n.Type == rule.TypeObservationTitle {
 		return ""
@@ -186,7 +188,7 @@ func plural(n int, one string) string {
 	return strconv.Itoa(n) + " " + one + "s"
 }
 
-// joined puts what is not empty between separators.
+// joined joins the parts that are not empty.
 func joined(separator string, parts ...string) string {
 	var filled []string
 	for _, p := range parts {

@@ -155,7 +155,7 @@ func TestLongAndEmptyTitles(t *testing.T) {
 			t.Errorf("headline %q hides severity or product", m.Headline)
 		}
 		if m.Facts[0].Name != "Title" || channel.Length(m.Facts[0].Value) <= channel.Length(m.Headline) {
-			t.Errorf("the rest of the title is told nowhere: %+v", m.Facts[0])
+			t.Errorf("the rest of the title is nowhere: %+v", m.Facts[0])
 		}
 	}
 	for _, title := range []string{"", " ", "\u202e\n"} {

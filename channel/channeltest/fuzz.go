@@ -11,9 +11,9 @@ import (
 	"github.com/seed91453169/tocsin/channel"
 )
 
-// FuzzAnswers gives a sender any answer that HTTP can carry. It is taken as a success only where its status is one, and what
-// becomes of it says neither a secret nor anything of what the receiver said. open returns the sender over client; bodies
-// are answers of its vendor.
+// FuzzAnswers gives a sender any answer that HTTP can carry. It is taken as a success only where its status is one,
+// and what becomes of it says neither a secret nor anything of what the receiver said. open returns the sender over
+// client; bodies are answers of its vendor.
 func FuzzAnswers(f *testing.F, open func(client *http.Client) (channel.Sender, channel.Target), bodies ...string) {
 	f.Helper()
 	for _, body := range append(bodies, "", "ok", Gossip, `{"error":1}`, "\xff\x00", "<html>") {

@@ -84,8 +84,8 @@ func (h HTTP) Suite(more ...Case) Suite {
 	return s
 }
 
-// acceptances are bodies of a 2xx, from receivers that are compatible with a vendor, from flows, and from proxies. None of
-// them decides anything.
+// acceptances are bodies of a 2xx, from receivers that are compatible with a vendor, from flows, and from proxies.
+// None of them decides anything.
 var acceptances = []string{
 	"", "ok", " ok\n", "1", `"Accepted"`, "Message posted", `{"success":true}`, `{"id":"x"}`, `{"error":{"code":"x"}}`, "[[[[",
 	"no_service", "Summary or Text is required.", "<html>" + Gossip, Gossip, "\xff\x00",

@@ -1,6 +1,6 @@
 // Package channeltest is the one suite that every sender must pass: which answer means what, time-outs, broken
-// connections, no secret in any error, hostile messages. It also checks payloads with validators of other people. It is
-// for tests only.
+// connections, no secret in any error, hostile messages. It also checks payloads with validators of other people. It
+// is for tests only.
 package channeltest
 
 import (
@@ -15,15 +15,15 @@ import (
 	"github.com/seed91453169/tocsin/channel"
 )
 
-// Secret stands in every address, path, query, key and password of the suite, Gossip in all that a receiver says. Neither
-// may be in an error.
+// Secret stands in every address, path, query, key and password of the suite, Gossip in all that a receiver says.
+// Neither may be in an error.
 const (
 	Secret = "s3cr3tT0ken"
-	Gossip = "told-by-the-receiver"
+	Gossip = "said-by-the-receiver"
 )
 
-// Time-outs. A send that should end by itself gets patience; one that must be ended by its deadline gets deadline, and has
-// to be back within margin of it, which leaves room for a busy machine.
+// Time-outs. A send that should end by itself gets patience; one that must be ended by its deadline gets deadline, and
+// has to be back within margin of it, which leaves room for a busy machine.
 const (
 	patience = 20 * time.Second
 	deadline = 300 * time.Millisecond
@@ -134,8 +134,8 @@ func Check(t *testing.T, err error, want Want) {
 	}
 }
 
-// NoLeak fails where err, or anything that it wraps, shows a secret, an address or what the receiver said, in any of the
-// ways in which errors get printed.
+// NoLeak fails where err, or anything that it wraps, shows a secret, an address or what the receiver said, in any of
+// the ways in which errors get printed.
 func NoLeak(t *testing.T, err error) {
 	t.Helper()
 	forbidden := []string{Secret, Gossip, "http://", "https://", "127.0.0.1", "localhost", "sig="}

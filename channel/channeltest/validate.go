@@ -91,7 +91,8 @@ func scriptFaults(t *testing.T, name string, values any) (faults []string) {
 	return faults
 }
 
-// typeFaults compiles one file in which every value is a literal of the type: unknown properties and wrong words are faults.
+// typeFaults compiles one file in which every value is a literal of the type: unknown properties and wrong words are
+// faults.
 func typeFaults(t *testing.T, typ, pkg string, values map[string]json.RawMessage) (faults []string) {
 	t.Helper()
 	modules, dir := nodeModules(t), t.TempDir()
@@ -127,8 +128,8 @@ func nodeModules(t *testing.T) string {
 	return dir
 }
 
-// installValidators puts the packages of validate/package-lock.json into the user's cache, where they stay until the lock
-// changes, and returns their folder.
+// installValidators puts the packages of validate/package-lock.json into the user's cache, where they stay until the
+// lock changes, and returns their folder.
 func installValidators() (string, error) {
 	for _, tool := range []string{"node", "npm"} {
 		if _, err := exec.LookPath(tool); err != nil {

@@ -18,8 +18,8 @@ const (
 	maxLocal   = 64
 )
 
-// CheckAddress says what is wrong with addr as the bare address of one receiver: alex@example.com, without a display
-// name, quotes, comments or space. It does not ask whether the address exists.
+// CheckAddress checks that addr is the bare address of one recipient, such as alex@example.com, without a display
+// name, quotes, comments or space. It does not check that the address exists.
 func CheckAddress(addr string) error {
 	if addr == "" {
 		return errors.New("must not be empty")
@@ -35,7 +35,8 @@ func CheckAddress(addr string) error {
 	if err != nil || at < 1 || !utf8.ValidString(addr) {
 		return errors.New("is not a valid email address")
 	}
-	if parsed.Name != "" || parsed.Address != addr || strings.ContainsFunc(addr, func(r rune) bool { return !unicode.IsPrint(r) || strings.ContainsRune("\" ,;<>", r) }) {
+	unfit := func(r rune) bool { return !unicode.IsPrint(r) || strings.ContainsRune("\" ,;<>", r) }
+	if parsed.Name != "" || parsed.Address != addr || strings.ContainsFunc(addr, unfit) {
 		return errors.New("must be a bare address like alex@example.com")
 	}
 	if at > maxLocal {
@@ -45,8 +46,8 @@ func CheckAddress(addr string) error {
 	return err
 }
 
-// encodeDomain returns addr with a domain beyond ASCII in Punycode (https://www.rfc-editor.org/rfc/rfc5891): mail servers
-// know no other form of it.
+// encodeDomain returns addr with a domain beyond ASCII in Punycode (https://www.rfc-editor.org/rfc/rfc5891), the only
+// form that mail servers know.
 func encodeDomain(addr string) (string, error) {
 	at := strings.LastIndexByte(addr, '@') + 1
 	if isASCII(addr[at:]) {
@@ -68,8 +69,8 @@ func isASCII(s string) bool {
 	return !strings.ContainsFunc(s, func(r rune) bool { return r >= utf8.RuneSelf })
 }
 
-// SplitAddresses splits a comma-separated list into its addresses, each of which passes CheckAddress; space and invisible
-// characters around them are cut. An empty list has none; an empty entry is an error.
+// SplitAddresses splits a comma-separated list into addresses that pass CheckAddress, and cuts space and invisible
+// characters around each. An empty list has none; an empty entry is an error.
 func SplitAddresses(list string) ([]string, error) {
 	if channel.TrimInvisible(list) == "" {
 		return nil, nil

@@ -1,5 +1,5 @@
-// Package email sends messages as mail, through Mailgun or through any mail server (SMTP). It writes each mail once, as
-// text and HTML that say the same, and gives it to exactly one receiver. It receives nothing, keeps no list of receivers,
+// Package email sends messages as mail, through Mailgun or through a mail server (SMTP). Each mail has the same
+// content as text and as HTML, and exactly one recipient. The package receives no mail, keeps no list of recipients,
 // and neither paces nor retries.
 package email
 

@@ -19,8 +19,8 @@ import (
 	"github.com/seed91453169/tocsin/rule"
 )
 
-// FuzzAddresses: what is taken is a list of bare addresses that mail can be sent to, and nothing that ends a line or an
-// argument of SMTP.
+// FuzzAddresses: what is taken is a list of bare addresses that mail can be sent to, and nothing that ends a line or
+// an argument of SMTP.
 func FuzzAddresses(f *testing.F) {
 	for _, seed := range []string{
 		"", "payments@example.com", " a@b.c , d@e.f ", "jörg@exämple.de", "o'neil@example.com", "Alex <alex@example.com>", `"a b"@x.y`, "a@b\r\nRCPT TO:<c@d>",
@@ -39,8 +39,8 @@ func FuzzAddresses(f *testing.F) {
 		if again, err := SplitAddresses(strings.Join(addrs, ",")); err != nil || !slices.Equal(again, addrs) {
 			t.Errorf("%q: %q, and then %q, %v", list, addrs, again, err)
 		}
-		if told := rule.Addresses(list); len(told) > len(addrs) {
-			t.Errorf("%q: %q are told of %q", list, told, addrs)
+		if found := rule.Addresses(list); len(found) > len(addrs) {
+			t.Errorf("%q: %q are recipients, of %q", list, found, addrs)
 		}
 		for _, a := range addrs {
 			if len(a) > maxAddress || !utf8.ValidString(a) || strings.Count(a, "@") != 1 ||
@@ -60,8 +60,8 @@ func FuzzAddresses(f *testing.F) {
 	})
 }
 
-// FuzzHeader: whatever texts get into the head of a mail, they add no header and end no line, over SMTP and through Mailgun
-// alike, and the subject is read as it was meant.
+// FuzzHeader: whatever texts get into the head of a mail, they add no header and end no line, over SMTP and through
+// Mailgun alike, and the subject is read as it was meant.
 func FuzzHeader(f *testing.F) {
 	for _, title := range channeltest.Titles {
 		f.Add("noreply@tocsin.example", title, "17-3", "observation-12", title)

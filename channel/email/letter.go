@@ -13,8 +13,8 @@ import (
 	"github.com/seed91453169/tocsin/channel"
 )
 
-// What a person can take in. A line of a mail's head ends at 998 bytes (https://www.rfc-editor.org/rfc/rfc5322#section-2.1.1),
-// and some readers cut a mail off at about 100 KB.
+// Limits of a mail. A line of its head has at most 998 bytes (https://www.rfc-editor.org/rfc/rfc5322#section-2.1.1),
+// and some mail programs cut a mail at about 100 KB.
 const (
 	maxSubject = 240 // characters, of at most 4 bytes
 	maxLine    = 1000
@@ -26,12 +26,12 @@ const (
 
 const subjectPrefix = "[Tocsin] "
 
-// letter is one mail to one receiver, in no sender's form. Nothing in it can break a line of the head.
+// letter is one mail to one recipient, for Mailgun and SMTP alike. No text in it can break a line of the head.
 type letter struct {
 	from, to, subject, text, html string
 	sender                        string   // from without a display name
-	messageID                     string   // without angle brackets, the same for every try
-	headers                       []header // all others
+	messageID                     string   // without angle brackets, the same for every attempt
+	headers                       []header // all other headers
 }
 
 type header struct{ name, value string }
@@ -47,7 +47,7 @@ var (
 	htmlTemplate = htmltemplate.Must(htmltemplate.New("html").Parse(htmlSource))
 )
 
-// page is what both templates show.
+// page is the data of both templates.
 type page struct {
 	Greeting, Headline, Text, More string
 	Tone                           channel.Tone
@@ -57,26 +57,26 @@ type page struct {
 	Reason, ReasonURL              string
 }
 
-// compose writes the mail that m is; its errors are permanent.
+// compose makes a mail of m; its errors are permanent.
 func compose(to channel.Target, m *channel.Message) (*letter, error) {
 	from, err := mail.ParseAddress(m.From)
 	if err != nil {
-		return nil, &channel.Error{Kind: channel.Permanent, Reason: "the sender's address (setting email_from) is not valid"}
+		return nil, permanent("the sender's address (setting email_from) is not valid")
 	}
 	if from.Address, err = encodeDomain(from.Address); err != nil {
-		return nil, &channel.Error{Kind: channel.Permanent, Reason: "the sender's address (setting email_from) has a domain that does not exist"}
+		return nil, permanent("the sender's address (setting email_from) has a domain that does not exist")
 	}
 	addr := channel.TrimInvisible(to.Address.Reveal())
 	if err := CheckAddress(addr); err != nil {
-		return nil, &channel.Error{Kind: channel.Permanent, Reason: "the receiver's address is not valid: it " + err.Error()}
+		return nil, permanent("the receiver's address is not valid: it " + err.Error())
 	}
 	if addr, err = encodeDomain(addr); err != nil {
-		return nil, &channel.Error{Kind: channel.Permanent, Reason: "the receiver's address has a domain that does not exist"}
+		return nil, permanent("the receiver's address has a domain that does not exist")
 	}
 	p := newPage(m)
 	var text, html bytes.Buffer
 	if textTemplate.Execute(&text, p) != nil || htmlTemplate.Execute(&html, p) != nil {
-		return nil, &channel.Error{Kind: channel.Permanent, Reason: "the mail could not be written"}
+		return nil, permanent("the mail could not be written")
 	}
 	domain := from.Address[strings.LastIndexByte(from.Address, '@')+1:]
 	l := &letter{
@@ -102,8 +102,12 @@ func compose(to channel.Target, m *channel.Message) (*letter, error) {
 	return l, nil
 }
 
-// literal keeps readers from taking a text of a header for an encoded one, and showing something else
-// (https://www.rfc-editor.org/rfc/rfc2047#section-2): a space without a width goes where that would begin.
+func permanent(reason string) *channel.Error {
+	return &channel.Error{Kind: channel.Permanent, Reason: reason}
+}
+
+// literal keeps mail programs from decoding text of a header that looks like an encoded word
+// (https://www.rfc-editor.org/rfc/rfc2047#section-2): it puts a zero-width space where one would begin.
 func literal(s string) string {
 	if read, err := new(mime.WordDecoder).DecodeHeader(s); err == nil && read == s {
 		return s
@@ -154,8 +158,8 @@ func reason(s string) string {
 	return s
 }
 
-// messageID is local@domain, of nothing but the characters that https://www.rfc-editor.org/rfc/rfc5322#section-3.6.4
-// allows without quotes. An empty local part becomes a random one.
+// messageID returns local@domain with only the characters that https://www.rfc-editor.org/rfc/rfc5322#section-3.6.4
+// allows without quotes. It replaces an empty local part by a random one.
 func messageID(local, domain string) string {
 	keep := func(r rune) rune {
 		switch {

@@ -101,7 +101,7 @@ func TestHeaders(t *testing.T) {
 
 var markup = regexp.MustCompile(`(?s)<head>.*</head>|<[^>]*>`)
 
-// TestComposeHostile: text and HTML say the same, and nothing that is told becomes markup.
+// TestComposeHostile: text and HTML say the same, and no text of a message becomes markup.
 func TestComposeHostile(t *testing.T) {
 	t.Parallel()
 	space := regexp.MustCompile(`\s+`)

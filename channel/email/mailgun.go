@@ -2,6 +2,7 @@ package email
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -34,15 +35,15 @@ type Mailgun struct {
 	api    *mailgun.MailgunImpl
 
 	mu      sync.Mutex
-	missing time.Time // of the first of the latest answers that all said that the domain does not exist
+	missing time.Time // when Mailgun began to answer that the domain does not exist; zero: it does not answer so
 }
 
 // versioned is what mailgun-go asks of a base.
 var versioned = regexp.MustCompile(`/v[1-5](/|$)`)
 
-// NewMailgun returns a sender for a domain of Mailgun. An empty base is the one in the United States; that of the European
-// Union is https://api.eu.mailgun.net/v3. A base without a version gets /v3. A nil client is channel.NewOperatorClient's;
-// of any other the transport is used, its redirects are not followed.
+// NewMailgun returns a sender for a domain of Mailgun. An empty base means the region United States; that of the
+// European Union is https://api.eu.mailgun.net/v3. A base without a version gets /v3. A nil client means that of
+// channel.NewOperatorClient without a proxy. The sender follows no redirect, whatever the client does.
 func NewMailgun(domain string, apiKey channel.Secret, base string, client *http.Client) *Mailgun {
 	if base = strings.TrimRight(strings.TrimSpace(base), "/"); base == "" {
 		base = mailgun.APIBase
@@ -55,9 +56,9 @@ func NewMailgun(domain string, apiKey channel.Secret, base string, client *http.
 	}
 	own := *client
 	own.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
-	own.Transport = listener{next: client.Transport}
+	own.Transport = recorder{next: client.Transport}
 	if client.Transport == nil {
-		own.Transport = listener{next: channel.NewOperatorClient(nil).Transport}
+		own.Transport = recorder{next: channel.NewOperatorClient(nil).Transport}
 	}
 	api := mailgun.NewMailgun(domain, apiKey.Reveal())
 	api.SetAPIBase(base)
@@ -65,8 +66,8 @@ func NewMailgun(domain string, apiKey channel.Secret, base string, client *http.
 	return &Mailgun{domain: domain, key: apiKey, base: base, client: &own, api: api}
 }
 
-// Send implements channel.Sender. 400, 401, 403 and 413 are permanent, as Mailgun's documentation asks; a 404 with JSON
-// may mean a domain that is so new that not all of Mailgun knows it: it is temporary for a quarter of an hour.
+// Send implements channel.Sender. 400, 401, 403 and 413 are permanent, as Mailgun documents. A 404 with JSON may mean
+// that the domain is too new for some of Mailgun's servers: it is temporary for a quarter of an hour.
 func (g *Mailgun) Send(ctx context.Context, to channel.Target, m *channel.Message) error {
 	l, err := compose(to, m)
 	if err != nil {
@@ -79,44 +80,43 @@ func (g *Mailgun) Send(ctx context.Context, to channel.Target, m *channel.Messag
 	for _, h := range l.headers {
 		msg.AddHeader(h.name, h.value)
 	}
-	heard := &hearing{}
-	_, _, err = g.api.Send(context.WithValue(ctx, hearingKey{}, heard), msg)
-	if err == nil || heard.status >= 200 && heard.status <= 299 { // whatever the body is
+	got := &answer{}
+	_, _, err = g.api.Send(context.WithValue(ctx, answerKey{}, got), msg)
+	if err == nil || got.status >= 200 && got.status <= 299 { // whatever the body is
 		g.found()
 		return nil
 	}
-	return g.failure(err, heard)
+	return g.failure(err, got)
 }
 
-// failure makes an *Error of what mailgun-go returns, whose text holds URLs and answers.
-func (g *Mailgun) failure(err error, heard *hearing) error {
-	var answer *mailgun.UnexpectedResponseError
-	if !errors.As(err, &answer) {
-		if heard.err != nil {
-			err = heard.err
-		}
-		return channel.NetworkError(mailgunName, err)
+// failure makes an *Error of an error of mailgun-go, whose text holds URLs and answers.
+func (g *Mailgun) failure(err error, got *answer) error {
+	var refused *mailgun.UnexpectedResponseError
+	if !errors.As(err, &refused) {
+		return channel.NetworkError(mailgunName, cmp.Or(got.err, err))
 	}
-	e := channel.StatusError(mailgunName, answer.Actual)
-	e.RetryAfter = heard.retryAfter
-	e.TooLarge = answer.Actual == http.StatusRequestEntityTooLarge
-	if answer.Actual != http.StatusNotFound {
+	e := channel.StatusError(mailgunName, refused.Actual)
+	e.RetryAfter = got.retryAfter
+	e.TooLarge = refused.Actual == http.StatusRequestEntityTooLarge
+	if refused.Actual != http.StatusNotFound {
 		g.found()
 		return e
 	}
-	if json.Valid(answer.Data) && g.stillNew(time.Now()) {
+	if json.Valid(refused.Data) && g.stillNew(time.Now()) {
 		e.Kind = channel.Temporary
 	}
 	e.Reason = mailgunName + " answered 404: it does not know the domain, or the address of the interface is wrong"
 	return e
 }
 
+// found records that Mailgun knows the domain.
 func (g *Mailgun) found() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.missing = time.Time{}
 }
 
+// stillNew reports whether the domain, which Mailgun does not know, may just be too new.
 func (g *Mailgun) stillNew(now time.Time) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -126,9 +126,9 @@ func (g *Mailgun) stillNew(now time.Time) bool {
 	return now.Sub(g.missing) < missingDomainOK
 }
 
-// Ping asks Mailgun whether domain and key are good; nothing is sent. A key that may do nothing but send cannot read the
-// domain: for such a one Ping posts an empty message, which only a good key gets as far as being refused for its form.
-// Whether it sends for an address is known only from a mail, so the second argument is not used.
+// Ping asks Mailgun whether domain and key are valid; it sends nothing. A key that may only send cannot read the
+// domain: for such a key Ping posts an empty message, which Mailgun refuses for its form only after it has accepted
+// the key. Only a mail shows whether Mailgun sends for an address, so Ping ignores its second argument.
 func (g *Mailgun) Ping(ctx context.Context, _ string) error {
 	status, err := g.call(ctx, http.MethodGet, "/domains/"+url.PathEscape(g.domain))
 	if err != nil || status >= 200 && status <= 299 {
@@ -147,7 +147,7 @@ func (g *Mailgun) Ping(ctx context.Context, _ string) error {
 func (g *Mailgun) call(ctx context.Context, method, path string) (status int, err error) {
 	req, err := http.NewRequestWithContext(ctx, method, g.base+path, http.NoBody)
 	if err != nil {
-		return 0, &channel.Error{Kind: channel.Permanent, Reason: "the address of " + mailgunName + "'s interface is not a valid URL"}
+		return 0, permanent("the address of " + mailgunName + "'s interface is not a valid URL")
 	}
 	req.SetBasicAuth(mailgunUser, g.key.Reveal())
 	resp, err := g.client.Do(req)
@@ -157,38 +157,38 @@ func (g *Mailgun) call(ctx context.Context, method, path string) (status int, er
 	return resp.StatusCode, resp.Body.Close()
 }
 
-type hearingKey struct{}
+type answerKey struct{}
 
-// hearing is what mailgun-go does not tell of an answer.
-type hearing struct {
+// answer is what mailgun-go keeps to itself of an answer, or of the failure to get one.
+type answer struct {
 	status     int
 	retryAfter time.Duration
 	err        error
 }
 
-// listener notes of each answer what its request's context asks for, and bounds its body, which mailgun-go reads whole.
-type listener struct{ next http.RoundTripper }
+// recorder fills the answer in the context of each request, and bounds its body, which mailgun-go reads whole.
+type recorder struct{ next http.RoundTripper }
 
-func (l listener) RoundTrip(req *http.Request) (*http.Response, error) {
-	heard, ok := req.Context().Value(hearingKey{}).(*hearing)
+func (r recorder) RoundTrip(req *http.Request) (*http.Response, error) {
+	got, ok := req.Context().Value(answerKey{}).(*answer)
 	if !ok {
-		heard = &hearing{}
+		got = &answer{}
 	}
 	ctx, cancel := context.WithCancel(req.Context())
 	defer cancel()
-	resp, err := l.next.RoundTrip(req.WithContext(ctx))
+	resp, err := r.next.RoundTrip(req.WithContext(ctx))
 	if err != nil {
-		heard.err = err
+		got.err = err
 		return nil, err
 	}
-	heard.status = resp.StatusCode
-	heard.retryAfter = retryAfter(resp.Header, channel.AnsweredAt(resp.Header))
+	got.status = resp.StatusCode
+	got.retryAfter = retryAfter(resp.Header, channel.AnsweredAt(resp.Header))
 	resp.Body = io.NopCloser(bytes.NewReader(channel.BeginningOf(resp.Body, cancel)))
 	return resp, nil
 }
 
-// retryAfter reads Retry-After, else X-RateLimit-Reset, a moment since 1970 that is taken as seconds or as milliseconds,
-// whichever lies in our time.
+// retryAfter reads Retry-After, else X-RateLimit-Reset, a time since 1970 in seconds or, where that is far in the
+// future, in milliseconds.
 func retryAfter(h http.Header, now time.Time) time.Duration {
 	if d := channel.ParseRetryAfter(h.Get("Retry-After"), now); d > 0 {
 		return d

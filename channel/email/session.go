@@ -50,7 +50,7 @@ func (c *session) open(ctx context.Context) error {
 		options = append(options, gomail.WithTLSPolicy(gomail.TLSMandatory))
 	case TLSOffered:
 		options = append(options, gomail.WithTLSPolicy(gomail.TLSOpportunistic))
-	case TLSImplicit: // with a dialer of one's own this encrypts nothing: dial does
+	case TLSImplicit: // with our own dialer this encrypts nothing: dial does
 		options = append(options, gomail.WithSSL())
 	default:
 		options = append(options, gomail.WithTLSPolicy(gomail.NoTLS))
@@ -64,13 +64,15 @@ func (c *session) open(ctx context.Context) error {
 	return err
 }
 
-// login lists the ways to log in, best first. A password goes in clear text only where TLSNone or TLSOffered ask for it, and only if
-// the server knows no better way.
+// login lists the ways to log in, best first. A password goes in clear text only with TLSNone or TLSOffered, and only
+// where the server knows no better way.
 func (c *session) login() []gomail.Option {
 	if c.config.User == "" {
 		return nil
 	}
-	mechanisms := []gomail.SMTPAuthType{gomail.SMTPAuthPlain, gomail.SMTPAuthLogin, gomail.SMTPAuthSCRAMSHA256, gomail.SMTPAuthCramMD5}
+	mechanisms := []gomail.SMTPAuthType{
+		gomail.SMTPAuthPlain, gomail.SMTPAuthLogin, gomail.SMTPAuthSCRAMSHA256, gomail.SMTPAuthCramMD5,
+	}
 	if c.config.TLS == TLSNone || c.config.TLS == TLSOffered {
 		mechanisms = []gomail.SMTPAuthType{
 			gomail.SMTPAuthSCRAMSHA256, gomail.SMTPAuthCramMD5, gomail.SMTPAuthPlainNoEnc, gomail.SMTPAuthLoginNoEnc,
@@ -82,8 +84,8 @@ func (c *session) login() []gomail.Option {
 	}
 }
 
-// dial is go-mail's dialer; ctx ends with the dialling, all with the session. It keeps the connection, because go-mail
-// leaves it open where TLS or login fail.
+// dial is the dialer of go-mail. ctx is that of the dialling, all that of the whole session. dial keeps the connection
+// for close, because go-mail leaves it open where TLS or login fail.
 func (c *session) dial(ctx, all context.Context, network string) (net.Conn, error) {
 	conn, err := (&net.Dialer{Timeout: dialTimeout}).DialContext(ctx, network, c.config.address())
 	if err != nil {
@@ -109,12 +111,13 @@ func (c *session) dial(ctx, all context.Context, network string) (net.Conn, erro
 	return secure, nil
 }
 
-// speaksTLS asks a server that gives no greeting, over a connection of its own, whether it waits for TLS.
+// speaksTLS finds out, over a connection of its own, whether a server that sends no greeting waits for TLS.
 func (c *session) speaksTLS(ctx context.Context) bool {
 	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
-	// #nosec G402 -- whether it is TLS is all that is asked; nothing is sent
-	conn, err := (&tls.Dialer{Config: &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS12}}).DialContext(ctx, "tcp", c.config.address())
+	// #nosec G402 -- only whether it is TLS counts; nothing is sent
+	dialer := &tls.Dialer{Config: &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS12}}
+	conn, err := dialer.DialContext(ctx, "tcp", c.config.address())
 	if err != nil {
 		return false
 	}
@@ -122,8 +125,8 @@ func (c *session) speaksTLS(ctx context.Context) bool {
 	return true
 }
 
-// allowUTF8 asks for SMTPUTF8 (https://www.rfc-editor.org/rfc/rfc6531) where addresses need it, and not otherwise: a server
-// behind this one may not know it. The error says that this one does not.
+// allowUTF8 uses SMTPUTF8 (https://www.rfc-editor.org/rfc/rfc6531) only where addresses need it, because the next
+// server may not know it. It returns an error where this server does not.
 func (c *session) allowUTF8(addresses string) error {
 	if isASCII(addresses) {
 		c.smtp.SkipSMTPUTF8(true)
@@ -138,7 +141,7 @@ func (c *session) allowUTF8(addresses string) error {
 	return nil
 }
 
-// close says goodbye where that can be done quickly, and closes the connection in any case.
+// close sends QUIT where the server answers quickly, and closes the connection in any case.
 func (c *session) close() {
 	if c.conn == nil {
 		return
@@ -154,8 +157,8 @@ func (c *session) close() {
 	_ = c.conn.Close()
 }
 
-// broken says in words what is wrong with the connection. All of it is tried again, a refused login too, for the operator
-// can mend that. err itself is left out: it may hold hosts, user names and texts of the server.
+// broken returns the error of a connection that failed. None is permanent, not even a refused login, because the
+// operator can mend that. The text of err is left out: it may hold hosts, user names and texts of the server.
 func (c *session) broken(ctx context.Context, err error) *channel.Error {
 	if c.tlsAtOnce.Load() {
 		return &channel.Error{
@@ -164,7 +167,8 @@ func (c *session) broken(ctx context.Context, err error) *channel.Error {
 		}
 	}
 	late := c.conn != nil && c.conn.late.Load()
-	if end, _ := ctx.Deadline(); late || ctx.Err() != nil || !time.Now().Before(end) { // the connection may notice it first
+	// The connection may notice the deadline before the context does.
+	if end, _ := ctx.Deadline(); late || ctx.Err() != nil || !time.Now().Before(end) {
 		return channel.NetworkError(smtpName, cmp.Or(ctx.Err(), context.DeadlineExceeded))
 	}
 	var answer *textproto.Error
@@ -191,18 +195,18 @@ func (c *session) broken(ctx context.Context, err error) *channel.Error {
 	return e
 }
 
-// patient gives a server time for each answer, whatever deadlines go-mail sets, and ends at end.
+// patient is a connection that gives the server a time for each answer, until end, whatever deadlines go-mail sets.
 type patient struct {
 	net.Conn
 	end     time.Time
-	answer  atomic.Int64 // time.Duration for one answer
-	silence *time.Timer  // runs until the server says something; nil: none
+	answer  atomic.Int64 // time for one answer, a time.Duration
+	silence *time.Timer  // runs until the first bytes of the server; nil: none
 	late    atomic.Bool  // an answer did not come in time
 }
 
 // Read implements net.Conn.
 func (p *patient) Read(b []byte) (int, error) {
-	if err := p.Conn.SetReadDeadline(p.next()); err != nil {
+	if err := p.SetReadDeadline(p.next()); err != nil {
 		return 0, err
 	}
 	n, err := p.Conn.Read(b)
@@ -217,13 +221,13 @@ func (p *patient) Read(b []byte) (int, error) {
 
 // Write implements net.Conn.
 func (p *patient) Write(b []byte) (int, error) {
-	if err := p.Conn.SetWriteDeadline(p.next()); err != nil {
+	if err := p.SetWriteDeadline(p.next()); err != nil {
 		return 0, err
 	}
 	return p.Conn.Write(b)
 }
 
-// SetDeadline implements net.Conn: Read and Write know better.
+// SetDeadline implements net.Conn. It does nothing: Read and Write set deadlines of their own.
 func (p *patient) SetDeadline(time.Time) error { return nil }
 
 func (p *patient) next() time.Time {

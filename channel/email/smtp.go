@@ -27,26 +27,26 @@ const (
 	maxConnections = 20
 	dialTimeout    = 10 * time.Second
 	quitTimeout    = time.Second
-	// sendTime is how long one mail may take altogether.
+	// sendTime is how long the sending of one mail may take.
 	sendTime = 20 * time.Minute
 )
 
-// times is how long a mail server may take for one answer.
+// times are how long a mail server may take for one answer.
 type times struct {
 	open, mail time.Duration // until the login is over, and afterwards
-	probe      time.Duration // for a greeting, before it is asked whether it waits for TLS
+	probe      time.Duration // for a greeting, before speaksTLS runs
 }
 
-// standardTimes are those of https://www.rfc-editor.org/rfc/rfc5321#section-4.5.3.2: 5 minutes for a greeting and for most
-// commands, 10 minutes after a mail.
+// standardTimes are those of https://www.rfc-editor.org/rfc/rfc5321#section-4.5.3.2: 5 minutes for a greeting and for
+// most commands, 10 minutes after a mail.
 var standardTimes = times{open: 5 * time.Minute, mail: 10 * time.Minute, probe: 3 * time.Second}
 
 // Ways to encrypt the connection to a mail server.
 const (
 	TLSStart    = "starttls" // required: a server that does not offer it is not used
-	TLSOffered  = "offered"  // STARTTLS where the server offers it; else passwords too go in clear text: for the own machine
+	TLSOffered  = "offered"  // STARTTLS where the server offers it, else as TLSNone: for a server on this machine
 	TLSImplicit = "implicit"
-	TLSNone     = "none" // passwords too go in clear text
+	TLSNone     = "none" // no encryption, not even of passwords
 )
 
 // SMTPConfig says how to reach a mail server.
@@ -56,7 +56,7 @@ type SMTPConfig struct {
 	User     string // empty: no login
 	Password channel.Secret
 	TLS      string         // empty: TLSStart
-	Helo     string         // the name that is given to the server; empty: see SMTP.helo
+	Helo     string         // the name of this host in HELO; empty: see SMTP.helo
 	RootCAs  *x509.CertPool // nil: those of the system
 }
 
@@ -68,7 +68,7 @@ type SMTP struct {
 	slots    chan struct{}
 }
 
-// NewSMTP returns a sender, or what is wrong with config. It does not connect: see Ping.
+// NewSMTP returns a sender, or an error where config is not valid. It does not connect; Ping does.
 func NewSMTP(config SMTPConfig) (*SMTP, error) {
 	standard := map[string]int{TLSStart: 587, TLSOffered: 587, TLSImplicit: 465, TLSNone: 25}
 	if config.TLS == "" {
@@ -95,7 +95,7 @@ func NewSMTP(config SMTPConfig) (*SMTP, error) {
 // SendTime implements channel.Patient.
 func (*SMTP) SendTime() time.Duration { return sendTime }
 
-// helo is the name that Tocsin gives to the server: as configured, else the name of this machine where it has a dot, else the
+// helo returns the name of this host in HELO: the configured one, else the host name where it has a dot, else the
 // domain of the sender. Many servers refuse a name without a dot.
 func (s *SMTP) helo(from string) string {
 	switch {
@@ -107,8 +107,8 @@ func (s *SMTP) helo(from string) string {
 	return cmp.Or(from[strings.LastIndexByte(from, '@')+1:], s.hostname, "localhost")
 }
 
-// Send implements channel.Sender. No answer, and an answer 4xx, are temporary; 5xx is permanent. A refusal of TLS, login or
-// HELO is a fault of the configuration: no mail is lost until the operator has mended it.
+// Send implements channel.Sender. No answer, and an answer 4xx, are temporary; 5xx is permanent. A refusal of TLS,
+// login or HELO is a fault of the configuration: no mail is lost until the operator has mended it.
 func (s *SMTP) Send(ctx context.Context, to channel.Target, m *channel.Message) error {
 	l, err := compose(to, m)
 	if err != nil {
@@ -134,8 +134,8 @@ func (s *SMTP) Send(ctx context.Context, to channel.Target, m *channel.Message) 
 	})
 }
 
-// Ping connects, encrypts, logs in and leaves. Where from, the sender's address, is not empty, it asks before whether a mail
-// from it and to it would be taken; it sends none.
+// Ping connects, encrypts and logs in. Where from, the sender's address, is not empty, it also asks whether the server
+// would accept a mail from that address to itself. It sends no mail.
 func (s *SMTP) Ping(ctx context.Context, from string) error {
 	if from == "" {
 		return s.with(ctx, "", func(*session) error { return nil })
@@ -155,8 +155,7 @@ func (s *SMTP) Ping(ctx context.Context, from string) error {
 		if err == nil {
 			return nil
 		}
-		var refused *textproto.Error
-		if errors.As(err, &refused) {
+		if refused, ok := errors.AsType[*textproto.Error](err); ok {
 			return answerError(refused.Code, enhancedCode.FindString(refused.Msg), refused.Msg)
 		}
 		return c.broken(ctx, err)
@@ -166,11 +165,11 @@ func (s *SMTP) Ping(ctx context.Context, from string) error {
 // enhancedCode finds the status code of https://www.rfc-editor.org/rfc/rfc3463 in an answer.
 var enhancedCode = regexp.MustCompile(`^[245]\.\d{1,3}\.\d{1,3}\b`)
 
-// message is l in go-mail's form. Only setters that encode untrusted text are used; all names of headers are fixed.
+// message converts l for go-mail. It uses only setters that encode untrusted text; all names of headers are fixed.
 func message(l *letter) (*gomail.Msg, error) {
 	msg := gomail.NewMsg(gomail.WithNoDefaultUserAgent())
 	if msg.From(l.from) != nil || msg.To(l.to) != nil {
-		return nil, &channel.Error{Kind: channel.Permanent, Reason: "an address of the mail is not valid"}
+		return nil, permanent("an address of the mail is not valid")
 	}
 	msg.Subject(l.subject)
 	msg.SetMessageIDWithValue(l.messageID)
@@ -183,8 +182,8 @@ func message(l *letter) (*gomail.Msg, error) {
 	return msg, nil
 }
 
-// with runs do with a connection that is encrypted and logged in as configured, for a mail of from, and closes it. All of it
-// ends by the deadline of ctx.
+// with opens a session for a mail of from, encrypted and logged in as configured, runs do with it, and closes it. It
+// returns by the deadline of ctx.
 func (s *SMTP) with(ctx context.Context, from string, do func(*session) error) error {
 	ctx, cancel := context.WithTimeout(ctx, sendTime)
 	defer cancel()
@@ -209,9 +208,9 @@ func (s *SMTPConfig) tls() *tls.Config {
 	return &tls.Config{ServerName: s.Host, MinVersion: tls.VersionTLS12, RootCAs: s.RootCAs}
 }
 
-// answerError says what an answer of a mail server to a mail means. Of its text only the enhanced status code is kept,
-// which is digits (https://www.rfc-editor.org/rfc/rfc3463). 530 to 538 are about TLS or the login, and some answers are about
-// the name in HELO: those are faults of the configuration, not of the mail.
+// answerError returns the error of an answer of the mail server to a mail. Of its text it keeps only the enhanced
+// status code, which is digits (https://www.rfc-editor.org/rfc/rfc3463). 530 to 538 are about TLS or the login, and
+// some answers are about the name in HELO: those are faults of the configuration, not of the mail.
 func answerError(code int, enhanced, text string) *channel.Error {
 	e := &channel.Error{Kind: channel.Permanent, TooLarge: enhanced == "5.3.4" || code == 552 && enhanced == ""}
 	e.Status = strings.TrimSpace(strconv.Itoa(code) + " " + enhanced)
@@ -236,7 +235,8 @@ func answerError(code int, enhanced, text string) *channel.Error {
 	return e
 }
 
-const heloRefused = ": it does not accept the name of this host (HELO): set ?helo= in SMTP_URL to a full name such as mail.example.com"
+const heloRefused = ": it does not accept the name of this host (HELO): " +
+	"set ?helo= in SMTP_URL to a full name such as mail.example.com"
 
-// aboutHelo finds that an answer, which many servers give at RCPT only, is about the name in HELO.
+// aboutHelo matches the text of an answer about the name in HELO, which many servers give only at RCPT.
 var aboutHelo = regexp.MustCompile(`(?i)\b(helo|ehlo)\b( command| name| host|:|/)|\b(invalid|bad|wrong) (helo|ehlo)\b`)

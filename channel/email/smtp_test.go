@@ -50,10 +50,10 @@ func TestSMTPSuite(t *testing.T) {
 		if code >= 500 {
 			kind = channel.Permanent
 		}
-		told := fmt.Sprintf("%d %d.7.1", code, code/100)
-		add(fmt.Sprintf("MAIL %d", code), (&mailServer{mail: refusal}).setup(nil), kind, told)
-		add(fmt.Sprintf("RCPT %d", code), (&mailServer{rcpt: refusal}).setup(nil), kind, told)
-		add(fmt.Sprintf("DATA %d", code), (&mailServer{data: refusal}).setup(nil), kind, told)
+		shown := fmt.Sprintf("%d %d.7.1", code, code/100)
+		add(fmt.Sprintf("MAIL %d", code), (&mailServer{mail: refusal}).setup(nil), kind, shown)
+		add(fmt.Sprintf("RCPT %d", code), (&mailServer{rcpt: refusal}).setup(nil), kind, shown)
+		add(fmt.Sprintf("DATA %d", code), (&mailServer{data: refusal}).setup(nil), kind, shown)
 	}
 	add("no mailbox", (&mailServer{rcpt: &smtp.SMTPError{Code: 550, EnhancedCode: smtp.EnhancedCode{5, 1, 1}}}).setup(nil), channel.Permanent, "no such mailbox")
 	add("mailbox full", (&mailServer{rcpt: &smtp.SMTPError{Code: 552, EnhancedCode: smtp.EnhancedCode{5, 2, 2}}}).setup(nil), channel.Permanent, "full")

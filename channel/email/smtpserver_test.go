@@ -184,7 +184,7 @@ func (m *mailServer) setup(change func(*SMTPConfig)) channeltest.Setup {
 	}
 }
 
-// script is the Setup of a server without encryption that knows nothing but what it is told: it answers each line that
+// script is the Setup of a server without encryption that knows nothing but a script: it answers each line that
 // begins as a key with its value, closes the connection at the value "", and says nothing more at the value "…".
 func script(greeting string, answers map[string]string) channeltest.Setup {
 	return func(t *testing.T) (channel.Sender, channel.Target) {

@@ -9,7 +9,7 @@ import (
 	"github.com/seed91453169/tocsin/channel"
 )
 
-// maxPayload is the largest request, in bytes. Teams takes 28 KB, of which its own envelope needs a part:
+// maxPayload is the largest request, in bytes. Teams accepts 28 KB, of which its own envelope needs a part:
 // https://learn.microsoft.com/en-us/microsoftteams/platform/webhooks-and-connectors/how-to/add-incoming-webhook
 const maxPayload = 19_000
 
@@ -21,15 +21,18 @@ const (
 	contentType = "application/vnd.microsoft.card.adaptive"
 )
 
-// limits are the characters and counts of one attempt to stay below maxPayload.
+// limits bound a card, in characters and counts, so that it stays below maxPayload.
 type limits struct {
 	headline, facts, fact, text, lines, items, item, more int
 	links                                                 bool // of items
 }
 
-var roomy = limits{headline: 1000, facts: 30, fact: 1000, text: 6000, lines: 80, items: 30, item: 300, more: 1000, links: true}
+var roomy = limits{
+	headline: 1000, facts: 30, fact: 1000, text: 6000, lines: 80, items: 30, item: 300, more: 1000, links: true,
+}
 
-// smaller gives up the links of a digest's items first, then two thirds of the length of everything every time.
+// smaller returns the limits for a shorter card: first without the links of a digest's items, then with two thirds of
+// each limit.
 func (l limits) smaller() limits {
 	if l.links {
 		l.links = false
@@ -60,7 +63,7 @@ type (
 		Actions []openURL         `json:"actions,omitempty"`
 		MSTeams map[string]string `json:"msteams"`
 	}
-	// richText is the only element for untrusted text: a TextBlock or a FactSet would read it as Markdown.
+	// richText is the only element for untrusted text: a TextBlock or a FactSet reads it as Markdown.
 	richText struct {
 		Type      string `json:"type"`
 		Spacing   string `json:"spacing,omitempty"`
@@ -97,14 +100,14 @@ func bold(s string) run {
 	return r
 }
 
-// formatted is what clients replace by a date even in a TextRun
-// (https://learn.microsoft.com/en-us/adaptive-cards/authoring-cards/text-features#datetime-function-rules); a word joiner
-// between its braces, which nobody sees, keeps it as it was written.
+// formatted matches text that clients replace by a date even in a TextRun
+// (https://learn.microsoft.com/en-us/adaptive-cards/authoring-cards/text-features#datetime-function-rules). An
+// invisible word joiner between its braces prevents that.
 var formatted = regexp.MustCompile(`\{\{((?:DATE|TIME)\(\d)`)
 
 func inert(s string) string { return formatted.ReplaceAllString(s, "{\u2060{$1") }
 
-// render makes the request of m, cutting until it is at most maxPayload bytes.
+// render returns the request for m, shortened until it has at most maxPayload bytes.
 func render(m *channel.Message) ([]byte, error) {
 	for l := roomy; ; l = l.smaller() {
 		b, err := encode(envelope(m, l))
@@ -123,7 +126,10 @@ func encode(m message) ([]byte, error) {
 }
 
 func envelope(m *channel.Message, l limits) message {
-	c := card{Schema: cardSchema, Type: "AdaptiveCard", Version: cardVersion, Body: body(m, l), MSTeams: map[string]string{"width": "full"}}
+	c := card{
+		Schema: cardSchema, Type: "AdaptiveCard", Version: cardVersion,
+		Body: body(m, l), MSTeams: map[string]string{"width": "full"},
+	}
 	if link, ok := channel.WebLink(m.Action.URL); ok {
 		label := channel.Line(m.Action.Label, 75)
 		if label == "" {
@@ -163,8 +169,8 @@ func body(m *channel.Message, l limits) []richText {
 	return blocks
 }
 
-// preformatted keeps lines and their indent: an element for each line, as clients do not agree on what a line break
-// within a run does.
+// preformatted keeps lines and their indent. Each line is an element of its own, because clients differ in how they
+// show a line break within a run.
 func preformatted(s string, l limits) []richText {
 	s = channel.Text(s, l.text)
 	if s == "" {
@@ -225,7 +231,7 @@ func item(it channel.Item, l limits) richText {
 	return block("Small", runs...)
 }
 
-// color is the word of https://adaptivecards.io/explorer/TextRun.html for a tone.
+// color returns the word of https://adaptivecards.io/explorer/TextRun.html for a tone.
 func color(t channel.Tone) string {
 	switch t {
 	case channel.Attention:

@@ -1,6 +1,6 @@
 // Package msteams sends messages to Microsoft Teams through the webhooks of Power Automate ("Workflows"), as Adaptive
-// Cards. It knows nothing of bots or of the Graph API, makes no MessageCards, and neither paces nor retries: Teams takes
-// four messages a second for each webhook.
+// Cards. It uses neither bots nor the Graph API nor MessageCards, and neither paces nor retries: Teams accepts four
+// messages a second for each webhook.
 package msteams
 
 import (
@@ -17,7 +17,7 @@ import (
 // Sender posts to Workflows webhooks; it implements channel.Sender.
 type Sender struct{ client *http.Client }
 
-// New returns a Sender that uses client, which ought to be that of channel.NewHTTPClient.
+// New returns a Sender over client, which should be that of channel.NewHTTPClient.
 func New(client *http.Client) *Sender { return &Sender{client: client} }
 
 // Send implements channel.Sender. A 2xx means that the message is delivered, whatever the body says: flows answer with

@@ -10,7 +10,8 @@ import (
 const (
 	// https://docs.slack.dev/reference/block-kit/blocks (blocks in a message)
 	maxBlocks = 50
-	// https://api.slack.com/changelog/2018-04-truncating-really-long-messages: 40,000, but from 4,000 on a text may be split
+	// Slack accepts 40,000 characters, but may split a text of more than 4,000:
+	// https://api.slack.com/changelog/2018-04-truncating-really-long-messages
 	maxFallback = 4000
 	// https://docs.slack.dev/reference/block-kit/blocks/header-block
 	maxHeader = 150
@@ -58,8 +59,8 @@ type button struct {
 	Style    string `json:"style,omitempty"`
 }
 
-// plain is the only form for untrusted text: *, _, ~ and ` cannot be escaped in mrkdwn. Without emoji: false Slack would
-// turn :words: into pictures. Slack refuses an empty text.
+// plain is the only form for untrusted text: *, _, ~ and ` cannot be escaped in mrkdwn. Without emoji: false Slack
+// would turn :words: into pictures. Slack refuses an empty text.
 func plain(s string) text {
 	if s == "" {
 		s = "–"
@@ -70,7 +71,8 @@ func plain(s string) text {
 
 func mrkdwn(s string) text { return text{Type: "mrkdwn", Text: s} }
 
-// render makes the payload of m: header, facts, text, digest items, what they leave out, and one button, in this order.
+// render makes the payload of m: header, facts, text, digest items, what they leave out, and one button, in this
+// order.
 func render(m *channel.Message) payload {
 	headline := channel.Line(m.Headline, maxFallback)
 	header := plain(channel.Truncate(headline, maxHeader))

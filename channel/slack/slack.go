@@ -1,5 +1,5 @@
-// Package slack sends messages to Slack's incoming webhooks. It knows nothing of channels, users or Slack's other APIs,
-// and neither paces nor retries: Slack takes one message a second for each webhook.
+// Package slack sends messages to Slack's incoming webhooks. It uses no other API of Slack, and neither paces nor
+// retries: Slack accepts one message a second for each webhook.
 package slack
 
 import (
@@ -15,11 +15,11 @@ import (
 // Sender posts to incoming webhooks; it implements channel.Sender.
 type Sender struct{ client *http.Client }
 
-// New returns a Sender that uses client, which ought to be that of channel.NewHTTPClient.
+// New returns a Sender over client, which should be that of channel.NewHTTPClient.
 func New(client *http.Client) *Sender { return &Sender{client: client} }
 
-// words are Slack's reasons for a refusal, which an error may show: those for good
-// (https://docs.slack.dev/messaging/sending-messages-using-incoming-webhooks), and three that pass by themselves.
+// words are Slack's words for a refusal, which an error may show: the permanent ones
+// (https://docs.slack.dev/messaging/sending-messages-using-incoming-webhooks), and three that are temporary.
 var words = []string{
 	"action_prohibited", "channel_is_archived", "channel_not_found", "invalid_blocks", "invalid_blocks_format",
 	"invalid_payload", "invalid_token", "missing_text_or_fallback_or_attachments", "no_active_hooks", "no_service",
@@ -28,8 +28,8 @@ var words = []string{
 	"rollup_error", "ratelimited", "rate_limited",
 }
 
-// Send implements channel.Sender. A 2xx means that the message is delivered, whatever the body says: Slack answers "ok",
-// compatible receivers answer other texts or none.
+// Send implements channel.Sender. A 2xx means that the message is delivered, whatever the body says: Slack answers
+// "ok", compatible receivers answer other texts or none.
 func (s *Sender) Send(ctx context.Context, to channel.Target, m *channel.Message) error {
 	body, err := encode(render(m))
 	if err != nil {

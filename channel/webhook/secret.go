@@ -25,8 +25,8 @@ func NewSecret() channel.Secret {
 	return channel.Secret(secretPrefix + base64.StdEncoding.EncodeToString(key))
 }
 
-// CheckSecret says what is wrong with a secret, and never repeats it. What NewSecret returns is right, and nothing of
-// another form or length is.
+// CheckSecret returns an error, which never repeats secret, where secret does not have the form and length of those of
+// NewSecret.
 func CheckSecret(secret channel.Secret) error {
 	_, err := keyOf(secret)
 	return err

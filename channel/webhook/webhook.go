@@ -1,6 +1,6 @@
-// Package webhook sends notifications as data to webhooks of any kind, signed after Standard Webhooks 1.0.0
-// (https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md). It does not batch, does
-// not retry, and keeps no secrets: a message brings its notifications and the secrets that sign it.
+// Package webhook sends notifications as JSON to any receiver, signed as Standard Webhooks 1.0.0 describes
+// (https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md). It does not batch,
+// does not retry, and keeps no secrets: a message holds its notifications and the secrets that sign it.
 package webhook
 
 import (
@@ -22,7 +22,7 @@ const MaxNotifications = 100
 // Sender posts to webhooks; it implements channel.Sender.
 type Sender struct{ client *http.Client }
 
-// New returns a Sender that uses client, which ought to be that of channel.NewHTTPClient.
+// New returns a Sender over client, which should be that of channel.NewHTTPClient.
 func New(client *http.Client) *Sender { return &Sender{client: client} }
 
 type payload struct {
@@ -36,8 +36,8 @@ type data struct {
 }
 
 // Send implements channel.Sender. It sends the notifications, the time and the id of m and nothing else of it, signed
-// with each of its secrets at the time of this attempt. A receiver that answers 410 wants nothing any more: the error is
-// of the kind channel.Gone.
+// with each of its secrets at the time of this attempt. An answer 410 ends the webhook: the error has the kind
+// channel.Gone.
 func (s *Sender) Send(ctx context.Context, to channel.Target, m *channel.Message) error {
 	body, err := encode(m)
 	if err != nil {
@@ -69,7 +69,7 @@ func (s *Sender) Send(ctx context.Context, to channel.Target, m *channel.Message
 	return e
 }
 
-// unfit reports whether r would make what is signed ambiguous, or break a header.
+// unfit reports whether r in an id would make the signed text ambiguous, or break a header.
 func unfit(r rune) bool { return r <= ' ' || r == '.' || r >= 0x7f }
 
 func encode(m *channel.Message) ([]byte, error) {
