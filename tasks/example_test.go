@@ -27,7 +27,7 @@ func ExampleNewObservations() {
 
 // An event is kept exactly where the transaction of the web tier commits.
 func ExampleOutbox() {
-	tell := func(ctx context.Context, db *sql.DB, client redis.UniversalClient, productID int64, passed bool) error {
+	report := func(ctx context.Context, db *sql.DB, client redis.UniversalClient, productID int64, passed bool) error {
 		outbox, err := tasks.NewOutbox(ctx, db, client) // once, when the program starts
 		if err != nil {
 			return err
@@ -53,7 +53,7 @@ func ExampleOutbox() {
 		outbox.Wake(ctx)
 		return nil
 	}
-	_ = tell
+	_ = report
 }
 
 // Where Tocsin has a database of its own, events can go through Redis alone.
@@ -74,16 +74,16 @@ func ExampleClient() {
 
 // A panic in a handler becomes an exception before the 500 goes out.
 func ExampleRecoverer() {
-	tell := func(_ context.Context, _ *tasks.Task) error { // (*tasks.Client).Enqueue in a real program
-		fmt.Println("an exception is told")
+	report := func(_ context.Context, _ *tasks.Task) error { // (*tasks.Client).Enqueue in a real program
+		fmt.Println("an exception is reported")
 		return nil
 	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /", func(http.ResponseWriter, *http.Request) { panic("broken") })
 	w := httptest.NewRecorder()
-	tasks.Recoverer(tell)(mux).ServeHTTP(w, httptest.NewRequestWithContext(context.Background(), http.MethodGet, "/", nil))
+	tasks.Recoverer(report)(mux).ServeHTTP(w, httptest.NewRequestWithContext(context.Background(), http.MethodGet, "/", nil))
 	fmt.Println(w.Code)
 	// Output:
-	// an exception is told
+	// an exception is reported
 	// 500
 }

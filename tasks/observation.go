@@ -1,106 +1,68 @@
 package tasks
 
 import (
-	"fmt"
-	"math"
-	"net/url"
-	"strings"
-	"unicode/utf8"
-
 	"github.com/seed91453169/tocsin/dbmodel"
+	"github.com/seed91453169/tocsin/internal/accept"
 	"github.com/seed91453169/tocsin/rule"
 )
 
-// Observation is a finding in a product, as the web tier states it. It is stored whole.
-type Observation = dbmodel.Observation
+// Severity is "Critical", "High", "Medium", "Low", "None" or "Unknown".
+type Severity = rule.Severity
 
-// Origin is where a finding was made.
-type Origin = dbmodel.Origin
+// Status is "Open", "Affected", "In review", "Resolved", "Duplicate", "False positive", "Not affected", "Not security" or
+// "Risk accepted".
+type Status = rule.Status
 
-// Limits of what is accepted.
-const (
-	MaxID           = 1<<53 - 1 // ids are the web tier's; JSON numbers are exact to here
-	MaxTitle        = 10_000    // characters
-	MaxText         = 10_000    // characters of any other text
-	MaxObservations = 10_000    // in one call of Observations
-	ChunkSize       = 5_000     // observations in one statement, one outbox row and one task
-)
+// ParserType is "SCA", "SAST", "DAST", "IAST", "Secrets", "Infrastructure", "Other" or "Manual".
+type ParserType = rule.ParserType
 
-// ValidateObservation returns all that is wrong with an observation.
-func ValidateObservation(o *Observation) InvalidError {
-	var faults InvalidError
-	wrong := func(field, format string, args ...any) {
-		faults = append(faults, FieldError{field, fmt.Sprintf(format, args...)})
-	}
-	if o.ID < 1 || o.ID > MaxID {
-		wrong("id", "must be from 1 to %d", int64(MaxID))
-	}
-	if o.ProductID < 1 || o.ProductID > MaxID {
-		wrong("product_id", "must be from 1 to %d", int64(MaxID))
-	}
-	if o.Title == "" {
-		wrong("title", "must not be empty")
-	}
-	if !o.Severity.Valid() {
-		wrong("severity", "must be one of %s", list(rule.Severities))
-	}
-	if !o.Status.Valid() {
-		wrong("status", "must be one of %s", list(rule.Statuses))
-	}
-	if o.Priority != nil && (*o.Priority < rule.MinPriority || *o.Priority > rule.MaxPriority) {
-		wrong("priority", "must be from %d to %d, or null", rule.MinPriority, rule.MaxPriority)
-	}
-	if !o.ParserType.Valid() {
-		wrong("parser_type", "must be one of %s", list(rule.ParserTypes))
-	}
-	if s := o.CVSSScore; s != nil && (math.IsNaN(*s) || *s < 0 || *s > 10) {
-		wrong("cvss_score", "must be from 0 to 10, or null")
-	}
-	if o.URL != "" && !webAddress(o.URL) {
-		wrong("url", "must be an address that begins with https:// or http://")
-	}
-	for _, t := range []struct {
-		field, text string
-		most        int
-	}{
-		{"title", o.Title, MaxTitle},
-		{"vulnerability_id", o.VulnerabilityID, MaxText},
-		{"origin", o.Origin.Text, MaxText},
-		{"origin.component", o.Origin.Component, MaxText},
-		{"origin.image", o.Origin.Image, MaxText},
-		{"origin.file", o.Origin.File, MaxText},
-		{"origin.endpoint", o.Origin.Endpoint, MaxText},
-		{"url", o.URL, MaxText},
-	} {
-		if message := ValidateText(t.text, t.most); message != "" {
-			wrong(t.field, "%s", message)
-		}
-	}
-	return faults
+// Observation is the state of a finding in a product. It is stored whole: an optional field that is empty empties what was
+// stored before. As JSON it is an entry of POST /api/v1/observations.
+type Observation struct {
+	ID         int64      `json:"id"` // the web tier's own, from 1 to 2⁵³−1
+	ProductID  int64      `json:"product_id"`
+	Title      string     `json:"title"` // 1 to 10,000 characters, compared byte for byte
+	Severity   Severity   `json:"severity"`
+	Status     Status     `json:"status"`
+	Priority   *int       `json:"priority"` // 1 (most urgent) to 99; nil: none
+	ParserType ParserType `json:"parser_type"`
+
+	// Optional.
+	VulnerabilityID string   `json:"vulnerability_id"`
+	CVSSScore       *float64 `json:"cvss_score"` // 0 to 10; nil: none
+	Origin          Origin   `json:"origin"`
+	URL             string   `json:"url"` // where a reader finds the observation, https:// or http://
 }
 
-// ValidateText returns what is wrong with a text of at most so many characters; empty: nothing.
-func ValidateText(text string, most int) string {
-	switch {
-	case strings.IndexByte(text, 0) >= 0:
-		return "must not hold a NUL character"
-	case !utf8.ValidString(text):
-		return "must be valid UTF-8"
-	case len(text) > most && utf8.RuneCountInString(text) > most:
-		return fmt.Sprintf("must have at most %d characters", most)
-	}
-	return ""
+// Origin is where a finding was made: a text, or some of component, image, file and endpoint.
+type Origin struct {
+	Text      string
+	Component string
+	Image     string
+	File      string
+	Endpoint  string
 }
 
-func webAddress(text string) bool {
-	u, err := url.Parse(text)
-	return err == nil && (u.Scheme == "https" || u.Scheme == "http") && u.Host != ""
+// MarshalJSON writes the text, or an object of the other fields.
+func (o Origin) MarshalJSON() ([]byte, error) { return dbmodel.Origin(o).MarshalJSON() }
+
+// UnmarshalJSON reads what MarshalJSON writes.
+func (o *Origin) UnmarshalJSON(b []byte) error { return (*dbmodel.Origin)(o).UnmarshalJSON(b) }
+
+// NewObservations reports the state of at most 10,000 observations, accepted all or nothing; of several with one id the last
+// one counts. The error is InvalidError.
+func NewObservations(list []Observation) (*Task, error) {
+	rows := make([]dbmodel.Observation, len(list))
+	for i := range list {
+		rows[i] = list[i].row()
+	}
+	return newTask(accept.NewObservations(rows))
 }
 
-func list[T ~string](words []T) string {
-	out := make([]string, len(words))
-	for i, w := range words {
-		out[i] = string(w)
+func (o *Observation) row() dbmodel.Observation {
+	return dbmodel.Observation{
+		ID: o.ID, ProductID: o.ProductID, Title: o.Title, Severity: o.Severity, Status: o.Status, Priority: o.Priority,
+		ParserType: o.ParserType, VulnerabilityID: o.VulnerabilityID, CVSSScore: o.CVSSScore, Origin: dbmodel.Origin(o.Origin),
+		URL: o.URL,
 	}
-	return strings.Join(out, ", ")
 }

@@ -3,7 +3,6 @@ package tasks
 import (
 	"context"
 	"database/sql"
-	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -14,6 +13,7 @@ import (
 	"github.com/uptrace/bun"
 
 	"github.com/seed91453169/tocsin/dbmodel"
+	"github.com/seed91453169/tocsin/internal/accept"
 	"github.com/seed91453169/tocsin/internal/queue"
 )
 
@@ -34,15 +34,16 @@ type Tx interface {
 type Outbox struct {
 	queue *queue.Queue
 
-	mu     sync.Mutex
-	events []dbmodel.QueueableEvent // enqueued since the last Wake, at most wakeable; some may be rolled back
+	mu   sync.Mutex
+	rows []dbmodel.QueueableEvent // stored since the last Wake, at most wakeable; some may be rolled back
 }
 
-// wakeable bounds what Wake enqueues; the sweep finds the others.
+// wakeable is how many rows Wake enqueues at most; the sweep of the scheduler finds the others.
 const wakeable = 1_000
 
 // NewOutbox returns an Outbox for the PostgreSQL database db, which must hold Tocsin's tables in the version of this package;
-// else the error says what to do. Redis may be away: it only makes workers notice sooner. Both stay the caller's to close.
+// otherwise the error says what to do. Redis may be away: it only makes workers notice sooner. Both stay the caller's to
+// close.
 func NewOutbox(ctx context.Context, db Database, client redis.UniversalClient) (*Outbox, error) {
 	if err := dbmodel.CheckSchemaOf(ctx, db); err != nil {
 		return nil, err
@@ -50,10 +51,11 @@ func NewOutbox(ctx context.Context, db Database, client redis.UniversalClient) (
 	return &Outbox{queue: queue.New(client, zerolog.Nop())}, nil
 }
 
-// EnqueueTx accepts an event within tx. The error is InvalidError, or dbmodel.ErrNotFound where what the task names does not
-// exist; where it comes from the database, tx is broken and must be rolled back.
+// EnqueueTx accepts an event within tx. The error is InvalidError, also where a product of observations does not exist, or
+// ErrNotFound where the product or observation of another event does not. After any other error, which comes from the
+// database, tx is broken and must be rolled back.
 func (o *Outbox) EnqueueTx(ctx context.Context, tx Tx, t *Task) error {
-	if t == nil {
+	if t == nil || t.event == nil {
 		return errNoTask
 	}
 	var foreign *sql.Tx
@@ -67,36 +69,34 @@ func (o *Outbox) EnqueueTx(ctx context.Context, tx Tx, t *Task) error {
 	default:
 		return fmt.Errorf("a transaction of type %T: give a *sql.Tx or a bun.Tx", tx)
 	}
-	done, err := accept(ctx, dbmodel.NewForeignTx(foreign), t, accepting{})
+	done, err := accept.InTx(ctx, dbmodel.NewForeignTx(foreign), t.event)
 	if err != nil {
-		return err
+		return publicError(err)
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if len(o.events) < wakeable {
-		o.events = append(o.events, done.events...)
+	if len(o.rows) < wakeable {
+		o.rows = append(o.rows, done.Rows...)
 	}
 	return nil
 }
 
 // Wake makes workers notice at once what was committed; call it after the commit. Without it they do within seconds. It takes
-// half a second at the most, and has nothing to report: what it cannot tell is found in the database.
+// half a second at most. It returns no error: where Redis does not answer, the scheduler finds the events in the database.
 func (o *Outbox) Wake(ctx context.Context) {
 	o.mu.Lock()
-	events := o.events
-	o.events = nil
+	rows := o.rows
+	o.rows = nil
 	o.mu.Unlock()
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		o.queue.Enqueue(ctx, slices.Clip(events))
+		o.queue.Enqueue(ctx, slices.Clip(rows))
 	}()
-	late := time.NewTimer(queue.EnqueueTime) // the caller's Redis client need not heed the end of a context
+	late := time.NewTimer(queue.EnqueueTime) // the caller's Redis client may ignore the end of a context
 	defer late.Stop()
 	select {
 	case <-done:
 	case <-late.C:
 	}
 }
-
-var errNoTask = errors.New("no task: its constructor returned an error")

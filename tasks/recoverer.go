@@ -11,18 +11,18 @@ import (
 	"time"
 )
 
-// tellTime is how long an answer is held back at the most until its exception is accepted.
-const tellTime = 2 * time.Second
+// reportTime is how long an answer waits at most until its exception is accepted.
+const reportTime = 2 * time.Second
 
 // Recoverer is net/http middleware: a panic, or an answer with a status of 500 or above, becomes an exception event before the
-// answer goes out, which is held back for two seconds at the most. tell accepts the event through whichever door the web
-// tier uses: (*Client).Enqueue as it is, or a function that opens a transaction for (*Outbox).EnqueueTx, or one that calls
-// POST /api/v1/exceptions. What tell returns is for its own log: the answer goes out all the same. Of the request only
-// method and route are told, no header and no body. Put it outside of the mux.
-func Recoverer(tell func(ctx context.Context, t *Task) error) func(http.Handler) http.Handler {
+// answer goes out; the answer waits for it two seconds at most. report passes the event on: (*Client).Enqueue as it is, a
+// function that opens a transaction for (*Outbox).EnqueueTx, or one that calls POST /api/v1/exceptions. The answer goes out
+// whatever report returns, so report logs its own errors. The event names method and route of the request, and holds no
+// header and no body. Put the middleware outside of the mux.
+func Recoverer(report func(ctx context.Context, t *Task) error) func(http.Handler) http.Handler {
 	return func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			x := &recovered{ResponseWriter: w, request: r, tell: tell}
+			x := &recovered{ResponseWriter: w, request: r, send: report}
 			defer func() {
 				p := recover()
 				if p == nil {
@@ -47,7 +47,7 @@ func Recoverer(tell func(ctx context.Context, t *Task) error) func(http.Handler)
 type recovered struct {
 	http.ResponseWriter
 	request *http.Request
-	tell    func(context.Context, *Task) error
+	send    func(context.Context, *Task) error
 	wrote   bool
 }
 
@@ -83,10 +83,10 @@ func (x *recovered) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	return conn, buffers, err //nolint:wrapcheck // as it is
 }
 
-// Unwrap lets http.ResponseController find what lies below.
+// Unwrap returns the http.ResponseWriter below, for http.ResponseController.
 func (x *recovered) Unwrap() http.ResponseWriter { return x.ResponseWriter }
 
-// report has the exception accepted, and returns after tellTime even where tell does not.
+// report passes the exception on, and returns after reportTime even where send does not.
 func (x *recovered) report(class, message, trace string) {
 	route := x.request.Pattern // of http.ServeMux; it names no ids, and may begin with the method
 	if _, path, found := strings.Cut(route, " "); found {
@@ -99,13 +99,13 @@ func (x *recovered) report(class, message, trace string) {
 	if err != nil {
 		return // there is always a class
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(x.request.Context()), tellTime)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(x.request.Context()), reportTime)
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
 		defer cancel()
-		defer func() { _ = recover() }() // telling must not break what it tells of
-		_ = x.tell(ctx, t)
+		defer func() { _ = recover() }() // a fault in reporting must not end the program
+		_ = x.send(ctx, t)
 	}()
 	select {
 	case <-done:
@@ -113,15 +113,15 @@ func (x *recovered) report(class, message, trace string) {
 	}
 }
 
-// classOf names what was panicked with.
+// classOf returns class and message of a value that was passed to panic.
 func classOf(p any) (class, message string) {
 	if err, ok := p.(error); ok {
-		return strings.TrimPrefix(fmt.Sprintf("%T", err), "*"), fmt.Sprint(err) // which survives an Error method that panics
+		return strings.TrimPrefix(fmt.Sprintf("%T", err), "*"), fmt.Sprint(err) // fmt recovers an Error method that panics
 	}
 	return "panic", fmt.Sprint(p)
 }
 
-// stack is where the panic came from, without the frames of recovering.
+// stack returns the stack of the panic, without the frames that recover it.
 func stack() string {
 	text := string(debug.Stack())
 	if _, after, found := strings.Cut(text, "panic("); found {

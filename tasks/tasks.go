@@ -1,18 +1,25 @@
-// Package tasks is how an event comes into Tocsin: the typed events with their validation, and Accept. It evaluates nothing
-// and sends nothing, and brings neither a database driver nor an HTTP client.
+// Package tasks is how a web tier in Go reports to Tocsin what happened. Its constructors make events and refuse faulty ones
+// with InvalidError. An Outbox keeps an event with a transaction of the web tier, a Client keeps it in Redis, and Recoverer
+// reports panics and failed answers of HTTP handlers. The package evaluates and delivers nothing, and brings no database
+// driver.
 package tasks
 
-import "fmt"
+import (
+	"errors"
 
-// FieldError says what is wrong with one field of what the web tier told.
-type FieldError struct {
-	Field   string // as in JSON: "severity", "observations[3].title"
-	Message string // what it must be
-}
+	"github.com/seed91453169/tocsin/internal/accept"
+)
 
-// InvalidError is an event that is refused, with all that is wrong with it.
-type InvalidError []FieldError
+// Task is an event, made by one of the New functions, for an Outbox or a Client.
+type Task struct{ event *accept.Event }
 
-func (e InvalidError) Error() string {
-	return fmt.Sprintf("%s: %s", e[0].Field, e[0].Message)
+// errNoTask refuses a nil Task.
+var errNoTask = errors.New("no task: its constructor returned an error")
+
+// newTask makes a Task of what a constructor of accept returned.
+func newTask(e *accept.Event, err error) (*Task, error) {
+	if err != nil {
+		return nil, publicError(err)
+	}
+	return &Task{event: e}, nil
 }

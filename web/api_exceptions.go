@@ -8,7 +8,7 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
-	"github.com/seed91453169/tocsin/tasks"
+	"github.com/seed91453169/tocsin/internal/accept"
 	"github.com/seed91453169/tocsin/web/input"
 )
 
@@ -42,7 +42,7 @@ func (s *server) apiPostException(ctx context.Context, _ *struct{}) (*struct{}, 
 	if err != nil {
 		return nil, err
 	}
-	t, err := tasks.NewException(e.ExceptionInfo)
+	t, err := accept.NewException(e.ExceptionInfo)
 	return nil, s.accept(ctx, t, err)
 }
 
@@ -51,12 +51,12 @@ func (s *server) apiPostTaskException(ctx context.Context, _ *struct{}) (*struct
 	if err != nil {
 		return nil, err
 	}
-	t, err := tasks.NewTaskException(*e)
+	t, err := accept.NewTaskException(*e)
 	return nil, s.accept(ctx, t, err)
 }
 
 // accept accepts a task that a constructor has just made.
-func (s *server) accept(ctx context.Context, t *tasks.Task, err error) error {
+func (s *server) accept(ctx context.Context, t *accept.Event, err error) error {
 	if err == nil {
 		_, err = s.acceptor.Accept(ctx, t)
 	}
@@ -64,7 +64,7 @@ func (s *server) accept(ctx context.Context, t *tasks.Task, err error) error {
 }
 
 // readException reads the body of an exception, see input.ReadException.
-func readException(ctx context.Context, known []string) (*tasks.TaskExceptionInfo, error) {
+func readException(ctx context.Context, known []string) (*accept.TaskExceptionInfo, error) {
 	r := exchangeOf(ctx).r
 	if !isJSON(mediaType(r)) {
 		return nil, wrongMediaType("application/json")
@@ -84,7 +84,7 @@ func (s *server) reportOwn(x *exchange, class, message, trace string) {
 	if !found {
 		route = x.r.Pattern
 	}
-	t, err := tasks.NewOwnException(class, x.r.Method+" "+route, message, trace)
+	t, err := accept.NewOwnException(class, x.r.Method+" "+route, message, trace)
 	if err == nil {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(x.r.Context()), ownTime)
 		defer cancel()

@@ -10,8 +10,8 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/seed91453169/tocsin/dbmodel"
+	"github.com/seed91453169/tocsin/internal/accept"
 	"github.com/seed91453169/tocsin/rule"
-	"github.com/seed91453169/tocsin/tasks"
 	"github.com/seed91453169/tocsin/web/input"
 )
 
@@ -156,7 +156,7 @@ func (in *notificationParams) filter() (dbmodel.NotificationFilter, error) {
 	}
 	var faults input.Faults
 	for _, p := range []struct{ name, text string }{{"q", in.Q}, {"user", in.User}} {
-		if message := tasks.ValidateText(p.text, tasks.MaxText); message != "" {
+		if message := accept.ValidateText(p.text, accept.MaxText); message != "" {
 			faults.Add("query."+p.name, message)
 		}
 	}

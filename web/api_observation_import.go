@@ -10,7 +10,7 @@ import (
 	"strconv"
 
 	"github.com/seed91453169/tocsin/dbmodel"
-	"github.com/seed91453169/tocsin/tasks"
+	"github.com/seed91453169/tocsin/internal/accept"
 	"github.com/seed91453169/tocsin/web/input"
 )
 
@@ -22,7 +22,7 @@ const (
 
 // chunk is what one statement stores: observations with distinct ids, and where their lines are.
 type chunk struct {
-	list  []tasks.Observation
+	list  []dbmodel.Observation
 	lines []int // numbers of the lines, from 1
 	ids   map[int64]struct{}
 	text  int // bytes of the long texts
@@ -45,13 +45,13 @@ type lineImport struct {
 	spare *chunk // being stored, or empty
 
 	storing chan error // gets the result of what is being stored; nil: nothing is
-	total   tasks.Accepted
+	total   accept.Accepted
 	stored  int // the leading lines that are kept
 }
 
 // importLines stores observations, one a line. Where it ends with an error, the lines before the faulty one are stored all
 // the same; the error says so.
-func (s *server) importLines(ctx context.Context, body io.Reader) (tasks.Accepted, error) {
+func (s *server) importLines(ctx context.Context, body io.Reader) (accept.Accepted, error) {
 	// The lines that came are stored, also where the client goes away in the middle of the next one.
 	ctx = context.WithoutCancel(ctx)
 	im := &lineImport{s: s, chunk: newChunk(), spare: newChunk()}
@@ -70,7 +70,7 @@ func (s *server) importLines(ctx context.Context, body io.Reader) (tasks.Accepte
 func (im *lineImport) read(ctx context.Context, body io.Reader) error {
 	lines := input.NewLines(body)
 	for {
-		var o tasks.Observation
+		var o dbmodel.Observation
 		line, err := lines.Next(&o)
 		switch {
 		case err == io.EOF:
@@ -100,9 +100,9 @@ func lineProblem(line int, err error) *problem {
 
 // add takes an observation into the chunk, and has that stored when it is full. An id that comes again begins the next
 // chunk: each line counts. It returns false where the chunk before could not be stored; wait says why.
-func (im *lineImport) add(ctx context.Context, o *tasks.Observation, line int) bool {
+func (im *lineImport) add(ctx context.Context, o *dbmodel.Observation, line int) bool {
 	_, again := im.chunk.ids[o.ID]
-	full := len(im.chunk.list) == tasks.ChunkSize || im.chunk.text >= chunkText
+	full := len(im.chunk.list) == accept.ChunkSize || im.chunk.text >= chunkText
 	if (again || full) && !im.flush(ctx) {
 		return false
 	}
@@ -147,7 +147,7 @@ func (im *lineImport) store(ctx context.Context, c *chunk) error {
 		var unknown *dbmodel.UnknownProductsError
 		switch {
 		case errors.As(err, &unknown):
-			first := slices.IndexFunc(list, func(o tasks.Observation) bool { return slices.Contains(unknown.IDs, o.ProductID) })
+			first := slices.IndexFunc(list, func(o dbmodel.Observation) bool { return slices.Contains(unknown.IDs, o.ProductID) })
 			faulty = lineProblem(c.lines[first], unknownProduct(list[first].ProductID))
 			list = list[:first] // again: another one may just have been deleted
 			continue

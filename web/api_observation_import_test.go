@@ -10,9 +10,9 @@ import (
 	"testing"
 
 	"github.com/seed91453169/tocsin/dbmodel"
+	"github.com/seed91453169/tocsin/internal/accept"
 	"github.com/seed91453169/tocsin/internal/database"
 	"github.com/seed91453169/tocsin/internal/testenv"
-	"github.com/seed91453169/tocsin/tasks"
 )
 
 func TestImport(t *testing.T) {
@@ -41,13 +41,13 @@ func TestImportFault(t *testing.T) {
 			at   int
 		}{
 			{"first line", `{}`, 1},
-			{"last of a chunk", `{}`, tasks.ChunkSize},
-			{"first of a chunk", `{}`, tasks.ChunkSize + 1},
-			{"in the third chunk", `nonsense`, 2*tasks.ChunkSize + 345},
+			{"last of a chunk", `{}`, accept.ChunkSize},
+			{"first of a chunk", `{}`, accept.ChunkSize + 1},
+			{"in the third chunk", `nonsense`, 2*accept.ChunkSize + 345},
 			{"unknown product first", observation(7_000_000, 99, nil), 1},
 			{"unknown product in the first chunk", observation(7_000_000, 99, nil), 500},
-			{"unknown product behind chunks", observation(7_000_000, 99, nil), 2*tasks.ChunkSize + 500},
-			{"unknown product at a border", observation(7_000_000, 99, nil), 2 * tasks.ChunkSize},
+			{"unknown product behind chunks", observation(7_000_000, 99, nil), 2*accept.ChunkSize + 500},
+			{"unknown product at a border", observation(7_000_000, 99, nil), 2 * accept.ChunkSize},
 			{"half a line", `{"id":1`, 3},
 			{"two in a line", observation(1, 1, nil) + observation(2, 1, nil), 3},
 			{"broken text", "{\"id\":1,\"title\":\"\xff\"}", 3},
@@ -55,7 +55,7 @@ func TestImportFault(t *testing.T) {
 			{"too long", `{"title":"` + strings.Repeat("x", 1<<20) + `"}`, 1700},
 		} {
 			first := 50_000 * (i + 1)
-			body := lines(first, c.at-1, 1) + c.line + "\n" + lines(first+3*tasks.ChunkSize, 3000, 1)
+			body := lines(first, c.at-1, 1) + c.line + "\n" + lines(first+3*accept.ChunkSize, 3000, 1)
 			r := e.want(422, "POST", postPath, body, "Content-Type", ndjson)
 			if r.json["line"] != float64(c.at) || r.json["stored"] != float64(c.at-1) {
 				t.Errorf("%s: %s", c.name, r.text)
@@ -138,7 +138,7 @@ func TestImportDatabaseGone(t *testing.T) {
 	t.Cleanup(func() { db.Close() })
 	e := newEnv(t, db)
 	e.product(1)
-	chunk := tasks.ChunkSize
+	chunk := accept.ChunkSize
 	all := lines(1, 5*chunk, 1)
 	body, sender := io.Pipe()
 	go func() {
@@ -172,7 +172,7 @@ func TestImportRedisGone(t *testing.T) {
 	both(t, func(t *testing.T, e *env) {
 		e.product(1)
 		e.redis.Close()
-		const n = 3 * tasks.ChunkSize
+		const n = 3 * accept.ChunkSize
 		if got := e.want(202, "POST", postPath, lines(1, n, 1), "Content-Type", ndjson).counts(); got != [3]any{float64(n), float64(n), 0.0} {
 			t.Error(got)
 		}

@@ -7,8 +7,8 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/seed91453169/tocsin/dbmodel"
+	"github.com/seed91453169/tocsin/internal/accept"
 	"github.com/seed91453169/tocsin/rule"
-	"github.com/seed91453169/tocsin/tasks"
 	"github.com/seed91453169/tocsin/web/input"
 )
 
@@ -29,7 +29,7 @@ type observationAnswer struct {
 
 type observationOutput struct{ Body observationAnswer }
 
-type receivedOutput struct{ Body tasks.Accepted }
+type receivedOutput struct{ Body accept.Accepted }
 
 // observationsBody documents the body that input.ReadObservations reads.
 type observationsBody struct {
@@ -73,10 +73,10 @@ func (parserType) Schema(huma.Registry) *huma.Schema {
 }
 
 // originAnswer is an origin: a text, or an object.
-type originAnswer tasks.Origin
+type originAnswer dbmodel.Origin
 
 // MarshalJSON implements json.Marshaler.
-func (o originAnswer) MarshalJSON() ([]byte, error) { return json.Marshal(tasks.Origin(o)) }
+func (o originAnswer) MarshalJSON() ([]byte, error) { return json.Marshal(dbmodel.Origin(o)) }
 
 // Schema implements huma.SchemaProvider.
 func (originAnswer) Schema(huma.Registry) *huma.Schema {
@@ -102,7 +102,7 @@ func (s *server) apiPostObservations(ctx context.Context, _ *struct{}) (*receive
 	if err != nil {
 		return nil, err
 	}
-	t, err := tasks.NewObservations(list)
+	t, err := accept.NewObservations(list)
 	if err != nil {
 		return nil, err
 	}
@@ -129,7 +129,7 @@ func (s *server) apiEvaluateObservation(ctx context.Context, in *idParam) (*stru
 	if err := s.mayEvaluate(ctx, in.ID); err != nil {
 		return nil, err
 	}
-	t, err := tasks.NewEvaluation(in.ID)
+	t, err := accept.NewEvaluation(in.ID)
 	return nil, missing(s.accept(ctx, t, err), "observation", in.ID)
 }
 

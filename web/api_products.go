@@ -9,8 +9,8 @@ import (
 	"github.com/uptrace/bun"
 
 	"github.com/seed91453169/tocsin/dbmodel"
+	"github.com/seed91453169/tocsin/internal/accept"
 	"github.com/seed91453169/tocsin/rule"
-	"github.com/seed91453169/tocsin/tasks"
 	"github.com/seed91453169/tocsin/web/input"
 )
 
@@ -189,7 +189,7 @@ func (s *server) apiPutSecurityGate(ctx context.Context, in *idParam) (*gateOutp
 	}
 	var passed *bool
 	input.Apply(sent.Passed.Field, &passed, nil, input.Pointer)
-	t, err := tasks.NewSecurityGate(in.ID, passed)
+	t, err := accept.NewSecurityGate(in.ID, passed)
 	if err != nil {
 		return nil, err
 	}
@@ -198,7 +198,7 @@ func (s *server) apiPutSecurityGate(ctx context.Context, in *idParam) (*gateOutp
 		return nil, missing(err, "product", in.ID)
 	}
 	out := new(gateOutput)
-	out.Body.Changed = accepted.GateMoved
+	out.Body.Changed = accepted.GateChanged
 	return out, nil
 }
 

@@ -21,10 +21,10 @@ import (
 	"github.com/seed91453169/tocsin/channel/msteams"
 	"github.com/seed91453169/tocsin/channel/slack"
 	"github.com/seed91453169/tocsin/dbmodel"
+	"github.com/seed91453169/tocsin/internal/accept"
 	"github.com/seed91453169/tocsin/internal/queue"
 	"github.com/seed91453169/tocsin/internal/testenv"
 	"github.com/seed91453169/tocsin/rule"
-	"github.com/seed91453169/tocsin/tasks"
 	"github.com/seed91453169/tocsin/web"
 )
 
@@ -92,7 +92,7 @@ func newEnv(t testing.TB, db *dbmodel.DB, options ...func(*web.Config)) *env {
 	queue := queue.New(client, log)
 	e.queue = queue
 	config := web.Config{
-		DB: db, Vault: vault, Queue: queue, Acceptor: tasks.NewAcceptor(db, queue), AdminToken: adminToken,
+		DB: db, Vault: vault, Queue: queue, Acceptor: accept.New(db, queue), AdminToken: adminToken,
 		WebhookAllowedNetworks: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")},
 		BaseURL:                "https://tocsin.example", Version: "test", Log: log,
 		Redis: client, Senders: map[rule.Channel]channel.Sender{rule.Slack: slack.New(webhooks), rule.MSTeams: msteams.New(webhooks)}, Stopping: e.stopping,

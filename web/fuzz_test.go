@@ -20,7 +20,7 @@ import (
 	"github.com/seed91453169/tocsin/channel"
 	"github.com/seed91453169/tocsin/channel/email"
 	"github.com/seed91453169/tocsin/dbmodel"
-	"github.com/seed91453169/tocsin/tasks"
+	"github.com/seed91453169/tocsin/internal/accept"
 	"github.com/seed91453169/tocsin/web/input"
 )
 
@@ -61,11 +61,11 @@ func FuzzObservation(f *testing.F) {
 	for _, seed := range observationSeeds {
 		f.Add([]byte(seed))
 	}
-	read := func(observation []byte) ([]tasks.Observation, error) {
+	read := func(observation []byte) ([]dbmodel.Observation, error) {
 		body := slices.Concat([]byte(`{"observations":[`), observation, []byte("]}"))
 		list, err := input.ReadObservations(bytes.NewReader(body))
 		if err == nil {
-			_, err = tasks.NewObservations(list)
+			_, err = accept.NewObservations(list)
 		}
 		return list, err
 	}
@@ -164,9 +164,9 @@ func inBounds(value any, tag reflect.StructTag) bool {
 			highest, err := strconv.ParseInt(tag.Get("maximum"), 10, 64)
 			return err == nil && n >= lowest && n <= highest
 		}
-		return n >= -tasks.MaxID && n <= tasks.MaxID
+		return n >= -accept.MaxID && n <= accept.MaxID
 	}
-	text := func(s string) bool { return tasks.ValidateText(s, tasks.MaxText) == "" && s == strings.TrimSpace(s) }
+	text := func(s string) bool { return accept.ValidateText(s, accept.MaxText) == "" && s == strings.TrimSpace(s) }
 	switch v := value.(type) {
 	case bool:
 		return true
@@ -175,7 +175,7 @@ func inBounds(value any, tag reflect.StructTag) bool {
 	case int64:
 		return between(v)
 	case []int64:
-		return len(v) <= input.MaxIDs && !slices.ContainsFunc(v, func(n int64) bool { return n < -tasks.MaxID || n > tasks.MaxID })
+		return len(v) <= input.MaxIDs && !slices.ContainsFunc(v, func(n int64) bool { return n < -accept.MaxID || n > accept.MaxID })
 	case time.Time:
 		return v.Year() >= 1 && v.Year() <= 9999 && v.Equal(v.Truncate(time.Microsecond))
 	case string:
@@ -216,7 +216,7 @@ func inBounds(value any, tag reflect.StructTag) bool {
 func FuzzCursors(f *testing.F) {
 	at := dbmodel.Position{CreatedAt: time.Date(2026, 1, 31, 8, 0, 0, 1000, time.UTC), ID: 7}
 	for _, seed := range []string{
-		idCursorOf(1), idCursorOf(tasks.MaxID), nameCursorOf("alex"), positionCursorOf(at, "created_at"), positionCursorOf(at, "-created_at"), "", "====", "aWQgMDE",
+		idCursorOf(1), idCursorOf(accept.MaxID), nameCursorOf("alex"), positionCursorOf(at, "created_at"), positionCursorOf(at, "-created_at"), "", "====", "aWQgMDE",
 		encodeCursor("id 1 "), encodeCursor("id +1"), encodeCursor("-created_at 99999999999999999999 1"), encodeCursor(strings.Repeat("x", 161)),
 	} {
 		f.Add(seed)

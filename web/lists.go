@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"github.com/seed91453169/tocsin/dbmodel"
-	"github.com/seed91453169/tocsin/tasks"
+	"github.com/seed91453169/tocsin/internal/accept"
 	"github.com/seed91453169/tocsin/web/input"
 )
 
@@ -72,7 +72,7 @@ func idCursor(cursor string) (int64, error) {
 	}
 	var id int64
 	text, ok := decodeCursor(cursor)
-	if n, err := fmt.Sscanf(text, "id %d", &id); !ok || err != nil || n != 1 || id < 1 || id > tasks.MaxID || idCursorOf(id) != cursor {
+	if n, err := fmt.Sscanf(text, "id %d", &id); !ok || err != nil || n != 1 || id < 1 || id > accept.MaxID || idCursorOf(id) != cursor {
 		return 0, errCursor
 	}
 	return id, nil

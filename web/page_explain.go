@@ -7,8 +7,8 @@ import (
 	"strconv"
 
 	"github.com/seed91453169/tocsin/dbmodel"
+	"github.com/seed91453169/tocsin/internal/accept"
 	"github.com/seed91453169/tocsin/rule"
-	"github.com/seed91453169/tocsin/tasks"
 )
 
 const observationsPath = "/observations"
@@ -84,7 +84,7 @@ func (s *server) showObservations(w http.ResponseWriter, r *http.Request) error 
 		out.Product = &linkTo{productPath(p.ID), p.Name}
 	}
 	wanted := dbmodel.ObservationSearch{Part: out.Q, ProductID: out.ID, After: queryID(r, "after")}
-	if id, err := strconv.ParseInt(out.Q, 10, 64); err == nil && id > 0 && id <= tasks.MaxID {
+	if id, err := strconv.ParseInt(out.Q, 10, 64); err == nil && id > 0 && id <= accept.MaxID {
 		wanted.ID = id
 	}
 	var found []dbmodel.StoredObservation

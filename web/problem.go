@@ -12,7 +12,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/seed91453169/tocsin/dbmodel"
-	"github.com/seed91453169/tocsin/tasks"
+	"github.com/seed91453169/tocsin/internal/accept"
 	"github.com/seed91453169/tocsin/web/input"
 )
 
@@ -83,7 +83,7 @@ func problemOf(err error) *problem {
 	var p *problem
 	var faults input.Faults
 	var broken *input.SyntaxError
-	var refused tasks.InvalidError
+	var refused accept.InvalidError
 	switch {
 	case errors.As(err, &p):
 		return p
@@ -101,7 +101,7 @@ func problemOf(err error) *problem {
 	return p
 }
 
-func faultsOf(refused tasks.InvalidError) []input.Fault {
+func faultsOf(refused accept.InvalidError) []input.Fault {
 	out := make([]input.Fault, 0, len(refused))
 	for _, f := range refused[:min(len(refused), input.MaxFaults)] {
 		out = append(out, input.Fault{Location: f.Field, Message: f.Message})

@@ -1,6 +1,6 @@
 // Package web is Tocsin over HTTP: the API below /api/v1 with its OpenAPI document, the pages, which call the functions of
 // the API, and the health of the process. It evaluates nothing, and sends nothing but test messages: it stores what it
-// accepts through tasks.Acceptor, and a worker evaluates it. routes.go lists every method and path.
+// accepts through accept.Acceptor, and a worker evaluates it. routes.go lists every method and path.
 package web
 
 import (
@@ -24,9 +24,9 @@ import (
 
 	"github.com/seed91453169/tocsin/channel"
 	"github.com/seed91453169/tocsin/dbmodel"
+	"github.com/seed91453169/tocsin/internal/accept"
 	"github.com/seed91453169/tocsin/internal/queue"
 	"github.com/seed91453169/tocsin/rule"
-	"github.com/seed91453169/tocsin/tasks"
 	"github.com/seed91453169/tocsin/web/login"
 )
 
@@ -34,7 +34,7 @@ import (
 type Config struct {
 	DB                     *dbmodel.DB
 	Vault                  *dbmodel.Vault
-	Acceptor               *tasks.Acceptor
+	Acceptor               *accept.Acceptor
 	Queue                  *queue.Queue
 	Redis                  redis.UniversalClient           // that of Queue
 	Senders                map[rule.Channel]channel.Sender // for tests that somebody asks for; email may be missing
@@ -55,7 +55,7 @@ type Config struct {
 type server struct {
 	db        *dbmodel.DB
 	vault     *dbmodel.Vault
-	acceptor  *tasks.Acceptor
+	acceptor  *accept.Acceptor
 	queue     *queue.Queue
 	senders   map[rule.Channel]channel.Sender
 	baseURL   string

@@ -15,6 +15,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/seed91453169/tocsin/dbmodel"
+	"github.com/seed91453169/tocsin/internal/accept"
 	"github.com/seed91453169/tocsin/internal/queue"
 	"github.com/seed91453169/tocsin/internal/testenv"
 	"github.com/seed91453169/tocsin/rule"
@@ -59,8 +60,8 @@ func TestPoisonIsKept(t *testing.T) {
 			}
 		}
 		for name, value := range map[string]any{"large": json.Number("1e200000"), "small": json.Number("1e-200000")} {
-			e.tell(tasks.NewTaskException(tasks.TaskExceptionInfo{
-				ExceptionInfo: tasks.ExceptionInfo{Class: name}, Arguments: map[string]any{"n": value},
+			e.tell(accept.NewTaskException(accept.TaskExceptionInfo{
+				ExceptionInfo: accept.ExceptionInfo{Class: name}, Arguments: map[string]any{"n": value},
 			}))
 		}
 		e.idle(20 * time.Second)
@@ -111,7 +112,7 @@ func TestRefusedEventIsNotStoredInPart(t *testing.T) {
 	}
 	var list []tasks.Observation
 	for i := range int64(1500) {
-		list = append(list, observation(i+1, 1, rule.High))
+		list = append(list, reported(i+1, 1, rule.High))
 	}
 	list[1499].ProductID = 99 // of the second chunk
 	task, err := tasks.NewObservations(list)

@@ -42,9 +42,9 @@ func TestOutboxDoor(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			o := observation(id, 1, rule.High)
+			o := reported(id, 1, rule.High)
 			o.Title, o.Priority, o.CVSSScore, o.Origin = `quoted "x" \ {a,b} NULL ü`, new(3), new(9.5), tasks.Origin{File: `a\b"c`}
-			observations, err := tasks.NewObservations([]tasks.Observation{o, observation(id+1, 1, rule.Low)})
+			observations, err := tasks.NewObservations([]tasks.Observation{o, reported(id+1, 1, rule.Low)})
 			if err == nil {
 				err = outbox.EnqueueTx(t.Context(), tx, observations)
 			}
@@ -81,7 +81,7 @@ func TestOutboxDoor(t *testing.T) {
 		if err != nil || stored.Title != `quoted "x" \ {a,b} NULL ü` || stored.Origin.File != `a\b"c` || *stored.CVSSScore != 9.5 {
 			t.Errorf("%s: stored %+v %v", name, stored, err)
 		}
-		unknown, _ := tasks.NewObservations([]tasks.Observation{observation(1, 77, rule.High)})
+		unknown, _ := tasks.NewObservations([]tasks.Observation{reported(1, 77, rule.High)})
 		tx, err := db.BeginTx(t.Context(), nil)
 		if err != nil {
 			t.Fatal(err)
@@ -103,7 +103,7 @@ func TestOutboxDoor(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	evaluation, err := tasks.NewObservations([]tasks.Observation{observation(5000, 1, rule.Critical)})
+	evaluation, err := tasks.NewObservations([]tasks.Observation{reported(5000, 1, rule.Critical)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -125,6 +125,14 @@ func TestOutboxDoor(t *testing.T) {
 	defer empty.Close()
 	if _, err := tasks.NewOutbox(t.Context(), empty, client); err == nil {
 		t.Error("a database without tables passes")
+	}
+}
+
+// reported is observation as a web tier in Go reports it.
+func reported(id, product int64, severity rule.Severity) tasks.Observation {
+	o := observation(id, product, severity)
+	return tasks.Observation{
+		ID: o.ID, ProductID: o.ProductID, Title: o.Title, Severity: o.Severity, Status: o.Status, ParserType: o.ParserType,
 	}
 }
 
@@ -160,10 +168,10 @@ func TestClientDoor(t *testing.T) {
 				return err
 			}
 		}
-		enqueue(tasks.NewObservations([]tasks.Observation{observation(1, 1, rule.High)}))
+		enqueue(tasks.NewObservations([]tasks.Observation{reported(1, 1, rule.High)}))
 		testenv.Eventually(t, 10*time.Second, stored(rule.High), "not accepted")
 		e.idle(10 * time.Second)
-		enqueue(tasks.NewObservations([]tasks.Observation{observation(1, 1, rule.Critical)}))
+		enqueue(tasks.NewObservations([]tasks.Observation{reported(1, 1, rule.Critical)}))
 		testenv.Eventually(t, 10*time.Second, stored(rule.Critical), "not accepted")
 		e.idle(10 * time.Second)
 		// A state that is older than the stored one is passed over.
@@ -179,7 +187,7 @@ func TestClientDoor(t *testing.T) {
 		enqueue(tasks.NewSecurityGate(1, &passed))
 		enqueue(tasks.NewException(tasks.ExceptionInfo{Class: "KeyError"}))
 		enqueue(tasks.NewEvaluation(1))
-		enqueue(tasks.NewObservations([]tasks.Observation{observation(2, 99, rule.High)})) // refused: a failed event
+		enqueue(tasks.NewObservations([]tasks.Observation{reported(2, 99, rule.High)})) // refused: a failed event
 		testenv.Eventually(t, 20*time.Second, func() error {
 			c, err := dbmodel.Count(t.Context(), db)
 			if err == nil && (c.FailedEvents != 1 || c.Outbox+c.PendingDeliveries > 0 || len(e.notifications()) != 5) {

@@ -20,11 +20,11 @@ import (
 	"github.com/seed91453169/tocsin/channel/msteams"
 	"github.com/seed91453169/tocsin/channel/slack"
 	"github.com/seed91453169/tocsin/dbmodel"
+	"github.com/seed91453169/tocsin/internal/accept"
 	"github.com/seed91453169/tocsin/internal/queue"
 	"github.com/seed91453169/tocsin/internal/testenv"
 	"github.com/seed91453169/tocsin/rule"
 	"github.com/seed91453169/tocsin/scheduler"
-	"github.com/seed91453169/tocsin/tasks"
 )
 
 func TestMain(m *testing.M) { testenv.Main(m) }
@@ -96,7 +96,7 @@ type env struct {
 	vault    *dbmodel.Vault
 	redis    *testenv.RedisServer
 	queue    *queue.Queue
-	acceptor *tasks.Acceptor
+	acceptor *accept.Acceptor
 	worker   *Worker
 	receiver *receiver
 }
@@ -113,7 +113,7 @@ func newEnv(t *testing.T, db *dbmodel.DB, tune func(*Worker)) *env {
 	t.Cleanup(func() { client.Close() })
 	log := zerolog.New(zerolog.NewTestWriter(t)).Level(zerolog.WarnLevel)
 	e.queue = queue.New(client, log)
-	e.acceptor = tasks.NewAcceptor(db, e.queue)
+	e.acceptor = accept.New(db, e.queue)
 	webhooks := channel.NewHTTPClient([]netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")})
 	t.Cleanup(webhooks.CloseIdleConnections)
 	e.worker = New(Config{
@@ -189,18 +189,18 @@ func (e *env) settings(change func(*dbmodel.Settings)) {
 	}
 }
 
-func observation(id, product int64, severity rule.Severity) tasks.Observation {
-	return tasks.Observation{ID: id, ProductID: product, Title: fmt.Sprintf("CVE-%d", id), Severity: severity, Status: rule.Open, ParserType: "SCA"}
+func observation(id, product int64, severity rule.Severity) dbmodel.Observation {
+	return dbmodel.Observation{ID: id, ProductID: product, Title: fmt.Sprintf("CVE-%d", id), Severity: severity, Status: rule.Open, ParserType: "SCA"}
 }
 
-func (e *env) accept(list ...tasks.Observation) {
+func (e *env) accept(list ...dbmodel.Observation) {
 	e.t.Helper()
-	task, err := tasks.NewObservations(list)
+	task, err := accept.NewObservations(list)
 	e.tell(task, err)
 }
 
 // tell accepts an event.
-func (e *env) tell(task *tasks.Task, err error) {
+func (e *env) tell(task *accept.Event, err error) {
 	e.t.Helper()
 	if err == nil {
 		_, err = e.acceptor.Accept(e.t.Context(), task)

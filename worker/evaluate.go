@@ -12,8 +12,8 @@ import (
 	"github.com/uptrace/bun"
 
 	"github.com/seed91453169/tocsin/dbmodel"
+	"github.com/seed91453169/tocsin/internal/accept"
 	"github.com/seed91453169/tocsin/internal/queue"
-	"github.com/seed91453169/tocsin/tasks"
 )
 
 // evaluationTime bounds one evaluation; it ends before the claim does.
@@ -154,14 +154,15 @@ func (w *Worker) setAside(ctx context.Context, e *dbmodel.Event, class string, r
 
 // tellOwn tells a failure of Tocsin itself, within the transaction that records it.
 func tellOwn(ctx context.Context, tx bun.Tx, class, function, message, trace string, each bool) error {
-	t, err := tasks.NewOwnFailure(class, function, message, trace)
+	t, err := accept.NewOwnFailure(class, function, message, trace)
 	if err != nil {
 		return err
 	}
 	if each {
 		t.Each()
 	}
-	return tasks.AcceptTx(ctx, tx, t)
+	_, err = accept.InTx(ctx, tx, t)
+	return err
 }
 
 // eventTask reads the payload of a task that evaluates an event.

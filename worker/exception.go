@@ -9,8 +9,8 @@ import (
 	"github.com/uptrace/bun"
 
 	"github.com/seed91453169/tocsin/dbmodel"
+	"github.com/seed91453169/tocsin/internal/accept"
 	"github.com/seed91453169/tocsin/rule"
-	"github.com/seed91453169/tocsin/tasks"
 )
 
 const (
@@ -149,7 +149,7 @@ func (l *later) Unwrap() error { return l.err }
 
 // eventAccept works off queue.TypeEventAccept, an event that came through Redis.
 func (w *Worker) eventAccept(ctx context.Context, t *asynq.Task) error {
-	return tasks.NewAcceptor(w.DB, w.Queue).AcceptPayload(ctx, t.Payload())
+	return accept.New(w.DB, w.Queue).AcceptPayload(ctx, t.Payload())
 }
 
 // eventRetry works off queue.TypeEventRetry: an event that came through Redis and was refused is accepted after all.
@@ -160,7 +160,7 @@ func (w *Worker) eventRetry(ctx context.Context, t *asynq.Task) error {
 	}
 	defer w.exclusive(p.Alone)()
 	_, err = w.evaluate(ctx, dbmodel.KindAccept, p.ID, p.Alone, nil, func(ctx context.Context, tx bun.Tx, e *dbmodel.Event) ([]int64, error) {
-		return nil, tasks.AcceptAgain(ctx, tx, e.Payload.Task)
+		return nil, accept.Again(ctx, tx, e.Payload.Task)
 	})
 	return err
 }

@@ -11,9 +11,9 @@ import (
 	"github.com/uptrace/bun"
 
 	"github.com/seed91453169/tocsin/dbmodel"
+	"github.com/seed91453169/tocsin/internal/accept"
 	"github.com/seed91453169/tocsin/internal/testenv"
 	"github.com/seed91453169/tocsin/rule"
-	"github.com/seed91453169/tocsin/tasks"
 )
 
 // tellExceptions has exceptions told to the Slack webhook /x.
@@ -22,9 +22,9 @@ func (e *env) tellExceptions() {
 	e.contact(rule.Holder{Kind: rule.HolderExceptions}, rule.Slack, e.receiver.URL+"/x")
 }
 
-func keyError() tasks.TaskExceptionInfo {
-	return tasks.TaskExceptionInfo{
-		ExceptionInfo: tasks.ExceptionInfo{Class: "KeyError", Message: "no such key", Function: "import", Trace: "line 1\nline 2"},
+func keyError() accept.TaskExceptionInfo {
+	return accept.TaskExceptionInfo{
+		ExceptionInfo: accept.ExceptionInfo{Class: "KeyError", Message: "no such key", Function: "import", Trace: "line 1\nline 2"},
 		Arguments:     map[string]any{"a": 1, "nested": []any{map[string]any{"api_key": "hidden"}}},
 	}
 }
@@ -43,7 +43,7 @@ func TestEqualExceptionsAreToldOnce(t *testing.T) {
 		began := time.Now()
 		var clients sync.WaitGroup
 		for range 25 {
-			clients.Go(func() { e.tell(tasks.NewTaskException(keyError())) })
+			clients.Go(func() { e.tell(accept.NewTaskException(keyError())) })
 		}
 		clients.Wait()
 		e.idle(30 * time.Second)
@@ -56,7 +56,7 @@ func TestEqualExceptionsAreToldOnce(t *testing.T) {
 			}
 			return nil
 		}, "time stands still")
-		e.tell(tasks.NewTaskException(keyError()))
+		e.tell(accept.NewTaskException(keyError()))
 		e.idle(20 * time.Second)
 		n := e.notifications()
 		if len(n) != 2 || n[1].Suppressed != 24 {
@@ -74,35 +74,35 @@ func TestEqualExceptionsAreToldOnce(t *testing.T) {
 func TestWhatTheSameExceptionIs(t *testing.T) {
 	t.Parallel()
 	e := newEnv(t, testenv.SQLiteDB(t), nil)
-	tell := func(change func(*tasks.TaskExceptionInfo)) {
+	tell := func(change func(*accept.TaskExceptionInfo)) {
 		t.Helper()
 		x := keyError()
 		change(&x)
-		e.tell(tasks.NewTaskException(x))
+		e.tell(accept.NewTaskException(x))
 	}
-	tell(func(*tasks.TaskExceptionInfo) {})
+	tell(func(*accept.TaskExceptionInfo) {})
 	same := 1
-	for _, different := range []func(*tasks.TaskExceptionInfo){
-		func(x *tasks.TaskExceptionInfo) { x.Class = "ValueError" },
-		func(x *tasks.TaskExceptionInfo) { x.Message = "another" },
-		func(x *tasks.TaskExceptionInfo) { x.Function = "export" },
-		func(x *tasks.TaskExceptionInfo) { x.Arguments = map[string]any{"a": 2} },
-		func(x *tasks.TaskExceptionInfo) { // what is masked differs
+	for _, different := range []func(*accept.TaskExceptionInfo){
+		func(x *accept.TaskExceptionInfo) { x.Class = "ValueError" },
+		func(x *accept.TaskExceptionInfo) { x.Message = "another" },
+		func(x *accept.TaskExceptionInfo) { x.Function = "export" },
+		func(x *accept.TaskExceptionInfo) { x.Arguments = map[string]any{"a": 2} },
+		func(x *accept.TaskExceptionInfo) { // what is masked differs
 			x.Arguments = map[string]any{"a": 1, "nested": []any{map[string]any{"api_key": "other"}}}
 		},
-		func(x *tasks.TaskExceptionInfo) { x.Fingerprint = "mine" },
+		func(x *accept.TaskExceptionInfo) { x.Fingerprint = "mine" },
 	} {
 		tell(different)
 		same++
 	}
-	for _, equal := range []func(*tasks.TaskExceptionInfo){
-		func(x *tasks.TaskExceptionInfo) { x.Trace = "elsewhere" },
-		func(x *tasks.TaskExceptionInfo) { x.User = "somebody" },
-		func(x *tasks.TaskExceptionInfo) { x.Fingerprint, x.Message, x.Arguments = "mine", "another", nil },
+	for _, equal := range []func(*accept.TaskExceptionInfo){
+		func(x *accept.TaskExceptionInfo) { x.Trace = "elsewhere" },
+		func(x *accept.TaskExceptionInfo) { x.User = "somebody" },
+		func(x *accept.TaskExceptionInfo) { x.Fingerprint, x.Message, x.Arguments = "mine", "another", nil },
 	} {
 		tell(equal)
 	}
-	e.tell(tasks.NewException(keyError().ExceptionInfo)) // of another type
+	e.tell(accept.NewException(keyError().ExceptionInfo)) // of another type
 	same++
 	e.idle(20 * time.Second)
 	if n := e.notifications(); len(n) != same {
@@ -115,7 +115,7 @@ func TestExceptionWhoseFirstHandlingFailed(t *testing.T) {
 	testenv.EachDatabase(t, func(t *testing.T, db *dbmodel.DB) {
 		e := newEnv(t, db, nil)
 		e.tellExceptions()
-		task, err := tasks.NewTaskException(keyError())
+		task, err := accept.NewTaskException(keyError())
 		e.tell(task, err)
 		e.idle(10 * time.Second)
 		// The claim of one that is set aside, as if its handling had failed for good.
@@ -135,7 +135,7 @@ func TestExceptionWhoseFirstHandlingFailed(t *testing.T) {
 		if taken, err := e.queue.TakeOver(t.Context(), key, holder, aside, time.Hour); err != nil || !taken {
 			t.Fatalf("set up the claim: %v %v", taken, err)
 		}
-		e.tell(tasks.NewTaskException(keyError()))
+		e.tell(accept.NewTaskException(keyError()))
 		e.idle(20 * time.Second)
 		if n := e.notifications(); len(n) != 1 {
 			t.Errorf("%d notifications, want the one that waited", len(n))
@@ -144,15 +144,15 @@ func TestExceptionWhoseFirstHandlingFailed(t *testing.T) {
 }
 
 // eventOf is how an exception is stored.
-func (e *env) eventOf(x tasks.TaskExceptionInfo) *dbmodel.Exception {
+func (e *env) eventOf(x accept.TaskExceptionInfo) *dbmodel.Exception {
 	e.t.Helper()
-	task, err := tasks.NewTaskException(x)
+	task, err := accept.NewTaskException(x)
 	if err != nil {
 		e.t.Fatal(err)
 	}
 	var event *dbmodel.Event
 	err = e.db.InTx(e.t.Context(), func(ctx context.Context, tx bun.Tx) error {
-		if err := tasks.AcceptTx(ctx, tx, task); err != nil {
+		if _, err := accept.InTx(ctx, tx, task); err != nil {
 			return err
 		}
 		var id int64
@@ -190,7 +190,7 @@ func TestOwnFailuresAreToldOnceAndMakeNoLoop(t *testing.T) {
 		e.tellExceptions()
 		e.product(1, "/gone")
 		e.product(2, "/fine")
-		var list []tasks.Observation
+		var list []dbmodel.Observation
 		for i := range int64(30) {
 			list = append(list, observation(i+1, i%2+1, rule.High))
 		}
@@ -283,7 +283,7 @@ func TestRedisAwayLosesNoException(t *testing.T) {
 	e := newEnv(t, testenv.PostgresDB(t), nil)
 	e.tellExceptions()
 	e.redis.Kill()
-	e.tell(tasks.NewTaskException(keyError()))
+	e.tell(accept.NewTaskException(keyError()))
 	e.redis.Start()
 	e.idle(30 * time.Second)
 	if n := e.notifications(); len(n) != 1 {

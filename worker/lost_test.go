@@ -10,9 +10,9 @@ import (
 	"github.com/uptrace/bun"
 
 	"github.com/seed91453169/tocsin/dbmodel"
+	"github.com/seed91453169/tocsin/internal/accept"
 	"github.com/seed91453169/tocsin/internal/testenv"
 	"github.com/seed91453169/tocsin/rule"
-	"github.com/seed91453169/tocsin/tasks"
 )
 
 // TestKillerIsSetAsideAlone has one observation of a chunk end whatever evaluates it, without a trace, as if its process had
@@ -30,7 +30,7 @@ func TestKillerIsSetAsideAlone(t *testing.T) {
 			}
 		})
 		e.product(1, "/a")
-		var list []tasks.Observation
+		var list []dbmodel.Observation
 		for i := range int64(50) {
 			list = append(list, observation(i+1, 1, rule.High))
 		}
@@ -68,13 +68,13 @@ func TestClaimedExceptionWhoseWorkerDied(t *testing.T) {
 	t.Parallel()
 	testenv.EachDatabase(t, func(t *testing.T, db *dbmodel.DB) {
 		e := newEnv(t, db, nil)
-		task, err := tasks.NewTaskException(keyError())
+		task, err := accept.NewTaskException(keyError())
 		if err != nil {
 			t.Fatal(err)
 		}
 		fingerprint := e.eventOf(keyError()).Fingerprint
 		err = db.InTx(t.Context(), func(ctx context.Context, tx bun.Tx) error {
-			if err := tasks.AcceptTx(ctx, tx, task); err != nil {
+			if _, err := accept.InTx(ctx, tx, task); err != nil {
 				return err
 			}
 			var id int64
@@ -88,7 +88,7 @@ func TestClaimedExceptionWhoseWorkerDied(t *testing.T) {
 			t.Fatal(err)
 		}
 		e.idle(20 * time.Second)
-		e.tell(tasks.NewTaskException(keyError()))
+		e.tell(accept.NewTaskException(keyError()))
 		e.idle(20 * time.Second)
 		if n := e.notifications(); len(n) != 1 {
 			t.Errorf("%d notifications", len(n))

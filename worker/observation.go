@@ -13,7 +13,7 @@ import (
 	"github.com/seed91453169/tocsin/rule"
 )
 
-// observationEvaluate works off tasks.TypeObservationEvaluate.
+// observationEvaluate evaluates for queue.TypeObservationEvaluate.
 func (w *Worker) observationEvaluate(ctx context.Context, t *asynq.Task) error {
 	p, err := eventTask(t)
 	if err != nil {

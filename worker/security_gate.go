@@ -12,7 +12,7 @@ import (
 	"github.com/seed91453169/tocsin/rule"
 )
 
-// securityGateEvaluate works off tasks.TypeSecurityGateEvaluate: whichever event the task names, the oldest that waits of its
+// securityGateEvaluate evaluates for queue.TypeSecurityGateEvaluate: whichever event the task names, the oldest that waits of its
 // product, and then the next ones, so that two workers cannot swap them.
 func (w *Worker) securityGateEvaluate(ctx context.Context, t *asynq.Task) error {
 	p, err := eventTask(t)

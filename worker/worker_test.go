@@ -15,10 +15,10 @@ import (
 
 	"github.com/seed91453169/tocsin/channel"
 	"github.com/seed91453169/tocsin/dbmodel"
+	"github.com/seed91453169/tocsin/internal/accept"
 	"github.com/seed91453169/tocsin/internal/queue"
 	"github.com/seed91453169/tocsin/internal/testenv"
 	"github.com/seed91453169/tocsin/rule"
-	"github.com/seed91453169/tocsin/tasks"
 )
 
 func TestObservationFromNewToDropped(t *testing.T) {
@@ -54,7 +54,7 @@ func TestGatesAreToldInOrder(t *testing.T) {
 		var want []string
 		for i := range 30 {
 			passed := i%2 == 0
-			e.tell(tasks.NewSecurityGate(1, &passed))
+			e.tell(accept.NewSecurityGate(1, &passed))
 			word := map[bool]string{true: "passed", false: "failed"}[passed]
 			want = append(want, "Security gate "+word+": Product 1")
 		}
@@ -103,7 +103,7 @@ func TestDigestsOfAnImport(t *testing.T) {
 		}
 		e.product(1, "/live")
 		e.product(2, dead)
-		var list []tasks.Observation
+		var list []dbmodel.Observation
 		for i := range int64(5000) {
 			list = append(list, observation(i+1, 1, rule.High))
 		}
@@ -321,7 +321,7 @@ func TestPanicSetsOneAside(t *testing.T) {
 			}
 		})
 		e.product(1, "/a")
-		var list []tasks.Observation
+		var list []dbmodel.Observation
 		for i := range int64(20) {
 			list = append(list, observation(i+1, 1, rule.High))
 		}
@@ -431,7 +431,7 @@ func TestStatementsThatTakeTooLong(t *testing.T) {
 	}
 	e := newEnv(t, db, nil)
 	e.product(1, "/a")
-	var list []tasks.Observation
+	var list []dbmodel.Observation
 	for i := range int64(20) {
 		list = append(list, observation(i+1, 1, rule.High))
 	}

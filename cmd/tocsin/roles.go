@@ -16,8 +16,8 @@ import (
 
 	"github.com/seed91453169/tocsin/config"
 	"github.com/seed91453169/tocsin/dbmodel"
+	"github.com/seed91453169/tocsin/internal/accept"
 	"github.com/seed91453169/tocsin/scheduler"
-	"github.com/seed91453169/tocsin/tasks"
 	"github.com/seed91453169/tocsin/web"
 	"github.com/seed91453169/tocsin/web/login"
 )
@@ -211,7 +211,7 @@ func (a *app) webHandler(ctx context.Context, setup string) (http.Handler, error
 		oidc = &login.OIDC{Issuer: o.Issuer, ClientID: o.ClientID, ClientSecret: o.ClientSecret.Reveal(), Proxy: a.config.OperatorProxy()}
 	}
 	return web.New(web.Config{
-		DB: a.db, Vault: a.vault, Acceptor: tasks.NewAcceptor(a.db, a.queue), Queue: a.queue, Redis: a.clients[0], Senders: all,
+		DB: a.db, Vault: a.vault, Acceptor: accept.New(a.db, a.queue), Queue: a.queue, Redis: a.clients[0], Senders: all,
 		Stopping: ctx.Done(), MonitorWrite: a.config.MonitorWrite,
 		AdminToken: a.config.AdminToken.Reveal(), WebhookAllowedNetworks: a.config.WebhookAllowedNetworks,
 		TrustedProxies: a.config.TrustedProxies, BaseURL: a.config.BaseURL, Log: a.log, Version: version(), SetupToken: setup, OIDC: oidc,

@@ -11,7 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/seed91453169/tocsin/tasks"
+	"github.com/seed91453169/tocsin/dbmodel"
 )
 
 // load counts accepted calls.
@@ -36,7 +36,7 @@ func (c call) request() (method, path string, body any) {
 		}
 		return http.MethodPost, "/api/v1/observations", b.String()
 	case c.observations != nil:
-		text, _ := json.Marshal(map[string][]tasks.Observation{"observations": c.observations})
+		text, _ := json.Marshal(map[string][]dbmodel.Observation{"observations": c.observations})
 		return http.MethodPost, "/api/v1/observations", json.RawMessage(text)
 	case c.evaluate != 0:
 		return http.MethodPost, fmt.Sprintf("/api/v1/observations/%d/evaluate", c.evaluate), nil

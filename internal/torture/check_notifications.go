@@ -8,12 +8,11 @@ import (
 
 	"github.com/seed91453169/tocsin/dbmodel"
 	"github.com/seed91453169/tocsin/rule"
-	"github.com/seed91453169/tocsin/tasks"
 )
 
 // states returns the reported states of each observation, in order.
-func (p *plan) states() map[int64][]tasks.Observation {
-	out := map[int64][]tasks.Observation{}
+func (p *plan) states() map[int64][]dbmodel.Observation {
+	out := map[int64][]dbmodel.Observation{}
 	for _, calls := range p.calls {
 		for _, c := range calls {
 			for _, o := range c.observations {
@@ -25,7 +24,7 @@ func (p *plan) states() map[int64][]tasks.Observation {
 }
 
 // ruled returns an observation as the rules see it.
-func ruled(o tasks.Observation) rule.Observation {
+func ruled(o dbmodel.Observation) rule.Observation {
 	v := rule.Values{Severity: o.Severity, Status: o.Status, Priority: o.Priority}
 	return rule.Observation{Values: v, ParserType: o.ParserType}
 }
@@ -36,11 +35,11 @@ type decision func(remembered *rule.Values, o rule.Observation) (rule.Event, *ru
 // explain checks the notifications about one thing: each must be what the rules give for a state that was reported
 // after the one that explains the notification before it, and after the last notification the last state must give
 // nothing.
-func explain(decide decision, states []tasks.Observation, notified []dbmodel.Notification) error {
+func explain(decide decision, states []dbmodel.Observation, notified []dbmodel.Notification) error {
 	var remembered *rule.Values
 	for i := range notified {
 		n := &notified[i]
-		fits := func(o tasks.Observation) bool {
+		fits := func(o dbmodel.Observation) bool {
 			event, _ := decide(remembered, ruled(o))
 			return event == n.Event && equal(n.After(), new(ruled(o).Values))
 		}
@@ -103,7 +102,7 @@ func (r *run) checkTitles(notified map[string][]dbmodel.Notification) {
 	decide := func(remembered *rule.Values, o rule.Observation) (rule.Event, *rule.Values) {
 		return rule.DecideTitle(conditions.Matches(o), remembered, o.Values)
 	}
-	byTitle := map[string][][]tasks.Observation{}
+	byTitle := map[string][][]dbmodel.Observation{}
 	for _, states := range r.plan.states() {
 		byTitle[states[0].Title] = append(byTitle[states[0].Title], states)
 	}
@@ -126,11 +125,11 @@ func (r *run) checkTitles(notified map[string][]dbmodel.Notification) {
 // checkSharedTitle checks that each notification of a title continues the one before it and has values that were
 // reported. It returns the last notified values.
 func (r *run) checkSharedTitle(
-	decide decision, title string, states []tasks.Observation, notified []dbmodel.Notification,
+	decide decision, title string, states []dbmodel.Observation, notified []dbmodel.Notification,
 ) (last *rule.Values) {
 	for _, n := range notified {
 		event, _ := decide(last, rule.Observation{Values: *n.After()})
-		reported := slices.ContainsFunc(states, func(o tasks.Observation) bool {
+		reported := slices.ContainsFunc(states, func(o dbmodel.Observation) bool {
 			return equal(n.After(), new(ruled(o).Values))
 		})
 		if n.Event != event || !equal(n.Before(), last) || !reported {

@@ -5,8 +5,8 @@ import (
 	"math/rand/v2"
 	"slices"
 
+	"github.com/seed91453169/tocsin/dbmodel"
 	"github.com/seed91453169/tocsin/rule"
-	"github.com/seed91453169/tocsin/tasks"
 )
 
 // object is a JSON object.
@@ -14,7 +14,7 @@ type object = map[string]any
 
 // call is one call of the HTTP interface; the fields that are set determine which one.
 type call struct {
-	observations []tasks.Observation
+	observations []dbmodel.Observation
 	lines        bool // as NDJSON
 	evaluate     int64
 	gate         int64 // of this product
@@ -27,7 +27,7 @@ type call struct {
 type producer struct {
 	r          *rand.Rand
 	number     int64
-	findings   []tasks.Observation // as last reported; without a severity: not yet
+	findings   []dbmodel.Observation // as last reported; without a severity: not yet
 	imported   int64
 	exceptions []call
 }
@@ -35,7 +35,7 @@ type producer struct {
 func newProducer(r *rand.Rand, number int64) *producer {
 	g := &producer{r: r, number: number}
 	for i := range int64(findingsEach) {
-		o := tasks.Observation{ID: number*1_000_000 + i, ProductID: g.product()}
+		o := dbmodel.Observation{ID: number*1_000_000 + i, ProductID: g.product()}
 		o.Title = fmt.Sprintf("Finding %d of producer %d", i, number)
 		if i%4 == 0 {
 			o.Title = fmt.Sprintf("CVE-2026-%04d", i%3) // observations of other producers share it
@@ -46,7 +46,7 @@ func newProducer(r *rand.Rand, number int64) *producer {
 }
 
 func (g *producer) next() call {
-	reported := slices.DeleteFunc(slices.Clone(g.findings), func(o tasks.Observation) bool { return o.Severity == "" })
+	reported := slices.DeleteFunc(slices.Clone(g.findings), func(o dbmodel.Observation) bool { return o.Severity == "" })
 	switch n := g.r.IntN(100); {
 	case n < 36 || len(reported) == 0:
 		return call{observations: g.change(1)}
@@ -74,8 +74,8 @@ func (g *producer) product() int64 {
 }
 
 // change returns new states of n different observations.
-func (g *producer) change(n int) []tasks.Observation {
-	var out []tasks.Observation
+func (g *producer) change(n int) []dbmodel.Observation {
+	var out []dbmodel.Observation
 	for _, i := range g.r.Perm(len(g.findings))[:n] {
 		o := &g.findings[i]
 		o.Severity, o.Status = rule.Severities[g.r.IntN(len(rule.Severities))], rule.Statuses[g.r.IntN(5)]
@@ -93,12 +93,12 @@ func (g *producer) change(n int) []tasks.Observation {
 }
 
 // imports returns n observations that are reported once; about one in a hundred matches.
-func (g *producer) imports(n int) []tasks.Observation {
-	out := make([]tasks.Observation, n)
+func (g *producer) imports(n int) []dbmodel.Observation {
+	out := make([]dbmodel.Observation, n)
 	for i := range out {
 		g.imported++
 		id := g.number*1_000_000 + 1_000 + g.imported
-		out[i] = tasks.Observation{
+		out[i] = dbmodel.Observation{
 			ID: id, ProductID: g.product(), Title: fmt.Sprint("Imported ", id),
 			Severity: rule.Low, Status: rule.NotSecurity, ParserType: "SCA",
 		}

@@ -9,7 +9,7 @@ import (
 
 	"github.com/go-json-experiment/json/jsontext"
 
-	"github.com/seed91453169/tocsin/tasks"
+	"github.com/seed91453169/tocsin/internal/accept"
 )
 
 // ExceptionFields and TaskExceptionFields are the fields that ReadException knows of an exception in a request, and of one
@@ -21,9 +21,9 @@ var (
 
 // ReadException reads the body of an exception with the known fields. It refuses broken JSON, unknown fields and a missing
 // class alone: a program that reports a fault may be faulty itself, so values of other types are taken as text.
-func ReadException(body io.Reader, known []string) (*tasks.TaskExceptionInfo, error) {
+func ReadException(body io.Reader, known []string) (*accept.TaskExceptionInfo, error) {
 	dec := jsontext.NewDecoder(body, jsontext.AllowInvalidUTF8(true), jsontext.AllowDuplicateNames(true))
-	e := new(tasks.TaskExceptionInfo)
+	e := new(accept.TaskExceptionInfo)
 	var faults Faults
 	err := readObject(dec, func(name string) error {
 		value, err := dec.ReadValue()
@@ -47,7 +47,7 @@ func ReadException(body io.Reader, known []string) (*tasks.TaskExceptionInfo, er
 }
 
 // setException sets one field; a value of another type becomes text, or is left out.
-func setException(e *tasks.TaskExceptionInfo, name string, value jsontext.Value) {
+func setException(e *accept.TaskExceptionInfo, name string, value jsontext.Value) {
 	switch name {
 	case "class":
 		e.Class = anyText(value)

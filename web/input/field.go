@@ -10,8 +10,8 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/seed91453169/tocsin/channel"
+	"github.com/seed91453169/tocsin/internal/accept"
 	"github.com/seed91453169/tocsin/rule"
-	"github.com/seed91453169/tocsin/tasks"
 )
 
 // Field is a value in a body that may be left out: then Set is false. null, "" and [] are Empty; what that means depends
@@ -155,7 +155,7 @@ func textIn(v jsontext.Value, to *string, check func(string) string) string {
 	if !ok {
 		return mustBeText
 	}
-	if message := tasks.ValidateText(s, tasks.MaxText); message != "" {
+	if message := accept.ValidateText(s, accept.MaxText); message != "" {
 		return message
 	}
 	*to = strings.TrimSpace(s)
@@ -182,7 +182,7 @@ func wholeNumber(v jsontext.Value) (int64, string) {
 		return 0, mustBeWhole
 	}
 	n, err := strconv.ParseInt(string(v), 10, 64)
-	if err != nil || n > tasks.MaxID || n < -tasks.MaxID {
+	if err != nil || n > accept.MaxID || n < -accept.MaxID {
 		return 0, mustBeWhole
 	}
 	return n, ""

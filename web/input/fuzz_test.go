@@ -14,7 +14,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/robfig/cron/v3"
 
-	"github.com/seed91453169/tocsin/tasks"
+	"github.com/seed91453169/tocsin/dbmodel"
+	"github.com/seed91453169/tocsin/internal/accept"
 )
 
 // hidden stands for what a caller may have put into the wrong place. No fault repeats it: of the names of fields only plain
@@ -27,7 +28,7 @@ func checkRefusal(t *testing.T, err error) {
 	var faults Faults
 	var broken *SyntaxError
 	var line *LineError
-	var refused tasks.InvalidError
+	var refused accept.InvalidError
 	switch {
 	case errors.As(err, &faults):
 	case errors.As(err, &line):
@@ -72,14 +73,14 @@ func FuzzObservation(f *testing.F) {
 		if len(line) == 0 {
 			return
 		}
-		var o tasks.Observation
+		var o dbmodel.Observation
 		faulty := readLine(jsontext.NewDecoder(bytes.NewReader(line), observationOptions...), &o)
 		if faulty != nil {
 			checkRefusal(t, faulty)
 		}
 		list, err := ReadObservations(bytes.NewReader(slices.Concat([]byte(`{"observations":[`), line, []byte("]}"))))
 		if err == nil {
-			_, err = tasks.NewObservations(list)
+			_, err = accept.NewObservations(list)
 		}
 		if err != nil {
 			checkRefusal(t, err)
@@ -107,7 +108,7 @@ func FuzzObservations(f *testing.F) {
 	f.Fuzz(func(t *testing.T, body []byte) {
 		list, err := ReadObservations(bytes.NewReader(body))
 		if err == nil {
-			_, err = tasks.NewObservations(list)
+			_, err = accept.NewObservations(list)
 		}
 		if err != nil {
 			checkRefusal(t, err)
@@ -131,7 +132,7 @@ func FuzzException(f *testing.F) {
 		for _, known := range [][]string{ExceptionFields, TaskExceptionFields} {
 			e, err := ReadException(bytes.NewReader(body), known)
 			if err == nil {
-				_, err = tasks.NewTaskException(*e)
+				_, err = accept.NewTaskException(*e)
 			}
 			if err == nil {
 				continue

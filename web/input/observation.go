@@ -7,8 +7,9 @@ import (
 
 	"github.com/go-json-experiment/json/jsontext"
 
+	"github.com/seed91453169/tocsin/dbmodel"
+	"github.com/seed91453169/tocsin/internal/accept"
 	"github.com/seed91453169/tocsin/rule"
-	"github.com/seed91453169/tocsin/tasks"
 )
 
 // The fields of an observation, as bits; the first seven are required.
@@ -33,7 +34,7 @@ var observationOptions = []jsontext.Options{jsontext.AllowDuplicateNames(true)}
 //
 // It works on tokens because a struct with reflection takes twice the time, and says neither all faults nor which required
 // fields are missing.
-func readObservation(dec *jsontext.Decoder, o *tasks.Observation, at string, faults *Faults) error {
+func readObservation(dec *jsontext.Decoder, o *dbmodel.Observation, at string, faults *Faults) error {
 	if dec.PeekKind() != '{' {
 		if err := dec.SkipValue(); err != nil {
 			return err
@@ -44,7 +45,7 @@ func readObservation(dec *jsontext.Decoder, o *tasks.Observation, at string, fau
 	if _, err := dec.ReadToken(); err != nil {
 		return err
 	}
-	*o = tasks.Observation{}
+	*o = dbmodel.Observation{}
 	has := 0
 	for dec.PeekKind() == '"' {
 		name, err := readName(dec)
@@ -78,7 +79,7 @@ func readObservation(dec *jsontext.Decoder, o *tasks.Observation, at string, fau
 }
 
 // readRequired reads the value of a required field and returns its bit, 0 where the field is none of them.
-func readRequired(dec *jsontext.Decoder, name string, o *tasks.Observation) (bit int, message string, err error) {
+func readRequired(dec *jsontext.Decoder, name string, o *dbmodel.Observation) (bit int, message string, err error) {
 	switch name {
 	case "id":
 		bit = hasID
@@ -106,7 +107,7 @@ func readRequired(dec *jsontext.Decoder, name string, o *tasks.Observation) (bit
 }
 
 // readOptional reads the value of another field. shown is the name as a fault may show it.
-func readOptional(dec *jsontext.Decoder, name string, o *tasks.Observation) (shown, message string, err error) {
+func readOptional(dec *jsontext.Decoder, name string, o *dbmodel.Observation) (shown, message string, err error) {
 	switch name {
 	case "vulnerability_id":
 		o.VulnerabilityID, message, err = readString(dec, true)
@@ -146,7 +147,7 @@ func readName(dec *jsontext.Decoder) (string, error) {
 	return string(name), err
 }
 
-// readID reads a whole number; tasks.ValidateObservation checks its range.
+// readID reads a whole number; accept.ValidateObservation checks its range.
 func readID(dec *jsontext.Decoder) (int64, string, error) {
 	if dec.PeekKind() != '0' {
 		return 0, mustBeWhole, dec.SkipValue()
@@ -158,7 +159,7 @@ func readID(dec *jsontext.Decoder) (int64, string, error) {
 	n, err := strconv.ParseInt(string(v), 10, 64)
 	switch {
 	case errors.Is(err, strconv.ErrRange):
-		return 0, fmt.Sprintf("must be from 1 to %d", int64(tasks.MaxID)), nil
+		return 0, fmt.Sprintf("must be from 1 to %d", int64(accept.MaxID)), nil
 	case err != nil:
 		return 0, mustBeWhole, nil //nolint:nilerr // the message says it
 	}
@@ -252,9 +253,9 @@ func readScore(dec *jsontext.Decoder) (*float64, string, error) {
 }
 
 // readOrigin reads a text or an object of component, image, file and endpoint.
-func readOrigin(dec *jsontext.Decoder, o *tasks.Origin, at string, faults *Faults) (string, error) {
+func readOrigin(dec *jsontext.Decoder, o *dbmodel.Origin, at string, faults *Faults) (string, error) {
 	const message = "must be a text, or an object of component, image, file and endpoint"
-	*o = tasks.Origin{}
+	*o = dbmodel.Origin{}
 	if dec.PeekKind() != '{' {
 		var wrong string
 		var err error

@@ -7,7 +7,7 @@ import (
 
 	"github.com/go-json-experiment/json/jsontext"
 
-	"github.com/seed91453169/tocsin/tasks"
+	"github.com/seed91453169/tocsin/dbmodel"
 )
 
 func benchmarkLine(i int) string {
@@ -21,7 +21,7 @@ func BenchmarkReadLine(b *testing.B) {
 	text := bytes.NewReader(nil)
 	b.ReportAllocs()
 	for b.Loop() {
-		var o tasks.Observation
+		var o dbmodel.Observation
 		text.Reset(line)
 		dec.Reset(text, observationOptions...)
 		if p := readLine(dec, &o); p != nil {

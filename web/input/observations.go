@@ -12,14 +12,15 @@ import (
 
 	"github.com/go-json-experiment/json/jsontext"
 
-	"github.com/seed91453169/tocsin/tasks"
+	"github.com/seed91453169/tocsin/dbmodel"
+	"github.com/seed91453169/tocsin/internal/accept"
 )
 
 // ReadObservations reads {"observations":[…]}, the whole of a body. The error is Faults, a *SyntaxError or one of reading.
-func ReadObservations(body io.Reader) ([]tasks.Observation, error) {
+func ReadObservations(body io.Reader) ([]dbmodel.Observation, error) {
 	dec := jsontext.NewDecoder(body, observationOptions...)
 	var faults Faults
-	var list []tasks.Observation
+	var list []dbmodel.Observation
 	found := false
 	err := readObject(dec, func(name string) (err error) {
 		if name != "observations" {
@@ -48,7 +49,7 @@ func ReadObservations(body io.Reader) ([]tasks.Observation, error) {
 		if slices.ContainsFunc(faults, func(f Fault) bool { return f.Location == at }) {
 			continue // it is no object
 		}
-		for _, f := range tasks.ValidateObservation(&list[i]) {
+		for _, f := range accept.ValidateObservation(&list[i]) {
 			faults.AddOnce(below(at, f.Field), f.Message)
 		}
 	}
@@ -58,7 +59,7 @@ func ReadObservations(body io.Reader) ([]tasks.Observation, error) {
 // errTooMany ends the reading of a body that is refused anyway.
 var errTooMany = errors.New("too many")
 
-func readObservationList(dec *jsontext.Decoder, faults *Faults) ([]tasks.Observation, error) {
+func readObservationList(dec *jsontext.Decoder, faults *Faults) ([]dbmodel.Observation, error) {
 	if dec.PeekKind() != '[' {
 		faults.Add("observations", "must be a list")
 		return nil, dec.SkipValue()
@@ -66,19 +67,19 @@ func readObservationList(dec *jsontext.Decoder, faults *Faults) ([]tasks.Observa
 	if _, err := dec.ReadToken(); err != nil {
 		return nil, err
 	}
-	var list []tasks.Observation
+	var list []dbmodel.Observation
 	var at []byte
 	for dec.PeekKind() != ']' {
-		if len(list) == tasks.MaxObservations {
+		if len(list) == accept.MaxObservations {
 			faults.Add("observations", fmt.Sprintf("must have at most %d entries: send more as application/x-ndjson, one a line",
-				tasks.MaxObservations))
+				accept.MaxObservations))
 			return nil, errTooMany
 		}
 		if faults.Full() {
 			return nil, errTooMany
 		}
 		at = strconv.AppendInt(append(at[:0], "observations["...), int64(len(list)), 10)
-		list = append(list, tasks.Observation{})
+		list = append(list, dbmodel.Observation{})
 		if err := readObservation(dec, &list[len(list)-1], string(append(at, ']')), faults); err != nil {
 			return nil, err
 		}
@@ -118,7 +119,7 @@ func (e *LineError) Error() string { return fmt.Sprintf("line %d %s", e.Line, e.
 
 // Next reads the next observation and returns the number of its line, from 1. It passes over empty lines. The error is
 // io.EOF behind the last line, a *LineError, or one of reading.
-func (l *Lines) Next(o *tasks.Observation) (line int, err error) {
+func (l *Lines) Next(o *dbmodel.Observation) (line int, err error) {
 	for {
 		raw, err := l.in.ReadSlice('\n')
 		if err == io.EOF && len(raw) == 0 {
@@ -149,7 +150,7 @@ func (l *Lines) Next(o *tasks.Observation) (line int, err error) {
 }
 
 // readLine reads an observation that stands alone.
-func readLine(dec *jsontext.Decoder, o *tasks.Observation) *LineError {
+func readLine(dec *jsontext.Decoder, o *dbmodel.Observation) *LineError {
 	var faults Faults
 	err := readObservation(dec, o, "", &faults)
 	if err == nil {
@@ -164,7 +165,7 @@ func readLine(dec *jsontext.Decoder, o *tasks.Observation) *LineError {
 		return &LineError{Reason: "is broken JSON: " + s.Reason + ", at byte " + strconv.FormatInt(s.Offset, 10)}
 	}
 	if len(faults) == 0 || faults[0].Location != "" { // else it is no object
-		for _, f := range tasks.ValidateObservation(o) {
+		for _, f := range accept.ValidateObservation(o) {
 			faults.AddOnce(f.Field, f.Message)
 		}
 	}

@@ -1,4 +1,4 @@
-package tasks
+package accept
 
 import (
 	"encoding/json"
@@ -10,40 +10,41 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/seed91453169/tocsin/dbmodel"
 	"github.com/seed91453169/tocsin/rule"
 )
 
-func good() Observation {
-	return Observation{ID: 1, ProductID: 2, Title: "CVE-2026-1", Severity: rule.High, Status: rule.Open, ParserType: "SCA"}
+func good() dbmodel.Observation {
+	return dbmodel.Observation{ID: 1, ProductID: 2, Title: "CVE-2026-1", Severity: rule.High, Status: rule.Open, ParserType: "SCA"}
 }
 
 func TestNewObservationsNamesEveryFault(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
-		change func(*Observation)
+		change func(*dbmodel.Observation)
 		fields []string
 	}{
-		"nothing wrong":      {func(*Observation) {}, nil},
-		"id 0":               {func(o *Observation) { o.ID = 0 }, []string{"id"}},
-		"id too large":       {func(o *Observation) { o.ID = MaxID + 1 }, []string{"id"}},
-		"largest id":         {func(o *Observation) { o.ID = MaxID }, nil},
-		"no title":           {func(o *Observation) { o.Title = "" }, []string{"title"}},
-		"longest title":      {func(o *Observation) { o.Title = strings.Repeat("ü", MaxTitle) }, nil},
-		"title too long":     {func(o *Observation) { o.Title = strings.Repeat("ü", MaxTitle+1) }, []string{"title"}},
-		"NUL":                {func(o *Observation) { o.Title = "a\x00" }, []string{"title"}},
-		"no UTF-8":           {func(o *Observation) { o.Origin.File = "a\xff" }, []string{"origin.file"}},
-		"unknown words":      {func(o *Observation) { o.Severity, o.Status, o.ParserType = "high", "open", "sca" }, []string{"severity", "status", "parser_type"}},
-		"priority 0":         {func(o *Observation) { o.Priority = new(0) }, []string{"priority"}},
-		"priority 100":       {func(o *Observation) { o.Priority = new(100) }, []string{"priority"}},
-		"priority 99":        {func(o *Observation) { o.Priority = new(99) }, nil},
-		"score above 10":     {func(o *Observation) { o.CVSSScore = new(10.1) }, []string{"cvss_score"}},
-		"score no number":    {func(o *Observation) { o.CVSSScore = new(math.NaN()) }, []string{"cvss_score"}},
-		"javascript":         {func(o *Observation) { o.URL = "javascript:alert(1)" }, []string{"url"}},
-		"everything at once": {func(o *Observation) { *o = Observation{} }, []string{"id", "product_id", "title", "severity", "status", "parser_type"}},
+		"nothing wrong":      {func(*dbmodel.Observation) {}, nil},
+		"id 0":               {func(o *dbmodel.Observation) { o.ID = 0 }, []string{"id"}},
+		"id too large":       {func(o *dbmodel.Observation) { o.ID = MaxID + 1 }, []string{"id"}},
+		"largest id":         {func(o *dbmodel.Observation) { o.ID = MaxID }, nil},
+		"no title":           {func(o *dbmodel.Observation) { o.Title = "" }, []string{"title"}},
+		"longest title":      {func(o *dbmodel.Observation) { o.Title = strings.Repeat("ü", MaxTitle) }, nil},
+		"title too long":     {func(o *dbmodel.Observation) { o.Title = strings.Repeat("ü", MaxTitle+1) }, []string{"title"}},
+		"NUL":                {func(o *dbmodel.Observation) { o.Title = "a\x00" }, []string{"title"}},
+		"no UTF-8":           {func(o *dbmodel.Observation) { o.Origin.File = "a\xff" }, []string{"origin.file"}},
+		"unknown words":      {func(o *dbmodel.Observation) { o.Severity, o.Status, o.ParserType = "high", "open", "sca" }, []string{"severity", "status", "parser_type"}},
+		"priority 0":         {func(o *dbmodel.Observation) { o.Priority = new(0) }, []string{"priority"}},
+		"priority 100":       {func(o *dbmodel.Observation) { o.Priority = new(100) }, []string{"priority"}},
+		"priority 99":        {func(o *dbmodel.Observation) { o.Priority = new(99) }, nil},
+		"score above 10":     {func(o *dbmodel.Observation) { o.CVSSScore = new(10.1) }, []string{"cvss_score"}},
+		"score no number":    {func(o *dbmodel.Observation) { o.CVSSScore = new(math.NaN()) }, []string{"cvss_score"}},
+		"javascript":         {func(o *dbmodel.Observation) { o.URL = "javascript:alert(1)" }, []string{"url"}},
+		"everything at once": {func(o *dbmodel.Observation) { *o = dbmodel.Observation{} }, []string{"id", "product_id", "title", "severity", "status", "parser_type"}},
 	} {
 		o := good()
 		c.change(&o)
-		_, err := NewObservations([]Observation{good(), o})
+		_, err := NewObservations([]dbmodel.Observation{good(), o})
 		var invalid InvalidError
 		errors.As(err, &invalid)
 		var fields []string
@@ -54,32 +55,32 @@ func TestNewObservationsNamesEveryFault(t *testing.T) {
 			t.Errorf("%s (-want +got):\n%s", name, diff)
 		}
 	}
-	if _, err := NewObservations(make([]Observation, MaxObservations+1)); err == nil {
+	if _, err := NewObservations(make([]dbmodel.Observation, MaxObservations+1)); err == nil {
 		t.Error("too many are accepted")
 	}
 }
 
 func TestNewObservationsKeepsTheLastOfEachInOrder(t *testing.T) {
 	t.Parallel()
-	list := []Observation{good(), good(), good()}
+	list := []dbmodel.Observation{good(), good(), good()}
 	list[0].ID, list[1].Severity, list[2].ID = 9, rule.Low, 1
 	list[2].Severity = rule.Critical
-	task, err := NewObservations(list)
+	event, err := NewObservations(list)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if n := task.observations; len(n) != 2 || n[0].ID != 1 || n[0].Severity != rule.Critical || n[1].ID != 9 {
+	if n := event.observations; len(n) != 2 || n[0].ID != 1 || n[0].Severity != rule.Critical || n[1].ID != 9 {
 		t.Errorf("kept: %+v", n)
 	}
 }
 
 func exception(t *testing.T, e TaskExceptionInfo) (fingerprint, arguments string) {
 	t.Helper()
-	task, err := NewTaskException(e)
+	event, err := NewTaskException(e)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return task.exception.Fingerprint, string(task.exception.Arguments)
+	return event.exception.Fingerprint, string(event.exception.Arguments)
 }
 
 func TestArgumentsAreMaskedAtAnyDepth(t *testing.T) {
@@ -131,14 +132,14 @@ func TestFingerprint(t *testing.T) {
 func TestExceptionIsCutAndCleaned(t *testing.T) {
 	t.Parallel()
 	huge := strings.Repeat("ü", MaxExceptionText)
-	task, err := NewTaskException(TaskExceptionInfo{
+	event, err := NewTaskException(TaskExceptionInfo{
 		ExceptionInfo: ExceptionInfo{Class: "E\x00", Message: huge, Trace: "start" + huge + "end", User: "\xff"},
 		Arguments:     map[string]any{"big": huge, "small": "kept", "token": "hidden"}, ProductID: -1, ObservationID: MaxID + 1,
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	x := task.exception
+	x := event.exception
 	if x.Class != "E\uFFFD" || x.User != "\uFFFD" || x.ProductID != 0 || x.ObservationID != 0 {
 		t.Errorf("cleaned: %q %q %d %d", x.Class, x.User, x.ProductID, x.ObservationID)
 	}
@@ -156,11 +157,11 @@ func TestDeepArgumentsAreCut(t *testing.T) {
 	for range 4_500 {
 		deep = map[string]any{"a": []any{deep}}
 	}
-	task, err := NewTaskException(TaskExceptionInfo{ExceptionInfo: ExceptionInfo{Class: "E"}, Arguments: map[string]any{"deep": deep, "flat": "kept"}})
+	event, err := NewTaskException(TaskExceptionInfo{ExceptionInfo: ExceptionInfo{Class: "E"}, Arguments: map[string]any{"deep": deep, "flat": "kept"}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	text := string(task.exception.Arguments)
+	text := string(event.exception.Arguments)
 	if depth := strings.Count(text, "{") + strings.Count(text, "["); depth != maxArgumentDepth || !strings.Contains(text, `"…"`) {
 		t.Errorf("%d objects and lists are kept: %s", depth, text)
 	}
@@ -177,11 +178,11 @@ func FuzzArguments(f *testing.F) {
 		if json.Unmarshal(text, &arguments) != nil {
 			return
 		}
-		task, err := NewTaskException(TaskExceptionInfo{ExceptionInfo: ExceptionInfo{Class: "E"}, Arguments: arguments})
+		event, err := NewTaskException(TaskExceptionInfo{ExceptionInfo: ExceptionInfo{Class: "E"}, Arguments: arguments})
 		if err != nil {
 			t.Fatal(err)
 		}
-		stored := task.exception.Arguments
+		stored := event.exception.Arguments
 		if len(stored) > MaxExceptionText || !utf8.Valid(stored) || len(stored) > 0 && !json.Valid(stored) || strings.Contains(string(stored), `\u0000`) {
 			t.Fatalf("%d bytes: %.200q", len(stored), stored)
 		}

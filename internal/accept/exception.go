@@ -1,0 +1,134 @@
+package accept
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/seed91453169/tocsin/dbmodel"
+	"github.com/seed91453169/tocsin/rule"
+)
+
+// MaxExceptionText is how many bytes of a message, a trace or arguments are kept.
+const MaxExceptionText = 64 << 10
+
+// maxExceptionName is how many bytes of a class, a function or a user are kept.
+const maxExceptionName = 1000
+
+// ExceptionInfo describes an exception in a request. Only Class is required; what is too long is cut.
+type ExceptionInfo struct {
+	Class    string // of the exception: "KeyError"
+	Message  string
+	Trace    string
+	User     string // who made the request; one that Tocsin does not know is left out
+	Function string // method and route: "GET /api/products/{id}"
+	// Fingerprint, where given, replaces message and arguments in deciding what the same exception is.
+	Fingerprint string
+}
+
+// TaskExceptionInfo describes an exception in a background task.
+type TaskExceptionInfo struct {
+	ExceptionInfo
+	Arguments     map[string]any // of the task; those whose names look like a secret's are stored as "***"
+	ProductID     int64          // 0: that of the observation
+	ObservationID int64          // 0: none
+}
+
+// NewException reports an exception in a request. The error is InvalidError where Class is missing.
+func NewException(e ExceptionInfo) (*Event, error) {
+	return newException(rule.TypeException, TaskExceptionInfo{ExceptionInfo: e})
+}
+
+// NewTaskException reports an exception in a background task. The error is InvalidError where Class is missing, or where
+// JSON cannot represent Arguments.
+func NewTaskException(e TaskExceptionInfo) (*Event, error) {
+	return newException(rule.TypeTask, e)
+}
+
+func newException(t rule.Type, e TaskExceptionInfo) (*Event, error) {
+	// JSON has the keys of maps in order, so the order in which they were given makes no difference.
+	arguments, err := json.Marshal(e.Arguments)
+	if err != nil {
+		return nil, InvalidError{{"arguments", "must be representable in JSON"}}
+	}
+	same := []string{string(t), e.Class, e.Message, e.Function, string(arguments)}
+	if e.Fingerprint != "" {
+		same = []string{string(t), e.Class, e.Function, "fingerprint", e.Fingerprint}
+	}
+	whole, err := json.Marshal(same)
+	if err != nil {
+		return nil, fmt.Errorf("fingerprint an exception: %w", err)
+	}
+	sum := sha256.Sum256(whole)
+	x := &dbmodel.Exception{
+		Type: t, Class: e.Class, Message: e.Message, Trace: e.Trace, User: e.User, Function: e.Function, ProductID: e.ProductID,
+		ObservationID: e.ObservationID, Fingerprint: hex.EncodeToString(sum[:]),
+	}
+	if len(e.Arguments) > 0 {
+		x.Arguments = arguments
+	}
+	if err := tidy(x); err != nil {
+		return nil, err
+	}
+	return &Event{kind: kindException, exception: x}, nil
+}
+
+// tidy makes an exception fit to be stored and shown: it cleans and cuts texts, masks secrets, and leaves out ids that cannot
+// exist. A second call changes nothing. The error is InvalidError.
+func tidy(x *dbmodel.Exception) (err error) {
+	if x.Class = dbmodel.Clean(x.Class, maxExceptionName); strings.TrimSpace(x.Class) == "" {
+		return InvalidError{{"class", "must not be empty"}}
+	}
+	x.Message, x.Trace = dbmodel.Clean(x.Message, MaxExceptionText), cleanTail(x.Trace, MaxExceptionText)
+	x.User, x.Function = dbmodel.Clean(x.User, maxExceptionName), dbmodel.Clean(x.Function, maxExceptionName)
+	for _, id := range []*int64{&x.ProductID, &x.ObservationID} {
+		if *id < 1 || *id > MaxID {
+			*id = 0
+		}
+	}
+	if x.Arguments != nil {
+		x.Arguments, err = storedArguments(x.Arguments)
+	}
+	return err
+}
+
+// NewOwnException reports a fault in a request to Tocsin itself. A failure to deliver it is not reported in turn.
+func NewOwnException(class, function, message, trace string) (*Event, error) {
+	return newOwn(rule.TypeException, ExceptionInfo{Class: class, Function: function, Message: message, Trace: trace})
+}
+
+// NewOwnFailure reports that a background task of Tocsin itself has failed for good. The message is a category, so that many
+// failures at once are one exception; particulars belong into the trace. A failure to deliver it is not reported in turn.
+func NewOwnFailure(class, function, message, trace string) (*Event, error) {
+	return newOwn(rule.TypeTask, ExceptionInfo{Class: class, Function: function, Message: message, Trace: trace})
+}
+
+// Each has an own failure notified each time, also within the window of an equal one; the caller limits how often.
+func (e *Event) Each() *Event {
+	e.exception.Each = true
+	return e
+}
+
+func newOwn(t rule.Type, e ExceptionInfo) (*Event, error) {
+	event, err := newException(t, TaskExceptionInfo{ExceptionInfo: e})
+	if err == nil {
+		event.exception.Own = true
+	}
+	return event, err
+}
+
+// cleanTail is dbmodel.Clean that keeps the end, where a trace names what failed.
+func cleanTail(text string, most int) string {
+	text = dbmodel.Clean(text, len(text)*3+1)
+	if len(text) <= most {
+		return text
+	}
+	cut := len(text) - most + len("…")
+	for !utf8.RuneStart(text[cut]) {
+		cut++
+	}
+	return "…" + text[cut:]
+}
