@@ -164,7 +164,7 @@ func TestOutbox(t *testing.T) {
 			}
 			return id
 		}
-		id := insert(dbmodel.NewEvent{Kind: dbmodel.KindObservations, Payload: dbmodel.EventPayload{IDs: []int64{5, 6}}, Queued: true})
+		id := insert(dbmodel.NewEvent{Kind: dbmodel.KindObservation, Payload: dbmodel.EventPayload{IDs: []int64{5, 6}}, Queued: true})
 		claimOf := func(kind dbmodel.EventKind, id int64, alone bool) *dbmodel.Event {
 			t.Helper()
 			e, err := dbmodel.ClaimEvent(ctx, db, kind, id, alone)
@@ -176,7 +176,7 @@ func TestOutbox(t *testing.T) {
 			}
 			return e
 		}
-		claim := func(id int64, alone bool) *dbmodel.Event { return claimOf(dbmodel.KindObservations, id, alone) }
+		claim := func(id int64, alone bool) *dbmodel.Event { return claimOf(dbmodel.KindObservation, id, alone) }
 		e := claim(id, false)
 		if e == nil || e.Attempts != 1 || !cmp.Equal(e.Payload.IDs, []int64{5, 6}) || e.CreatedAt.IsZero() {
 			t.Fatalf("claimed: %+v", e)
@@ -235,7 +235,7 @@ func TestOutbox(t *testing.T) {
 			t.Fatalf("counts: %+v %v", c, err)
 		}
 		first, second := insert(dbmodel.NewEvent{Kind: dbmodel.KindSecurityGate, ProductID: 9, Payload: dbmodel.EventPayload{After: new(false)}}), insert(dbmodel.NewEvent{Kind: dbmodel.KindSecurityGate, ProductID: 9})
-		if next, err := dbmodel.NextGateEvent(ctx, db, 9); err != nil || next != first || second <= first {
+		if next, err := dbmodel.NextInOrder(ctx, db, dbmodel.KindSecurityGate, 9); err != nil || next != first || second <= first {
 			t.Fatalf("next gate: %d %v", next, err)
 		}
 		if g := claimOf(dbmodel.KindSecurityGate, first, false); g == nil || g.Payload.After == nil || *g.Payload.After || g.Payload.Before != nil || g.ProductID != 9 {

@@ -39,7 +39,7 @@ func accept(ctx context.Context, db bun.IDB, t *Task, how accepting) (Accepted, 
 		if err := dbmodel.ObservationExists(ctx, db, t.id); err != nil {
 			return Accepted{}, fmt.Errorf("find observation %d: %w", t.id, err)
 		}
-		return insert(ctx, db, dbmodel.NewEvent{Kind: dbmodel.KindObservations, Payload: dbmodel.EventPayload{IDs: []int64{t.id}}, Queued: how.queued})
+		return insert(ctx, db, dbmodel.NewEvent{Kind: dbmodel.KindObservation, Payload: dbmodel.EventPayload{IDs: []int64{t.id}}, Queued: how.queued})
 	case kindSecurityGate:
 		return acceptGate(ctx, db, t, how)
 	case kindException:
@@ -79,7 +79,7 @@ func (a *Accepted) add(done dbmodel.Accepted, bulk bool) {
 	a.Changed += done.Changed
 	a.Unchanged = a.Received - a.Changed
 	if done.EventID != 0 {
-		a.events = append(a.events, dbmodel.QueueableEvent{ID: done.EventID, Kind: dbmodel.KindObservations, Bulk: bulk})
+		a.events = append(a.events, dbmodel.QueueableEvent{ID: done.EventID, Kind: dbmodel.KindObservation, Bulk: bulk})
 	}
 }
 

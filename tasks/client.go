@@ -78,7 +78,7 @@ func (a *Acceptor) AcceptPayload(ctx context.Context, payload []byte) error {
 		// As a text: not all that is JSON can be stored as such, \u0000 for one.
 		text, _ := json.Marshal(dbmodel.Clean(string(payload), math.MaxInt)) // a text is always JSON
 		err = a.db.InTx(ctx, func(ctx context.Context, tx bun.Tx) error {
-			if _, err := dbmodel.InsertEvent(ctx, tx, dbmodel.NewEvent{Kind: dbmodel.KindAccept, Payload: dbmodel.EventPayload{Task: text}, Refused: reason}); err != nil {
+			if _, err := dbmodel.InsertEvent(ctx, tx, dbmodel.NewEvent{Kind: dbmodel.KindRefused, Payload: dbmodel.EventPayload{Task: text}, Refused: reason}); err != nil {
 				return err
 			}
 			own, err := NewOwnFailure("EventRefused", queue.TypeEventAccept, "an event that came through Redis was refused; see the failed events", reason)
