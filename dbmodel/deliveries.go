@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/uptrace/bun"
@@ -130,7 +131,8 @@ type Told struct {
 	TargetID int64
 	IDs      []int64 // of deliveries
 	Digest   bool
-	All      bool // everything that waits, when the target is given up
+	All      bool   // everything that waits, when the target is given up
+	batch    *int64 // of a part: the number of the whole digest
 }
 
 // these is the condition that hits the deliveries of t under the name alias, and its arguments, numbered from 1.
@@ -139,16 +141,35 @@ func (t Told) these(db bun.IDB, alias string) (string, []any) {
 	return alias + ".target_id = $1 AND " + in, []any{t.TargetID, arg}
 }
 
-// StampBatch notes which deliveries a digest that was not taken tells, where owner still has the lease: the next try tells
-// the same.
-func StampBatch(ctx context.Context, tx bun.Tx, t Told, owner string) error {
-	batch := t.IDs[len(t.IDs)-1]
-	n, err := execCount(ctx, tx, "UPDATE targets SET batch = $3 WHERE id = $1 AND owner = $2", t.TargetID, owner, batch)
-	if err != nil || n == 0 {
-		return err
+// partSize is how many deliveries one transaction changes: more may take longer than anything that is recorded may.
+const partSize = 10_000
+
+// Parts splits t into sets of deliveries that are recorded one after the other.
+func (t Told) Parts() []Told {
+	parts := make([]Told, 0, len(t.IDs)/partSize+1)
+	for ids := range slices.Chunk(t.IDs, partSize) {
+		part := t
+		part.IDs, part.batch = ids, t.batchNumber()
+		parts = append(parts, part)
 	}
-	these, args := t.these(tx, "deliveries")
-	_, err = execCount(ctx, tx, "UPDATE deliveries SET batch = $3 WHERE "+these+" AND state = 'pending'", append(args, batch)...)
+	return parts
+}
+
+// batchNumber is the number of a digest: its last delivery. A single delivery has none.
+func (t Told) batchNumber() *int64 {
+	switch {
+	case t.batch != nil:
+		return t.batch
+	case t.Digest && len(t.IDs) > 0:
+		return &t.IDs[len(t.IDs)-1]
+	}
+	return nil
+}
+
+// KeepBatch notes that the next message is the digest t again, whose deliveries MarkTried has marked, where owner still has the
+// lease.
+func KeepBatch(ctx context.Context, db bun.IDB, t Told, owner string) error {
+	_, err := execCount(ctx, db, "UPDATE targets SET batch = $3 WHERE id = $1 AND owner = $2", t.TargetID, owner, t.batchNumber())
 	return err
 }
 
@@ -169,11 +190,12 @@ func MarkFailed(ctx context.Context, db bun.IDB, t Told, owner, reason string) e
 	return err
 }
 
-// MarkTried records that the message was not taken this time, where owner still has the lease.
+// MarkTried records that the message was not taken this time, where owner still has the lease. Deliveries of a digest are marked
+// with its number, so that the next try is about the same ones.
 func MarkTried(ctx context.Context, db bun.IDB, t Told, owner, reason string) error {
 	these, args := t.these(db, "deliveries")
-	_, err := execCount(ctx, db, "UPDATE deliveries SET attempts = attempts + 1, last_error = $3 WHERE "+these+
-		" AND state = 'pending' AND EXISTS (SELECT 1 FROM targets WHERE id = $1 AND owner = $4)", append(args, reason, owner)...)
+	_, err := execCount(ctx, db, "UPDATE deliveries SET attempts = attempts + 1, last_error = $3, batch = coalesce(CAST($5 AS bigint), batch) WHERE "+these+
+		" AND state = 'pending' AND EXISTS (SELECT 1 FROM targets WHERE id = $1 AND owner = $4)", append(args, reason, owner, t.batchNumber())...)
 	return err
 }
 
@@ -215,10 +237,6 @@ func TargetFailed(ctx context.Context, db bun.IDB, id int64, owner string, wait,
 	return giveUpNow, Translate(err)
 }
 
-// giveUpAtOnce is how many deliveries one transaction fails when a target is given up: a million of them take longer than
-// anything that is recorded may.
-const giveUpAtOnce = 10_000
-
 // GiveUpTarget fails the next ones that wait for a target, where owner still has the lease, which it prolongs, and returns how
 // many deliveries that were. With the last ones, and where the lease is lost, it is done: then the lease is ended.
 func GiveUpTarget(ctx context.Context, tx bun.Tx, id int64, owner, reason string) (n int64, done bool, err error) {
@@ -227,8 +245,8 @@ func GiveUpTarget(ctx context.Context, tx bun.Tx, id int64, owner, reason string
 		return 0, !mine, err
 	}
 	n, err = execCount(ctx, tx, `UPDATE deliveries SET state = 'failed', last_error = CASE WHEN last_error = '' THEN $2 ELSE $2 || ' Last: ' || last_error END
-		WHERE id IN (SELECT id FROM deliveries WHERE target_id = $1 AND state = 'pending' ORDER BY id LIMIT $3)`, id, reason, giveUpAtOnce)
-	if err != nil || n == giveUpAtOnce {
+		WHERE id IN (SELECT id FROM deliveries WHERE target_id = $1 AND state = 'pending' ORDER BY id LIMIT $3)`, id, reason, partSize)
+	if err != nil || n == partSize {
 		return n, false, err
 	}
 	_, err = execCount(ctx, tx, "UPDATE targets SET failures = 0, failing_since = NULL, batch = NULL, next_at = "+now(tx)+", owner = NULL WHERE id = $1", id)

@@ -148,7 +148,7 @@ func AcceptObservations(ctx context.Context, db bun.IDB, list []Observation, how
 		), changed AS (`+upsertObservations(db, how, from, fmt.Sprintf("(SELECT count(*) FROM known) = cardinality($%d::bigint[])", n+1), n+4)+`
 		), queued AS (
 			INSERT INTO outbox (kind, bulk, payload, queued_at)
-			SELECT 'observations', $%[2]d::boolean, jsonb_build_object('ids', jsonb_agg(id ORDER BY id)), CASE WHEN $%[3]d::boolean THEN clock_timestamp() END
+			SELECT 'observation', $%[2]d::boolean, jsonb_build_object('ids', jsonb_agg(id ORDER BY id)), CASE WHEN $%[3]d::boolean THEN clock_timestamp() END
 			FROM changed HAVING count(*) > 0 RETURNING id
 		) SELECT (SELECT count(*) FROM changed), coalesce((SELECT id FROM queued), 0), (SELECT count(*) FROM known)`, n+1, n+2, n+3)
 	args = append(args, arrayArg(db, products), how.Bulk, how.Queued)
@@ -215,7 +215,7 @@ func acceptSQLite(ctx context.Context, db bun.IDB, list []Observation, products 
 	}
 	slices.Sort(changed)
 	a.Changed = len(changed)
-	a.EventID, err = InsertEvent(ctx, db, NewEvent{Kind: KindObservations, Payload: EventPayload{IDs: changed}, Bulk: how.Bulk, Queued: how.Queued})
+	a.EventID, err = InsertEvent(ctx, db, NewEvent{Kind: KindObservation, Payload: EventPayload{IDs: changed}, Bulk: how.Bulk, Queued: how.Queued})
 	return a, err
 }
 

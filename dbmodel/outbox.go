@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/uptrace/bun"
+
+	"github.com/seed91453169/tocsin/rule"
 )
 
 // ClaimTime is how long a claimed event belongs to its claim: nobody else may claim it before.
@@ -21,16 +23,19 @@ const (
 	SetAsideAfter = 5 // failures, or lost processes, after which a single event is set aside
 )
 
-// EventKind says what an event is about, and with it which task works it off.
+// EventKind says what an event is about, in the words of rule.Type where a notification may come of it.
 type EventKind string
 
 // Kinds of events.
 const (
-	KindObservations EventKind = "observations"
-	KindSecurityGate EventKind = "security_gate"
-	KindException    EventKind = "exception"
-	KindAccept       EventKind = "accept" // came through Redis and was refused; it is set aside from the start
+	KindObservation  = EventKind(rule.TypeObservation)
+	KindSecurityGate = EventKind(rule.TypeSecurityGate)
+	KindException    = EventKind(rule.TypeException) // of a request or of a background task
+	KindRefused      = EventKind("refused")          // came through Redis and was refused; it is set aside from the start
 )
+
+// EventKinds lists all kinds.
+var EventKinds = []EventKind{KindObservation, KindSecurityGate, KindException, KindRefused}
 
 // EventPayload is what an event carries: what happened where, never a secret.
 type EventPayload struct {
@@ -39,7 +44,7 @@ type EventPayload struct {
 	After  *bool   `json:"after,omitempty"`  // of a gate
 
 	Exception *Exception      `json:"exception,omitempty"`
-	Task      json.RawMessage `json:"task,omitempty"` // of KindAccept: what was refused
+	Task      json.RawMessage `json:"task,omitempty"` // of KindRefused: what was refused
 }
 
 // Scan implements sql.Scanner.
@@ -60,7 +65,7 @@ type NewEvent struct {
 	ProductID int64  // of a gate
 	Bulk      bool   // part of an import: single events go first
 	Queued    bool   // the caller enqueues a task for it
-	Refused   string // of KindAccept: why; the event is set aside
+	Refused   string // of KindRefused: why; the event is set aside
 }
 
 // Event is an accepted event that is not worked off yet.
@@ -208,7 +213,7 @@ func MergeEvents(ctx context.Context, tx bun.Tx, bulk bool, limit, chunk int) (i
 		size = "length(payload)"
 	}
 	found, err := collect(ctx, tx, scanID, `SELECT id FROM outbox WHERE failed_at IS NULL AND bulk = $1 AND kind = $2 AND attempts = 0 AND run_after <= `+now(tx)+`
-		AND `+size+` < $3 ORDER BY id LIMIT $4`+skipLocked(tx), bulk, KindObservations, smallEvent, limit)
+		AND `+size+` < $3 ORDER BY id LIMIT $4`+skipLocked(tx), bulk, KindObservation, smallEvent, limit)
 	if err != nil || len(found) < worthMerging {
 		return 0, err
 	}
@@ -239,7 +244,7 @@ func MergeEvents(ctx context.Context, tx bun.Tx, bulk bool, limit, chunk int) (i
 		merged := EventPayload{IDs: some}
 		payloads = append(payloads, merged.column())
 	}
-	return len(taken), insertOnce(ctx, tx, KindObservations, bulk, payloads)
+	return len(taken), insertOnce(ctx, tx, KindObservation, bulk, payloads)
 }
 
 // SetEventAside ends the trying of a claimed event: it stays, with the reason, until somebody retries it. It returns false
@@ -250,12 +255,12 @@ func SetEventAside(ctx context.Context, db bun.IDB, e *Event, reason string) (bo
 	return n > 0, err
 }
 
-// NextGateEvent returns the id of the oldest gate event of a product that waits, whether or not it is due; set-aside ones
-// are passed over. It returns ErrNotFound where there is none.
-func NextGateEvent(ctx context.Context, db bun.IDB, productID int64) (int64, error) {
+// NextInOrder returns the id of the oldest event of a kind and product that waits, whether or not it is due; events that are set
+// aside are passed over. It returns ErrNotFound where there is none.
+func NextInOrder(ctx context.Context, db bun.IDB, kind EventKind, productID int64) (int64, error) {
 	var id int64
 	err := raw(db).QueryRowContext(ctx, `SELECT id FROM outbox WHERE product_id = $1 AND kind = $2 AND failed_at IS NULL ORDER BY id LIMIT 1`,
-		productID, KindSecurityGate).Scan(&id)
+		productID, string(kind)).Scan(&id)
 	return id, Translate(err)
 }
 

@@ -27,7 +27,7 @@ func TestMergeEvents(t *testing.T) {
 		}
 		about := func(bulk bool, ids ...int64) int64 {
 			t.Helper()
-			return insert(dbmodel.NewEvent{Kind: dbmodel.KindObservations, Bulk: bulk, Payload: dbmodel.EventPayload{IDs: ids}, Queued: ids[0]%2 == 0})
+			return insert(dbmodel.NewEvent{Kind: dbmodel.KindObservation, Bulk: bulk, Payload: dbmodel.EventPayload{IDs: ids}, Queued: ids[0]%2 == 0})
 		}
 		merge := func(limit, want int) {
 			t.Helper()
@@ -40,7 +40,7 @@ func TestMergeEvents(t *testing.T) {
 			})
 		}
 		tried := about(false, 9_001)
-		e, err := dbmodel.ClaimEvent(ctx, db, dbmodel.KindObservations, tried, false)
+		e, err := dbmodel.ClaimEvent(ctx, db, dbmodel.KindObservation, tried, false)
 		if err == nil {
 			err = dbmodel.ReleaseEvent(ctx, db, e, 0)
 		}
@@ -48,7 +48,7 @@ func TestMergeEvents(t *testing.T) {
 			t.Fatal(err)
 		}
 		late := about(false, 9_002)
-		if _, err := dbmodel.ClaimEvent(ctx, db, dbmodel.KindObservations, late, false); err != nil { // it is due in a while
+		if _, err := dbmodel.ClaimEvent(ctx, db, dbmodel.KindObservation, late, false); err != nil { // it is due in a while
 			t.Fatal(err)
 		}
 		many := make([]int64, 1000)
@@ -81,7 +81,7 @@ func TestMergeEvents(t *testing.T) {
 			if slices.Contains(left, q.ID) {
 				continue
 			}
-			e, err := dbmodel.ClaimEvent(ctx, db, dbmodel.KindObservations, q.ID, false)
+			e, err := dbmodel.ClaimEvent(ctx, db, dbmodel.KindObservation, q.ID, false)
 			if err != nil {
 				t.Fatal(err)
 			}

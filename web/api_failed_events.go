@@ -13,7 +13,7 @@ import (
 
 type failedEventAnswer struct {
 	ID             int64             `json:"id"`
-	Kind           dbmodel.EventKind `json:"kind" enum:"observations,security_gate,exception,accept"`
+	Kind           dbmodel.EventKind `json:"kind" enum:"observation,security_gate,exception,refused"`
 	Reason         string            `json:"reason"`
 	Attempts       int               `json:"attempts"`
 	CreatedAt      time.Time         `json:"created_at"`

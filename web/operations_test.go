@@ -12,9 +12,9 @@ func TestFailedEvents(t *testing.T) {
 	both(t, func(t *testing.T, e *env) {
 		e.product(1)
 		for _, event := range []dbmodel.NewEvent{
-			{Kind: dbmodel.KindObservations, Payload: dbmodel.EventPayload{IDs: []int64{4, 5}}},
+			{Kind: dbmodel.KindObservation, Payload: dbmodel.EventPayload{IDs: []int64{4, 5}}},
 			{Kind: dbmodel.KindSecurityGate, ProductID: 1},
-			{Kind: dbmodel.KindObservations, Payload: dbmodel.EventPayload{IDs: []int64{6}}}, // it waits
+			{Kind: dbmodel.KindObservation, Payload: dbmodel.EventPayload{IDs: []int64{6}}}, // it waits
 			{Kind: dbmodel.KindException, Payload: dbmodel.EventPayload{Exception: &dbmodel.Exception{Class: "KeyError", Message: "s3cr3t-of-the-webhook", ProductID: 1, ObservationID: 9}}},
 		} {
 			if _, err := dbmodel.InsertEvent(t.Context(), e.db, event); err != nil {
@@ -45,7 +45,7 @@ func TestFailedEvents(t *testing.T) {
 		retry(`{"ids":[1,3]}`, 1)
 		retry(nil, 2)
 		retry(`{}`, 0)
-		for i, kind := range []dbmodel.EventKind{dbmodel.KindObservations, dbmodel.KindSecurityGate, dbmodel.KindObservations, dbmodel.KindException} {
+		for i, kind := range []dbmodel.EventKind{dbmodel.KindObservation, dbmodel.KindSecurityGate, dbmodel.KindObservation, dbmodel.KindException} {
 			if _, err := dbmodel.ClaimEvent(t.Context(), e.db, kind, int64(i)+1, false); err != nil {
 				t.Errorf("event %d does not wait: %v", i+1, err)
 			}

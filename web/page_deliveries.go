@@ -276,13 +276,13 @@ func (s *server) retryEvents(w http.ResponseWriter, r *http.Request) error {
 // eventWords is what an event that is set aside was to do.
 func eventWords(k dbmodel.EventKind) string {
 	switch k {
-	case dbmodel.KindObservations:
+	case dbmodel.KindObservation:
 		return "Evaluate observations"
 	case dbmodel.KindSecurityGate:
 		return "Security gate"
 	case dbmodel.KindException:
 		return "Exception"
-	case dbmodel.KindAccept:
+	case dbmodel.KindRefused:
 		return "Accept what came through Redis"
 	}
 	return string(k)

@@ -27,7 +27,7 @@ func TestNewcomer(t *testing.T) {
 		p = v.follow(v.follow(p, "why is one notified"), "SQL injection")
 		p.says("Notified as new at its next evaluation", "met Severity Medium Medium or worse product Payments API", "Will receive it ✓ recipient Slack "+slackShown)
 		v.send(p, "Evaluate again", nil).says("It is being evaluated again.")
-		if n := e.count("outbox", "kind = 'observations' AND failed_at IS NULL"); n < 1 {
+		if n := e.count("outbox", "kind = 'observation' AND failed_at IS NULL"); n < 1 {
 			t.Error("nothing waits for its evaluation")
 		}
 		e.remember(&rule.Values{Severity: rule.Medium, Status: rule.Open})

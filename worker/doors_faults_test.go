@@ -88,9 +88,9 @@ func TestTaskOfAnotherEvent(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for name, handler := range map[string]asynq.HandlerFunc{queue.TypeObservationEvaluate: w.observationEvaluate, queue.TypeEventRetry: w.eventRetry} {
-			if err := handler(t.Context(), asynq.NewTask(name, payload)); err != nil {
-				t.Errorf("%s: %v", name, err)
+		for _, kind := range []dbmodel.EventKind{dbmodel.KindObservation, dbmodel.KindRefused} {
+			if err := w.eventTasks()[queue.TypeOf(kind)](t.Context(), asynq.NewTask(queue.TypeOf(kind), payload)); err != nil {
+				t.Errorf("%s: %v", kind, err)
 			}
 		}
 		if _, err := dbmodel.ClaimEvent(t.Context(), db, dbmodel.KindException, id, false); err != nil {
@@ -218,12 +218,12 @@ func TestEmptiedRedisIsMeasured(t *testing.T) {
 	client := redis.NewClient(o)
 	defer client.Close()
 	q := queue.New(client, zerolog.Nop())
-	q.Enqueue(t.Context(), []dbmodel.QueueableEvent{{ID: 1, Kind: dbmodel.KindObservations}})
+	q.Enqueue(t.Context(), []dbmodel.QueueableEvent{{ID: 1, Kind: dbmodel.KindObservation}})
 	if err := client.FlushAll(t.Context()).Err(); err != nil {
 		t.Fatal(err)
 	}
 	for i := range int64(20) {
-		q.Enqueue(t.Context(), []dbmodel.QueueableEvent{{ID: i, Kind: dbmodel.KindObservations}})
+		q.Enqueue(t.Context(), []dbmodel.QueueableEvent{{ID: i, Kind: dbmodel.KindObservation}})
 	}
 	if n, _, err := q.Size(queue.Events); err != nil || n != 20 {
 		t.Errorf("%d tasks wait, want 20 (%v)", n, err)

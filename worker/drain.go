@@ -22,7 +22,7 @@ import (
 )
 
 const (
-	// renewTime is how often the lease is renewed while a message is sent, so that it outlasts the send.
+	// renewTime is how often the lease is renewed, so that it outlasts a long send, and the recording of its outcome.
 	renewTime = dbmodel.LeaseTime / 5
 	// drainTime is how long a drain goes on while others wait for its slot.
 	drainTime = 5 * time.Second
@@ -87,6 +87,7 @@ type drain struct {
 	w         *Worker
 	target    *dbmodel.Target
 	owner     string
+	held      context.Context // of the lease: see holdLease
 	settings  *dbmodel.Settings
 	renewed   time.Time // when the lease was taken, or renewed between messages
 	ahead     int       // how many single deliveries are read at once
@@ -127,6 +128,9 @@ func kindOf(p any) any {
 
 func (d *drain) run(ctx context.Context) error {
 	w, id := d.w, d.target.ID
+	held, release := d.holdLease()
+	defer release()
+	d.held = held
 	var err error
 	if d.settings, err = dbmodel.LoadSettings(ctx, w.DB); err != nil {
 		return d.leave(fmt.Errorf("load settings: %w", err))
@@ -234,7 +238,7 @@ func (d *drain) tell(ctx context.Context) (outcome, error) {
 	if err != nil || lost {
 		return stop, err
 	}
-	if result != nil && result.Kind == channel.Permanent {
+	if result != nil && result.TooLarge {
 		brief, e := d.digest(ctx, told, message.Builder.BriefDigest)
 		if e != nil {
 			return stop, e
@@ -273,15 +277,13 @@ func (d *drain) send(ctx context.Context, m *channel.Message) (result *channel.E
 	if patient, ok := sender.(channel.Patient); ok {
 		limit = patient.SendTime()
 	}
-	sendCtx, cancel := context.WithTimeout(w.ended, limit)
+	sendCtx, cancel := context.WithTimeout(d.held, limit)
 	defer cancel()
-	release := d.holdLease(sendCtx, cancel)
 	err = sender.Send(sendCtx, channel.Target{Channel: d.target.Channel, Address: channel.Secret(d.address)}, m)
-	held := release()
 	switch {
 	case err == nil:
 		return nil, false, nil
-	case !held:
+	case errors.Is(context.Cause(d.held), errLeaseLost):
 		return nil, true, nil
 	case errors.As(err, &result):
 		return result, false, nil
@@ -289,11 +291,14 @@ func (d *drain) send(ctx context.Context, m *channel.Message) (result *channel.E
 	return &channel.Error{Kind: channel.Temporary, Reason: "sending failed: see the log of the worker", Err: err}, false, nil
 }
 
-// holdLease renews the lease every few seconds until release is called. Where another worker has taken it, it calls lost,
-// and release returns false.
-func (d *drain) holdLease(ctx context.Context, lost context.CancelFunc) (release func() bool) {
-	ctx, cancel := context.WithCancel(ctx)
-	held := true
+// errLeaseLost is why the context of a lease ends that another worker has taken.
+var errLeaseLost = errors.New("another worker has the lease")
+
+// holdLease renews the lease every few seconds until release is called. held ends with the worker, and with errLeaseLost as its
+// cause where another worker has taken the lease.
+func (d *drain) holdLease() (held context.Context, release func()) {
+	held, lost := context.WithCancelCause(d.w.ended)
+	ctx, cancel := context.WithCancel(held)
 	var renewal sync.WaitGroup
 	renewal.Go(func() {
 		ticker := time.NewTicker(renewTime)
@@ -306,150 +311,14 @@ func (d *drain) holdLease(ctx context.Context, lost context.CancelFunc) (release
 			}
 			// Without a database nobody else can take the lease either.
 			if mine, err := dbmodel.RenewTarget(ctx, d.w.DB, d.target.ID, d.owner); err == nil && !mine {
-				held = false
-				lost()
+				lost(errLeaseLost)
 				return
 			}
 		}
 	})
-	return func() bool {
+	return held, func() {
 		cancel()
 		renewal.Wait()
-		return held
+		lost(nil)
 	}
-}
-
-// recordResult records what became of a message, for as long as that takes.
-func (d *drain) recordResult(told dbmodel.Told, result *channel.Error) (outcome, error) {
-	w := d.w
-	switch {
-	case result == nil:
-		if err := w.record("a delivery was sent", func(ctx context.Context) error { return dbmodel.MarkSent(ctx, w.DB, told) }); err != nil {
-			return stop, err
-		}
-		if t := d.target; t.Failures > 0 || t.FailingSince != nil || t.FailureNotified || t.Batch != 0 {
-			err := w.record("a target answers again", func(ctx context.Context) error { return dbmodel.TargetSucceeded(ctx, w.DB, t.ID, d.owner) })
-			if err != nil {
-				return stop, err
-			}
-			t.Failures, t.FailingSince, t.FailureNotified = 0, nil, false
-		}
-		d.count(told)
-		return goOn, nil
-	case result.Kind == channel.Permanent:
-		d.log(result, "a delivery failed for good")
-		err := w.record("a delivery failed", func(ctx context.Context) error {
-			return w.DB.InTx(ctx, func(ctx context.Context, tx bun.Tx) error { return d.fail(ctx, tx, told, result) })
-		})
-		d.target.FailureNotified = true
-		d.count(told)
-		return goOn, err
-	}
-	d.log(result, "a delivery is tried again")
-	return stop, d.backOff(told, result)
-}
-
-// fail records that a message was refused for good, and tells it unless that was told since the target's last success.
-func (d *drain) fail(ctx context.Context, tx bun.Tx, told dbmodel.Told, result *channel.Error) error {
-	if err := dbmodel.MarkFailed(ctx, tx, told, d.owner, result.Reason); err != nil {
-		return err
-	}
-	if err := d.tellFailure(ctx, tx, told, "DeliveryFailed", result.Brief(), "a delivery failed for good: "+result.Reason); err != nil || !told.Digest {
-		return err
-	}
-	return dbmodel.EndBatch(ctx, tx, told.TargetID, d.owner)
-}
-
-// tellFailure notifies once, until the target's next success, that it fails: why in a few words, then in a sentence.
-func (d *drain) tellFailure(ctx context.Context, tx bun.Tx, told dbmodel.Told, class, why, sentence string) error {
-	tell, err := dbmodel.TellOfFailure(ctx, tx, told, d.owner)
-	if err != nil || !tell {
-		return err
-	}
-	places, err := dbmodel.PlacesOf(ctx, tx, d.target.ID)
-	if err != nil {
-		return fmt.Errorf("find where target %d is set: %w", d.target.ID, err)
-	}
-	info, shown := d.target.Channel.Info(), d.address
-	if shown != "" && !info.Addresses {
-		shown = channel.RedactURL(shown)
-	}
-	line := message.TargetFails(d.target.Channel, shown, places, why)
-	if shown == "" {
-		shown = fmt.Sprintf("target %d", d.target.ID)
-	}
-	return tellOwn(ctx, tx, class, queue.TypeTargetDrain, fmt.Sprintf("%s\n%s to %s: %s", line, info.Name, shown, sentence), "", true)
-}
-
-// count says what the last message was, for rest.
-func (d *drain) count(told dbmodel.Told) {
-	d.sent += len(told.IDs)
-	d.digested = told.Digest
-	d.target.Batch = 0
-}
-
-// backOff has the target rest after a failure, or gives it up, and ends the lease.
-func (d *drain) backOff(told dbmodel.Told, result *channel.Error) error {
-	w := d.w
-	wait := backOff(d.target.Failures)
-	if result.RetryAfter > 0 {
-		wait = result.RetryAfter
-	}
-	var giveUp bool
-	reason := fmt.Sprintf("Given up: this target did not answer for %d hours.", d.settings.DeliveryGiveUpHours)
-	err := w.record("a target failed", func(ctx context.Context) error {
-		return w.DB.InTx(ctx, func(ctx context.Context, tx bun.Tx) (err error) {
-			if giveUp, err = d.failed(ctx, tx, told, result, wait); err != nil {
-				return err
-			}
-			if !giveUp {
-				return dbmodel.YieldTarget(ctx, tx, told.TargetID, d.owner)
-			}
-			all := dbmodel.Told{TargetID: told.TargetID, All: true}
-			why := fmt.Sprintf("given up after %d hours: %s", d.settings.DeliveryGiveUpHours, result.Brief())
-			return d.tellFailure(ctx, tx, all, "TargetGivenUp", why, "all that waited for it failed: "+reason+" Last: "+result.Reason)
-		})
-	})
-	if err != nil || !giveUp {
-		return err
-	}
-	return d.giveUp(result, reason)
-}
-
-// failed counts a failure and reports whether the target must be given up.
-func (d *drain) failed(ctx context.Context, tx bun.Tx, told dbmodel.Told, result *channel.Error, wait time.Duration) (giveUp bool, err error) {
-	if err := dbmodel.MarkTried(ctx, tx, told, d.owner, result.Reason); err != nil {
-		return false, err
-	}
-	if told.Digest {
-		if err := dbmodel.StampBatch(ctx, tx, told, d.owner); err != nil {
-			return false, err
-		}
-	}
-	giveUp, err = dbmodel.TargetFailed(ctx, tx, told.TargetID, d.owner, wait, time.Duration(d.settings.DeliveryGiveUpHours)*time.Hour)
-	if errors.Is(err, dbmodel.ErrNotFound) {
-		return false, nil // the lease is lost: what happened here is the new owner's to find out
-	}
-	return giveUp, err
-}
-
-// giveUp fails all that waits for the target. Should this process be lost meanwhile, the next failure goes on.
-func (d *drain) giveUp(result *channel.Error, reason string) error {
-	w := d.w
-	total := int64(0)
-	for done := false; !done; {
-		var n int64
-		err := w.record("a target is given up", func(ctx context.Context) error {
-			return w.DB.InTx(ctx, func(ctx context.Context, tx bun.Tx) (err error) {
-				n, done, err = dbmodel.GiveUpTarget(ctx, tx, d.target.ID, d.owner, reason)
-				return err
-			})
-		})
-		if err != nil {
-			return err
-		}
-		total += n
-	}
-	d.log(result, fmt.Sprintf("a target is given up: all that waited for it failed (%d deliveries)", total))
-	return nil
 }

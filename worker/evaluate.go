@@ -19,8 +19,68 @@ import (
 // evaluationTime bounds one evaluation; it ends before the claim does.
 const evaluationTime = 15 * time.Second
 
-// work evaluates a claimed event within the transaction that removes it, and returns the targets that must be told.
-type work func(ctx context.Context, tx bun.Tx, e *dbmodel.Event) ([]int64, error)
+// handler is how events of one kind are evaluated.
+type handler struct {
+	// prepare does what must happen before the transaction of the evaluation, and outside of it; nil: nothing.
+	prepare func(ctx context.Context, e *dbmodel.Event) (prepared, error)
+	// evaluate runs within the transaction that removes the event, and returns the targets that have new deliveries.
+	evaluate func(ctx context.Context, tx bun.Tx, e *dbmodel.Event, p prepared) ([]int64, error)
+	// inOrder: the events of one product are evaluated one after the other, the oldest first.
+	inOrder bool
+}
+
+// prepared is what the preparation of an event learned; the zero value where its kind prepares nothing.
+type prepared struct {
+	heldBack bool // the exception equals one that was notified within the rate limit
+}
+
+// eventHandlers is how events are evaluated, by kind.
+func (w *Worker) eventHandlers() map[dbmodel.EventKind]handler {
+	return map[dbmodel.EventKind]handler{
+		dbmodel.KindObservation:  {evaluate: w.evaluateObservations},
+		dbmodel.KindSecurityGate: {evaluate: w.evaluateGate, inOrder: true},
+		dbmodel.KindException:    {prepare: w.prepareException, evaluate: w.evaluateException},
+		dbmodel.KindRefused:      {evaluate: w.acceptRefused},
+	}
+}
+
+// eventTasks is how the tasks of events are handled, by type.
+func (w *Worker) eventTasks() map[string]asynq.HandlerFunc {
+	handlers := map[string]asynq.HandlerFunc{queue.TypeEventAccept: w.eventAccept}
+	for kind, h := range w.eventHandlers() {
+		handlers[queue.TypeOf(kind)] = w.eventTask(kind, h)
+	}
+	return handlers
+}
+
+// eventTask handles the tasks of events of one kind. Where these have an order, the task stands for the product: its oldest
+// event comes first, whichever event the task names, so that two workers cannot swap them.
+func (w *Worker) eventTask(kind dbmodel.EventKind, h handler) asynq.HandlerFunc {
+	return func(ctx context.Context, t *asynq.Task) error {
+		var p queue.EventTask
+		if err := json.Unmarshal(t.Payload(), &p); err != nil {
+			return fmt.Errorf("read the payload of %s: %w", t.Type(), err)
+		}
+		defer w.exclusive(p.Alone)()
+		if !h.inOrder {
+			_, err := w.evaluate(ctx, kind, h, p.ID, p.Alone)
+			return err
+		}
+		for !w.isStopping() {
+			id, err := dbmodel.NextInOrder(ctx, w.DB, kind, p.ProductID)
+			if errors.Is(err, dbmodel.ErrNotFound) {
+				return nil
+			}
+			if err != nil {
+				return fmt.Errorf("find the next event (%s) of product %d: %w", kind, p.ProductID, err)
+			}
+			if done, err := w.evaluate(ctx, kind, h, id, p.Alone); err != nil || !done {
+				return err
+			}
+		}
+		return nil
+	}
+}
 
 // exclusive holds the lock that an evaluation needs until the returned function is called. An event whose earlier claim ran
 // out may have killed its process: it is evaluated while nothing else is, so that it takes no neighbour with it.
@@ -33,15 +93,11 @@ func (w *Worker) exclusive(alone bool) (unlock func()) {
 	return w.alone.RUnlock
 }
 
-// before does what must be done outside of that transaction, and before it; nil: nothing.
-type before func(ctx context.Context, e *dbmodel.Event) error
-
-// evaluate claims an event of a kind and works it off. It returns whether that event is worked off now; the error is why it failed,
-// after that is recorded.
-func (w *Worker) evaluate(ctx context.Context, kind dbmodel.EventKind, id int64, alone bool, first before, do work) (bool, error) {
+// evaluate claims an event and evaluates it; done says whether it has. The error is why it failed, after that is recorded.
+func (w *Worker) evaluate(ctx context.Context, kind dbmodel.EventKind, h handler, id int64, alone bool) (done bool, err error) {
 	e, err := dbmodel.ClaimEvent(ctx, w.DB, kind, id, alone)
 	if errors.Is(err, dbmodel.ErrNotFound) {
-		return false, nil // worked off, claimed by another, or not due: its row sees to the rest
+		return false, nil // evaluated, claimed by another, or not due: its row sees to the rest
 	}
 	if err != nil {
 		return false, fmt.Errorf("claim event %d: %w", id, err)
@@ -55,8 +111,8 @@ func (w *Worker) evaluate(ctx context.Context, kind dbmodel.EventKind, id int64,
 			return false, w.setAside(ctx, e, "WorkerLost", fmt.Errorf("the worker process was lost each time, %d times", e.ProcessesLost))
 		}
 	}
-	targets, err := w.attempt(ctx, e, first, do)
-	var wait *later
+	targets, err := w.attempt(ctx, e, h)
+	var wait *postponed
 	var recorded error
 	switch {
 	case err == nil:
@@ -77,8 +133,8 @@ func (w *Worker) evaluate(ctx context.Context, kind dbmodel.EventKind, id int64,
 	return false, fmt.Errorf("evaluate event %d (%s): %w", e.ID, e.Kind, errors.Join(err, recorded))
 }
 
-// attempt works off an event in one transaction; a panic is an error like others.
-func (w *Worker) attempt(ctx context.Context, e *dbmodel.Event, first before, do work) (targets []int64, err error) {
+// attempt evaluates an event in one transaction; a panic is an error like others.
+func (w *Worker) attempt(ctx context.Context, e *dbmodel.Event, h handler) (targets []int64, err error) {
 	ctx, cancel := context.WithTimeout(ctx, evaluationTime)
 	defer cancel()
 	defer func() {
@@ -87,8 +143,9 @@ func (w *Worker) attempt(ctx context.Context, e *dbmodel.Event, first before, do
 			targets, err = nil, &panicked{p}
 		}
 	}()
-	if first != nil {
-		if err := first(ctx, e); err != nil {
+	var p prepared
+	if h.prepare != nil {
+		if p, err = h.prepare(ctx, e); err != nil {
 			return nil, err
 		}
 	}
@@ -97,7 +154,7 @@ func (w *Worker) attempt(ctx context.Context, e *dbmodel.Event, first before, do
 		if err != nil || !taken {
 			return err
 		}
-		targets, err = do(ctx, tx, e)
+		targets, err = h.evaluate(ctx, tx, e, p)
 		return err
 	})
 	switch {
@@ -163,12 +220,4 @@ func tellOwn(ctx context.Context, tx bun.Tx, class, function, message, trace str
 	}
 	_, err = accept.InTx(ctx, tx, t)
 	return err
-}
-
-// eventTask reads the payload of a task that evaluates an event.
-func eventTask(t *asynq.Task) (p queue.EventTask, err error) {
-	if err := json.Unmarshal(t.Payload(), &p); err != nil {
-		return p, fmt.Errorf("read the payload of %s: %w", t.Type(), err)
-	}
-	return p, nil
 }

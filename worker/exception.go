@@ -20,50 +20,33 @@ const (
 	claimPatience = time.Second
 )
 
-// exceptionEvaluate works off queue.TypeExceptionEvaluate.
-func (w *Worker) exceptionEvaluate(ctx context.Context, t *asynq.Task) error {
-	p, err := eventTask(t)
-	if err != nil {
-		return err
-	}
-	defer w.exclusive(p.Alone)()
-	var told bool // an equal one was, within the rate limit
-	_, err = w.evaluate(ctx, dbmodel.KindException, p.ID, p.Alone, func(ctx context.Context, e *dbmodel.Event) (err error) {
-		told, err = w.toldBefore(ctx, e)
-		return err
-	}, func(ctx context.Context, tx bun.Tx, e *dbmodel.Event) ([]int64, error) {
-		if told {
-			return nil, dbmodel.Suppress(ctx, tx, w.exceptionKey(e))
-		}
-		return w.evaluateException(ctx, tx, e)
-	})
-	return err
-}
-
 func (w *Worker) exceptionKey(e *dbmodel.Event) string {
 	return w.Vault.ExceptionKey(e.Payload.Exception.Fingerprint)
 }
 
-// toldBefore claims an exception, unless an equal one was told within the rate limit. It does so before the transaction of
-// the evaluation: a claim that gets none is found again by the next try, which knows it by the event's id.
-func (w *Worker) toldBefore(ctx context.Context, e *dbmodel.Event) (bool, error) {
+// prepareException claims an exception, unless an equal one was notified within the rate limit. A claim whose evaluation fails
+// is found again by the next try, which knows it by the event's id.
+func (w *Worker) prepareException(ctx context.Context, e *dbmodel.Event) (prepared, error) {
 	if e.Payload.Exception == nil {
-		return false, fmt.Errorf("event %d says nothing of an exception", e.ID)
+		return prepared{}, fmt.Errorf("event %d has no exception", e.ID)
 	}
 	settings, err := dbmodel.LoadSettings(ctx, w.DB.Reader)
 	if err != nil {
-		return false, fmt.Errorf("load settings: %w", err)
+		return prepared{}, fmt.Errorf("load settings: %w", err)
 	}
 	limit := time.Duration(settings.ExceptionRateLimit) * time.Second
 	if limit == 0 || e.Payload.Exception.Each {
-		return false, nil
+		return prepared{}, nil
 	}
 	mine, err := w.claim(ctx, w.exceptionKey(e), e.ID, limit)
-	return !mine, err
+	return prepared{heldBack: !mine}, err
 }
 
-// evaluateException notifies an exception.
-func (w *Worker) evaluateException(ctx context.Context, tx bun.Tx, event *dbmodel.Event) ([]int64, error) {
+// evaluateException notifies an exception, or counts it for the next equal one where it is held back.
+func (w *Worker) evaluateException(ctx context.Context, tx bun.Tx, event *dbmodel.Event, p prepared) ([]int64, error) {
+	if p.heldBack {
+		return nil, dbmodel.Suppress(ctx, tx, w.exceptionKey(event))
+	}
 	x := event.Payload.Exception
 	e, err := w.begin(ctx, tx, nil)
 	if err != nil {
@@ -95,21 +78,21 @@ func (w *Worker) evaluateException(ctx context.Context, tx bun.Tx, event *dbmode
 	return e.store(ctx)
 }
 
-// claim makes the event the one that tells its exception; false: an equal one was told. What holds the claim and is not
-// worked off yet may still fail, so this one waits for it; what was set aside is replaced.
+// claim makes the event the one whose exception is notified; false: an equal one was. The event that holds the claim may still
+// fail until it is evaluated, so this one waits for it; one that was set aside is replaced.
 func (w *Worker) claim(ctx context.Context, key string, id int64, limit time.Duration) (bool, error) {
 	patient := false
 	for began := time.Now(); ; {
 		holder, err := w.Queue.Claim(ctx, key, id, limit)
 		if err != nil {
-			return false, &later{wait: time.Second, err: err} // Redis is away: nothing may be lost, so nothing is told yet
+			return false, &postponed{wait: time.Second, err: err} // Redis is away: nothing may be lost, so nothing is notified yet
 		}
 		if holder == id {
 			return true, nil // now, or by an earlier try that did not come to its end
 		}
 		state, err := dbmodel.StateOfEvent(ctx, w.DB.Reader, holder)
 		if err != nil {
-			return false, fmt.Errorf("look after the exception told before: %w", err)
+			return false, fmt.Errorf("find the event of an equal exception: %w", err)
 		}
 		switch state {
 		case dbmodel.EventGone:
@@ -117,7 +100,7 @@ func (w *Worker) claim(ctx context.Context, key string, id int64, limit time.Dur
 		case dbmodel.EventSetAside:
 			taken, err := w.Queue.TakeOver(ctx, key, holder, id, limit)
 			if err != nil {
-				return false, &later{wait: time.Second, err: err}
+				return false, &postponed{wait: time.Second, err: err}
 			}
 			if taken {
 				return true, nil
@@ -129,38 +112,30 @@ func (w *Worker) claim(ctx context.Context, key string, id int64, limit time.Dur
 				patient = true
 			}
 			if !patient {
-				return false, &later{wait: time.Second, err: fmt.Errorf("event %d, which is equal, is being handled", holder)}
+				return false, &postponed{wait: time.Second, err: fmt.Errorf("event %d, which is equal, is being handled", holder)}
 			}
 			if time.Since(began) > claimPatience || !w.pause(20*time.Millisecond) {
-				return false, &later{wait: claimWait, err: fmt.Errorf("event %d, which is equal, is being handled", holder)}
+				return false, &postponed{wait: claimWait, err: fmt.Errorf("event %d, which is equal, is being handled", holder)}
 			}
 		}
 	}
 }
 
-// later is an error that is no failure: the event is tried again after wait.
-type later struct {
+// postponed is an error that is no failure: the event is tried again after wait.
+type postponed struct {
 	wait time.Duration
 	err  error
 }
 
-func (l *later) Error() string { return fmt.Sprintf("tried again in %s: %v", l.wait, l.err) }
-func (l *later) Unwrap() error { return l.err }
+func (p *postponed) Error() string { return fmt.Sprintf("tried again in %s: %v", p.wait, p.err) }
+func (p *postponed) Unwrap() error { return p.err }
 
-// eventAccept works off queue.TypeEventAccept, an event that came through Redis.
+// eventAccept handles queue.TypeEventAccept: an event that came through Redis.
 func (w *Worker) eventAccept(ctx context.Context, t *asynq.Task) error {
 	return accept.New(w.DB, w.Queue).AcceptPayload(ctx, t.Payload())
 }
 
-// eventRetry works off queue.TypeEventRetry: an event that came through Redis and was refused is accepted after all.
-func (w *Worker) eventRetry(ctx context.Context, t *asynq.Task) error {
-	p, err := eventTask(t)
-	if err != nil {
-		return err
-	}
-	defer w.exclusive(p.Alone)()
-	_, err = w.evaluate(ctx, dbmodel.KindAccept, p.ID, p.Alone, nil, func(ctx context.Context, tx bun.Tx, e *dbmodel.Event) ([]int64, error) {
-		return nil, accept.Again(ctx, tx, e.Payload.Task)
-	})
-	return err
+// acceptRefused accepts an event after all that came through Redis and was refused.
+func (w *Worker) acceptRefused(ctx context.Context, tx bun.Tx, e *dbmodel.Event, _ prepared) ([]int64, error) {
+	return nil, accept.Again(ctx, tx, e.Payload.Task)
 }

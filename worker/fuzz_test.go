@@ -61,12 +61,11 @@ func FuzzPayloads(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, payload []byte) {
 		for _, w := range workers {
-			handlers := map[string]asynq.HandlerFunc{
-				queue.TypeObservationEvaluate: w.observationEvaluate, queue.TypeSecurityGateEvaluate: w.securityGateEvaluate, queue.TypeExceptionEvaluate: w.exceptionEvaluate,
-				queue.TypeEventRetry: w.eventRetry, queue.TypeTargetDrain: w.targetDrain, queue.TypePeriodicCleanup: w.periodicCleanup,
-			}
-			for name, handler := range handlers {
-				_ = handler(t.Context(), asynq.NewTask(name, payload)) // an error is what garbage deserves
+			handlers := w.eventTasks()
+			delete(handlers, queue.TypeEventAccept)
+			handlers[queue.TypeTargetDrain], handlers[queue.TypePeriodicCleanup] = w.targetDrain, w.periodicCleanup
+			for name, handle := range handlers {
+				_ = handle(t.Context(), asynq.NewTask(name, payload)) // an error is what garbage deserves
 			}
 			if err := w.eventAccept(t.Context(), asynq.NewTask(queue.TypeEventAccept, payload)); err != nil {
 				t.Fatalf("%s: %q is not kept: %v", w.DB.Dialect().Name(), payload, err)

@@ -6,23 +6,11 @@ import (
 	"maps"
 	"slices"
 
-	"github.com/hibiken/asynq"
 	"github.com/uptrace/bun"
 
 	"github.com/seed91453169/tocsin/dbmodel"
 	"github.com/seed91453169/tocsin/rule"
 )
-
-// observationEvaluate evaluates for queue.TypeObservationEvaluate.
-func (w *Worker) observationEvaluate(ctx context.Context, t *asynq.Task) error {
-	p, err := eventTask(t)
-	if err != nil {
-		return err
-	}
-	defer w.exclusive(p.Alone)()
-	_, err = w.evaluate(ctx, dbmodel.KindObservations, p.ID, p.Alone, nil, w.evaluateObservations)
-	return err
-}
 
 // evaluation collects what one transaction stores.
 type evaluation struct {
@@ -65,7 +53,7 @@ func (w *Worker) begin(ctx context.Context, tx bun.Tx, productIDs []int64) (*eva
 // Most observations of an import have no outcome. So many are read without a lock, and decided; those with an outcome, of
 // their own or of their title, are locked in the order of their ids and decided again. One that changes in between has an event
 // of that change, whose evaluation comes after it.
-func (w *Worker) evaluateObservations(ctx context.Context, tx bun.Tx, event *dbmodel.Event) ([]int64, error) {
+func (w *Worker) evaluateObservations(ctx context.Context, tx bun.Tx, event *dbmodel.Event, _ prepared) ([]int64, error) {
 	ids := event.Payload.IDs
 	if len(ids) > 1 {
 		observations, e, err := w.read(ctx, tx, ids, false)

@@ -83,7 +83,7 @@ func TestLeaseIsLostWhileAnEventIsEvaluated(t *testing.T) {
 	<-working
 	e.loseLeases(client, queue.Events)
 	in(t, inspector, queue.Events, "archived", 1)
-	e.queue.Enqueue(t.Context(), []dbmodel.QueueableEvent{{ID: 1, Kind: dbmodel.KindObservations}})
+	e.queue.Enqueue(t.Context(), []dbmodel.QueueableEvent{{ID: 1, Kind: dbmodel.KindObservation}})
 	in(t, inspector, queue.Events, "active", 1) // a second handler
 	proceed()
 	e.idle(30 * time.Second)
@@ -333,7 +333,7 @@ func TestUnknownTasks(t *testing.T) {
 		strangers := asynq.NewClientFromRedisClient(client)
 		const each = 200
 		types := map[string]asynq.Option{ // one has the name of one of ours, and more
-			queue.TypeObservationEvaluate + "_all": asynq.MaxRetry(0), queue.TypeEventAccept + "2": asynq.MaxRetry(math.MaxInt32), "email:send": asynq.MaxRetry(1),
+			queue.TypeOf(dbmodel.KindObservation) + "_all": asynq.MaxRetry(0), queue.TypeEventAccept + "2": asynq.MaxRetry(math.MaxInt32), "email:send": asynq.MaxRetry(1),
 		}
 		for name, retry := range types {
 			for range each {

@@ -14,6 +14,7 @@ import (
 	"github.com/seed91453169/tocsin/internal/queue"
 	"github.com/seed91453169/tocsin/internal/testenv"
 	"github.com/seed91453169/tocsin/rule"
+	"github.com/seed91453169/tocsin/tasks"
 )
 
 // TestRecord waits for a database that is away as long as that takes, and gives up one that is there and refuses.
@@ -107,4 +108,58 @@ func TestDatabaseIsReadOnlyForAWhile(t *testing.T) {
 	if n := e.receiver.tried("/a"); n != 1 {
 		t.Errorf("told %d times", n)
 	}
+}
+
+// TestLeaseOutlastsTheRecording: an outcome that cannot be recorded for longer than a lease lasts is no reason to send the message
+// again.
+func TestLeaseOutlastsTheRecording(t *testing.T) {
+	t.Parallel()
+	db := testenv.PostgresDB(t)
+	e := newEnv(t, db, nil)
+	e.receiver.answer = func(_ string, try int) (int, map[string]string) {
+		if try > 1 {
+			return 200, nil
+		}
+		tx, err := db.BeginTx(context.Background(), nil)
+		if err == nil {
+			_, err = tx.ExecContext(context.Background(), "SET LOCAL idle_in_transaction_session_timeout = 0; LOCK TABLE deliveries IN SHARE ROW EXCLUSIVE MODE")
+		}
+		if err != nil {
+			t.Errorf("lock: %v", err)
+		}
+		time.AfterFunc(dbmodel.LeaseTime+6*time.Second, func() { _ = tx.Rollback() })
+		return 200, nil
+	}
+	e.product(1, "/a")
+	e.accept(observation(1, 1, rule.High))
+	e.idle(90 * time.Second)
+	if n := e.receiver.tried("/a"); n != 1 {
+		t.Errorf("sent %d times", n)
+	}
+}
+
+// TestDigestIsShortened where the receiver says that it is too large, and not where it refuses it for another reason.
+func TestDigestIsShortened(t *testing.T) {
+	t.Parallel()
+	testenv.EachDatabase(t, func(t *testing.T, db *dbmodel.DB) {
+		e := newEnv(t, db, nil)
+		e.receiver.answer = func(path string, _ int) (int, map[string]string) {
+			if path == "/small" {
+				return 413, nil
+			}
+			return 404, nil
+		}
+		e.settings(func(s *dbmodel.Settings) { s.DigestThreshold = 1 })
+		e.product(1, "/small")
+		e.product(2, "/gone")
+		var list []tasks.Observation
+		for i := range int64(20) {
+			list = append(list, observation(i+1, i%2+1, rule.High))
+		}
+		e.accept(list...)
+		e.idle(30 * time.Second)
+		if small, gone := e.receiver.tried("/small"), e.receiver.tried("/gone"); small != 2 || gone != 1 {
+			t.Errorf("too large: %d messages, want 2; gone: %d, want 1", small, gone)
+		}
+	})
 }

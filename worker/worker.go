@@ -72,13 +72,7 @@ func New(c Config) *Worker {
 
 // Start begins to take tasks; where Redis does not answer, as soon as it does. It is called once.
 func (w *Worker) Start() error {
-	err := w.serve(w.Concurrency, map[string]asynq.HandlerFunc{
-		queue.TypeObservationEvaluate:  w.observationEvaluate,
-		queue.TypeSecurityGateEvaluate: w.securityGateEvaluate,
-		queue.TypeExceptionEvaluate:    w.exceptionEvaluate,
-		queue.TypeEventAccept:          w.eventAccept,
-		queue.TypeEventRetry:           w.eventRetry,
-	}, queue.Events, queue.Bulk)
+	err := w.serve(w.Concurrency, w.eventTasks(), queue.Events, queue.Bulk)
 	if err != nil {
 		return err
 	}

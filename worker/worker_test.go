@@ -331,7 +331,7 @@ func TestPanicSetsOneAside(t *testing.T) {
 		if len(all) != 20 { // nineteen, and what became of the twentieth
 			t.Fatalf("%d notifications", len(all))
 		}
-		if n := all[19]; n.Type != rule.TypeTask || n.Name != "Panic" || n.Function != queue.TypeObservationEvaluate || !strings.Contains(n.Trace, "observation 7") {
+		if n := all[19]; n.Type != rule.TypeTask || n.Name != "Panic" || n.Function != queue.TypeOf(dbmodel.KindObservation) || !strings.Contains(n.Trace, "observation 7") {
 			t.Errorf("told of the one that is set aside: %+v", n)
 		}
 		c, err := dbmodel.Count(t.Context(), db)
@@ -388,7 +388,7 @@ func TestHandlersRunTwice(t *testing.T) {
 		e.product(1, "/a")
 		e.accept(observation(1, 1, rule.High))
 		for range 50 {
-			e.queue.Enqueue(t.Context(), []dbmodel.QueueableEvent{{ID: 1, Kind: dbmodel.KindObservations}, {ID: 1, Kind: dbmodel.KindObservations, Alone: true}})
+			e.queue.Enqueue(t.Context(), []dbmodel.QueueableEvent{{ID: 1, Kind: dbmodel.KindObservation}, {ID: 1, Kind: dbmodel.KindObservation, Alone: true}})
 			e.queue.Poke(t.Context(), []int64{1})
 		}
 		e.idle(10 * time.Second)

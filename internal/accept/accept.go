@@ -96,7 +96,7 @@ func accept(ctx context.Context, db bun.IDB, e *Event, how accepting) (Accepted,
 			return Accepted{}, fmt.Errorf("find observation %d: %w", e.id, err)
 		}
 		return insert(ctx, db, dbmodel.NewEvent{
-			Kind: dbmodel.KindObservations, Payload: dbmodel.EventPayload{IDs: []int64{e.id}}, Queued: how.queued,
+			Kind: dbmodel.KindObservation, Payload: dbmodel.EventPayload{IDs: []int64{e.id}}, Queued: how.queued,
 		})
 	case kindSecurityGate:
 		return acceptGate(ctx, db, e, how)
@@ -141,7 +141,7 @@ func (a *Accepted) add(done dbmodel.Accepted, bulk bool) {
 	a.Changed += done.Changed
 	a.Unchanged = a.Received - a.Changed
 	if done.EventID != 0 {
-		a.Rows = append(a.Rows, dbmodel.QueueableEvent{ID: done.EventID, Kind: dbmodel.KindObservations, Bulk: bulk})
+		a.Rows = append(a.Rows, dbmodel.QueueableEvent{ID: done.EventID, Kind: dbmodel.KindObservation, Bulk: bulk})
 	}
 }
 

@@ -75,7 +75,7 @@ func setAside(ctx context.Context, tx bun.Tx, text []byte, reason string) error 
 	if err != nil {
 		return fmt.Errorf("write a refused event as JSON: %w", err)
 	}
-	e := dbmodel.NewEvent{Kind: dbmodel.KindAccept, Payload: dbmodel.EventPayload{Task: task}, Refused: reason}
+	e := dbmodel.NewEvent{Kind: dbmodel.KindRefused, Payload: dbmodel.EventPayload{Task: task}, Refused: reason}
 	if _, err := insert(ctx, tx, e); err != nil {
 		return err
 	}

@@ -159,7 +159,7 @@ func (q *Queue) Enqueue(ctx context.Context, events []dbmodel.QueueableEvent) {
 	tasks := make([]*asynq.Task, 0, len(events))
 	q.mu.Lock()
 	for _, e := range events {
-		if TypeOf(e.Kind) == "" {
+		if !slices.Contains(dbmodel.EventKinds, e.Kind) {
 			q.passOver(e)
 			continue
 		}

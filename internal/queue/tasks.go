@@ -10,15 +10,11 @@ import (
 	"github.com/seed91453169/tocsin/dbmodel"
 )
 
-// Types of tasks. None is a prefix of another: asynq's mux matches prefixes.
+// Types of tasks beside those of TypeOf. None is a prefix of another: asynq's mux matches prefixes.
 const (
-	TypeObservationEvaluate  = "observation:evaluate"
-	TypeSecurityGateEvaluate = "security_gate:evaluate"
-	TypeExceptionEvaluate    = "exception:evaluate"
-	TypeEventAccept          = "event:accept" // its payload is the event itself: Redis holds the only copy
-	TypeEventRetry           = "event:retry"  // an event that came through Redis and was refused is accepted again
-	TypeTargetDrain          = "target:drain"
-	TypePeriodicCleanup      = "periodic:cleanup"
+	TypeEventAccept     = "event:accept" // its payload is the event itself: Redis holds the only copy
+	TypeTargetDrain     = "target:drain"
+	TypePeriodicCleanup = "periodic:cleanup"
 )
 
 // Queues. Evaluations of single events go before those of imports; drains have a server of their own, so that slow receivers
@@ -45,16 +41,8 @@ type DrainTask struct {
 	TargetID int64 `json:"target_id"`
 }
 
-// taskTypes says which task works off an event of which kind.
-var taskTypes = map[dbmodel.EventKind]string{
-	dbmodel.KindObservations: TypeObservationEvaluate,
-	dbmodel.KindSecurityGate: TypeSecurityGateEvaluate,
-	dbmodel.KindException:    TypeExceptionEvaluate,
-	dbmodel.KindAccept:       TypeEventRetry,
-}
-
-// TypeOf is the type of the task that works off events of a kind.
-func TypeOf(kind dbmodel.EventKind) string { return taskTypes[kind] }
+// TypeOf is the type of the tasks that evaluate events of a kind.
+func TypeOf(kind dbmodel.EventKind) string { return string(kind) + ":evaluate" }
 
 // evaluation is the task for an event. What comes after a failed run is the business of the event's row, so asynq retries
 // nothing; the time-out is far above what an evaluation may take.
@@ -63,7 +51,7 @@ func evaluation(e dbmodel.QueueableEvent) *asynq.Task {
 	if e.Bulk {
 		queue = Bulk
 	}
-	return newTask(taskTypes[e.Kind], EventTask{ID: e.ID, ProductID: e.ProductID, Alone: e.Alone}, asynq.Queue(queue))
+	return newTask(TypeOf(e.Kind), EventTask{ID: e.ID, ProductID: e.ProductID, Alone: e.Alone}, asynq.Queue(queue))
 }
 
 func newTask(taskType string, payload any, opts ...asynq.Option) *asynq.Task {
