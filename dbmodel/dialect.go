@@ -62,16 +62,22 @@ func differs(db bun.IDB) string {
 	return "IS DISTINCT FROM"
 }
 
-// LowerFunction is a function of SQL that a connection to SQLite must have: text in lower case, all alphabets. SQLite's own
-// lower, and its LIKE, know ASCII only.
-const LowerFunction = "tocsin_lower"
+// FoldFunction is a function of SQL that a connection to SQLite must have: text in upper case by the rules of Unicode for no
+// language in particular, where ß is SS, ς and σ are Σ, and İ is not i. SQLite's own functions know ASCII only.
+const FoldFunction = "tocsin_fold"
+
+// folded is an expression of text in the form in which it is compared without case, see FoldFunction; it sorts byte for byte.
+// PostgreSQL's functions follow the locale of the database, which may know ASCII only, unless they are given a collation.
+func folded(db bun.IDB, text string) string {
+	if isSQLite(db) {
+		return FoldFunction + "(" + text + ")"
+	}
+	return `(upper((` + text + `)::text COLLATE "und-x-icu") COLLATE "C")`
+}
 
 // insensitive is an expression that text contains the pattern at placeholder, without case; its % and _ are escaped by \.
 func insensitive(db bun.IDB, text, placeholder string) string {
-	if isSQLite(db) {
-		return LowerFunction + "(" + text + ") LIKE " + LowerFunction + "(" + placeholder + `) ESCAPE '\'`
-	}
-	return text + " ILIKE " + placeholder + ` ESCAPE '\'`
+	return folded(db, text) + " LIKE " + folded(db, placeholder) + ` ESCAPE '\'`
 }
 
 // col is one column of a set of rows that is given to a statement; values is a slice, as long as all others.

@@ -56,10 +56,12 @@ func byName(q *bun.SelectQuery, table, part string, after int64, seen string) *b
 	if part != "" {
 		q = q.Where(insensitive(q.DB(), table+".name", "?"), "%"+likeEscaper.Replace(part)+"%")
 	}
+	name := folded(q.DB(), table+".name")
 	if after != 0 {
-		q = q.Where(fmt.Sprintf("(lower(%[1]s.name), %[1]s.id) > (SELECT lower(b.name), b.id FROM %[1]s b WHERE b.id = ? AND %[2]s)", table, seen), after)
+		q = q.Where(fmt.Sprintf("(%s, %s.id) > (SELECT %s, b.id FROM %s b WHERE b.id = ? AND %s)",
+			name, table, folded(q.DB(), "b.name"), table, seen), after)
 	}
-	return q.OrderExpr(fmt.Sprintf("lower(%[1]s.name), %[1]s.id", table))
+	return q.OrderExpr(name + ", " + table + ".id")
 }
 
 // ProductsOfGroup lists up to limit products of a group that v sees, by name.

@@ -101,8 +101,13 @@ func AddUser(ctx context.Context, db bun.IDB, name string) (bool, error) {
 
 // SaveUser stores full name, email and whether the user is an administrator.
 func SaveUser(ctx context.Context, db bun.IDB, u *User) error {
-	_, err := db.NewUpdate().Model(u).Column("full_name", "email", "is_admin").WherePK().Exec(ctx)
-	return Translate(err)
+	identity, err := rule.EmailIdentity(u.Email)
+	if err != nil {
+		identity = "" // the address is that of no contact
+	}
+	_, err = execCount(ctx, db, "UPDATE users SET full_name = $1, email = $2, email_identity = $3, is_admin = $4 WHERE id = $5",
+		u.FullName, u.Email, identity, u.IsAdmin, u.ID)
+	return err
 }
 
 // SetPassword stores the hash of a user's password and ends the user's sessions.
@@ -136,25 +141,12 @@ func FullNameOf(ctx context.Context, db bun.IDB, email string) (string, error) {
 	if err != nil {
 		return "", nil //nolint:nilerr // no user has such an address
 	}
-	type user struct{ email, fullName string }
-	// The database's lower case may take more for the same: that only narrows what is read.
-	list, err := collect(ctx, db, func(rows *sql.Rows) (u user, err error) {
-		err = rows.Scan(&u.email, &u.fullName)
-		return u, err
-	}, "SELECT email, full_name FROM users WHERE lower(email) = lower($1) AND email <> ''", email)
-	if err != nil {
+	names, err := collect(ctx, db, func(rows *sql.Rows) (name string, err error) {
+		err = rows.Scan(&name)
+		return name, err
+	}, "SELECT DISTINCT full_name FROM users WHERE email_identity = $1 AND email_identity <> '' LIMIT 2", identity)
+	if err != nil || len(names) != 1 {
 		return "", err
 	}
-	name, found := "", false
-	for _, u := range list {
-		other, err := rule.EmailIdentity(u.email)
-		switch {
-		case err != nil || other != identity:
-			continue
-		case found && u.fullName != name:
-			return "", nil
-		}
-		name, found = u.fullName, true
-	}
-	return name, nil
+	return names[0], nil
 }

@@ -42,7 +42,8 @@ type Scheduler struct {
 	cancel  context.CancelFunc
 	running sync.WaitGroup
 	faulty  atomic.Bool
-	paused  []string // queues, as of the last sweep
+	paused  []string      // queues, as of the last sweep
+	setBack time.Duration // by which the database's clock was set back, while due times are not mended
 }
 
 // New returns a Scheduler that does nothing until Start.
@@ -89,9 +90,20 @@ func (s *Scheduler) Shutdown() {
 func (s *Scheduler) sweep(ctx context.Context) (worked bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
+	setBack, err := dbmodel.ClockSetBack(ctx, s.db, "sweep", interval)
+	if err != nil {
+		return false, err
+	}
 	mine, err := dbmodel.Tick(ctx, s.db, "sweep", interval)
 	if err != nil || !mine {
 		return false, err
+	}
+	if s.setBack += setBack; s.setBack > 0 {
+		s.log.Warn().Stringer("by", s.setBack).Msg("the clock of the database was set back: times that lie ahead are mended")
+		if err := dbmodel.MendDueTimes(ctx, s.db, s.setBack); err != nil {
+			return true, err
+		}
+		s.setBack = 0
 	}
 	for _, step := range []func(context.Context) error{s.watchPauses, s.sweepEvents, s.sweepImports, s.forgetFailures, s.sweepTargets, s.sweepPeriodic} {
 		// Of a Redis in parts one may answer while another does not.

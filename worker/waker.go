@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -17,11 +18,17 @@ import (
 const (
 	// idleTime is how long an idle server waits for a wake-up before it looks into its queues by itself.
 	idleTime = time.Second
+	// deafTime is the same for a server that cannot hear wake-ups, because Redis refuses the subscription or is away.
+	deafTime = 50 * time.Millisecond
+	// listenAgain is how long it waits before it subscribes again where Redis refused.
+	listenAgain = 5 * time.Second
+	// silence is how long nothing is heard before the connection is asked whether it still stands.
+	silence = 3 * time.Second
 	// faultTime is how long it waits after Redis did not answer.
 	faultTime = 200 * time.Millisecond
 )
 
-// waker keeps an idle asynq server from asking Redis hundreds of times a second: asynq polls, and has no way to be told. As
+// waker keeps an idle asynq server from asking Redis hundreds of times a second: asynq polls, and has no other way. As
 // a hook of the server's Redis client it holds the dequeue script back once all queues were empty, until somebody
 // publishes on queue.WakeChannel or idleTime has gone by.
 type waker struct {
@@ -29,30 +36,94 @@ type waker struct {
 	wake     chan struct{} // holds one wake-up
 	released chan struct{}
 	once     sync.Once
-	sub      *redis.PubSub
+	client   redis.UniversalClient
+	sub      atomic.Pointer[redis.PubSub]
+	hears    atomic.Bool // the subscription stands
 	done     chan struct{}
-	note     func(error) // told how Redis answers
+	note     func(error) // called with each answer of Redis
+	refused  func(error) // called where Redis refuses the subscription
 
 	empty int // queues found empty in a row; only the server's one dequeue loop touches it
 }
 
-func newWaker(client redis.UniversalClient, queues []string, note func(error)) *waker {
-	k := &waker{queues: queues, wake: make(chan struct{}, 1), released: make(chan struct{}), done: make(chan struct{}), note: note}
-	k.sub = client.Subscribe(context.Background(), queue.WakeChannel)
-	messages := k.sub.Channel()
-	go func() {
-		defer close(k.done)
-		for m := range messages {
-			if slices.Contains(queues, m.Payload) {
-				select {
-				case k.wake <- struct{}{}:
-				default:
-				}
-			}
-		}
-	}()
+func newWaker(client redis.UniversalClient, queues []string, q *queue.Queue) *waker {
+	k := &waker{
+		queues: queues, wake: make(chan struct{}, 1), released: make(chan struct{}), done: make(chan struct{}),
+		client: client, note: q.Note, refused: q.Refused,
+	}
+	go k.listen()
 	client.AddHook(k)
 	return k
+}
+
+// listen hears wake-ups until the waker is released.
+func (k *waker) listen() {
+	defer close(k.done)
+	for {
+		sub := k.client.Subscribe(context.Background(), queue.WakeChannel)
+		k.sub.Store(sub)
+		pause := faultTime
+		if !k.isReleased() { // else close may have missed sub
+			err := k.hear(sub)
+			if redis.HasErrorPrefix(err, "NOPERM") {
+				pause = listenAgain
+				k.refused(err)
+			}
+		}
+		k.hears.Store(false)
+		_ = sub.Close()
+		select {
+		case <-k.released:
+			return
+		case <-time.After(pause):
+		}
+	}
+}
+
+// hear passes wake-ups on until the subscription fails, and returns why.
+func (k *waker) hear(sub *redis.PubSub) error {
+	ctx, asked := context.Background(), false
+	for {
+		message, err := sub.ReceiveTimeout(ctx, silence)
+		var timeout net.Error
+		switch {
+		case err == nil:
+			asked = false
+		case errors.As(err, &timeout) && timeout.Timeout() && !asked:
+			asked = true
+			if err := sub.Ping(ctx); err != nil {
+				return err
+			}
+			continue
+		default:
+			return err
+		}
+		switch message := message.(type) {
+		case *redis.Subscription:
+			k.hears.Store(true)
+			k.wakeUp() // what came before it was not heard
+		case *redis.Message:
+			if slices.Contains(k.queues, message.Payload) {
+				k.wakeUp()
+			}
+		}
+	}
+}
+
+func (k *waker) wakeUp() {
+	select {
+	case k.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (k *waker) isReleased() bool {
+	select {
+	case <-k.released:
+		return true
+	default:
+		return false
+	}
 }
 
 // release lets the server's loop go on, so that it can end.
@@ -60,7 +131,9 @@ func (k *waker) release() { k.once.Do(func() { close(k.released) }) }
 
 func (k *waker) close() {
 	k.release()
-	_ = k.sub.Close()
+	if sub := k.sub.Load(); sub != nil {
+		_ = sub.Close() // ends hear
+	}
 	<-k.done
 }
 
@@ -82,7 +155,11 @@ func (k *waker) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 		}
 		if k.empty >= len(k.queues) {
 			k.empty = 0
-			k.wait(idleTime)
+			if k.hears.Load() {
+				k.wait(idleTime)
+			} else {
+				k.wait(deafTime)
+			}
 		} else if k.empty == 0 {
 			select { // what was added before this round is found by it
 			case <-k.wake:

@@ -87,7 +87,7 @@ func (w *Worker) Start() error {
 // asynq's mux would take one that another version has made longer.
 func (w *Worker) serve(slots int, handlers map[string]asynq.HandlerFunc, queues ...string) error {
 	client := w.NewRedis()
-	waker := newWaker(client, queues, w.Queue.Note)
+	waker := newWaker(client, queues, w.Queue)
 	priorities := make(map[string]int, len(queues))
 	for i, q := range queues {
 		priorities[q] = len(queues) - i
@@ -248,7 +248,8 @@ func (l asynqLog) Warn(args ...any)  { l.log.Debug().Msg(line(args)) }
 
 func (l asynqLog) Error(args ...any) {
 	level := zerolog.ErrorLevel
-	if l.redisAway() {
+	// asynq's channel cancels single tasks, which nobody does here.
+	if text := line(args); strings.Contains(text, "cancelation channel") || l.redisAway() {
 		level = zerolog.DebugLevel
 	}
 	l.log.WithLevel(level).Msg(line(args))

@@ -40,6 +40,11 @@ func (k *checker) redis(ctx context.Context, c *config.Config) {
 		words += "; it does not report its maxmemory-policy, which must be " + noEviction
 	}
 	k.say("Redis", words, nil)
+	if err := redisRights(ctx, client); err != nil {
+		k.say("Rights in Redis", "", err)
+	} else {
+		k.say("Rights in Redis", "all that is used: commands, scripts and channels", nil)
+	}
 	for _, name := range paused {
 		k.say("Queue "+name, "", fmt.Errorf("it is paused, and its tasks wait: resume it in /monitor/, "+
 			"with TOCSIN_MONITOR_WRITE=true, or with: redis-cli del '%s'", queue.PausedKey(name)))

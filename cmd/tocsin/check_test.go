@@ -209,3 +209,49 @@ func TestCheckNamesTheKeyFile(t *testing.T) {
 		t.Errorf("exit %d, %s", code, line)
 	}
 }
+
+// TestCheckNamesMissingRights takes rights from the user of Redis.
+func TestCheckNamesMissingRights(t *testing.T) {
+	t.Parallel()
+	rd := testenv.Redis(t)
+	options, err := redis.ParseURL(rd.URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := redis.NewClient(options)
+	t.Cleanup(func() { client.Close() })
+	address := strings.Replace(rd.URL(), "redis://", "redis://limited:pw@", 1)
+	d := newDeployment(t, "DATABASE_URL="+testenv.PostgresURL(t, testenv.MigrateSchema), "REDIS_URL="+address)
+	for _, c := range []struct {
+		rights string
+		code   int
+		words  string
+	}{
+		{"~* &* +@all", 0, "ok    Rights in Redis: all that is used"},
+		{"~asynq:* ~tocsin:* &tocsin:wake &asynq:cancel +@all", 0, "ok    Rights in Redis: all that is used"},
+		{"~* resetchannels +@all", 1, "subscribe tocsin:wake"},
+		{"~asynq:* &* +@all", 1, "set tocsin:"},
+		{"~* &* +@all -zadd", 1, "FAIL  Rights in Redis"},
+		{"~* &* +@all -evalsha -eval", 1, "evalsha"},
+	} {
+		args := []any{"ACL", "SETUSER", "limited", "reset", "on", ">pw"}
+		for right := range strings.FieldsSeq(c.rights) {
+			args = append(args, right)
+		}
+		if err := client.Do(t.Context(), args...).Err(); err != nil {
+			t.Fatal(err)
+		}
+		code, output := wait(start(t, d.env, "check"))
+		if code != c.code || !strings.Contains(output, c.words) {
+			t.Errorf("%s: exit %d\n%s", c.rights, code, output)
+		}
+		if c.code == 0 {
+			testenv.Eventually(t, 10*time.Second, func() error {
+				if keys := client.Keys(t.Context(), "*check*").Val(); len(keys) > 0 {
+					return fmt.Errorf("%v", keys)
+				}
+				return nil
+			}, "check leaves keys")
+		}
+	}
+}

@@ -15,10 +15,13 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"unicode"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/uptrace/bun"
 	"github.com/uptrace/bun/dialect/pgdialect"
+	"golang.org/x/text/cases"
+	"golang.org/x/text/language"
 	"modernc.org/sqlite" // the driver "sqlite"
 
 	"github.com/seed91453169/tocsin/dbmodel"
@@ -71,13 +74,21 @@ func openPostgres(rawURL string, conns int) (*dbmodel.DB, error) {
 
 // addFunctions gives every connection to SQLite the functions that the queries of dbmodel call.
 var addFunctions = sync.OnceValue(func() error {
-	return sqlite.RegisterDeterministicScalarFunction(dbmodel.LowerFunction, 1, func(_ *sqlite.FunctionContext, args []driver.Value) (driver.Value, error) {
+	return sqlite.RegisterDeterministicScalarFunction(dbmodel.FoldFunction, 1, func(_ *sqlite.FunctionContext, args []driver.Value) (driver.Value, error) {
 		if text, ok := args[0].(string); ok {
-			return strings.ToLower(text), nil
+			return fold(text), nil
 		}
 		return args[0], nil
 	})
 })
+
+// fold is dbmodel.FoldFunction.
+func fold(text string) string {
+	if strings.ContainsFunc(text, func(r rune) bool { return r > unicode.MaxASCII }) {
+		return cases.Upper(language.Und).String(text)
+	}
+	return strings.ToUpper(text)
+}
 
 // openSQLite opens one writer, whose transactions take the lock when they begin, and a pool of readers. With several
 // writers, or with transactions that become writing ones later, SQLite answers "database is locked" under load.

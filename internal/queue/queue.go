@@ -53,6 +53,7 @@ type Queue struct {
 	log       zerolog.Logger
 
 	restUntil atomic.Pointer[time.Time] // nil: Redis has always answered
+	refused   sync.Once                 // see Refused
 	mu        sync.Mutex
 	sizes     map[string]*size
 	strange   map[dbmodel.EventKind]bool // kinds that this version does not know, and that were told
@@ -281,9 +282,26 @@ func (q *Queue) enqueue(ctx context.Context, tasks []*asynq.Task, wake string) {
 	}
 	err := g.Wait()
 	if err == nil {
-		err = q.redis.Publish(ctx, WakeChannel, wake).Err()
+		err = q.wake(ctx, wake)
 	}
 	q.Note(err)
+}
+
+// wake wakes the workers of a queue. A Redis that refuses only this is not away: workers that hear nothing look by themselves.
+func (q *Queue) wake(ctx context.Context, queue string) error {
+	err := q.redis.Publish(ctx, WakeChannel, queue).Err()
+	if !redis.HasErrorPrefix(err, "NOPERM") {
+		return err
+	}
+	q.Refused(err)
+	return nil
+}
+
+// Refused logs, once, that Redis refuses the user the channel on which workers are woken.
+func (q *Queue) Refused(err error) {
+	q.refused.Do(func() {
+		q.log.Warn().Err(err).Msg("Redis refuses the channel " + WakeChannel + ": workers ask for tasks all the time instead; grant it to the user of REDIS_URL with ACL SETUSER <user> &" + WakeChannel)
+	})
 }
 
 // Paused lists the queues that somebody has paused, in /monitor/ for instance: nothing of them is worked off. It asks for

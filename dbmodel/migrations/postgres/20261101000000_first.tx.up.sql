@@ -107,19 +107,20 @@ INSERT INTO settings (id) VALUES (1);
 --bun:split
 -- People and programs that may see and do something. TOCSIN_ADMIN_TOKEN belongs to automation, the first one. What
 -- was created until viewed_until counts as viewed. views_changed counts calls that changed what is viewed. oidc_issuer and
--- oidc_subject name the account at the OpenID Connect provider; both or neither.
+-- oidc_subject name the account at the OpenID Connect provider; both or neither. email_identity is email as it is compared.
 CREATE TABLE users (
-    id            bigserial PRIMARY KEY,
-    username      text NOT NULL UNIQUE,
-    full_name     text NOT NULL DEFAULT '',
-    email         text NOT NULL DEFAULT '',
-    is_admin      boolean NOT NULL DEFAULT false,
-    password_hash text NOT NULL DEFAULT '',
-    oidc_issuer   text,
-    oidc_subject  text,
-    viewed_until  timestamptz NOT NULL DEFAULT 'epoch',
-    views_changed bigint NOT NULL DEFAULT 0,
-    created_at    timestamptz NOT NULL DEFAULT clock_timestamp(),
+    id             bigserial PRIMARY KEY,
+    username       text NOT NULL UNIQUE,
+    full_name      text NOT NULL DEFAULT '',
+    email          text NOT NULL DEFAULT '',
+    email_identity text NOT NULL DEFAULT '',
+    is_admin       boolean NOT NULL DEFAULT false,
+    password_hash  text NOT NULL DEFAULT '',
+    oidc_issuer    text,
+    oidc_subject   text,
+    viewed_until   timestamptz NOT NULL DEFAULT 'epoch',
+    views_changed  bigint NOT NULL DEFAULT 0,
+    created_at     timestamptz NOT NULL DEFAULT clock_timestamp(),
     UNIQUE (oidc_issuer, oidc_subject)
 );
 
@@ -127,7 +128,7 @@ CREATE TABLE users (
 INSERT INTO users (username, full_name, is_admin) VALUES ('automation', 'Automation', true);
 
 --bun:split
-CREATE INDEX users_email ON users (lower(email));
+CREATE INDEX users_email_identity ON users (email_identity) WHERE email_identity <> '';
 
 --bun:split
 CREATE TABLE product_members (
