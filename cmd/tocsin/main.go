@@ -58,7 +58,8 @@ func main() {
 func run(ctx context.Context, args []string, t *terminal) int {
 	var exited *int
 	parser, err := kong.New(&commands{}, kong.Name("tocsin"),
-		kong.Description("The notification service of a vulnerability-management application."), kong.UsageOnError(), kong.Writers(t.out, t.err), kong.Exit(func(code int) { exited = &code }),
+		kong.Description("The notification service of a vulnerability-management application."),
+		kong.UsageOnError(), kong.Writers(t.out, t.err), kong.Exit(func(code int) { exited = &code }),
 		kong.BindTo(ctx, (*context.Context)(nil)), kong.Bind(t))
 	if err != nil {
 		fmt.Fprintln(t.err, "tocsin:", err)

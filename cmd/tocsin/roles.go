@@ -59,7 +59,9 @@ func (serveCommand) Run(ctx context.Context, t *terminal) error {
 
 // serve runs all roles in this process. The token setup makes the first administrator; an empty one makes none.
 // It calls ready once the roles run, and returns after ctx has ended.
-func serve(ctx context.Context, c *config.Config, t *terminal, setup string, ready func(ctx context.Context, a *app)) error {
+func serve(
+	ctx context.Context, c *config.Config, t *terminal, setup string, ready func(ctx context.Context, a *app),
+) error {
 	unlock, err := lockDatabase(c)
 	if err != nil {
 		return err
@@ -86,8 +88,8 @@ func serve(ctx context.Context, c *config.Config, t *terminal, setup string, rea
 	return a.serveWeb(ctx, listener, setup)
 }
 
-// lockDatabase keeps a second process from serving the same SQLite database: each has an in-process Redis of its own, and
-// neither would know which exceptions the other one has notified. Of PostgreSQL it locks nothing.
+// lockDatabase keeps a second process from serving the same SQLite database: each has an in-process Redis of its own,
+// and neither would know which exceptions the other one has notified. Of PostgreSQL it locks nothing.
 func lockDatabase(c *config.Config) (unlock func(), err error) {
 	path, isSQLite := strings.CutPrefix(c.Database.DSN.Reveal(), "sqlite://")
 	if !isSQLite {
@@ -108,9 +110,9 @@ func lockDatabase(c *config.Config) (unlock func(), err error) {
 	return func() { _ = lock.Unlock() }, nil // the system releases the lock when the process ends
 }
 
-// endWith calls shutdown as soon as ctx ends, so that all parts of the process shut down at the same time. The returned
-// function waits for shutdown, but not longer than within after the end of ctx, because asynq's shutdown waits for a Redis
-// that does not answer. Where ctx has not ended, the returned function calls shutdown itself.
+// endWith calls shutdown as soon as ctx ends, so that all parts of the process shut down at the same time. The
+// returned function waits for shutdown, but not longer than within after the end of ctx, because asynq's shutdown
+// waits for a Redis that does not answer. Where ctx has not ended, the returned function calls shutdown itself.
 func endWith(ctx context.Context, within time.Duration, shutdown func()) (wait func()) {
 	done, late := make(chan struct{}), make(chan struct{})
 	cancel := context.AfterFunc(ctx, func() {

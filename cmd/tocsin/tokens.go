@@ -25,8 +25,8 @@ type tokenCreate struct {
 
 // Help is printed below the usage.
 func (tokenCreate) Help() string {
-	return `A token of the scope "user" may do what its user may. A token of the scope "ingest" reports events of any product,
-and creates, changes and deletes products, groups, members and users, but reads no notification.`
+	return `A token of the scope "user" may do what its user may. A token of the scope "ingest" reports events of any
+product, and creates, changes and deletes products, groups, members and users, but reads no notification.`
 }
 
 // Run creates the token.

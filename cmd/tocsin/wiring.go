@@ -43,8 +43,8 @@ func newRedis(o *redis.UniversalOptions) redis.UniversalClient {
 	return redis.NewClusterClient(cluster)
 }
 
-// webhookClient returns the HTTP client for webhooks. It refuses addresses that webhooks may not reach; where a proxy for
-// webhooks is configured, that proxy decides instead.
+// webhookClient returns the HTTP client for webhooks. It refuses addresses that webhooks may not reach; where a proxy
+// for webhooks is configured, that proxy decides instead.
 func webhookClient(c *config.Config) *http.Client {
 	if proxy := c.WebhookProxy(); proxy != nil {
 		return channel.NewOperatorClient(proxy)
