@@ -301,6 +301,13 @@ func neverSort(ctx context.Context, tx bun.Tx) error {
 	return err
 }
 
+// HasOverdueEvents reports whether an event has been due for longer than d and is not evaluated yet.
+func HasOverdueEvents(ctx context.Context, db bun.IDB, d time.Duration) (overdue bool, err error) {
+	err = raw(db).QueryRowContext(ctx, "SELECT EXISTS (SELECT 1 FROM outbox WHERE failed_at IS NULL AND run_after < "+
+		later(db, -d)+")").Scan(&overdue)
+	return overdue, Translate(err)
+}
+
 // Tick reports whether the caller is the one who does what the name says now; it is true once in every interval, over all
 // processes. A next time that is further ahead than that was set before the clock was set back, and does not count.
 func Tick(ctx context.Context, db bun.IDB, name string, interval time.Duration) (bool, error) {

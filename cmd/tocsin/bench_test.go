@@ -110,7 +110,7 @@ func importLines(firstID int) []byte {
 	return b.Bytes()
 }
 
-// rawAsynq returns how many tasks that do nothing asynq works off in a second.
+// rawAsynq returns how many tasks that do nothing asynq handles in a second.
 func rawAsynq(b *testing.B) float64 {
 	b.Helper()
 	o, err := redis.ParseURL(testenv.Redis(b).URL())

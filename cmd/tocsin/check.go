@@ -22,6 +22,11 @@ import (
 
 type checkCommand struct{}
 
+// Help is printed below the usage.
+func (checkCommand) Help() string {
+	return "Prints a line for each check and exits with 1 where one failed. It changes nothing and sends no message."
+}
+
 // checkTime bounds each check.
 const checkTime = 15 * time.Second
 
@@ -62,7 +67,7 @@ type checker struct {
 	from     string // the setting email_from; empty where it is empty or cannot be read
 }
 
-// warn prints what works but is probably not meant so. It does not change the exit code.
+// warn prints what works but probably not as intended. It does not change the exit code.
 func (k *checker) warn(what, words string) { fmt.Fprintf(k.t.out, "warn  %s: %s\n", what, words) }
 
 // say prints a result: words, or the fault err.
@@ -75,7 +80,7 @@ func (k *checker) say(what, words string, err error) {
 	fmt.Fprintf(k.t.out, "%s %s: %s\n", mark, what, words)
 }
 
-// ways prints which way each kind of outgoing connection goes.
+// ways prints for each kind of outgoing connection whether it goes through a proxy.
 func (k *checker) ways(c *config.Config) {
 	k.say("Way of webhooks", c.WebhookProxy().Way(&url.URL{Scheme: "https", Host: "webhook.invalid"}), nil)
 	way := func(what, address string) {
@@ -155,7 +160,7 @@ func (k *checker) emailFrom(ctx context.Context, db *dbmodel.DB) {
 	}
 }
 
-// noSecretKey reports whether a key is missing or none was ever needed.
+// noSecretKey reports a missing key as a fault, unless the database is not sealed yet.
 func (k *checker) noSecretKey(ctx context.Context, c *config.Config, db *dbmodel.DB) {
 	sealed, err := dbmodel.IsSealed(ctx, db)
 	if err == nil && sealed {
@@ -165,11 +170,11 @@ func (k *checker) noSecretKey(ctx context.Context, c *config.Config, db *dbmodel
 		"web, worker and scheduler need TOCSIN_SECRET_KEY", err)
 }
 
-// errNothingChanged ends a transaction that must leave no trace.
+// errNothingChanged rolls back a transaction that succeeded.
 var errNothingChanged = errors.New("nothing is changed")
 
-// lookIntoVault opens the vault as web, worker and scheduler do, but changes nothing in it: values that are still sealed
-// with the old key stay so.
+// lookIntoVault opens the vault as web, worker and scheduler do, but changes nothing in it: what the old key sealed
+// stays sealed with it.
 func lookIntoVault(
 	ctx context.Context, db *dbmodel.DB, c *config.Config,
 ) (vault *dbmodel.Vault, words string, err error) {
@@ -198,7 +203,7 @@ func lookIntoVault(
 		"then the old one is not needed any more", err
 }
 
-// webhooks sends a HEAD request to each configured webhook: any answer shows that it can be reached.
+// webhooks sends a HEAD request to each configured webhook. Any answer counts as reachable.
 func (k *checker) webhooks(ctx context.Context, c *config.Config, db *dbmodel.DB, vault *dbmodel.Vault) {
 	targets, err := dbmodel.ConfiguredWebhooks(ctx, db)
 	if err != nil {
@@ -262,6 +267,6 @@ func (k *checker) mail(ctx context.Context, c *config.Config) {
 			k.say("Mail", "", err)
 			return
 		}
-		k.say("Mail", "the server accepts the login; "+strings.ToLower(string(rule.Email))+" can be sent", nil)
+		k.say("Mail", "the server accepts the login; email can be sent", nil)
 	}
 }

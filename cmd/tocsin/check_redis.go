@@ -31,7 +31,8 @@ func (k *checker) redis(ctx context.Context, c *config.Config) {
 	policies, err := evictionPolicies(ctx, client)
 	for _, p := range policies {
 		if p != noEviction {
-			k.say("Redis", "", fmt.Errorf("maxmemory-policy is %s: set it to %s, or Redis drops tasks when it is full", p, noEviction))
+			k.say("Redis", "", fmt.Errorf(
+				"maxmemory-policy is %s: set it to %s, or Redis drops tasks when it is full", p, noEviction))
 			return
 		}
 	}
@@ -51,7 +52,7 @@ func (k *checker) redis(ctx context.Context, c *config.Config) {
 	}
 }
 
-// redisFault says in words why Redis cannot be used. An answer of Redis is not an absence.
+// redisFault says in words why Redis cannot be used: a Redis that refuses is not one that does not answer.
 func redisFault(err error) error {
 	var answer redis.Error
 	switch {

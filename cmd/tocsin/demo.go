@@ -18,10 +18,15 @@ import (
 
 type demoCommand struct{}
 
-// demoAdministrator is who one logs in as.
+// demoAdministrator is the name of the administrator of the demo.
 const demoAdministrator = "demo"
 
-// Run serves on a throw-away folder, with sample events and a receiver that shows what was sent.
+// Help is printed below the usage.
+func (demoCommand) Help() string {
+	return "A local receiver shows what email, Teams and Slack would get."
+}
+
+// Run serves on a temporary folder, with sample events and a receiver that shows the messages.
 func (demoCommand) Run(ctx context.Context, t *terminal) error {
 	c, err := config.Load(config.Demo, t.environ)
 	if err != nil {
@@ -49,12 +54,23 @@ func (demoCommand) Run(ctx context.Context, t *terminal) error {
 	}
 	c.WebhookAllowedNetworks = append(c.WebhookAllowedNetworks, netip.MustParsePrefix("127.0.0.0/8"))
 	return serve(ctx, c, t, "", func(ctx context.Context, a *app) {
-		password := rand.Text()[:12] // 60 bits, for a folder that is thrown away
-		if err := addUser(ctx, a.db, dbmodel.User{Username: demoAdministrator, FullName: "Demo Administrator", IsAdmin: true}, password); err != nil {
-			a.log.Error().Err(err).Msg("make the demo's administrator")
+		password := rand.Text()[:12] // 60 bits, for a database that is deleted at the end
+		u := dbmodel.User{Username: demoAdministrator, FullName: "Demo Administrator", IsAdmin: true}
+		if err := addUser(ctx, a.db, u, password); err != nil {
+			a.log.Error().Err(err).Msg("add the administrator of the demo")
 		}
-		fmt.Fprintf(t.out, `
-Tocsin runs with sample events until you press Ctrl+C; nothing of it is kept.
+		token := c.AdminToken.Reveal()
+		fmt.Fprintf(t.out, welcome, c.BaseURL, demoAdministrator, password, receiver.URL(), token)
+		err := demo.Seed(ctx, demo.Target{APIBase: c.BaseURL, Token: token, Receiver: receiver})
+		if err != nil && ctx.Err() == nil {
+			a.log.Error().Err(err).Msg("report the sample events")
+		}
+	})
+}
+
+// welcome takes the base URL, the administrator's name and password, the URL of the receiver and the API token.
+const welcome = `
+Tocsin runs with sample events until you press Ctrl+C. It keeps nothing.
 
   The inbox:                        %s
   Log in as:                        %s
@@ -66,14 +82,9 @@ Tocsin runs with sample events until you press Ctrl+C; nothing of it is kept.
 
   curl -H "Authorization: Bearer %[5]s" %[1]s/api/v1/notifications
 
-`, c.BaseURL, demoAdministrator, password, receiver.URL(), c.AdminToken.Reveal())
-		if err := demo.Seed(ctx, demo.Target{APIBase: c.BaseURL, Token: c.AdminToken.Reveal(), Receiver: receiver}); err != nil && ctx.Err() == nil {
-			a.log.Error().Err(err).Msg("feed the sample events")
-		}
-	})
-}
+`
 
-// localSMTP is the configuration for a mail server of our own process.
+// localSMTP returns the configuration for the mail server of this process at the URL raw.
 func localSMTP(raw string) (*config.SMTP, error) {
 	u, err := url.Parse(raw)
 	if err != nil {

@@ -123,7 +123,7 @@ func newNetwork(t testing.TB) *network {
 }
 
 func (n *network) webhook(w http.ResponseWriter, r *http.Request) {
-	if r.Method != http.MethodPost { // "check" looks whether somebody answers
+	if r.Method != http.MethodPost { // "check" asks whether the server answers
 		return
 	}
 	body, _ := io.ReadAll(r.Body)

@@ -33,7 +33,8 @@ func startLiveness(ctx context.Context, db *dbmodel.DB, role config.Role, log ze
 	if err := dbmodel.RenewProcess(ctx, db, l.process); err != nil {
 		return nil, fmt.Errorf("record that this process runs: %w", err)
 	}
-	ctx, l.cancel = context.WithCancel(context.WithoutCancel(ctx)) // while the process shuts down it still needs the schema
+	// While the process shuts down it still needs the schema.
+	ctx, l.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	go l.renew(ctx, log)
 	return l, nil
 }

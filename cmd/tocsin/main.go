@@ -1,4 +1,4 @@
-// Command tocsin is the notification service: web tier, worker and scheduler, and the commands to operate it.
+// Command tocsin is the notification service: web, worker and scheduler, and the commands that operate it.
 package main
 
 import (
@@ -23,30 +23,31 @@ const (
 	exitConfiguration = 2 // the configuration or the command line is wrong
 )
 
-// commands are the commands of the program; kong reads the help from the tags.
+// commands are the commands of the program. kong prints the text that their Help methods return below the usage, and
+// reads the other texts from the tags.
 type commands struct {
-	Serve     serveCommand     `cmd:"" help:"Web, worker and scheduler in one process. Uses SQLite and an in-process Redis where no others are given."`
-	Demo      demoCommand      `cmd:"" help:"Serve on a throw-away folder, with sample events and a local receiver that shows what email, Teams and Slack got."`
-	Web       webCommand       `cmd:"" help:"The HTTP interface and the pages alone. Needs DATABASE_URL, REDIS_URL and TOCSIN_SECRET_KEY."`
-	Worker    workerCommand    `cmd:"" help:"Evaluation and delivery alone. Needs DATABASE_URL, REDIS_URL and TOCSIN_SECRET_KEY."`
-	Scheduler schedulerCommand `cmd:"" help:"Periodic tasks alone. Needs DATABASE_URL, REDIS_URL and TOCSIN_SECRET_KEY."`
-	Migrate   migrateCommand   `cmd:"" help:"The database schema: up, down, status."`
-	User      userCommand      `cmd:"" help:"Users: add, list, passwd."`
-	Token     tokenCommand     `cmd:"" help:"API tokens: create, list, revoke."`
-	Check     checkCommand     `cmd:"" help:"Check configuration, database, Redis, mail and webhooks, and report each in words."`
+	Serve     serveCommand     `cmd:"" help:"Run web, worker and scheduler in one process."`
+	Demo      demoCommand      `cmd:"" help:"Run serve with sample events, on a folder that is deleted at the end."`
+	Web       webCommand       `cmd:"" help:"Run the HTTP interface and the pages alone."`
+	Worker    workerCommand    `cmd:"" help:"Run evaluation and delivery alone."`
+	Scheduler schedulerCommand `cmd:"" help:"Run the periodic tasks alone."`
+	Migrate   migrateCommand   `cmd:"" help:"Change the database schema: up, down, status."`
+	User      userCommand      `cmd:"" help:"Manage users: add, list, passwd."`
+	Token     tokenCommand     `cmd:"" help:"Manage API tokens: create, list, revoke."`
+	Check     checkCommand     `cmd:"" help:"Check configuration, database, Redis, mail and webhooks."`
 	Version   versionCommand   `cmd:"" help:"Print the version."`
 }
 
-// terminal is what commands read from and write to.
+// terminal holds the standard streams and the environment of a command.
 type terminal struct {
-	in       io.Reader // nil: nothing
+	in       io.Reader // nil: empty
 	out, err io.Writer
 	environ  []string
 }
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
-	go func() { // a second signal ends the process at once
+	go func() { // restores the default, so that a second signal ends the process at once
 		<-ctx.Done()
 		stop()
 	}()
@@ -56,7 +57,8 @@ func main() {
 // run runs one command and returns the exit code.
 func run(ctx context.Context, args []string, t *terminal) int {
 	var exited *int
-	parser, err := kong.New(&commands{}, kong.Name("tocsin"), kong.Description("The notification service of a vulnerability-management application."),
+	parser, err := kong.New(&commands{}, kong.Name("tocsin"),
+		kong.Description("The notification service of a vulnerability-management application."),
 		kong.UsageOnError(), kong.Writers(t.out, t.err), kong.Exit(func(code int) { exited = &code }),
 		kong.BindTo(ctx, (*context.Context)(nil)), kong.Bind(t))
 	if err != nil {
@@ -86,7 +88,7 @@ func run(ctx context.Context, args []string, t *terminal) int {
 	return exitFault
 }
 
-// errReported ends a command that has already printed its faults.
+// errReported is the error of a command that has already printed its faults.
 var errReported = errors.New("the faults are printed")
 
 // newLogger returns the logger that the configuration asks for.
@@ -99,7 +101,7 @@ func newLogger(c *config.Config, w io.Writer) zerolog.Logger {
 	return log
 }
 
-// redisLog writes the log lines of go-redis at debug level; the callers report the errors that matter.
+// redisLog writes the log lines of go-redis at debug level; callers report the errors that matter.
 type redisLog struct{ log zerolog.Logger }
 
 // Printf implements go-redis' logger.

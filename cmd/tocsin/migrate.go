@@ -12,8 +12,8 @@ import (
 )
 
 type migrateCommand struct {
-	Up     migrateUp     `cmd:"" help:"Bring the schema to this version. Any number of processes may do so at once."`
-	Down   migrateDown   `cmd:"" help:"Take back the last migration: says what is lost, and does it with --yes."`
+	Up     migrateUp     `cmd:"" help:"Migrate the schema to this version. Several processes may do so at once."`
+	Down   migrateDown   `cmd:"" help:"Take back the last migration: reports what is lost, and does it with --yes."`
 	Status migrateStatus `cmd:"" help:"List the migrations and whether the database has them."`
 }
 
@@ -25,7 +25,7 @@ type (
 	migrateStatus struct{}
 )
 
-// Run brings the schema to this version.
+// Run migrates the schema to this version.
 func (migrateUp) Run(ctx context.Context, t *terminal) error {
 	c, err := config.Load(config.Migrate, t.environ)
 	if err != nil {
@@ -101,8 +101,8 @@ func (migrateStatus) Run(ctx context.Context, t *terminal) error {
 var errNoDatabase = errors.New("there is no database yet: the first start of \"tocsin serve\" creates it, " +
 	"and so does \"tocsin migrate up\"")
 
-// withDatabase runs fn with the database that is configured for role. It creates no database: the error is errNoDatabase
-// where there is none.
+// withDatabase runs fn with the database that is configured for role. It does not create one: where there is none it
+// returns errNoDatabase.
 func withDatabase(ctx context.Context, t *terminal, role config.Role, fn func(*dbmodel.DB) error) error {
 	c, err := config.Load(role, t.environ)
 	if err != nil {

@@ -60,7 +60,8 @@ func TestMigrateDownBesideServe(t *testing.T) {
 // TestCheckNamesMissingRoles ends the worker and the scheduler.
 func TestCheckNamesMissingRoles(t *testing.T) {
 	t.Parallel()
-	d := newRoles(t, testenv.PostgresURL(t, testenv.MigrateSchema), testenv.Redis(t).URL(), "TOCSIN_DATA_DIR="+filepath.Join(t.TempDir(), "data"))
+	database := testenv.PostgresURL(t, testenv.MigrateSchema)
+	d := newRoles(t, database, testenv.Redis(t).URL(), "TOCSIN_DATA_DIR="+filepath.Join(t.TempDir(), "data"))
 	if code, output := wait(start(t, d.env, "check")); code != 0 || !strings.Contains(output, "ok    Processes: 1 scheduler, 1 web, 1 worker") {
 		t.Errorf("all roles run: exit %d\n%s", code, output)
 	}
@@ -70,5 +71,17 @@ func TestCheckNamesMissingRoles(t *testing.T) {
 	code, output := wait(start(t, d.env, "check"))
 	if code != 1 || !strings.Contains(output, "FAIL  Processes: no worker and no scheduler runs") {
 		t.Errorf("without worker and scheduler: exit %d\n%s", code, output)
+	}
+	if !strings.Contains(output, "ok    Events") {
+		t.Errorf("no event waits:\n%s", output)
+	}
+	d.call(http.MethodPut, "/api/v1/products/1", object{"name": "Shop"}, nil)
+	d.call(http.MethodPut, "/api/v1/products/1/security-gate", object{"passed": false}, nil)
+	if _, err := open(t, database).ExecContext(t.Context(),
+		"UPDATE outbox SET run_after = run_after - interval '2 minutes'"); err != nil {
+		t.Fatal(err)
+	}
+	if _, line := d.checked("Events"); !strings.HasPrefix(line, "FAIL") {
+		t.Error(line)
 	}
 }

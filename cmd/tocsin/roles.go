@@ -16,10 +16,7 @@ import (
 
 	"github.com/seed91453169/tocsin/config"
 	"github.com/seed91453169/tocsin/dbmodel"
-	"github.com/seed91453169/tocsin/internal/accept"
-	"github.com/seed91453169/tocsin/scheduler"
 	"github.com/seed91453169/tocsin/web"
-	"github.com/seed91453169/tocsin/web/login"
 )
 
 // Sizes of the pools of database connections, for each process.
@@ -32,6 +29,14 @@ const (
 
 type serveCommand struct{}
 
+// Help is printed below the usage.
+func (serveCommand) Help() string {
+	return "Uses SQLite where DATABASE_URL is not set, and an in-process Redis where REDIS_URL is not set."
+}
+
+// needed is what the help of each single role says.
+const needed = "Needs DATABASE_URL, REDIS_URL and TOCSIN_SECRET_KEY."
+
 // Run serves web, worker and scheduler until ctx ends.
 func (serveCommand) Run(ctx context.Context, t *terminal) error {
 	c, err := config.Load(config.Serve, t.environ)
@@ -40,11 +45,11 @@ func (serveCommand) Run(ctx context.Context, t *terminal) error {
 	}
 	setup := rand.Text() // 130 bits
 	return serve(ctx, c, t, setup, func(ctx context.Context, a *app) {
-		there, err := dbmodel.HasAdministrator(ctx, a.db)
+		exists, err := dbmodel.HasAdministrator(ctx, a.db)
 		if err != nil {
 			a.log.Error().Err(err).Msg("look for an administrator")
 		}
-		if err != nil || there {
+		if err != nil || exists {
 			return
 		}
 		fmt.Fprintf(t.err, "\nThere is no administrator yet. This link makes the first one; "+
@@ -53,8 +58,10 @@ func (serveCommand) Run(ctx context.Context, t *terminal) error {
 }
 
 // serve runs all roles in this process. The token setup makes the first administrator; an empty one makes none.
-// ready is called once the roles run.
-func serve(ctx context.Context, c *config.Config, t *terminal, setup string, ready func(ctx context.Context, a *app)) error {
+// It calls ready once the roles run, and returns after ctx has ended.
+func serve(
+	ctx context.Context, c *config.Config, t *terminal, setup string, ready func(ctx context.Context, a *app),
+) error {
 	unlock, err := lockDatabase(c)
 	if err != nil {
 		return err
@@ -81,8 +88,8 @@ func serve(ctx context.Context, c *config.Config, t *terminal, setup string, rea
 	return a.serveWeb(ctx, listener, setup)
 }
 
-// lockDatabase keeps another process from serving the same SQLite database, over an in-process Redis of its own: neither would
-// know which exceptions the other one has notified.
+// lockDatabase keeps a second process from serving the same SQLite database: each has an in-process Redis of its own,
+// and neither would know which exceptions the other one has notified. Of PostgreSQL it locks nothing.
 func lockDatabase(c *config.Config) (unlock func(), err error) {
 	path, isSQLite := strings.CutPrefix(c.Database.DSN.Reveal(), "sqlite://")
 	if !isSQLite {
@@ -97,14 +104,15 @@ func lockDatabase(c *config.Config) (unlock func(), err error) {
 		return nil, fmt.Errorf("lock the database %s: %w", path, err)
 	}
 	if !locked {
-		return nil, fmt.Errorf("another \"tocsin serve\" runs on the database %s: end that one, or give this one a folder of its own with TOCSIN_DATA_DIR", path)
+		return nil, fmt.Errorf("another \"tocsin serve\" runs on the database %s: "+
+			"end that one, or give this one a folder of its own with TOCSIN_DATA_DIR", path)
 	}
-	return func() { _ = lock.Unlock() }, nil // it ends with the process at the latest
+	return func() { _ = lock.Unlock() }, nil // the system releases the lock when the process ends
 }
 
-// endWith calls shutdown when ctx ends, beside whatever else ends then, so that all have the same time. The returned function
-// waits for that, but no longer than within, counted from the end of ctx: asynq's shutdown waits for a Redis that does not
-// answer. Where ctx has not ended, it calls shutdown itself.
+// endWith calls shutdown as soon as ctx ends, so that all parts of the process shut down at the same time. The
+// returned function waits for shutdown, but not longer than within after the end of ctx, because asynq's shutdown
+// waits for a Redis that does not answer. Where ctx has not ended, the returned function calls shutdown itself.
 func endWith(ctx context.Context, within time.Duration, shutdown func()) (wait func()) {
 	done, late := make(chan struct{}), make(chan struct{})
 	cancel := context.AfterFunc(ctx, func() {
@@ -124,7 +132,7 @@ func endWith(ctx context.Context, within time.Duration, shutdown func()) (wait f
 	}
 }
 
-// withApp runs one role over what it has in common with the others.
+// withApp loads the configuration of role, opens an app, runs do with it and closes it.
 func withApp(ctx context.Context, t *terminal, role config.Role, conns int, do func(*app) error) error {
 	c, err := config.Load(role, t.environ)
 	if err != nil {
@@ -138,7 +146,7 @@ func withApp(ctx context.Context, t *terminal, role config.Role, conns int, do f
 	return do(a)
 }
 
-// unlessEnded returns err, or nil where the process was asked to end while it waited for the database.
+// unlessEnded returns err, or nil where ctx ended while the process waited for the database.
 func unlessEnded(ctx context.Context, err error) error {
 	if ctx.Err() != nil && errors.Is(err, dbmodel.ErrUnavailable) {
 		return nil
@@ -147,6 +155,9 @@ func unlessEnded(ctx context.Context, err error) error {
 }
 
 type webCommand struct{}
+
+// Help is printed below the usage.
+func (webCommand) Help() string { return needed }
 
 // Run serves HTTP until ctx ends.
 func (webCommand) Run(ctx context.Context, t *terminal) error {
@@ -163,7 +174,10 @@ func (webCommand) Run(ctx context.Context, t *terminal) error {
 
 type workerCommand struct{}
 
-// Run works tasks off until ctx ends.
+// Help is printed below the usage.
+func (workerCommand) Help() string { return needed }
+
+// Run evaluates events and delivers notifications until ctx ends.
 func (workerCommand) Run(ctx context.Context, t *terminal) error {
 	return withApp(ctx, t, config.Worker, workerConns, func(a *app) error {
 		w, err := a.startWorker()
@@ -177,7 +191,10 @@ func (workerCommand) Run(ctx context.Context, t *terminal) error {
 
 type schedulerCommand struct{}
 
-// Run sweeps until ctx ends.
+// Help is printed below the usage.
+func (schedulerCommand) Help() string { return needed }
+
+// Run enqueues periodic tasks and sweeps until ctx ends.
 func (schedulerCommand) Run(ctx context.Context, t *terminal) error {
 	return withApp(ctx, t, config.Scheduler, schedulerConns, func(a *app) error {
 		defer endWith(ctx, a.config.ShutdownTimeout, a.startScheduler().Shutdown)()
@@ -185,37 +202,14 @@ func (schedulerCommand) Run(ctx context.Context, t *terminal) error {
 	})
 }
 
-func (a *app) startScheduler() *scheduler.Scheduler {
-	s := scheduler.New(a.db, a.queue, a.log)
-	s.Start()
-	return s
-}
-
-// serveWeb serves the HTTP side on l until ctx ends. The token setup makes the first administrator.
+// serveWeb serves all calls and pages on l until ctx ends. The token setup makes the first administrator; an empty one
+// makes none.
 func (a *app) serveWeb(ctx context.Context, l net.Listener, setup string) error {
 	h, err := a.webHandler(ctx, setup)
 	if err != nil {
 		return err
 	}
 	return serveHTTP(ctx, a, l, h)
-}
-
-// webHandler is the HTTP side over what is open; its streams end with ctx.
-func (a *app) webHandler(ctx context.Context, setup string) (http.Handler, error) {
-	all, err := senders(a.config)
-	if err != nil {
-		return nil, err
-	}
-	var oidc *login.OIDC
-	if o := a.config.OIDC; o != nil {
-		oidc = &login.OIDC{Issuer: o.Issuer, ClientID: o.ClientID, ClientSecret: o.ClientSecret.Reveal(), Proxy: a.config.OperatorProxy()}
-	}
-	return web.New(web.Config{
-		DB: a.db, Vault: a.vault, Acceptor: accept.New(a.db, a.queue), Queue: a.queue, Redis: a.clients[0], Senders: all,
-		Stopping: ctx.Done(), MonitorWrite: a.config.MonitorWrite,
-		AdminToken: a.config.AdminToken.Reveal(), WebhookAllowedNetworks: a.config.WebhookAllowedNetworks,
-		TrustedProxies: a.config.TrustedProxies, BaseURL: a.config.BaseURL, Log: a.log, Version: version(), SetupToken: setup, OIDC: oidc,
-	}), nil
 }
 
 func listen(ctx context.Context, address string) (net.Listener, error) {
@@ -226,7 +220,7 @@ func listen(ctx context.Context, address string) (net.Listener, error) {
 	return l, nil
 }
 
-// serveHTTP answers requests until ctx ends, then lets those that are under way come to their end.
+// serveHTTP answers requests until ctx ends, then waits for the running ones, up to the shutdown timeout.
 func serveHTTP(ctx context.Context, a *app, l net.Listener, h http.Handler) error {
 	server := web.NewServer(h, a.log)
 	a.log.Info().Str("address", l.Addr().String()).Str("url", a.config.BaseURL).Msg("listening")
@@ -250,7 +244,7 @@ func serveHTTP(ctx context.Context, a *app, l net.Listener, h http.Handler) erro
 	return nil
 }
 
-// serveHealth serves /healthz and /readyz on TOCSIN_METRICS_LISTEN, if that is set, until ctx ends.
+// serveHealth serves /healthz, /readyz and /metrics on TOCSIN_METRICS_LISTEN, if that is set, until ctx ends.
 func (a *app) serveHealth(ctx context.Context, needsRedis bool) error {
 	if a.config.MetricsListen == "" {
 		a.log.Info().Msg("running")

@@ -30,7 +30,7 @@ import (
 // secrets are the values that nothing may show, by what they are.
 type secrets map[string]string
 
-// of returns the secret of a name, which is made up the first time.
+// of returns the secret of a name and generates it at the first call.
 func (s secrets) of(name string) string {
 	if s[name] == "" {
 		s[name] = strings.ReplaceAll(name, " ", "") + "S3cr3t" + hex.EncodeToString([]byte(name))
@@ -65,7 +65,7 @@ func TestNoSecretShows(t *testing.T) {
 	shown := map[string]string{} // what was written, by where
 	echo := httptest.NewServer(http.HandlerFunc(echoes))
 	t.Cleanup(echo.Close)
-	secure := httptest.NewTLSServer(http.HandlerFunc(echoes)) // of nobody's authority
+	secure := httptest.NewTLSServer(http.HandlerFunc(echoes)) // its certificate has no known authority
 	t.Cleanup(secure.Close)
 	closed := "http://127.0.0.1:" + program.FreePort(t)
 
@@ -229,7 +229,7 @@ func TestNoSecretShows(t *testing.T) {
 		}
 		for _, name := range s.in(text) {
 			if name == "password as a name" && strings.HasPrefix(where, "POST /login") {
-				continue // who typed it sees it again
+				continue // the user who typed it sees it again
 			}
 			at := strings.Index(text, s[name])
 			t.Errorf("%s shows the %s: %.300q", where, name, text[max(0, at-100):])

@@ -45,7 +45,7 @@ func TestServeEndsItsStreams(t *testing.T) {
 	}
 }
 
-// A first start prints a link that makes the administrator, once; where there is somebody it prints none.
+// A first start prints a link that makes the administrator, once; where an administrator exists it prints none.
 func TestServePrintsALinkAtItsFirstStart(t *testing.T) {
 	t.Parallel()
 	d := newDeployment(t, "TOCSIN_DATA_DIR="+t.TempDir())

@@ -12,18 +12,24 @@ import (
 )
 
 type tokenCommand struct {
-	Create tokenCreate `cmd:"" help:"Make an API token and print it: once, and alone on the standard output."`
+	Create tokenCreate `cmd:"" help:"Create an API token and print it once, alone on the standard output."`
 	List   tokenList   `cmd:"" help:"List the tokens, without the tokens themselves."`
-	Revoke tokenRevoke `cmd:"" help:"Take a token back: it opens nothing any more."`
+	Revoke tokenRevoke `cmd:"" help:"Revoke a token: calls with it are refused from then on."`
 }
 
 type tokenCreate struct {
-	User    string        `required:"" help:"Whose token it is."`
-	Scope   dbmodel.Scope `enum:"ingest,user" default:"user" help:"user: does what its user may. ingest: reports events of any product, and makes, changes and deletes products, groups, members and users, but reads no notification. (${enum}; default ${default})"`
-	Expires *expiry       `help:"When it ends: a duration like 720h, or a date like 2030-01-31, or a time. Without it, never."`
+	User    string        `required:"" help:"The user that the token belongs to."`
+	Scope   dbmodel.Scope `enum:"ingest,user" default:"user" help:"One of ${enum}; default ${default}."`
+	Expires *expiry       `help:"The end: a duration like 720h, a date like 2030-01-31, or a time. Default: never."`
 }
 
-// Run makes the token.
+// Help is printed below the usage.
+func (tokenCreate) Help() string {
+	return `A token of the scope "user" may do what its user may. A token of the scope "ingest" reports events of any
+product, and creates, changes and deletes products, groups, members and users, but reads no notification.`
+}
+
+// Run creates the token.
 func (c tokenCreate) Run(ctx context.Context, t *terminal) error {
 	return withSchema(ctx, t, config.Token, func(db *dbmodel.DB) error {
 		u, err := userNamed(ctx, db, c.User)
@@ -52,7 +58,7 @@ func (c tokenCreate) Run(ctx context.Context, t *terminal) error {
 	})
 }
 
-// expiry is when a token ends: after some time, or at a time.
+// expiry is the end of a token: a duration after its creation, or a time.
 type expiry struct {
 	after time.Duration
 	at    time.Time
@@ -74,7 +80,7 @@ func (e *expiry) UnmarshalText(text []byte) error {
 	return fmt.Errorf("%q is neither a duration like 720h nor a date like 2030-01-31", s)
 }
 
-// from returns the end as seen from now; nil for none.
+// from returns the end of a token that is created at now; nil means never.
 func (e *expiry) from(now time.Time) (*time.Time, error) {
 	if e == nil {
 		return nil, nil //nolint:nilnil // it never ends
@@ -118,12 +124,12 @@ type tokenRevoke struct {
 	ID int64 `arg:"" help:"The number that \"token list\" shows."`
 }
 
-// Run takes the token back.
+// Run revokes the token.
 func (c tokenRevoke) Run(ctx context.Context, t *terminal) error {
 	return withSchema(ctx, t, config.Token, func(db *dbmodel.DB) error {
 		err := dbmodel.RevokeToken(ctx, db, c.ID)
 		if errors.Is(err, dbmodel.ErrNotFound) {
-			return fmt.Errorf("there is no token %d: \"tocsin token list\" shows which there are", c.ID)
+			return fmt.Errorf("there is no token %d: \"tocsin token list\" lists the tokens", c.ID)
 		}
 		if err != nil {
 			return fmt.Errorf("revoke the token: %w", err)

@@ -21,28 +21,35 @@ import (
 )
 
 type userCommand struct {
-	Add    userAdd    `cmd:"" help:"Make a user. The password is the first line of the standard input, or generated and printed once."`
+	Add    userAdd    `cmd:"" help:"Add a user."`
 	List   userList   `cmd:"" help:"List the users."`
-	Passwd userPasswd `cmd:"" help:"Give a user another password: the first line of the standard input, or generated and printed once."`
+	Passwd userPasswd `cmd:"" help:"Change the password of a user and end the user's sessions."`
 }
+
+// passwordHelp is part of the help of each command that sets a password.
+const passwordHelp = "The password is the first line of the standard input. Where that is a terminal or empty, " +
+	"a password is generated and printed once, alone on the standard output."
 
 type userAdd struct {
 	Name     string `arg:"" help:"Letters, digits and . _ @ + -, at most 150."`
 	Admin    bool   `help:"An administrator sees everything and may do everything."`
-	Email    string `help:"Mail to this address greets by the first name."`
+	Email    string `help:"Mail to this address greets the user by the first name."`
 	FullName string `help:"First and last name."`
 }
 
-// Validate says what is wrong with the command line.
+// Help is printed below the usage.
+func (userAdd) Help() string { return passwordHelp }
+
+// Validate reports what is wrong with the command line.
 func (c userAdd) Validate() error {
 	const longest = 255
 	switch {
 	case !dbmodel.ValidUsername(c.Name):
-		return fmt.Errorf("%q is no name for a user: use 1 to 150 letters, digits and . _ @ + -", c.Name)
+		return fmt.Errorf("%q is not a valid user name: use 1 to 150 letters, digits and . _ @ + -", c.Name)
 	case c.Name == dbmodel.Automation:
 		return errReserved
 	case len([]rune(c.FullName)) > longest || strings.ContainsRune(c.FullName, 0):
-		return fmt.Errorf("--full-name has more than %d characters, or one that is no text", longest)
+		return fmt.Errorf("--full-name has more than %d characters, or a zero byte", longest)
 	case c.Email == "":
 		return nil
 	}
@@ -54,7 +61,7 @@ func (c userAdd) Validate() error {
 
 var errReserved = fmt.Errorf("the user %s is reserved for TOCSIN_ADMIN_TOKEN", dbmodel.Automation)
 
-// Run makes the user.
+// Run adds the user.
 func (c userAdd) Run(ctx context.Context, t *terminal) error {
 	return withSchema(ctx, t, config.User, func(db *dbmodel.DB) error {
 		password, generated, err := newPassword(t)
@@ -75,7 +82,7 @@ func (c userAdd) Run(ctx context.Context, t *terminal) error {
 	})
 }
 
-// addUser stores a user that is not there yet.
+// addUser stores a new user. A user of that name must not exist yet.
 func addUser(ctx context.Context, db *dbmodel.DB, u dbmodel.User, password string) error {
 	return db.InTx(ctx, func(ctx context.Context, tx bun.Tx) error {
 		isNew, err := dbmodel.AddUser(ctx, tx, u.Username)
@@ -83,7 +90,7 @@ func addUser(ctx context.Context, db *dbmodel.DB, u dbmodel.User, password strin
 			return fmt.Errorf("store the user: %w", err)
 		}
 		if !isNew {
-			return fmt.Errorf("there is a user %s already: \"tocsin user passwd %[1]s\" gives it another password", u.Username)
+			return fmt.Errorf("there is a user %s already: \"tocsin user passwd %[1]s\" changes the password", u.Username)
 		}
 		stored, err := dbmodel.UserByName(ctx, tx, u.Username)
 		if err != nil {
@@ -98,10 +105,13 @@ func addUser(ctx context.Context, db *dbmodel.DB, u dbmodel.User, password strin
 }
 
 type userPasswd struct {
-	Name string `arg:"" help:"Whose password."`
+	Name string `arg:"" help:"The name of the user."`
 }
 
-// Run stores another password, which ends the user's sessions.
+// Help is printed below the usage.
+func (userPasswd) Help() string { return passwordHelp }
+
+// Run changes the password, which ends the user's sessions.
 func (c userPasswd) Run(ctx context.Context, t *terminal) error {
 	if c.Name == dbmodel.Automation {
 		return errReserved
@@ -141,7 +151,8 @@ func (userList) Run(ctx context.Context, t *terminal) error {
 				return fmt.Errorf("list users: %w", err)
 			}
 			for _, u := range users {
-				fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", u.Username, yesNo(u.IsAdmin), yesNo(u.PasswordHash != ""), plain(u.Email), plain(u.FullName))
+				fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", u.Username, yesNo(u.IsAdmin), yesNo(u.PasswordHash != ""),
+					plain(u.Email), plain(u.FullName))
 				after = u.Username
 			}
 			if len(users) < pageSize {
@@ -151,7 +162,7 @@ func (userList) Run(ctx context.Context, t *terminal) error {
 	})
 }
 
-// withSchema is withDatabase that wants this version's tables.
+// withSchema is withDatabase for commands that need the schema of this version.
 func withSchema(ctx context.Context, t *terminal, role config.Role, fn func(*dbmodel.DB) error) error {
 	return withDatabase(ctx, t, role, func(db *dbmodel.DB) error {
 		if err := dbmodel.CheckSchema(ctx, db); err != nil {
@@ -164,7 +175,7 @@ func withSchema(ctx context.Context, t *terminal, role config.Role, fn func(*dbm
 func userNamed(ctx context.Context, db *dbmodel.DB, name string) (*dbmodel.User, error) {
 	u, err := dbmodel.UserByName(ctx, db, name)
 	if errors.Is(err, dbmodel.ErrNotFound) {
-		return nil, fmt.Errorf("there is no user %q: \"tocsin user list\" shows who there is", name)
+		return nil, fmt.Errorf("there is no user %q: \"tocsin user list\" lists the users", name)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("load the user: %w", err)
@@ -172,7 +183,7 @@ func userNamed(ctx context.Context, db *dbmodel.DB, name string) (*dbmodel.User,
 	return u, nil
 }
 
-// newPassword takes the first line of the standard input, where that is neither a terminal nor empty, else makes one up.
+// newPassword returns the first line of the standard input. Where that is a terminal or empty it generates a password.
 func newPassword(t *terminal) (password string, generated bool, err error) {
 	const longest = 4 << 10
 	if f, ok := t.in.(*os.File); t.in != nil && (!ok || !isatty.IsTerminal(f.Fd())) {
@@ -201,7 +212,7 @@ func setPassword(ctx context.Context, tx bun.Tx, u *dbmodel.User, password strin
 // showPassword prints a generated password, alone on the standard output.
 func showPassword(t *terminal, password string, generated bool) {
 	if generated {
-		fmt.Fprintln(t.err, "This password was made up, and is shown this once:")
+		fmt.Fprintln(t.err, "The password was generated and is shown only once:")
 		fmt.Fprintln(t.out, password)
 	}
 }
@@ -213,7 +224,7 @@ func yesNo(b bool) string {
 	return "no"
 }
 
-// plain keeps what the web tier stored from moving a terminal's cursor.
+// plain replaces control characters, which could move the cursor of a terminal.
 func plain(s string) string {
 	return strings.Map(func(r rune) rune {
 		if r < ' ' || r >= 0x7f && r < 0xa0 {

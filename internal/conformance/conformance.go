@@ -1,5 +1,5 @@
-// Package conformance holds recorded sequences of events with what must be notified, and to whom. The rules are tested with
-// them, and the whole product over each of its databases.
+// Package conformance holds recorded sequences of events with what must be notified, and to whom. The rules are
+// tested with them, and the whole product over each of its databases.
 package conformance
 
 import (
@@ -17,8 +17,8 @@ var cases []byte
 // WebhookHost is what webhooks of the cases begin with; a test puts its receiver's address there.
 const WebhookHost = "http://127.0.0.1:9999"
 
-// Case is a sequence of events, and the settings under which they happen. Settings, groups and products are as the API takes
-// them.
+// Case is a sequence of events, and the settings under which they happen. Settings, groups and products are as the
+// API takes them.
 type Case struct {
 	Number        int             `json:"case"`
 	Settings      json.RawMessage `json:"settings"`

@@ -64,8 +64,8 @@ func (b *box) last() (int, <-chan struct{}) {
 	return b.lastID, b.changed
 }
 
-// find lists up to limit messages of a kind (empty: of all) with ids below before (0: all), newest first, and says whether
-// there are older ones. counts are all that ever arrived, by kind.
+// find lists up to limit messages of a kind (empty: of all) with ids below before (0: all), newest first, and says
+// whether there are older ones. counts are all that ever arrived, by kind.
 func (b *box) find(kind string, before, limit int) (list []message, older bool, counts map[string]int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -63,8 +63,8 @@ func (c *client) ready(ctx context.Context) error {
 	return nil
 }
 
-// settled waits until everything reported so far is evaluated, so that the next state of an observation does not overwrite one
-// that nobody has looked at.
+// settled waits until everything reported so far is evaluated, so that the next state of an observation does not
+// overwrite one that has not been evaluated.
 func (c *client) settled(ctx context.Context) error {
 	err := poll(ctx, readyWithin, func() (bool, error) {
 		answer, err := c.call(ctx, http.MethodGet, "/api/v1/status", "", nil)

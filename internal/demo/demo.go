@@ -1,6 +1,6 @@
-// Package demo shows what Tocsin does: sample products and events, and a local receiver that shows what email, Teams and
-// Slack would get. It speaks to Tocsin through its HTTP API alone, as a web tier does, and knows nothing of its inside. It
-// starts no Tocsin, and nothing in it is meant for more than one machine.
+// Package demo shows what Tocsin does: sample products and events, and a local receiver that shows what email, Teams
+// and Slack would get. It speaks to Tocsin through its HTTP API alone, as a web tier does, and uses nothing of its
+// internals. It does not start Tocsin, and works on one machine only.
 package demo
 
 import (
@@ -23,9 +23,10 @@ type Target struct {
 	Every    time.Duration // between two events at the end; 0: DefaultEvery
 }
 
-// Seed sets up products and their notification settings, reports the sample observations, then one event of every kind, and
-// goes on slowly until ctx ends, which is no error. Tocsin must send email to Receiver.SMTPURL and may reach its webhooks
-// only where 127.0.0.0/8 is among the allowed networks. Running it again on the same Tocsin is harmless.
+// Seed sets up products and their notification settings, reports the sample observations, then one event of every
+// kind, and goes on slowly until ctx ends, which is no error. Tocsin must send email to Receiver.SMTPURL and may
+// reach its webhooks only where 127.0.0.0/8 is among the allowed networks. Running it again on the same Tocsin is
+// harmless.
 func Seed(ctx context.Context, t Target) error {
 	if err := seed(ctx, t); ctx.Err() == nil {
 		return err

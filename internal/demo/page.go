@@ -22,7 +22,8 @@ var pageSource string
 var pageTemplate = template.Must(template.New("page").Parse(pageSource))
 
 // policy lets nothing run but the page's own script, whatever a message brings; mail needs its own styles.
-const policy = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; connect-src 'self'; img-src data:; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
+const policy = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; connect-src 'self'; " +
+	"img-src data:; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
 
 type page struct {
 	Tabs     []tab
@@ -54,7 +55,8 @@ func (r *Receiver) showPage(w http.ResponseWriter, req *http.Request) {
 		p.Older = list[len(list)-1].ID
 	}
 	p.Tabs = []tab{{Name: "All", Count: counts[kindMail] + counts[kindTeams] + counts[kindSlack]}}
-	for _, t := range []tab{{Kind: kindMail, Name: "Email"}, {Kind: kindTeams, Name: "Teams"}, {Kind: kindSlack, Name: "Slack"}} {
+	kinds := []tab{{Kind: kindMail, Name: "Email"}, {Kind: kindTeams, Name: "Teams"}, {Kind: kindSlack, Name: "Slack"}}
+	for _, t := range kinds {
 		t.Count = counts[t.Kind]
 		p.Tabs = append(p.Tabs, t)
 	}

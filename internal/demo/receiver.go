@@ -18,14 +18,14 @@ import (
 
 const (
 	maxBody = 1 << 20
-	// archived and overloaded begin the names of Slack channels that are gone, or answer that they cannot take anything
-	// now, as Slack does then: so one sees what Tocsin makes of it.
+	// A Slack channel whose name begins with archived is gone; one whose name begins with overloaded cannot accept
+	// messages now. Both answer as Slack does then, so that the demo has failed deliveries.
 	archived   = "archived-"
 	overloaded = "overloaded-"
 )
 
-// Receiver takes what Tocsin sends, as a mail server, as Slack and as Teams, and shows it on one page. It listens on the
-// loopback address alone, asks nobody who he is, and keeps nothing but in memory.
+// Receiver accepts the messages of Tocsin as a mail server, as Slack and as Teams, and shows them on one page. It
+// listens on the loopback address alone, without a login, and keeps the messages in memory.
 type Receiver struct {
 	box        *box
 	http       *http.Server

@@ -26,14 +26,14 @@ const (
 	ubi     = 62
 )
 
-// The user whom mail greets by name.
+// The user that mail greets by name.
 const (
 	userName  = "alex"
 	userEmail = "alex@demo.example"
 )
 
-// users are who else there is, and where they are members. Nobody of them can log in before an administrator generates a
-// password.
+// users are further users and the products and groups of which they are members. They can log in once an administrator
+// has generated a password for them.
 var users = []struct{ name, of, role string }{
 	{userName, "/product-groups/1", "maintainer"},
 	{"container-owner", "/product-groups/1", "owner"},
@@ -67,25 +67,33 @@ func setUp(ctx context.Context, api *client, to *Receiver, products []product) e
 	for id, group := range map[int64]object{
 		images: {
 			"name": "Container images", "observation_notification_min_severity": "High",
-			"notification_email_to": "container-team@demo.example, " + userEmail, "notification_slack_webhook": to.slackURL("container-images"),
+			"notification_email_to":      "container-team@demo.example, " + userEmail,
+			"notification_slack_webhook": to.slackURL("container-images"),
 		},
 		repositories: {
 			"name": "Repositories", "observation_notification_min_severity": "High",
-			"notification_email_to": "repository-team@demo.example", "notification_ms_teams_webhook": to.teamsURL("repositories"),
+			"notification_email_to":         "repository-team@demo.example",
+			"notification_ms_teams_webhook": to.teamsURL("repositories"),
 		},
-		fileSystems: {"name": "File systems", "observation_notification_min_severity": "Low", "notification_slack_webhook": to.slackURL("file-systems")},
+		fileSystems: {
+			"name": "File systems", "observation_notification_min_severity": "Low",
+			"notification_slack_webhook": to.slackURL("file-systems"),
+		},
 	} {
 		if err := put(fmt.Sprintf("/product-groups/%d", id), group); err != nil {
 			return err
 		}
 	}
 	own := map[int64]object{
-		alpine:  {"notification_ms_teams_webhook": to.teamsURL("alpine")},
-		helm:    {"observation_notification_min_severity": "Medium", "notification_slack_webhook": to.slackURL("helm")},
-		photon:  {"notification_slack_webhook": to.slackURL(archived + "photon")},   // which fails for good
-		debian:  {"notification_slack_webhook": to.slackURL(overloaded + "debian")}, // which is tried again and again
-		ubi:     {"notification_paused_until": time.Now().Add(24 * time.Hour).UTC().Truncate(time.Minute)},
-		secrets: {"observation_notification_statuses": []string{"Open", "Affected", "In review"}, "notification_slack_webhook": to.slackURL("leaked-secrets")},
+		alpine: {"notification_ms_teams_webhook": to.teamsURL("alpine")},
+		helm:   {"observation_notification_min_severity": "Medium", "notification_slack_webhook": to.slackURL("helm")},
+		photon: {"notification_slack_webhook": to.slackURL(archived + "photon")},   // which fails for good
+		debian: {"notification_slack_webhook": to.slackURL(overloaded + "debian")}, // which is tried again and again
+		ubi:    {"notification_paused_until": time.Now().Add(24 * time.Hour).UTC().Truncate(time.Minute)},
+		secrets: {
+			"observation_notification_statuses": []string{"Open", "Affected", "In review"},
+			"notification_slack_webhook":        to.slackURL("leaked-secrets"),
+		},
 	}
 	for _, p := range products {
 		settings := own[p.ID]
@@ -97,8 +105,14 @@ func setUp(ctx context.Context, api *client, to *Receiver, products []product) e
 			return err
 		}
 	}
+	return addMembers(put)
+}
+
+// addMembers adds users and makes them members.
+func addMembers(put func(path string, body object) error) error {
 	for _, u := range users {
-		if err := errors.Join(put("/users/"+u.name, object{}), put(u.of+"/members/"+u.name, object{"role": u.role})); err != nil {
+		err := errors.Join(put("/users/"+u.name, object{}), put(u.of+"/members/"+u.name, object{"role": u.role}))
+		if err != nil {
 			return err
 		}
 	}

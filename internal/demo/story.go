@@ -201,7 +201,8 @@ KeyError: 'branch'`,
 
 func (s *story) task(ctx context.Context) error {
 	return s.api.send(ctx, http.MethodPost, "/task-exceptions", object{
-		"function": "import_observations", "class": "ValueError", "message": "line 12 of report.json is not a finding", "product_id": spring,
+		"function": "import_observations", "class": "ValueError",
+		"message": "line 12 of report.json is not a finding", "product_id": spring,
 		"arguments": object{"file": "report.json", "branch": "main", "api_token": "only-a-sample"},
 		"trace": `Traceback (most recent call last):
   File "application/import_observations/tasks.py", line 41, in import_observations

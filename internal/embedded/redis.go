@@ -1,5 +1,5 @@
-// Package embedded is the in-process Redis of serve and demo. It keeps nothing on disk and need not: all that lies in Redis
-// is made again from the database.
+// Package embedded is the in-process Redis of serve and demo. It stores nothing on disk: everything in Redis
+// is restored from the database.
 package embedded
 
 import (
@@ -15,8 +15,8 @@ import (
 // tick is how often the server's clock is moved on: its TTLs stand still by themselves.
 const tick = 100 * time.Millisecond
 
-// Redis is a running server without a port: only this process reaches it. A client that did could end the process, because
-// miniredis believes any length that a command gives for an argument.
+// Redis is a running server without a port: only this process reaches it. A client that did could end the process,
+// because miniredis believes any length that a command gives for an argument.
 type Redis struct {
 	server  *miniredis.Miniredis
 	stop    chan struct{}
@@ -69,8 +69,8 @@ func (r *Redis) Close() {
 	r.server.Close()
 }
 
-// patient is the client's end of a net.Pipe that takes whatever is written: the server answers the first command of many
-// before it reads the last one, and with nothing between them both would wait for the other to read.
+// patient is the client's end of a net.Pipe that takes whatever is written: the server answers the first command of
+// many before it reads the last one, and with nothing between them both would wait for the other to read.
 type patient struct {
 	net.Conn
 	mu      sync.Mutex
@@ -129,7 +129,7 @@ func (p *patient) Close() error {
 	return p.Conn.Close()
 }
 
-// SetDeadline implements net.Conn: nobody waits for writing.
+// SetDeadline implements net.Conn: writing never waits.
 func (p *patient) SetDeadline(t time.Time) error { return p.SetReadDeadline(t) }
 
 // SetWriteDeadline implements net.Conn.

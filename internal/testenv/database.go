@@ -20,8 +20,8 @@ import (
 // Migrate brings an empty database to the schema that a test expects, and closes its connections.
 type Migrate = func(ctx context.Context, url string) error
 
-// PostgresURL gives the test a database of its own, dropped at its end. It is a copy of a template on which migrate, a plain
-// function and no closure, was run once in this process; nil: the database is empty.
+// PostgresURL gives the test a database of its own, dropped at its end. It is a copy of a template on which migrate,
+// a plain function and no closure, was run once in this process; nil: the database is empty.
 func PostgresURL(t testing.TB, migrate Migrate) string {
 	t.Helper()
 	address, drop, err := shared.newDatabase(migrate)

@@ -36,8 +36,8 @@ var findPgBouncer = sync.OnceValues(func() (string, error) {
 	})
 })
 
-// PgBouncer starts a PgBouncer with its default settings in front of the database at a PostgreSQL URL, and returns the URL of
-// that database through it. It ends with the test.
+// PgBouncer starts a PgBouncer with its default settings in front of the database at a PostgreSQL URL, and returns
+// the URL of that database through it. It ends with the test.
 func PgBouncer(t testing.TB, postgresURL string, mode PoolMode) string {
 	t.Helper()
 	address, s, err := startPgBouncer(postgresURL, mode)
@@ -79,7 +79,8 @@ func startPgBouncer(postgresURL string, mode PoolMode) (string, *server, error) 
 	if err == nil && s.cred != nil {
 		err = os.Chown(file, int(s.cred.Uid), int(s.cred.Gid))
 	}
-	address := fmt.Sprintf("postgres://%s@/%s?host=%s&port=%d&sslmode=disable", behind.User, behind.Database, url.QueryEscape(s.dir), port)
+	address := fmt.Sprintf("postgres://%s@/%s?host=%s&port=%d&sslmode=disable",
+		behind.User, behind.Database, url.QueryEscape(s.dir), port)
 	if err == nil {
 		s.argv = []string{program, "--quiet", file}
 		s.ready = func(ctx context.Context) error {

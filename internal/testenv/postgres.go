@@ -40,8 +40,8 @@ func (m StopMode) signal() syscall.Signal {
 	return syscall.SIGINT
 }
 
-// Postgres starts a PostgreSQL of the test's own, which takes about a second; PostgresURL is enough for a test that only
-// needs a database.
+// Postgres starts a PostgreSQL of the test's own, which takes about a second; PostgresURL is enough for a test that
+// only needs a database.
 func Postgres(t testing.TB) *PostgresServer {
 	t.Helper()
 	s, url, err := startPostgres()
@@ -161,7 +161,8 @@ func (s *server) localPostgres(bin string) (string, error) {
 	data := filepath.Join(s.dir, "data")
 	initdb := func(locale string) error {
 		// #nosec G204 -- found by this package
-		cmd := exec.Command(filepath.Join(bin, "initdb"), "--pgdata="+data, "--username=postgres", "--auth=trust", //nolint:noctx // it ends by itself
+		cmd := exec.Command(filepath.Join(bin, "initdb"), //nolint:noctx // it ends by itself
+			"--pgdata="+data, "--username=postgres", "--auth=trust",
 			"--encoding=UTF8", "--locale="+locale, "--no-sync", "--no-instructions")
 		cmd.Dir = s.dir
 		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: s.cred}
@@ -174,7 +175,8 @@ func (s *server) localPostgres(bin string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	s.argv = append([]string{filepath.Join(bin, "postgres"), "-D", data, "-k", s.dir, "-c", "listen_addresses="}, postgresSettings...)
+	program := []string{filepath.Join(bin, "postgres"), "-D", data, "-k", s.dir, "-c", "listen_addresses="}
+	s.argv = append(program, postgresSettings...)
 	return "postgres://postgres@/postgres?host=" + url.QueryEscape(s.dir) + "&port=5432&sslmode=disable", nil
 }
 

@@ -31,8 +31,8 @@ type redisOptions struct{ aof bool }
 // empty.
 func WithAOF() RedisOption { return func(o *redisOptions) { o.aof = true } }
 
-// Redis starts a Redis of the test's own, gone at its end. Only where there is no redis-server but a TEST_REDIS_URL, the
-// test gets an empty database of that server, and must not call Kill, Start, Pause or Resume.
+// Redis starts a Redis of the test's own, gone at its end. Only where there is no redis-server but a TEST_REDIS_URL,
+// the test gets an empty database of that server, and must not call Kill, Start, Pause or Resume.
 func Redis(t testing.TB, opts ...RedisOption) *RedisServer {
 	t.Helper()
 	if address := os.Getenv("TEST_REDIS_URL"); address != "" {
@@ -181,8 +181,8 @@ func pingRedis(ctx context.Context, addr string) error {
 	return nil
 }
 
-// claimRedisDatabase returns the URL of a database that no other test uses, and flushes it. Claims are keys in database 0,
-// which is given to nobody; they run out, so a killed test holds none for ever.
+// claimRedisDatabase returns the URL of a database that no other test uses, and flushes it. Claims are keys in
+// database 0, which is given to nobody; they run out, so a killed test holds none for ever.
 func claimRedisDatabase(t testing.TB, address string) string {
 	t.Helper()
 	const lifetime = 30 * time.Minute

@@ -110,7 +110,7 @@ func RedisSentinel(t testing.TB) *RedisGroup {
 	master, _ := g.add(program)
 	host, port, _ := net.SplitHostPort(master)
 	_, replica := g.add(program, "--replicaof", host+" "+port)
-	g.wait("the replica", func(ctx context.Context) (string, error) { return replica.Info(ctx, "replication").Result() }, "master_link_status:up")
+	g.wait("the replica", info(replica, "replication"), "master_link_status:up")
 	var sentinels []string
 	for range 3 {
 		s, own, err := startOnPort("sentinel", func(s *server) (int, error) {
@@ -120,8 +120,7 @@ func RedisSentinel(t testing.TB) *RedisGroup {
 			}
 			file := filepath.Join(s.dir, "sentinel.conf") // which it writes to
 			s.argv = []string{program, file, "--sentinel"}
-			return own, os.WriteFile(file, fmt.Appendf(nil, "bind 127.0.0.1\nport %d\ndir %s\nsentinel monitor %[3]s %s %s 2\nsentinel down-after-milliseconds %[3]s 1000\nsentinel failover-timeout %[3]s 5000\n",
-				own, s.dir, name, host, port), 0o600)
+			return own, os.WriteFile(file, fmt.Appendf(nil, sentinelConf, own, s.dir, name, host, port), 0o600)
 		})
 		if err != nil {
 			t.Fatalf("start a Sentinel: %v", err)
@@ -130,8 +129,7 @@ func RedisSentinel(t testing.TB) *RedisGroup {
 		sentinels = append(sentinels, localAddress(own))
 	}
 	for _, address := range sentinels {
-		client := g.client(address)
-		g.wait("the Sentinels", func(ctx context.Context) (string, error) { return client.Info(ctx, "sentinel").Result() }, "status=ok", "slaves=1", "sentinels=3")
+		g.wait("the Sentinels", info(g.client(address), "sentinel"), "status=ok", "slaves=1", "sentinels=3")
 	}
 	g.url = "redis-sentinel://" + strings.Join(sentinels, ",") + "/0?master=" + name
 	first := redis.NewSentinelClient(&redis.Options{Addr: sentinels[0]})
@@ -146,6 +144,20 @@ func RedisSentinel(t testing.TB) *RedisGroup {
 	return g
 }
 
+// sentinelConf takes the Sentinel's port and folder, the name of the master, and its host and port.
+const sentinelConf = `bind 127.0.0.1
+port %d
+dir %s
+sentinel monitor %[3]s %s %s 2
+sentinel down-after-milliseconds %[3]s 1000
+sentinel failover-timeout %[3]s 5000
+`
+
+// info returns a function that asks a server for a section of INFO.
+func info(client *redis.Client, section string) func(context.Context) (string, error) {
+	return func(ctx context.Context) (string, error) { return client.Info(ctx, section).Result() }
+}
+
 // RedisCluster starts a cluster of three masters with a replica each.
 func RedisCluster(t testing.TB) *RedisGroup {
 	t.Helper()
@@ -154,7 +166,8 @@ func RedisCluster(t testing.TB) *RedisGroup {
 	var addresses []string
 	var clients []*redis.Client
 	for range 2 * masters {
-		address, client := g.add(program, "--cluster-enabled", "yes", "--cluster-node-timeout", "2000", "--repl-ping-replica-period", "1")
+		address, client := g.add(program,
+			"--cluster-enabled", "yes", "--cluster-node-timeout", "2000", "--repl-ping-replica-period", "1")
 		addresses, clients = append(addresses, address), append(clients, client)
 	}
 	for i, client := range clients {
@@ -170,7 +183,8 @@ func RedisCluster(t testing.TB) *RedisGroup {
 		g.do(clients[0], "CLUSTER", "MEET", host, port, bus["cluster-port"])
 	}
 	for i, client := range clients {
-		g.wait("the cluster", func(ctx context.Context) (string, error) { return client.ClusterInfo(ctx).Result() }, "cluster_state:ok", fmt.Sprintf("cluster_known_nodes:%d", len(clients)))
+		g.wait("the cluster", func(ctx context.Context) (string, error) { return client.ClusterInfo(ctx).Result() },
+			"cluster_state:ok", fmt.Sprintf("cluster_known_nodes:%d", len(clients)))
 		if i >= masters {
 			id, err := clients[i-masters].ClusterMyID(t.Context()).Result()
 			if err != nil {
@@ -181,7 +195,7 @@ func RedisCluster(t testing.TB) *RedisGroup {
 	}
 	for i, client := range clients {
 		if i >= masters {
-			g.wait("a replica", func(ctx context.Context) (string, error) { return client.Info(ctx, "replication").Result() }, "role:slave", "master_link_status:up")
+			g.wait("a replica", info(client, "replication"), "role:slave", "master_link_status:up")
 		}
 	}
 	g.url = "redis-cluster://" + strings.Join(addresses, ",")

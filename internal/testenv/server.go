@@ -43,8 +43,8 @@ func newServer(name string) (*server, error) {
 	return &server{dir: dir, guard: g, deathKill: syscall.SIGKILL}, nil
 }
 
-// tempRoot is where folders of servers go: what TMPDIR says, else into memory where there is plenty. A database of three
-// hundred small files is copied there in 12 ms, on a disk in up to 250.
+// tempRoot is where folders of servers go: what TMPDIR says, else into memory where there is plenty. A database of
+// three hundred small files is copied there in 12 ms, on a disk in up to 250.
 func tempRoot() string {
 	const memory, plenty = "/dev/shm", 4 << 30
 	root := os.TempDir()
@@ -81,7 +81,8 @@ func (s *server) start() error {
 	}
 	s.pid = cmd.Process.Pid
 	if s.container == "" {
-		s.guard.onDeath(fmt.Sprintf("kill -%d %[2]d; for i in 1 2 3 4 5; do kill -0 %[2]d && sleep 0.2; done; kill -9 %[2]d", s.deathKill, s.pid))
+		s.guard.onDeath(fmt.Sprintf("kill -%d %[2]d; "+
+			"for i in 1 2 3 4 5; do kill -0 %[2]d && sleep 0.2; done; kill -9 %[2]d", s.deathKill, s.pid))
 	}
 	done := make(chan struct{})
 	s.done = done
@@ -186,8 +187,8 @@ func (s *server) lastLog() string {
 	return string(text)
 }
 
-// guard is a shell that cleans up once our process is gone, whatever ended it: it waits for the end of its standard input,
-// of which we hold the other side. (PR_SET_PDEATHSIG follows a thread, not a process, and removes no files.)
+// guard is a shell that cleans up once our process is gone, whatever ended it: it waits for the end of its standard
+// input, of which we hold the other side. (PR_SET_PDEATHSIG follows a thread, not a process, and removes no files.)
 type guard struct {
 	cmd   *exec.Cmd
 	stdin io.WriteCloser
@@ -235,7 +236,7 @@ func runCmd(cmd *exec.Cmd) error {
 	return nil
 }
 
-// freePort returns a port on 127.0.0.1 that nobody listened on a moment ago.
+// freePort returns a port of 127.0.0.1 on which no program listened a moment ago.
 func freePort() (int, error) {
 	l, err := net.Listen("tcp4", "127.0.0.1:0") //nolint:noctx // it is closed at once
 	if err != nil {

@@ -19,8 +19,8 @@ type Servers struct {
 // Stop stops what was started.
 func (s *Servers) Stop() error { return s.stop() }
 
-// StartServers starts one PostgreSQL for all, unless TEST_DATABASE_URL names one, and sees to it that every test can start
-// a Redis of its own.
+// StartServers starts one PostgreSQL for all, unless TEST_DATABASE_URL names one, and sees to it that every test can
+// start a Redis of its own.
 func StartServers() (*Servers, error) {
 	s := &Servers{stop: func() error { return nil }}
 	postgres := "the PostgreSQL of TEST_DATABASE_URL"

@@ -1,8 +1,8 @@
 // Package testenv gives tests a real PostgreSQL and a real Redis, and stops them again, also when the tests are killed.
 //
-// PostgreSQL is the one of TEST_DATABASE_URL (a role that may create databases), Redis a process of its own for each test.
-// Servers that are not there are started from their programs; programs that are not there are installed where we are
-// root on Debian, else run in Docker. A test that gets no server fails; it is never skipped.
+// PostgreSQL is the one of TEST_DATABASE_URL (a role that may create databases), Redis a process of its own for each
+// test. Servers that are not there are started from their programs; programs that are not there are installed where
+// we are root on Debian, else run in Docker. A test that gets no server fails; it is never skipped.
 package testenv
 
 import (
@@ -15,8 +15,8 @@ import (
 	"go.uber.org/goleak"
 )
 
-// Main is the body of a TestMain: it runs the tests, stops the PostgreSQL that they shared, and fails when goroutines are
-// left. It does not return.
+// Main is the body of a TestMain: it runs the tests, stops the PostgreSQL that they shared, and fails when goroutines
+// are left. It does not return.
 func Main(m *testing.M, opts ...goleak.Option) {
 	code := m.Run()
 	if err := shared.close(); err != nil {

@@ -71,7 +71,8 @@ func randomContacts(r *rand.Rand) rule.Contacts {
 	if r.IntN(3) == 0 { // the same address may come twice
 		a, b := 9+r.IntN(4), 9+r.IntN(4)
 		c[rule.Email] = []rule.Contact{
-			{Channel: rule.Email, Target: int64(a + 1), Address: receivers[a]}, {Channel: rule.Email, Target: int64(b + 1), Address: strings.ToUpper(receivers[b])},
+			{Channel: rule.Email, Target: int64(a + 1), Address: receivers[a]},
+			{Channel: rule.Email, Target: int64(b + 1), Address: strings.ToUpper(receivers[b])},
 		}
 	}
 	return c

@@ -1,5 +1,6 @@
-// Package browser drives a Chromium for tests: it opens pages, presses keys, looks for faults of accessibility and takes
-// pictures. A test fails at its end where a page complained of anything: an error of a script, or what its policy forbids.
+// Package browser drives a Chromium for tests: it opens pages, presses keys, looks for faults of accessibility and
+// takes pictures. A test fails at its end where a page complained of anything: an error of a script, or what its
+// policy forbids.
 package browser
 
 import (
@@ -165,7 +166,8 @@ func Value[T any](b *Tab, expression string) T {
 
 // state describes what the page shows, for the message of a failed test.
 func (b *Tab) state() string {
-	text, err := evaluate[string](b, "[location.href, document.title, document.body.innerText].join(String.fromCharCode(10))")
+	text, err := evaluate[string](b,
+		"[location.href, document.title, document.body.innerText].join(String.fromCharCode(10))")
 	if err != nil {
 		return err.Error()
 	}
@@ -234,8 +236,11 @@ func (b *Tab) Looks(name string) {
 		{"phone", "light", phoneWidth, phoneHeight},
 		{"light", "light", width, height},
 	} {
+		scheme := &emulation.MediaFeature{Name: "prefers-color-scheme", Value: look.scheme}
 		b.Do(
-			command(emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: look.scheme}}}),
+			command(emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
+				Features: []*emulation.MediaFeature{scheme},
+			}),
 			chromedp.EmulateViewport(look.width, look.height),
 		)
 		b.Accessible()

@@ -15,7 +15,8 @@ import (
 	"github.com/chromedp/chromedp"
 )
 
-// Picture writes what the window shows as name.png into the folder that TOCSIN_SCREENSHOTS names; without it, it does nothing.
+// Picture writes what the window shows as name.png into the folder that TOCSIN_SCREENSHOTS names; without it, it does
+// nothing.
 func (b *Tab) Picture(name string) {
 	b.t.Helper()
 	folder := os.Getenv("TOCSIN_SCREENSHOTS")
@@ -27,13 +28,14 @@ func (b *Tab) Picture(name string) {
 		b.t.Fatal(err)
 	}
 	small, err := smaller(shot)
-	if err := errors.Join(err, os.MkdirAll(folder, 0o755), os.WriteFile(filepath.Join(folder, name+".png"), small, 0o644)); err != nil {
+	file := filepath.Join(folder, name+".png")
+	if err := errors.Join(err, os.MkdirAll(folder, 0o755), os.WriteFile(file, small, 0o644)); err != nil {
 		b.t.Fatal(err)
 	}
 }
 
-// smaller is a picture with a palette: its most frequent colours, then one of each shade that is not like them. Of a page
-// with flat colours nobody sees the difference.
+// smaller is a picture with a palette: its most frequent colours, then one of each shade that is not like them. Of a
+// page with flat colours nobody sees the difference.
 func smaller(shot []byte) ([]byte, error) {
 	img, err := png.Decode(bytes.NewReader(shot))
 	if err != nil {

@@ -89,9 +89,9 @@ func (p *Process) ExitCode() int {
 	return p.cmd.ProcessState.ExitCode()
 }
 
-// lastPort is the port that FreePort returned last. The range lies below the ports that the system chooses, so that no
-// other program receives one before the process that listens on it starts, or while that process is restarted. Each test
-// program begins at another port.
+// lastPort is the port that FreePort returned last. The range lies below the ports that the system chooses, so that
+// no other program receives one before the process that listens on it starts, or while that process is restarted.
+// Each test program begins at another port.
 var lastPort = func() *atomic.Int64 {
 	n := new(atomic.Int64)
 	n.Store(20_000 + int64(os.Getpid()%400)*25)
