@@ -167,7 +167,7 @@ func lookUp(db bun.IDB, join, table, alias, condition, lock string) string {
 	return join + " LATERAL (SELECT * FROM " + table + " WHERE " + table + "." + condition + " OFFSET 0" + lock + ") AS " + alias + " ON true"
 }
 
-// indexed follows a table and names the index to be used. Only SQLite must be told: it keeps no statistics here, and takes
+// indexed follows a table and names the index to be used. Only SQLite needs it: it keeps no statistics here, and takes
 // any index for as good as another.
 func indexed(db bun.IDB, index string) string {
 	if isSQLite(db) && index != "" {

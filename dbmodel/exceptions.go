@@ -11,7 +11,7 @@ import (
 	"github.com/seed91453169/tocsin/rule"
 )
 
-// Exception is what an event of KindException tells: something failed, in a request or in a background task.
+// Exception is what an event of KindException reports: something failed, in a request or in a background task.
 type Exception struct {
 	Type          rule.Type       `json:"type"` // TypeException or TypeTask
 	Class         string          `json:"class"`
@@ -24,7 +24,7 @@ type Exception struct {
 	ObservationID int64           `json:"observation_id,omitempty"`
 	Fingerprint   string          `json:"fingerprint"`    // hex; the same for the same exception
 	Each          bool            `json:"each,omitempty"` // never held back
-	Own           bool            `json:"own,omitempty"`  // told by Tocsin of itself
+	Own           bool            `json:"own,omitempty"`  // about Tocsin itself
 }
 
 // EventState says what became of an event.

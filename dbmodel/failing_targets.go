@@ -16,7 +16,7 @@ type FailingTarget struct {
 	ID        int64
 	Channel   rule.Channel
 	Address   []byte     // sealed
-	Since     *time.Time // nil: nothing is tried any more, what it was told failed for good
+	Since     *time.Time // nil: nothing is tried any more, its deliveries failed for good
 	NextAt    *time.Time // the next try; nil: there is none
 	Waiting   int        // deliveries
 	Failed    int

@@ -36,11 +36,11 @@ type Notification struct {
 	Arguments      json.RawMessage `bun:"type:jsonb,nullzero"`
 	Trace          string
 	Suppressed     int  // occurrences that were held back before it
-	Own            bool // told by Tocsin of itself
+	Own            bool // about Tocsin itself
 	CreatedAt      time.Time
 }
 
-// Facts are what a notification tells beside its values.
+// Facts are what a notification says beside its values.
 type Facts struct {
 	ProductName      string          `json:"product_name,omitempty"`
 	ProductGroupName string          `json:"product_group_name,omitempty"`
@@ -238,7 +238,7 @@ func NotificationsByID(ctx context.Context, db bun.IDB, ids []int64) (map[int64]
 	return out, nil
 }
 
-// NotificationByID returns a notification whole, ErrNotFound where there is none, whoever asks.
+// NotificationByID returns a notification whole, for any caller, ErrNotFound where there is none.
 func NotificationByID(ctx context.Context, db bun.IDB, id int64) (*Notification, error) {
 	n := new(Notification)
 	return n, Translate(db.NewSelect().Model(n).Where("id = ?", id).Scan(ctx))

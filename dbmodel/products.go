@@ -55,7 +55,7 @@ func VisibleProductByID(ctx context.Context, db bun.IDB, v Viewer, id int64) (*P
 	return p, Translate(db.NewSelect().Model(p).Where("id = ?", id).Where(VisibleProducts(v, "products.id")).Scan(ctx))
 }
 
-// ProductByID returns ErrNotFound where there is none, whoever asks.
+// ProductByID returns a product for any caller, ErrNotFound where there is none.
 func ProductByID(ctx context.Context, db bun.IDB, id int64) (*Product, error) {
 	p := new(Product)
 	return p, Translate(db.NewSelect().Model(p).Where("id = ?", id).Scan(ctx))
@@ -115,7 +115,7 @@ func VisibleProductGroupByID(ctx context.Context, db bun.IDB, v Viewer, id int64
 	return g, Translate(err)
 }
 
-// ProductGroupByID returns ErrNotFound where there is none, whoever asks.
+// ProductGroupByID returns a product group for any caller, ErrNotFound where there is none.
 func ProductGroupByID(ctx context.Context, db bun.IDB, id int64) (*ProductGroup, error) {
 	g := new(ProductGroup)
 	return g, Translate(db.NewSelect().Model(g).Where("id = ?", id).Scan(ctx))

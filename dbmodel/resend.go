@@ -88,7 +88,7 @@ func Resend(ctx context.Context, tx bun.Tx, r *Resendable) (bool, error) {
 	if r.GoesTo == r.TargetID {
 		return true, startAnew(ctx, tx, []int64{r.TargetID})
 	}
-	// It moves only where nobody is telling it to the old target in this moment.
+	// It moves only where no worker sends it to the old target in this moment.
 	n, err = execCount(ctx, tx, "UPDATE targets SET again = again WHERE id = $1 AND (owner IS NULL OR lease_until <= "+now(tx)+")", r.TargetID)
 	if err != nil || n == 0 {
 		return err == nil, err
@@ -101,8 +101,9 @@ func Resend(ctx context.Context, tx bun.Tx, r *Resendable) (bool, error) {
 }
 
 // ResendFailed makes up to limit failed deliveries with ids above after wait again, each for the target that it goes to by
-// now: those in whose product v has at least the role needed, of one target or, where that is 0, of all. What has no webhook any more stays as it is. It returns the
-// last id it looked at (0: there was none), how many wait again, and the targets to poke.
+// now: those in whose product v has at least the role needed, of one target or, where that is 0, of all. A delivery whose
+// contact has no webhook any more stays as it is. It returns the last id it looked at (0: there was none), how many wait
+// again, and the targets to poke.
 func ResendFailed(ctx context.Context, tx bun.Tx, v Viewer, needed rule.Role, target, after int64, limit int) (last int64, resent int, targets []int64, err error) {
 	ids, err := collect(ctx, tx, scanID, "SELECT d.id FROM deliveries d JOIN notifications n ON n.id = d.notification_id WHERE d.state = 'failed' AND d.id > $1 AND (d.target_id = $2 OR $2 = 0) AND "+
 		EntitledNotifications(tx, v, "n", needed)+" ORDER BY d.id LIMIT $3"+keepNotifications(tx), after, target, limit)
@@ -122,7 +123,7 @@ func ResendFailed(ctx context.Context, tx bun.Tx, v Viewer, needed rule.Role, ta
 	return ids[len(ids)-1], resent, targets, startAnew(ctx, tx, targets)
 }
 
-// startAnew forgets the failures of targets: they are told at once, and have their whole time again.
+// startAnew forgets the failures of targets: their deliveries are tried at once, and have the whole time again.
 func startAnew(ctx context.Context, tx bun.Tx, ids []int64) error {
 	in, arg := anyOf(tx, "id", 1, ids)
 	_, err := execCount(ctx, tx, "UPDATE targets SET next_at = CASE WHEN failures > 0 THEN "+now(tx)+` ELSE next_at END, failures = 0, failing_since = NULL,

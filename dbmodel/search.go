@@ -14,29 +14,29 @@ import (
 
 // ProductSearch says which products are wanted; the zero value wants all.
 type ProductSearch struct {
-	Part   string // of the name, whatever its case
-	Untold bool   // only those whose notifications go to nobody: neither an address nor a webhook is set, nor in their group
-	After  int64  // only those behind the product with this id
+	Part            string // of the name, whatever its case
+	WithoutContacts bool   // only those whose notifications reach nobody: neither an address nor a webhook is set, nor in their group
+	After           int64  // only those behind the product with this id
 }
 
 // SearchProducts lists up to limit products that v sees, by name.
 func SearchProducts(ctx context.Context, db bun.IDB, v Viewer, s ProductSearch, limit int) ([]Product, error) {
 	var list []Product
 	q := db.NewSelect().Model(&list).Where(VisibleProducts(v, "products.id"))
-	if s.Untold {
-		q = q.Where(untold)
+	if s.WithoutContacts {
+		q = q.Where(withoutContacts)
 	}
 	return list, Translate(byName(q, "products", s.Part, s.After, VisibleProducts(v, "b.id")).Limit(int64(limit)).Scan(ctx))
 }
 
-// CountUntold counts the products that v sees and whose notifications go to nobody.
-func CountUntold(ctx context.Context, db bun.IDB, v Viewer) (int, error) {
-	n, err := db.NewSelect().Model((*Product)(nil)).Where(VisibleProducts(v, "products.id")).Where(untold).Count(ctx)
+// CountWithoutContacts counts the products that v sees and whose notifications reach nobody.
+func CountWithoutContacts(ctx context.Context, db bun.IDB, v Viewer) (int, error) {
+	n, err := db.NewSelect().Model((*Product)(nil)).Where(VisibleProducts(v, "products.id")).Where(withoutContacts).Count(ctx)
 	return int(n), Translate(err)
 }
 
-// untold is the condition that a product has no contact, neither its own nor one of its group.
-const untold = `NOT EXISTS (SELECT 1 FROM contacts c WHERE c.product_id = products.id)
+// withoutContacts is the condition that a product has no contact, neither its own nor one of its group.
+const withoutContacts = `NOT EXISTS (SELECT 1 FROM contacts c WHERE c.product_id = products.id)
 	AND NOT EXISTS (SELECT 1 FROM contacts c WHERE c.product_group_id = products.product_group_id)`
 
 // SearchProductGroups is SearchProducts for product groups.
@@ -51,7 +51,7 @@ func SearchProductGroups(ctx context.Context, db bun.IDB, v Viewer, part string,
 }
 
 // byName sorts the rows of table by name, restricts them to names that contain part, and begins behind the row after; seen is
-// the condition that this row, as b, is one that the viewer sees: where nothing lies behind another tells whether it is there.
+// the condition that this row, as b, is one that the viewer sees: behind a row that the viewer does not see there is nothing.
 func byName(q *bun.SelectQuery, table, part string, after int64, seen string) *bun.SelectQuery {
 	if part != "" {
 		q = q.Where(insensitive(q.DB(), table+".name", "?"), "%"+likeEscaper.Replace(part)+"%")

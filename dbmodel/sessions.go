@@ -25,7 +25,7 @@ func sessionHash(token string) []byte {
 
 // AddSession stores a session that begins. It returns ErrNotFound where the user is gone or the password another one.
 func AddSession(ctx context.Context, db bun.IDB, s NewSession, token string, data []byte, expires time.Time) error {
-	lock := " FOR SHARE" // whoever changes the password ends the sessions that he sees
+	lock := " FOR SHARE" // a change of the password ends the sessions that it sees
 	if isSQLite(db) {
 		lock = ""
 	}

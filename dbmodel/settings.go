@@ -21,7 +21,7 @@ type Settings struct {
 	TitleMinPriority *int            `bun:"observation_title_notification_min_priority"`
 	TitleParserType  rule.ParserType `bun:"observation_title_notification_parser_type"`
 
-	ExceptionRateLimit int // seconds; 0: every one is told
+	ExceptionRateLimit int // seconds; 0: every one is notified
 
 	MemberNotificationTypes   []rule.Type `bun:",type:jsonb"`
 	DeliveryGiveUpHours       int

@@ -109,8 +109,8 @@ type Lease struct {
 	Mine bool // false: somebody else works on the target, and will look again before it ends
 }
 
-// TakeTarget makes owner, a text that is never used twice, the only one who tells the target. It returns ErrNotFound where
-// the target is not due before its next_at; then whoever looks for due targets comes back to it.
+// TakeTarget makes owner, a text that is never used twice, the only one that sends to the target. It returns ErrNotFound where
+// the target is not due before its next_at; then the search for due targets finds it again.
 func TakeTarget(ctx context.Context, db bun.IDB, id int64, owner string) (*Lease, error) {
 	n := now(db)
 	const free = "(owner IS NULL OR lease_until <= "
@@ -138,7 +138,7 @@ func RenewTarget(ctx context.Context, db bun.IDB, id int64, owner string) (bool,
 	return n > 0, err
 }
 
-// ReleaseTarget ends the lease; the target is told nothing for pause. It returns false, and the lease goes on, where somebody
+// ReleaseTarget ends the lease; nothing is sent to the target for pause. It returns false, and the lease goes on, where somebody
 // asked for another look meanwhile.
 func ReleaseTarget(ctx context.Context, db bun.IDB, id int64, owner string, pause time.Duration) (bool, error) {
 	if pause > 0 { // the sweep looks again when it is over
@@ -159,7 +159,7 @@ func YieldTarget(ctx context.Context, db bun.IDB, id int64, owner string) error 
 	return err
 }
 
-// RestTarget has a target told nothing for a while, unless somebody works on it.
+// RestTarget keeps a target from being sent to for a while, unless a worker holds it.
 func RestTarget(ctx context.Context, db bun.IDB, id int64, rest time.Duration) error {
 	_, err := execCount(ctx, db, "UPDATE targets SET next_at = "+later(db, rest)+" WHERE id = $1 AND owner IS NULL", id)
 	return err

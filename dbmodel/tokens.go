@@ -16,7 +16,7 @@ type Scope string
 
 // Scopes.
 const (
-	ScopeIngest Scope = "ingest" // to tell what happens, in any product, and nothing else
+	ScopeIngest Scope = "ingest" // to report events, in any product, and nothing else
 	ScopeUser   Scope = "user"   // to do whatever its user may
 )
 

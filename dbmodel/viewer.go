@@ -17,7 +17,7 @@ type Viewer struct {
 	UserID   int64 // 0: nobody
 	Username string
 	Admin    bool // sees everything, and may do everything
-	// Ingest is a program that tells what happens: it sees every product, product group and observation, and no
+	// Ingest is a program that reports events: it sees every product, product group and observation, and no
 	// notification.
 	Ingest bool
 }

@@ -18,7 +18,7 @@ type Explanation struct {
 	Event      Event       `json:"event"` // what an evaluation would notify now; empty: nothing
 }
 
-// Explain tells what Decide would do with an observation under the settings that apply, and why.
+// Explain says what Decide would do with an observation under the settings that apply, and why.
 func Explain(a Applied, remembered *Values, o Observation) Explanation {
 	e := explain(a, remembered, o)
 	e.Event, _ = Decide(e.Matches, remembered, o.Values)

@@ -125,7 +125,7 @@ func TestExplain(t *testing.T) {
 }
 
 // FuzzDecide checks what must hold for all values: a match is remembered, the rest is forgotten, and an evaluation that is
-// repeated tells nothing.
+// repeated notifies nothing.
 func FuzzDecide(f *testing.F) {
 	f.Add(true, uint8(0), uint8(0), 1, true, uint8(1), uint8(2), 0)
 	f.Fuzz(func(t *testing.T, matches bool, s1, st1 uint8, p1 int, had bool, s2, st2 uint8, p2 int) {
@@ -143,7 +143,7 @@ func FuzzDecide(f *testing.F) {
 			t.Fatalf("event %q for matches %v, remembered %v", event, matches, before)
 		}
 		if again, _ := rule.Decide(matches, after, now); again != rule.NoEvent {
-			t.Fatalf("told twice: %q", again)
+			t.Fatalf("notified twice: %q", again)
 		}
 	})
 }

@@ -1,4 +1,4 @@
-// Package rule decides who must be told what. It holds the field's words (severity, status, channel, event),
+// Package rule decides which contacts are notified of what. It holds the field's words (severity, status, channel, event),
 // the settings that apply, matching, the decision and its explanation. Everything is pure: no I/O, no clock.
 package rule
 
@@ -84,7 +84,7 @@ const (
 // Types lists all types of notifications.
 var Types = []Type{TypeObservation, TypeObservationTitle, TypeSecurityGate, TypeException, TypeTask}
 
-// Event is what happened; empty where nothing must be told, and for exceptions.
+// Event is what happened; empty where there is nothing to notify, and for exceptions.
 type Event string
 
 // Events.

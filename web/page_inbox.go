@@ -332,13 +332,13 @@ func (s *server) whyEmpty(ctx context.Context, f inboxFilter, behind bool) (empt
 	if err != nil {
 		return emptyInbox{}, fmt.Errorf("ask for notifications: %w", err)
 	}
-	untold, err := dbmodel.CountUntold(ctx, s.db.Reader, viewerOf(ctx))
+	without, err := dbmodel.CountWithoutContacts(ctx, s.db.Reader, viewerOf(ctx))
 	if err != nil {
 		return emptyInbox{}, fmt.Errorf("count products: %w", err)
 	}
 	steps := []linkTo(nil)
-	if untold > 0 {
-		steps = []linkTo{{withQuery(productsPath, "contacts", noContact), plural(untold, "product has", "products have") + " no target for notifications: set one"}}
+	if without > 0 {
+		steps = []linkTo{{withQuery(productsPath, "contacts", noContact), plural(without, "product has", "products have") + " no target for notifications: set one"}}
 	}
 	if len(one) > 0 {
 		return emptyInbox{"Nothing new: you have viewed everything.", append(steps, linkTo{"/?viewed=all", "Show viewed ones"})}, nil
