@@ -18,12 +18,29 @@ type FailedEvent struct {
 // a number is compared with its column before it is compared with 0: by its first use PostgreSQL takes it as a bigint or as
 // less.
 func FailedEvents(ctx context.Context, db bun.IDB, before int64, limit int) ([]FailedEvent, error) {
-	return collect(ctx, db, func(rows *sql.Rows) (e FailedEvent, err error) {
-		var created, failed instant
-		err = rows.Scan(&e.ID, &e.Kind, &e.Bulk, &e.ProductID, &e.Payload, &e.Attempts, &e.Failures, &e.ProcessesLost, &e.Claim, &e.Reason, &created, &failed)
-		e.CreatedAt, e.FailedAt = created.Time, failed.Time
-		return e, err
-	}, "SELECT "+eventColumns+", failed_at FROM outbox WHERE failed_at IS NOT NULL AND (id < $1 OR $1 = 0) ORDER BY id DESC LIMIT $2", before, limit)
+	return collect(ctx, db, scanFailedEvent, "SELECT "+eventColumns+
+		", failed_at FROM outbox WHERE failed_at IS NOT NULL AND (id < $1 OR $1 = 0) ORDER BY id DESC LIMIT $2", before, limit)
+}
+
+func scanFailedEvent(rows *sql.Rows) (e FailedEvent, err error) {
+	var created, failed instant
+	err = rows.Scan(&e.ID, &e.Kind, &e.Bulk, &e.ProductID, &e.Payload, &e.Attempts, &e.Failures, &e.ProcessesLost, &e.Claim, &e.Reason,
+		&created, &failed)
+	e.CreatedAt, e.FailedAt = created.Time, failed.Time
+	return e, err
+}
+
+// DismissFailedEvent deletes an event that is set aside, and returns it: ErrNotFound where there is none with this id.
+func DismissFailedEvent(ctx context.Context, db bun.IDB, id int64) (*FailedEvent, error) {
+	list, err := collect(ctx, db, scanFailedEvent,
+		"DELETE FROM outbox WHERE id = $1 AND failed_at IS NOT NULL RETURNING "+eventColumns+", failed_at", id)
+	if err != nil {
+		return nil, err
+	}
+	if len(list) == 0 {
+		return nil, ErrNotFound
+	}
+	return &list[0], nil
 }
 
 // RetryFailedEvents makes events that are set aside due again, as if they had just come, and returns how many that were:

@@ -163,14 +163,14 @@ func TestHasOverdueEvents(t *testing.T) {
 			}
 		}
 		want(0, false)
-		e := dbmodel.NewEvent{Kind: dbmodel.KindObservations, Payload: dbmodel.EventPayload{IDs: []int64{5}}}
+		e := dbmodel.NewEvent{Kind: dbmodel.KindObservation, Payload: dbmodel.EventPayload{IDs: []int64{5}}}
 		id, err := dbmodel.InsertEvent(ctx, db, e)
 		if err != nil {
 			t.Fatal(err)
 		}
 		want(-time.Second, true)
 		want(time.Minute, false)
-		event, err := dbmodel.ClaimEvent(ctx, db, dbmodel.KindObservations, id, false)
+		event, err := dbmodel.ClaimEvent(ctx, db, dbmodel.KindObservation, id, false)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -94,6 +94,7 @@ var matrix = []matrixRow{
 	{"GET /periodic-tasks", "", [8]int{401, 403, 403, 403, 403, 403, 403, 200}},
 	{"GET /failed-events", "", [8]int{401, 403, 403, 403, 403, 403, 403, 200}},
 	{"POST /failed-events/retry", `{}`, [8]int{401, 403, 403, 403, 403, 403, 403, 202}},
+	{"DELETE /failed-events/{id}", "", [8]int{401, 403, 403, 403, 403, 403, 403, 404}},
 	{"GET /status", "", [8]int{401, 403, 403, 403, 403, 403, 403, 200}},
 }
 

@@ -2,6 +2,7 @@ package web
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -51,7 +52,7 @@ type ExplainedRecipient struct {
 	Recipient bool          `json:"recipient" doc:"It receives what is notified"`
 	Reason    string        `json:"reason" doc:"Why it is passed over; empty for a recipient"`
 
-	failure string // see contact
+	failure string // what is wrong with deliveries to it that the caller sees; empty: nothing
 }
 
 // contactSource is the place where a contact is set.
@@ -83,7 +84,7 @@ func (s *server) apiExplain(ctx context.Context, in *idParam) (*explainOutput, e
 		if err != nil {
 			return fmt.Errorf("load the settings: %w", err)
 		}
-		e := explainer{s: s, settings: settings, product: product}
+		e := explainer{s: s, settings: settings, product: product, viewer: v}
 		out.Body.Observation, out.Body.Product = inboxObservation{o.ID, o.Title}, inboxProduct{product.ID, product.Name}
 		applied := rule.Effective(product.Product, product.Group)
 		out.Body.ExplainedAnswer, err = e.explain(ctx, tx, applied, rule.Explain(applied, o.Remembered, o.Rule()), false)
@@ -115,6 +116,7 @@ type explainer struct {
 	s        *server
 	settings *dbmodel.Settings
 	product  *dbmodel.ProductContext
+	viewer   dbmodel.Viewer
 }
 
 func (e *explainer) explain(
@@ -135,7 +137,11 @@ func (e *explainer) explain(
 	for _, c := range contacts {
 		r := ExplainedRecipient{
 			Channel: c.Channel, Target: c.shown, Source: e.source(c.Holder), Recipient: c.Reason == "", Reason: c.Reason.Sentence(),
-			failure: c.failure,
+		}
+		if c.fails {
+			if r.failure, err = failureOf(ctx, db, e.viewer, c.Target); err != nil {
+				return out, err
+			}
 		}
 		if c.Reason == rule.Paused {
 			r.Reason = rule.PausedBy(e.pausedBy()).Sentence()
@@ -144,6 +150,20 @@ func (e *explainer) explain(
 	}
 	out.Decision = e.decision(x, title) + e.noRecipient(out)
 	return out, nil
+}
+
+// failureOf says of a target that fails what is wrong with those deliveries that v sees; empty: nothing.
+func failureOf(ctx context.Context, db bun.IDB, v dbmodel.Viewer, target int64) (string, error) {
+	t, err := dbmodel.FailingTargetByID(ctx, db, v, rule.Maintainer, target)
+	switch {
+	case errors.Is(err, dbmodel.ErrNotFound):
+		return "", nil
+	case err != nil:
+		return "", fmt.Errorf("load target %d: %w", target, err)
+	case t.Failed > 0:
+		return "A delivery to it has failed for good, and none has succeeded since.", nil
+	}
+	return "Deliveries to it fail at present, and are tried again.", nil
 }
 
 func (e *explainer) source(h rule.Holder) contactSource {

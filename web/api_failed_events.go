@@ -14,8 +14,9 @@ import (
 type failedEventAnswer struct {
 	ID             int64             `json:"id"`
 	Kind           dbmodel.EventKind `json:"kind" enum:"observation,security_gate,exception,refused"`
-	Reason         string            `json:"reason"`
-	Attempts       int               `json:"attempts"`
+	Why            string            `json:"why" doc:"What happened, in words and with numbers"`
+	Reason         string            `json:"reason" doc:"The error that it ended with"`
+	Attempts       int               `json:"attempts" doc:"Evaluations that were begun; 0: it was refused when it was accepted"`
 	CreatedAt      time.Time         `json:"created_at"`
 	FailedAt       time.Time         `json:"failed_at"`
 	ObservationIDs []int64           `json:"observation_ids" nullable:"false"`
@@ -65,10 +66,35 @@ func (s *server) retryFailedEvents(ctx context.Context, sent *retryFields) (*ret
 	return out, nil
 }
 
+// apiDismissFailedEvent deletes an event that is set aside: it is not evaluated any more.
+func (s *server) apiDismissFailedEvent(ctx context.Context, in *idParam) (*struct{}, error) {
+	e, err := dbmodel.DismissFailedEvent(ctx, s.db, in.ID)
+	if err != nil {
+		return nil, missing(err, "failed event", in.ID)
+	}
+	s.log.Info().Str("user", viewerOf(ctx).Username).Int64("event", e.ID).Str("kind", string(e.Kind)).
+		Int64("product", e.ProductID).Ints64("observations", e.Payload.IDs).Str("reason", e.Reason).Msg("a failed event was dismissed")
+	return nil, nil //nolint:nilnil // 204
+}
+
+// whySetAside says in words, and with numbers, what preceded the reason of an event that is set aside.
+func whySetAside(e *dbmodel.FailedEvent) string {
+	switch {
+	case e.Kind == dbmodel.KindRefused:
+		return "It came through Redis and was refused, so that it was never evaluated."
+	case e.ProcessesLost >= dbmodel.SetAsideAfter:
+		return fmt.Sprintf("%d processes ended while they evaluated it.", e.ProcessesLost)
+	case e.Failures > 0:
+		return "Its evaluation failed " + plural(e.Failures, "time", "times") + "."
+	}
+	return "It cannot be evaluated."
+}
+
 // showFailedEvent shows what an event names, never what it says: that may be anything.
 func showFailedEvent(e *dbmodel.FailedEvent) failedEventAnswer {
 	out := failedEventAnswer{
-		ID: e.ID, Kind: e.Kind, Reason: e.Reason, Attempts: e.Attempts, CreatedAt: e.CreatedAt.UTC(), FailedAt: e.FailedAt.UTC(),
+		ID: e.ID, Kind: e.Kind, Why: whySetAside(e), Reason: e.Reason, Attempts: e.Attempts, CreatedAt: e.CreatedAt.UTC(),
+		FailedAt:       e.FailedAt.UTC(),
 		ObservationIDs: filled(e.Payload.IDs),
 	}
 	product := e.ProductID

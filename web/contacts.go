@@ -18,7 +18,7 @@ type contact struct {
 	rule.Recipient
 	address channel.Secret
 	shown   string // as it may be answered
-	failure string // what is wrong with its last deliveries, as a sentence; empty: nothing
+	fails   bool   // its target took no message when it was tried last, which not everybody may see
 }
 
 // recipients says who would receive what is notified under the settings that apply, by what this process can send.
@@ -46,7 +46,10 @@ func (s *server) recipients(ctx context.Context, db bun.IDB, a rule.Applied, set
 	list := rule.Recipients(a, ability)
 	out := make([]contact, 0, len(list))
 	for _, r := range list {
-		c := contact{Recipient: r, address: channel.Secret(r.Address), shown: r.Address, failure: failureOf(targets[r.Target])}
+		c := contact{Recipient: r, address: channel.Secret(r.Address), shown: r.Address}
+		if t := targets[r.Target]; t != nil {
+			c.fails = t.FailingSince != nil || t.FailureNotified
+		}
 		if r.Address == "" {
 			c.address, c.shown = channel.Secret(opened[r.Target]), lostAddress
 			if c.address != "" {
@@ -56,19 +59,6 @@ func (s *server) recipients(ctx context.Context, db bun.IDB, a rule.Applied, set
 		out = append(out, c)
 	}
 	return out, nil
-}
-
-// failureOf says of a target what is wrong with its last deliveries.
-func failureOf(t *dbmodel.Target) string {
-	switch {
-	case t == nil:
-		return ""
-	case t.FailureNotified:
-		return "A delivery to it has failed for good, and none has succeeded since."
-	case t.FailingSince != nil:
-		return "Deliveries to it fail at present, and are tried again."
-	}
-	return ""
 }
 
 // lostAddress stands for an address that was sealed with a lost key: the rest of an answer is worth more than an error.

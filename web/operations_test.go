@@ -2,6 +2,7 @@ package web_test
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -49,6 +50,32 @@ func TestFailedEvents(t *testing.T) {
 			if _, err := dbmodel.ClaimEvent(t.Context(), e.db, kind, int64(i)+1, false); err != nil {
 				t.Errorf("event %d does not wait: %v", i+1, err)
 			}
+		}
+	})
+}
+
+// TestDismissFailedEvent: an event that is set aside can be given up; one that waits cannot, and the log says who did it.
+func TestDismissFailedEvent(t *testing.T) {
+	both(t, func(t *testing.T, e *env) {
+		e.user("boss", true)
+		for _, id := range []int64{4, 5} {
+			event := dbmodel.NewEvent{Kind: dbmodel.KindObservation, Payload: dbmodel.EventPayload{IDs: []int64{id}}}
+			if _, err := dbmodel.InsertEvent(t.Context(), e.db, event); err != nil {
+				t.Fatal(err)
+			}
+		}
+		e.exec("UPDATE outbox SET failed_at = ?, failures = 5, attempts = 6, reason = 'panic' WHERE id = 1", time.Now())
+		const path = "/api/v1/failed-events"
+		e.want(404, "DELETE", path+"/2", nil)
+		e.want(404, "DELETE", path+"/77", nil)
+		e.want(204, "DELETE", path+"/1", nil, e.as("boss")...)
+		e.want(404, "DELETE", path+"/1", nil)
+		if n := e.count("outbox", "id = 2"); n != 1 || e.count("outbox", "TRUE") != 1 {
+			t.Error("the event that waits is gone, or the other one is not")
+		}
+		const logged = `"user":"boss","event":1,"kind":"observations","product":0,"observations":[4],"reason":"panic"`
+		if !strings.Contains(e.log.String(), logged) {
+			t.Errorf("the log does not say who dismissed it:\n%s", e.log)
 		}
 	})
 }

@@ -40,6 +40,7 @@ var pages = []matrixRow{
 	{"POST /deliveries/resend", "", [8]int{303, 403, 303, 303, 303, 303, 303, 303}},
 	{"POST /targets/1/resend", "", [8]int{303, 403, 404, 403, 403, 303, 303, 303}},
 	{"POST /failed-events/retry", "", [8]int{303, 403, 403, 403, 403, 403, 403, 303}},
+	{"POST /failed-events/{id}/dismiss", "", [8]int{303, 403, 403, 403, 403, 403, 403, 404}},
 	{"GET /settings", "", [8]int{303, 403, 403, 403, 403, 403, 403, 200}},
 	{"POST /settings", "", [8]int{303, 403, 403, 403, 403, 403, 403, 303}},
 	{"POST /settings/test", "channel=slack", [8]int{303, 403, 403, 403, 403, 403, 403, 200}},

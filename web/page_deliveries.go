@@ -273,6 +273,20 @@ func (s *server) retryEvents(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
+// dismissEvent deletes an event that is set aside.
+func (s *server) dismissEvent(w http.ResponseWriter, r *http.Request) error {
+	id, err := idInPath(r, "failed event")
+	if err != nil {
+		return err
+	}
+	if _, err := s.apiDismissFailedEvent(r.Context(), &idParam{id}); err != nil {
+		return err
+	}
+	s.notice(r.Context(), fmt.Sprintf("Event %d is dismissed.", id))
+	s.redirect(w, r, deliveriesPath)
+	return nil
+}
+
 // eventWords is what an event that is set aside was to do.
 func eventWords(k dbmodel.EventKind) string {
 	switch k {

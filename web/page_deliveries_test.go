@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/seed91453169/tocsin/dbmodel"
 	"github.com/seed91453169/tocsin/rule"
 )
 
@@ -113,5 +114,19 @@ func TestEventsSetAside(t *testing.T) {
 		v.send(p, "Retry event", nil).says("1 event is evaluated again within seconds.")
 		e.exec("UPDATE outbox SET failed_at = ?", time.Now())
 		v.send(v.open("/deliveries"), "Retry all", nil).saysNot("Events set aside")
+
+		e.exec("UPDATE outbox SET failed_at = ?, failures = 5, attempts = 12", time.Now())
+		_, err := dbmodel.InsertEvent(t.Context(), e.db, dbmodel.NewEvent{
+			Kind: dbmodel.KindRefused, Refused: "severity: must be one of Critical, High", Payload: dbmodel.EventPayload{Task: []byte("{}")},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		p = v.open("/deliveries")
+		p.says("Its evaluation failed 5 times. the database said no 12",
+			"It came through Redis and was refused, so that it was never evaluated. severity: must be one of Critical, High none")
+		p = v.send(p, "Dismiss event", nil)
+		p.says("is dismissed.", "Its evaluation failed 5 times.")
+		p.saysNot("It came through Redis")
 	})
 }

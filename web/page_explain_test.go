@@ -42,11 +42,13 @@ func TestExplainPageOfFailingContact(t *testing.T) {
 	both(t, func(_ *testing.T, e *env) {
 		e.shop()
 		e.observe(map[string]any{"severity": "Medium"})
+		e.notify(about("gate", rule.TypeSecurityGate, 1, e.targets(rule.Slack, slackURL)...))
 		v := e.visitor("reader")
 		const fails, failed = "Deliveries to it fail at present, and are tried again.", "A delivery to it has failed for good, and none has succeeded since."
 		v.open("/observations/1/explain").saysNot(fails, failed)
 		e.exec("UPDATE targets SET failures = 2, failing_since = next_at WHERE channel = 'slack'")
 		v.open("/observations/1/explain").says(fails)
+		e.exec("UPDATE deliveries SET state = 'failed'")
 		e.exec("UPDATE targets SET failure_notified = ? WHERE channel = 'slack'", true)
 		v.open("/observations/1/explain").says(failed)
 	})

@@ -178,6 +178,8 @@ func (s *server) operationCalls() {
 			id: "retryFailedEvents", tag: tagOperations, body: retryFields{}, optional: true, status: http.StatusAccepted,
 			summary: "Evaluate such events again",
 		})
+	route(s, "DELETE /failed-events/{id}", administrators, s.apiDismissFailedEvent,
+		call{id: "dismissFailedEvent", tag: tagOperations, summary: "Dismiss such an event: it is not evaluated any more"})
 	route(s, "GET /periodic-tasks", administrators, s.apiListPeriodicTasks,
 		call{id: "listPeriodicTasks", tag: tagOperations, summary: "List the runs of periodic tasks, newest first"})
 	route(s, "GET /status", administrators, s.apiGetStatus,
@@ -245,6 +247,7 @@ func (s *server) pages(calls http.Handler, client redis.UniversalClient, monitor
 	s.page(mux, "POST /deliveries/resend", people, s.resendAll)
 	s.page(mux, "POST /targets/{id}/resend", people, s.resendTarget)
 	s.page(mux, "POST /failed-events/retry", administrators, s.retryEvents)
+	s.page(mux, "POST /failed-events/{id}/dismiss", administrators, s.dismissEvent)
 
 	s.page(mux, "GET /settings", administrators, s.showSettings)
 	s.page(mux, "POST /settings", administrators, s.saveSettings)

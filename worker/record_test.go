@@ -14,7 +14,6 @@ import (
 	"github.com/seed91453169/tocsin/internal/queue"
 	"github.com/seed91453169/tocsin/internal/testenv"
 	"github.com/seed91453169/tocsin/rule"
-	"github.com/seed91453169/tocsin/tasks"
 )
 
 // TestRecord waits for a database that is away as long as that takes, and gives up one that is there and refuses.
@@ -152,7 +151,7 @@ func TestDigestIsShortened(t *testing.T) {
 		e.settings(func(s *dbmodel.Settings) { s.DigestThreshold = 1 })
 		e.product(1, "/small")
 		e.product(2, "/gone")
-		var list []tasks.Observation
+		var list []dbmodel.Observation
 		for i := range int64(20) {
 			list = append(list, observation(i+1, i%2+1, rule.High))
 		}

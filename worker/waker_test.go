@@ -8,10 +8,10 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"github.com/seed91453169/tocsin/internal/accept"
 	"github.com/seed91453169/tocsin/internal/queue"
 	"github.com/seed91453169/tocsin/internal/testenv"
 	"github.com/seed91453169/tocsin/rule"
-	"github.com/seed91453169/tocsin/tasks"
 )
 
 // TestRedisWithoutChannels takes the channels away from the user of Redis, as Redis 7 does for new ones: what is reported
@@ -30,7 +30,7 @@ func TestRedisWithoutChannels(t *testing.T) {
 		t.Cleanup(func() { queueClient.Close() })
 		w.Queue = queue.New(queueClient, w.Log)
 	})
-	e.acceptor = tasks.NewAcceptor(e.db, e.worker.Queue)
+	e.acceptor = accept.New(e.db, e.worker.Queue)
 	e.product(1, "/hook")
 	var delays []time.Duration
 	for i := range 7 {
