@@ -108,7 +108,7 @@ type PendingDelivery struct {
 	Source         rule.Holder // of the contact that it comes from
 }
 
-// PendingDeliveries lists the first limit deliveries that wait for a target, in the order in which they must be told.
+// PendingDeliveries lists the first limit deliveries that wait for a target, in the order in which they must be delivered.
 func PendingDeliveries(ctx context.Context, db bun.IDB, targetID int64, limit int) ([]PendingDelivery, error) {
 	return collect(ctx, db, func(rows *sql.Rows) (d PendingDelivery, err error) {
 		err = rows.Scan(&d.ID, &d.NotificationID, &d.Source.Kind, &d.Source.ID)
@@ -116,7 +116,7 @@ func PendingDeliveries(ctx context.Context, db bun.IDB, targetID int64, limit in
 	}, "SELECT id, notification_id, source_kind, source_id FROM deliveries WHERE target_id = $1 AND state = 'pending' ORDER BY id LIMIT $2", targetID, limit)
 }
 
-// MaxDigest is how many deliveries one digest tells at the most.
+// MaxDigest is how many deliveries one digest holds at the most.
 const MaxDigest = 50_000
 
 // PendingIDs lists what waits for a target, at most MaxDigest deliveries: all of it, or what belongs to the digest with the
@@ -126,8 +126,8 @@ func PendingIDs(ctx context.Context, db bun.IDB, targetID, batch int64) ([]int64
 		targetID, batch, MaxDigest)
 }
 
-// Told is what one message tells: a single delivery, or a digest of a target.
-type Told struct {
+// DeliverySet is the deliveries that one message stands for: a single one, or those of a digest, all of one target.
+type DeliverySet struct {
 	TargetID int64
 	IDs      []int64 // of deliveries
 	Digest   bool
@@ -136,7 +136,7 @@ type Told struct {
 }
 
 // these is the condition that hits the deliveries of t under the name alias, and its arguments, numbered from 1.
-func (t Told) these(db bun.IDB, alias string) (string, []any) {
+func (t DeliverySet) these(db bun.IDB, alias string) (string, []any) {
 	in, arg := anyOf(db, alias+".id", 2, t.IDs)
 	return alias + ".target_id = $1 AND " + in, []any{t.TargetID, arg}
 }
@@ -145,8 +145,8 @@ func (t Told) these(db bun.IDB, alias string) (string, []any) {
 const partSize = 10_000
 
 // Parts splits t into sets of deliveries that are recorded one after the other.
-func (t Told) Parts() []Told {
-	parts := make([]Told, 0, len(t.IDs)/partSize+1)
+func (t DeliverySet) Parts() []DeliverySet {
+	parts := make([]DeliverySet, 0, len(t.IDs)/partSize+1)
 	for ids := range slices.Chunk(t.IDs, partSize) {
 		part := t
 		part.IDs, part.batch = ids, t.batchNumber()
@@ -156,7 +156,7 @@ func (t Told) Parts() []Told {
 }
 
 // batchNumber is the number of a digest: its last delivery. A single delivery has none.
-func (t Told) batchNumber() *int64 {
+func (t DeliverySet) batchNumber() *int64 {
 	switch {
 	case t.batch != nil:
 		return t.batch
@@ -168,14 +168,14 @@ func (t Told) batchNumber() *int64 {
 
 // KeepBatch notes that the next message is the digest t again, whose deliveries MarkTried has marked, where owner still has the
 // lease.
-func KeepBatch(ctx context.Context, db bun.IDB, t Told, owner string) error {
+func KeepBatch(ctx context.Context, db bun.IDB, t DeliverySet, owner string) error {
 	_, err := execCount(ctx, db, "UPDATE targets SET batch = $3 WHERE id = $1 AND owner = $2", t.TargetID, owner, t.batchNumber())
 	return err
 }
 
 // MarkSent records that the receiver took the message; also where the lease is lost by now, and over a failure. The states
 // are named one by one, because each has an index of its own.
-func MarkSent(ctx context.Context, db bun.IDB, t Told) error {
+func MarkSent(ctx context.Context, db bun.IDB, t DeliverySet) error {
 	these, args := t.these(db, "deliveries")
 	_, err := execCount(ctx, db, "UPDATE deliveries SET state = 'sent', attempts = attempts + 1, last_error = '', sent_at = "+now(db)+
 		" WHERE "+these+" AND state = 'pending' OR "+these+" AND state = 'failed'", args...)
@@ -183,7 +183,7 @@ func MarkSent(ctx context.Context, db bun.IDB, t Told) error {
 }
 
 // MarkFailed records that the message was refused for good, where owner still has the lease.
-func MarkFailed(ctx context.Context, db bun.IDB, t Told, owner, reason string) error {
+func MarkFailed(ctx context.Context, db bun.IDB, t DeliverySet, owner, reason string) error {
 	these, args := t.these(db, "deliveries")
 	_, err := execCount(ctx, db, "UPDATE deliveries SET state = 'failed', attempts = attempts + 1, last_error = $3 WHERE "+these+
 		" AND state = 'pending' AND EXISTS (SELECT 1 FROM targets WHERE id = $1 AND owner = $4)", append(args, reason, owner)...)
@@ -192,17 +192,17 @@ func MarkFailed(ctx context.Context, db bun.IDB, t Told, owner, reason string) e
 
 // MarkTried records that the message was not taken this time, where owner still has the lease. Deliveries of a digest are marked
 // with its number, so that the next try is about the same ones.
-func MarkTried(ctx context.Context, db bun.IDB, t Told, owner, reason string) error {
+func MarkTried(ctx context.Context, db bun.IDB, t DeliverySet, owner, reason string) error {
 	these, args := t.these(db, "deliveries")
 	_, err := execCount(ctx, db, "UPDATE deliveries SET attempts = attempts + 1, last_error = $3, batch = coalesce(CAST($5 AS bigint), batch) WHERE "+these+
 		" AND state = 'pending' AND EXISTS (SELECT 1 FROM targets WHERE id = $1 AND owner = $4)", append(args, reason, owner, t.batchNumber())...)
 	return err
 }
 
-// TellOfFailure reports whether it must be told that t failed for good: not all of it was told by Tocsin of itself, and
-// nothing of the target was told since its last success, which from now on it was. The caller must tell it in the same
+// MustNotifyFailure reports whether the failure of t for good must be notified: not all of t are failures of Tocsin itself, and no
+// failure of the target was notified since its last success. From now on one was: the caller must report it in the same
 // transaction. It is false where owner has lost the lease.
-func TellOfFailure(ctx context.Context, tx bun.Tx, t Told, owner string) (bool, error) {
+func MustNotifyFailure(ctx context.Context, tx bun.Tx, t DeliverySet, owner string) (bool, error) {
 	these, args := t.these(tx, "d")
 	query := "SELECT 1 FROM deliveries d JOIN notifications n ON n.id = d.notification_id WHERE NOT n.own AND " + these
 	if t.All {
@@ -228,7 +228,7 @@ func EndBatch(ctx context.Context, db bun.IDB, id int64, owner string) error {
 // for all that time.
 const nobodyTried = 10 * time.Minute
 
-// TargetFailed counts a failure: the target is told nothing for wait. It returns whether it fails for giveUp or longer, by the
+// TargetFailed counts a failure: nothing is sent to the target for wait. It returns whether it fails for giveUp or longer, by the
 // database's clock and without the time in which nobody tried; ErrNotFound where owner has lost the lease.
 func TargetFailed(ctx context.Context, db bun.IDB, id int64, owner string, wait, giveUp time.Duration) (giveUpNow bool, err error) {
 	err = raw(db).QueryRowContext(ctx, `UPDATE targets SET failures = failures + 1,
@@ -270,7 +270,7 @@ type Digest struct {
 }
 
 // DigestOf reads what a digest is about; at most limit notifications of each sort are named.
-func DigestOf(ctx context.Context, db bun.IDB, t Told, limit int) (*Digest, error) {
+func DigestOf(ctx context.Context, db bun.IDB, t DeliverySet, limit int) (*Digest, error) {
 	these, args := t.these(db, "d")
 	members := " FROM deliveries d JOIN notifications n ON n.id = d.notification_id WHERE " + these + " AND d.state = 'pending'"
 	out := new(Digest)

@@ -334,19 +334,19 @@ func TestNotificationsAndDeliveries(t *testing.T) {
 			t.Fatalf("waiting: %+v %v", waiting, err)
 		}
 		ids, err := dbmodel.PendingIDs(ctx, db, emails[0], 0)
-		told := dbmodel.Told{TargetID: emails[0], IDs: ids, Digest: true}
+		set := dbmodel.DeliverySet{TargetID: emails[0], IDs: ids, Digest: true}
 		if err != nil || len(ids) != 2 {
 			t.Fatalf("waiting: %v %v", ids, err)
 		}
-		digest, err := dbmodel.DigestOf(ctx, db, told, 10)
+		digest, err := dbmodel.DigestOf(ctx, db, set, 10)
 		if err != nil || len(digest.Groups) != 1 || digest.Groups[0].Count != 2 || digest.Products != 1 || len(digest.Worst) != 2 {
 			t.Fatalf("digest: %+v %v", digest, err)
 		}
 		inTx(t, db, func(ctx context.Context, tx bun.Tx) error {
-			if err := dbmodel.MarkTried(ctx, tx, told, owner, "503"); err != nil {
+			if err := dbmodel.MarkTried(ctx, tx, set, owner, "503"); err != nil {
 				return err
 			}
-			if err := dbmodel.KeepBatch(ctx, tx, told, owner); err != nil {
+			if err := dbmodel.KeepBatch(ctx, tx, set, owner); err != nil {
 				return err
 			}
 			giveUp, err := dbmodel.TargetFailed(ctx, tx, emails[0], owner, time.Hour, time.Hour)
@@ -366,7 +366,7 @@ func TestNotificationsAndDeliveries(t *testing.T) {
 		if d.State != dbmodel.Pending || d.Attempts != 1 || d.LastError != "503" || d.NextAttemptAt == nil || time.Until(*d.NextAttemptAt) < 50*time.Minute {
 			t.Fatalf("tried delivery: %+v", d)
 		}
-		if err := dbmodel.MarkSent(ctx, db, told); err != nil {
+		if err := dbmodel.MarkSent(ctx, db, set); err != nil {
 			t.Fatal(err)
 		}
 		if err := dbmodel.YieldTarget(ctx, db, emails[0], owner); err != nil {

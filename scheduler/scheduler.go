@@ -119,7 +119,7 @@ func (s *Scheduler) forgetFailures(ctx context.Context) error {
 	return nil
 }
 
-// watchPauses tells when somebody pauses a queue, or resumes it.
+// watchPauses logs when an operator pauses or resumes a queue.
 func (s *Scheduler) watchPauses(ctx context.Context) error {
 	paused, err := s.queue.Paused(ctx)
 	if err != nil {
@@ -140,7 +140,7 @@ func (s *Scheduler) sweepImports(ctx context.Context) error { return s.sweepQueu
 func (s *Scheduler) sweepQueue(ctx context.Context, bulk bool) error {
 	waiting, latency, err := s.queue.Size(queue.Of(bulk))
 	if err != nil {
-		return nil //nolint:nilerr // without Redis nothing can be enqueued, which Queue tells
+		return nil //nolint:nilerr // without Redis nothing can be enqueued, which Queue logs
 	}
 	if waiting > backlog {
 		if err := s.merge(ctx, bulk); err != nil {

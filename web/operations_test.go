@@ -73,7 +73,7 @@ func TestDismissFailedEvent(t *testing.T) {
 		if n := e.count("outbox", "id = 2"); n != 1 || e.count("outbox", "TRUE") != 1 {
 			t.Error("the event that waits is gone, or the other one is not")
 		}
-		const logged = `"user":"boss","event":1,"kind":"observations","product":0,"observations":[4],"reason":"panic"`
+		const logged = `"user":"boss","event":1,"kind":"observation","product":0,"observations":[4],"reason":"panic"`
 		if !strings.Contains(e.log.String(), logged) {
 			t.Errorf("the log does not say who dismissed it:\n%s", e.log)
 		}

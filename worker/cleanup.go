@@ -22,7 +22,7 @@ const (
 	// longestCleanupPause bounds the pause after a batch, which is otherwise as long as the batch took: events come in between.
 	longestCleanupPause = time.Second
 	// suppressionAge is how long the count of an exception that was held back waits for the next one. Those that may still be
-	// told are younger: the longest exception_rate_limit is 30 days.
+	// notified are younger: the longest exception_rate_limit is 30 days.
 	suppressionAge = 90 * 24 * time.Hour
 	// cleanupRetry is when a run is tried again after the database did not answer.
 	cleanupRetry = 30 * time.Second
@@ -72,7 +72,7 @@ func (w *Worker) periodicCleanup(ctx context.Context, t *asynq.Task) error {
 	return w.endRun(run, dbmodel.RunFailed, fmt.Sprintf("%s; %v", done, err), err)
 }
 
-// endRun records what became of a run, and tells failure, why it failed for good, which it returns.
+// endRun records what became of a run, and reports failure, the reason why it failed for good, which it returns.
 func (w *Worker) endRun(run *dbmodel.PeriodicRun, status dbmodel.RunStatus, message string, failure error) error {
 	recorded := w.record("a run ended", func(ctx context.Context) error {
 		return w.DB.InTx(ctx, func(ctx context.Context, tx bun.Tx) error {
@@ -80,7 +80,7 @@ func (w *Worker) endRun(run *dbmodel.PeriodicRun, status dbmodel.RunStatus, mess
 			if err != nil || !ended || failure == nil {
 				return err
 			}
-			return tellOwn(ctx, tx, classOf(failure), queue.TypePeriodicCleanup, "the clean-up failed: see the periodic tasks", message, false)
+			return reportOwn(ctx, tx, classOf(failure), queue.TypePeriodicCleanup, "the clean-up failed: see the periodic tasks", message, false)
 		})
 	})
 	if err := errors.Join(failure, recorded); err != nil {

@@ -26,7 +26,7 @@ const (
 	renewTime = dbmodel.LeaseTime / 5
 	// drainTime is how long a drain goes on while others wait for its slot.
 	drainTime = 5 * time.Second
-	// gatherTime is how long a target rests after much was told at once, so that what arrives meanwhile goes together.
+	// gatherTime is how long a target rests after much was sent at once, so that what arrives meanwhile goes together.
 	gatherTime = time.Second
 	// freshTime is how long a lease need not be renewed before a message. With renewTime it stays below the time of a lease.
 	freshTime = 2 * time.Second
@@ -34,7 +34,7 @@ const (
 	digestItems = 20
 )
 
-// targetDrain works off queue.TypeTargetDrain: it tells one target what waits for it, in order.
+// targetDrain works off queue.TypeTargetDrain: it sends to one target what waits for it, in order.
 func (w *Worker) targetDrain(ctx context.Context, t *asynq.Task) error {
 	var p queue.DrainTask
 	if err := json.Unmarshal(t.Payload(), &p); err != nil {
@@ -71,18 +71,18 @@ func (w *Worker) unpoke(ctx context.Context, id int64) {
 // faultRest is how long a target rests after a fault of our own, which the next try will meet again.
 const faultRest = time.Minute
 
-// restTarget has a target rest after a fault of our own, and tells the fault.
+// restTarget has a target rest after a fault of our own, and reports the fault.
 func (w *Worker) restTarget(ctx context.Context, id int64, fault error) error {
 	return w.DB.InTx(ctx, func(ctx context.Context, tx bun.Tx) error {
 		if err := dbmodel.RestTarget(ctx, tx, id, faultRest); err != nil {
 			return err
 		}
-		return tellOwn(ctx, tx, classOf(fault), queue.TypeTargetDrain, "a target could not be worked off: it is tried again every minute",
+		return reportOwn(ctx, tx, classOf(fault), queue.TypeTargetDrain, "a target could not be worked off: it is tried again every minute",
 			fmt.Sprintf("target %d: %v", id, fault), false)
 	})
 }
 
-// drain tells one target, while it holds its lease.
+// drain delivers to one target, while it holds its lease.
 type drain struct {
 	w         *Worker
 	target    *dbmodel.Target
@@ -149,8 +149,8 @@ func (d *drain) run(ctx context.Context) error {
 		if w.isStopping() {
 			return d.leave(nil)
 		}
-		told := time.Now()
-		next, err := d.tell(ctx)
+		sentAt := time.Now()
+		next, err := d.deliver(ctx)
 		switch {
 		case err != nil:
 			return d.leave(err)
@@ -167,7 +167,7 @@ func (d *drain) run(ctx context.Context) error {
 			w.unpoke(ctx, id)
 			continue
 		}
-		if wait := d.rest(time.Since(told)); wait > drainTime {
+		if wait := d.rest(time.Since(sentAt)); wait > drainTime {
 			if _, err := dbmodel.ReleaseTarget(ctx, w.DB, id, d.owner, wait); err != nil {
 				return d.leave(err)
 			}
@@ -213,9 +213,9 @@ func (d *drain) wait(ctx context.Context, rest time.Duration) bool {
 	return d.w.pause(rest)
 }
 
-// tell sends what comes next, if something waits, and records what became of it: a digest where there is one to send, else
+// deliver sends what comes next, if something waits, and records what became of it: a digest where there is one to send, else
 // single deliveries.
-func (d *drain) tell(ctx context.Context) (outcome, error) {
+func (d *drain) deliver(ctx context.Context) (outcome, error) {
 	if d.target.Batch == 0 {
 		waiting, err := dbmodel.PendingDeliveries(ctx, d.w.DB, d.target.ID, max(d.settings.DigestThreshold+1, d.ahead))
 		switch {
@@ -227,7 +227,7 @@ func (d *drain) tell(ctx context.Context) (outcome, error) {
 			return d.burst(ctx, waiting)
 		}
 	}
-	m, told, err := d.nextDigest(ctx)
+	m, set, err := d.nextDigest(ctx)
 	if err != nil {
 		return stop, err
 	}
@@ -239,7 +239,7 @@ func (d *drain) tell(ctx context.Context) (outcome, error) {
 		return stop, err
 	}
 	if result != nil && result.TooLarge {
-		brief, e := d.digest(ctx, told, message.Builder.BriefDigest)
+		brief, e := d.digest(ctx, set, message.Builder.BriefDigest)
 		if e != nil {
 			return stop, e
 		}
@@ -249,7 +249,7 @@ func (d *drain) tell(ctx context.Context) (outcome, error) {
 			}
 		}
 	}
-	return d.recordResult(told, result)
+	return d.recordResult(set, result)
 }
 
 // send renews the lease, unless that was done a moment ago, and sends; the time of the send begins when the request leaves. lost

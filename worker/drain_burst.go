@@ -57,7 +57,7 @@ func (d *drain) burst(ctx context.Context, waiting []dbmodel.PendingDelivery) (n
 			if err := sent.flush(); err != nil {
 				return stop, err
 			}
-			return d.recordResult(dbmodel.Told{TargetID: d.target.ID, IDs: []int64{one.ID}}, result)
+			return d.recordResult(dbmodel.DeliverySet{TargetID: d.target.ID, IDs: []int64{one.ID}}, result)
 		}
 		d.sent++
 		sent.add(one.ID)
@@ -102,7 +102,7 @@ func (g *group) flush() error {
 	}
 	g.mu.Unlock()
 	if len(ids) > 0 {
-		w, sent := g.d.w, dbmodel.Told{TargetID: g.d.target.ID, IDs: ids}
+		w, sent := g.d.w, dbmodel.DeliverySet{TargetID: g.d.target.ID, IDs: ids}
 		err := w.record("deliveries were sent", func(ctx context.Context) error { return dbmodel.MarkSent(ctx, w.DB, sent) })
 		if err != nil {
 			g.err = err

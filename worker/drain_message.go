@@ -14,22 +14,22 @@ import (
 
 // nextDigest makes the digest that must be sent next: the one that is tried again, else one of all that waits. It returns no
 // message where nothing of it waits any more.
-func (d *drain) nextDigest(ctx context.Context) (*channel.Message, dbmodel.Told, error) {
+func (d *drain) nextDigest(ctx context.Context) (*channel.Message, dbmodel.DeliverySet, error) {
 	w, id := d.w, d.target.ID
-	told := dbmodel.Told{TargetID: id, Digest: true}
+	set := dbmodel.DeliverySet{TargetID: id, Digest: true}
 	var err error
-	if told.IDs, err = dbmodel.PendingIDs(ctx, w.DB, id, d.target.Batch); err != nil {
-		return nil, told, fmt.Errorf("find what a digest for target %d tells: %w", id, err)
+	if set.IDs, err = dbmodel.PendingIDs(ctx, w.DB, id, d.target.Batch); err != nil {
+		return nil, set, fmt.Errorf("find the deliveries of a digest for target %d: %w", id, err)
 	}
 	var m *channel.Message
-	if len(told.IDs) > 0 {
-		m, err = d.digest(ctx, told, message.Builder.Digest)
+	if len(set.IDs) > 0 {
+		m, err = d.digest(ctx, set, message.Builder.Digest)
 	}
 	if err == nil && m == nil && d.target.Batch != 0 {
 		d.target.Batch = 0
 		err = dbmodel.EndBatch(ctx, w.DB, id, d.owner)
 	}
-	return m, told, err
+	return m, set, err
 }
 
 // single makes the message of one delivery.
@@ -41,16 +41,16 @@ func (d *drain) single(n *dbmodel.Notification, waiting dbmodel.PendingDelivery)
 }
 
 // digest makes the message of a digest; nil where nothing of it waits any more.
-func (d *drain) digest(ctx context.Context, told dbmodel.Told, build func(message.Builder, *dbmodel.Digest, int64, message.Recipient) *channel.Message) (*channel.Message, error) {
-	content, err := dbmodel.DigestOf(ctx, d.w.DB, told, digestItems)
+func (d *drain) digest(ctx context.Context, set dbmodel.DeliverySet, build func(message.Builder, *dbmodel.Digest, int64, message.Recipient) *channel.Message) (*channel.Message, error) {
+	content, err := dbmodel.DigestOf(ctx, d.w.DB, set, digestItems)
 	if err != nil {
-		return nil, fmt.Errorf("load a digest of target %d: %w", told.TargetID, err)
+		return nil, fmt.Errorf("load a digest of target %d: %w", set.TargetID, err)
 	}
 	if len(content.Groups) == 0 {
 		return nil, nil
 	}
 	return d.build(func(b message.Builder, to message.Recipient) *channel.Message {
-		return build(b, content, told.IDs[len(told.IDs)-1], to)
+		return build(b, content, set.IDs[len(set.IDs)-1], to)
 	}), nil
 }
 

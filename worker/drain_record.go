@@ -15,11 +15,11 @@ import (
 )
 
 // recordResult records what became of a message, for as long as that takes.
-func (d *drain) recordResult(told dbmodel.Told, result *channel.Error) (outcome, error) {
+func (d *drain) recordResult(set dbmodel.DeliverySet, result *channel.Error) (outcome, error) {
 	w := d.w
 	switch {
 	case result == nil:
-		for _, part := range told.Parts() {
+		for _, part := range set.Parts() {
 			err := w.record("a delivery was sent", func(ctx context.Context) error { return dbmodel.MarkSent(ctx, w.DB, part) })
 			if err != nil {
 				return stop, err
@@ -32,33 +32,33 @@ func (d *drain) recordResult(told dbmodel.Told, result *channel.Error) (outcome,
 			}
 			t.Failures, t.FailingSince, t.FailureNotified = 0, nil, false
 		}
-		d.count(told)
+		d.count(set)
 		return goOn, nil
 	case result.Kind == channel.Permanent:
 		d.log(result, "a delivery failed for good")
-		err := d.fail(told, result)
+		err := d.fail(set, result)
 		d.target.FailureNotified = true
-		d.count(told)
+		d.count(set)
 		return goOn, err
 	}
 	d.log(result, "a delivery is tried again")
-	return stop, d.backOff(told, result)
+	return stop, d.backOff(set, result)
 }
 
 // fail records that a message was refused for good, and notifies that unless it was since the target's last success.
-func (d *drain) fail(told dbmodel.Told, result *channel.Error) error {
-	parts := told.Parts()
+func (d *drain) fail(set dbmodel.DeliverySet, result *channel.Error) error {
+	parts := set.Parts()
 	for i, part := range parts {
 		err := d.w.record("a delivery failed", func(ctx context.Context) error {
 			return d.w.DB.InTx(ctx, func(ctx context.Context, tx bun.Tx) error {
 				if err := dbmodel.MarkFailed(ctx, tx, part, d.owner, result.Reason); err != nil || i < len(parts)-1 {
 					return err
 				}
-				err := d.tellFailure(ctx, tx, told, "DeliveryFailed", result.Brief(), "a delivery failed for good: "+result.Reason)
-				if err != nil || !told.Digest {
+				err := d.notifyFailure(ctx, tx, set, "DeliveryFailed", result.Brief(), "a delivery failed for good: "+result.Reason)
+				if err != nil || !set.Digest {
 					return err
 				}
-				return dbmodel.EndBatch(ctx, tx, told.TargetID, d.owner)
+				return dbmodel.EndBatch(ctx, tx, set.TargetID, d.owner)
 			})
 		})
 		if err != nil {
@@ -68,10 +68,10 @@ func (d *drain) fail(told dbmodel.Told, result *channel.Error) error {
 	return nil
 }
 
-// tellFailure notifies once, until the target's next success, that it fails: why in a few words, then in a sentence.
-func (d *drain) tellFailure(ctx context.Context, tx bun.Tx, told dbmodel.Told, class, why, sentence string) error {
-	tell, err := dbmodel.TellOfFailure(ctx, tx, told, d.owner)
-	if err != nil || !tell {
+// notifyFailure notifies once, until the target's next success, that it fails: why in a few words, then in a sentence.
+func (d *drain) notifyFailure(ctx context.Context, tx bun.Tx, set dbmodel.DeliverySet, class, why, sentence string) error {
+	must, err := dbmodel.MustNotifyFailure(ctx, tx, set, d.owner)
+	if err != nil || !must {
 		return err
 	}
 	places, err := dbmodel.PlacesOf(ctx, tx, d.target.ID)
@@ -86,18 +86,18 @@ func (d *drain) tellFailure(ctx context.Context, tx bun.Tx, told dbmodel.Told, c
 	if shown == "" {
 		shown = fmt.Sprintf("target %d", d.target.ID)
 	}
-	return tellOwn(ctx, tx, class, queue.TypeTargetDrain, fmt.Sprintf("%s\n%s to %s: %s", line, info.Name, shown, sentence), "", true)
+	return reportOwn(ctx, tx, class, queue.TypeTargetDrain, fmt.Sprintf("%s\n%s to %s: %s", line, info.Name, shown, sentence), "", true)
 }
 
 // count says what the last message was, for rest.
-func (d *drain) count(told dbmodel.Told) {
-	d.sent += len(told.IDs)
-	d.digested = told.Digest
+func (d *drain) count(set dbmodel.DeliverySet) {
+	d.sent += len(set.IDs)
+	d.digested = set.Digest
 	d.target.Batch = 0
 }
 
 // backOff has the target rest after a failure, or gives it up, and ends the lease.
-func (d *drain) backOff(told dbmodel.Told, result *channel.Error) error {
+func (d *drain) backOff(set dbmodel.DeliverySet, result *channel.Error) error {
 	w := d.w
 	wait := backOff(d.target.Failures)
 	if result.RetryAfter > 0 {
@@ -105,7 +105,7 @@ func (d *drain) backOff(told dbmodel.Told, result *channel.Error) error {
 	}
 	var giveUp bool
 	reason := fmt.Sprintf("Given up: this target did not answer for %d hours.", d.settings.DeliveryGiveUpHours)
-	for _, part := range told.Parts() {
+	for _, part := range set.Parts() {
 		err := w.record("a delivery is tried again", func(ctx context.Context) error {
 			return dbmodel.MarkTried(ctx, w.DB, part, d.owner, result.Reason)
 		})
@@ -115,15 +115,15 @@ func (d *drain) backOff(told dbmodel.Told, result *channel.Error) error {
 	}
 	err := w.record("a target failed", func(ctx context.Context) error {
 		return w.DB.InTx(ctx, func(ctx context.Context, tx bun.Tx) (err error) {
-			if giveUp, err = d.countFailure(ctx, tx, told, wait); err != nil {
+			if giveUp, err = d.countFailure(ctx, tx, set, wait); err != nil {
 				return err
 			}
 			if !giveUp {
-				return dbmodel.YieldTarget(ctx, tx, told.TargetID, d.owner)
+				return dbmodel.YieldTarget(ctx, tx, set.TargetID, d.owner)
 			}
-			all := dbmodel.Told{TargetID: told.TargetID, All: true}
+			all := dbmodel.DeliverySet{TargetID: set.TargetID, All: true}
 			why := fmt.Sprintf("given up after %d hours: %s", d.settings.DeliveryGiveUpHours, result.Brief())
-			return d.tellFailure(ctx, tx, all, "TargetGivenUp", why, "all that waited for it failed: "+reason+" Last: "+result.Reason)
+			return d.notifyFailure(ctx, tx, all, "TargetGivenUp", why, "all that waited for it failed: "+reason+" Last: "+result.Reason)
 		})
 	})
 	if err != nil || !giveUp {
@@ -133,13 +133,13 @@ func (d *drain) backOff(told dbmodel.Told, result *channel.Error) error {
 }
 
 // countFailure counts a failure of the target and reports whether it must be given up.
-func (d *drain) countFailure(ctx context.Context, tx bun.Tx, told dbmodel.Told, wait time.Duration) (giveUp bool, err error) {
-	if told.Digest {
-		if err := dbmodel.KeepBatch(ctx, tx, told, d.owner); err != nil {
+func (d *drain) countFailure(ctx context.Context, tx bun.Tx, set dbmodel.DeliverySet, wait time.Duration) (giveUp bool, err error) {
+	if set.Digest {
+		if err := dbmodel.KeepBatch(ctx, tx, set, d.owner); err != nil {
 			return false, err
 		}
 	}
-	giveUp, err = dbmodel.TargetFailed(ctx, tx, told.TargetID, d.owner, wait, time.Duration(d.settings.DeliveryGiveUpHours)*time.Hour)
+	giveUp, err = dbmodel.TargetFailed(ctx, tx, set.TargetID, d.owner, wait, time.Duration(d.settings.DeliveryGiveUpHours)*time.Hour)
 	if errors.Is(err, dbmodel.ErrNotFound) {
 		return false, nil // the lease is lost: what happened here is the new owner's to find out
 	}

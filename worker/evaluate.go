@@ -187,7 +187,7 @@ func classOf(err error) string {
 	return "TaskFailed"
 }
 
-// setAside ends the trying of an event, and tells it.
+// setAside ends the tries of an event, and reports it.
 func (w *Worker) setAside(ctx context.Context, e *dbmodel.Event, class string, reason error) error {
 	what := fmt.Sprintf("event %d (%s)", e.ID, e.Kind)
 	switch {
@@ -205,12 +205,12 @@ func (w *Worker) setAside(ctx context.Context, e *dbmodel.Event, class string, r
 		if e.Payload.Exception != nil && e.Payload.Exception.Own {
 			return nil
 		}
-		return tellOwn(ctx, tx, class, queue.TypeOf(e.Kind), "an event is set aside: its evaluation failed for good; see the failed events", what+": "+reason.Error(), false)
+		return reportOwn(ctx, tx, class, queue.TypeOf(e.Kind), "an event is set aside: its evaluation failed for good; see the failed events", what+": "+reason.Error(), false)
 	})
 }
 
-// tellOwn tells a failure of Tocsin itself, within the transaction that records it.
-func tellOwn(ctx context.Context, tx bun.Tx, class, function, message, trace string, each bool) error {
+// reportOwn reports a failure of Tocsin itself, within the transaction that records it.
+func reportOwn(ctx context.Context, tx bun.Tx, class, function, message, trace string, each bool) error {
 	t, err := accept.NewOwnFailure(class, function, message, trace)
 	if err != nil {
 		return err

@@ -171,7 +171,7 @@ func (k *waker) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 		case errors.Is(err, redis.Nil):
 			k.note(nil)
 			k.empty++
-		case redis.HasErrorPrefix(err, "NOSCRIPT"): // asynq tells the script and asks again
+		case redis.HasErrorPrefix(err, "NOSCRIPT"): // asynq loads the script and asks again
 		case err != nil: // asynq would ask again at once
 			k.note(err)
 			k.empty = 0

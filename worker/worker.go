@@ -1,4 +1,4 @@
-// Package worker works tasks off: it evaluates events and tells targets. What must be done stands in the database; a task
+// Package worker handles tasks: it evaluates events and delivers to targets. What must be done stands in the database; a task
 // only says that somebody should look. So every handler may run twice, late, or die halfway.
 package worker
 
@@ -21,7 +21,7 @@ import (
 	"github.com/seed91453169/tocsin/rule"
 )
 
-// DrainSlots is how many targets a worker tells at once. It is many, because a slot may wait for a slow receiver.
+// DrainSlots is how many targets a worker delivers to at once. It is many, because a slot may wait for a slow receiver.
 const DrainSlots = 1024
 
 // Config is what a Worker needs.
@@ -55,7 +55,7 @@ type Worker struct {
 
 	// alone is shared by ordinary evaluations; one whose event may kill its process has it for itself.
 	alone sync.RWMutex
-	// strangers are the types of tasks that this version does not know, and that were told.
+	// strangers are the types of tasks that this version does not know, and that were reported.
 	strangers sync.Map
 	// patience is held by the one exception that waits in place for an equal one.
 	patience sync.Mutex
@@ -107,7 +107,7 @@ func (w *Worker) serve(slots int, handlers map[string]asynq.HandlerFunc, queues 
 			return !errors.Is(err, dbmodel.ErrUnavailable) && !errors.Is(err, errUnknownType)
 		},
 		ErrorHandler: asynq.ErrorHandlerFunc(func(_ context.Context, t *asynq.Task, err error) {
-			if !errors.Is(err, errUnknownType) { // that is told once
+			if !errors.Is(err, errUnknownType) { // that is reported once
 				w.Log.Error().Err(err).Str("task", t.Type()).Msg("task failed")
 			}
 		}),
@@ -216,27 +216,27 @@ func retryDelay(n int, err error, _ *asynq.Task) time.Duration {
 var errUnknownType = errors.New("this version of Tocsin does not know tasks of the type")
 
 // unknown gives a task back that this worker cannot work off: what asynq retries is tried again until a worker knows it, what
-// it does not, the sweep enqueues again if it is ours. That this is so is told once for each type.
+// it does not, the sweep enqueues again if it is ours. This is reported once for each type.
 func (w *Worker) unknown(ctx context.Context, t *asynq.Task) error {
 	err := fmt.Errorf("%w %q", errUnknownType, t.Type())
-	if _, told := w.strangers.LoadOrStore(t.Type(), true); told {
+	if _, reported := w.strangers.LoadOrStore(t.Type(), true); reported {
 		return err
 	}
 	queue, _ := asynq.GetQueueName(ctx)
 	message := "a task in the queue " + queue + " has a type that this version of Tocsin does not know: is a worker of another version, or another program, at work on the same Redis?"
 	w.Log.Error().Str("task", t.Type()).Msg(message)
-	tell := func(ctx context.Context, tx bun.Tx) error {
-		return tellOwn(ctx, tx, "UnknownTask", t.Type(), message, "", false)
+	report := func(ctx context.Context, tx bun.Tx) error {
+		return reportOwn(ctx, tx, "UnknownTask", t.Type(), message, "", false)
 	}
-	if errTell := w.DB.InTx(ctx, tell); errTell != nil {
-		w.strangers.Delete(t.Type()) // the next one tells it
-		return fmt.Errorf("%w: %w", err, errTell)
+	if errReport := w.DB.InTx(ctx, report); errReport != nil {
+		w.strangers.Delete(t.Type()) // the next task reports it
+		return fmt.Errorf("%w: %w", err, errReport)
 	}
 	return err
 }
 
 // asynqLog writes what asynq says to our log. What asynq warns of it copes with by itself, and what it cannot do while Redis
-// is away is told by Queue, once.
+// is away is logged by Queue, once.
 type asynqLog struct {
 	log   zerolog.Logger
 	queue *queue.Queue

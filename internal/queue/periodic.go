@@ -17,7 +17,7 @@ type PeriodicTask struct {
 	ID int64 `json:"id"`
 }
 
-// EnqueueCleanups tells workers of runs of the clean-up.
+// EnqueueCleanups enqueues tasks for runs of the clean-up.
 func (q *Queue) EnqueueCleanups(ctx context.Context, runs []int64) {
 	list := make([]*asynq.Task, len(runs))
 	for i, id := range runs {

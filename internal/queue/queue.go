@@ -37,7 +37,7 @@ const (
 // asynqQueues is where asynq lists its queues.
 const asynqQueues = "asynq:queues"
 
-// calm is how long Redis must answer until it is told that it does so again: while only a part of a cluster is away, others
+// calm is how long Redis must answer until the log says that it does so again: while only a part of a cluster is away, others
 // answer all the time.
 const calm = 3 * time.Second
 
@@ -56,8 +56,8 @@ type Queue struct {
 	refused   sync.Once                 // see Refused
 	mu        sync.Mutex
 	sizes     map[string]*size
-	strange   map[dbmodel.EventKind]bool // kinds that this version does not know, and that were told
-	away      bool                       // Redis does not answer, and that was told
+	strange   map[dbmodel.EventKind]bool // kinds that this version does not know, and that were logged
+	away      bool                       // Redis does not answer, and that was logged
 	lastFault time.Time                  // of Redis
 }
 
@@ -100,7 +100,7 @@ func (q *Queue) Room(queue string) bool {
 	s := q.size(queue)
 	if time.Since(s.at) > time.Second && !s.asking {
 		s.asking = true
-		go q.refresh(queue) //nolint:errcheck // who calls next is told by resting
+		go q.refresh(queue) //nolint:errcheck // the next caller learns it from resting
 	}
 	return s.tasks < most
 }
@@ -155,7 +155,7 @@ func (q *Queue) refresh(queue string) error {
 	return nil
 }
 
-// Enqueue tells workers of events. It takes half a second at the most.
+// Enqueue enqueues tasks for events. It takes half a second at the most.
 func (q *Queue) Enqueue(ctx context.Context, events []dbmodel.QueueableEvent) {
 	tasks := make([]*asynq.Task, 0, len(events))
 	q.mu.Lock()
@@ -171,7 +171,7 @@ func (q *Queue) Enqueue(ctx context.Context, events []dbmodel.QueueableEvent) {
 	q.enqueue(ctx, tasks, Events)
 }
 
-// passOver tells, once for each kind, of an event that another version of Tocsin has stored; the caller holds the mutex.
+// passOver logs, once for each kind, an event that another version of Tocsin has stored; the caller holds the mutex.
 func (q *Queue) passOver(e dbmodel.QueueableEvent) {
 	if !q.strange[e.Kind] {
 		q.log.Error().Int64("event", e.ID).Msgf("an event is of the kind %q, which this version of Tocsin does not know: it and its like wait for one that does", e.Kind)
@@ -224,7 +224,7 @@ func (q *Queue) HoldPokes(ctx context.Context, target int64, d time.Duration) er
 
 func pokeKey(target int64) string { return "tocsin:poke:" + strconv.FormatInt(target, 10) }
 
-// Claim makes the event with the given id the one that tells what key stands for, for the time of ttl, unless another has
+// Claim makes the event with the given id the one that notifies what key stands for, for the time of ttl, unless another has
 // claimed it before; it returns whose the claim is now. The error says that Redis does not answer.
 func (q *Queue) Claim(ctx context.Context, key string, id int64, ttl time.Duration) (holder int64, err error) {
 	ctx, cancel := context.WithTimeout(ctx, EnqueueTime)
@@ -251,7 +251,7 @@ var takeOver = redis.NewScript(`if redis.call("GET", KEYS[1]) == ARGV[1] then
 end
 return 0`)
 
-// TakeOver moves a claim from an event that will not tell it any more to another one. It returns false where the claim is
+// TakeOver moves a claim from an event that will not notify it any more to another one. It returns false where the claim is
 // not that event's.
 func (q *Queue) TakeOver(ctx context.Context, key string, from, to int64, ttl time.Duration) (bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, EnqueueTime)
@@ -341,7 +341,7 @@ func (q *Queue) resting() bool {
 	return until != nil && time.Now().Before(*until)
 }
 
-// Note says how Redis answered; nil: well. It is told in the log once that it does not, and once that it does again. After a
+// Note says how Redis answered; nil: well. The log says once that it does not, and once that it does again. After a
 // fault nobody asks for a moment.
 func (q *Queue) Note(err error) {
 	q.mu.Lock()
