@@ -84,8 +84,9 @@ func rollBackFrom(ctx context.Context, db *DB, files fs.FS) (string, error) {
 	return undone, err
 }
 
-// ErrAlive: processes run that need the schema.
-var ErrAlive = errors.New("processes of Tocsin run on this database: stop them first; one that was killed counts for half a minute more")
+// ErrAlive says that processes run that need the schema.
+var ErrAlive = errors.New("processes of Tocsin run on this database: stop them first; " +
+	"one that was killed counts for half a minute more")
 
 // nobodyAlive returns ErrAlive and names the processes that are alive.
 func nobodyAlive(ctx context.Context, db *DB) error {

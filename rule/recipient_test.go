@@ -37,15 +37,19 @@ func TestRecipients(t *testing.T) {
 			{mail("a@example.com", 1), rule.Paused}, {mail("b@example.com", 2), rule.Paused}, {teams, rule.Paused}, {slack, rule.Paused},
 		}},
 		"one contact stands for a target": {
-			rule.Contacts{rule.Email: {mail("a@example.com", 1), mail("A@EXAMPLE.COM", 1)}}, false, everything,
+			rule.Contacts{rule.Email: {mail("a@example.com", 1), mail("A@EXAMPLE.COM", 1)}},
+			false, everything,
 			[]rule.Recipient{{Contact: mail("a@example.com", 1)}},
 		},
 		"a channel without a sender": {
-			rule.Contacts{rule.Slack: {slack}}, false, rule.Ability{Configured: nothing},
+			rule.Contacts{rule.Slack: {slack}},
+			false,
+			rule.Ability{Configured: nothing},
 			[]rule.Recipient{{slack, rule.Slack.Info().NotConfigured}},
 		},
 		"a lost address comes before its channel": {
-			rule.Contacts{rule.Slack: {slack}, rule.MSTeams: {teams}}, false,
+			rule.Contacts{rule.Slack: {slack}, rule.MSTeams: {teams}},
+			false,
 			rule.Ability{Configured: nothing, Readable: func(target int64) bool { return target != slack.Target }},
 			[]rule.Recipient{{teams, rule.MSTeams.Info().NotConfigured}, {slack, rule.AddressLost}},
 		},

@@ -73,7 +73,7 @@ func (im *lineImport) read(ctx context.Context, body io.Reader) error {
 		var o dbmodel.Observation
 		line, err := lines.Next(&o)
 		switch {
-		case err == io.EOF:
+		case errors.Is(err, io.EOF):
 			return nil
 		case err != nil:
 			return lineProblem(line, err)
@@ -87,8 +87,7 @@ func (im *lineImport) read(ctx context.Context, body io.Reader) error {
 // lineProblem says which line is faulty, or where the lines stop coming; those before it are stored.
 func lineProblem(line int, err error) *problem {
 	var p *problem
-	var refused *input.LineError
-	if errors.As(err, &refused) {
+	if refused, ok := errors.AsType[*input.LineError](err); ok {
 		p = newProblem(http.StatusUnprocessableEntity, fmt.Sprintf("Line %d %s. The lines before it are stored.", line, refused.Reason))
 		p.Errors = refused.Faults
 	} else if p = unreadable(err); p == nil {

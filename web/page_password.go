@@ -12,8 +12,6 @@ import (
 	"github.com/seed91453169/tocsin/web/login"
 )
 
-const passwordPath = "/password"
-
 // ownPassword is the page on which people change their password.
 type ownPassword struct {
 	Username    string

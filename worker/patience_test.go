@@ -59,7 +59,7 @@ func TestPatientSender(t *testing.T) {
 	testenv.EachDatabase(t, func(t *testing.T, db *dbmodel.DB) {
 		receiver := &thoughtful{time: dbmodel.LeaseTime + 4*time.Second}
 		e := newEnv(t, db, func(w *Worker) {
-			slow := db.DB.WithQueryHook(slowRenewal{3 * time.Second})
+			slow := db.WithQueryHook(slowRenewal{3 * time.Second})
 			w.DB = &dbmodel.DB{DB: slow, Reader: db.Reader}
 			w.Senders[rule.Slack] = receiver
 		})

@@ -77,8 +77,8 @@ func (r *refusals) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Pro
 	}
 }
 
-// redisRights tries what the roles do with Redis: a task on a queue of its own, claims, pokes and both channels. The error names
-// all that Redis refuses.
+// redisRights tries what the roles do with Redis: a task on a queue of its own, claims, pokes and both channels. The
+// error names all that Redis refuses.
 func redisRights(ctx context.Context, client redis.UniversalClient) error {
 	r := new(refusals)
 	client.AddHook(r)
@@ -98,7 +98,8 @@ func redisRights(ctx context.Context, client redis.UniversalClient) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if len(r.list) > 0 {
-		return fmt.Errorf("the user of REDIS_URL lacks: %s. Grant it with ACL SETUSER: ~asynq:* ~tocsin:* &%s &asynq:cancel +@all are enough",
+		return fmt.Errorf("the user of REDIS_URL lacks: %s. "+
+			"Grant it with ACL SETUSER: ~asynq:* ~tocsin:* &%s &asynq:cancel +@all are enough",
 			strings.Join(r.list, "; "), queue.WakeChannel)
 	}
 	return err
@@ -112,7 +113,8 @@ func runTask(ctx context.Context, client redis.UniversalClient) error {
 	})
 	done := make(chan struct{})
 	finish := sync.OnceFunc(func() { close(done) })
-	if err := server.Start(asynq.HandlerFunc(func(context.Context, *asynq.Task) error { finish(); return nil })); err != nil {
+	handle := func(context.Context, *asynq.Task) error { finish(); return nil }
+	if err := server.Start(asynq.HandlerFunc(handle)); err != nil {
 		return fmt.Errorf("start a worker: %w", err)
 	}
 	task := asynq.NewTask("check", nil, asynq.Queue(scratchQueue), asynq.MaxRetry(0), asynq.Timeout(taskTime))

@@ -28,8 +28,10 @@ func startLiveness(ctx context.Context, db *dbmodel.DB, role config.Role, log ze
 	if err != nil {
 		host = "unknown host"
 	}
-	l := &liveness{db: db, ended: make(chan struct{}),
-		process: &dbmodel.Process{ID: rand.Text(), Role: string(role), Host: host, Version: version()}}
+	l := &liveness{
+		db: db, ended: make(chan struct{}),
+		process: &dbmodel.Process{ID: rand.Text(), Role: string(role), Host: host, Version: version()},
+	}
 	if err := dbmodel.RenewProcess(ctx, db, l.process); err != nil {
 		return nil, fmt.Errorf("record that this process runs: %w", err)
 	}

@@ -1,5 +1,5 @@
-// Package accept is where events come into Tocsin, whichever door they take: it validates an event, and stores its state and
-// one outbox row in one transaction. It evaluates nothing and sends nothing, and brings no database driver.
+// Package accept is where events come into Tocsin, whichever door they take: it validates an event, and stores its
+// state and one outbox row in one transaction. It evaluates nothing and sends nothing, and brings no database driver.
 package accept
 
 import (
@@ -25,8 +25,8 @@ type Accepted struct {
 	Rows []dbmodel.QueueableEvent `json:"-"` // of the outbox
 }
 
-// Acceptor accepts events where Tocsin's own database is open. Once one of its methods has returned without an error the
-// event is kept, whatever happens to Redis or to any process.
+// Acceptor accepts events where Tocsin's own database is open. Once one of its methods has returned without an error
+// the event is kept, whatever happens to Redis or to any process.
 type Acceptor struct {
 	db    *dbmodel.DB
 	queue *queue.Queue
@@ -74,8 +74,8 @@ func (a *Acceptor) Chunk(ctx context.Context, list []dbmodel.Observation) (Accep
 	return done, nil
 }
 
-// InTx stores an event within a transaction. It enqueues nothing: after the commit the caller may enqueue the rows that it
-// returns, or the sweep does. The errors are those of Accept.
+// InTx stores an event within a transaction. It enqueues nothing: after the commit the caller may enqueue the rows
+// that it returns, or the sweep does. The errors are those of Accept.
 func InTx(ctx context.Context, tx bun.IDB, e *Event) (Accepted, error) {
 	return accept(ctx, tx, e, accepting{})
 }
@@ -86,7 +86,8 @@ type accepting struct {
 	reportedAt *time.Time // of an event that came through Redis; a younger state that is stored stays
 }
 
-// accept stores the state that an event reports and its outbox row, in the transaction of the caller. All doors lead here.
+// accept stores the state that an event reports and its outbox row, in the transaction of the caller. All doors lead
+// here.
 func accept(ctx context.Context, db bun.IDB, e *Event, how accepting) (Accepted, error) {
 	switch e.kind {
 	case kindObservations:
@@ -112,7 +113,8 @@ func acceptObservations(ctx context.Context, db bun.IDB, e *Event, how accepting
 	a.Received = len(e.observations)
 	bulk := e.Bulk()
 	if len(e.observations) > ChunkSize {
-		// All products at first: the transaction of the caller may go on, so no later chunk may be refused once one is stored.
+		// All products at first: the transaction of the caller may go on, so no later chunk may be refused once one is
+		// stored.
 		err := dbmodel.ShareProducts(ctx, db, e.observations)
 		if unknown, ok := errors.AsType[*dbmodel.UnknownProductsError](err); ok {
 			return Accepted{}, e.unknownProducts(unknown)

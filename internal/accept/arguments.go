@@ -12,8 +12,8 @@ import (
 	"github.com/seed91453169/tocsin/dbmodel"
 )
 
-// maxArgumentDepth is how deep arguments are kept: many JSON parsers refuse deeper ones, and one notification must not make a
-// whole page of the inbox unreadable to them.
+// maxArgumentDepth is how deep arguments are kept: many JSON parsers refuse deeper ones, and one notification must
+// not make a whole page of the inbox unreadable to them.
 const maxArgumentDepth = 64
 
 // secretWords in the name of an argument make its value a secret.
@@ -108,9 +108,9 @@ func mask(v any, depth int) any {
 // longestNumber is how long a number with an exponent may be without it.
 const longestNumber = 40
 
-// number returns a number as PostgreSQL returns it, without an exponent: otherwise arguments that were cut to their length
-// would grow again. It returns text where that would be long, or where a float64 cannot hold the number and PostgreSQL may
-// refuse it.
+// number returns a number as PostgreSQL returns it, without an exponent: otherwise arguments that were cut to their
+// length would grow again. It returns text where that would be long, or where a float64 cannot hold the number and
+// PostgreSQL may refuse it.
 func number(text string) any {
 	f, err := strconv.ParseFloat(text, 64)
 	mantissa, _, exponent := strings.Cut(strings.ToLower(text), "e")

@@ -42,8 +42,8 @@ func NewException(e ExceptionInfo) (*Event, error) {
 	return newException(rule.TypeException, TaskExceptionInfo{ExceptionInfo: e})
 }
 
-// NewTaskException reports an exception in a background task. The error is InvalidError where Class is missing, or where
-// JSON cannot represent Arguments.
+// NewTaskException reports an exception in a background task. The error is InvalidError where Class is missing, or
+// where JSON cannot represent Arguments.
 func NewTaskException(e TaskExceptionInfo) (*Event, error) {
 	return newException(rule.TypeTask, e)
 }
@@ -64,7 +64,8 @@ func newException(t rule.Type, e TaskExceptionInfo) (*Event, error) {
 	}
 	sum := sha256.Sum256(whole)
 	x := &dbmodel.Exception{
-		Type: t, Class: e.Class, Message: e.Message, Trace: e.Trace, User: e.User, Function: e.Function, ProductID: e.ProductID,
+		Type: t, Class: e.Class, Message: e.Message, Trace: e.Trace, User: e.User, Function: e.Function,
+		ProductID:     e.ProductID,
 		ObservationID: e.ObservationID, Fingerprint: hex.EncodeToString(sum[:]),
 	}
 	if len(e.Arguments) > 0 {
@@ -76,8 +77,8 @@ func newException(t rule.Type, e TaskExceptionInfo) (*Event, error) {
 	return &Event{kind: kindException, exception: x}, nil
 }
 
-// tidy makes an exception fit to be stored and shown: it cleans and cuts texts, masks secrets, and leaves out ids that cannot
-// exist. A second call changes nothing. The error is InvalidError.
+// tidy makes an exception fit to be stored and shown: it cleans and cuts texts, masks secrets, and leaves out ids
+// that cannot exist. A second call changes nothing. The error is InvalidError.
 func tidy(x *dbmodel.Exception) (err error) {
 	if x.Class = dbmodel.Clean(x.Class, maxExceptionName); strings.TrimSpace(x.Class) == "" {
 		return InvalidError{{"class", "must not be empty"}}
@@ -100,8 +101,9 @@ func NewOwnException(class, function, message, trace string) (*Event, error) {
 	return newOwn(rule.TypeException, ExceptionInfo{Class: class, Function: function, Message: message, Trace: trace})
 }
 
-// NewOwnFailure reports that a background task of Tocsin itself has failed for good. The message is a category, so that many
-// failures at once are one exception; particulars belong into the trace. A failure to deliver it is not reported in turn.
+// NewOwnFailure reports that a background task of Tocsin itself has failed for good. The message is a category, so
+// that many failures at once are one exception; particulars belong into the trace. A failure to deliver it is not
+// reported in turn.
 func NewOwnFailure(class, function, message, trace string) (*Event, error) {
 	return newOwn(rule.TypeTask, ExceptionInfo{Class: class, Function: function, Message: message, Trace: trace})
 }

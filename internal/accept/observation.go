@@ -24,8 +24,8 @@ const (
 // maxFaults is how many faults of one event are listed.
 const maxFaults = 100
 
-// NewObservations reports the state of at most MaxObservations observations, accepted all or nothing; of several with one id
-// the last one counts. The error is InvalidError.
+// NewObservations reports the state of at most MaxObservations observations, accepted all or nothing; of several with
+// one id the last one counts. The error is InvalidError.
 func NewObservations(list []dbmodel.Observation) (*Event, error) {
 	if len(list) > MaxObservations {
 		return nil, InvalidError{{"observations", fmt.Sprintf("must have at most %d entries", MaxObservations)}}

@@ -27,8 +27,8 @@ type payload struct {
 	ReportedAt   time.Time             `json:"stated_at"`
 }
 
-// Payload returns the event as the payload of queue.TypeEventAccept. Of states of the same thing the one that was reported
-// last counts, in whatever order workers accept them.
+// Payload returns the event as the payload of queue.TypeEventAccept. Of states of the same thing the one that was
+// reported last counts, in whatever order workers accept them.
 func (e *Event) Payload(reportedAt time.Time) ([]byte, error) {
 	b, err := json.Marshal(payload{e.kind, e.observations, e.id, e.passed, e.exception, reportedAt.UTC()})
 	if err != nil {
@@ -37,8 +37,8 @@ func (e *Event) Payload(reportedAt time.Time) ([]byte, error) {
 	return b, nil
 }
 
-// AcceptPayload stores the event in the payload of queue.TypeEventAccept. Once it has returned nil the payload is not needed
-// any more: an event that is refused is kept as a failed event, with the reason.
+// AcceptPayload stores the event in the payload of queue.TypeEventAccept. Once it has returned nil the payload is not
+// needed any more: an event that is refused is kept as a failed event, with the reason.
 func (a *Acceptor) AcceptPayload(ctx context.Context, text []byte) error {
 	var done Accepted
 	queued := a.queue.Room(queue.Events)

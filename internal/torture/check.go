@@ -81,8 +81,10 @@ func (r *run) check() {
 // deliveries are expected.
 func (r *run) sort(stored []dbmodel.Notification) notified {
 	all := notified{
-		map[int64][]dbmodel.Notification{}, map[string][]dbmodel.Notification{},
-		map[int64][]rule.Event{}, map[string][]dbmodel.Notification{},
+		map[int64][]dbmodel.Notification{},
+		map[string][]dbmodel.Notification{},
+		map[int64][]rule.Event{},
+		map[string][]dbmodel.Notification{},
 	}
 	counts := map[string]int{}
 	for _, n := range stored {

@@ -28,12 +28,18 @@ type Must[T any] struct{ Field[T] }
 
 // Texts with a form of their own.
 type (
-	Addresses string // comma-separated email addresses
-	Sender    string // an email address, with or without a display name
-	Mailbox   string // one email address, without a display name
-	Webhook   string // the URL of a webhook, or its redacted form
-	Link      string // an address with {id} or {title}
-	CronLine  string
+	// Addresses are email addresses with commas between them.
+	Addresses string
+	// Sender is an email address, with or without a display name.
+	Sender string
+	// Mailbox is one email address, without a display name.
+	Mailbox string
+	// Webhook is the URL of a webhook, or its redacted form.
+	Webhook string
+	// Link is an address with {id} or {title}.
+	Link string
+	// CronLine is a cron line of five fields.
+	CronLine string
 )
 
 // MemberTypes are the types of notifications that a user who is no administrator may see.
