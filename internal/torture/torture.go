@@ -34,7 +34,7 @@ const (
 	giveUpTime = 2 * time.Minute // after which a run without progress fails
 
 	adminToken = "test-token-of-the-administrator"
-	secretKey  = "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=" // #nosec G101 -- of an installation that lives as long as the test
+	secretKey  = "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=" // #nosec G101 -- of a test
 )
 
 // run is one run of a plan.
