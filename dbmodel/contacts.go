@@ -38,6 +38,7 @@ func ContactsOf(ctx context.Context, db bun.IDB, holders ...rule.Holder) (map[ru
 			titles = true
 		case rule.HolderExceptions:
 			exceptions = true
+		case rule.HolderSubscription: // see SubscriptionContacts
 		}
 	}
 	ofProducts, productArg := anyOf(db, "product_id", 1, products)
@@ -66,7 +67,7 @@ func SetContacts(ctx context.Context, db bun.IDB, holder rule.Holder, channel ru
 		product = &holder.ID
 	case rule.HolderGroup:
 		group = &holder.ID
-	case rule.HolderTitles, rule.HolderExceptions:
+	case rule.HolderTitles, rule.HolderExceptions, rule.HolderSubscription:
 	}
 	_, err := execCount(ctx, db, "DELETE FROM contacts WHERE kind = $1 AND coalesce(product_id, product_group_id, 0) = $2 AND channel = $3",
 		string(holder.Kind), holder.ID, string(channel))
@@ -118,6 +119,16 @@ func renewContacts(ctx context.Context, db bun.IDB, v *Vault) error {
 		}
 		_, err = execCount(ctx, db, "UPDATE contacts SET target_id = $1 WHERE channel = $2 AND address = $3", ids[0], string(c.Channel), c.Written)
 		if err != nil {
+			return err
+		}
+	}
+	users, err := collect(ctx, db, scanID, `SELECT DISTINCT s.user_id FROM subscriptions s JOIN contacts c ON c.subscription_id = s.id
+		WHERE s.user_id IS NOT NULL AND c.channel = 'email'`)
+	if err != nil {
+		return err
+	}
+	for _, id := range users {
+		if err := FollowEmail(ctx, db, v, id); err != nil {
 			return err
 		}
 	}

@@ -154,6 +154,22 @@ func (v *Vault) OpenAddress(channel rule.Channel, sealed []byte) (string, error)
 	return string(text), nil
 }
 
+// signingPurpose is what the secrets of signed webhooks are sealed for.
+const signingPurpose = "signing secret"
+
+func (v *Vault) sealSigningSecret(secret string) []byte {
+	return sealWith(v.seal, []byte(secret), signingPurpose)
+}
+
+// openSigningSecret returns ErrAddressLost where the key that lay in the database when the secret was sealed is gone.
+func (v *Vault) openSigningSecret(sealed []byte) (string, error) {
+	text, err := v.seal.Open(nil, nil, sealed, []byte(signingPurpose))
+	if err != nil {
+		return "", ErrAddressLost
+	}
+	return string(text), nil
+}
+
 // TargetKey is the hash under which a target is found: that of its exact address or, of email, of rule.EmailIdentity. An
 // address that has none is its own; no identity looks like one.
 func (v *Vault) TargetKey(channel rule.Channel, address string) []byte {

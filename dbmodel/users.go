@@ -99,7 +99,8 @@ func AddUser(ctx context.Context, db bun.IDB, name string) (bool, error) {
 	return n > 0, err
 }
 
-// SaveUser stores full name, email and whether the user is an administrator.
+// SaveUser stores full name, email and whether the user is an administrator. Where the email of a user changes who may have
+// subscriptions, FollowEmail comes after it.
 func SaveUser(ctx context.Context, db bun.IDB, u *User) error {
 	identity, err := rule.EmailIdentity(u.Email)
 	if err != nil {

@@ -8,6 +8,7 @@ const (
 	Email   Channel = "email"
 	MSTeams Channel = "ms_teams"
 	Slack   Channel = "slack"
+	Webhook Channel = "webhook" // signed; of subscriptions only
 )
 
 // ChannelInfo is what differs between channels outside of their packages.

@@ -10,13 +10,15 @@ type HolderKind string
 
 // Kinds of holders.
 const (
-	HolderProduct    HolderKind = "product"
-	HolderGroup      HolderKind = "product_group"
-	HolderTitles     HolderKind = "observation_titles"
-	HolderExceptions HolderKind = "exceptions"
+	HolderProduct      HolderKind = "product"
+	HolderGroup        HolderKind = "product_group"
+	HolderTitles       HolderKind = "observation_titles"
+	HolderExceptions   HolderKind = "exceptions"
+	HolderSubscription HolderKind = "subscription"
 )
 
-// Holder is what has contacts: a product, a product group, or a part of the settings, which has no id.
+// Holder is what has contacts: a product, a product group, a subscription, or a part of the settings, which
+// has no id.
 type Holder struct {
 	Kind HolderKind
 	ID   int64
@@ -31,6 +33,8 @@ func (h Holder) Source() Source {
 		return FromGroup
 	case HolderTitles, HolderExceptions:
 		return FromSettings
+	case HolderSubscription:
+		return FromSubscription
 	}
 	return FromNowhere
 }

@@ -18,10 +18,11 @@ type Source string
 
 // Sources.
 const (
-	FromNowhere  Source = ""
-	FromProduct  Source = "product"
-	FromGroup    Source = "product_group"
-	FromSettings Source = "settings"
+	FromNowhere      Source = ""
+	FromProduct      Source = "product"
+	FromGroup        Source = "product_group"
+	FromSettings     Source = "settings"
+	FromSubscription Source = "subscription"
 )
 
 // Settings are what a product, or a product group, says about its notifications.

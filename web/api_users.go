@@ -84,6 +84,9 @@ func (s *server) putUser(ctx context.Context, in *UserParam, sent *userFields, f
 		if err := dbmodel.SaveUser(ctx, tx, u); err != nil {
 			return fmt.Errorf("store user %s: %w", in.Username, err)
 		}
+		if err := dbmodel.FollowEmail(ctx, tx, s.vault, u.ID); err != nil {
+			return fmt.Errorf("move the subscriptions of user %s: %w", in.Username, err)
+		}
 		out = &userOutput{showUser(u)}
 		return nil
 	})

@@ -1,1 +1,1 @@
-DROP TABLE processes, ticks, periodic_tasks, suppressions, deliveries, notification_views, notifications, outbox, observation_titles, observations, sessions, tokens, product_group_members, product_members, users, settings, contacts, products, product_groups, targets, secrets;
+DROP TABLE processes, ticks, periodic_tasks, suppressions, deliveries, notification_views, notifications, outbox, observation_titles, observations, sessions, tokens, product_group_members, product_members, contacts, subscriptions, users, settings, products, product_groups, targets, secrets;

@@ -8,20 +8,24 @@ CREATE TABLE secrets (
 -- Where messages go: one row for each email address and webhook URL. address is sealed, key its keyed hash.
 -- owner, lease_until, next_at and again are the lease of the worker that delivers to it, batch the digest that is under
 -- way. failures and failing_since count from the last success. failure_notified: that a delivery to it failed for good has
--- been notified since then.
+-- been notified since then. Each contact of a signed webhook has a row of its own with a random key. secret signs what is
+-- sent there; previous_secret signs too until previous_secret_until. Both are sealed.
 CREATE TABLE targets (
-    id               bigserial PRIMARY KEY,
-    channel          text NOT NULL,
-    key              bytea NOT NULL,
-    address          bytea NOT NULL,
-    owner            text,
-    lease_until      timestamptz,
-    next_at          timestamptz NOT NULL DEFAULT 'epoch',
-    again            boolean NOT NULL DEFAULT false,
-    batch            bigint,
-    failures         integer NOT NULL DEFAULT 0,
-    failing_since    timestamptz,
-    failure_notified boolean NOT NULL DEFAULT false,
+    id                    bigserial PRIMARY KEY,
+    channel               text NOT NULL,
+    key                   bytea NOT NULL,
+    address               bytea NOT NULL,
+    owner                 text,
+    lease_until           timestamptz,
+    next_at               timestamptz NOT NULL DEFAULT 'epoch',
+    again                 boolean NOT NULL DEFAULT false,
+    batch                 bigint,
+    failures              integer NOT NULL DEFAULT 0,
+    failing_since         timestamptz,
+    failure_notified      boolean NOT NULL DEFAULT false,
+    secret                bytea,
+    previous_secret       bytea,
+    previous_secret_until timestamptz,
     UNIQUE (channel, key)
 );
 
@@ -53,33 +57,6 @@ CREATE TABLE products (
 
 --bun:split
 CREATE INDEX products_product_group_id ON products (product_group_id);
-
---bun:split
--- Addresses as they are configured, in the order of position: those of a product, of a group, or of a part of the settings
--- (observation_titles, exceptions). address is as it was written; empty for URLs, which stand sealed in targets alone.
-CREATE TABLE contacts (
-    id               bigserial PRIMARY KEY,
-    kind             text NOT NULL,
-    product_id       bigint REFERENCES products ON DELETE CASCADE,
-    product_group_id bigint REFERENCES product_groups ON DELETE CASCADE,
-    channel          text NOT NULL,
-    position         integer NOT NULL,
-    target_id        bigint NOT NULL REFERENCES targets,
-    address          text NOT NULL DEFAULT '',
-    CHECK ((kind = 'product') = (product_id IS NOT NULL) AND (kind = 'product_group') = (product_group_id IS NOT NULL))
-);
-
---bun:split
-CREATE UNIQUE INDEX contacts_product_id ON contacts (product_id, channel, position) WHERE product_id IS NOT NULL;
-
---bun:split
-CREATE UNIQUE INDEX contacts_product_group_id ON contacts (product_group_id, channel, position) WHERE product_group_id IS NOT NULL;
-
---bun:split
-CREATE UNIQUE INDEX contacts_kind ON contacts (kind, channel, position) WHERE product_id IS NULL AND product_group_id IS NULL;
-
---bun:split
-CREATE INDEX contacts_target_id ON contacts (target_id);
 
 --bun:split
 -- One row.
@@ -129,6 +106,78 @@ INSERT INTO users (username, full_name, is_admin) VALUES ('automation', 'Automat
 
 --bun:split
 CREATE INDEX users_email_identity ON users (email_identity) WHERE email_identity <> '';
+
+--bun:split
+-- A subscription adds recipients: those notifications of a product, of a group or of everything that pass its filter go to
+-- its contacts, at once or, where schedule is filled, once in a slot. user_id: whose it is; null for one of a team.
+-- enabled_at: since when it is enabled. last_slot_at: the newest slot that is done, null before the first.
+CREATE TABLE subscriptions (
+    id                     bigserial PRIMARY KEY,
+    name                   text NOT NULL,
+    user_id                bigint REFERENCES users ON DELETE CASCADE,
+    product_id             bigint REFERENCES products ON DELETE CASCADE,
+    product_group_id       bigint REFERENCES product_groups ON DELETE CASCADE,
+    types                  jsonb NOT NULL DEFAULT '[]',
+    events                 jsonb NOT NULL DEFAULT '[]',
+    parser_types           jsonb NOT NULL DEFAULT '[]',
+    min_severity           text NOT NULL DEFAULT '',
+    statuses               jsonb NOT NULL DEFAULT '[]',
+    min_priority           smallint,
+    known_exploited        boolean NOT NULL DEFAULT false,
+    schedule               text NOT NULL DEFAULT '',
+    timezone               text NOT NULL DEFAULT 'UTC',
+    immediate_min_severity text NOT NULL DEFAULT '',
+    enabled                boolean NOT NULL DEFAULT true,
+    enabled_at             timestamptz NOT NULL DEFAULT clock_timestamp(),
+    last_slot_at           timestamptz,
+    created_at             timestamptz NOT NULL DEFAULT clock_timestamp(),
+    CHECK (product_id IS NULL OR product_group_id IS NULL)
+);
+
+--bun:split
+CREATE INDEX subscriptions_user_id ON subscriptions (user_id) WHERE user_id IS NOT NULL;
+
+--bun:split
+CREATE INDEX subscriptions_product_id ON subscriptions (product_id) WHERE product_id IS NOT NULL;
+
+--bun:split
+CREATE INDEX subscriptions_product_group_id ON subscriptions (product_group_id) WHERE product_group_id IS NOT NULL;
+
+--bun:split
+-- Addresses as they are configured, in the order of position: those of a product, of a group, of a subscription, or of
+-- a part of the settings (observation_titles, exceptions). address is as it was written; empty for URLs, which stand sealed
+-- in targets alone, and for the email of a personal subscription, which goes to the address of its user: target_id follows
+-- that, and is null while the user has none. disabled_at: when the receiver said that it is gone.
+CREATE TABLE contacts (
+    id               bigserial PRIMARY KEY,
+    kind             text NOT NULL,
+    product_id       bigint REFERENCES products ON DELETE CASCADE,
+    product_group_id bigint REFERENCES product_groups ON DELETE CASCADE,
+    subscription_id  bigint REFERENCES subscriptions ON DELETE CASCADE,
+    channel          text NOT NULL,
+    position         integer NOT NULL,
+    target_id        bigint REFERENCES targets,
+    address          text NOT NULL DEFAULT '',
+    disabled_at      timestamptz,
+    CHECK ((kind = 'product') = (product_id IS NOT NULL) AND (kind = 'product_group') = (product_group_id IS NOT NULL)
+        AND (kind = 'subscription') = (subscription_id IS NOT NULL) AND (target_id IS NOT NULL OR kind = 'subscription'))
+);
+
+--bun:split
+CREATE UNIQUE INDEX contacts_product_id ON contacts (product_id, channel, position) WHERE product_id IS NOT NULL;
+
+--bun:split
+CREATE UNIQUE INDEX contacts_product_group_id ON contacts (product_group_id, channel, position) WHERE product_group_id IS NOT NULL;
+
+--bun:split
+CREATE UNIQUE INDEX contacts_kind ON contacts (kind, channel, position)
+    WHERE product_id IS NULL AND product_group_id IS NULL AND subscription_id IS NULL;
+
+--bun:split
+CREATE INDEX contacts_subscription_id ON contacts (subscription_id, position) WHERE subscription_id IS NOT NULL;
+
+--bun:split
+CREATE INDEX contacts_target_id ON contacts (target_id);
 
 --bun:split
 CREATE TABLE product_members (
@@ -306,13 +355,17 @@ CREATE INDEX notification_views_notification_id ON notification_views (notificat
 
 --bun:split
 -- One notification for one target. product_id and type are those of the notification, so that a user who sees it sees this.
--- source_kind and source_id: the holder of the contact that it comes from. batch names the digest that it belongs to.
+-- source_kind and source_id: the holder of the contact that it comes from. user_id: the user whose subscription alone it
+-- comes from; it has no foreign key, for what waits must not go to a user who is gone. masked: it says what members may read.
+-- batch names the digest that it belongs to.
 CREATE TABLE deliveries (
     id              bigserial PRIMARY KEY,
     notification_id bigint NOT NULL REFERENCES notifications ON DELETE CASCADE,
     target_id       bigint NOT NULL,
     source_kind     text NOT NULL DEFAULT '',
     source_id       bigint NOT NULL DEFAULT 0,
+    user_id         bigint,
+    masked          boolean NOT NULL DEFAULT false,
     product_id      bigint,
     type            text NOT NULL,
     state           text NOT NULL DEFAULT 'pending' CHECK (state IN ('pending', 'sent', 'failed')),
@@ -326,13 +379,13 @@ CREATE TABLE deliveries (
 CREATE INDEX deliveries_notification_id ON deliveries (notification_id);
 
 --bun:split
-CREATE INDEX deliveries_product_id ON deliveries (product_id, id, type);
+CREATE INDEX deliveries_product_id ON deliveries (product_id, id, type, user_id);
 
 --bun:split
-CREATE INDEX deliveries_pending ON deliveries (target_id, id, product_id, type) WHERE state = 'pending';
+CREATE INDEX deliveries_pending ON deliveries (target_id, id, product_id, type, user_id) WHERE state = 'pending';
 
 --bun:split
-CREATE INDEX deliveries_failed ON deliveries (target_id, id, product_id, type) WHERE state = 'failed';
+CREATE INDEX deliveries_failed ON deliveries (target_id, id, product_id, type, user_id) WHERE state = 'failed';
 
 --bun:split
 -- Occurrences of an exception that were held back since it was last notified; key is that of its claim in Redis.

@@ -26,11 +26,13 @@ DROP TABLE product_group_members;
 --bun:split
 DROP TABLE product_members;
 --bun:split
+DROP TABLE contacts;
+--bun:split
+DROP TABLE subscriptions;
+--bun:split
 DROP TABLE users;
 --bun:split
 DROP TABLE settings;
---bun:split
-DROP TABLE contacts;
 --bun:split
 DROP TABLE products;
 --bun:split

@@ -1,0 +1,162 @@
+package dbmodel
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/uptrace/bun"
+
+	"github.com/seed91453169/tocsin/rule"
+)
+
+// Subscription adds recipients to the notifications of a product, of a product group or of everything that pass its
+// filter. Its contacts are rows of their own.
+type Subscription struct {
+	bun.BaseModel `bun:"table:subscriptions,alias:subscriptions"`
+
+	ID             int64 `bun:",pk,autoincrement"`
+	Name           string
+	UserID         *int64 // nil: it is a team's
+	ProductID      *int64 // at most one of these two is set; neither: everything
+	ProductGroupID *int64
+
+	Types          []rule.Type       `bun:",type:jsonb"`
+	Events         []rule.Event      `bun:",type:jsonb"`
+	ParserTypes    []rule.ParserType `bun:",type:jsonb"`
+	MinSeverity    rule.Severity
+	Statuses       []rule.Status `bun:",type:jsonb"`
+	MinPriority    *int
+	KnownExploited bool
+
+	Schedule             string // cron line; empty: at once
+	Timezone             string
+	ImmediateMinSeverity rule.Severity // of a schedule: what goes at once
+
+	Enabled    bool
+	EnabledAt  time.Time  `bun:",nullzero"` // since when it is enabled
+	LastSlotAt *time.Time // the newest slot that is done; nil: none is
+	CreatedAt  time.Time  `bun:",nullzero"`
+
+	Username         string `bun:",scanonly"` // empty: it is a team's
+	ProductName      string `bun:",scanonly"` // these two are empty where the viewer does not see what they name
+	ProductGroupName string `bun:",scanonly"`
+}
+
+// Filter is what rule must know of the filter.
+func (s *Subscription) Filter() rule.Filter {
+	return rule.Filter{
+		Types: s.Types, Events: s.Events, ParserTypes: s.ParserTypes,
+		MinSeverity: s.MinSeverity, Statuses: s.Statuses, MinPriority: s.MinPriority, KnownExploited: s.KnownExploited,
+	}
+}
+
+// Holder is the holder of the subscription's contacts.
+func (s *Subscription) Holder() rule.Holder {
+	return rule.Holder{Kind: rule.HolderSubscription, ID: s.ID}
+}
+
+// SubscriptionFilter says which subscriptions are wanted; the zero value wants all.
+type SubscriptionFilter struct {
+	ProductID      int64
+	ProductGroupID int64
+	UserID         int64
+	After          int64 // only ids above; 0: all
+}
+
+// subscriptions is the condition that v sees a subscription: a team's as a member of its product or group, its own, and as
+// an administrator every one.
+func (v Viewer) subscriptions() string {
+	switch {
+	case v.Admin:
+		return "TRUE"
+	case v.Ingest || v.UserID == 0:
+		return "FALSE"
+	}
+	return fmt.Sprintf(`(subscriptions.user_id = %[1]d OR subscriptions.user_id IS NULL AND (subscriptions.product_id IN (%[2]s)
+		OR subscriptions.product_group_id IN (SELECT product_group_id FROM product_group_members WHERE user_id = %[1]d)))`,
+		v.UserID, v.productIDs(rule.Reader))
+}
+
+// selectSubscriptions restricts a query to the subscriptions that v sees, and reads the names of what they name.
+func (v Viewer) selectSubscriptions(q *bun.SelectQuery) *bun.SelectQuery {
+	return q.ColumnExpr("?TableColumns").
+		ColumnExpr("coalesce((SELECT u.username FROM users u WHERE u.id = subscriptions.user_id), '') AS username").
+		ColumnExpr("coalesce((SELECT p.name FROM products p WHERE p.id = subscriptions.product_id AND " +
+			VisibleProducts(v, "p.id") + "), '') AS product_name").
+		ColumnExpr("coalesce((SELECT g.name FROM product_groups g WHERE g.id = subscriptions.product_group_id AND " +
+			v.groups("g.id") + "), '') AS product_group_name").
+		Where(v.subscriptions())
+}
+
+// VisibleSubscriptionByID returns ErrNotFound where there is none that v sees.
+func VisibleSubscriptionByID(ctx context.Context, db bun.IDB, v Viewer, id int64) (*Subscription, error) {
+	s := new(Subscription)
+	return s, Translate(db.NewSelect().Model(s).Apply(v.selectSubscriptions).Where("subscriptions.id = ?", id).Scan(ctx))
+}
+
+// VisibleSubscriptionForUpdate is VisibleSubscriptionByID that keeps others from changing the subscription until the
+// transaction ends.
+func VisibleSubscriptionForUpdate(ctx context.Context, tx bun.Tx, v Viewer, id int64) (*Subscription, error) {
+	s := new(Subscription)
+	q := tx.NewSelect().Model(s).Apply(v.selectSubscriptions).Where("subscriptions.id = ?", id)
+	return s, Translate(locked(q).Scan(ctx))
+}
+
+// Subscriptions lists up to limit subscriptions that v sees, by id.
+func Subscriptions(ctx context.Context, db bun.IDB, v Viewer, f SubscriptionFilter, limit int) ([]Subscription, error) {
+	var list []Subscription
+	q := db.NewSelect().Model(&list).Apply(v.selectSubscriptions).Where("subscriptions.id > ?", f.After)
+	if f.ProductID != 0 {
+		q = q.Where("subscriptions.product_id = ?", f.ProductID)
+	}
+	if f.ProductGroupID != 0 {
+		q = q.Where("subscriptions.product_group_id = ?", f.ProductGroupID)
+	}
+	if f.UserID != 0 {
+		q = q.Where("subscriptions.user_id = ?", f.UserID)
+	}
+	return list, Translate(q.Order("subscriptions.id").Limit(int64(limit)).Scan(ctx))
+}
+
+// AddSubscription stores a new subscription and gives it its id. It returns ErrConflict where its user, product or group is
+// gone by now.
+func AddSubscription(ctx context.Context, tx bun.Tx, s *Subscription) error {
+	s.noNulls()
+	_, err := tx.NewInsert().Model(s).ExcludeColumn("id", "enabled_at", "created_at").Returning("id, enabled_at, created_at").Exec(ctx)
+	return Translate(err)
+}
+
+// SaveSubscription stores all of a subscription that may change: whose it is and where it belongs stay. One that is enabled
+// now and was not is enabled since now.
+func SaveSubscription(ctx context.Context, tx bun.Tx, s *Subscription) error {
+	s.noNulls()
+	_, err := tx.NewUpdate().Model(s).WherePK().
+		Column("name", "product_id", "product_group_id", "types", "events", "parser_types", "min_severity", "statuses", "min_priority",
+			"known_exploited", "schedule", "timezone", "immediate_min_severity", "enabled").
+		Set("enabled_at = CASE WHEN ? AND NOT enabled THEN ? ELSE enabled_at END", s.Enabled, bun.Safe(now(tx))).
+		Exec(ctx)
+	return Translate(err)
+}
+
+// DisableSubscription disables the subscription of a user and reports whether there is one; it may be disabled already.
+func DisableSubscription(ctx context.Context, db bun.IDB, id int64) (bool, error) {
+	n, err := execCount(ctx, db, "UPDATE subscriptions SET enabled = false WHERE id = $1 AND user_id IS NOT NULL", id)
+	return n > 0, err
+}
+
+// DeleteSubscription removes a subscription with its contacts. What waits for these is delivered.
+func DeleteSubscription(ctx context.Context, db bun.IDB, id int64) error {
+	n, err := execCount(ctx, db, "DELETE FROM subscriptions WHERE id = $1", id)
+	if err == nil && n == 0 {
+		err = ErrNotFound
+	}
+	return err
+}
+
+// noNulls has empty lists stored as such.
+func (s *Subscription) noNulls() {
+	s.Types, s.Events = slices.Concat([]rule.Type{}, s.Types), slices.Concat([]rule.Event{}, s.Events)
+	s.ParserTypes, s.Statuses = slices.Concat([]rule.ParserType{}, s.ParserTypes), slices.Concat([]rule.Status{}, s.Statuses)
+}
