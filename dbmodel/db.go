@@ -1,5 +1,10 @@
 // Package dbmodel is Tocsin's database: models, queries and schema for PostgreSQL and SQLite, a file per table. It decides
 // nothing and sends nothing. Queries take the context first and a bun.IDB, so that the caller says which belong together.
+//
+// A statement stands whole in a constant, in the words of PostgreSQL, with arguments by name, and runs through exec, queryAll or
+// queryOne; dialect.go lists the forms that SQLite writes in another way. Its rows are read into a struct by the names of the
+// columns, and lists of values are arguments of the types numbers and rows, never arrays or placeholders of its own. What reads
+// better so, such as a filter with many conditions, is built by bun.
 package dbmodel
 
 import (

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"reflect"
+	"regexp"
 	"strings"
 	"time"
 
@@ -13,6 +14,38 @@ import (
 )
 
 // This file holds what differs between PostgreSQL and SQLite; everything else is said once.
+
+// sqliteForms are the parts of a statement for PostgreSQL that SQLite writes in another way, or has no use for: it has one
+// writer, so that nothing is locked, compares texts byte for byte, and has no types to cast to.
+var sqliteForms = []struct {
+	postgres *regexp.Regexp
+	sqlite   string
+}{
+	{regexp.MustCompile(`clock_timestamp\(\)`), "CAST(unixepoch('subsec') * 1000000 AS INTEGER)"},
+	{regexp.MustCompile(`= ANY \((@[a-z_]+)\)`), "IN (SELECT value FROM json_each($1))"},
+	// A join that looks up the rows of a table by key for each row on its left, in the order of these. OFFSET 0 and CROSS JOIN
+	// forbid to read the whole table instead, whatever the database believes about its size.
+	{regexp.MustCompile(`LEFT JOIN LATERAL \(SELECT \* FROM (\w+ AS \w+) WHERE ([^()]+) OFFSET 0[^()]*\) AS \w+ ON true`), "LEFT JOIN $1 ON $2"},
+	{regexp.MustCompile(`JOIN LATERAL \(SELECT \* FROM (\w+ AS \w+) WHERE ([^()]+) OFFSET 0[^()]*\) AS \w+ ON true`), "CROSS JOIN $1 ON $2"},
+	{regexp.MustCompile(`\sFOR (NO KEY UPDATE|UPDATE|KEY SHARE|SHARE)( OF \w+)?( SKIP LOCKED)?`), ""},
+	{regexp.MustCompile(`::[a-z]+(\[\])?`), ""},
+	{regexp.MustCompile(` COLLATE "C"`), ""},
+}
+
+// postgresForm is the one part that only SQLite has a use for: it keeps no statistics here, and takes any index for as good
+// as another.
+var postgresForm = regexp.MustCompile(` INDEXED BY \w+`)
+
+// dialectText is a statement in the words of one dialect.
+func dialectText(statement string, sqlite bool) string {
+	if !sqlite {
+		return postgresForm.ReplaceAllString(statement, "")
+	}
+	for _, form := range sqliteForms {
+		statement = form.postgres.ReplaceAllString(statement, form.sqlite)
+	}
+	return statement
+}
 
 func isSQLite(db bun.IDB) bool { return db.Dialect().Name() == dialect.SQLite }
 
@@ -78,12 +111,6 @@ func folded(db bun.IDB, text string) string {
 // insensitive is an expression that text contains the pattern at placeholder, without case; its % and _ are escaped by \.
 func insensitive(db bun.IDB, text, placeholder string) string {
 	return folded(db, text) + " LIKE " + folded(db, placeholder) + ` ESCAPE '\'`
-}
-
-// col is one column of a set of rows that is given to a statement; values is a slice, as long as all others.
-type col struct {
-	name, pgType string
-	values       any
 }
 
 // rowsFrom is a FROM item of the given rows under the name alias, and its arguments, of which the first gets the number

@@ -1,8 +1,29 @@
 package dbmodel
 
+import (
+	"context"
+
+	"github.com/uptrace/bun"
+)
+
 // Migrations of a test in place of the program's.
 var (
 	MigrateTo       = migrateTo
 	RollBackFrom    = rollBackFrom
 	LastMigrationOf = lastMigration
 )
+
+// What statements are made of.
+type (
+	Args    = args
+	Rows    = rows
+	Numbers = numbers
+)
+
+// NewCol is a column of Rows.
+func NewCol(name, pgType string, values any) col { return col{name, pgType, values} }
+
+// QueryAll is queryAll.
+func QueryAll[T any](ctx context.Context, db bun.IDB, statement string, a Args) ([]T, error) {
+	return queryAll[T](ctx, db, statement, a)
+}

@@ -181,15 +181,6 @@ func (f *Facts) column() string {
 	return string(b)
 }
 
-// column takes one value out of each of list.
-func column[T, V any](list []T, name, pgType string, value func(*T) V) col {
-	values := make([]V, len(list))
-	for i := range list {
-		values[i] = value(&list[i])
-	}
-	return col{name, pgType, values}
-}
-
 // filled is nil for an empty text.
 func filled(s string) *string {
 	if s == "" {

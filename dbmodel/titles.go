@@ -3,7 +3,6 @@ package dbmodel
 import (
 	"context"
 	"crypto/sha256"
-	"database/sql"
 
 	"github.com/uptrace/bun"
 
@@ -13,44 +12,56 @@ import (
 // Hash addresses a title.
 type Hash = [sha256.Size]byte
 
+const rememberedTitles = `
+	SELECT t.hash, t.notified_severity, t.notified_status, t.notified_priority FROM @titles AS i
+	JOIN LATERAL (SELECT * FROM observation_titles AS t WHERE t.hash = i.hash OFFSET 0) AS t ON true`
+
 // RememberedTitles returns what is remembered of titles; those of which nothing is are left out. It locks nothing.
 func RememberedTitles(ctx context.Context, db bun.IDB, hashes []Hash) (map[Hash]*rule.Values, error) {
-	from, args := rowsFrom(db, "i", 1, hashCol(hashes))
-	return titleValues(ctx, db, "SELECT t.hash, t.notified_severity, t.notified_status, t.notified_priority FROM "+from+" "+
-		lookUp(db, "JOIN", "observation_titles", "t", "hash = i.hash", ""), args)
+	return titleValues(ctx, db, rememberedTitles, args{"titles": rows{hashCol(hashes)}})
 }
+
+const lockTitles = `
+	INSERT INTO observation_titles (hash, title) SELECT i.hash, i.title FROM @titles AS i WHERE true ORDER BY i.hash
+	ON CONFLICT (hash) DO UPDATE SET title = EXCLUDED.title
+	RETURNING hash, notified_severity, notified_status, notified_priority`
 
 // LockTitles is RememberedTitles that keeps others from changing them, or from inserting them, until the transaction ends.
 func LockTitles(ctx context.Context, tx bun.Tx, hashes []Hash, titles []string) (map[Hash]*rule.Values, error) {
-	from, args := rowsFrom(tx, "i", 1, hashCol(hashes), col{"title", "text", titles})
-	return titleValues(ctx, tx, `INSERT INTO observation_titles (hash, title) SELECT i.hash, i.title FROM `+from+` WHERE true ORDER BY i.hash
-		ON CONFLICT (hash) DO UPDATE SET title = EXCLUDED.title RETURNING hash, notified_severity, notified_status, notified_priority`, args)
+	return titleValues(ctx, tx, lockTitles, args{"titles": rows{hashCol(hashes), {"title", "text", titles}}})
 }
 
-func titleValues(ctx context.Context, db bun.IDB, query string, args []any) (map[Hash]*rule.Values, error) {
-	out := map[Hash]*rule.Values{}
-	_, err := collect(ctx, db, func(rows *sql.Rows) (struct{}, error) {
-		var hash []byte
-		var r remembered
-		err := rows.Scan(&hash, &r.severity, &r.status, &r.priority)
-		if v := r.values(); err == nil && v != nil {
-			out[Hash(hash)] = v
+func titleValues(ctx context.Context, db bun.IDB, statement string, a args) (map[Hash]*rule.Values, error) {
+	list, err := queryAll[struct {
+		Hash     []byte
+		Notified *rule.Values `bun:"embed:notified_"`
+	}](ctx, db, statement, a)
+	out := make(map[Hash]*rule.Values, len(list))
+	for _, t := range list {
+		if t.Notified != nil {
+			out[Hash(t.Hash)] = t.Notified
 		}
-		return struct{}{}, err
-	}, query, args...)
+	}
 	return out, err
 }
 
+const rememberTitles = `
+	UPDATE observation_titles SET notified_severity = i.severity, notified_status = i.status, notified_priority = i.priority
+	FROM @titles AS i WHERE observation_titles.hash = i.hash`
+
 // RememberTitles stores what is remembered of titles that LockTitles has locked.
 func RememberTitles(ctx context.Context, tx bun.Tx, hashes []Hash, values []*rule.Values) error {
-	from, args := rowsFrom(tx, "i", 1, append([]col{hashCol(hashes)}, valueCols(values)...)...)
-	_, err := execCount(ctx, tx, `UPDATE observation_titles SET notified_severity = i.severity, notified_status = i.status, notified_priority = i.priority
-		FROM `+from+` WHERE observation_titles.hash = i.hash`, args...)
+	_, err := exec(ctx, tx, rememberTitles, args{"titles": append(rows{hashCol(hashes)}, valueCols(values)...)})
 	return err
 }
 
 // TitleCount says how many observations in how many products bear a title.
 type TitleCount struct{ Observations, Products int }
+
+const titleCounts = `
+	SELECT o.title, count(*) AS observations, count(DISTINCT o.product_id) AS products FROM @titles AS i
+	JOIN LATERAL (SELECT * FROM observations AS o WHERE o.title_hash = i.title_hash OFFSET 0) AS o ON true
+	WHERE o.title = i.title GROUP BY o.title`
 
 // TitleCounts counts the bearers of titles.
 func TitleCounts(ctx context.Context, db bun.IDB, titles []string) (map[string]TitleCount, error) {
@@ -58,23 +69,17 @@ func TitleCounts(ctx context.Context, db bun.IDB, titles []string) (map[string]T
 	for i, t := range titles {
 		hashes[i] = titleIndex(t)
 	}
-	from, args := rowsFrom(db, "i", 1, col{"title_hash", "bigint", hashes}, col{"title", "text", titles})
-	out := make(map[string]TitleCount, len(titles))
-	_, err := collect(ctx, db, func(rows *sql.Rows) (struct{}, error) {
-		var title string
-		var c TitleCount
-		err := rows.Scan(&title, &c.Observations, &c.Products)
-		out[title] = c
-		return struct{}{}, err
-	}, `SELECT o.title, count(*), count(DISTINCT o.product_id) FROM `+from+`
-		`+lookUp(db, "JOIN", "observations", "o", "title_hash = i.title_hash", "")+` WHERE o.title = i.title GROUP BY o.title`, args...)
+	list, err := queryAll[struct {
+		Title string
+		TitleCount
+	}](ctx, db, titleCounts, args{"titles": rows{{"title_hash", "bigint", hashes}, {"title", "text", titles}}})
+	out := make(map[string]TitleCount, len(list))
+	for _, t := range list {
+		out[t.Title] = t.TitleCount
+	}
 	return out, err
 }
 
 func hashCol(hashes []Hash) col {
-	list := make([][]byte, len(hashes))
-	for i := range hashes {
-		list[i] = hashes[i][:]
-	}
-	return col{"hash", "bytea", list}
+	return column(hashes, "hash", "bytea", func(h *Hash) []byte { return h[:] })
 }

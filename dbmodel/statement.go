@@ -1,0 +1,302 @@
+package dbmodel
+
+import (
+	"context"
+	"database/sql"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"reflect"
+	"regexp"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/uptrace/bun"
+	"github.com/uptrace/bun/schema"
+)
+
+// args are the arguments of a statement: each @name in its text stands for the value of that name.
+//
+//   - Numbers, texts, booleans, bytes and pointers to them are passed as they are.
+//   - time.Time and time.Duration are compared with and added to times of the database.
+//   - rows is a table: FROM @rows AS i.
+//   - numbers is a list: id = ANY (@ids).
+//   - bun.Safe is a part of the statement that Go chooses, such as the condition that a Viewer sees a row.
+type args map[string]any
+
+// numbers is a list of numbers as an argument: id = ANY (@ids).
+type numbers []int64
+
+// rows is a set of rows as an argument, all columns of the same length. They keep their order in the column ord, from 1.
+// PostgreSQL gets an array for each column, SQLite one JSON text.
+type rows []col
+
+// col is a column of rows.
+type col struct {
+	name, pgType string
+	values       any // a slice
+}
+
+// column makes a column of one value of each of list.
+func column[T, V any](list []T, name, pgType string, value func(*T) V) col {
+	values := make([]V, len(list))
+	for i := range list {
+		values[i] = value(&list[i])
+	}
+	return col{name, pgType, values}
+}
+
+// exec runs a statement and returns how many rows it changed.
+func exec(ctx context.Context, db bun.IDB, statement string, a args) (int64, error) {
+	query, values, err := expand(db, statement, a)
+	if err != nil {
+		return 0, err
+	}
+	res, err := raw(db).ExecContext(ctx, query, values...)
+	if err != nil {
+		return 0, Translate(err)
+	}
+	n, err := res.RowsAffected()
+	return n, Translate(err)
+}
+
+// queryAll runs a statement and returns its rows. A struct takes each column in the field of its name, by the rules of bun's
+// models, and every column must have one; any other type takes the only column. NULL is the zero value.
+func queryAll[T any](ctx context.Context, db bun.IDB, statement string, a args) ([]T, error) {
+	return query[T](ctx, db, statement, a, false)
+}
+
+// queryOne is queryAll for the first row. It returns ErrNotFound where there is none.
+func queryOne[T any](ctx context.Context, db bun.IDB, statement string, a args) (v T, err error) {
+	list, err := query[T](ctx, db, statement, a, true)
+	if err == nil && len(list) == 0 {
+		err = ErrNotFound
+	}
+	if err != nil {
+		return v, err
+	}
+	return list[0], nil
+}
+
+func query[T any](ctx context.Context, db bun.IDB, statement string, a args, first bool) ([]T, error) {
+	text, values, err := expand(db, statement, a)
+	if err != nil {
+		return nil, err
+	}
+	found, err := raw(db).QueryContext(ctx, text, values...)
+	if err != nil {
+		return nil, Translate(err)
+	}
+	defer found.Close()
+	row, err := newRowScanner(db, reflect.TypeFor[T](), found)
+	if err != nil {
+		return nil, err
+	}
+	var out []T
+	for found.Next() {
+		var v T
+		row.into = reflect.ValueOf(&v).Elem()
+		if err := found.Scan(row.columns...); err != nil {
+			return nil, Translate(err)
+		}
+		if out = append(out, v); first {
+			break
+		}
+	}
+	return out, Translate(found.Err())
+}
+
+// expand is the text of a statement for the database, and the values of its placeholders $1, $2, ….
+func expand(db bun.IDB, statement string, a args) (string, []any, error) {
+	e := expansion{db: db, sqlite: isSQLite(db), texts: make(map[string]string, len(a))}
+	var b strings.Builder
+	for i, part := range partsOf(statement, e.sqlite) {
+		if i%2 == 0 {
+			b.WriteString(part)
+			continue
+		}
+		text, known := e.texts[part]
+		if !known {
+			value, given := a[part]
+			if !given {
+				return "", nil, fmt.Errorf("dbmodel: no argument @%s", part)
+			}
+			text = e.text(value)
+			e.texts[part] = text
+		}
+		b.WriteString(text)
+	}
+	for name := range a {
+		if _, used := e.texts[name]; !used {
+			return "", nil, fmt.Errorf("dbmodel: argument @%s is not in the statement", name)
+		}
+	}
+	return b.String(), e.values, nil
+}
+
+// expansion replaces the arguments of one statement.
+type expansion struct {
+	db     bun.IDB
+	sqlite bool
+	texts  map[string]string // what stands for each argument
+	values []any
+}
+
+// placeholder stands for one more value.
+func (e *expansion) placeholder(value any) string {
+	e.values = append(e.values, value)
+	return fmt.Sprintf("$%d", len(e.values))
+}
+
+func (e *expansion) text(value any) string {
+	switch v := value.(type) {
+	case bun.Safe:
+		return string(v)
+	case rows:
+		return e.table(v)
+	case numbers:
+		if e.sqlite {
+			return e.placeholder(jsonArg(append(numbers{}, v...)))
+		}
+		return e.placeholder(arrayArg(e.db, []int64(v))) + "::bigint[]"
+	case time.Time:
+		return e.placeholder(timeArg(e.db, v))
+	case time.Duration:
+		if e.sqlite {
+			return e.placeholder(v.Microseconds())
+		}
+		return "(" + e.placeholder(v.Microseconds()) + "::bigint * interval '1 microsecond')"
+	}
+	return e.placeholder(value)
+}
+
+// table is a FROM item without its alias.
+func (e *expansion) table(r rows) string {
+	parts, names := make([]string, len(r)), make([]string, len(r))
+	if !e.sqlite {
+		for i, c := range r {
+			parts[i], names[i] = e.placeholder(arrayArg(e.db, c.values))+"::"+c.pgType+"[]", c.name
+		}
+		return "(SELECT * FROM unnest(" + strings.Join(parts, ", ") + ") WITH ORDINALITY AS r(" + strings.Join(names, ", ") + ", ord))"
+	}
+	for i, c := range r {
+		parts[i] = fmt.Sprintf("value ->> %d AS %s", i, c.name)
+		if c.pgType == "bytea" {
+			parts[i] = fmt.Sprintf("unhex(value ->> %d) AS %s", i, c.name)
+		}
+	}
+	return "(SELECT " + strings.Join(parts, ", ") + ", key + 1 AS ord FROM json_each(" + e.placeholder(r.json()) + "))"
+}
+
+// json is a JSON list of the rows, each a list of its values, bytes in hex.
+func (r rows) json() string {
+	columns := make([]reflect.Value, len(r))
+	for i, c := range r {
+		columns[i] = reflect.ValueOf(c.values)
+	}
+	list := make([][]any, columns[0].Len())
+	for n := range list {
+		list[n] = make([]any, len(r))
+		for i := range r {
+			v := columns[i].Index(n).Interface()
+			if b, ok := v.([]byte); ok {
+				v = hex.EncodeToString(b)
+			}
+			list[n][i] = v
+		}
+	}
+	return jsonArg(list)
+}
+
+func jsonArg(list any) string {
+	text, err := json.Marshal(list)
+	if err != nil {
+		panic(fmt.Sprintf("dbmodel: argument: %v", err)) // numbers, texts and bytes only
+	}
+	return string(text)
+}
+
+// argument is the name of an argument in a statement.
+var argument = regexp.MustCompile(`@[a-z_]+`)
+
+// parsed holds the parts of the statements of each dialect, which are constants.
+var parsed sync.Map
+
+type parsedKey struct {
+	statement string
+	sqlite    bool
+}
+
+// partsOf splits a statement into text and, in between, the names of its arguments.
+func partsOf(statement string, sqlite bool) []string {
+	key := parsedKey{statement, sqlite}
+	if parts, ok := parsed.Load(key); ok {
+		return parts.([]string)
+	}
+	text, begin := dialectText(statement, sqlite), 0
+	var parts []string
+	for _, at := range argument.FindAllStringIndex(text, -1) {
+		parts = append(parts, text[begin:at[0]], text[at[0]+1:at[1]])
+		begin = at[1]
+	}
+	parts = append(parts, text[begin:])
+	parsed.Store(key, parts)
+	return parts
+}
+
+// rowScanner reads rows into values of one type.
+type rowScanner struct {
+	into    reflect.Value
+	columns []any // what sql.Rows.Scan fills: a columnScanner each
+}
+
+// columnScanner reads one column of the row into its place.
+type columnScanner struct {
+	row    *rowScanner
+	field  *schema.Field      // of a struct
+	scan   schema.ScannerFunc // of any other type
+	isTime bool
+}
+
+var timeType = reflect.TypeFor[time.Time]()
+
+func newRowScanner(db bun.IDB, typ reflect.Type, found *sql.Rows) (*rowScanner, error) {
+	names, err := found.Columns()
+	if err != nil {
+		return nil, Translate(err)
+	}
+	row := &rowScanner{columns: make([]any, len(names))}
+	if typ.Kind() != reflect.Struct || typ == timeType || reflect.PointerTo(typ).Implements(reflect.TypeFor[sql.Scanner]()) {
+		if len(names) != 1 {
+			return nil, fmt.Errorf("dbmodel: %d columns for a value of %s", len(names), typ)
+		}
+		row.columns[0] = &columnScanner{row: row, scan: schema.Scanner(typ), isTime: typ == timeType || typ == reflect.PointerTo(timeType)}
+		return row, nil
+	}
+	table := db.Dialect().Tables().Get(typ)
+	for i, name := range names {
+		field := table.LookupField(name)
+		if field == nil {
+			return nil, fmt.Errorf("dbmodel: %s has no field for the column %q", typ, name)
+		}
+		row.columns[i] = &columnScanner{row: row, field: field, isTime: field.IndirectType == timeType}
+	}
+	return row, nil
+}
+
+// Scan implements sql.Scanner. SQLite knows no times: what an expression returns is a number of microseconds since 1970.
+func (c *columnScanner) Scan(src any) error {
+	if c.isTime {
+		switch v := src.(type) {
+		case time.Time:
+			src = v.UTC()
+		case int64:
+			src = time.UnixMicro(v).UTC()
+		}
+	}
+	if c.field != nil {
+		return c.field.ScanValue(c.row.into, src)
+	}
+	return c.scan(c.row.into, src)
+}
