@@ -20,6 +20,8 @@ import (
 	"github.com/mattn/go-isatty"
 	"github.com/redis/go-redis/v9"
 	"github.com/rs/zerolog"
+
+	"github.com/seed91453169/tocsin/rule"
 )
 
 // Role is the subcommand that loads the configuration; it decides which variables are required.
@@ -76,8 +78,7 @@ type Config struct {
 	NoProxy                                string
 	TrustedProxies                         []netip.Prefix // whose X-Forwarded-For is believed
 
-	// Messages a second for one target; 0: no pacing.
-	SlackRate, TeamsRate, EmailRate float64
+	Rates map[rule.Channel]float64 // messages a second for one target; 0: no pacing
 
 	WorkerConcurrency int
 	MonitorWrite      bool
@@ -148,12 +149,14 @@ func Load(role Role, environ []string) (*Config, error) {
 		Role:              role,
 		Listen:            "127.0.0.1:8080",
 		DataDir:           "tocsin-data",
-		SlackRate:         1,
-		TeamsRate:         4,
+		Rates:             make(map[rule.Channel]float64),
 		WorkerConcurrency: 2 * runtime.NumCPU(),
 		LogLevel:          zerolog.InfoLevel,
 		LogFormat:         JSON,
 		ShutdownTimeout:   20 * time.Second,
+	}
+	for _, channel := range rule.Channels {
+		c.Rates[channel] = channel.Info().Rate
 	}
 	if isatty.IsTerminal(os.Stderr.Fd()) {
 		c.LogFormat = Console

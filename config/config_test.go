@@ -20,6 +20,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/seed91453169/tocsin/config"
+	"github.com/seed91453169/tocsin/rule"
 )
 
 var (
@@ -46,8 +47,7 @@ func TestLoadDefaults(t *testing.T) {
 		Listen:            "127.0.0.1:8080",
 		BaseURL:           "http://127.0.0.1:8080",
 		DataDir:           "tocsin-data",
-		SlackRate:         1,
-		TeamsRate:         4,
+		Rates:             map[rule.Channel]float64{rule.Email: 0, rule.MSTeams: 4, rule.Slack: 1},
 		WorkerConcurrency: 2 * runtime.NumCPU(),
 		LogLevel:          zerolog.InfoLevel,
 		ShutdownTimeout:   20 * time.Second,
@@ -89,8 +89,7 @@ func TestLoadEverything(t *testing.T) {
 		WebhookAllowedNetworks: []netip.Prefix{
 			netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("::1/128"),
 		},
-		SlackRate:         0.5,
-		EmailRate:         10,
+		Rates:             map[rule.Channel]float64{rule.Email: 10, rule.MSTeams: 0, rule.Slack: 0.5},
 		WorkerConcurrency: 3,
 		MonitorWrite:      true,
 		LogLevel:          zerolog.DebugLevel,
@@ -144,14 +143,14 @@ func TestLoadFaults(t *testing.T) {
 			`TOCSIN_LISTEN: "8080" is not an address to listen on: write host:port`,
 			"TOCSIN_BASE_URL: is not a web address: write it like https://tocsin.example.com",
 			`TOCSIN_WEBHOOK_ALLOWED_NETWORKS: "local" is not a network`,
-			`TOCSIN_SLACK_RATE: "-1" is not a rate`,
-			`TOCSIN_MS_TEAMS_RATE: "Inf" is not a rate`,
-			`TOCSIN_EMAIL_RATE: "NaN" is not a rate`,
 			`TOCSIN_WORKER_CONCURRENCY: "0" is not a number`,
 			`TOCSIN_MONITOR_WRITE: "perhaps" is neither true nor false`,
 			`TOCSIN_LOG_LEVEL: "loud" is not a level`,
 			`TOCSIN_LOG_FORMAT: "xml" is not a format`,
 			`TOCSIN_SHUTDOWN_TIMEOUT: "soon" is not a time above zero`,
+			`TOCSIN_EMAIL_RATE: "NaN" is not a rate`,
+			`TOCSIN_MS_TEAMS_RATE: "Inf" is not a rate`,
+			`TOCSIN_SLACK_RATE: "-1" is not a rate`,
 		}},
 		"half of a group": {config.Serve, []string{"MAILGUN_API_KEY=k", "TOCSIN_OIDC_CLIENT_ID=c"}, []string{
 			"MAILGUN_DOMAIN: is not set, but MAILGUN_API_KEY is",

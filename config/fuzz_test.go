@@ -82,7 +82,7 @@ func checkBounds(t *testing.T, c *Config) {
 	if a := c.AdminToken.Reveal(); a != "" && (len(a) < minTokenLength || strings.ContainsFunc(a, func(r rune) bool { return r <= ' ' || r > '~' })) {
 		wrong("admin token", len(a))
 	}
-	for _, rate := range []float64{c.SlackRate, c.TeamsRate, c.EmailRate} {
+	for _, rate := range c.Rates {
 		if !(rate >= 0) || math.IsInf(rate, 0) {
 			wrong("rate", rate)
 		}

@@ -17,6 +17,8 @@ import (
 
 	"github.com/rs/zerolog"
 	"golang.org/x/net/idna"
+
+	"github.com/seed91453169/tocsin/rule"
 )
 
 // fileSuffix makes the name of the variable that holds the path of a file with the value.
@@ -52,7 +54,7 @@ func outward(v variable) variable {
 }
 
 // variables is the table of all variables, in the order in which faults are listed.
-var variables = []variable{
+var variables = append([]variable{
 	outward(secret("DATABASE_URL", func(c *Config, s string) (err error) { c.Database, err = parseDatabaseURL(s); return err })),
 	outward(secret("REDIS_URL", func(c *Config, s string) (err error) { c.Redis, err = parseRedisURL(s); return err })),
 	plain("PORT", func(c *Config, s string) error {
@@ -109,9 +111,6 @@ var variables = []variable{
 		return err
 	})),
 	plain("TOCSIN_TRUSTED_PROXIES", func(c *Config, s string) (err error) { c.TrustedProxies, err = parseNetworks(s); return err }),
-	plain("TOCSIN_SLACK_RATE", func(c *Config, s string) (err error) { c.SlackRate, err = parseRate(s); return err }),
-	plain("TOCSIN_MS_TEAMS_RATE", func(c *Config, s string) (err error) { c.TeamsRate, err = parseRate(s); return err }),
-	plain("TOCSIN_EMAIL_RATE", func(c *Config, s string) (err error) { c.EmailRate, err = parseRate(s); return err }),
 	plain("TOCSIN_WORKER_CONCURRENCY", func(c *Config, s string) error {
 		n, err := strconv.Atoi(s)
 		if err != nil || n < 1 {
@@ -162,6 +161,18 @@ var variables = []variable{
 		c.ShutdownTimeout = d
 		return nil
 	}),
+}, rateVariables()...)
+
+// rateVariables are the variables that pace the channels, as TOCSIN_MS_TEAMS_RATE does.
+func rateVariables() []variable {
+	var out []variable
+	for _, channel := range rule.Channels {
+		out = append(out, plain(prefix+strings.ToUpper(string(channel))+"_RATE", func(c *Config, s string) (err error) {
+			c.Rates[channel], err = parseRate(s)
+			return err
+		}))
+	}
+	return out
 }
 
 const minTokenLength = 24

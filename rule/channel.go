@@ -14,11 +14,12 @@ const (
 // ChannelInfo is what differs between channels outside of their packages.
 type ChannelInfo struct {
 	Channel   Channel
-	Name      string // in words
-	Short     string // where there is little room
-	Setting   string // the end of the names of its settings, as in notification_email_to
-	Addresses bool   // its contacts are email addresses, any number of them; else each is the URL of one webhook
-	Help      string // what to fill in
+	Name      string  // in words
+	Short     string  // where there is little room
+	Setting   string  // the end of the names of its settings, as in notification_email_to; empty: no setting holds such contacts
+	Addresses bool    // its contacts are email addresses, any number of them; else each is the URL of one webhook
+	Help      string  // what to fill in
+	Rate      float64 // messages a second for one target, unless the environment says otherwise; 0: no pacing
 	// NotConfigured is why nothing can be sent where the environment names no sender.
 	NotConfigured Reason
 }
@@ -30,23 +31,30 @@ var channelTable = []ChannelInfo{
 		NotConfigured: "email is not configured: set MAILGUN_DOMAIN and MAILGUN_API_KEY, or SMTP_URL",
 	},
 	{
-		Channel: MSTeams, Name: "Microsoft Teams", Short: "Teams", Setting: "ms_teams_webhook",
+		Channel: MSTeams, Name: "Microsoft Teams", Short: "Teams", Setting: "ms_teams_webhook", Rate: 4,
 		Help: "The address of a workflow that posts to a channel. It is not shown again.", NotConfigured: notConfigured,
 	},
 	{
-		Channel: Slack, Name: "Slack", Short: "Slack", Setting: "slack_webhook",
+		Channel: Slack, Name: "Slack", Short: "Slack", Setting: "slack_webhook", Rate: 1,
 		Help: "The address of an incoming webhook. It is not shown again.", NotConfigured: notConfigured,
 	},
 }
 
 // Channels lists all channels.
-var Channels = func() []Channel {
-	out := make([]Channel, len(channelTable))
-	for i, c := range channelTable {
-		out[i] = c.Channel
+var Channels = channelsWith(func(ChannelInfo) bool { return true })
+
+// SettingChannels lists the channels whose contacts are settings, of products for example.
+var SettingChannels = channelsWith(func(c ChannelInfo) bool { return c.Setting != "" })
+
+func channelsWith(has func(ChannelInfo) bool) []Channel {
+	var out []Channel
+	for _, c := range channelTable {
+		if has(c) {
+			out = append(out, c.Channel)
+		}
 	}
 	return out
-}()
+}
 
 // Info returns the entry of a channel in the table. That of an unknown one has its word for a name.
 func (c Channel) Info() ChannelInfo {

@@ -5,16 +5,25 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/danielgtaylor/huma/v2"
+
 	"github.com/seed91453169/tocsin/dbmodel"
 	"github.com/seed91453169/tocsin/rule"
+	"github.com/seed91453169/tocsin/web/input"
 )
 
 type deliveryParams struct {
 	ListParams
-	State     string `query:"state" enum:"pending,sent,failed"`
-	Channel   string `query:"channel" enum:"email,ms_teams,slack"`
-	ProductID int64  `query:"product_id" minimum:"1" maximum:"9007199254740991"`
+	State     string       `query:"state" enum:"pending,sent,failed"`
+	Channel   channelParam `query:"channel"`
+	ProductID int64        `query:"product_id" minimum:"1" maximum:"9007199254740991"`
 }
+
+// channelParam is a channel in a query.
+type channelParam rule.Channel
+
+// Schema implements huma.SchemaProvider.
+func (channelParam) Schema(huma.Registry) *huma.Schema { return input.WordSchema(rule.Channels) }
 
 // DeliveryAnswer is a delivery as it is shown.
 type DeliveryAnswer struct {

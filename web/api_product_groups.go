@@ -37,8 +37,19 @@ type productGroupAnswer struct {
 	*NotificationAnswer        // nil for who sees no more than the name
 }
 
+// MarshalJSON implements json.Marshaler.
+func (a productGroupAnswer) MarshalJSON() ([]byte, error) {
+	type withoutContacts productGroupAnswer
+	var contacts shownContacts
+	if a.NotificationAnswer != nil {
+		contacts = a.contacts
+	}
+	return contacts.marshal(withoutContacts(a))
+}
+
 // TransformSchema implements huma.SchemaTransformer.
 func (productGroupAnswer) TransformSchema(_ huma.Registry, s *huma.Schema) *huma.Schema {
+	shownContactsSchema(s, notificationPrefix)
 	s.Required = []string{"id", "name"}
 	s.Description = "Members of its products who are not members of the group see id and name only."
 	return s

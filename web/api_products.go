@@ -28,6 +28,12 @@ type productAnswer struct {
 	NotificationAnswer
 }
 
+// MarshalJSON implements json.Marshaler.
+func (a productAnswer) MarshalJSON() ([]byte, error) {
+	type withoutContacts productAnswer
+	return a.contacts.marshal(withoutContacts(a))
+}
+
 type productOutput struct{ Body productAnswer }
 
 type gateFields struct {

@@ -3,8 +3,11 @@ package web
 import (
 	"context"
 	"fmt"
+	"maps"
+	"reflect"
 	"slices"
 
+	"github.com/danielgtaylor/huma/v2"
 	"github.com/uptrace/bun"
 
 	"github.com/seed91453169/tocsin/dbmodel"
@@ -15,16 +18,12 @@ import (
 // settingsFields are the settings as they come in.
 type settingsFields struct {
 	EmailFrom          input.Field[input.Sender]    `json:"email_from" doc:"Who mail comes from; empty: no mail at all"`
-	TitleEmailTo       input.Field[input.Addresses] `json:"observation_title_notification_email_to"`
-	TitleMSTeams       input.Field[input.Webhook]   `json:"observation_title_notification_ms_teams_webhook"`
-	TitleSlack         input.Field[input.Webhook]   `json:"observation_title_notification_slack_webhook"`
+	TitleContacts      input.Contacts               `json:"-" contacts:"observation_title_notification_"`
 	TitleMinSeverity   input.Field[rule.Severity]   `json:"observation_title_notification_min_severity"`
 	TitleStatuses      input.Field[[]rule.Status]   `json:"observation_title_notification_statuses"`
 	TitleMinPriority   input.Field[int]             `json:"observation_title_notification_min_priority" minimum:"1" maximum:"99"`
 	TitleParserType    input.Field[rule.ParserType] `json:"observation_title_notification_parser_type"`
-	ExceptionEmailTo   input.Field[input.Addresses] `json:"exception_email_to"`
-	ExceptionMSTeams   input.Field[input.Webhook]   `json:"exception_ms_teams_webhook"`
-	ExceptionSlack     input.Field[input.Webhook]   `json:"exception_slack_webhook"`
+	ExceptionContacts  input.Contacts               `json:"-" contacts:"exception_"`
 	ExceptionRateLimit input.Field[int]             `json:"exception_rate_limit" minimum:"0" maximum:"2592000" doc:"Seconds; 0: every exception is notified; null: 3600"`
 	MemberTypes        input.Field[[]rule.Type]     `json:"member_notification_types" doc:"What members see, beside administrators; null: security_gate and task"`
 	GiveUpHours        input.Field[int]             `json:"delivery_give_up_hours" minimum:"1" maximum:"720" doc:"null: 24"`
@@ -36,19 +35,20 @@ type settingsFields struct {
 	CleanupCron        input.Field[input.CronLine]  `json:"cleanup_cron" doc:"In UTC; null: 0 3 * * *"`
 }
 
+// TransformSchema implements huma.SchemaTransformer.
+func (f settingsFields) TransformSchema(_ huma.Registry, s *huma.Schema) *huma.Schema {
+	input.ContactsSchema(s, reflect.TypeOf(f))
+	return s
+}
+
 // settingsAnswer is the same as it is shown.
 type settingsAnswer struct {
 	EmailFrom          string          `json:"email_from"`
-	TitleEmailTo       string          `json:"observation_title_notification_email_to"`
-	TitleMSTeams       string          `json:"observation_title_notification_ms_teams_webhook" doc:"Redacted"`
-	TitleSlack         string          `json:"observation_title_notification_slack_webhook" doc:"Redacted"`
+	contacts           shownContacts   // of titles and exceptions
 	TitleMinSeverity   rule.Severity   `json:"observation_title_notification_min_severity"`
 	TitleStatuses      []rule.Status   `json:"observation_title_notification_statuses" nullable:"false"`
 	TitleMinPriority   *int            `json:"observation_title_notification_min_priority"`
 	TitleParserType    rule.ParserType `json:"observation_title_notification_parser_type"`
-	ExceptionEmailTo   string          `json:"exception_email_to"`
-	ExceptionMSTeams   string          `json:"exception_ms_teams_webhook" doc:"Redacted"`
-	ExceptionSlack     string          `json:"exception_slack_webhook" doc:"Redacted"`
 	ExceptionRateLimit int             `json:"exception_rate_limit"`
 	MemberTypes        []rule.Type     `json:"member_notification_types" nullable:"false"`
 	GiveUpHours        int             `json:"delivery_give_up_hours"`
@@ -58,6 +58,19 @@ type settingsAnswer struct {
 	ObservationTitle   string          `json:"observation_title_url"`
 	RetentionDays      int             `json:"notification_retention_days"`
 	CleanupCron        string          `json:"cleanup_cron"`
+}
+
+// MarshalJSON implements json.Marshaler.
+func (a settingsAnswer) MarshalJSON() ([]byte, error) {
+	type withoutContacts settingsAnswer
+	return a.contacts.marshal(withoutContacts(a))
+}
+
+// TransformSchema implements huma.SchemaTransformer.
+func (settingsAnswer) TransformSchema(_ huma.Registry, s *huma.Schema) *huma.Schema {
+	shownContactsSchema(s, titlePrefix)
+	shownContactsSchema(s, exceptionPrefix)
+	return s
 }
 
 type settingsOutput struct{ Body settingsAnswer }
@@ -122,23 +135,8 @@ var (
 
 // contacts are the contacts that were sent.
 func (f *settingsFields) contacts() []*contactChange {
-	return []*contactChange{
-		contactsSent(titlePrefix, titleHolder, rule.Email, f.TitleEmailTo),
-		contactsSent(titlePrefix, titleHolder, rule.MSTeams, f.TitleMSTeams),
-		contactsSent(titlePrefix, titleHolder, rule.Slack, f.TitleSlack),
-		contactsSent(exceptionPrefix, exceptionHolder, rule.Email, f.ExceptionEmailTo),
-		contactsSent(exceptionPrefix, exceptionHolder, rule.MSTeams, f.ExceptionMSTeams),
-		contactsSent(exceptionPrefix, exceptionHolder, rule.Slack, f.ExceptionSlack),
-	}
-}
-
-// titleContacts and exceptionContacts are the contacts as they are shown.
-func (a *settingsAnswer) titleContacts() map[rule.Channel]string {
-	return map[rule.Channel]string{rule.Email: a.TitleEmailTo, rule.MSTeams: a.TitleMSTeams, rule.Slack: a.TitleSlack}
-}
-
-func (a *settingsAnswer) exceptionContacts() map[rule.Channel]string {
-	return map[rule.Channel]string{rule.Email: a.ExceptionEmailTo, rule.MSTeams: a.ExceptionMSTeams, rule.Slack: a.ExceptionSlack}
+	return append(contactsSent(titlePrefix, titleHolder, f.TitleContacts),
+		contactsSent(exceptionPrefix, exceptionHolder, f.ExceptionContacts)...)
 }
 
 // merge puts what was sent, but for contacts, into what is stored. What has a default returns to it when it is emptied.
@@ -169,12 +167,11 @@ func (s *server) settingsOutput(ctx context.Context, db bun.IDB, v *dbmodel.Sett
 	if err != nil {
 		return nil, err
 	}
+	contacts := c.shown(titlePrefix, titleHolder)
+	maps.Copy(contacts, c.shown(exceptionPrefix, exceptionHolder))
 	return &settingsOutput{settingsAnswer{
-		EmailFrom: v.EmailFrom, TitleEmailTo: c.of(titleHolder, rule.Email),
-		TitleMSTeams: c.of(titleHolder, rule.MSTeams), TitleSlack: c.of(titleHolder, rule.Slack),
+		EmailFrom: v.EmailFrom, contacts: contacts,
 		TitleMinSeverity: v.TitleMinSeverity, TitleStatuses: filled(v.TitleStatuses), TitleMinPriority: v.TitleMinPriority, TitleParserType: v.TitleParserType,
-		ExceptionEmailTo: c.of(exceptionHolder, rule.Email), ExceptionMSTeams: c.of(exceptionHolder, rule.MSTeams),
-		ExceptionSlack:     c.of(exceptionHolder, rule.Slack),
 		ExceptionRateLimit: v.ExceptionRateLimit, MemberTypes: filled(v.MemberNotificationTypes), GiveUpHours: v.DeliveryGiveUpHours,
 		DigestThreshold: v.DigestThreshold, ObservationURL: v.ObservationURL, ProductURL: v.ProductURL, ObservationTitle: v.ObservationTitleURL,
 		RetentionDays: v.NotificationRetentionDays, CleanupCron: v.CleanupCron,

@@ -1,10 +1,13 @@
 package web
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 	"strings"
 
+	"github.com/danielgtaylor/huma/v2"
 	"github.com/uptrace/bun"
 
 	"github.com/seed91453169/tocsin/channel"
@@ -128,6 +131,46 @@ func (h holdersContacts) of(holder rule.Holder, c rule.Channel) string {
 	return h.names.of(h.contacts[holder], c)
 }
 
+// shown returns the contacts of a holder as settings whose names begin with prefix.
+func (h holdersContacts) shown(prefix string, holder rule.Holder) shownContacts {
+	out := shownContacts{}
+	for _, c := range rule.SettingChannels {
+		out[prefix+c.Info().Setting] = h.of(holder, c)
+	}
+	return out
+}
+
+// shownContacts are contacts in an answer, by the names of their settings.
+type shownContacts map[string]string
+
+// marshal returns the JSON object of v, which is no shownContacts, with the contacts as further members.
+func (c shownContacts) marshal(v any) ([]byte, error) {
+	var out bytes.Buffer
+	enc := json.NewEncoder(&out)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(v); err != nil || len(c) == 0 {
+		return out.Bytes(), err
+	}
+	out.Truncate(bytes.LastIndexByte(out.Bytes(), '}'))
+	out.WriteByte(',')
+	contacts, err := json.Marshal(map[string]string(c))
+	out.Write(contacts[1:])
+	return out.Bytes(), err
+}
+
+// shownContactsSchema adds the contacts whose names begin with prefix to the schema of an answer.
+func shownContactsSchema(s *huma.Schema, prefix string) {
+	for _, c := range rule.SettingChannels {
+		info := c.Info()
+		property := &huma.Schema{Type: huma.TypeString}
+		if !info.Addresses {
+			property.Description = "Redacted"
+		}
+		name := prefix + info.Setting
+		s.Properties[name], s.Required = property, append(s.Required, name)
+	}
+}
+
 func (s *server) contactsOf(ctx context.Context, db bun.IDB, holders ...rule.Holder) (out holdersContacts, err error) {
 	if out.contacts, err = dbmodel.ContactsOf(ctx, db, holders...); err != nil {
 		return out, err
@@ -151,11 +194,16 @@ type contactChange struct {
 	same       bool           // nothing changes
 }
 
-// contactsSent makes a contactChange of a field.
-func contactsSent[T ~string](prefix string, holder rule.Holder, c rule.Channel, sent input.Field[T]) *contactChange {
-	return &contactChange{
-		name: prefix + c.Info().Setting, holder: holder, channel: c, set: sent.Set, empty: sent.Empty, text: string(sent.Value),
+// contactsSent returns a contactChange for each channel.
+func contactsSent(prefix string, holder rule.Holder, sent input.Contacts) []*contactChange {
+	var out []*contactChange
+	for _, c := range rule.SettingChannels {
+		f := sent.Field(c)
+		out = append(out, &contactChange{
+			name: prefix + c.Info().Setting, holder: holder, channel: c, set: f.Set, empty: f.Empty, text: f.Value,
+		})
 	}
+	return out
 }
 
 // mergeContacts finds the targets of contacts that were sent, or what is wrong with them. The redacted form of the stored

@@ -21,6 +21,7 @@ import (
 	"github.com/seed91453169/tocsin/channel/email"
 	"github.com/seed91453169/tocsin/dbmodel"
 	"github.com/seed91453169/tocsin/internal/accept"
+	"github.com/seed91453169/tocsin/rule"
 	"github.com/seed91453169/tocsin/web/input"
 )
 
@@ -142,6 +143,10 @@ func checkFields[T any](t *testing.T, v *T, faults input.Faults) {
 		if name == "" {
 			continue
 		}
+		if contacts, is := reflect.ValueOf(v).Elem().FieldByIndex(info.Index).Interface().(input.Contacts); is {
+			checkContacts(t, info.Tag.Get("contacts"), contacts, faults)
+			continue
+		}
 		if slices.ContainsFunc(faults, func(f input.Fault) bool { return f.Location == name }) {
 			continue
 		}
@@ -154,6 +159,21 @@ func checkFields[T any](t *testing.T, v *T, faults input.Faults) {
 		}
 		if value := f.FieldByName("Value").Interface(); !inBounds(value, info.Tag) {
 			t.Errorf("%s: %#v is taken", name, value)
+		}
+	}
+}
+
+// checkContacts looks at the contacts that were taken.
+func checkContacts(t *testing.T, prefix string, contacts input.Contacts, faults input.Faults) {
+	t.Helper()
+	for _, c := range rule.SettingChannels {
+		f, name := contacts.Field(c), prefix+c.Info().Setting
+		if !f.Set || f.Empty || slices.ContainsFunc(faults, func(f input.Fault) bool { return f.Location == name }) {
+			continue
+		}
+		_, err := email.SplitAddresses(f.Value)
+		if !inBounds(f.Value, "") || c.Info().Addresses && err != nil {
+			t.Errorf("%s: %q is taken", name, f.Value)
 		}
 	}
 }
@@ -180,11 +200,6 @@ func inBounds(value any, tag reflect.StructTag) bool {
 		return v.Year() >= 1 && v.Year() <= 9999 && v.Equal(v.Truncate(time.Microsecond))
 	case string:
 		return text(v)
-	case input.Webhook:
-		return text(string(v))
-	case input.Addresses:
-		_, err := email.SplitAddresses(string(v))
-		return text(string(v)) && err == nil
 	case input.Mailbox:
 		return email.CheckAddress(string(v)) == nil
 	case input.Sender:

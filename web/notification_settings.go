@@ -1,39 +1,52 @@
 package web
 
 import (
+	"reflect"
 	"time"
+
+	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/seed91453169/tocsin/dbmodel"
 	"github.com/seed91453169/tocsin/rule"
 	"github.com/seed91453169/tocsin/web/input"
 )
 
+// notificationPrefix begins the names of the contacts of products and product groups.
+const notificationPrefix = "notification_"
+
 // NotificationFields are the settings that products and product groups share, as they come in.
 type NotificationFields struct {
-	EmailTo     input.Field[input.Addresses] `json:"notification_email_to" doc:"Email addresses with commas between them"`
-	MSTeams     input.Field[input.Webhook]   `json:"notification_ms_teams_webhook"`
-	Slack       input.Field[input.Webhook]   `json:"notification_slack_webhook"`
-	PausedUntil input.Field[time.Time]       `json:"notification_paused_until" doc:"Until then notifications are stored without deliveries"`
-	MinSeverity input.Field[rule.Severity]   `json:"observation_notification_min_severity"`
-	Statuses    input.Field[[]rule.Status]   `json:"observation_notification_statuses"`
-	MinPriority input.Field[int]             `json:"observation_notification_min_priority" minimum:"1" maximum:"99"`
+	Contacts    input.Contacts             `json:"-" contacts:"notification_"`
+	PausedUntil input.Field[time.Time]     `json:"notification_paused_until" doc:"Until then notifications are stored without deliveries"`
+	MinSeverity input.Field[rule.Severity] `json:"observation_notification_min_severity"`
+	Statuses    input.Field[[]rule.Status] `json:"observation_notification_statuses"`
+	MinPriority input.Field[int]           `json:"observation_notification_min_priority" minimum:"1" maximum:"99"`
 }
 
-// NotificationAnswer is the same as it is shown.
+// TransformSchema implements huma.SchemaTransformer, also for the types that embed it.
+func (f NotificationFields) TransformSchema(_ huma.Registry, s *huma.Schema) *huma.Schema {
+	input.ContactsSchema(s, reflect.TypeOf(f))
+	return s
+}
+
+// NotificationAnswer is the same as it is shown. A type that embeds it shows its contacts in its own MarshalJSON.
 type NotificationAnswer struct {
-	EmailTo     string        `json:"notification_email_to"`
-	MSTeams     string        `json:"notification_ms_teams_webhook" doc:"Redacted"`
-	Slack       string        `json:"notification_slack_webhook" doc:"Redacted"`
+	contacts    shownContacts
 	PausedUntil *time.Time    `json:"notification_paused_until"`
 	MinSeverity rule.Severity `json:"observation_notification_min_severity"`
 	Statuses    []rule.Status `json:"observation_notification_statuses" nullable:"false"`
 	MinPriority *int          `json:"observation_notification_min_priority"`
 }
 
+// TransformSchema implements huma.SchemaTransformer, also for the types that embed it.
+func (NotificationAnswer) TransformSchema(_ huma.Registry, s *huma.Schema) *huma.Schema {
+	shownContactsSchema(s, notificationPrefix)
+	return s
+}
+
 func showNotificationSettings(n *dbmodel.NotificationSettings, holder rule.Holder, c holdersContacts) NotificationAnswer {
 	return NotificationAnswer{
-		EmailTo: c.of(holder, rule.Email), MSTeams: c.of(holder, rule.MSTeams), Slack: c.of(holder, rule.Slack),
-		PausedUntil: utc(n.PausedUntil), MinSeverity: n.MinSeverity, Statuses: filled(n.Statuses), MinPriority: n.MinPriority,
+		contacts: c.shown(notificationPrefix, holder), PausedUntil: utc(n.PausedUntil), MinSeverity: n.MinSeverity, Statuses: filled(n.Statuses), MinPriority: n.MinPriority,
 	}
 }
 
@@ -47,12 +60,7 @@ func (f *NotificationFields) merge(n *dbmodel.NotificationSettings) {
 
 // contacts are the contacts that were sent for a holder.
 func (f *NotificationFields) contacts(holder rule.Holder) []*contactChange {
-	const prefix = "notification_"
-	return []*contactChange{
-		contactsSent(prefix, holder, rule.Email, f.EmailTo),
-		contactsSent(prefix, holder, rule.MSTeams, f.MSTeams),
-		contactsSent(prefix, holder, rule.Slack, f.Slack),
-	}
+	return contactsSent(notificationPrefix, holder, f.Contacts)
 }
 
 func productHolder(id int64) rule.Holder { return rule.Holder{Kind: rule.HolderProduct, ID: id} }

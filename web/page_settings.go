@@ -40,7 +40,7 @@ func (s *server) loadSettingsPage(ctx context.Context) (*settingsPageView, error
 		return nil, err
 	}
 	p := &settingsPageView{Sections: settingsSections(&out.Body), Runs: runs.Body.Items}
-	for _, c := range rule.Channels {
+	for _, c := range rule.SettingChannels {
 		p.Channels = append(p.Channels, option{Value: string(c), Label: channelName(c)})
 	}
 	return p, nil
@@ -135,21 +135,21 @@ func titleFields(a *settingsAnswer) []formField {
 			Help: "Only titles that such a scanner has found.",
 		},
 	}
-	return append(list, contactFields(titlePrefix, a.titleContacts())...)
+	return append(list, contactFields(titlePrefix, a.contacts)...)
 }
 
 // contactFields are the fields of contacts of all channels.
-func contactFields(prefix string, values map[rule.Channel]string) []formField {
-	out := make([]formField, len(rule.Channels))
-	for i, c := range rule.Channels {
-		out[i] = contactField(prefix, c, values[c])
+func contactFields(prefix string, shown shownContacts) []formField {
+	out := make([]formField, len(rule.SettingChannels))
+	for i, c := range rule.SettingChannels {
+		out[i] = contactField(prefix, c, shown[prefix+c.Info().Setting])
 	}
 	return out
 }
 
 func exceptionSettings(a *settingsAnswer) []formField {
 	def := dbmodel.DefaultSettings()
-	return append(contactFields(exceptionPrefix, a.exceptionContacts()), formField{
+	return append(contactFields(exceptionPrefix, a.contacts), formField{
 		Name: "exception_rate_limit", Label: "Silence after an exception", Kind: numberField, Unit: "seconds", Min: 0, Max: 2592000, Value: strconv.Itoa(a.ExceptionRateLimit),
 		Default: strconv.Itoa(def.ExceptionRateLimit), Help: "The same exception is notified once in this time; the next message says how many were held back. 0: every one is notified.",
 	})

@@ -47,8 +47,8 @@ func (f *settingFields) fields() []formField {
 			Applies: f.where(priorityWords(a.Conditions), a.From.MinPriority, priorityWords(b.Conditions), b.From.MinPriority),
 		},
 	}
-	for _, c := range rule.Channels {
-		field := contactField("notification_", c, f.names.of(f.contacts, c))
+	for _, c := range rule.SettingChannels {
+		field := contactField(notificationPrefix, c, f.names.of(f.contacts, c))
 		field.Applies = f.where(f.names.of(a.Contacts, c), f.source(a.Contacts[c]), f.names.of(b.Contacts, c), f.source(b.Contacts[c]))
 		list = append(list, field)
 	}

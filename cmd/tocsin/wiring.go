@@ -101,10 +101,7 @@ func (a *app) startWorker() (*worker.Worker, error) {
 	w := worker.New(worker.Config{
 		DB: a.db, Vault: a.vault, Queue: a.queue, Senders: all, BaseURL: a.config.BaseURL, Log: a.log,
 		NewRedis: func() redis.UniversalClient { return newRedis(a.redis) },
-		Rates: map[rule.Channel]float64{
-			rule.Slack: a.config.SlackRate, rule.MSTeams: a.config.TeamsRate, rule.Email: a.config.EmailRate,
-		},
-		Concurrency: a.config.WorkerConcurrency, ShutdownTimeout: a.config.ShutdownTimeout,
+		Rates:    a.config.Rates, Concurrency: a.config.WorkerConcurrency, ShutdownTimeout: a.config.ShutdownTimeout,
 	})
 	return w, w.Start()
 }

@@ -28,14 +28,10 @@ type Must[T any] struct{ Field[T] }
 
 // Texts with a form of their own.
 type (
-	// Addresses are email addresses with commas between them.
-	Addresses string
 	// Sender is an email address, with or without a display name.
 	Sender string
 	// Mailbox is one email address, without a display name.
 	Mailbox string
-	// Webhook is the URL of a webhook, or its redacted form.
-	Webhook string
 	// Link is an address with {id} or {title}.
 	Link string
 	// CronLine is a cron line of five fields.
@@ -131,14 +127,10 @@ func readText(v jsontext.Value, to any) string {
 	switch to := to.(type) {
 	case *string:
 		return textIn(v, to, nil)
-	case *Addresses:
-		return textIn(v, (*string)(to), checkAddresses)
 	case *Sender:
 		return addressIn(v, (*string)(to), checkSender)
 	case *Mailbox:
 		return addressIn(v, (*string)(to), checkMailbox)
-	case *Webhook:
-		return addressIn(v, (*string)(to), nil) // checked where the stored one is known
 	case *Link:
 		return addressIn(v, (*string)(to), checkLink)
 	case *CronLine:

@@ -7,11 +7,14 @@ import (
 	"strconv"
 
 	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/seed91453169/tocsin/rule"
 )
 
 // fieldInfo is one field of a body.
 type fieldInfo struct {
 	index    []int
+	channel  rule.Channel // of a field of Contacts; else empty
 	min, max *int64
 }
 
@@ -54,6 +57,9 @@ func ReadJSON[T any](body io.Reader, v *T) (Faults, error) {
 func RequiredFields(t reflect.Type) (names []string, ok bool) {
 	names = []string{}
 	for name, info := range fieldsOf(t) {
+		if info.channel != "" {
+			continue
+		}
 		f, isField := reflect.TypeAssert[readable](reflect.New(t.FieldByIndex(info.index).Type))
 		if !isField {
 			return nil, false
@@ -66,7 +72,11 @@ func RequiredFields(t reflect.Type) (names []string, ok bool) {
 }
 
 func (i *fieldInfo) of(value reflect.Value) readable {
-	return value.FieldByIndex(i.index).Addr().Interface().(readable)
+	field := value.FieldByIndex(i.index).Addr().Interface()
+	if contacts, is := field.(*Contacts); is {
+		return contacts.toRead(i.channel)
+	}
+	return field.(readable)
 }
 
 // read reads a value into a field and returns what is wrong with it, also by the tags of the field.
@@ -86,6 +96,12 @@ func (i *fieldInfo) read(to readable, raw jsontext.Value) string {
 func fieldsOf(t reflect.Type) map[string]*fieldInfo {
 	out := map[string]*fieldInfo{}
 	for _, f := range reflect.VisibleFields(t) {
+		if prefix, is := f.Tag.Lookup(contactsTag); is {
+			for _, c := range rule.SettingChannels {
+				out[prefix+c.Info().Setting] = &fieldInfo{index: f.Index, channel: c}
+			}
+			continue
+		}
 		name := f.Tag.Get("json")
 		if name == "" {
 			continue // an embedded struct, or what is in a field

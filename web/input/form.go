@@ -33,7 +33,7 @@ func ReadForm[T any](form url.Values, v *T) Faults {
 		if was, known := form[name+WasSuffix]; known && was[0] == shownText(texts) {
 			sent = false
 		}
-		if _, is := to.(*Field[Webhook]); is {
+		if f, is := to.(*ContactField); is && f.isWebhook() {
 			switch {
 			case form.Get(name+RemoveSuffix) != "":
 				texts, sent = nil, true

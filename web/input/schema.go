@@ -32,8 +32,6 @@ func (f Field[T]) Schema(huma.Registry) *huma.Schema {
 		s.Type, s.Items, s.MaxItems = huma.TypeArray, &huma.Schema{Type: huma.TypeInteger}, new(MaxIDs)
 	case []rule.Type:
 		s.Type, s.Items = huma.TypeArray, WordSchema(MemberTypes)
-	case Webhook:
-		s.Description = "The URL of a webhook. Answers show its redacted form, which may be sent back and then changes nothing."
 	}
 	return s
 }
