@@ -37,24 +37,35 @@ type Delivery struct {
 	Channel        rule.Channel
 	Address        []byte     // sealed
 	NextAttemptAt  *time.Time // of a pending one whose target waits after a failure
+	// Source is the holder of the contact that it comes from, and SourceName the name of this product or group today. A
+	// product or group that is gone, or that the viewer does not see, has neither id nor name.
+	Source     rule.Holder
+	SourceName string
 }
-
-const deliveryColumns = `d.id, d.notification_id, d.target_id, d.state, d.attempts, d.last_error, d.sent_at, t.channel, t.address,
-	CASE WHEN d.state = 'pending' AND t.failures > 0 THEN t.next_at END`
 
 func scanDelivery(rows *sql.Rows) (d Delivery, err error) {
 	var sent, next instant
-	err = rows.Scan(&d.ID, &d.NotificationID, &d.TargetID, &d.State, &d.Attempts, &d.LastError, &sent, &d.Channel, &d.Address, &next)
+	err = rows.Scan(&d.ID, &d.NotificationID, &d.TargetID, &d.State, &d.Attempts, &d.LastError, &sent, &d.Channel, &d.Address, &next,
+		&d.Source.Kind, &d.Source.ID, &d.SourceName)
 	d.SentAt, d.NextAttemptAt = sent.pointer(), next.pointer()
 	return d, err
 }
 
-const shownDeliveries = "SELECT " + deliveryColumns + " FROM deliveries d JOIN targets t ON t.id = d.target_id WHERE "
+// shownDeliveries selects deliveries for scanDelivery as v sees them. Which ones v sees is for the caller to add.
+func shownDeliveries(v Viewer) string {
+	return `SELECT d.id, d.notification_id, d.target_id, d.state, d.attempts, d.last_error, d.sent_at, t.channel, t.address,
+			CASE WHEN d.state = 'pending' AND t.failures > 0 THEN t.next_at END,
+			d.source_kind, coalesce(sp.id, sg.id, 0), coalesce(sp.name, sg.name, '')
+		FROM deliveries d JOIN targets t ON t.id = d.target_id
+		LEFT JOIN products sp ON d.source_kind = 'product' AND sp.id = d.source_id AND ` + VisibleProducts(v, "sp.id") + `
+		LEFT JOIN product_groups sg ON d.source_kind = 'product_group' AND sg.id = d.source_id AND ` + v.groups("sg.id") + `
+		WHERE `
+}
 
 // DeliveriesOf lists the deliveries of those notifications that v sees, by notification and id.
 func DeliveriesOf(ctx context.Context, db bun.IDB, v Viewer, notificationIDs []int64) (map[int64][]Delivery, error) {
 	in, arg := anyOf(db, "d.notification_id", 1, notificationIDs)
-	list, err := collect(ctx, db, scanDelivery, shownDeliveries+in+" AND "+VisibleNotifications(db, v, "d")+" ORDER BY d.id", arg)
+	list, err := collect(ctx, db, scanDelivery, shownDeliveries(v)+in+" AND "+VisibleNotifications(db, v, "d")+" ORDER BY d.id", arg)
 	out := make(map[int64][]Delivery, len(notificationIDs))
 	for _, d := range list {
 		out[d.NotificationID] = append(out[d.NotificationID], d)
@@ -81,7 +92,7 @@ func Deliveries(ctx context.Context, db bun.IDB, v Viewer, f DeliveryFilter, lim
 	default:
 		l.byProduct = v.isMember()
 	}
-	return collect(ctx, db, scanDelivery, shownDeliveries+"d.id IN ("+l.ids(db, v)+") AND "+VisibleNotifications(db, v, "d")+" ORDER BY d.id DESC")
+	return collect(ctx, db, scanDelivery, shownDeliveries(v)+"d.id IN ("+l.ids(db, v)+") AND "+VisibleNotifications(db, v, "d")+" ORDER BY d.id DESC")
 }
 
 // choice is the conditions of f.

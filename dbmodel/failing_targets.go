@@ -88,10 +88,9 @@ func RetryTarget(ctx context.Context, tx bun.Tx, id int64) error {
 // LastDeliveries lists the newest deliveries about a product for each target, at most perTarget of each, as far as v sees
 // them, by target and newest first. It looks at the newest recent deliveries about the product.
 func LastDeliveries(ctx context.Context, db bun.IDB, v Viewer, productID int64, perTarget, recent int) ([]Delivery, error) {
-	return collect(ctx, db, scanDelivery, "SELECT "+deliveryColumns+` FROM (
+	return collect(ctx, db, scanDelivery, shownDeliveries(v)+`d.id IN (SELECT id FROM (
 			SELECT x.id, row_number() OVER (PARTITION BY x.target_id ORDER BY x.id DESC) AS place FROM (
 				SELECT d.id, d.target_id FROM deliveries d`+indexed(db, "deliveries_product_id")+` WHERE d.product_id = $1 AND `+VisibleNotifications(db, v, "d")+` ORDER BY d.id DESC LIMIT $3
 			) AS x
-		) AS ranked JOIN deliveries d ON d.id = ranked.id JOIN targets t ON t.id = d.target_id
-		WHERE ranked.place <= $2 ORDER BY t.channel, d.target_id, d.id DESC`, productID, perTarget, recent)
+		) AS ranked WHERE place <= $2) ORDER BY t.channel, d.target_id, d.id DESC`, productID, perTarget, recent)
 }

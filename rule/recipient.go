@@ -77,6 +77,8 @@ const (
 	NoSender      Reason = "the setting email_from is empty: without it no email is sent"
 	AddressLost   Reason = "the address cannot be read, because the key that sealed it is lost: set it anew"
 	notConfigured Reason = "this channel is not configured"
+	// NotThen is of a contact that is a recipient by the settings of today, and was none of a notification before.
+	NotThen Reason = "it was set after this had happened, or notifications were paused then"
 )
 
 // PausedBy is Paused where it is known by which product or group.

@@ -27,14 +27,22 @@ func (channelParam) Schema(huma.Registry) *huma.Schema { return input.WordSchema
 
 // DeliveryAnswer is a delivery as it is shown.
 type DeliveryAnswer struct {
-	ID            int64         `json:"id"`
-	Channel       rule.Channel  `json:"channel"`
-	Target        string        `json:"target" doc:"An email address, or the redacted URL of a webhook"`
-	State         dbmodel.State `json:"state"`
-	Attempts      int           `json:"attempts"`
-	LastError     string        `json:"last_error"`
-	NextAttemptAt *time.Time    `json:"next_attempt_at"`
-	SentAt        *time.Time    `json:"sent_at"`
+	ID      int64        `json:"id"`
+	Channel rule.Channel `json:"channel"`
+	Target  string       `json:"target" doc:"An email address, or the redacted URL of a webhook"`
+	// Source is where the contact was set; nil where that is not known.
+	Source        *contactSource `json:"source"`
+	State         dbmodel.State  `json:"state"`
+	Attempts      int            `json:"attempts"`
+	LastError     string         `json:"last_error"`
+	NextAttemptAt *time.Time     `json:"next_attempt_at"`
+	SentAt        *time.Time     `json:"sent_at"`
+}
+
+// TransformSchema implements huma.SchemaTransformer: huma knows no objects that may be null.
+func (DeliveryAnswer) TransformSchema(_ huma.Registry, s *huma.Schema) *huma.Schema {
+	s.Properties["source"] = &huma.Schema{OneOf: []*huma.Schema{s.Properties["source"], {Type: "null"}}}
+	return s
 }
 
 // listedDelivery is a delivery outside of its notification.
@@ -59,7 +67,7 @@ func (s *server) apiListDeliveries(ctx context.Context, in *deliveryParams) (*li
 
 func (s *server) showDelivery(d *dbmodel.Delivery) DeliveryAnswer {
 	return DeliveryAnswer{
-		ID: d.ID, Channel: d.Channel, Target: s.redacted(d.Channel, d.Address), State: d.State, Attempts: d.Attempts,
+		ID: d.ID, Channel: d.Channel, Target: s.redacted(d.Channel, d.Address), Source: newContactSource(d.Source, d.SourceName), State: d.State, Attempts: d.Attempts,
 		LastError: d.LastError, NextAttemptAt: utc(d.NextAttemptAt), SentAt: utc(d.SentAt),
 	}
 }

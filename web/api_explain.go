@@ -52,14 +52,9 @@ type ExplainedRecipient struct {
 	Recipient bool          `json:"recipient" doc:"It receives what is notified"`
 	Reason    string        `json:"reason" doc:"Why it is passed over; empty for a recipient"`
 
+	target  int64
+	from    linkTo // Source in words
 	failure string // what is wrong with deliveries to it that the caller sees; empty: nothing
-}
-
-// contactSource is the place where a contact is set.
-type contactSource struct {
-	Kind rule.Source `json:"kind" enum:"product,product_group,settings"`
-	ID   *int64      `json:"id" doc:"Of the product or product group; null: the settings"`
-	Name string      `json:"name" doc:"Of the product or product group"`
 }
 
 type explainOutput struct{ Body explainAnswer }
@@ -124,32 +119,54 @@ func (e *explainer) explain(
 ) (ExplainedAnswer, error) {
 	out := ExplainedAnswer{
 		Conditions: x.Conditions, IsSet: x.IsSet, Matches: x.Matches, Remembered: showValues(x.Remembered),
-		Paused:     a.Paused,
-		Recipients: []ExplainedRecipient{},
+		Paused: a.Paused,
 	}
 	if x.Event != rule.NoEvent {
 		out.Event = &x.Event
 	}
-	contacts, err := e.s.recipients(ctx, db, a, e.settings)
-	if err != nil {
+	var err error
+	if out.Recipients, err = e.recipients(ctx, db, a); err != nil {
 		return out, err
 	}
+	out.Decision = e.decision(x, title) + e.noRecipient(out)
+	return out, nil
+}
+
+// recipients says which contacts receive what is notified under the settings that apply, and why others are passed over.
+func (e *explainer) recipients(ctx context.Context, db bun.IDB, a rule.Applied) ([]ExplainedRecipient, error) {
+	contacts, err := e.s.recipients(ctx, db, a, e.settings)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]ExplainedRecipient, 0, len(contacts))
 	for _, c := range contacts {
 		r := ExplainedRecipient{
-			Channel: c.Channel, Target: c.shown, Source: e.source(c.Holder), Recipient: c.Reason == "", Reason: c.Reason.Sentence(),
+			Channel: c.Channel, Target: c.shown, Source: *newContactSource(c.Holder, e.nameOf(c.Holder)),
+			Recipient: c.Reason == "", Reason: c.Reason.Sentence(), target: c.Target, from: sourceLink(e.viewer, c.Holder, e.nameOf(c.Holder), c.Channel),
 		}
 		if c.fails {
 			if r.failure, err = failureOf(ctx, db, e.viewer, c.Target); err != nil {
-				return out, err
+				return nil, err
 			}
 		}
 		if c.Reason == rule.Paused {
 			r.Reason = rule.PausedBy(e.pausedBy()).Sentence()
 		}
-		out.Recipients = append(out.Recipients, r)
+		out = append(out, r)
 	}
-	out.Decision = e.decision(x, title) + e.noRecipient(out)
 	return out, nil
+}
+
+// nameOf is the name of the product or group that has contacts.
+func (e *explainer) nameOf(h rule.Holder) string {
+	switch h.Kind {
+	case rule.HolderProduct:
+		return e.product.Name
+	case rule.HolderGroup:
+		return e.product.GroupName
+	case rule.HolderTitles, rule.HolderExceptions:
+	}
+	return ""
 }
 
 // failureOf says of a target that fails what is wrong with those deliveries that v sees; empty: nothing.
@@ -164,16 +181,4 @@ func failureOf(ctx context.Context, db bun.IDB, v dbmodel.Viewer, target int64) 
 		return "A delivery to it has failed for good, and none has succeeded since.", nil
 	}
 	return "Deliveries to it fail at present, and are tried again.", nil
-}
-
-func (e *explainer) source(h rule.Holder) contactSource {
-	s := contactSource{Kind: h.Source()}
-	switch s.Kind {
-	case rule.FromProduct:
-		s.ID, s.Name = &h.ID, e.product.Name
-	case rule.FromGroup:
-		s.ID, s.Name = &h.ID, e.product.GroupName
-	case rule.FromSettings, rule.FromNowhere:
-	}
-	return s
 }

@@ -74,8 +74,8 @@ func TestNotification(t *testing.T) {
 			"after": map[string]any{"severity": "Critical", "status": "In review", "priority": 3.0},
 			"user":  "", "function": "", "arguments": nil, "trace": "", "suppressed": 0.0, "viewed": false,
 			"deliveries": []any{
-				map[string]any{"channel": "email", "target": "a@example.com", "state": "pending", "attempts": 0.0, "last_error": "", "next_attempt_at": nil, "sent_at": nil},
-				map[string]any{"channel": "slack", "target": "https://hooks.slack.com/…a1b2", "state": "pending", "attempts": 0.0, "last_error": "", "next_attempt_at": nil, "sent_at": nil},
+				map[string]any{"channel": "email", "target": "a@example.com", "source": nil, "state": "pending", "attempts": 0.0, "last_error": "", "next_attempt_at": nil, "sent_at": nil},
+				map[string]any{"channel": "slack", "target": "https://hooks.slack.com/…a1b2", "source": nil, "state": "pending", "attempts": 0.0, "last_error": "", "next_attempt_at": nil, "sent_at": nil},
 			},
 		}} {
 			got := items[i].(map[string]any)

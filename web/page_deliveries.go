@@ -59,6 +59,7 @@ type failingRow struct {
 type deliveryRow struct {
 	DeliveryAnswer
 	Channel      string
+	From         linkTo // where the contact was set
 	notification int64
 	Type         rule.Type // of the notification
 	Notification linkTo
@@ -173,7 +174,8 @@ func (s *server) deliveryRows(ctx context.Context, list []dbmodel.Delivery) ([]d
 			continue
 		}
 		row := deliveryRow{
-			DeliveryAnswer: s.showDelivery(&list[i]), Channel: channelName(list[i].Channel), CreatedAt: n.CreatedAt, Type: n.Type,
+			DeliveryAnswer: s.showDelivery(&list[i]), Channel: channelName(list[i].Channel), From: deliveredFrom(viewerOf(ctx), &list[i]),
+			CreatedAt: n.CreatedAt, Type: n.Type,
 			notification: n.ID, Notification: linkTo{notificationPath(n.ID), nameOf(&n)}, Where: linkTo{Text: whereOf(&n)},
 		}
 		if n.Type == rule.TypeSecurityGate {

@@ -66,10 +66,11 @@ type conditionRow struct {
 }
 
 type recipientRow struct {
-	Channel, Target, Source, Path string
-	Recipient                     bool
-	Reason                        string // why it is none
-	Failure                       string // of its last deliveries
+	Channel, Target string
+	From            linkTo
+	Recipient       bool
+	Reason          string // why it is none
+	Failure         string // of its last deliveries
 }
 
 func (s *server) showObservations(w http.ResponseWriter, r *http.Request) error {
@@ -225,15 +226,10 @@ func (at sources) explained(a ExplainedAnswer, title bool) explained {
 		out.Conditions = append(out.Conditions, row)
 	}
 	for _, r := range a.Recipients {
-		row := recipientRow{
-			Channel: channelName(r.Channel), Target: r.Target, Recipient: r.Recipient, Reason: r.Reason, Failure: r.failure,
-		}
-		anchor := "notification_" + r.Channel.Info().Setting
-		if title {
-			anchor = "observation_title_" + anchor
-		}
-		row.Source, row.Path = at.words(r.Source.Kind, anchor)
-		out.Recipients = append(out.Recipients, row)
+		out.Recipients = append(out.Recipients, recipientRow{
+			Channel: channelName(r.Channel), Target: r.Target, From: r.from, Recipient: r.Recipient,
+			Reason: r.Reason, Failure: r.failure,
+		})
 	}
 	if len(out.Recipients) == 0 {
 		anchor := "notification_email_to"

@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/uptrace/bun"
+
 	"github.com/seed91453169/tocsin/channel"
 	"github.com/seed91453169/tocsin/dbmodel"
 	"github.com/seed91453169/tocsin/message"
@@ -30,8 +32,9 @@ type notificationView struct {
 	Trace      string
 	Hidden     bool // there is a message, a trace or arguments that administrators alone may read
 	Deliveries []sentTo
-	Why        string  // the explanation of the observation; empty: there is none
-	Outside    *linkTo // the application's own page
+	PassedOver []recipientRow // contacts of today that have no delivery
+	Why        string         // the explanation of the observation; empty: there is none
+	Outside    *linkTo        // the application's own page
 	Self       string
 }
 
@@ -45,7 +48,8 @@ type change struct {
 type sentTo struct {
 	DeliveryAnswer
 	ChannelName string
-	May         bool // resend it
+	From        linkTo // where the contact was set
+	May         bool   // resend it
 }
 
 func notificationPath(id int64) string { return fmt.Sprintf("/notifications/%d", id) }
@@ -87,11 +91,69 @@ func (s *server) showNotificationPage(w http.ResponseWriter, r *http.Request) er
 	if err := s.linkWhy(ctx, n, &v); err != nil {
 		return err
 	}
+	if v.PassedOver, err = s.passedOver(ctx, n, settings); err != nil {
+		return err
+	}
 	for i := range n.deliveries {
 		d := s.showDelivery(&n.deliveries[i])
-		v.Deliveries = append(v.Deliveries, sentTo{d, channelName(d.Channel), d.State == dbmodel.Failed && role.Covers(rule.Maintainer)})
+		v.Deliveries = append(v.Deliveries, sentTo{
+			d, channelName(d.Channel), deliveredFrom(viewerOf(ctx), &n.deliveries[i]), d.State == dbmodel.Failed && role.Covers(rule.Maintainer),
+		})
 	}
 	return s.render(w, r, view{template: "notification", title: v.Headline, section: "inbox", data: v})
+}
+
+// passedOver lists the contacts that apply to a notification today and have no delivery of it, with the reasons. Contacts in
+// the settings are shown to administrators alone.
+func (s *server) passedOver(ctx context.Context, n *listedNotification, settings *dbmodel.Settings) ([]recipientRow, error) {
+	e := explainer{s: s, settings: settings, viewer: viewerOf(ctx)}
+	applied, err := e.appliedTo(ctx, s.db.Reader, &n.Notification)
+	if err != nil {
+		return nil, err
+	}
+	all, err := e.recipients(ctx, s.db.Reader, applied)
+	if err != nil {
+		return nil, err
+	}
+	var out []recipientRow
+	for _, r := range all {
+		if slices.ContainsFunc(n.deliveries, func(d dbmodel.Delivery) bool { return d.TargetID == r.target }) {
+			continue
+		}
+		row := recipientRow{Channel: channelName(r.Channel), Target: r.Target, From: r.from, Reason: r.Reason}
+		if r.Recipient {
+			row.Reason = rule.NotThen.Sentence()
+		}
+		out = append(out, row)
+	}
+	return out, nil
+}
+
+// appliedTo returns the settings of today that apply to a notification, as far as the viewer sees their contacts.
+func (e *explainer) appliedTo(ctx context.Context, db bun.IDB, n *dbmodel.Notification) (a rule.Applied, err error) {
+	holder := exceptionHolder
+	switch n.Type {
+	case rule.TypeObservation, rule.TypeSecurityGate:
+		if n.ProductID == nil {
+			return a, nil
+		}
+		products, err := dbmodel.ProductContexts(ctx, db, []int64{*n.ProductID})
+		if err != nil {
+			return a, fmt.Errorf("load product %d: %w", *n.ProductID, err)
+		}
+		if e.product = products[*n.ProductID]; e.product == nil {
+			return a, nil // deleted in this moment
+		}
+		return rule.Effective(e.product.Product, e.product.Group), nil
+	case rule.TypeObservationTitle:
+		holder = titleHolder
+	case rule.TypeException, rule.TypeTask:
+	}
+	if !e.viewer.Admin {
+		return a, nil
+	}
+	contacts, err := dbmodel.ContactsOf(ctx, db, holder)
+	return rule.Applied{Contacts: contacts[holder]}, err
 }
 
 // pageFacts leaves out what the page shows in a place of its own; compared says that the values stand in a table.

@@ -149,14 +149,18 @@ func (k *checker) emailFrom(ctx context.Context, db *dbmodel.DB) {
 	if k.from = settings.EmailFrom; k.from != "" {
 		return
 	}
-	const empty = "the setting email_from is empty: without it no email is sent"
-	switch exist, err := dbmodel.HasEmailContacts(ctx, db); {
-	case err != nil:
+	exist, err := dbmodel.HasEmailContacts(ctx, db)
+	if err != nil {
 		k.say("Email", "", err)
-	case exist:
-		k.warn("Email", empty+", and there are email contacts")
-	default:
-		k.say("Email", empty, nil)
+		return
+	}
+	anyone := rule.Applied{Contacts: rule.Contacts{rule.Email: {{Channel: rule.Email}}}}
+	for _, r := range rule.Recipients(anyone, rule.Ability{EmailFrom: settings.EmailFrom}) {
+		if exist {
+			k.warn("Email", string(r.Reason)+", and there are email contacts")
+		} else {
+			k.say("Email", string(r.Reason), nil)
+		}
 	}
 }
 
@@ -261,7 +265,7 @@ func (k *checker) mail(ctx context.Context, c *config.Config) {
 	case err != nil:
 		k.say("Mail", "", err)
 	case sender == nil:
-		k.say("Mail", "not configured: set MAILGUN_DOMAIN and MAILGUN_API_KEY, or SMTP_URL, to send email", nil)
+		k.say("Mail", string(rule.Email.Info().NotConfigured), nil)
 	default:
 		if err := sender.Ping(ctx, k.from); err != nil {
 			k.say("Mail", "", err)
