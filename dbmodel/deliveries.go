@@ -124,7 +124,8 @@ func PendingDeliveries(ctx context.Context, db bun.IDB, targetID int64, limit in
 	return collect(ctx, db, func(rows *sql.Rows) (d PendingDelivery, err error) {
 		err = rows.Scan(&d.ID, &d.NotificationID, &d.Source.Kind, &d.Source.ID)
 		return d, err
-	}, "SELECT id, notification_id, source_kind, source_id FROM deliveries WHERE target_id = $1 AND state = 'pending' ORDER BY id LIMIT $2", targetID, limit)
+	}, "SELECT id, notification_id, source_kind, source_id FROM deliveries WHERE target_id = $1 AND state = 'pending' AND "+
+		liveNotifications("deliveries")+" ORDER BY id LIMIT $2", targetID, limit)
 }
 
 // MaxDigest is how many deliveries one digest holds at the most.
@@ -133,7 +134,8 @@ const MaxDigest = 50_000
 // PendingIDs lists what waits for a target, at most MaxDigest deliveries: all of it, or what belongs to the digest with the
 // number batch.
 func PendingIDs(ctx context.Context, db bun.IDB, targetID, batch int64) ([]int64, error) {
-	return collect(ctx, db, scanID, "SELECT id FROM deliveries WHERE target_id = $1 AND state = 'pending' AND (CAST($2 AS bigint) = 0 OR batch = CAST($2 AS bigint)) ORDER BY id LIMIT $3",
+	return collect(ctx, db, scanID, "SELECT id FROM deliveries WHERE target_id = $1 AND state = 'pending' AND (CAST($2 AS bigint) = 0 OR batch = CAST($2 AS bigint)) AND "+
+		liveNotifications("deliveries")+" ORDER BY id LIMIT $3",
 		targetID, batch, MaxDigest)
 }
 
@@ -338,8 +340,10 @@ type Counts struct {
 // Count returns all counts as of one moment.
 func Count(ctx context.Context, db bun.IDB) (c Counts, err error) {
 	err = raw(db).QueryRowContext(ctx, `SELECT
-		(SELECT count(*) FROM outbox WHERE failed_at IS NULL), (SELECT count(*) FROM outbox WHERE failed_at IS NOT NULL),
-		(SELECT count(*) FROM deliveries WHERE state = 'pending'), (SELECT count(*) FROM deliveries WHERE state = 'failed')`).
+		(SELECT count(*) FROM outbox WHERE failed_at IS NULL AND `+liveEvents("outbox")+`),
+		(SELECT count(*) FROM outbox WHERE failed_at IS NOT NULL AND `+liveEvents("outbox")+`),
+		(SELECT count(*) FROM deliveries WHERE state = 'pending' AND `+liveNotifications("deliveries")+`),
+		(SELECT count(*) FROM deliveries WHERE state = 'failed' AND `+liveNotifications("deliveries")+`)`).
 		Scan(&c.Outbox, &c.FailedEvents, &c.PendingDeliveries, &c.FailedDeliveries)
 	return c, Translate(err)
 }

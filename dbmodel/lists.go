@@ -63,9 +63,9 @@ func (l listing) visible(db bun.IDB, v Viewer) string {
 	products := VisibleProducts(v, l.table+".product_id")
 	switch {
 	case l.table == "observations":
-		return products
+		return products + " AND " + liveObservations("observations")
 	case v.isMember():
-		return memberTypes(db, l.table+".type") + " AND " + products
+		return memberTypes(db, l.table+".type") + " AND " + products + " AND " + liveNotifications(l.table)
 	}
 	return VisibleNotifications(db, v, l.table)
 }
@@ -90,8 +90,10 @@ func (l listing) end(limit int) string {
 func (l listing) ofProducts(db bun.IDB, v Viewer) string {
 	of := func(product string, limit int) string {
 		q := l.from(db, l.table+"_product_id").Column("id").Where(l.table + ".product_id = " + product)
-		if l.table != "observations" { // of these, members see all
-			q = q.Where(memberTypes(db, cmp.Or(l.kind, l.table+".type")))
+		if l.table == "observations" { // of these, members see all
+			q = q.Where(liveObservations("observations"))
+		} else {
+			q = q.Where(memberTypes(db, cmp.Or(l.kind, l.table+".type"))).Where(liveNotifications(l.table))
 		}
 		return q.String() + l.end(limit)
 	}

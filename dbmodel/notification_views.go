@@ -110,7 +110,7 @@ func DeleteNotifications(ctx context.Context, tx bun.Tx, ids []int64) error {
 	in, arg := anyOf(tx, "id", 1, ids)
 	n, err := execCount(ctx, tx, "DELETE FROM notifications WHERE "+in, arg)
 	if err == nil && n > 0 {
-		_, err = execCount(ctx, tx, "UPDATE ticks SET next_at = "+now(tx)+" WHERE name = 'deletion'")
+		err = noteDeletion(ctx, tx)
 	}
 	return err
 }

@@ -44,11 +44,12 @@ func VisibleProducts(v Viewer, expr string) string { return v.products(expr, rul
 func (v Viewer) notifications(db bun.IDB, alias string, needed rule.Role) string {
 	switch {
 	case v.Admin:
-		return "TRUE"
+		return liveNotifications(alias)
 	case v.Ingest || v.UserID == 0:
 		return "FALSE"
 	}
-	return fmt.Sprintf("(%s AND %s)", memberTypes(db, alias+".type"), among(db, alias+".product_id", v.productIDs(needed)))
+	return fmt.Sprintf("(%s AND %s AND %s)", memberTypes(db, alias+".type"), among(db, alias+".product_id", v.productIDs(needed)),
+		liveNotifications(alias))
 }
 
 // memberTypes is the condition that members see notifications of the type expr, in their products.

@@ -43,6 +43,7 @@ CREATE TABLE product_groups (
 );
 
 --bun:split
+-- generation differs from that of each earlier product with this id of which anything is left, see deletions.
 CREATE TABLE products (
     id                                    bigint PRIMARY KEY,
     name                                  text NOT NULL,
@@ -52,7 +53,8 @@ CREATE TABLE products (
     notification_paused_until             timestamptz,
     observation_notification_min_severity text NOT NULL DEFAULT '',
     observation_notification_statuses     jsonb NOT NULL DEFAULT '[]',
-    observation_notification_min_priority smallint
+    observation_notification_min_priority smallint,
+    generation                            bigint NOT NULL DEFAULT 0
 );
 
 --bun:split
@@ -234,7 +236,7 @@ CREATE INDEX sessions_expires_at ON sessions (expires_at);
 -- product_id has no foreign key: accept locks the products of a chunk itself, once each instead of once a row.
 -- notified_* is what is remembered; notified_severity is null where nothing is. reported_at: when the web tier reported
 -- what is stored, where that came through Redis alone; an older report is passed over. The same holds for
--- products.security_gate_reported_at.
+-- products.security_gate_reported_at. generation is that of the product.
 CREATE TABLE observations (
     id                bigint PRIMARY KEY,
     product_id        bigint NOT NULL,
@@ -251,7 +253,8 @@ CREATE TABLE observations (
     notified_severity text,
     notified_status   text,
     notified_priority smallint,
-    reported_at       timestamptz
+    reported_at       timestamptz,
+    generation        bigint NOT NULL DEFAULT 0
 ) WITH (fillfactor = 90);
 
 --bun:split
@@ -327,8 +330,9 @@ CREATE TABLE notifications (
 
 --bun:split
 -- The filters of the inbox, each in the order in which it is listed. type and event stand in that of the products so that
--- what is filtered by them, and counted, is found in the index alone.
-CREATE INDEX notifications_created_at ON notifications (created_at, id);
+-- what is filtered by them, and counted, is found in the index alone; product_id in that of all, because what is deleted
+-- may be a product.
+CREATE INDEX notifications_created_at ON notifications (created_at, id, product_id);
 
 --bun:split
 CREATE INDEX notifications_product_id ON notifications (product_id, created_at, id, type, event);
@@ -343,9 +347,9 @@ CREATE INDEX notifications_event ON notifications (event, created_at, id);
 CREATE INDEX notifications_username ON notifications (username, created_at, id) WHERE username <> '';
 
 --bun:split
--- What a user has viewed after viewed_until.
+-- What a user has viewed after viewed_until. The rows of a user that is deleted are removed in batches, see deletions.
 CREATE TABLE notification_views (
-    user_id         bigint NOT NULL REFERENCES users ON DELETE CASCADE,
+    user_id         bigint NOT NULL,
     notification_id bigint NOT NULL REFERENCES notifications ON DELETE CASCADE,
     PRIMARY KEY (user_id, notification_id)
 );
@@ -382,10 +386,32 @@ CREATE INDEX deliveries_notification_id ON deliveries (notification_id);
 CREATE INDEX deliveries_product_id ON deliveries (product_id, id, type, user_id);
 
 --bun:split
-CREATE INDEX deliveries_pending ON deliveries (target_id, id, product_id, type, user_id) WHERE state = 'pending';
+CREATE INDEX deliveries_pending ON deliveries (target_id, id, product_id, type, user_id, notification_id) WHERE state = 'pending';
 
 --bun:split
-CREATE INDEX deliveries_failed ON deliveries (target_id, id, product_id, type, user_id) WHERE state = 'failed';
+CREATE INDEX deliveries_failed ON deliveries (target_id, id, product_id, type, user_id, notification_id) WHERE state = 'failed';
+
+--bun:split
+-- What is deleted, and hidden from then on, while a worker removes it in batches: of a product its observations of a
+-- generation, its notifications up to until_notification and its events up to until_event; of a user its marks.
+CREATE TABLE deletions (
+    id                 bigserial PRIMARY KEY,
+    product_id         bigint,
+    generation         bigint,
+    until_notification bigint,
+    until_event        bigint,
+    user_id            bigint,
+    CHECK ((product_id IS NULL) <> (user_id IS NULL))
+);
+
+--bun:split
+CREATE INDEX deletions_product_id ON deletions (product_id);
+
+--bun:split
+-- The ids of notifications that were deleted by a filter, and are hidden while a worker removes them in batches.
+CREATE TABLE deleted_notifications (
+    id bigint PRIMARY KEY
+);
 
 --bun:split
 -- Occurrences of an exception that were held back since it was last notified; key is that of its claim in Redis.
@@ -417,14 +443,14 @@ CREATE INDEX periodic_tasks_waiting ON periodic_tasks (id) WHERE status IN ('pen
 
 --bun:split
 -- What only one process does at a time, and when next. cleanup: no slot before this was missed. deletion: when
--- notifications were last deleted.
+-- notifications were last deleted. deletions: when a task for deletions may be enqueued.
 CREATE TABLE ticks (
     name    text PRIMARY KEY,
     next_at timestamptz NOT NULL DEFAULT 'epoch'
 );
 
 --bun:split
-INSERT INTO ticks (name) VALUES ('sweep');
+INSERT INTO ticks (name) VALUES ('sweep'), ('deletions');
 
 --bun:split
 INSERT INTO ticks (name, next_at) VALUES ('cleanup', clock_timestamp()), ('deletion', clock_timestamp());

@@ -6,6 +6,10 @@ DROP TABLE periodic_tasks;
 --bun:split
 DROP TABLE suppressions;
 --bun:split
+DROP TABLE deleted_notifications;
+--bun:split
+DROP TABLE deletions;
+--bun:split
 DROP TABLE deliveries;
 --bun:split
 DROP TABLE notification_views;

@@ -1,0 +1,121 @@
+package dbmodel
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"slices"
+
+	"github.com/uptrace/bun"
+
+	"github.com/seed91453169/tocsin/rule"
+)
+
+// hiddenAtOnce is how many notifications one transaction of DeleteNotificationsByFilter hides.
+const hiddenAtOnce = 5_000
+
+// DeleteNotificationsByFilter deletes the notifications that f wants of those in whose product v is an owner, and returns how
+// many these are; the others are passed over. Those that come meanwhile stay. From the end of this on nobody sees them and
+// none of their pending deliveries is sent; a worker removes them. f.Behind and f.OldestFirst decide nothing.
+//
+// It runs in several short transactions: where it fails, a part may be deleted.
+func DeleteNotificationsByFilter(ctx context.Context, db *DB, v Viewer, f NotificationFilter) (deleted int, err error) {
+	var last int64
+	if err := raw(db).QueryRowContext(ctx, "SELECT coalesce(max(id), 0) FROM notifications").Scan(&last); err != nil {
+		return 0, Translate(err)
+	}
+	f.OldestFirst, f.Behind = true, nil
+	for {
+		var found []Position
+		err := db.InTx(ctx, func(ctx context.Context, tx bun.Tx) (err error) {
+			if found, err = deletable(ctx, tx, v, f, last, hiddenAtOnce); err != nil || len(found) == 0 {
+				return err
+			}
+			n, err := hideNotifications(ctx, tx, found)
+			deleted += n
+			return err
+		})
+		if err != nil || len(found) < hiddenAtOnce {
+			return deleted, err
+		}
+		f.Behind = &found[len(found)-1]
+	}
+}
+
+// CountDeletable is how many notifications DeleteNotificationsByFilter would delete now.
+func CountDeletable(ctx context.Context, db bun.IDB, v Viewer, f NotificationFilter) (n int, err error) {
+	f.Behind = nil
+	err = f.entitled(db, v).ColumnExpr("count(*)").Scan(ctx, &n)
+	return n, Translate(err)
+}
+
+// entitled is what f wants of the notifications in whose product v is an owner, in no order and without columns.
+func (f *NotificationFilter) entitled(db bun.IDB, v Viewer) *bun.SelectQuery {
+	q := db.NewSelect().TableExpr("notifications" + indexed(db, f.index())).Apply(f.choice).
+		Where(EntitledNotifications(db, v, "notifications", rule.Owner))
+	switch {
+	case f.Viewed == nil:
+		return q
+	case *f.Viewed:
+		return q.Where(viewedBy(db, v.UserID, "notifications"))
+	}
+	return q.Where("NOT " + viewedBy(db, v.UserID, "notifications"))
+}
+
+// deletable lists the next limit notifications that f wants and v may delete, up to the id last.
+func deletable(ctx context.Context, tx bun.Tx, v Viewer, f NotificationFilter, last int64, limit int) ([]Position, error) {
+	query := f.entitled(tx, v).Column("id", "created_at").Where("id <= ?", last).Order("created_at", "id").Limit(int64(limit)).String()
+	return collect(ctx, tx, func(rows *sql.Rows) (p Position, err error) {
+		var at instant
+		err = rows.Scan(&p.ID, &at)
+		p.CreatedAt = at.Time
+		return p, err
+	}, query)
+}
+
+// hideNotifications hides notifications until they are removed, and returns how many of them were not hidden before.
+func hideNotifications(ctx context.Context, tx bun.Tx, list []Position) (int, error) {
+	ids := make([]int64, len(list))
+	for i, p := range list {
+		ids[i] = p.ID
+	}
+	slices.Sort(ids) // two callers that hide the same ones wait for each other in this order
+	from, args := rowsFrom(tx, "i", 1, col{"id", "bigint", ids})
+	n, err := execCount(ctx, tx, "INSERT INTO deleted_notifications (id) SELECT i.id FROM "+from+
+		" WHERE true ORDER BY i.id ON CONFLICT (id) DO NOTHING", args...)
+	if err != nil {
+		return 0, err
+	}
+	return int(n), noteDeletion(ctx, tx)
+}
+
+// noteDeletion notes for InboxStateOf that notifications were deleted.
+func noteDeletion(ctx context.Context, tx bun.Tx) error {
+	_, err := execCount(ctx, tx, "UPDATE ticks SET next_at = "+now(tx)+" WHERE name = 'deletion'")
+	return err
+}
+
+// liveNotifications is a condition that a notification is not deleted; alias is its table in the statement, or that of a
+// delivery of it. Where nothing is being deleted it costs nothing, and it never changes the plan of a statement.
+func liveNotifications(alias string) string {
+	id := alias + ".id"
+	if alias == "d" || alias == "deliveries" {
+		id = alias + ".notification_id"
+	}
+	return fmt.Sprintf(`((NOT EXISTS (SELECT 1 FROM deletions) OR NOT EXISTS (SELECT 1 FROM deletions gone
+			WHERE gone.product_id = %[1]s.product_id AND gone.until_notification >= %[2]s))
+		AND (NOT EXISTS (SELECT 1 FROM deleted_notifications) OR NOT EXISTS (SELECT 1 FROM deleted_notifications gone WHERE gone.id = %[2]s)))`,
+		alias, id)
+}
+
+// liveObservations is the same of an observation.
+func liveObservations(alias string) string {
+	return fmt.Sprintf(`(NOT EXISTS (SELECT 1 FROM deletions) OR NOT EXISTS (SELECT 1 FROM deletions gone
+		WHERE gone.product_id = %[1]s.product_id AND gone.generation = %[1]s.generation))`, alias)
+}
+
+// liveEvents is the same of an event, a row of outbox.
+func liveEvents(alias string) string {
+	return fmt.Sprintf(`(NOT EXISTS (SELECT 1 FROM deletions) OR NOT EXISTS (SELECT 1 FROM deletions gone
+		WHERE gone.product_id = %[1]s.product_id AND gone.until_event >= %[1]s.id))`, alias)
+}
