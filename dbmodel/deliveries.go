@@ -37,8 +37,8 @@ type Delivery struct {
 	Channel        rule.Channel
 	Address        []byte     // sealed
 	NextAttemptAt  *time.Time // of a pending one whose target waits after a failure
-	// Source is the holder of the contact that it comes from, and SourceName the name of this product or group today. A
-	// product or group that is gone, or that the viewer does not see, has neither id nor name.
+	// Source is the holder of the contact that it comes from, and SourceName the name of this product, group or
+	// subscription today. One that is gone, or that the viewer does not see, has neither id nor name.
 	Source     rule.Holder
 	SourceName string
 }
@@ -55,17 +55,18 @@ func scanDelivery(rows *sql.Rows) (d Delivery, err error) {
 func shownDeliveries(v Viewer) string {
 	return `SELECT d.id, d.notification_id, d.target_id, d.state, d.attempts, d.last_error, d.sent_at, t.channel, t.address,
 			CASE WHEN d.state = 'pending' AND t.failures > 0 THEN t.next_at END,
-			d.source_kind, coalesce(sp.id, sg.id, 0), coalesce(sp.name, sg.name, '')
+			d.source_kind, coalesce(sp.id, sg.id, ss.id, 0), coalesce(sp.name, sg.name, ss.name, '')
 		FROM deliveries d JOIN targets t ON t.id = d.target_id
 		LEFT JOIN products sp ON d.source_kind = 'product' AND sp.id = d.source_id AND ` + VisibleProducts(v, "sp.id") + `
 		LEFT JOIN product_groups sg ON d.source_kind = 'product_group' AND sg.id = d.source_id AND ` + v.groups("sg.id") + `
+		LEFT JOIN subscriptions ss ON d.source_kind = 'subscription' AND ss.id = d.source_id AND ` + v.subscriptions("ss") + `
 		WHERE `
 }
 
 // DeliveriesOf lists the deliveries of those notifications that v sees, by notification and id.
 func DeliveriesOf(ctx context.Context, db bun.IDB, v Viewer, notificationIDs []int64) (map[int64][]Delivery, error) {
 	in, arg := anyOf(db, "d.notification_id", 1, notificationIDs)
-	list, err := collect(ctx, db, scanDelivery, shownDeliveries(v)+in+" AND "+VisibleNotifications(db, v, "d")+" ORDER BY d.id", arg)
+	list, err := collect(ctx, db, scanDelivery, shownDeliveries(v)+in+" AND "+VisibleDeliveries(db, v, "d")+" ORDER BY d.id", arg)
 	out := make(map[int64][]Delivery, len(notificationIDs))
 	for _, d := range list {
 		out[d.NotificationID] = append(out[d.NotificationID], d)
@@ -92,7 +93,10 @@ func Deliveries(ctx context.Context, db bun.IDB, v Viewer, f DeliveryFilter, lim
 	default:
 		l.byProduct = v.isMember()
 	}
-	return collect(ctx, db, scanDelivery, shownDeliveries(v)+"d.id IN ("+l.ids(db, v)+") AND "+VisibleNotifications(db, v, "d")+" ORDER BY d.id DESC")
+	if !v.Admin {
+		l = l.and(v.ownDeliveries("deliveries"))
+	}
+	return collect(ctx, db, scanDelivery, shownDeliveries(v)+"d.id IN ("+l.ids(db, v)+") AND "+VisibleDeliveries(db, v, "d")+" ORDER BY d.id DESC")
 }
 
 // choice is the conditions of f.
@@ -117,15 +121,38 @@ type PendingDelivery struct {
 	ID             int64
 	NotificationID int64
 	Source         rule.Holder // of the contact that it comes from
+	UserID         int64       // the user whose subscription alone it comes from; 0: nobody's
+	Masked         bool        // it says what members may read
 }
 
 // PendingDeliveries lists the first limit deliveries that wait for a target, in the order in which they must be delivered.
 func PendingDeliveries(ctx context.Context, db bun.IDB, targetID int64, limit int) ([]PendingDelivery, error) {
 	return collect(ctx, db, func(rows *sql.Rows) (d PendingDelivery, err error) {
-		err = rows.Scan(&d.ID, &d.NotificationID, &d.Source.Kind, &d.Source.ID)
+		err = rows.Scan(&d.ID, &d.NotificationID, &d.Source.Kind, &d.Source.ID, &d.UserID, &d.Masked)
 		return d, err
-	}, "SELECT id, notification_id, source_kind, source_id FROM deliveries WHERE target_id = $1 AND state = 'pending' AND "+
+	}, "SELECT id, notification_id, source_kind, source_id, coalesce(user_id, 0), masked FROM deliveries WHERE target_id = $1 AND state = 'pending' AND "+
 		liveNotifications("deliveries")+" ORDER BY id LIMIT $2", targetID, limit)
+}
+
+// unseenReason is why a delivery of a personal subscription fails without an attempt.
+const unseenReason = "Its user does not see this notification any more."
+
+// AskAgain decides once more about what waits for a target because of personal subscriptions, where owner has the lease: a delivery
+// whose user is gone or does not see its notification any more fails, and one whose user is no administrator any more says what
+// members may read. It reports whether anything changed.
+func AskAgain(ctx context.Context, db bun.IDB, targetID int64, owner string) (bool, error) {
+	user := func(condition string) string {
+		return "EXISTS (SELECT 1 FROM users u WHERE u.id = deliveries.user_id AND " + condition + ")"
+	}
+	sees := user("(u.is_admin OR " + memberTypes(db, "deliveries.type") + ` AND (
+		EXISTS (SELECT 1 FROM product_members m WHERE m.user_id = u.id AND m.product_id = deliveries.product_id)
+		OR EXISTS (SELECT 1 FROM products p JOIN product_group_members g ON g.product_group_id = p.product_group_id
+			WHERE p.id = deliveries.product_id AND g.user_id = u.id)))`)
+	n, err := execCount(ctx, db, "UPDATE deliveries SET masked = true, state = CASE WHEN "+sees+" THEN state ELSE 'failed' END,"+
+		" last_error = CASE WHEN "+sees+" THEN last_error ELSE $3 END WHERE target_id = $1 AND state = 'pending' AND user_id > 0"+
+		" AND (NOT "+sees+" OR NOT masked AND NOT "+user("u.is_admin")+") AND EXISTS (SELECT 1 FROM targets WHERE id = $1 AND owner = $2)",
+		targetID, owner, unseenReason)
+	return n > 0, err
 }
 
 // MaxDigest is how many deliveries one digest holds at the most.

@@ -52,7 +52,7 @@ func failingTargets(ctx context.Context, db bun.IDB, v Viewer, needed rule.Role,
 		return fmt.Sprintf(`SELECT d.id, d.target_id, d.state, d.last_error, CASE WHEN %s THEN 1 ELSE 0 END AS entitled
 			FROM targets t JOIN deliveries d%s ON d.target_id = t.id
 			WHERE ($1 = t.id OR $1 = 0 AND %s) AND d.state = '%s' AND %s`,
-			EntitledNotifications(db, v, "d", needed), indexed(db, "deliveries_"+string(state)), isFailing, state, VisibleNotifications(db, v, "d"))
+			EntitledDeliveries(db, v, "d", needed), indexed(db, "deliveries_"+string(state)), isFailing, state, VisibleDeliveries(db, v, "d"))
 	}
 	return collect(ctx, db, func(rows *sql.Rows) (t FailingTarget, err error) {
 		var since, next instant
@@ -74,7 +74,7 @@ func failingTargets(ctx context.Context, db bun.IDB, v Viewer, needed rule.Role,
 func FailingCount(ctx context.Context, db bun.IDB, v Viewer) (n int, err error) {
 	some := func(state State) string {
 		return fmt.Sprintf("EXISTS (SELECT 1 FROM deliveries d%s WHERE d.target_id = t.id AND d.state = '%s' AND %s)",
-			indexed(db, "deliveries_"+string(state)), state, VisibleNotifications(db, v, "d"))
+			indexed(db, "deliveries_"+string(state)), state, VisibleDeliveries(db, v, "d"))
 	}
 	err = raw(db).QueryRowContext(ctx, "SELECT count(*) FROM targets t WHERE "+isFailing+" AND ("+some(Pending)+" OR "+some(Failed)+")").Scan(&n)
 	return n, Translate(err)
@@ -90,7 +90,7 @@ func RetryTarget(ctx context.Context, tx bun.Tx, id int64) error {
 func LastDeliveries(ctx context.Context, db bun.IDB, v Viewer, productID int64, perTarget, recent int) ([]Delivery, error) {
 	return collect(ctx, db, scanDelivery, shownDeliveries(v)+`d.id IN (SELECT id FROM (
 			SELECT x.id, row_number() OVER (PARTITION BY x.target_id ORDER BY x.id DESC) AS place FROM (
-				SELECT d.id, d.target_id FROM deliveries d`+indexed(db, "deliveries_product_id")+` WHERE d.product_id = $1 AND `+VisibleNotifications(db, v, "d")+` ORDER BY d.id DESC LIMIT $3
+				SELECT d.id, d.target_id FROM deliveries d`+indexed(db, "deliveries_product_id")+` WHERE d.product_id = $1 AND `+VisibleDeliveries(db, v, "d")+` ORDER BY d.id DESC LIMIT $3
 			) AS x
 		) AS ranked WHERE place <= $2) ORDER BY t.channel, d.target_id, d.id DESC`, productID, perTarget, recent)
 }

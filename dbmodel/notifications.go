@@ -81,11 +81,29 @@ func (n *Notification) SetValues(before, after *rule.Values) {
 	}
 }
 
+// Rule is what rule must know of n.
+func (n *Notification) Rule() *rule.Notification {
+	out := &rule.Notification{
+		ID: n.ID, Type: n.Type, Event: n.Event, ParserType: n.Facts.ParserType, Name: n.Name, Occurrences: n.Suppressed + 1,
+	}
+	if n.ProductID != nil {
+		out.Product = *n.ProductID
+	}
+	state := func(v *rule.Values) *rule.State {
+		if v == nil {
+			return nil
+		}
+		return &rule.State{Values: *v}
+	}
+	out.Before, out.After = state(n.Before()), state(n.After())
+	return out
+}
+
 // NewNotification is a notification to be stored, and the targets that receive it.
 type NewNotification struct {
 	Notification
-	Targets []int64
-	Sources []rule.Holder // of the contacts that these come from, one for each; nil: not known
+	Recipients []rule.Recipient // none that is passed over
+	Targets    []int64          // that receive it whatever they come from
 }
 
 // InsertNotifications stores notifications, with a pending delivery for each of their targets, in the given order.
@@ -94,21 +112,7 @@ func InsertNotifications(ctx context.Context, tx bun.Tx, list []NewNotification)
 		return nil
 	}
 	cols := notificationCols(list)
-	var ords, targets, sources []int64
-	var kinds []string
-	for i := range list {
-		for j, t := range list[i].Targets {
-			var from rule.Holder
-			if list[i].Sources != nil {
-				from = list[i].Sources[j]
-			}
-			ords, targets = append(ords, int64(i+1)), append(targets, t)
-			kinds, sources = append(kinds, string(from.Kind)), append(sources, from.ID)
-		}
-	}
-	deliveries := []col{
-		{"notification", "bigint", ords}, {"target", "bigint", targets}, {"source_kind", "text", kinds}, {"source_id", "bigint", sources},
-	}
+	deliveries := deliveryCols(list)
 	if isSQLite(tx) {
 		return insertNotificationsSQLite(ctx, tx, cols, deliveries)
 	}
@@ -116,8 +120,8 @@ func InsertNotifications(ctx context.Context, tx bun.Tx, list []NewNotification)
 	deliveriesFrom, more := rowsFrom(tx, "d", len(args)+1, deliveries...)
 	_, err := execCount(ctx, tx, `WITH n AS MATERIALIZED (SELECT nextval('notifications_id_seq') AS id, i.* FROM `+from+` ORDER BY i.ord),
 		stored AS (INSERT INTO notifications (id, created_at, `+notificationColumns+`) SELECT n.id, clock_timestamp(), `+notificationValues("n", "::jsonb")+` FROM n)
-		INSERT INTO deliveries (notification_id, target_id, source_kind, source_id, product_id, type)
-		SELECT n.id, d.target, d.source_kind, d.source_id, n.product_id, n.type FROM `+deliveriesFrom+` JOIN n ON n.ord = d.notification ORDER BY d.ord`,
+		INSERT INTO deliveries (notification_id, target_id, source_kind, source_id, user_id, masked, product_id, type)
+		SELECT n.id, d.target, d.source_kind, d.source_id, d.user_id, d.masked, n.product_id, n.type FROM `+deliveriesFrom+` JOIN n ON n.ord = d.notification ORDER BY d.ord`,
 		append(args, more...)...)
 	return err
 }
@@ -135,10 +139,40 @@ func insertNotificationsSQLite(ctx context.Context, tx bun.Tx, cols, deliveries 
 		return err
 	}
 	from, args = rowsFrom(tx, "d", 2, deliveries...)
-	_, err = execCount(ctx, tx, `INSERT INTO deliveries (notification_id, target_id, source_kind, source_id, product_id, type)
-		SELECT n.id, d.target, d.source_kind, d.source_id, n.product_id, n.type
+	_, err = execCount(ctx, tx, `INSERT INTO deliveries (notification_id, target_id, source_kind, source_id, user_id, masked, product_id, type)
+		SELECT n.id, d.target, d.source_kind, d.source_id, d.user_id, d.masked, n.product_id, n.type
 		FROM `+from+` JOIN notifications n ON n.id = $1 + d.notification ORDER BY d.ord`, append([]any{last}, args...)...)
 	return err
+}
+
+// deliveryCols are the deliveries of a list of notifications; notification is the place of each in the list, from 1.
+func deliveryCols(list []NewNotification) []col {
+	type delivery struct {
+		notification int64
+		rule.Recipient
+	}
+	var all []delivery
+	for i := range list {
+		for _, r := range list[i].Recipients {
+			all = append(all, delivery{int64(i + 1), r})
+		}
+		for _, t := range list[i].Targets {
+			all = append(all, delivery{int64(i + 1), rule.Recipient{Contact: rule.Contact{Target: t}}})
+		}
+	}
+	return []col{
+		column(all, "notification", "bigint", func(d *delivery) int64 { return d.notification }),
+		column(all, "target", "bigint", func(d *delivery) int64 { return d.Target }),
+		column(all, "source_kind", "text", func(d *delivery) string { return string(d.Holder.Kind) }),
+		column(all, "source_id", "bigint", func(d *delivery) int64 { return d.Holder.ID }),
+		column(all, "user_id", "bigint", func(d *delivery) *int64 {
+			if d.User == 0 && !d.Administrators {
+				return nil
+			}
+			return &d.User
+		}),
+		column(all, "masked", "boolean", func(d *delivery) bool { return d.Masked }),
+	}
 }
 
 const notificationColumns = `type, event, name, product_id, observation_id, before_severity, before_status, before_priority,
@@ -206,6 +240,13 @@ func (n *Notification) hide(v Viewer) {
 	if len(n.Arguments) > 0 {
 		n.Arguments = json.RawMessage(`"` + hiddenText + `"`)
 	}
+}
+
+// Masked is n as members read it.
+func (n *Notification) Masked() *Notification {
+	masked := *n
+	masked.hide(Viewer{})
+	return &masked
 }
 
 // VisibleNotificationByID returns a notification as v sees it, ErrNotFound where there is none that v sees.

@@ -26,6 +26,9 @@ type Resendable struct {
 // over resendFrom; NULL where no webhook is set any more. Of a product and its group it takes the one that rule.Effective
 // takes.
 var goesTo = `CASE WHEN t.channel IN (` + addressChannels() + `) THEN d.target_id
+	WHEN d.source_kind = 'subscription' THEN coalesce(
+		(SELECT c.target_id FROM contacts c WHERE c.subscription_id = d.source_id AND c.target_id = d.target_id LIMIT 1),
+		(SELECT c.target_id FROM contacts c WHERE c.subscription_id = d.source_id AND c.channel = t.channel ORDER BY c.position LIMIT 1))
 	WHEN n.type IN ('observation', 'security_gate') THEN coalesce(
 		(SELECT c.target_id FROM contacts c WHERE c.product_id = n.product_id AND c.channel = t.channel ORDER BY c.position LIMIT 1),
 		(SELECT c.target_id FROM contacts c WHERE c.product_group_id = p.product_group_id AND c.channel = t.channel ORDER BY c.position LIMIT 1))
@@ -61,7 +64,7 @@ func ResendableByID(ctx context.Context, tx bun.Tx, v Viewer, id int64) (*Resend
 		err = rows.Scan(&r.ID, &r.State, &r.Channel, &r.ProductID, &r.TargetID, &r.GoesTo)
 		return r, err
 	}, "SELECT d.id, d.state, t.channel, coalesce(n.product_id, 0), d.target_id, coalesce("+goesTo+", 0)"+resendFrom+
-		"WHERE d.id = $1 AND "+VisibleNotifications(tx, v, "n")+keepNotifications(tx), id)
+		"WHERE d.id = $1 AND "+VisibleNotifications(tx, v, "n")+" AND "+v.ownDeliveries("d")+keepNotifications(tx), id)
 	if err != nil {
 		return nil, err
 	}
@@ -106,7 +109,7 @@ func Resend(ctx context.Context, tx bun.Tx, r *Resendable) (bool, error) {
 // again, and the targets to poke.
 func ResendFailed(ctx context.Context, tx bun.Tx, v Viewer, needed rule.Role, target, after int64, limit int) (last int64, resent int, targets []int64, err error) {
 	ids, err := collect(ctx, tx, scanID, "SELECT d.id FROM deliveries d JOIN notifications n ON n.id = d.notification_id WHERE d.state = 'failed' AND d.id > $1 AND (d.target_id = $2 OR $2 = 0) AND "+
-		EntitledNotifications(tx, v, "n", needed)+" ORDER BY d.id LIMIT $3"+keepNotifications(tx), after, target, limit)
+		EntitledNotifications(tx, v, "n", needed)+" AND "+v.ownDeliveries("d")+" ORDER BY d.id LIMIT $3"+keepNotifications(tx), after, target, limit)
 	if err != nil || len(ids) == 0 {
 		return 0, 0, nil, err
 	}

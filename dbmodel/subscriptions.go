@@ -65,18 +65,18 @@ type SubscriptionFilter struct {
 	After          int64 // only ids above; 0: all
 }
 
-// subscriptions is the condition that v sees a subscription: a team's as a member of its product or group, its own, and as
+// subscriptions is the condition that v sees a subscription, whose table is alias in the statement: a team's as a member of its product or group, its own, and as
 // an administrator every one.
-func (v Viewer) subscriptions() string {
+func (v Viewer) subscriptions(alias string) string {
 	switch {
 	case v.Admin:
 		return "TRUE"
 	case v.Ingest || v.UserID == 0:
 		return "FALSE"
 	}
-	return fmt.Sprintf(`(subscriptions.user_id = %[1]d OR subscriptions.user_id IS NULL AND (subscriptions.product_id IN (%[2]s)
-		OR subscriptions.product_group_id IN (SELECT product_group_id FROM product_group_members WHERE user_id = %[1]d)))`,
-		v.UserID, v.productIDs(rule.Reader))
+	return fmt.Sprintf(`(%[3]s.user_id = %[1]d OR %[3]s.user_id IS NULL AND (%[3]s.product_id IN (%[2]s)
+		OR %[3]s.product_group_id IN (SELECT product_group_id FROM product_group_members WHERE user_id = %[1]d)))`,
+		v.UserID, v.productIDs(rule.Reader), alias)
 }
 
 // selectSubscriptions restricts a query to the subscriptions that v sees, and reads the names of what they name.
@@ -87,7 +87,7 @@ func (v Viewer) selectSubscriptions(q *bun.SelectQuery) *bun.SelectQuery {
 			VisibleProducts(v, "p.id") + "), '') AS product_name").
 		ColumnExpr("coalesce((SELECT g.name FROM product_groups g WHERE g.id = subscriptions.product_group_id AND " +
 			v.groups("g.id") + "), '') AS product_group_name").
-		Where(v.subscriptions())
+		Where(v.subscriptions("subscriptions"))
 }
 
 // VisibleSubscriptionByID returns ErrNotFound where there is none that v sees.

@@ -34,6 +34,25 @@ func EntitledNotifications(db bun.IDB, v Viewer, alias string, needed rule.Role)
 	return v.notifications(db, alias, needed)
 }
 
+// VisibleDeliveries is VisibleNotifications of deliveries without those that come from the subscription of another user alone,
+// or from one to everything.
+func VisibleDeliveries(db bun.IDB, v Viewer, alias string) string {
+	return VisibleNotifications(db, v, alias) + " AND " + v.ownDeliveries(alias)
+}
+
+// EntitledDeliveries is EntitledNotifications of VisibleDeliveries.
+func EntitledDeliveries(db bun.IDB, v Viewer, alias string, needed rule.Role) string {
+	return EntitledNotifications(db, v, alias, needed) + " AND " + v.ownDeliveries(alias)
+}
+
+// ownDeliveries is the condition that a delivery comes from nothing that v must not see.
+func (v Viewer) ownDeliveries(alias string) string {
+	if v.Admin {
+		return "TRUE"
+	}
+	return fmt.Sprintf("(%[1]s.user_id IS NULL OR %[1]s.user_id = %[2]d AND %[1]s.user_id <> 0)", alias, v.UserID)
+}
+
 // isMember reports whether v sees what it sees as a member of products.
 func (v Viewer) isMember() bool { return !v.Admin && !v.Ingest && v.UserID != 0 }
 

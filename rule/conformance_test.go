@@ -62,7 +62,7 @@ func (p *places) contacts(email, teams, slack string) rule.Contacts {
 
 func (p *places) deliveries(notification, emailFrom string, a rule.Applied) []conformance.Delivery {
 	var out []conformance.Delivery
-	for _, r := range rule.Recipients(a, rule.Ability{EmailFrom: emailFrom}) {
+	for _, r := range rule.Recipients(a, nil, rule.Ability{EmailFrom: emailFrom}) {
 		if r.Reason == "" {
 			target := p.webhooks[r.Target-1]
 			if r.Address != "" {

@@ -43,9 +43,10 @@ func (h Holder) Source() Source {
 type Contact struct {
 	Holder  Holder
 	Channel Channel
-	Target  int64  // the one target that all contacts with this channel and address share
+	Target  int64  // the one target that all contacts with this channel and address share; 0: its user has no address
 	Address string // as it was written; empty for URLs, which are secrets
 	Written string // Address with the space around it in the list that it was written in
+	Gone    bool   // its receiver answered that it takes nothing any more
 }
 
 // Contacts are those of one holder, in the order in which they are written.
@@ -76,6 +77,13 @@ const (
 	Paused        Reason = "notifications are paused"
 	NoSender      Reason = "the setting email_from is empty: without it no email is sent"
 	AddressLost   Reason = "the address cannot be read, because the key that sealed it is lost: set it anew"
+	NoAddress     Reason = "its user has no email address"
+	ReceiverGone  Reason = "its receiver is gone (410): test it again, or change its address"
+	Disabled      Reason = "the subscription is disabled"
+	Unseen        Reason = "its user does not see such notifications"
+	FilteredOut   Reason = "the filter of the subscription does not take it"
+	Waits         Reason = "it waits for the schedule of the subscription"
+	ReachedBefore Reason = "the same address receives it already"
 	notConfigured Reason = "this channel is not configured"
 	// NotThen is of a contact that is a recipient by the settings of today, and was none of a notification before.
 	NotThen Reason = "it was set after this had happened, or notifications were paused then"
@@ -105,6 +113,10 @@ type Ability struct {
 func (a Ability) Hindrance(c Contact) Reason {
 	info := c.Channel.Info()
 	switch {
+	case c.Target == 0:
+		return NoAddress
+	case c.Gone:
+		return ReceiverGone
 	case a.Readable != nil && !a.Readable(c.Target):
 		return AddressLost
 	case info.Addresses && a.EmailFrom == "":
@@ -119,24 +131,52 @@ func (a Ability) Hindrance(c Contact) Reason {
 type Recipient struct {
 	Contact
 	Reason Reason
+	User   int64 // the user whose subscription it comes from; 0: it comes from a product, a group, settings or a team
+	Masked bool  // it reads what members read
+	// Administrators: it comes from a team's subscription to everything, which is for administrators to see.
+	Administrators bool
 }
 
-// Recipients says who receives a notification under the settings that apply, and why others do not. Of several contacts
-// with the same target the first one stands for all.
-func Recipients(a Applied, ability Ability) []Recipient {
+// Recipients says who receives a notification under the settings that apply, and why others do not: first the contacts
+// of the settings, then those of the teams' subscriptions, then those of users. Of several with the same target the first
+// one that is not passed over stands for all, and reads everything where one of them does; those of subscriptions are passed
+// over as ReachedBefore then, others of the settings are left out. A nil notification stands for any: filters and schedules are left out of account then.
+func Recipients(a Applied, n *Notification, ability Ability) []Recipient {
 	all := a.Contacts.All()
 	out := make([]Recipient, 0, len(all))
-	seen := make(map[int64]bool, len(all))
-	for _, c := range all {
-		if seen[c.Target] {
-			continue
-		}
-		seen[c.Target] = true
-		r := Recipient{Contact: c, Reason: ability.Hindrance(c)}
-		if a.Paused {
+	reached := make(map[int64]int, len(all))
+	add := func(r Recipient) {
+		if r.Reason == "" && a.Paused {
 			r.Reason = Paused
 		}
+		if r.Reason == "" {
+			r.Reason = ability.Hindrance(r.Contact)
+		}
+		if i, found := reached[r.Target]; found && r.Reason == "" {
+			r.Reason = ReachedBefore
+			out[i].Masked = out[i].Masked && r.Masked
+		} else if r.Reason == "" {
+			reached[r.Target] = len(out)
+		}
 		out = append(out, r)
+	}
+	listed := make(map[int64]bool, len(all))
+	for _, c := range all {
+		if !listed[c.Target] {
+			listed[c.Target] = true
+			add(Recipient{Contact: c})
+		}
+	}
+	for _, personal := range []bool{false, true} {
+		for _, s := range a.Subscriptions {
+			if (s.User != 0) != personal {
+				continue
+			}
+			reason := s.hindrance(n)
+			for _, c := range s.Contacts {
+				add(Recipient{Contact: c, Reason: reason, User: s.User, Masked: !s.Whole, Administrators: s.Whole && s.User == 0})
+			}
+		}
 	}
 	return out
 }

@@ -38,6 +38,8 @@ type Applied struct {
 	Contacts   Contacts
 	Paused     bool
 	From       Sources
+	// Subscriptions are those that hold for the product, by id. Effective and Global know of none.
+	Subscriptions []*Subscription
 }
 
 // Sources says for each condition of Applied where it comes from. Contacts name their holder.

@@ -190,3 +190,35 @@ func (a AtOnce) Takes(n *Notification) bool {
 	}
 	return n.Before != nil && n.Before.Severity.Rank() <= a.MinSeverity.Rank()
 }
+
+// Subscription is what decides whether the contacts of a subscription receive a notification of a product, or of none,
+// for which it holds.
+type Subscription struct {
+	ID       int64
+	Name     string
+	User     int64 // whose it is; 0: it is a team's
+	Enabled  bool
+	Whole    bool   // its recipients see everything, and read all of it
+	Sees     []Type // otherwise: the types that they see
+	Filter   Filter
+	Schedule string // empty: all goes at once
+	AtOnce   AtOnce
+	Contacts []Contact // in the order in which they are written
+}
+
+// hindrance says why s adds no recipient to n; n is nil for any notification.
+func (s *Subscription) hindrance(n *Notification) Reason {
+	switch {
+	case !s.Enabled:
+		return Disabled
+	case n == nil:
+		return ""
+	case !s.Whole && !slices.Contains(s.Sees, n.Type):
+		return Unseen
+	case !s.Filter.Passes(n):
+		return FilteredOut
+	case s.Schedule != "" && !s.AtOnce.Takes(n):
+		return Waits
+	}
+	return ""
+}

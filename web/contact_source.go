@@ -1,15 +1,17 @@
 package web
 
 import (
+	"fmt"
+
 	"github.com/seed91453169/tocsin/dbmodel"
 	"github.com/seed91453169/tocsin/rule"
 )
 
 // contactSource is the place where a contact is set.
 type contactSource struct {
-	Kind rule.Source `json:"kind" enum:"product,product_group,settings"`
-	ID   *int64      `json:"id" doc:"Of the product or product group; null: the settings, or one that is gone"`
-	Name string      `json:"name" doc:"Of the product or product group"`
+	Kind rule.Source `json:"kind" enum:"product,product_group,settings,subscription"`
+	ID   *int64      `json:"id" doc:"Of the product, product group or subscription; null: the settings, or one that is gone"`
+	Name string      `json:"name" doc:"Of the product, product group or subscription"`
 }
 
 // newContactSource returns the place where the contacts of a holder are set; nil where the holder is not known. A holder
@@ -44,6 +46,11 @@ func sourceLink(v dbmodel.Viewer, h rule.Holder, name string, c rule.Channel) li
 			return linkTo{Text: "settings"}
 		}
 		return linkTo{settingsPath + anchor, "settings"}
+	case rule.HolderSubscription:
+		if h.ID == 0 {
+			return linkTo{Text: "a subscription that is gone"}
+		}
+		return linkTo{subscriptionPath(h.ID), "subscription " + shortened(name)}
 	}
 	return linkTo{}
 }
@@ -60,7 +67,9 @@ func contactPrefix(kind rule.HolderKind) string {
 		return titlePrefix
 	case rule.HolderExceptions:
 		return exceptionPrefix
-	case rule.HolderProduct, rule.HolderGroup:
+	case rule.HolderProduct, rule.HolderGroup, rule.HolderSubscription:
 	}
 	return "notification_"
 }
+
+func subscriptionPath(id int64) string { return fmt.Sprintf("/subscriptions/%d", id) }

@@ -21,9 +21,9 @@ func TestSourceOfDeliveries(t *testing.T) {
 		e.member(dbmodel.InProduct(7), "alex", rule.Reader)
 		to := append(e.targets(rule.Email, "a@example.com", "b@example.com"), e.targets(rule.Slack, slackURL)...)
 		gate := about("gate", rule.TypeSecurityGate, 7, to[0], to[2])
-		gate.Sources = []rule.Holder{{Kind: rule.HolderProduct, ID: 7}, {Kind: rule.HolderGroup, ID: 8}}
+		from(&gate, rule.Holder{Kind: rule.HolderProduct, ID: 7}, rule.Holder{Kind: rule.HolderGroup, ID: 8})
 		task := about("task", rule.TypeTask, 7, to[1])
-		task.Sources = []rule.Holder{{Kind: rule.HolderExceptions}}
+		from(&task, rule.Holder{Kind: rule.HolderExceptions})
 		e.notify(gate, task)
 
 		type source = map[string]any
@@ -81,7 +81,7 @@ func TestPassedOver(t *testing.T) {
 		e.want(200, "PATCH", "/api/v1/settings", `{"exception_email_to":"ops@example.com"}`)
 		e.member(dbmodel.InProduct(7), "alex", rule.Reader)
 		gate := about("gate", rule.TypeSecurityGate, 7, e.targets(rule.MSTeams, teamsURL)...)
-		gate.Sources = []rule.Holder{{Kind: rule.HolderProduct, ID: 7}}
+		from(&gate, rule.Holder{Kind: rule.HolderProduct, ID: 7})
 		e.notify(gate, about("task", rule.TypeTask, 7))
 		root, alex := e.visitor("root"), e.visitor("alex")
 		path := fmt.Sprintf("/notifications/%d", e.idOf("gate"))
@@ -102,4 +102,12 @@ func TestPassedOver(t *testing.T) {
 		e.want(200, "PUT", "/api/v1/product-groups/8", `{"notification_slack_webhook":""}`)
 		root.open(path).saysNot("Passed over")
 	})
+}
+
+// from gives the targets of a notification the holders of the contacts that they come from.
+func from(n *dbmodel.NewNotification, holders ...rule.Holder) {
+	for i, h := range holders {
+		n.Recipients = append(n.Recipients, rule.Recipient{Contact: rule.Contact{Holder: h, Target: n.Targets[i]}})
+	}
+	n.Targets = nil
 }

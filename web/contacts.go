@@ -46,7 +46,7 @@ func (s *server) recipients(ctx context.Context, db bun.IDB, a rule.Applied, set
 		Configured: func(c rule.Channel) bool { return s.senders[c] != nil },
 		Readable:   func(target int64) bool { return opened[target] != "" },
 	}
-	list := rule.Recipients(a, ability)
+	list := rule.Recipients(a, nil, ability)
 	out := make([]contact, 0, len(list))
 	for _, r := range list {
 		c := contact{Recipient: r, address: channel.Secret(r.Address), shown: r.Address}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"sync"
 	"time"
 
@@ -223,9 +224,18 @@ func (d *drain) deliver(ctx context.Context) (outcome, error) {
 			return stop, fmt.Errorf("find what waits for target %d: %w", d.target.ID, err)
 		case len(waiting) == 0:
 			return nobody, nil
-		case d.settings.DigestThreshold == 0 || len(waiting) <= d.settings.DigestThreshold:
+		}
+		if slices.ContainsFunc(waiting, func(one dbmodel.PendingDelivery) bool { return one.UserID != 0 }) {
+			if changed, err := d.askAgain(ctx); err != nil || changed {
+				return goOn, err
+			}
+		}
+		if d.settings.DigestThreshold == 0 || len(waiting) <= d.settings.DigestThreshold {
 			return d.burst(ctx, waiting)
 		}
+	}
+	if _, err := d.askAgain(ctx); err != nil {
+		return stop, err
 	}
 	m, set, err := d.nextDigest(ctx)
 	if err != nil {
@@ -250,6 +260,15 @@ func (d *drain) deliver(ctx context.Context) (outcome, error) {
 		}
 	}
 	return d.recordResult(set, result)
+}
+
+// askAgain decides once more about what waits because of personal subscriptions, and reports whether anything changed.
+func (d *drain) askAgain(ctx context.Context) (bool, error) {
+	changed, err := dbmodel.AskAgain(ctx, d.w.DB, d.target.ID, d.owner)
+	if err != nil {
+		return false, fmt.Errorf("ask again what goes to target %d: %w", d.target.ID, err)
+	}
+	return changed, nil
 }
 
 // send renews the lease, unless that was done a moment ago, and sends; the time of the send begins when the request leaves. lost

@@ -34,6 +34,9 @@ func (d *drain) nextDigest(ctx context.Context) (*channel.Message, dbmodel.Deliv
 
 // single makes the message of one delivery.
 func (d *drain) single(n *dbmodel.Notification, waiting dbmodel.PendingDelivery) *channel.Message {
+	if waiting.Masked {
+		n = n.Masked()
+	}
 	return d.build(func(b message.Builder, to message.Recipient) *channel.Message {
 		to.Source = waiting.Source
 		return b.Notification(n, waiting.ID, to)

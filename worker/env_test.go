@@ -8,6 +8,8 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -35,6 +37,7 @@ type receiver struct {
 	mu     sync.Mutex
 	got    map[string][]string // headlines by path
 	tries  map[string]int
+	taken  []string // the bodies that were answered with 200
 	answer func(path string, try int) (status int, header map[string]string)
 }
 
@@ -66,6 +69,7 @@ func newReceiver(t *testing.T) *receiver {
 		if status == 200 {
 			r.mu.Lock()
 			r.got[q.URL.Path] = append(r.got[q.URL.Path], m.Text)
+			r.taken = append(r.taken, string(body))
 			r.mu.Unlock()
 			_, _ = io.WriteString(w, "ok")
 		}
@@ -78,6 +82,17 @@ func (r *receiver) headlines(path string) []string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return append([]string(nil), r.got[path]...)
+}
+
+// bodies is all that was taken.
+func (r *receiver) bodies() []string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.taken)
+}
+
+func contains(part string) func(string) bool {
+	return func(s string) bool { return strings.Contains(s, part) }
 }
 
 func (r *receiver) tried(path string) int {

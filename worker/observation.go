@@ -21,13 +21,7 @@ type evaluation struct {
 	applied  map[int64]*rule.Applied // by product
 
 	notifications []dbmodel.NewNotification
-	recipients    map[*rule.Applied]receivers
-}
-
-// receivers are the targets that receive what is notified under the same settings, and where they come from.
-type receivers struct {
-	targets []int64
-	sources []rule.Holder
+	under         []*rule.Applied // the settings of each of notifications
 }
 
 // begin reads what every evaluation needs.
@@ -45,7 +39,7 @@ func (w *Worker) begin(ctx context.Context, tx bun.Tx, productIDs []int64) (*eva
 		a := rule.Effective(p.Product, p.Group)
 		applied[id] = &a
 	}
-	return &evaluation{w: w, tx: tx, settings: settings, products: products, applied: applied, recipients: map[*rule.Applied]receivers{}}, nil
+	return &evaluation{w: w, tx: tx, settings: settings, products: products, applied: applied}, nil
 }
 
 // evaluateObservations decides about observations and their titles, in their state of now.
@@ -149,37 +143,6 @@ func (e *evaluation) addObservation(o *dbmodel.StoredObservation, event rule.Eve
 	}
 	n.SetValues(o.Remembered, &now)
 	e.add(n, applied)
-}
-
-// add adds a notification that goes to the contacts of the settings that apply. Many share these: their recipients are
-// decided once.
-func (e *evaluation) add(n dbmodel.Notification, applied *rule.Applied) {
-	to, known := e.recipients[applied]
-	if !known {
-		for _, r := range rule.Recipients(*applied, rule.Ability{EmailFrom: e.settings.EmailFrom}) {
-			if r.Reason == "" {
-				to.targets, to.sources = append(to.targets, r.Target), append(to.sources, r.Holder)
-			}
-		}
-		e.recipients[applied] = to
-	}
-	e.notifications = append(e.notifications, dbmodel.NewNotification{Notification: n, Targets: to.targets, Sources: to.sources})
-}
-
-// store writes the notifications with a delivery for each target, and returns these targets.
-func (e *evaluation) store(ctx context.Context) ([]int64, error) {
-	if len(e.notifications) == 0 {
-		return nil, nil
-	}
-	if err := dbmodel.InsertNotifications(ctx, e.tx, e.notifications); err != nil {
-		return nil, fmt.Errorf("store notifications: %w", err)
-	}
-	var targets []int64
-	for _, to := range e.recipients {
-		targets = append(targets, to.targets...)
-	}
-	slices.Sort(targets)
-	return slices.Compact(targets), nil
 }
 
 // contactsOf reads the contacts of a part of the settings.

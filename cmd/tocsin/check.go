@@ -154,8 +154,8 @@ func (k *checker) emailFrom(ctx context.Context, db *dbmodel.DB) {
 		k.say("Email", "", err)
 		return
 	}
-	anyone := rule.Applied{Contacts: rule.Contacts{rule.Email: {{Channel: rule.Email}}}}
-	for _, r := range rule.Recipients(anyone, rule.Ability{EmailFrom: settings.EmailFrom}) {
+	anyone := rule.Applied{Contacts: rule.Contacts{rule.Email: {{Channel: rule.Email, Target: 1}}}}
+	for _, r := range rule.Recipients(anyone, nil, rule.Ability{EmailFrom: settings.EmailFrom}) {
 		if exist {
 			k.warn("Email", string(r.Reason)+", and there are email contacts")
 		} else {

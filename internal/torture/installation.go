@@ -101,7 +101,7 @@ func (p *installation) busy(r *rand.Rand) string {
 // receiversOf returns the receivers of contacts, sorted.
 func receiversOf(c rule.Contacts) []string {
 	var out []string
-	for _, r := range rule.Recipients(rule.Applied{Contacts: c}, rule.Ability{EmailFrom: "anybody"}) {
+	for _, r := range rule.Recipients(rule.Applied{Contacts: c}, nil, rule.Ability{EmailFrom: "anybody"}) {
 		out = append(out, receivers[r.Target-1])
 	}
 	slices.Sort(out)

@@ -110,6 +110,9 @@ INSERT INTO users (username, full_name, is_admin) VALUES ('automation', 'Automat
 CREATE INDEX users_email_identity ON users (email_identity) WHERE email_identity <> '';
 
 --bun:split
+CREATE INDEX users_is_admin ON users (id) WHERE is_admin;
+
+--bun:split
 -- A subscription adds recipients: those notifications of a product, of a group or of everything that pass its filter go to
 -- its contacts, at once or, where schedule is filled, once in a slot. user_id: whose it is; null for one of a team.
 -- enabled_at: since when it is enabled. last_slot_at: the newest slot that is done, null before the first.
@@ -141,6 +144,10 @@ CREATE INDEX subscriptions_user_id ON subscriptions (user_id) WHERE user_id IS N
 
 --bun:split
 CREATE INDEX subscriptions_product_id ON subscriptions (product_id) WHERE product_id IS NOT NULL;
+
+--bun:split
+CREATE INDEX subscriptions_everything ON subscriptions (id)
+    WHERE user_id IS NULL AND product_id IS NULL AND product_group_id IS NULL;
 
 --bun:split
 CREATE INDEX subscriptions_product_group_id ON subscriptions (product_group_id) WHERE product_group_id IS NOT NULL;
@@ -360,8 +367,8 @@ CREATE INDEX notification_views_notification_id ON notification_views (notificat
 --bun:split
 -- One notification for one target. product_id and type are those of the notification, so that a user who sees it sees this.
 -- source_kind and source_id: the holder of the contact that it comes from. user_id: the user whose subscription alone it
--- comes from; it has no foreign key, for what waits must not go to a user who is gone. masked: it says what members may read.
--- batch names the digest that it belongs to.
+-- comes from, 0 for that of a team to everything, which administrators see; it has no foreign key, for what waits must not go
+-- to a user who is gone. masked: it says what members may read. batch names the digest that it belongs to.
 CREATE TABLE deliveries (
     id              bigserial PRIMARY KEY,
     notification_id bigint NOT NULL REFERENCES notifications ON DELETE CASCADE,

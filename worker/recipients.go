@@ -1,0 +1,114 @@
+package worker
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/seed91453169/tocsin/dbmodel"
+	"github.com/seed91453169/tocsin/rule"
+)
+
+// add adds a notification, and the settings under which its recipients are decided.
+func (e *evaluation) add(n dbmodel.Notification, applied *rule.Applied) {
+	e.notifications, e.under = append(e.notifications, dbmodel.NewNotification{Notification: n}), append(e.under, applied)
+}
+
+// store writes the notifications with a delivery for each recipient, and returns the targets of these.
+func (e *evaluation) store(ctx context.Context) ([]int64, error) {
+	if len(e.notifications) == 0 {
+		return nil, nil
+	}
+	targets, err := e.decideRecipients(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := dbmodel.InsertNotifications(ctx, e.tx, e.notifications); err != nil {
+		return nil, fmt.Errorf("store notifications: %w", err)
+	}
+	return targets, nil
+}
+
+// alike is what the recipients of a notification depend on. Most notifications of an import are alike.
+type alike struct {
+	applied       *rule.Applied
+	typ           rule.Type
+	event         rule.Event
+	parserType    rule.ParserType
+	before, after state
+}
+
+// state is a rule.State that can be compared.
+type state struct {
+	known          bool
+	severity       rule.Severity
+	status         rule.Status
+	priority       int // 0: none
+	knownExploited bool
+}
+
+func stateOf(s *rule.State) state {
+	if s == nil {
+		return state{}
+	}
+	out := state{known: true, severity: s.Severity, status: s.Status, knownExploited: s.KnownExploited}
+	if s.Priority != nil {
+		out.priority = *s.Priority
+	}
+	return out
+}
+
+// decideRecipients gives each notification its recipients, and returns their targets. What decides is asked once for all.
+func (e *evaluation) decideRecipients(ctx context.Context) ([]int64, error) {
+	if err := e.subscribe(ctx); err != nil {
+		return nil, err
+	}
+	known := map[alike][]rule.Recipient{}
+	targets := map[int64]bool{}
+	for i := range e.notifications {
+		n, applied := e.notifications[i].Rule(), e.under[i]
+		key := alike{applied: applied}
+		if len(applied.Subscriptions) > 0 {
+			key = alike{applied, n.Type, n.Event, n.ParserType, stateOf(n.Before), stateOf(n.After)}
+		}
+		to, found := known[key]
+		if !found {
+			for _, r := range rule.Recipients(*applied, n, rule.Ability{EmailFrom: e.settings.EmailFrom}) {
+				if r.Reason == "" {
+					to = append(to, r)
+					targets[r.Target] = true
+				}
+			}
+			known[key] = to
+		}
+		e.notifications[i].Recipients = to
+	}
+	return slices.Sorted(maps.Keys(targets)), nil
+}
+
+// subscribe gives the settings of the notifications the subscriptions that hold for these.
+func (e *evaluation) subscribe(ctx context.Context) error {
+	products, types := map[int64]bool{}, map[rule.Type]bool{}
+	for i := range e.notifications {
+		types[e.notifications[i].Type] = true
+		if p := e.notifications[i].ProductID; p != nil {
+			products[*p] = true
+		}
+	}
+	subscribers, err := dbmodel.EnabledSubscribers(ctx, e.tx, slices.Sorted(maps.Keys(products)), slices.Sorted(maps.Keys(types)),
+		e.settings.MemberNotificationTypes)
+	if err != nil {
+		return fmt.Errorf("load subscriptions: %w", err)
+	}
+	for i, applied := range e.under {
+		if applied.Subscriptions == nil {
+			var product int64
+			if p := e.notifications[i].ProductID; p != nil {
+				product = *p
+			}
+			applied.Subscriptions = subscribers.Of(product)
+		}
+	}
+	return nil
+}
