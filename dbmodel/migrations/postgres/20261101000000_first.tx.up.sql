@@ -446,6 +446,10 @@ CREATE TABLE periodic_tasks (
 );
 
 --bun:split
+-- Of one task one run at a time.
+CREATE UNIQUE INDEX periodic_tasks_running ON periodic_tasks (task) WHERE status = 'running';
+
+--bun:split
 CREATE INDEX periodic_tasks_waiting ON periodic_tasks (id) WHERE status IN ('pending', 'running');
 
 --bun:split
@@ -471,4 +475,66 @@ CREATE TABLE processes (
     version    text NOT NULL,
     started_at timestamptz NOT NULL,
     seen_at    timestamptz NOT NULL
+);
+
+--bun:split
+-- Where the connector to SecObserve stands: one row. loaded: the first load is over. read_to: the last id that a reading of
+-- all observations has stored; null where none is under way. read_began and today_read: when all observations, or those that
+-- changed today, were last read. approvals: of the newest approval that was read. gap: by how many SecObserve had more
+-- observations than the tables when they were last compared. frontend: where the links of the settings lead. problems: what
+-- was reported and lasts. failures: passes in a row that failed.
+CREATE TABLE secobserve (
+    id         smallint PRIMARY KEY CHECK (id = 1),
+    loaded     boolean NOT NULL DEFAULT false,
+    read_to    bigint,
+    read_began timestamptz,
+    today_read timestamptz,
+    approvals  timestamptz,
+    gap        bigint NOT NULL DEFAULT 0,
+    frontend   text NOT NULL DEFAULT '',
+    settings   text NOT NULL DEFAULT '',
+    problems   text NOT NULL DEFAULT '',
+    failures   integer NOT NULL DEFAULT 0
+);
+
+--bun:split
+INSERT INTO secobserve (id) VALUES (1);
+
+--bun:split
+INSERT INTO ticks (name) VALUES ('secobserve:sync');
+
+--bun:split
+-- The products, product groups and users that come from SecObserve. settings is a keyed hash of what was stored of them.
+-- last_change: up to which last_observation_change the observations of a product are stored; null: not yet. newest: the newest
+-- stamp that was read of them.
+CREATE TABLE secobserve_products (
+    product_id  bigint PRIMARY KEY REFERENCES products ON DELETE CASCADE,
+    settings    text NOT NULL,
+    last_change timestamptz,
+    newest      timestamptz
+);
+
+--bun:split
+CREATE TABLE secobserve_product_groups (
+    product_group_id bigint PRIMARY KEY REFERENCES product_groups ON DELETE CASCADE,
+    settings         text NOT NULL
+);
+
+--bun:split
+-- id is the user's there. local_admin: whether the user was an administrator here before; null: there was no such user.
+CREATE TABLE secobserve_users (
+    user_id     bigint PRIMARY KEY REFERENCES users ON DELETE CASCADE,
+    id          bigint NOT NULL UNIQUE,
+    active      boolean NOT NULL,
+    local_admin boolean
+);
+
+--bun:split
+-- What SecObserve has and Tocsin refuses, with the reason.
+CREATE TABLE secobserve_refusals (
+    kind   text NOT NULL,
+    id     bigint NOT NULL,
+    name   text NOT NULL,
+    reason text NOT NULL,
+    PRIMARY KEY (kind, id)
 );

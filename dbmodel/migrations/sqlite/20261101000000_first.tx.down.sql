@@ -1,3 +1,13 @@
+DROP TABLE secobserve_refusals;
+--bun:split
+DROP TABLE secobserve_users;
+--bun:split
+DROP TABLE secobserve_product_groups;
+--bun:split
+DROP TABLE secobserve_products;
+--bun:split
+DROP TABLE secobserve;
+--bun:split
 DROP TABLE processes;
 --bun:split
 DROP TABLE ticks;
