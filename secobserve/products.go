@@ -1,0 +1,374 @@
+package secobserve
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/uptrace/bun"
+
+	"github.com/seed91453169/tocsin/dbmodel"
+	"github.com/seed91453169/tocsin/internal/accept"
+	"github.com/seed91453169/tocsin/rule"
+)
+
+// storeGroups stores product groups that are new or differ.
+func (p *pass) storeGroups(ctx context.Context) error {
+	keys := map[int64]string{}
+	var differ []*group
+	for i := range p.there.groups {
+		g := &p.there.groups[i]
+		key, err := p.key(append(g.values(), g.Name.V)...)
+		if err != nil {
+			return err
+		}
+		if keys[g.ID.V] = key; p.groups[g.ID.V] != key {
+			differ = append(differ, g)
+		}
+	}
+	for chunk := range slices.Chunk(differ, batch) {
+		stored := make([]bool, len(chunk))
+		err := p.commit(ctx, "product groups", func(ctx context.Context, tx bun.Tx) (err error) {
+			for i, g := range chunk {
+				if stored[i], err = p.storeGroup(ctx, tx, g, keys[g.ID.V]); err != nil {
+					return fmt.Errorf("product group %d: %w", g.ID.V, err)
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		for i, g := range chunk {
+			if stored[i] {
+				p.groups[g.ID.V] = keys[g.ID.V]
+			}
+		}
+	}
+	return nil
+}
+
+func (p *pass) storeGroup(ctx context.Context, tx bun.Tx, g *group, key string) (stored bool, err error) {
+	item := dbmodel.SecObserveRefusal{Kind: "product group", ID: g.ID.V, Name: g.Name.V}
+	if message := checkName(g.Name.V); message != "" {
+		return false, p.settle(ctx, tx, item, []string{message})
+	}
+	if err := dbmodel.AddProductGroup(ctx, tx, g.ID.V); err != nil {
+		return false, err
+	}
+	row, err := dbmodel.ProductGroupForUpdate(ctx, tx, g.ID.V)
+	if err != nil {
+		return false, err
+	}
+	row.Name = g.Name.V
+	faults := p.storeConditions(&g.notification, &row.NotificationSettings)
+	if err := dbmodel.SaveProductGroup(ctx, tx, row); err != nil {
+		return false, err
+	}
+	found, err := p.storeContacts(ctx, tx, rule.Holder{Kind: rule.HolderGroup, ID: g.ID.V}, g.contacts())
+	if err != nil {
+		return false, err
+	}
+	if err := dbmodel.SaveSecObserveGroup(ctx, tx, g.ID.V, key); err != nil {
+		return false, err
+	}
+	return true, p.settle(ctx, tx, item, append(faults, found...))
+}
+
+// storeProducts stores products that are new or differ, and the changes of security gates.
+func (p *pass) storeProducts(ctx context.Context) error {
+	keys := map[int64]string{}
+	var differ []*product
+	for i := range p.there.products {
+		r := &p.there.products[i]
+		key, err := p.key(append(r.values(), r.Name.V, p.groupOf(r))...)
+		if err != nil {
+			return err
+		}
+		keys[r.ID.V] = key
+		if known := p.products[r.ID.V]; known == nil || known.Settings != key || rule.Gate(known.Gate, r.Gate.V) != rule.NoEvent {
+			differ = append(differ, r)
+		}
+	}
+	for chunk := range slices.Chunk(differ, batch) {
+		var stored []*dbmodel.SecObserveProduct
+		err := p.commit(ctx, "products", func(ctx context.Context, tx bun.Tx) error {
+			stored = nil
+			for _, r := range chunk {
+				s, err := p.storeProduct(ctx, tx, r, keys[r.ID.V])
+				if err != nil {
+					return fmt.Errorf("product %d: %w", r.ID.V, err)
+				}
+				if s != nil {
+					stored = append(stored, s)
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		for _, s := range stored {
+			p.products[s.ID] = s
+		}
+	}
+	return nil
+}
+
+// groupOf is the group of a product, nil where there is none that Tocsin knows.
+func (p *pass) groupOf(r *product) *int64 {
+	if g := r.Group.V; g != nil {
+		if _, known := p.groups[*g]; known {
+			return g
+		}
+	}
+	return nil
+}
+
+// storeProduct stores a product and its gate. It returns nil where the product is refused.
+func (p *pass) storeProduct(ctx context.Context, tx bun.Tx, r *product, key string) (*dbmodel.SecObserveProduct, error) {
+	item := dbmodel.SecObserveRefusal{Kind: "product", ID: r.ID.V, Name: r.Name.V}
+	if message := checkName(r.Name.V); message != "" {
+		return nil, p.settle(ctx, tx, item, []string{message})
+	}
+	if err := dbmodel.AddProduct(ctx, tx, r.ID.V); err != nil {
+		return nil, err
+	}
+	row, err := dbmodel.ProductForUpdate(ctx, tx, r.ID.V)
+	if err != nil {
+		return nil, err
+	}
+	row.Name, row.ProductGroupID = r.Name.V, p.groupOf(r)
+	faults := p.storeConditions(&r.notification, &row.NotificationSettings)
+	if err := dbmodel.SaveProduct(ctx, tx, row); err != nil {
+		return nil, err
+	}
+	found, err := p.storeContacts(ctx, tx, rule.Holder{Kind: rule.HolderProduct, ID: r.ID.V}, r.contacts())
+	if err != nil {
+		return nil, err
+	}
+	if err := p.storeGate(ctx, tx, r); err != nil {
+		return nil, err
+	}
+	s := &dbmodel.SecObserveProduct{ID: r.ID.V}
+	if known := p.products[r.ID.V]; known != nil {
+		*s = *known
+	} else if !p.state.Loaded { // what changes from now on is read after the load
+		s.LastChange, s.Newest = &r.LastChange.V, &r.LastChange.V
+	}
+	s.Settings, s.Gate = key, r.Gate.V
+	if err := dbmodel.SaveSecObserveProduct(ctx, tx, s); err != nil {
+		return nil, err
+	}
+	return s, p.settle(ctx, tx, item, append(faults, found...))
+}
+
+// storeGate reports the gate of a product. Before the load is over nothing is notified.
+func (p *pass) storeGate(ctx context.Context, tx bun.Tx, r *product) error {
+	if !p.state.Loaded {
+		return dbmodel.SetSecurityGate(ctx, tx, r.ID.V, r.Gate.V, nil)
+	}
+	event, err := accept.NewSecurityGate(r.ID.V, r.Gate.V)
+	if err != nil {
+		return err
+	}
+	done, err := accept.InTx(ctx, tx, event)
+	p.events = append(p.events, done.Rows...)
+	return err
+}
+
+// delete removes what is gone, where the token still sees everything and it is not too much at once.
+func (p *pass) delete(ctx context.Context) error {
+	if !p.privileged {
+		return nil
+	}
+	products, groups, users, err := p.missingRows(ctx)
+	if err != nil {
+		return err
+	}
+	observations, err := p.missingObservations(ctx)
+	if err != nil {
+		return err
+	}
+	if products, observations, err = p.holdObservations(ctx, products, observations); err != nil {
+		return err
+	}
+	if len(products)+len(groups)+len(users)+len(observations) == 0 {
+		return nil
+	}
+	if still, err := p.stillPrivileged(ctx); err != nil || !still {
+		return err // the next pass says that the token sees less
+	}
+	for _, d := range []struct {
+		what   string
+		ids    []int64
+		remove func(ctx context.Context, tx bun.Tx, id int64) error
+	}{
+		{"observations", observations, func(ctx context.Context, tx bun.Tx, id int64) error {
+			return dbmodel.DeleteObservation(ctx, tx, id)
+		}},
+		{"products", products, dbmodel.DeleteProduct},
+		{"product groups", groups, func(ctx context.Context, tx bun.Tx, id int64) error {
+			return dbmodel.DeleteProductGroup(ctx, tx, id)
+		}},
+		{"users", users, p.deleteUser},
+	} {
+		for chunk := range slices.Chunk(d.ids, batch) {
+			err := p.commit(ctx, "the deletion of "+d.what, func(ctx context.Context, tx bun.Tx) error {
+				for _, id := range chunk {
+					if err := d.remove(ctx, tx, id); err != nil && !errors.Is(err, dbmodel.ErrNotFound) {
+						return err
+					}
+				}
+				return nil
+			})
+			if err != nil {
+				return err
+			}
+			p.counts.Deleted += len(chunk)
+		}
+	}
+	return nil
+}
+
+// holdObservations returns what may be deleted of products and observations that are gone. The observations of a
+// product go with it.
+func (p *pass) holdObservations(ctx context.Context, products, observations []int64) (_, _ []int64, err error) {
+	if len(products)+len(observations) == 0 {
+		return nil, nil, nil
+	}
+	stored, err := dbmodel.CountSecObserveObservations(ctx, p.DB)
+	if err != nil {
+		return nil, nil, fmt.Errorf("count the observations of SecObserve: %w", err)
+	}
+	gone := map[int64]bool{}
+	for _, id := range observations {
+		gone[id] = true
+	}
+	for _, id := range products {
+		ids, err := dbmodel.SecObserveObservations(ctx, p.DB, id)
+		if err != nil {
+			return nil, nil, fmt.Errorf("list the observations of product %d: %w", id, err)
+		}
+		for _, o := range ids {
+			gone[o] = true
+		}
+	}
+	if p.hold("observations", len(gone), int(stored), false) {
+		return nil, nil, nil
+	}
+	return products, observations, nil
+}
+
+// deleteUser removes a user; one that was here before SecObserve's stays, as it is.
+func (p *pass) deleteUser(ctx context.Context, tx bun.Tx, userID int64) error {
+	known, err := dbmodel.SecObserveUsers(ctx, tx)
+	if err != nil {
+		return err
+	}
+	for _, u := range known {
+		if u.UserID == userID && u.LocalAdmin != nil {
+			row, err := dbmodel.UserForUpdate(ctx, tx, u.Username)
+			if err != nil {
+				return err
+			}
+			row.IsAdmin = *u.LocalAdmin
+			if err := dbmodel.SaveUser(ctx, tx, row); err != nil {
+				return err
+			}
+			return dbmodel.ForgetSecObserveUser(ctx, tx, userID)
+		}
+	}
+	return dbmodel.DeleteUser(ctx, tx, userID)
+}
+
+// missingRows returns the products, groups and users (by their ids here) that are missing in two readings.
+func (p *pass) missingRows(ctx context.Context) (products, groups, users []int64, err error) {
+	knownUsers, err := dbmodel.SecObserveUsers(ctx, p.DB)
+	if err != nil {
+		return nil, nil, nil, fmt.Errorf("load the users of SecObserve: %w", err)
+	}
+	products = missing(p.products, p.there.products)
+	groups = missing(p.groups, p.there.groups)
+	gone := missing(knownUsers, p.there.users)
+	if len(products) > 0 {
+		again, err := all[product](ctx, p.Client, "products/", nil, p.sizes.list)
+		if err != nil {
+			return nil, nil, nil, err
+		}
+		products = without(products, again)
+		if p.hold("products", len(products), len(p.products), len(again) == 0) {
+			products = nil
+		}
+	}
+	if len(groups) > 0 {
+		again, err := all[group](ctx, p.Client, "product_groups/", nil, p.sizes.list)
+		if err != nil {
+			return nil, nil, nil, err
+		}
+		if groups = without(groups, again); p.hold("product groups", len(groups), len(p.groups), false) {
+			groups = nil
+		}
+	}
+	if len(gone) > 0 {
+		again, err := all[user](ctx, p.Client, "users/", nil, p.sizes.list)
+		if err != nil {
+			return nil, nil, nil, err
+		}
+		if gone = without(gone, again); p.hold("users", len(gone), len(knownUsers), false) {
+			gone = nil
+		}
+		for _, id := range gone {
+			users = append(users, knownUsers[id].UserID)
+		}
+	}
+	return products, groups, users, nil
+}
+
+// missing returns the keys of a map that no row has, in order.
+func missing[V, T any, P interface {
+	*T
+	identified
+}](known map[int64]V, rows []T) []int64 {
+	var ids []int64
+	for id := range known {
+		ids = append(ids, id)
+	}
+	slices.Sort(ids)
+	return without[T, P](ids, rows)
+}
+
+// without returns the ids that no row has.
+func without[T any, P interface {
+	*T
+	identified
+}](ids []int64, rows []T) []int64 {
+	there := make(map[int64]bool, len(rows))
+	for i := range rows {
+		there[P(&rows[i]).identity()] = true
+	}
+	return slices.DeleteFunc(ids, func(id int64) bool { return there[id] })
+}
+
+// hold reports whether so much is gone at once that nothing of it may be deleted without somebody's consent; that is
+// reported then. empty says that the list has no rows at all.
+func (p *pass) hold(what string, gone, known int, empty bool) bool {
+	if p.options.ConfirmDeletions || !empty && (gone <= 10 || gone*10 <= known) {
+		return false
+	}
+	if gone == 0 {
+		return false
+	}
+	p.problems[heldClass(what)] = fmt.Sprintf("%d of %d %s are gone in SecObserve: none of them was deleted here; "+
+		"if that is right, run \"tocsin secobserve sync --confirm-deletions\"", gone, known, what)
+	return true
+}
+
+// heldClass is the class under which it is reported that deletions are held.
+func heldClass(what string) string {
+	return map[string]string{
+		"products": "SecObserveProductsHeld", "product groups": "SecObserveGroupsHeld", "users": "SecObserveUsersHeld",
+		"observations": "SecObserveObservationsHeld",
+	}[what]
+}
