@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/hmac"
 	"crypto/sha256"
-	"database/sql"
 	"encoding/hex"
 	"fmt"
 	"time"
@@ -31,32 +30,37 @@ type SecObserveState struct {
 	Failures  int    // passes in a row that failed
 }
 
+const secObserveState = `
+	SELECT loaded, read_to, read_began, today_read, approvals, gap, frontend, settings, problems, failures
+	FROM secobserve WHERE id = 1`
+
 // LoadSecObserve returns how far the connector has come.
 func LoadSecObserve(ctx context.Context, db bun.IDB) (*SecObserveState, error) {
-	var s SecObserveState
-	var began, today, approvals instant
-	err := raw(db).QueryRowContext(ctx, `SELECT loaded, read_to, read_began, today_read, approvals, gap, frontend, settings, problems, failures
-		FROM secobserve WHERE id = 1`).
-		Scan(&s.Loaded, &s.ReadTo, &began, &today, &approvals, &s.Gap, &s.Frontend, &s.Settings, &s.Problems, &s.Failures)
-	s.ReadBegan, s.TodayRead, s.Approvals = began.pointer(), today.pointer(), approvals.pointer()
-	return &s, Translate(err)
+	s, err := queryOne[SecObserveState](ctx, db, secObserveState, nil)
+	return &s, err
 }
+
+const saveSecObserve = `
+	UPDATE secobserve SET loaded = @loaded, read_to = @read_to, read_began = @read_began, today_read = @today_read,
+		approvals = @approvals, gap = @gap, frontend = @frontend, settings = @settings, problems = @problems, failures = @failures
+	WHERE id = 1`
 
 // SaveSecObserve stores how far the connector has come.
 func SaveSecObserve(ctx context.Context, tx bun.Tx, s *SecObserveState) error {
-	_, err := execCount(ctx, tx, `UPDATE secobserve SET loaded = $1, read_to = $2, read_began = $3, today_read = $4, approvals = $5, gap = $6,
-		frontend = $7, settings = $8, problems = $9, failures = $10 WHERE id = 1`,
-		s.Loaded, s.ReadTo, timeOrNull(tx, s.ReadBegan), timeOrNull(tx, s.TodayRead), timeOrNull(tx, s.Approvals), s.Gap,
-		s.Frontend, s.Settings, s.Problems, s.Failures)
+	_, err := exec(ctx, tx, saveSecObserve, args{
+		"loaded": s.Loaded, "read_to": s.ReadTo, "read_began": orNull(s.ReadBegan), "today_read": orNull(s.TodayRead),
+		"approvals": orNull(s.Approvals), "gap": s.Gap, "frontend": s.Frontend, "settings": s.Settings,
+		"problems": s.Problems, "failures": s.Failures,
+	})
 	return err
 }
 
-// timeOrNull is a time that may be missing as an argument of a statement below bun.
-func timeOrNull(db bun.IDB, t *time.Time) any {
+// orNull is a time that may be missing as an argument.
+func orNull(t *time.Time) any {
 	if t == nil {
 		return nil
 	}
-	return timeArg(db, *t)
+	return *t
 }
 
 // SecObserveProduct is a product that comes from SecObserve.
@@ -68,55 +72,52 @@ type SecObserveProduct struct {
 	Gate       *bool
 }
 
+const secObserveProducts = `
+	SELECT s.product_id AS id, s.settings, s.last_change, s.newest, p.security_gate_passed AS gate
+	FROM secobserve_products AS s JOIN products AS p ON p.id = s.product_id`
+
 // SecObserveProducts returns the products that come from SecObserve, by id.
 func SecObserveProducts(ctx context.Context, db bun.IDB) (map[int64]*SecObserveProduct, error) {
-	list, err := collect(ctx, db, func(rows *sql.Rows) (*SecObserveProduct, error) {
-		var p SecObserveProduct
-		var change, newest instant
-		err := rows.Scan(&p.ID, &p.Settings, &change, &newest, &p.Gate)
-		p.LastChange, p.Newest = change.pointer(), newest.pointer()
-		return &p, err
-	}, `SELECT s.product_id, s.settings, s.last_change, s.newest, p.security_gate_passed FROM secobserve_products s
-		JOIN products p ON p.id = s.product_id`)
-	if err != nil {
-		return nil, err
-	}
+	list, err := queryAll[SecObserveProduct](ctx, db, secObserveProducts, nil)
 	out := make(map[int64]*SecObserveProduct, len(list))
-	for _, p := range list {
-		out[p.ID] = p
+	for i := range list {
+		out[list[i].ID] = &list[i]
 	}
-	return out, nil
+	return out, err
 }
+
+const saveSecObserveProduct = `
+	INSERT INTO secobserve_products (product_id, settings, last_change, newest) VALUES (@id, @settings, @last_change, @newest)
+	ON CONFLICT (product_id) DO UPDATE SET settings = EXCLUDED.settings, last_change = EXCLUDED.last_change, newest = EXCLUDED.newest`
 
 // SaveSecObserveProduct stores that a product comes from SecObserve, and how far its observations are stored.
 func SaveSecObserveProduct(ctx context.Context, tx bun.Tx, p *SecObserveProduct) error {
-	_, err := execCount(ctx, tx, `INSERT INTO secobserve_products (product_id, settings, last_change, newest) VALUES ($1, $2, $3, $4)
-		ON CONFLICT (product_id) DO UPDATE SET settings = EXCLUDED.settings, last_change = EXCLUDED.last_change, newest = EXCLUDED.newest`,
-		p.ID, p.Settings, timeOrNull(tx, p.LastChange), timeOrNull(tx, p.Newest))
+	_, err := exec(ctx, tx, saveSecObserveProduct, args{
+		"id": p.ID, "settings": p.Settings, "last_change": orNull(p.LastChange), "newest": orNull(p.Newest),
+	})
 	return err
 }
 
 // SecObserveGroups returns the product groups that come from SecObserve by id, each with a hash of what was stored.
 func SecObserveGroups(ctx context.Context, db bun.IDB) (map[int64]string, error) {
-	type group struct {
-		id       int64
-		settings string
-	}
-	list, err := collect(ctx, db, func(rows *sql.Rows) (g group, err error) {
-		err = rows.Scan(&g.id, &g.settings)
-		return g, err
-	}, "SELECT product_group_id, settings FROM secobserve_product_groups")
+	list, err := queryAll[struct {
+		ID       int64
+		Settings string
+	}](ctx, db, "SELECT product_group_id AS id, settings FROM secobserve_product_groups", nil)
 	out := make(map[int64]string, len(list))
 	for _, g := range list {
-		out[g.id] = g.settings
+		out[g.ID] = g.Settings
 	}
 	return out, err
 }
 
+const saveSecObserveGroup = `
+	INSERT INTO secobserve_product_groups (product_group_id, settings) VALUES (@id, @settings)
+	ON CONFLICT (product_group_id) DO UPDATE SET settings = EXCLUDED.settings`
+
 // SaveSecObserveGroup stores that a product group comes from SecObserve, and the hash of what was stored.
 func SaveSecObserveGroup(ctx context.Context, tx bun.Tx, id int64, settings string) error {
-	_, err := execCount(ctx, tx, `INSERT INTO secobserve_product_groups (product_group_id, settings) VALUES ($1, $2)
-		ON CONFLICT (product_group_id) DO UPDATE SET settings = EXCLUDED.settings`, id, settings)
+	_, err := exec(ctx, tx, saveSecObserveGroup, args{"id": id, "settings": settings})
 	return err
 }
 
@@ -132,43 +133,51 @@ type SecObserveUser struct {
 	IsAdmin    bool
 }
 
+const secObserveUsers = `
+	SELECT s.user_id, s.id, s.active, s.local_admin, u.username, u.full_name, u.email, u.is_admin
+	FROM secobserve_users AS s JOIN users AS u ON u.id = s.user_id`
+
 // SecObserveUsers returns the users that come from SecObserve, by their ids there.
 func SecObserveUsers(ctx context.Context, db bun.IDB) (map[int64]*SecObserveUser, error) {
-	list, err := collect(ctx, db, func(rows *sql.Rows) (*SecObserveUser, error) {
-		var u SecObserveUser
-		return &u, rows.Scan(&u.UserID, &u.ID, &u.Active, &u.LocalAdmin, &u.Username, &u.FullName, &u.Email, &u.IsAdmin)
-	}, `SELECT s.user_id, s.id, s.active, s.local_admin, u.username, u.full_name, u.email, u.is_admin FROM secobserve_users s
-		JOIN users u ON u.id = s.user_id`)
+	list, err := queryAll[SecObserveUser](ctx, db, secObserveUsers, nil)
 	out := make(map[int64]*SecObserveUser, len(list))
-	for _, u := range list {
-		out[u.ID] = u
+	for i := range list {
+		out[list[i].ID] = &list[i]
 	}
 	return out, err
 }
 
+const saveSecObserveUser = `
+	INSERT INTO secobserve_users (user_id, id, active, local_admin) VALUES (@user_id, @id, @active, @local_admin)
+	ON CONFLICT (user_id) DO UPDATE SET id = EXCLUDED.id, active = EXCLUDED.active`
+
 // SaveSecObserveUser stores that a user comes from SecObserve.
 func SaveSecObserveUser(ctx context.Context, tx bun.Tx, u *SecObserveUser) error {
-	_, err := execCount(ctx, tx, `INSERT INTO secobserve_users (user_id, id, active, local_admin) VALUES ($1, $2, $3, $4)
-		ON CONFLICT (user_id) DO UPDATE SET id = EXCLUDED.id, active = EXCLUDED.active`, u.UserID, u.ID, u.Active, u.LocalAdmin)
+	_, err := exec(ctx, tx, saveSecObserveUser, args{
+		"user_id": u.UserID, "id": u.ID, "active": u.Active, "local_admin": u.LocalAdmin,
+	})
 	return err
 }
 
 // ForgetSecObserveUser stores that a user does not come from SecObserve any more.
 func ForgetSecObserveUser(ctx context.Context, tx bun.Tx, userID int64) error {
-	_, err := execCount(ctx, tx, "DELETE FROM secobserve_users WHERE user_id = $1", userID)
+	_, err := exec(ctx, tx, "DELETE FROM secobserve_users WHERE user_id = @user", args{"user": userID})
 	return err
 }
 
 // RenameUser gives a user another name. It returns ErrConflict where another user has it.
 func RenameUser(ctx context.Context, tx bun.Tx, userID int64, name string) error {
-	_, err := execCount(ctx, tx, "UPDATE users SET username = $1 WHERE id = $2", name, userID)
+	_, err := exec(ctx, tx, "UPDATE users SET username = @name WHERE id = @user", args{"name": name, "user": userID})
 	return err
 }
 
 // EndAccess ends the sessions of a user and revokes the tokens.
 func EndAccess(ctx context.Context, tx bun.Tx, userID int64) error {
-	for _, table := range []string{"sessions", "tokens"} {
-		if _, err := execCount(ctx, tx, "DELETE FROM "+table+" WHERE user_id = $1", userID); err != nil {
+	for _, statement := range []string{
+		"DELETE FROM sessions WHERE user_id = @user",
+		"DELETE FROM tokens WHERE user_id = @user",
+	} {
+		if _, err := exec(ctx, tx, statement, args{"user": userID}); err != nil {
 			return err
 		}
 	}
@@ -189,21 +198,23 @@ func (m SecObserveMember) In() Membership {
 	return InProduct(m.Holder.ID)
 }
 
+const secObserveMembers = `
+	SELECT 'product' AS kind, m.product_id AS id, m.user_id, m.role
+	FROM product_members AS m JOIN secobserve_products AS s ON s.product_id = m.product_id
+	UNION ALL
+	SELECT 'product_group' AS kind, m.product_group_id AS id, m.user_id, m.role
+	FROM product_group_members AS m JOIN secobserve_product_groups AS s ON s.product_group_id = m.product_group_id`
+
 // SecObserveMembers returns the roles of all members of what comes from SecObserve.
 func SecObserveMembers(ctx context.Context, db bun.IDB) (map[SecObserveMember]rule.Role, error) {
-	type member struct {
-		SecObserveMember
-		role rule.Role
-	}
-	list, err := collect(ctx, db, func(rows *sql.Rows) (m member, err error) {
-		err = rows.Scan(&m.Holder.Kind, &m.Holder.ID, &m.UserID, &m.role)
-		return m, err
-	}, `SELECT 'product', m.product_id, m.user_id, m.role FROM product_members m JOIN secobserve_products s ON s.product_id = m.product_id
-		UNION ALL SELECT 'product_group', m.product_group_id, m.user_id, m.role FROM product_group_members m
-		JOIN secobserve_product_groups s ON s.product_group_id = m.product_group_id`)
+	list, err := queryAll[struct {
+		Kind       rule.HolderKind
+		ID, UserID int64
+		Role       rule.Role
+	}](ctx, db, secObserveMembers, nil)
 	out := make(map[SecObserveMember]rule.Role, len(list))
 	for _, m := range list {
-		out[m.SecObserveMember] = m.role
+		out[SecObserveMember{rule.Holder{Kind: m.Kind, ID: m.ID}, m.UserID}] = m.Role
 	}
 	return out, err
 }
@@ -216,68 +227,78 @@ type SecObserveRefusal struct {
 	Reason string
 }
 
+const secObserveRefusals = "SELECT kind, id, name, reason FROM secobserve_refusals ORDER BY kind, id"
+
 // SecObserveRefusals lists what is refused, by kind and id.
 func SecObserveRefusals(ctx context.Context, db bun.IDB) ([]SecObserveRefusal, error) {
-	return collect(ctx, db, func(rows *sql.Rows) (r SecObserveRefusal, err error) {
-		err = rows.Scan(&r.Kind, &r.ID, &r.Name, &r.Reason)
-		return r, err
-	}, "SELECT kind, id, name, reason FROM secobserve_refusals ORDER BY kind, id")
+	return queryAll[SecObserveRefusal](ctx, db, secObserveRefusals, nil)
 }
+
+const refuse = `
+	INSERT INTO secobserve_refusals (kind, id, name, reason) VALUES (@kind, @id, @name, @reason)
+	ON CONFLICT (kind, id) DO UPDATE SET name = EXCLUDED.name, reason = EXCLUDED.reason`
 
 // Refuse stores that something is refused.
 func Refuse(ctx context.Context, tx bun.Tx, r SecObserveRefusal) error {
-	_, err := execCount(ctx, tx, `INSERT INTO secobserve_refusals (kind, id, name, reason) VALUES ($1, $2, $3, $4)
-		ON CONFLICT (kind, id) DO UPDATE SET name = EXCLUDED.name, reason = EXCLUDED.reason`,
-		r.Kind, r.ID, Clean(r.Name, maxReason), Clean(r.Reason, maxReason))
+	_, err := exec(ctx, tx, refuse, args{
+		"kind": r.Kind, "id": r.ID, "name": Clean(r.Name, maxReason), "reason": Clean(r.Reason, maxReason),
+	})
 	return err
 }
 
 // Unrefuse removes a refusal.
 func Unrefuse(ctx context.Context, tx bun.Tx, kind string, id int64) error {
-	_, err := execCount(ctx, tx, "DELETE FROM secobserve_refusals WHERE kind = $1 AND id = $2", kind, id)
+	_, err := exec(ctx, tx, "DELETE FROM secobserve_refusals WHERE kind = @kind AND id = @id", args{"kind": kind, "id": id})
 	return err
 }
 
-// SecObserveObservations lists the ids of the observations of a product, or of all products that come from SecObserve where
-// product is 0, by id.
-func SecObserveObservations(ctx context.Context, db bun.IDB, product int64) ([]int64, error) {
-	return collect(ctx, db, scanID, "SELECT id FROM observations WHERE "+ofSecObserve(product)+" ORDER BY id", product)
+const productObservations = "SELECT id FROM observations WHERE product_id = @product ORDER BY id"
+
+// ProductObservations lists the ids of the observations of a product, by id.
+func ProductObservations(ctx context.Context, db bun.IDB, product int64) ([]int64, error) {
+	return queryAll[int64](ctx, db, productObservations, args{"product": product})
 }
 
-// CountSecObserveObservations counts the observations of all products that come from SecObserve.
-func CountSecObserveObservations(ctx context.Context, db bun.IDB) (n int64, err error) {
-	err = raw(db).QueryRowContext(ctx, "SELECT count(*) FROM observations WHERE "+ofSecObserve(0), 0).Scan(&n)
-	return n, Translate(err)
+const secObserveObservations = `
+	SELECT id FROM observations WHERE product_id IN (SELECT product_id FROM secobserve_products) ORDER BY id`
+
+// SecObserveObservations lists the ids of the observations of all products that come from SecObserve, by id.
+func SecObserveObservations(ctx context.Context, db bun.IDB) ([]int64, error) {
+	return queryAll[int64](ctx, db, secObserveObservations, nil)
 }
 
-func ofSecObserve(product int64) string {
-	if product != 0 {
-		return "product_id = $1"
-	}
-	return "product_id IN (SELECT product_id FROM secobserve_products WHERE product_id > $1)"
+const countSecObserveObservations = `
+	SELECT count(*) FROM observations WHERE product_id IN (SELECT product_id FROM secobserve_products)`
+
+// CountSecObserveObservations counts them.
+func CountSecObserveObservations(ctx context.Context, db bun.IDB) (int64, error) {
+	return queryOne[int64](ctx, db, countSecObserveObservations, nil)
 }
+
+const (
+	productFromSecObserve = "SELECT EXISTS (SELECT 1 FROM secobserve_products WHERE product_id = @id)"
+	groupFromSecObserve   = "SELECT EXISTS (SELECT 1 FROM secobserve_product_groups WHERE product_group_id = @id)"
+)
 
 // FromSecObserve reports whether a product or a product group comes from SecObserve.
-func FromSecObserve(ctx context.Context, db bun.IDB, holder rule.Holder) (there bool, err error) {
-	query := "SELECT EXISTS (SELECT 1 FROM secobserve_products WHERE product_id = $1)"
+func FromSecObserve(ctx context.Context, db bun.IDB, holder rule.Holder) (bool, error) {
+	statement := productFromSecObserve
 	if holder.Kind == rule.HolderGroup {
-		query = "SELECT EXISTS (SELECT 1 FROM secobserve_product_groups WHERE product_group_id = $1)"
+		statement = groupFromSecObserve
 	}
-	err = raw(db).QueryRowContext(ctx, query, holder.ID).Scan(&there)
-	return there, Translate(err)
+	return queryOne[bool](ctx, db, statement, args{"id": holder.ID})
 }
 
 // UserFromSecObserve reports whether a user comes from SecObserve.
-func UserFromSecObserve(ctx context.Context, db bun.IDB, userID int64) (there bool, err error) {
-	err = raw(db).QueryRowContext(ctx, "SELECT EXISTS (SELECT 1 FROM secobserve_users WHERE user_id = $1)", userID).Scan(&there)
-	return there, Translate(err)
+func UserFromSecObserve(ctx context.Context, db bun.IDB, userID int64) (bool, error) {
+	return queryOne[bool](ctx, db, "SELECT EXISTS (SELECT 1 FROM secobserve_users WHERE user_id = @user)", args{"user": userID})
 }
 
+const anyFromSecObserve = "SELECT EXISTS (SELECT 1 FROM secobserve_products WHERE product_id = ANY (@products))"
+
 // AnyFromSecObserve reports whether one of the products with the given ids comes from SecObserve.
-func AnyFromSecObserve(ctx context.Context, db bun.IDB, products []int64) (there bool, err error) {
-	in, arg := anyOf(db, "product_id", 1, products)
-	err = raw(db).QueryRowContext(ctx, "SELECT EXISTS (SELECT 1 FROM secobserve_products WHERE "+in+")", arg).Scan(&there)
-	return there, Translate(err)
+func AnyFromSecObserve(ctx context.Context, db bun.IDB, products []int64) (bool, error) {
+	return queryOne[bool](ctx, db, anyFromSecObserve, args{"products": numbers(products)})
 }
 
 // SettingsKey is a hash of settings, which may hold secrets, under which they are known again.

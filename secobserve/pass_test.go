@@ -1,0 +1,124 @@
+package secobserve
+
+import (
+	"testing"
+	"time"
+
+	"github.com/seed91453169/tocsin/dbmodel"
+	"github.com/seed91453169/tocsin/internal/fakesecobserve"
+	"github.com/seed91453169/tocsin/internal/testenv"
+)
+
+func TestFirstPassTakesEverything(t *testing.T) {
+	t.Parallel()
+	testenv.EachDatabase(t, func(t *testing.T, db *dbmodel.DB) {
+		e := newEnv(t, db)
+		e.model.SetSettings(func(s *fakesecobserve.Settings) {
+			s.EmailFrom, s.Frontend, s.TitleParser = "so@x.org", "https://so.example/", "SCA"
+			s.Title.MinSeverity, s.Title.Statuses, s.ExceptionSlack = "High", []string{"Open"}, "https://hooks.slack.com/services/T/B/x"
+		})
+		group, one, _ := e.load()
+		kim := e.model.AddUser(fakesecobserve.User{Username: "kim", FullName: "Kim", Email: "kim@x.org"})
+		e.model.SetMember(group, kim, 1)
+		team := int64(4711)
+		e.model.SetMember(one, kim, 1)
+		e.model.SetGroupMember(one, team, 4)
+		e.model.SetInGroup(team, kim, true)
+		e.pass()
+		e.model.SetSettings(func(s *fakesecobserve.Settings) { s.Frontend = "https://so.example" })
+		e.equal()
+	})
+}
+
+func TestChangesAreKnownInTheNextPass(t *testing.T) {
+	t.Parallel()
+	testenv.EachDatabase(t, func(t *testing.T, db *dbmodel.DB) {
+		e := newEnv(t, db)
+		group, one, two := e.load()
+		m := e.model
+		ids := func(product int64) (list []int64) {
+			list, err := dbmodel.ProductObservations(t.Context(), db, product)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return list
+		}
+		first, last := ids(one)[0], ids(two)[0]
+		steps := map[string]func(){
+			"a new observation":     func() { m.AddObservation(finding(one, "new")) },
+			"an assessment":         func() { m.Assess(first, func(o *fakesecobserve.Observation) { o.Severity = "Low" }) },
+			"a deletion":            func() { m.DeleteObservation(ids(one)[1]) },
+			"a branch":              func() { m.EditSilently(last, func(o *fakesecobserve.Observation) { o.Branch = "x" }); m.DeleteBranch(two, "x") },
+			"a group's settings":    func() { m.EditGroup(group, func(g *fakesecobserve.Group) { g.EmailTo = "c@x.org"; g.Name = "T" }) },
+			"a gate":                func() { m.EditProduct(two, func(p *fakesecobserve.Product) { p.Gate = new(false) }) },
+			"a new product":         func() { m.AddObservation(finding(m.AddProduct(fakesecobserve.Product{Name: "Three"}), "three")) },
+			"a product that leaves": func() { m.EditProduct(one, func(p *fakesecobserve.Product) { p.GroupID = 0 }) },
+			"a group that is gone":  func() { m.DeleteGroup(group) },
+			"an approval": func() {
+				waits := m.Propose(first, func(o *fakesecobserve.Observation) { o.Status = "Not affected" })
+				m.Advance(10 * time.Minute)
+				e.pass()
+				m.Approve(waits)
+			},
+			"a late upload": func() {
+				u := m.BeginUpload(one)
+				u.Add(finding(one, "late"))
+				u.Change(first, func(o *fakesecobserve.Observation) { o.Title = "changed late" })
+				m.Advance(5 * time.Minute)
+				m.AddObservation(finding(one, "early"))
+				e.pass()
+				u.Commit()
+			},
+			"users": func() {
+				id := m.AddUser(fakesecobserve.User{Username: "a", FullName: "A", Superuser: true})
+				m.SetMember(one, id, 5)
+				e.pass()
+				e.equal()
+				m.EditUser(id, func(u *fakesecobserve.User) { u.Username, u.Inactive = "b", true })
+				e.pass()
+				e.equal()
+				m.DeleteUser(id)
+			},
+		}
+		for name, step := range steps {
+			m.Advance(time.Minute)
+			step()
+			m.Advance(time.Minute)
+			e.pass()
+			if t.Failed() {
+				t.Fatal(name)
+			}
+			e.equal()
+		}
+		// What moves no stamp is known within a day.
+		m.EditSilently(first, func(o *fakesecobserve.Observation) { o.Priority = new(7) })
+		m.Advance(24 * time.Hour)
+		e.pass()
+		e.equal()
+		if list := e.reports(); len(list) > 0 {
+			t.Errorf("reported: %v", list)
+		}
+	})
+}
+
+func TestIdlePassIsCheap(t *testing.T) {
+	t.Parallel()
+	testenv.EachDatabase(t, func(t *testing.T, db *dbmodel.DB) {
+		e := newEnv(t, db)
+		for i := range 500 {
+			e.model.AddProduct(fakesecobserve.Product{Name: string(rune('A'+i%26)) + "roduct"})
+		}
+		_, one, _ := e.load()
+		e.model.SetGroupMember(one, 99, 1)
+		e.pass()
+		if n := e.pass().Requests; n > 10 {
+			_, paths := e.server.Requests()
+			t.Errorf("an idle pass takes %d requests, the last of %v", n, paths[len(paths)-int(n):])
+		}
+		e.restart()
+		e.pass()
+		if n := e.pass().Requests; n > 10 {
+			t.Errorf("after a restart an idle pass takes %d requests", n)
+		}
+	})
+}
