@@ -17,9 +17,12 @@ const (
 	PeriodicClaimTime = time.Minute
 	// PeriodicAttempts is how often a run is begun at the most.
 	PeriodicAttempts = 5
-	// keptRuns is how many runs the history holds.
+	// keptRuns is how many runs of a task the history holds.
 	keptRuns = 1_000
 )
+
+// ErrRunLost ends the work of a process whose claim of a run is not the newest any more.
+var ErrRunLost = errors.New("another process has taken the run over")
 
 // RunStatus is the state of a run of a periodic task.
 type RunStatus string
@@ -94,21 +97,51 @@ func AddSlot(ctx context.Context, db bun.IDB, task string, slot time.Time) (int6
 	return id, Translate(err)
 }
 
-// QueueableRuns marks as enqueued, and returns the ids of, up to limit runs that are due and for which there is no task: none
+// Run names a run of a periodic task.
+type Run struct {
+	ID   int64
+	Task string
+}
+
+// QueueableRuns marks as enqueued, and returns, up to limit runs that are due and for which there is no task: none
 // was enqueued, or the newest was longer ago than lostAfter. A run is due that was never begun, or whose process was lost.
-func QueueableRuns(ctx context.Context, tx bun.Tx, lostAfter time.Duration, limit int) ([]int64, error) {
-	return collect(ctx, tx, scanID, `UPDATE periodic_tasks SET queued_at = `+now(tx)+` WHERE id IN (
+func QueueableRuns(ctx context.Context, tx bun.Tx, lostAfter time.Duration, limit int) ([]Run, error) {
+	return collect(ctx, tx, func(rows *sql.Rows) (r Run, err error) {
+		err = rows.Scan(&r.ID, &r.Task)
+		return r, err
+	}, `UPDATE periodic_tasks SET queued_at = `+now(tx)+` WHERE id IN (
 			SELECT id FROM periodic_tasks WHERE status IN ('pending', 'running') AND run_after <= `+now(tx)+`
 			AND (queued_at IS NULL OR queued_at < `+later(tx, -lostAfter)+`) ORDER BY id LIMIT $1`+skipLocked(tx)+`
-		) RETURNING id`, limit)
+		) RETURNING id, task`, limit)
+}
+
+const waitingRuns = "SELECT EXISTS (SELECT 1 FROM periodic_tasks WHERE task = @task AND status IN ('pending', 'running'))"
+
+// HasWaitingRun reports whether a run of a task is under way or still to begin.
+func HasWaitingRun(ctx context.Context, db bun.IDB, task string) (bool, error) {
+	return queryOne[bool](ctx, db, waitingRuns, args{"task": task})
+}
+
+const beginRun = `
+	INSERT INTO periodic_tasks (task, slot, status, attempts, started_at, run_after)
+	VALUES (@task, clock_timestamp(), 'running', 1, clock_timestamp(), clock_timestamp() + @claim)
+	ON CONFLICT DO NOTHING RETURNING id, task, slot, started_at, status, attempts`
+
+// BeginRun stores and claims a run of a task for the caller. It returns ErrNotFound where another one is under way.
+func BeginRun(ctx context.Context, db bun.IDB, task string) (*PeriodicRun, error) {
+	r, err := queryOne[PeriodicRun](ctx, db, beginRun, args{"task": task, "claim": PeriodicClaimTime})
+	return &r, err
 }
 
 // ClaimRun makes the caller the one who runs a periodic task. It returns ErrNotFound where the run is over, claimed, or not
-// due yet.
+// due yet, and where another run of the same task is under way.
 func ClaimRun(ctx context.Context, db bun.IDB, id int64) (*PeriodicRun, error) {
 	list, err := collect(ctx, db, scanRun, `UPDATE periodic_tasks SET status = 'running', attempts = attempts + 1, started_at = `+now(db)+`,
 		run_after = `+later(db, PeriodicClaimTime)+`, queued_at = NULL
 		WHERE id = $1 AND status IN ('pending', 'running') AND run_after <= `+now(db)+` RETURNING `+runColumns, id)
+	if errors.Is(err, ErrConflict) {
+		return nil, ErrNotFound
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -144,6 +177,6 @@ func EndRun(ctx context.Context, db bun.IDB, r *PeriodicRun, status RunStatus, m
 	if err != nil {
 		return false, err
 	}
-	_, err = execCount(ctx, db, "DELETE FROM periodic_tasks WHERE status NOT IN ('pending', 'running') AND id NOT IN (SELECT id FROM periodic_tasks ORDER BY id DESC LIMIT $1)", keptRuns)
+	_, err = execCount(ctx, db, "DELETE FROM periodic_tasks WHERE task = $1 AND status NOT IN ('pending', 'running') AND id NOT IN (SELECT id FROM periodic_tasks WHERE task = $1 ORDER BY id DESC LIMIT $2)", r.Task, keptRuns)
 	return n > 0, err
 }

@@ -25,11 +25,14 @@ func (s *Scheduler) sweepPeriodic(ctx context.Context) error {
 	if err := s.addSlot(ctx, now); err != nil {
 		return err
 	}
+	if err := s.addSecObserve(ctx, now); err != nil {
+		return err
+	}
 	_, latency, err := s.queue.Size(queue.Periodic)
 	if err != nil {
 		return nil //nolint:nilerr // see sweepQueue
 	}
-	var runs []int64
+	var runs []dbmodel.Run
 	err = s.db.InTx(ctx, func(ctx context.Context, tx bun.Tx) error {
 		runs, err = dbmodel.QueueableRuns(ctx, tx, latency+lostMargin, atOnce)
 		return err
@@ -37,7 +40,7 @@ func (s *Scheduler) sweepPeriodic(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("find periodic tasks to run: %w", err)
 	}
-	s.queue.EnqueueCleanups(ctx, runs)
+	s.queue.EnqueuePeriodic(ctx, runs)
 	return nil
 }
 
@@ -79,7 +82,46 @@ func (s *Scheduler) addSlot(ctx context.Context, now time.Time) error {
 		return fmt.Errorf("store a slot of the clean-up: %w", err)
 	}
 	if id != 0 {
-		s.queue.EnqueueCleanups(ctx, []int64{id})
+		s.queue.EnqueuePeriodic(ctx, []dbmodel.Run{{ID: id, Task: dbmodel.PeriodicCleanup}})
+	}
+	return nil
+}
+
+// addSecObserve stores and enqueues the pass over SecObserve that is due at now, the database's time. None begins while
+// another one is under way.
+func (s *Scheduler) addSecObserve(ctx context.Context, now time.Time) error {
+	if s.secObserve <= 0 {
+		return nil
+	}
+	due := func(ctx context.Context, db bun.IDB) (bool, error) {
+		last, err := dbmodel.LastSlot(ctx, db, dbmodel.PeriodicSecObserve)
+		// A tenth is left for the pass itself: what changed is known within the interval.
+		if err != nil || now.Sub(last) < s.secObserve-s.secObserve/10 {
+			return false, err
+		}
+		waiting, err := dbmodel.HasWaitingRun(ctx, db, dbmodel.PeriodicSecObserve)
+		return !waiting, err
+	}
+	if isDue, err := due(ctx, s.db); err != nil || !isDue {
+		return err
+	}
+	var id int64
+	err := s.db.InTx(ctx, func(ctx context.Context, tx bun.Tx) error {
+		if err := dbmodel.LockSlots(ctx, tx, dbmodel.PeriodicSecObserve); err != nil {
+			return err
+		}
+		isDue, err := due(ctx, tx)
+		if err != nil || !isDue {
+			return err
+		}
+		id, err = dbmodel.AddSlot(ctx, tx, dbmodel.PeriodicSecObserve, now)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("store a pass over SecObserve: %w", err)
+	}
+	if id != 0 {
+		s.queue.EnqueuePeriodic(ctx, []dbmodel.Run{{ID: id, Task: dbmodel.PeriodicSecObserve}})
 	}
 	return nil
 }

@@ -173,8 +173,11 @@ func TestLostRunIsEnqueuedAgain(t *testing.T) {
 		}
 		queueable := func(lostAfter time.Duration) (ids []int64) {
 			t.Helper()
-			err := db.InTx(t.Context(), func(ctx context.Context, tx bun.Tx) (err error) {
-				ids, err = dbmodel.QueueableRuns(ctx, tx, lostAfter, 10)
+			err := db.InTx(t.Context(), func(ctx context.Context, tx bun.Tx) error {
+				runs, err := dbmodel.QueueableRuns(ctx, tx, lostAfter, 10)
+				for _, r := range runs {
+					ids = append(ids, r.ID)
+				}
 				return err
 			})
 			if err != nil {

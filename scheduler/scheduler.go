@@ -36,20 +36,25 @@ const (
 
 // Scheduler sweeps until Shutdown.
 type Scheduler struct {
-	db      *dbmodel.DB
-	queue   *queue.Queue
-	log     zerolog.Logger
-	cancel  context.CancelFunc
-	running sync.WaitGroup
-	faulty  atomic.Bool
-	paused  []string      // queues, as of the last sweep
-	setBack time.Duration // by which the database's clock was set back, while due times are not mended
+	db    *dbmodel.DB
+	queue *queue.Queue
+	log   zerolog.Logger
+	// secObserve is how often SecObserve is read; 0: there is none.
+	secObserve time.Duration
+	cancel     context.CancelFunc
+	running    sync.WaitGroup
+	faulty     atomic.Bool
+	paused     []string      // queues, as of the last sweep
+	setBack    time.Duration // by which the database's clock was set back, while due times are not mended
 }
 
 // New returns a Scheduler that does nothing until Start.
 func New(db *dbmodel.DB, queue *queue.Queue, log zerolog.Logger) *Scheduler {
 	return &Scheduler{db: db, queue: queue, log: log, cancel: func() {}}
 }
+
+// ReadSecObserve has the Scheduler, before its Start, ask for a pass over SecObserve in each interval.
+func (s *Scheduler) ReadSecObserve(interval time.Duration) { s.secObserve = interval }
 
 // Start begins to sweep.
 func (s *Scheduler) Start() {

@@ -75,9 +75,6 @@ func New(c Config) *Connector {
 	}
 }
 
-// ErrRunLost ends a pass whose run another process has taken over.
-var ErrRunLost = errors.New("another process has taken the run over")
-
 // Options are those of one pass.
 type Options struct {
 	// ConfirmDeletions lets a pass delete more than a tenth at once.
@@ -115,13 +112,13 @@ func (c Counts) String() string {
 	return strings.Join(append(parts, fmt.Sprintf("%d requests", c.Requests)), ", ")
 }
 
-// Sync runs one pass. All that it stores is stored only as long as run belongs to the caller; the error is ErrRunLost
+// Sync runs one pass. All that it stores is stored only as long as run belongs to the caller; the error is dbmodel.ErrRunLost
 // where it does no more. A pass that fails reports that itself.
 func (c *Connector) Sync(ctx context.Context, run *dbmodel.PeriodicRun, o Options) (Counts, error) {
 	p := &pass{Connector: c, run: run, options: o, problems: map[string]string{}, from: c.Client.Requests()}
 	err := p.do(ctx)
 	p.count()
-	if err == nil || ctx.Err() != nil || errors.Is(err, ErrRunLost) || errors.Is(err, dbmodel.ErrUnavailable) {
+	if err == nil || ctx.Err() != nil || errors.Is(err, dbmodel.ErrRunLost) || errors.Is(err, dbmodel.ErrUnavailable) {
 		return p.counts, err
 	}
 	return p.counts, errors.Join(err, p.failed(ctx, err))
@@ -235,7 +232,7 @@ func (p *pass) commit(ctx context.Context, what string, do func(ctx context.Cont
 				return err
 			}
 			if !mine {
-				return ErrRunLost
+				return dbmodel.ErrRunLost
 			}
 		}
 		if err := do(ctx, tx); err != nil {

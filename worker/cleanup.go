@@ -2,18 +2,13 @@ package worker
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
-	"runtime/debug"
 	"strconv"
 	"time"
 
-	"github.com/hibiken/asynq"
 	"github.com/uptrace/bun"
 
 	"github.com/seed91453169/tocsin/dbmodel"
-	"github.com/seed91453169/tocsin/internal/queue"
 )
 
 const (
@@ -24,70 +19,14 @@ const (
 	// suppressionAge is how long the count of an exception that was held back waits for the next one. Those that may still be
 	// notified are younger: the longest exception_rate_limit is 30 days.
 	suppressionAge = 90 * 24 * time.Hour
-	// cleanupRetry is when a run is tried again after the database did not answer.
-	cleanupRetry = 30 * time.Second
 )
 
-var (
-	errRunLost  = errors.New("another process has taken the run over")
-	errStopping = errors.New("the worker stopped: the run goes on elsewhere")
-)
-
-// periodicCleanup works off queue.TypePeriodicCleanup: it deletes what is too old. What becomes of a run stands in its row;
-// one that is cut short is taken up again, which deletes what is left.
-func (w *Worker) periodicCleanup(ctx context.Context, t *asynq.Task) error {
-	var p queue.PeriodicTask
-	if err := json.Unmarshal(t.Payload(), &p); err != nil {
-		return fmt.Errorf("read the payload of %s: %w", t.Type(), err)
-	}
-	run, err := dbmodel.ClaimRun(ctx, w.DB, p.ID)
-	if errors.Is(err, dbmodel.ErrNotFound) {
-		return nil // over, claimed by another, or not due: its row sees to the rest
-	}
-	if err != nil {
-		return fmt.Errorf("claim run %d: %w", p.ID, err)
-	}
-	if run.Attempts > dbmodel.PeriodicAttempts {
-		err = fmt.Errorf("the process that ran it was lost each time, %d times", dbmodel.PeriodicAttempts)
-		return w.endRun(run, dbmodel.RunFailed, err.Error(), err)
-	}
-	ctx, cancel := context.WithTimeout(ctx, queue.PeriodicTime)
-	defer cancel()
+// periodicCleanup works off queue.TypePeriodicCleanup: it deletes what is too old. A run that is cut short is taken up
+// again, which deletes what is left.
+func (w *Worker) periodicCleanup(ctx context.Context, run *dbmodel.PeriodicRun) (done string, err error) {
 	c := &cleanup{w: w, run: run}
 	err = c.do(ctx)
-	done := c.message()
-	switch {
-	case err == nil:
-		return w.endRun(run, dbmodel.RunSucceeded, done, nil)
-	case errors.Is(err, errRunLost):
-		return nil
-	case errors.Is(err, errStopping):
-		return w.record("give a run back", func(ctx context.Context) error { return dbmodel.ReleaseRun(ctx, w.DB, run, 0, done) })
-	case ctx.Err() == context.DeadlineExceeded:
-		err = fmt.Errorf("not done after %s: the next run goes on", queue.PeriodicTime)
-	case errors.Is(err, dbmodel.ErrUnavailable) && run.Attempts < dbmodel.PeriodicAttempts:
-		recorded := w.record("give a run back", func(ctx context.Context) error { return dbmodel.ReleaseRun(ctx, w.DB, run, cleanupRetry, err.Error()) })
-		return fmt.Errorf("clean up: %w", errors.Join(err, recorded))
-	}
-	return w.endRun(run, dbmodel.RunFailed, fmt.Sprintf("%s; %v", done, err), err)
-}
-
-// endRun records what became of a run, and reports failure, the reason why it failed for good, which it returns.
-func (w *Worker) endRun(run *dbmodel.PeriodicRun, status dbmodel.RunStatus, message string, failure error) error {
-	recorded := w.record("a run ended", func(ctx context.Context) error {
-		return w.DB.InTx(ctx, func(ctx context.Context, tx bun.Tx) error {
-			ended, err := dbmodel.EndRun(ctx, tx, run, status, message)
-			if err != nil || !ended || failure == nil {
-				return err
-			}
-			return reportOwn(ctx, tx, classOf(failure), queue.TypePeriodicCleanup, "the clean-up failed: see the periodic tasks", message, false)
-		})
-	})
-	if err := errors.Join(failure, recorded); err != nil {
-		return fmt.Errorf("periodic task %s: %w", run.Task, err)
-	}
-	w.Log.Info().Str("task", run.Task).Time("slot", run.Slot).Msg(message)
-	return nil
+	return c.message(), err
 }
 
 // cleanup is one run.
@@ -115,12 +54,6 @@ func thousands(n int64) string {
 }
 
 func (c *cleanup) do(ctx context.Context) (err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			c.w.Log.Error().Bytes("stack", debug.Stack()).Msgf("clean up: panic: %v", p)
-			err = &panicked{p}
-		}
-	}()
 	settings, err := dbmodel.LoadSettings(ctx, c.w.DB)
 	if err != nil {
 		return fmt.Errorf("load settings: %w", err)
@@ -160,7 +93,7 @@ func (c *cleanup) notifications(ctx context.Context, before time.Time) error {
 			return fmt.Errorf("renew the claim of a run: %w", err)
 		}
 		if !mine {
-			return errRunLost
+			return dbmodel.ErrRunLost
 		}
 	}
 }

@@ -48,7 +48,7 @@ func (e *env) cleanUp() dbmodel.PeriodicRun {
 	if err != nil {
 		e.t.Fatal(err)
 	}
-	e.queue.EnqueueCleanups(e.t.Context(), []int64{id})
+	e.queue.EnqueuePeriodic(e.t.Context(), []dbmodel.Run{{ID: id, Task: dbmodel.PeriodicCleanup}})
 	return e.ended(id)
 }
 

@@ -63,7 +63,7 @@ func FuzzPayloads(f *testing.F) {
 		for _, w := range workers {
 			handlers := w.eventTasks()
 			delete(handlers, queue.TypeEventAccept)
-			handlers[queue.TypeTargetDrain], handlers[queue.TypePeriodicCleanup] = w.targetDrain, w.periodicCleanup
+			handlers[queue.TypeTargetDrain], handlers[queue.TypePeriodicCleanup] = w.targetDrain, w.periodicTasks()[queue.TypePeriodicCleanup]
 			for name, handle := range handlers {
 				_ = handle(t.Context(), asynq.NewTask(name, payload)) // an error is what garbage deserves
 			}

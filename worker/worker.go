@@ -38,6 +38,8 @@ type Config struct {
 	// BaseURL is where Tocsin's own pages are, without a slash at the end.
 	BaseURL     string
 	Concurrency int // evaluations at once
+	// SecObserve runs a pass over SecObserve and returns what it did, in words; nil: there is none.
+	SecObserve func(ctx context.Context, run *dbmodel.PeriodicRun) (done string, err error)
 	// ShutdownTimeout is how long Shutdown waits for what is under way.
 	ShutdownTimeout time.Duration
 	Log             zerolog.Logger
@@ -80,7 +82,8 @@ func (w *Worker) Start() error {
 	if err != nil {
 		return err
 	}
-	return w.serve(1, map[string]asynq.HandlerFunc{queue.TypePeriodicCleanup: w.periodicCleanup}, queue.Periodic)
+	tasks := w.periodicTasks()
+	return w.serve(len(tasks), tasks, queue.Periodic)
 }
 
 // serve starts an asynq server for queues, the first before the others. Handlers are found by the whole name of a type, while

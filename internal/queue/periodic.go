@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/hibiken/asynq"
+
+	"github.com/seed91453169/tocsin/dbmodel"
 )
 
 // PeriodicTime bounds a run of a periodic task.
@@ -17,15 +19,23 @@ type PeriodicTask struct {
 	ID int64 `json:"id"`
 }
 
-// EnqueueCleanups enqueues tasks for runs of the clean-up.
-func (q *Queue) EnqueueCleanups(ctx context.Context, runs []int64) {
-	list := make([]*asynq.Task, len(runs))
-	for i, id := range runs {
-		b, err := json.Marshal(PeriodicTask{ID: id})
+// typeOfPeriodic are the types of the tasks that run periodic tasks.
+var typeOfPeriodic = map[string]string{
+	dbmodel.PeriodicCleanup:    TypePeriodicCleanup,
+	dbmodel.PeriodicSecObserve: TypeSecObserveSync,
+}
+
+// EnqueuePeriodic enqueues tasks for runs of periodic tasks.
+func (q *Queue) EnqueuePeriodic(ctx context.Context, runs []dbmodel.Run) {
+	var list []*asynq.Task
+	for _, r := range runs {
+		b, err := json.Marshal(PeriodicTask{ID: r.ID})
 		if err != nil {
-			panic(fmt.Sprintf("queue: payload of %s: %v", TypePeriodicCleanup, err)) // a number
+			panic(fmt.Sprintf("queue: payload of %s: %v", r.Task, err)) // a number
 		}
-		list[i] = asynq.NewTask(TypePeriodicCleanup, b, asynq.Queue(Periodic), asynq.MaxRetry(0), asynq.Timeout(PeriodicTime+2*time.Minute))
+		if t, known := typeOfPeriodic[r.Task]; known { // else it is for another version of Tocsin
+			list = append(list, asynq.NewTask(t, b, asynq.Queue(Periodic), asynq.MaxRetry(0), asynq.Timeout(PeriodicTime+2*time.Minute)))
+		}
 	}
 	q.enqueue(ctx, list, Periodic)
 }

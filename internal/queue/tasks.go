@@ -15,6 +15,7 @@ const (
 	TypeEventAccept     = "event:accept" // its payload is the event itself: Redis holds the only copy
 	TypeTargetDrain     = "target:drain"
 	TypePeriodicCleanup = "periodic:cleanup"
+	TypeSecObserveSync  = "secobserve:sync"
 )
 
 // Queues. Evaluations of single events go before those of imports; drains have a server of their own, so that slow receivers
