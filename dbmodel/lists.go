@@ -20,8 +20,9 @@ type listing struct {
 	limit     int
 	// choice restricts a query to what is wanted. The table has no alias in it.
 	choice func(*bun.SelectQuery) *bun.SelectQuery
-	// byProduct: the viewer is a member, and nothing leaves fewer rows to look through than that it sees them.
+	// byProduct: the viewer is a member, or a group is wanted, and nothing leaves fewer rows to look through than that.
 	byProduct bool
+	group     int64  // only products that belong to it; 0: all
 	index     string // else the one that leaves the fewest; empty: the primary key
 	few       bool   // they are so few that all of them are looked at, and then sorted
 	// kind, an expression, is the type of all rows; empty: each has its own.
@@ -40,7 +41,7 @@ func (l listing) and(condition string, args ...any) listing {
 func (l listing) searched(ctx context.Context, db bun.IDB, v Viewer) (listing, error) {
 	const most = 100
 	var n int
-	query := fmt.Sprintf("SELECT count(*) FROM (%s LIMIT %d) AS found", v.productIDs(rule.Reader), most+1)
+	query := fmt.Sprintf("SELECT count(*) FROM (SELECT 1 FROM products p WHERE %s LIMIT %d) AS found", l.products(v), most+1)
 	err := raw(db).QueryRowContext(ctx, query).Scan(&n)
 	l.byProduct = n <= most
 	return l, Translate(err)
@@ -84,20 +85,32 @@ func (l listing) end(limit int) string {
 	return " ORDER BY " + l.order() + " LIMIT " + strconv.Itoa(limit)
 }
 
-// ofProducts is ids for a member of products. It reads each product by itself, in the order of its index and no further than
+// products is the condition that v sees a product p, and that the list wants it.
+func (l listing) products(v Viewer) string {
+	visible := v.products("p.id", rule.Reader)
+	if l.group != 0 {
+		visible += " AND p.product_group_id = " + strconv.FormatInt(l.group, 10)
+	}
+	return visible
+}
+
+// ofProducts is ids for a member of products, or of a group. It reads each product by itself, in the order of its index and no further than
 // the list may reach: so it takes as long for who sees three old rows of a million as for who sees half of them. A row of
 // the list belongs to one of the products whose first rows come first; of the others no more than that row is read.
 func (l listing) ofProducts(db bun.IDB, v Viewer) string {
 	of := func(product string, limit int) string {
 		q := l.from(db, l.table+"_product_id").Column("id").Where(l.table + ".product_id = " + product)
-		if l.table == "observations" { // of these, members see all
+		switch {
+		case l.table == "observations": // of these, members see all
 			q = q.Where(liveObservations("observations"))
-		} else {
+		case v.isMember():
 			q = q.Where(memberTypes(db, cmp.Or(l.kind, l.table+".type"))).Where(liveNotifications(l.table))
+		default:
+			q = q.Where(liveNotifications(l.table))
 		}
 		return q.String() + l.end(limit)
 	}
-	return strings.NewReplacer("{table}", l.table, "{visible}", v.products("p.id", rule.Reader), "{first}", of("p.id", 1),
+	return strings.NewReplacer("{table}", l.table, "{visible}", l.products(v), "{first}", of("p.id", 1),
 		"{is of the product}", among(db, l.table+".id", of("best.product", l.limit)), "{end}", l.end(l.limit)).Replace(
 		`WITH heads AS MATERIALIZED (SELECT p.id AS product, ({first}) AS head FROM products p WHERE {visible}),
 		best AS MATERIALIZED (SELECT heads.product FROM heads JOIN {table} ON {table}.id = heads.head {end})

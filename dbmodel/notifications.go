@@ -286,7 +286,9 @@ type Position struct {
 type NotificationFilter struct {
 	Type        rule.Type
 	Event       rule.Event
+	Severities  []rule.Severity // of after: what has none has none before either; empty: any
 	ProductID   int64
+	GroupID     int64 // of the product group that the product belongs to today
 	User        string
 	Contains    string    // part of the name, without case
 	Viewed      *bool     // by the one who asks; nil: either
@@ -309,7 +311,8 @@ func Notifications(ctx context.Context, db bun.IDB, v Viewer, f NotificationFilt
 		l.kind = "'" + string(f.Type) + "'" // that of one that members do not see is known before any row is read
 	}
 	var err error
-	if l.byProduct = v.isMember() && f.ProductID == 0 && f.User == ""; l.byProduct && f.Contains != "" {
+	l.group = f.GroupID
+	if l.byProduct = (v.isMember() || f.GroupID != 0) && f.ProductID == 0 && f.User == ""; l.byProduct && f.Contains != "" {
 		if l, err = l.searched(ctx, db, v); err != nil {
 			return nil, err
 		}
@@ -343,8 +346,14 @@ func (f *NotificationFilter) choice(q *bun.SelectQuery) *bun.SelectQuery {
 	if f.Event != "" {
 		q = q.Where("notifications.event = ?", f.Event)
 	}
+	if len(f.Severities) > 0 {
+		q = q.Where("notifications.after_severity IN (?)", bun.List(f.Severities))
+	}
 	if f.ProductID != 0 {
 		q = q.Where("notifications.product_id = ?", f.ProductID)
+	}
+	if f.GroupID != 0 {
+		q = q.Where("notifications.product_id IN (SELECT id FROM products WHERE product_group_id = ?)", f.GroupID)
 	}
 	if f.User != "" {
 		q = q.Where("notifications.username = ? AND notifications.username <> ''", f.User)
@@ -377,6 +386,8 @@ func (f *NotificationFilter) index() string {
 		return "notifications_username"
 	case f.Event != "":
 		return "notifications_event"
+	case len(f.Severities) == 1: // of several, its order is not that of the list
+		return "notifications_severity"
 	case f.Type != "":
 		return "notifications_type"
 	}

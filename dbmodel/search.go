@@ -73,10 +73,13 @@ func ProductsOfGroup(ctx context.Context, db bun.IDB, v Viewer, groupID int64, l
 
 // ObservationSearch says which observations are wanted; the zero value wants all.
 type ObservationSearch struct {
-	ID        int64  // also the one with this id
-	Part      string // of the title, whatever its case
-	ProductID int64
-	After     int64 // only ids above
+	ID         int64  // also the one with this id
+	Part       string // of the title, whatever its case
+	ProductID  int64
+	Severities []rule.Severity // empty: any
+	Statuses   []rule.Status   // empty: any
+	Notified   *bool           // something is remembered of it; nil: either
+	After      int64           // only ids above
 }
 
 // SearchObservations lists up to limit observations of products that v sees, by id. Titles have no index that finds a part
@@ -103,6 +106,16 @@ func (s *ObservationSearch) choice(q *bun.SelectQuery) *bun.SelectQuery {
 	q = q.Where("observations.id > ?", s.After)
 	if s.ProductID != 0 {
 		q = q.Where("observations.product_id = ?", s.ProductID)
+	}
+	if len(s.Severities) > 0 {
+		q = q.Where("observations.severity IN (?)", bun.List(s.Severities))
+	}
+	if len(s.Statuses) > 0 {
+		q = q.Where("observations.status IN (?)", bun.List(s.Statuses))
+	}
+	if s.Notified != nil {
+		not := map[bool]bun.Safe{true: "IS NOT NULL", false: "IS NULL"}[*s.Notified]
+		q = q.Where("observations.notified_severity ?", not)
 	}
 	if s.Part != "" {
 		q = q.Where("("+insensitive(q.DB(), "observations.title", "?")+" OR observations.id = ?)", "%"+likeEscaper.Replace(s.Part)+"%", s.ID)

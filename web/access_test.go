@@ -68,6 +68,7 @@ var matrix = []matrixRow{
 	{"DELETE /users/automation", "", [8]int{401, 403, 403, 403, 403, 403, 403, 403}},
 
 	{"POST /observations", readings, [8]int{401, 202, 403, 403, 403, 403, 403, 202}},
+	{"GET /observations", "", [8]int{401, 200, 200, 200, 200, 200, 200, 200}},
 	{"GET /observations/{id}", "", [8]int{401, 200, 404, 200, 200, 200, 200, 200}},
 	{"DELETE /observations/{id}", "", [8]int{401, 204, 403, 403, 403, 403, 403, 204}},
 	{"GET /observations/{id}/explain", "", [8]int{401, 403, 404, 200, 200, 200, 200, 200}},

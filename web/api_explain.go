@@ -164,7 +164,7 @@ func (e *explainer) nameOf(h rule.Holder) string {
 		return e.product.Name
 	case rule.HolderGroup:
 		return e.product.GroupName
-	case rule.HolderTitles, rule.HolderExceptions:
+	case rule.HolderTitles, rule.HolderExceptions, rule.HolderSubscription:
 	}
 	return ""
 }

@@ -17,15 +17,17 @@ import (
 
 type notificationParams struct {
 	ListParams
-	Type      string `query:"type" enum:"observation,observation_title,security_gate,exception,task"`
-	Event     string `query:"event" enum:"new,changed,dropped,passed,failed,none"`
-	ProductID int64  `query:"product_id" minimum:"1" maximum:"9007199254740991"`
-	User      string `query:"user" doc:"The user named in an exception or a task"`
-	Viewed    string `query:"viewed" enum:"true,false" doc:"By the caller"`
-	Q         string `query:"q" doc:"Part of the name, without case"`
-	Since     string `query:"since" doc:"Included; a time with a zone as in RFC 3339"`
-	Until     string `query:"until" doc:"Excluded; a time with a zone as in RFC 3339"`
-	Sort      string `query:"sort" enum:"-created_at,created_at" default:"-created_at"`
+	Type      string   `query:"type" enum:"observation,observation_title,security_gate,exception,task"`
+	Event     string   `query:"event" enum:"new,changed,dropped,passed,failed,none"`
+	Severity  []string `query:"severity,explode" enum:"Critical,High,Medium,Low,None,Unknown" doc:"Of after; several: one of them"`
+	ProductID int64    `query:"product_id" minimum:"1" maximum:"9007199254740991"`
+	GroupID   int64    `query:"product_group_id" minimum:"1" maximum:"9007199254740991" doc:"That the product belongs to today"`
+	User      string   `query:"user" doc:"The user named in an exception or a task"`
+	Viewed    string   `query:"viewed" enum:"true,false" doc:"By the caller"`
+	Q         string   `query:"q" doc:"Part of the name, without case"`
+	Since     string   `query:"since" doc:"Included; a time with a zone as in RFC 3339"`
+	Until     string   `query:"until" doc:"Excluded; a time with a zone as in RFC 3339"`
+	Sort      string   `query:"sort" enum:"-created_at,created_at" default:"-created_at"`
 }
 
 type notificationIDParam struct {
@@ -148,7 +150,9 @@ func (s *server) listNotifications(ctx context.Context, in *notificationParams) 
 // filter makes a filter of the parameters.
 func (in *notificationParams) filter() (dbmodel.NotificationFilter, error) {
 	f := dbmodel.NotificationFilter{
-		Type: rule.Type(in.Type), Event: rule.Event(in.Event), ProductID: in.ProductID, User: in.User, Contains: in.Q,
+		Type: rule.Type(in.Type), Event: rule.Event(in.Event),
+		Severities: wordsOf[rule.Severity](in.Severity), ProductID: in.ProductID,
+		GroupID: in.GroupID, User: in.User, Contains: in.Q,
 		OldestFirst: in.Sort == "created_at",
 	}
 	if in.Viewed != "" {

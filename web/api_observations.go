@@ -3,6 +3,7 @@ package web
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -28,6 +29,15 @@ type observationAnswer struct {
 }
 
 type observationOutput struct{ Body observationAnswer }
+
+// observationParams are the filters of the list.
+type observationParams struct {
+	ListParams
+	ProductID int64    `query:"product_id" minimum:"1" maximum:"9007199254740991"`
+	Severity  []string `query:"severity,explode" enum:"Critical,High,Medium,Low,None,Unknown" doc:"Several: one of them"`
+	Status    []string `query:"status,explode" enum:"Open,Affected,In review,Resolved,Duplicate,False positive,Not affected,Not security,Risk accepted" doc:"Several: one of them"`
+	Notified  string   `query:"notified" enum:"true,false" doc:"Whether something is remembered of it"`
+}
 
 type receivedOutput struct{ Body accept.Accepted }
 
@@ -115,10 +125,32 @@ func (s *server) apiGetObservation(ctx context.Context, in *idParam) (*observati
 	if err != nil {
 		return nil, missing(err, "observation", in.ID)
 	}
-	return &observationOutput{observationAnswer{
+	return &observationOutput{showObservation(o)}, nil
+}
+
+func showObservation(o *dbmodel.StoredObservation) observationAnswer {
+	return observationAnswer{
 		ID: o.ID, ProductID: o.ProductID, Title: o.Title, Severity: severity(o.Severity), Status: status(o.Status), Priority: o.Priority,
 		ParserType: parserType(o.ParserType), VulnerabilityID: o.VulnerabilityID, CVSSScore: o.CVSSScore, Origin: originAnswer(o.Origin), URL: o.URL,
-	}}, nil
+	}
+}
+
+func (s *server) apiListObservations(ctx context.Context, in *observationParams) (*listOutput[observationAnswer], error) {
+	after, err := idCursor(in.Cursor)
+	if err != nil {
+		return nil, err
+	}
+	wanted := dbmodel.ObservationSearch{
+		ProductID: in.ProductID, Severities: wordsOf[rule.Severity](in.Severity), Statuses: wordsOf[rule.Status](in.Status), After: after,
+	}
+	if in.Notified != "" {
+		wanted.Notified = new(in.Notified == "true")
+	}
+	list, err := dbmodel.SearchObservations(ctx, s.db.Reader, viewerOf(ctx), wanted, in.Limit+1)
+	if err != nil {
+		return nil, fmt.Errorf("list observations: %w", err)
+	}
+	return page(list, in.Limit, showObservation, func(o *dbmodel.StoredObservation) string { return idCursorOf(o.ID) }), nil
 }
 
 func (s *server) apiDeleteObservation(ctx context.Context, in *idParam) (*struct{}, error) {

@@ -18,6 +18,15 @@ type ListParams struct {
 	Cursor string `query:"cursor" doc:"next_cursor of the page before"`
 }
 
+// wordsOf makes words of the values of a parameter that may come several times.
+func wordsOf[T ~string](texts []string) []T {
+	out := make([]T, len(texts))
+	for i, text := range texts {
+		out[i] = T(text)
+	}
+	return out
+}
+
 // listOutput is a page of a list.
 type listOutput[T any] struct{ Body listAnswer[T] }
 

@@ -18,8 +18,11 @@ type observationList struct {
 	Q       string
 	Product *linkTo // whose observations alone are searched; nil: all
 	ID      int64   // of the product
-	Rows    []observationRow
-	Older   string
+	// Severities, Statuses and Notified are the choices of the filters.
+	Severities, Statuses, Notified []option
+	Filtered                       bool // one of them is set
+	Rows                           []observationRow
+	Older                          string
 }
 
 type observationRow struct {
@@ -84,10 +87,7 @@ func (s *server) showObservations(w http.ResponseWriter, r *http.Request) error 
 		}
 		out.Product = &linkTo{productPath(p.ID), p.Name}
 	}
-	wanted := dbmodel.ObservationSearch{Part: out.Q, ProductID: out.ID, After: queryID(r, "after")}
-	if id, err := strconv.ParseInt(out.Q, 10, 64); err == nil && id > 0 && id <= accept.MaxID {
-		wanted.ID = id
-	}
+	wanted := out.readFilter(r)
 	var found []dbmodel.StoredObservation
 	err := search(ctx, out.Q, func(ctx context.Context) (err error) {
 		found, err = dbmodel.SearchObservations(ctx, s.db.Reader, v, wanted, rowsOfPage+1)
@@ -98,7 +98,7 @@ func (s *server) showObservations(w http.ResponseWriter, r *http.Request) error 
 	}
 	if len(found) > rowsOfPage {
 		found = found[:rowsOfPage]
-		out.Older = withQuery(observationsPath, "q", out.Q, "product_id", strconv.FormatInt(out.ID, 10), "after", strconv.FormatInt(found[rowsOfPage-1].ID, 10))
+		out.Older = withParam(r.URL, "after", strconv.FormatInt(found[rowsOfPage-1].ID, 10))
 	}
 	products := make([]int64, len(found))
 	for i := range found {
@@ -116,6 +116,29 @@ func (s *server) showObservations(w http.ResponseWriter, r *http.Request) error 
 		})
 	}
 	return s.render(w, r, view{template: "observations", title: "Observations", section: "products", data: out})
+}
+
+// readFilter reads which observations are wanted, and fills the choices of the form.
+func (l *observationList) readFilter(r *http.Request) dbmodel.ObservationSearch {
+	severity, status := queryWord(r, "severity", rule.Severities), queryWord(r, "status", rule.Statuses)
+	notified := queryWord(r, "notified", []string{"true", "false"})
+	l.Severities, l.Statuses = choices(rule.Severities, "Any severity", severity), choices(rule.Statuses, "Any status", status)
+	l.Notified = []option{{"", "Notified or not", notified == ""}, {"true", "Notified", notified == "true"}, {"false", "Not notified", notified == "false"}}
+	l.Filtered = severity != "" || status != "" || notified != ""
+	wanted := dbmodel.ObservationSearch{Part: l.Q, ProductID: l.ID, After: queryID(r, "after")}
+	if id, err := strconv.ParseInt(l.Q, 10, 64); err == nil && id > 0 && id <= accept.MaxID {
+		wanted.ID = id
+	}
+	if severity != "" {
+		wanted.Severities = []rule.Severity{severity}
+	}
+	if status != "" {
+		wanted.Statuses = []rule.Status{status}
+	}
+	if notified != "" {
+		wanted.Notified = new(notified == "true")
+	}
+	return wanted
 }
 
 // explainPath is the page that explains an observation.

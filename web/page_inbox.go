@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -16,12 +15,8 @@ import (
 	"github.com/seed91453169/tocsin/rule"
 )
 
-const (
-	// inboxRows is how many notifications one page of the inbox shows.
-	inboxRows = 50
-	// mostProductChoices is how many products the filter lists; with more of them their names are typed.
-	mostProductChoices = 100
-)
+// inboxRows is how many notifications one page of the inbox shows.
+const inboxRows = 50
 
 // inboxView is the page of the inbox.
 type inboxView struct {
@@ -33,19 +28,6 @@ type inboxView struct {
 	Until  string // when the page was made, by the database's clock: what was there then can be marked as viewed
 	May    bool   // delete one of the rows
 	Empty  emptyInbox
-}
-
-// inboxFilter is what the form above the list holds.
-type inboxFilter struct {
-	Types, Events, Products []option
-	ManyProducts            bool // there are more than the form lists
-	Product                 string
-	Like                    []linkTo // where several products have a name with what was typed in it: each of them
-	User, Q, Since, Until   string
-	Unviewed                bool // only what is not viewed
-	Viewed                  bool // only what is viewed
-	More                    bool // a filter is set that is not always shown
-	Set                     bool // anything is filtered but by viewed
 }
 
 // emptyInbox says why there is nothing, and what to do.
@@ -100,89 +82,6 @@ func (s *server) showInbox(w http.ResponseWriter, r *http.Request) error {
 		}
 	}
 	return s.render(w, r, view{template: "inbox", title: "Inbox", section: "inbox", data: v})
-}
-
-// readInboxFilter reads the address of the page into the parameters of the list, and into what the form shows.
-func (s *server) readInboxFilter(r *http.Request, in *notificationParams, f *inboxFilter) error {
-	ctx := r.Context()
-	kind, event := queryWord(r, "type", rule.Types), queryWord(r, "event", rule.Events)
-	in.Type, in.Event, in.User, in.Q, in.ProductID = string(kind), string(event), queryText(r, "user"), queryText(r, "q"), queryID(r, "product_id")
-	for _, k := range append([]rule.Type{""}, rule.Types...) {
-		f.Types = append(f.Types, option{string(k), typeWords(k), k == kind})
-	}
-	f.Events = choices(rule.Events, "Any event", event)
-	for i := range f.Events {
-		if f.Events[i].Value == string(rule.EventNone) {
-			f.Events[i].Label = "no result"
-		}
-	}
-	switch viewed := r.Form["viewed"]; { // the box of the form sends a second value
-	case len(viewed) == 0, slices.Contains(viewed, "false"):
-		f.Unviewed, in.Viewed = true, "false"
-	case slices.Contains(viewed, "true"):
-		f.Viewed, in.Viewed = true, "true"
-	}
-	f.User, f.Q, f.Since, f.Until = in.User, in.Q, queryText(r, "since"), queryText(r, "until")
-	in.Since, in.Until = dayBegin(f.Since, 0), dayBegin(f.Until, 1)
-	if err := s.readProductFilter(ctx, queryText(r, "product"), in, f); err != nil {
-		return err
-	}
-	f.More = f.User != "" || f.Since != "" || f.Until != ""
-	f.Set = f.More || kind != "" || event != "" || f.Q != "" || in.ProductID != 0
-	return nil
-}
-
-// readProductFilter fills the choice of products. Where there are many, a name is typed: what it means is looked up here.
-func (s *server) readProductFilter(ctx context.Context, typed string, in *notificationParams, f *inboxFilter) error {
-	products, err := dbmodel.SearchProducts(ctx, s.db.Reader, viewerOf(ctx), dbmodel.ProductSearch{}, mostProductChoices+1)
-	if err != nil {
-		return fmt.Errorf("list products: %w", err)
-	}
-	f.ManyProducts = len(products) > mostProductChoices
-	if !f.ManyProducts {
-		f.Products = append(f.Products, option{"", "Any product", in.ProductID == 0})
-		for _, p := range products {
-			f.Products = append(f.Products, option{strconv.FormatInt(p.ID, 10), shortened(p.Name), p.ID == in.ProductID})
-		}
-		return nil
-	}
-	if typed == "" {
-		if in.ProductID != 0 {
-			names, err := dbmodel.NamesOf(ctx, s.db.Reader, viewerOf(ctx), dbmodel.InProduct(0), []int64{in.ProductID})
-			if err != nil {
-				return fmt.Errorf("look a product up: %w", err)
-			}
-			f.Product = names[in.ProductID]
-		}
-		return nil
-	}
-	const most = 8
-	like, err := dbmodel.SearchProducts(ctx, s.db.Reader, viewerOf(ctx), dbmodel.ProductSearch{Part: typed}, most)
-	if err != nil {
-		return fmt.Errorf("search products: %w", err)
-	}
-	f.Product = typed
-	in.ProductID = noProduct
-	for _, p := range like {
-		if len(like) == 1 || p.Name == typed {
-			in.ProductID = p.ID
-		} else {
-			f.Like = append(f.Like, linkTo{withQuery("/", "product_id", strconv.FormatInt(p.ID, 10)), p.Name})
-		}
-	}
-	return nil
-}
-
-// noProduct is the id of a product that does not exist.
-const noProduct = 1<<53 - 1
-
-// dayBegin makes an RFC 3339 time of a date, days later; what is no date stays as it is.
-func dayBegin(text string, days int) string {
-	t, err := time.Parse(time.DateOnly, text)
-	if err != nil {
-		return text
-	}
-	return t.AddDate(0, 0, days).Format(time.RFC3339)
 }
 
 // withParam is the address of a page with one parameter changed; an empty value takes it away.

@@ -55,6 +55,8 @@ func (s *server) inventoryCalls() {
 			summary: "Send a test message to the contacts of a product, now",
 		})
 
+	route(s, "GET /observations", everybody, s.apiListObservations,
+		call{id: "listObservations", tag: tagObservations, summary: "List observations, by id"})
 	route(s, "GET /observations/{id}", everybody, s.apiGetObservation,
 		call{id: "getObservation", tag: tagObservations, summary: "Show an observation"})
 	route(s, "DELETE /observations/{id}", ingesters, s.apiDeleteObservation,

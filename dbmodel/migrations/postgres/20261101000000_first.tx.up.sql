@@ -351,6 +351,9 @@ CREATE INDEX notifications_type ON notifications (type, created_at, id);
 CREATE INDEX notifications_event ON notifications (event, created_at, id);
 
 --bun:split
+CREATE INDEX notifications_severity ON notifications (after_severity, created_at, id) WHERE after_severity IS NOT NULL;
+
+--bun:split
 CREATE INDEX notifications_username ON notifications (username, created_at, id) WHERE username <> '';
 
 --bun:split
