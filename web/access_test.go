@@ -83,6 +83,7 @@ var matrix = []matrixRow{
 	{"POST /notifications/viewed", `{"until":"2020-01-01T00:00:00Z"}`, [8]int{401, 403, 204, 204, 204, 204, 204, 204}},
 	{"DELETE /notifications/{id}", "", [8]int{401, 403, 404, 403, 403, 403, 204, 204}},
 	{"POST /notifications/delete", `{"ids":[{notification}]}`, [8]int{401, 403, 204, 403, 403, 403, 204, 204}},
+	{"POST /notifications/delete", `{"filter":{"product_id":{n}}}`, [8]int{401, 403, 202, 403, 403, 403, 202, 202}},
 	{"GET /notifications/unread-count", "", [8]int{401, 403, 200, 200, 200, 200, 200, 200}},
 	{"GET /notifications/stream", "", [8]int{401, 403, 200, 200, 200, 200, 200, 200}},
 	{"GET /deliveries", "", [8]int{401, 403, 200, 200, 200, 200, 200, 200}},

@@ -111,7 +111,7 @@ func FuzzFields(f *testing.F) {
 		fuzzFields[userFields](t, body)
 		fuzzFields[memberFields](t, body)
 		fuzzFields[viewedFields](t, body)
-		fuzzFields[idsFields](t, body)
+		fuzzFields[deleteFields](t, body)
 		fuzzFields[resendFields](t, body)
 		fuzzFields[testFields](t, body)
 	})

@@ -16,6 +16,11 @@ var pages = []matrixRow{
 	{"POST /notifications/viewed", "until=2020-01-01T00:00:00Z", [8]int{303, 403, 303, 303, 303, 303, 303, 303}},
 	{"POST /notifications/delete", "one={notification}", [8]int{303, 403, 404, 403, 403, 403, 200, 200}},
 	{"POST /notifications/delete", "confirmed=yes&id={notification}", [8]int{303, 403, 404, 403, 403, 403, 303, 303}},
+	{"POST /notifications/delete", "fitting=yes&next=%2F%3Fviewed%3Dall%26product_id%3D{n}", [8]int{303, 403, 303, 403, 403, 403, 200, 200}},
+	{
+		"POST /notifications/delete", "confirmed=yes&asked=2100-01-01T00:00:00Z&fitting=yes&next=%2F%3Fviewed%3Dall%26product_id%3D{n}",
+		[8]int{303, 403, 303, 403, 403, 403, 303, 303},
+	},
 	{"GET /products", "", [8]int{303, 403, 200, 200, 200, 200, 200, 200}},
 	{"GET /products?q=product", "", [8]int{303, 403, 200, 200, 200, 200, 200, 200}},
 	{"GET /products/{id}", "", [8]int{303, 403, 404, 200, 200, 200, 200, 200}},

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"net/url"
 	"slices"
 	"strconv"
 	"time"
@@ -12,6 +13,14 @@ import (
 	"github.com/seed91453169/tocsin/rule"
 	"github.com/seed91453169/tocsin/web/input"
 )
+
+// deleteFittingView asks whether all notifications that fit a filter are to be deleted.
+type deleteFittingView struct {
+	Count int
+	Words []string // the filter; none: everything
+	Until string   // when this was asked: what comes later stays
+	Next  string
+}
 
 // deleteView asks whether notifications are to be deleted.
 type deleteView struct {
@@ -82,6 +91,9 @@ func (s *server) saveViewed(w http.ResponseWriter, r *http.Request) error {
 // removeNotifications asks before it deletes: only the page that it shows sends "confirmed".
 func (s *server) removeNotifications(w http.ResponseWriter, r *http.Request) error {
 	ctx, next := r.Context(), localPath(r.PostFormValue("next"))
+	if r.PostFormValue("fitting") != "" {
+		return s.removeFitting(w, r, next)
+	}
 	ids, err := chosenIDs(r)
 	if err != nil {
 		return err
@@ -132,4 +144,73 @@ func (s *server) askToDelete(ctx context.Context, ids []int64) (v deleteView, er
 		v.Rows = append(v.Rows, rowOf(n))
 	}
 	return v, nil
+}
+
+// removeFitting deletes the notifications that fit the filter of the inbox at the address next. It says how many these are
+// before it asks.
+func (s *server) removeFitting(w http.ResponseWriter, r *http.Request, next string) error {
+	ctx := r.Context()
+	in, shown, err := s.inboxFilterAt(r, next)
+	if err != nil {
+		return err
+	}
+	confirmed := r.PostFormValue("confirmed") != ""
+	asked := r.PostFormValue("asked")
+	if !confirmed {
+		now, err := dbmodel.DatabaseNow(ctx, s.db.Reader)
+		if err != nil {
+			return fmt.Errorf("ask for the time: %w", err)
+		}
+		asked = now.UTC().Format(time.RFC3339Nano)
+	}
+	until, ok := input.ParseTime(asked)
+	if !ok {
+		return invalid(input.Fault{Location: "asked", Message: input.MustBeTime})
+	}
+	filter, err := in.filter()
+	if err != nil {
+		return err
+	}
+	if filter.Until.IsZero() || until.Before(filter.Until) {
+		filter.Until = until
+	}
+	if confirmed {
+		n, err := s.deleteByFilter(ctx, filter)
+		if err != nil {
+			return err
+		}
+		s.notice(ctx, plural(n, "notification is", "notifications are")+" deleted.")
+		s.redirect(w, r, next)
+		return nil
+	}
+	v := deleteFittingView{Words: shown.words(), Until: asked, Next: next}
+	err = search(ctx, in.Q, func(ctx context.Context) (err error) {
+		v.Count, err = dbmodel.CountDeletable(ctx, s.db.Reader, viewerOf(ctx), filter)
+		return err
+	})
+	switch {
+	case err != nil:
+		return fmt.Errorf("count what is to be deleted: %w", err)
+	case v.Count == 0:
+		if err := s.mayDeleteNone(ctx, filter); err != nil {
+			return err
+		}
+		s.notice(ctx, "Nothing was deleted: no notification fits the filter any more.")
+		s.redirect(w, r, next)
+		return nil
+	}
+	return s.render(w, r, view{template: "delete-fitting", title: "Delete?", section: "inbox", data: v})
+}
+
+// inboxFilterAt reads the filter of the inbox at an address of ours.
+func (s *server) inboxFilterAt(r *http.Request, address string) (in notificationParams, f inboxFilter, err error) {
+	u, err := url.Parse(address)
+	if err != nil || u.Path != "/" || address != r.PostFormValue("next") { // what localPath has replaced filters nothing
+		return in, f, invalid(input.Fault{Location: "next", Message: "must be the address of an inbox"})
+	}
+	asked := r.Clone(r.Context())
+	asked.URL, asked.Form, asked.PostForm = u, u.Query(), nil
+	in.Sort = "-created_at"
+	err = s.readInboxFilter(asked, &in, &f)
+	return in, f, err
 }

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/seed91453169/tocsin/dbmodel"
@@ -143,4 +144,39 @@ func dayBegin(text string, days int) string {
 		return text
 	}
 	return t.AddDate(0, 0, days).Format(time.RFC3339)
+}
+
+// words says what is filtered, a filter each; none: nothing.
+func (f *inboxFilter) words() []string {
+	var out []string
+	add := func(name string, list []option) {
+		var chosen []string
+		for _, o := range list {
+			if o.Chosen && o.Value != "" {
+				chosen = append(chosen, o.Label)
+			}
+		}
+		if chosen != nil {
+			out = append(out, name+" "+strings.Join(chosen, ", "))
+		}
+	}
+	add("type", f.Types)
+	add("event", f.Events)
+	add("severity", f.Severities)
+	add("group", f.Groups)
+	add("product", f.Products)
+	for _, p := range []struct{ name, text string }{
+		{"product", f.Product}, {"name with", f.Q}, {"user", f.User}, {"from", f.Since}, {"until", f.Until},
+	} {
+		if p.text != "" {
+			out = append(out, p.name+" "+p.text)
+		}
+	}
+	switch {
+	case f.Unviewed:
+		out = append(out, "not viewed by you")
+	case f.Viewed:
+		out = append(out, "viewed by you")
+	}
+	return out
 }

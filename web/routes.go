@@ -143,9 +143,12 @@ func (s *server) inboxCalls() {
 		call{id: "deleteNotification", tag: tagInbox, summary: "Delete a notification for everyone, with its pending deliveries"})
 	route(s, "POST /notifications/delete", people, s.apiDeleteNotifications,
 		call{
-			id: "deleteNotifications", tag: tagInbox, body: idsFields{}, status: http.StatusNoContent,
-			summary: "Delete notifications for everyone, all or none of those that the caller sees",
+			id: "deleteNotifications", tag: tagInbox, body: deleteFields{}, status: http.StatusNoContent,
+			summary: "Delete notifications for everyone: by ids all or none of those that the caller sees (204), by filter those that the caller may delete",
 		})
+	answers := s.operation(http.MethodPost, "/notifications/delete").Responses
+	answers["202"], answers["204"] = answers["204"], &huma.Response{Description: "Deleted by ids"}
+	answers["202"].Description = "Deleted by filter"
 	route(s, "GET /notifications/unread-count", people, s.apiCountUnread,
 		call{id: "countUnread", tag: tagInbox, summary: "Count the notifications that the caller has not viewed"})
 	route(s, "GET /notifications/stream", people, s.apiStreamUnread,

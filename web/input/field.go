@@ -38,6 +38,9 @@ type (
 	CronLine string
 )
 
+// Object is a JSON object, which ReadJSON reads into fields of its own.
+type Object []byte
+
 // MemberTypes are the types of notifications that a user who is no administrator may see.
 var MemberTypes = []rule.Type{rule.TypeObservation, rule.TypeSecurityGate, rule.TypeTask}
 
@@ -118,6 +121,22 @@ func (f *Field[T]) read(v jsontext.Value) string {
 		return wordsIn(v, rule.Statuses, to)
 	case *[]rule.Type:
 		return wordsIn(v, MemberTypes, to)
+	case *[]rule.Severity:
+		if v.Kind() == '"' { // one of them, as in a query
+			*to = make([]rule.Severity, 1)
+			return wordIn(v, rule.Severities, &(*to)[0])
+		}
+		return wordsIn(v, rule.Severities, to)
+	case *rule.Type:
+		return wordIn(v, rule.Types, to)
+	case *rule.Event:
+		return wordIn(v, rule.Events, to)
+	case *Object:
+		if v.Kind() != '{' {
+			return "must be a JSON object"
+		}
+		*to = Object(v.Clone())
+		return ""
 	}
 	return readText(v, any(&f.Value))
 }

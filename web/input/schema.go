@@ -28,6 +28,14 @@ func (f Field[T]) Schema(huma.Registry) *huma.Schema {
 		s.Enum, s.Nullable = Enum(rule.Roles), false
 	case rule.Channel:
 		s.Enum = append(Enum(rule.Channels), "", nil)
+	case Object:
+		s.Type, s.Nullable = huma.TypeObject, false
+	case []rule.Severity:
+		s.Type, s.Items = huma.TypeArray, WordSchema(rule.Severities)
+	case rule.Type:
+		s.Enum = append(Enum(rule.Types), "", nil)
+	case rule.Event:
+		s.Enum = append(Enum(rule.Events), "", nil)
 	case []int64:
 		s.Type, s.Items, s.MaxItems = huma.TypeArray, &huma.Schema{Type: huma.TypeInteger}, new(MaxIDs)
 	case []rule.Type:
