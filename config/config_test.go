@@ -47,7 +47,7 @@ func TestLoadDefaults(t *testing.T) {
 		Listen:            "127.0.0.1:8080",
 		BaseURL:           "http://127.0.0.1:8080",
 		DataDir:           "tocsin-data",
-		Rates:             map[rule.Channel]float64{rule.Email: 0, rule.MSTeams: 4, rule.Slack: 1},
+		Rates:             map[rule.Channel]float64{rule.Email: 0, rule.MSTeams: 4, rule.Slack: 1, rule.Webhook: 0},
 		WorkerConcurrency: 2 * runtime.NumCPU(),
 		LogLevel:          zerolog.InfoLevel,
 		ShutdownTimeout:   20 * time.Second,
@@ -89,7 +89,7 @@ func TestLoadEverything(t *testing.T) {
 		WebhookAllowedNetworks: []netip.Prefix{
 			netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("::1/128"),
 		},
-		Rates:             map[rule.Channel]float64{rule.Email: 10, rule.MSTeams: 0, rule.Slack: 0.5},
+		Rates:             map[rule.Channel]float64{rule.Email: 10, rule.MSTeams: 0, rule.Slack: 0.5, rule.Webhook: 0},
 		WorkerConcurrency: 3,
 		MonitorWrite:      true,
 		LogLevel:          zerolog.DebugLevel,

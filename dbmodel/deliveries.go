@@ -121,6 +121,7 @@ type PendingDelivery struct {
 	ID             int64
 	NotificationID int64
 	Source         rule.Holder // of the contact that it comes from
+	SourceName     string      // of a subscription
 	UserID         int64       // the user whose subscription alone it comes from; 0: nobody's
 	Masked         bool        // it says what members may read
 }
@@ -128,9 +129,11 @@ type PendingDelivery struct {
 // PendingDeliveries lists the first limit deliveries that wait for a target, in the order in which they must be delivered.
 func PendingDeliveries(ctx context.Context, db bun.IDB, targetID int64, limit int) ([]PendingDelivery, error) {
 	return collect(ctx, db, func(rows *sql.Rows) (d PendingDelivery, err error) {
-		err = rows.Scan(&d.ID, &d.NotificationID, &d.Source.Kind, &d.Source.ID, &d.UserID, &d.Masked)
+		err = rows.Scan(&d.ID, &d.NotificationID, &d.Source.Kind, &d.Source.ID, &d.UserID, &d.Masked, &d.SourceName)
 		return d, err
-	}, "SELECT id, notification_id, source_kind, source_id, coalesce(user_id, 0), masked FROM deliveries WHERE target_id = $1 AND state = 'pending' AND "+
+	}, "SELECT id, notification_id, source_kind, source_id, coalesce(user_id, 0), masked,"+
+		" CASE WHEN source_kind = 'subscription' THEN coalesce((SELECT s.name FROM subscriptions s WHERE s.id = source_id), '') ELSE '' END"+
+		" FROM deliveries WHERE target_id = $1 AND state = 'pending' AND "+
 		liveNotifications("deliveries")+" ORDER BY id LIMIT $2", targetID, limit)
 }
 

@@ -210,8 +210,9 @@ func PlacesOf(ctx context.Context, db bun.IDB, target int64) ([]ContactPlace, er
 	return collect(ctx, db, func(rows *sql.Rows) (p ContactPlace, err error) {
 		err = rows.Scan(&p.Kind, &p.ID, &p.Name)
 		return p, err
-	}, `SELECT c.kind, coalesce(c.product_id, c.product_group_id, 0), coalesce(p.name, g.name, '') FROM contacts c
+	}, `SELECT c.kind, coalesce(c.product_id, c.product_group_id, c.subscription_id, 0), coalesce(p.name, g.name, s.name, '') FROM contacts c
 		LEFT JOIN products p ON p.id = c.product_id LEFT JOIN product_groups g ON g.id = c.product_group_id
+		LEFT JOIN subscriptions s ON s.id = c.subscription_id
 		WHERE c.target_id = $1 ORDER BY CASE c.kind WHEN 'product' THEN 1 WHEN 'product_group' THEN 2 ELSE 3 END, c.kind, 2`, target)
 }
 
@@ -224,8 +225,9 @@ func ConfiguredWebhooks(ctx context.Context, db bun.IDB) ([]ConfiguredTarget, er
 	list, err := collect(ctx, db, func(rows *sql.Rows) (r row, err error) {
 		err = rows.Scan(&r.target, &r.place.Kind, &r.place.ID, &r.place.Name)
 		return r, err
-	}, `SELECT c.target_id, c.kind, coalesce(c.product_id, c.product_group_id, 0), coalesce(p.name, g.name, '') FROM contacts c
+	}, `SELECT c.target_id, c.kind, coalesce(c.product_id, c.product_group_id, c.subscription_id, 0), coalesce(p.name, g.name, s.name, '') FROM contacts c
 		LEFT JOIN products p ON p.id = c.product_id LEFT JOIN product_groups g ON g.id = c.product_group_id
+		LEFT JOIN subscriptions s ON s.id = c.subscription_id
 		WHERE c.channel NOT IN (`+addressChannels()+`)
 		ORDER BY CASE c.kind WHEN 'product' THEN 3 WHEN 'product_group' THEN 2 ELSE 1 END, c.kind, 3, c.channel`)
 	if err != nil {

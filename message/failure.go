@@ -57,6 +57,8 @@ func placeInWords(h rule.Holder, name string) string {
 		return "of observation titles"
 	case rule.HolderExceptions:
 		return "for exceptions"
+	case rule.HolderSubscription:
+		return "of subscription " + name
 	}
 	return ""
 }

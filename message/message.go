@@ -30,6 +30,8 @@ type Recipient struct {
 	Address   string      // an email address; empty for webhooks, whose URLs are secrets
 	FirstName string      // of the user with this address; empty where there is none
 	Source    rule.Holder // the holder of its contact; the zero value: not known
+	// SourceName is the name of Source where that is a subscription.
+	SourceName string
 }
 
 // Notification builds the message of one delivery of n. Every attempt of a delivery sends the same message.
@@ -45,7 +47,11 @@ func (b Builder) Notification(n *dbmodel.Notification, deliveryID int64, to Reci
 	if isFault(n.Type) {
 		m.Text = faultText(n, m.Headline)
 	}
-	b.address(m, to, origin(n, to.Source))
+	from := origin(n, to.Source)
+	if to.Source.Kind == rule.HolderSubscription {
+		from = subscription(to.Source.ID, to.SourceName)
+	}
+	b.address(m, to, from)
 	return m
 }
 
@@ -72,6 +78,26 @@ func (b Builder) Test(productName string, productID int64, to Recipient) *channe
 		m.Reason = "because somebody sent a test from " + where.text
 	}
 	return m
+}
+
+// SubscriptionTest builds a test message for the contacts of a subscription.
+func (b Builder) SubscriptionTest(name string, id int64, to Recipient) *channel.Message {
+	from := subscription(id, name)
+	m := &channel.Message{
+		Headline: "Test from Tocsin: messages for " + channel.Line(name, maxProduct) + " arrive here",
+		Tone:     channel.Default,
+		Action:   channel.Link{Label: "Open subscription", URL: b.page(from.page)},
+	}
+	b.address(m, to, from)
+	if m.Reason != "" {
+		m.Reason = "because somebody sent a test from " + from.text
+	}
+	return m
+}
+
+// subscription is the source of the contacts of a subscription.
+func subscription(id int64, name string) source {
+	return source{"the subscription " + channel.Line(name, maxProduct), "subscriptions/" + strconv.FormatInt(id, 10)}
 }
 
 // address fills the fields that only mail needs.

@@ -38,6 +38,10 @@ var channelTable = []ChannelInfo{
 		Channel: Slack, Name: "Slack", Short: "Slack", Setting: "slack_webhook", Rate: 1,
 		Help: "The address of an incoming webhook. It is not shown again.", NotConfigured: notConfigured,
 	},
+	{
+		Channel: Webhook, Name: "Signed webhook", Short: "Webhook",
+		Help: "The address of your own receiver of JSON. It is not shown again.", NotConfigured: notConfigured,
+	},
 }
 
 // Channels lists all channels.

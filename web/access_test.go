@@ -30,6 +30,7 @@ type matrixRow struct {
 const (
 	readings = `{"observations":[{"id":{n},"product_id":{n},"title":"t","severity":"Low","status":"Open","priority":null,"parser_type":"SCA"}]}`
 	mailTo   = `{"notification_email_to":"alex@example.com"}`
+	teamMail = `"contacts":[{"channel":"email","address":"team@example.com"}]`
 )
 
 // matrix has every call of the API: one that is missing fails TestOpenAPI.
@@ -89,6 +90,21 @@ var matrix = []matrixRow{
 	{"GET /deliveries", "", [8]int{401, 403, 200, 200, 200, 200, 200, 200}},
 	{"POST /deliveries/{id}/resend", "", [8]int{401, 403, 404, 403, 403, 202, 202, 202}},
 	{"POST /deliveries/resend", `{"state":"failed"}`, [8]int{401, 403, 202, 202, 202, 202, 202, 202}},
+
+	{"GET /subscriptions", "", [8]int{401, 403, 200, 200, 200, 200, 200, 200}},
+	{"POST /subscriptions", `{"username":"me","contacts":[{"channel":"email"}]}`, [8]int{401, 403, 201, 201, 201, 201, 201, 201}},
+	{"POST /subscriptions", `{"username":"me","product_id":{n},"contacts":[{"channel":"email"}]}`, [8]int{401, 403, 422, 201, 201, 201, 201, 201}},
+	{"POST /subscriptions", `{"username":"me","product_group_id":{n},"contacts":[{"channel":"email"}]}`, [8]int{401, 403, 422, 201, 201, 201, 201, 201}},
+	{"POST /subscriptions", `{"username":"administrator","contacts":[{"channel":"email"}]}`, [8]int{401, 403, 422, 422, 422, 422, 422, 201}},
+	{"POST /subscriptions", `{"product_id":{n},` + teamMail + `}`, [8]int{401, 403, 422, 403, 403, 201, 201, 201}},
+	{"POST /subscriptions", `{"product_group_id":{n},` + teamMail + `}`, [8]int{401, 403, 422, 403, 403, 403, 403, 201}},
+	{"POST /subscriptions", `{` + teamMail + `}`, [8]int{401, 403, 403, 403, 403, 403, 403, 201}},
+	{"GET /subscriptions/{id}", "", [8]int{401, 403, 404, 200, 200, 200, 200, 200}},
+	{"PATCH /subscriptions/{id}", `{"enabled":false}`, [8]int{401, 403, 404, 403, 403, 200, 200, 200}},
+	{"PATCH /subscriptions/{id}", `{"product_id":null}`, [8]int{401, 403, 404, 403, 403, 403, 403, 200}},
+	{"DELETE /subscriptions/{id}", "", [8]int{401, 403, 404, 403, 403, 204, 204, 204}},
+	{"POST /subscriptions/{id}/test", `{"channel":"email"}`, [8]int{401, 403, 404, 403, 403, 200, 200, 200}},
+	{"POST /subscriptions/{id}/rotate-secret", `{"contact":{contact}}`, [8]int{401, 403, 404, 403, 403, 200, 200, 200}},
 
 	{"GET /settings", "", [8]int{401, 403, 403, 403, 403, 403, 403, 200}},
 	{"PATCH /settings", `{}`, [8]int{401, 403, 403, 403, 403, 403, 403, 200}},
@@ -157,7 +173,7 @@ func TestMatrix(t *testing.T) {
 func TestHiddenIsAsMissing(t *testing.T) {
 	both(t, func(t *testing.T, e *env) {
 		c := e.cast()
-		hidden, missing := c.world(), world{9007199254740000, 9007199254740000, 9007199254740000}
+		hidden, missing := c.world(), world{9007199254740000, 9007199254740000, 9007199254740000, 9007199254740000, 9007199254740000}
 		for i, row := range slices.Concat(matrix, pages) {
 			method, path, _ := strings.Cut(row.call, " ")
 			root := "/api/v1"
@@ -262,8 +278,9 @@ func (e *env) member(in dbmodel.Membership, name string, role rule.Role) {
 	}
 }
 
-// world is a product in a group with an observation, all with the same id, and a notification with a failed delivery.
-type world struct{ id, notification, delivery int64 }
+// world is a product in a group with an observation, all with the same id, a notification with a failed delivery, and a
+// subscription of the product's team with a signed webhook.
+type world struct{ id, notification, delivery, subscription, contact int64 }
 
 // world makes one in which the members of the cast have the roles of their names, groupreader through the group alone.
 func (c *cast) world() world {
@@ -299,6 +316,24 @@ func (c *cast) world() world {
 	if err := e.db.DB.DB.QueryRowContext(e.t.Context(), "SELECT max(notification_id), max(id) FROM deliveries").Scan(&w.notification, &w.delivery); err != nil {
 		e.t.Fatal(err)
 	}
+	err = e.db.InTx(e.t.Context(), func(ctx context.Context, tx bun.Tx) error {
+		sub := &dbmodel.Subscription{Name: "team", ProductID: &w.id, Timezone: "UTC"}
+		if err := dbmodel.AddSubscription(ctx, tx, sub); err != nil {
+			return err
+		}
+		w.subscription = sub.ID
+		return dbmodel.SetSubscriptionContacts(ctx, tx, e.vault, sub, []dbmodel.ContactChange{
+			{Channel: rule.Webhook, Address: "https://receiver.example/hook", Secret: "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="},
+		})
+	})
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	contacts, err := dbmodel.SubscriptionContacts(e.t.Context(), e.db, w.subscription)
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	w.contact = contacts[w.subscription][0].ID
 	e.user(w.member(), false)
 	e.member(dbmodel.InProduct(w.id), w.member(), rule.Reader)
 	e.member(dbmodel.InProductGroup(w.id), w.member(), rule.Reader)
@@ -319,7 +354,10 @@ func (w world) fill(text, path string) string {
 		id = w.notification
 	case strings.HasPrefix(path, "/deliveries/"):
 		id = w.delivery
+	case strings.HasPrefix(path, "/subscriptions/"):
+		id = w.subscription
 	}
 	number := func(n int64) string { return strconv.FormatInt(n, 10) }
-	return strings.NewReplacer("{id}", number(id), "{n}", number(w.id), "{notification}", number(w.notification), "{delivery}", number(w.delivery), "{username}", w.member()).Replace(text)
+	return strings.NewReplacer("{id}", number(id), "{n}", number(w.id), "{notification}", number(w.notification), "{delivery}", number(w.delivery),
+		"{contact}", number(w.contact), "{username}", w.member()).Replace(text)
 }

@@ -82,7 +82,14 @@ func (s *server) apiExplain(ctx context.Context, in *idParam) (*explainOutput, e
 		e := explainer{s: s, settings: settings, product: product, viewer: v}
 		out.Body.Observation, out.Body.Product = inboxObservation{o.ID, o.Title}, inboxProduct{product.ID, product.Name}
 		applied := rule.Effective(product.Product, product.Group)
-		out.Body.ExplainedAnswer, err = e.explain(ctx, tx, applied, rule.Explain(applied, o.Remembered, o.Rule()), false)
+		applied.Subscriptions, err = dbmodel.SubscribersFor(ctx, tx, v, product.ID, settings.MemberNotificationTypes)
+		if err != nil {
+			return err
+		}
+		explanation := rule.Explain(applied, o.Remembered, o.Rule())
+		e.about = wouldBe(rule.TypeObservation, o, explanation)
+		e.about.Product = product.ID
+		out.Body.ExplainedAnswer, err = e.explain(ctx, tx, applied, explanation, false)
 		if err != nil || !v.Admin {
 			return err
 		}
@@ -96,7 +103,12 @@ func (s *server) apiExplain(ctx context.Context, in *idParam) (*explainOutput, e
 			return err
 		}
 		global := rule.Global(settings.TitleConditions(), contacts[titleHolder])
-		title, err := e.explain(ctx, tx, global, rule.ExplainTitle(global, remembered[hash], o.Rule()), true)
+		if global.Subscriptions, err = dbmodel.SubscribersFor(ctx, tx, v, 0, settings.MemberNotificationTypes); err != nil {
+			return err
+		}
+		explanation = rule.ExplainTitle(global, remembered[hash], o.Rule())
+		e.about = wouldBe(rule.TypeObservationTitle, o, explanation)
+		title, err := e.explain(ctx, tx, global, explanation, true)
 		out.Body.Title = &title
 		return err
 	})
@@ -106,12 +118,29 @@ func (s *server) apiExplain(ctx context.Context, in *idParam) (*explainOutput, e
 	return out, nil
 }
 
+// wouldBe is what would be notified of an observation: what an evaluation would now or, where that is nothing, what it would as
+// soon as a condition is met.
+func wouldBe(t rule.Type, o *dbmodel.StoredObservation, x rule.Explanation) *rule.Notification {
+	n := &rule.Notification{Type: t, Event: x.Event, ParserType: o.ParserType, After: &rule.State{Values: o.Rule().Values}}
+	if x.Remembered != nil {
+		n.Before = &rule.State{Values: *x.Remembered}
+	}
+	if n.Event == rule.NoEvent {
+		n.Event = rule.EventNew
+		if x.Remembered != nil {
+			n.Event = rule.EventChanged
+		}
+	}
+	return n
+}
+
 // explainer puts an explanation into words.
 type explainer struct {
 	s        *server
 	settings *dbmodel.Settings
 	product  *dbmodel.ProductContext
 	viewer   dbmodel.Viewer
+	about    *rule.Notification // what would be notified; nil: whatever
 }
 
 func (e *explainer) explain(
@@ -134,15 +163,21 @@ func (e *explainer) explain(
 
 // recipients says which contacts receive what is notified under the settings that apply, and why others are passed over.
 func (e *explainer) recipients(ctx context.Context, db bun.IDB, a rule.Applied) ([]ExplainedRecipient, error) {
-	contacts, err := e.s.recipients(ctx, db, a, e.settings)
+	contacts, err := e.s.recipients(ctx, db, a, e.about, e.settings)
 	if err != nil {
 		return nil, err
 	}
 	out := make([]ExplainedRecipient, 0, len(contacts))
 	for _, c := range contacts {
+		name := e.nameOf(c.Holder)
+		for _, sub := range a.Subscriptions {
+			if c.Holder == (rule.Holder{Kind: rule.HolderSubscription, ID: sub.ID}) {
+				name = sub.Name
+			}
+		}
 		r := ExplainedRecipient{
-			Channel: c.Channel, Target: c.shown, Source: *newContactSource(c.Holder, e.nameOf(c.Holder)),
-			Recipient: c.Reason == "", Reason: c.Reason.Sentence(), target: c.Target, from: sourceLink(e.viewer, c.Holder, e.nameOf(c.Holder), c.Channel),
+			Channel: c.Channel, Target: c.shown, Source: *newContactSource(c.Holder, name),
+			Recipient: c.Reason == "", Reason: c.Reason.Sentence(), target: c.Target, from: sourceLink(e.viewer, c.Holder, name, c.Channel),
 		}
 		if c.fails {
 			if r.failure, err = failureOf(ctx, db, e.viewer, c.Target); err != nil {

@@ -66,7 +66,7 @@ func (s *server) testProduct(ctx context.Context, id int64, only rule.Channel) (
 	}
 	a := rule.Effective(p.Product, p.Group)
 	a.Paused = false // a test is no notification
-	return s.test(ctx, only, a, p.Name, p.ID)
+	return s.test(ctx, only, a, func(b message.Builder, to message.Recipient) *channel.Message { return b.Test(p.Name, p.ID, to) })
 }
 
 func (s *server) apiTestSettings(ctx context.Context, _ *struct{}) (*testOutput, error) {
@@ -89,16 +89,18 @@ func (s *server) testSettings(ctx context.Context, only rule.Channel) (*testOutp
 			all[c] = append(all[c], list...)
 		}
 	}
-	return s.test(ctx, only, rule.Applied{Contacts: all}, "", 0)
+	return s.test(ctx, only, rule.Applied{Contacts: all}, func(b message.Builder, to message.Recipient) *channel.Message { return b.Test("", 0, to) })
 }
 
-// test sends a test to contacts, of only one channel where that is given, and says what became of each.
-func (s *server) test(ctx context.Context, only rule.Channel, a rule.Applied, productName string, productID int64) (*testOutput, error) {
+// test sends a test that say makes to contacts, of only one channel where that is given, and says what became of each.
+func (s *server) test(
+	ctx context.Context, only rule.Channel, a rule.Applied, say func(message.Builder, message.Recipient) *channel.Message,
+) (*testOutput, error) {
 	settings, err := dbmodel.LoadSettings(ctx, s.db.Reader)
 	if err != nil {
 		return nil, fmt.Errorf("load the settings: %w", err)
 	}
-	contacts, err := s.recipients(ctx, s.db.Reader, a, settings)
+	contacts, err := s.recipients(ctx, s.db.Reader, a, nil, settings)
 	if err != nil {
 		return nil, err
 	}
@@ -129,7 +131,7 @@ func (s *server) test(ctx context.Context, only rule.Channel, a rule.Applied, pr
 				if c.Channel.Info().Addresses {
 					to.Address = c.address.Reveal()
 				}
-				r.Message = s.sendTest(ctx, c, builder.Test(productName, productID, to))
+				r.Message = s.sendTest(ctx, c, say(builder, to))
 			}
 			if r.OK = r.Message == ""; r.OK {
 				r.Message = "The message was sent."
@@ -149,10 +151,19 @@ func (s *server) sendTest(ctx context.Context, c contact, m *channel.Message) (r
 			reason = "Something went wrong here; the log says what."
 		}
 	}()
+	if c.Channel == rule.Webhook {
+		if err := s.signTest(ctx, c.Target, m); err != nil {
+			s.log.Error().Err(err).Msg("sign a test")
+			return "The secret of the webhook cannot be read: rotate it."
+		}
+	}
 	err := s.senders[c.Channel].Send(ctx, channel.Target{Channel: c.Channel, Address: c.address}, m)
 	var refused *channel.Error
 	switch {
 	case err == nil:
+		if err := dbmodel.EnableContacts(ctx, s.db, c.Target); err != nil {
+			s.log.Error().Err(err).Msg("enable the contact of a test")
+		}
 		return ""
 	case ctx.Err() == context.DeadlineExceeded:
 		return fmt.Sprintf("No answer within %s.", testTime)

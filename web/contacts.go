@@ -24,9 +24,15 @@ type contact struct {
 	fails   bool   // its target took no message when it was tried last, which not everybody may see
 }
 
-// recipients says who would receive what is notified under the settings that apply, by what this process can send.
-func (s *server) recipients(ctx context.Context, db bun.IDB, a rule.Applied, settings *dbmodel.Settings) ([]contact, error) {
+// recipients says who would receive n, or with nil whatever is notified under the settings that apply, by what this process
+// can send.
+func (s *server) recipients(
+	ctx context.Context, db bun.IDB, a rule.Applied, n *rule.Notification, settings *dbmodel.Settings,
+) ([]contact, error) {
 	all := a.Contacts.All()
+	for _, sub := range a.Subscriptions {
+		all = append(all, sub.Contacts...)
+	}
 	ids := make([]int64, len(all))
 	for i, c := range all {
 		ids[i] = c.Target
@@ -46,7 +52,7 @@ func (s *server) recipients(ctx context.Context, db bun.IDB, a rule.Applied, set
 		Configured: func(c rule.Channel) bool { return s.senders[c] != nil },
 		Readable:   func(target int64) bool { return opened[target] != "" },
 	}
-	list := rule.Recipients(a, nil, ability)
+	list := rule.Recipients(a, n, ability)
 	out := make([]contact, 0, len(list))
 	for _, r := range list {
 		c := contact{Recipient: r, address: channel.Secret(r.Address), shown: r.Address}
@@ -55,6 +61,9 @@ func (s *server) recipients(ctx context.Context, db bun.IDB, a rule.Applied, set
 		}
 		if r.Address == "" {
 			c.address, c.shown = channel.Secret(opened[r.Target]), lostAddress
+			if r.Target == 0 {
+				c.shown = ""
+			}
 			if c.address != "" {
 				c.shown = shownAddress(r.Channel, opened[r.Target])
 			}

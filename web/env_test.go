@@ -20,6 +20,7 @@ import (
 	"github.com/seed91453169/tocsin/channel"
 	"github.com/seed91453169/tocsin/channel/msteams"
 	"github.com/seed91453169/tocsin/channel/slack"
+	"github.com/seed91453169/tocsin/channel/webhook"
 	"github.com/seed91453169/tocsin/dbmodel"
 	"github.com/seed91453169/tocsin/internal/accept"
 	"github.com/seed91453169/tocsin/internal/queue"
@@ -95,7 +96,7 @@ func newEnv(t testing.TB, db *dbmodel.DB, options ...func(*web.Config)) *env {
 		DB: db, Vault: vault, Queue: queue, Acceptor: accept.New(db, queue), AdminToken: adminToken,
 		WebhookAllowedNetworks: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")},
 		BaseURL:                "https://tocsin.example", Version: "test", Log: log,
-		Redis: client, Senders: map[rule.Channel]channel.Sender{rule.Slack: slack.New(webhooks), rule.MSTeams: msteams.New(webhooks)}, Stopping: e.stopping,
+		Redis: client, Senders: map[rule.Channel]channel.Sender{rule.Slack: slack.New(webhooks), rule.MSTeams: msteams.New(webhooks), rule.Webhook: webhook.New(webhooks)}, Stopping: e.stopping,
 	}
 	for _, option := range options {
 		option(&config)

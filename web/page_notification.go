@@ -111,6 +111,15 @@ func (s *server) passedOver(ctx context.Context, n *listedNotification, settings
 	if err != nil {
 		return nil, err
 	}
+	var product int64
+	if n.ProductID != nil {
+		product = *n.ProductID
+	}
+	applied.Subscriptions, err = dbmodel.SubscribersFor(ctx, s.db.Reader, e.viewer, product, settings.MemberNotificationTypes)
+	if err != nil {
+		return nil, err
+	}
+	e.about = n.Rule()
 	all, err := e.recipients(ctx, s.db.Reader, applied)
 	if err != nil {
 		return nil, err

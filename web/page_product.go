@@ -199,7 +199,7 @@ func (s *server) loadContacts(ctx context.Context, p *holderPage) error {
 	}
 	applied := p.settings.applied
 	applied.Paused = false // the page says so by itself
-	contacts, err := s.recipients(ctx, s.db.Reader, applied, settings)
+	contacts, err := s.recipients(ctx, s.db.Reader, applied, nil, settings)
 	if err != nil {
 		return err
 	}

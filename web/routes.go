@@ -10,15 +10,16 @@ import (
 
 // Tags of the OpenAPI document.
 const (
-	tagProducts     = "Products"
-	tagGroups       = "Product groups"
-	tagObservations = "Observations"
-	tagUsers        = "Users"
-	tagExceptions   = "Exceptions"
-	tagInbox        = "Inbox"
-	tagDeliveries   = "Deliveries"
-	tagOperations   = "Operations"
-	tagSettings     = "Settings"
+	tagProducts      = "Products"
+	tagGroups        = "Product groups"
+	tagObservations  = "Observations"
+	tagUsers         = "Users"
+	tagExceptions    = "Exceptions"
+	tagInbox         = "Inbox"
+	tagDeliveries    = "Deliveries"
+	tagOperations    = "Operations"
+	tagSettings      = "Settings"
+	tagSubscriptions = "Subscriptions"
 )
 
 // calls adds all calls of the API, below /api/v1.
@@ -27,6 +28,7 @@ func (s *server) calls() {
 	s.memberCalls()
 	s.eventCalls()
 	s.inboxCalls()
+	s.subscriptionCalls()
 	s.operationCalls()
 }
 
@@ -171,6 +173,33 @@ func (s *server) inboxCalls() {
 		call{
 			id: "resendDeliveries", tag: tagDeliveries, body: resendFields{}, status: http.StatusAccepted,
 			summary: "Send all failed deliveries again that the caller may resend",
+		})
+}
+
+// subscriptionCalls are about subscriptions.
+func (s *server) subscriptionCalls() {
+	route(s, "GET /subscriptions", people, s.apiListSubscriptions,
+		call{id: "listSubscriptions", tag: tagSubscriptions, summary: "List the subscriptions that the caller sees, by id"})
+	route(s, "POST /subscriptions", people, s.apiPostSubscription,
+		call{
+			id: "postSubscription", tag: tagSubscriptions, body: subscriptionFields{}, status: http.StatusCreated,
+			summary: "Make a subscription; the answer has the secrets of its signed webhooks",
+		})
+	route(s, "GET /subscriptions/{id}", people, s.apiGetSubscription,
+		call{id: "getSubscription", tag: tagSubscriptions, summary: "Show a subscription"})
+	route(s, "PATCH /subscriptions/{id}", people, s.apiPatchSubscription,
+		call{id: "patchSubscription", tag: tagSubscriptions, body: subscriptionFields{}, summary: "Change the fields that are sent"})
+	route(s, "DELETE /subscriptions/{id}", people, s.apiDeleteSubscription,
+		call{id: "deleteSubscription", tag: tagSubscriptions, summary: "Delete a subscription"})
+	route(s, "POST /subscriptions/{id}/test", people, s.apiTestSubscription,
+		call{
+			id: "testSubscription", tag: tagSubscriptions, body: testFields{}, optional: true, status: http.StatusOK,
+			summary: "Send a test message to its contacts, now; a success enables a disabled one",
+		})
+	route(s, "POST /subscriptions/{id}/rotate-secret", people, s.apiRotateSecret,
+		call{
+			id: "rotateSecret", tag: tagSubscriptions, body: rotateFields{}, status: http.StatusOK,
+			summary: "Give a signed webhook a new secret; the one before signs too, for 24 hours",
 		})
 }
 

@@ -92,6 +92,7 @@ type drain struct {
 	settings  *dbmodel.Settings
 	renewed   time.Time // when the lease was taken, or renewed between messages
 	ahead     int       // how many single deliveries are read at once
+	most      int       // of a signed webhook: how many notifications its receiver takes at once; 0: not known
 	address   string    // empty: the key that sealed it is lost
 	firstName string    // of who has this email address; empty where that is not known
 	sent      int       // single deliveries since the last digest
@@ -197,6 +198,9 @@ func (d *drain) rest(since time.Duration) time.Duration {
 	if rate := d.w.Rates[d.target.Channel]; rate > 0 {
 		rest = time.Duration(float64(time.Second) / rate)
 	}
+	if d.target.Channel == rule.Webhook {
+		return rest - since
+	}
 	if d.digested || d.sent > d.settings.DigestThreshold && d.settings.DigestThreshold > 0 {
 		rest = max(rest, gatherTime)
 		d.sent, d.digested = 0, false
@@ -217,6 +221,9 @@ func (d *drain) wait(ctx context.Context, rest time.Duration) bool {
 // deliver sends what comes next, if something waits, and records what became of it: a digest where there is one to send, else
 // single deliveries.
 func (d *drain) deliver(ctx context.Context) (outcome, error) {
+	if d.target.Channel == rule.Webhook {
+		return d.deliverData(ctx)
+	}
 	if d.target.Batch == 0 {
 		waiting, err := dbmodel.PendingDeliveries(ctx, d.w.DB, d.target.ID, max(d.settings.DigestThreshold+1, d.ahead))
 		switch {

@@ -38,7 +38,7 @@ func (d *drain) single(n *dbmodel.Notification, waiting dbmodel.PendingDelivery)
 		n = n.Masked()
 	}
 	return d.build(func(b message.Builder, to message.Recipient) *channel.Message {
-		to.Source = waiting.Source
+		to.Source, to.SourceName = waiting.Source, waiting.SourceName
 		return b.Notification(n, waiting.ID, to)
 	})
 }

@@ -34,6 +34,9 @@ func (d *drain) recordResult(set dbmodel.DeliverySet, result *channel.Error) (ou
 		}
 		d.count(set)
 		return goOn, nil
+	case result.Kind == channel.Gone:
+		d.log(result, "a receiver is gone")
+		return stop, d.gone(set, result)
 	case result.Kind == channel.Permanent:
 		d.log(result, "a delivery failed for good")
 		err := d.fail(set, result)

@@ -12,6 +12,7 @@ import (
 	"github.com/seed91453169/tocsin/channel/email"
 	"github.com/seed91453169/tocsin/channel/msteams"
 	"github.com/seed91453169/tocsin/channel/slack"
+	"github.com/seed91453169/tocsin/channel/webhook"
 	"github.com/seed91453169/tocsin/config"
 	"github.com/seed91453169/tocsin/internal/accept"
 	"github.com/seed91453169/tocsin/rule"
@@ -55,7 +56,9 @@ func webhookClient(c *config.Config) *http.Client {
 // senders returns the sender of each channel that is configured.
 func senders(c *config.Config) (map[rule.Channel]channel.Sender, error) {
 	webhooks := webhookClient(c)
-	out := map[rule.Channel]channel.Sender{rule.Slack: slack.New(webhooks), rule.MSTeams: msteams.New(webhooks)}
+	out := map[rule.Channel]channel.Sender{
+		rule.Slack: slack.New(webhooks), rule.MSTeams: msteams.New(webhooks), rule.Webhook: webhook.New(webhooks),
+	}
 	mail, err := mailSender(c)
 	if err != nil {
 		return nil, err

@@ -127,7 +127,7 @@ func (p holder) body(kind, base string) object {
 }
 
 func addContacts(o object, prefix string, c rule.Contacts, base string) {
-	for _, channel := range rule.Channels {
+	for _, channel := range rule.SettingChannels {
 		var list []string
 		for _, contact := range c[channel] {
 			if contact.Address != "" {

@@ -36,6 +36,10 @@ type (
 	Link string
 	// CronLine is a cron line of five fields.
 	CronLine string
+	// AnyTypes are types of notifications, those too that only administrators see.
+	AnyTypes []rule.Type
+	// ContactList is the contacts of a subscription.
+	ContactList []Contact
 )
 
 // Object is a JSON object, which ReadJSON reads into fields of its own.
@@ -137,6 +141,14 @@ func (f *Field[T]) read(v jsontext.Value) string {
 		}
 		*to = Object(v.Clone())
 		return ""
+	case *AnyTypes:
+		return wordsIn(v, rule.Types, (*[]rule.Type)(to))
+	case *[]rule.Event:
+		return wordsIn(v, rule.Events, to)
+	case *[]rule.ParserType:
+		return wordsIn(v, rule.ParserTypes, to)
+	case *ContactList:
+		return contactListIn(v, to)
 	}
 	return readText(v, any(&f.Value))
 }

@@ -71,7 +71,7 @@ func formValue(to any, texts []string) jsontext.Value {
 		last = strings.TrimSpace(texts[len(texts)-1]) // an unchecked box sends the text of the hidden field before it
 	}
 	switch to.(type) {
-	case *Field[[]rule.Status], *Field[[]rule.Type]:
+	case *Field[[]rule.Status], *Field[[]rule.Type], *Field[AnyTypes], *Field[[]rule.Event], *Field[[]rule.ParserType]:
 		entries := []string{}
 		for _, t := range texts {
 			if t != "" { // a hidden field says that no box was checked

@@ -38,6 +38,14 @@ func (f Field[T]) Schema(huma.Registry) *huma.Schema {
 		s.Enum = append(Enum(rule.Events), "", nil)
 	case []int64:
 		s.Type, s.Items, s.MaxItems = huma.TypeArray, &huma.Schema{Type: huma.TypeInteger}, new(MaxIDs)
+	case AnyTypes:
+		s.Type, s.Items = huma.TypeArray, WordSchema(rule.Types)
+	case []rule.Event:
+		s.Type, s.Items = huma.TypeArray, WordSchema(rule.Events)
+	case []rule.ParserType:
+		s.Type, s.Items = huma.TypeArray, WordSchema(rule.ParserTypes)
+	case ContactList:
+		s.Type, s.Items, s.MaxItems = huma.TypeArray, contactSchema(), new(MaxContacts)
 	case []rule.Type:
 		s.Type, s.Items = huma.TypeArray, WordSchema(MemberTypes)
 	}

@@ -1,0 +1,75 @@
+package message
+
+import (
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/seed91453169/tocsin/dbmodel"
+	"github.com/seed91453169/tocsin/rule"
+)
+
+// data is a notification as signed webhooks get it: as the HTTP interface answers it, without what only its inbox knows.
+type data struct {
+	ID          int64           `json:"id"`
+	Type        rule.Type       `json:"type"`
+	Event       *rule.Event     `json:"event"`
+	Name        string          `json:"name"`
+	Message     string          `json:"message"`
+	Product     *named          `json:"product"`
+	Observation *titled         `json:"observation"`
+	Before      *dataValues         `json:"before"`
+	After       *dataValues         `json:"after"`
+	User        string          `json:"user"`
+	Function    string          `json:"function"`
+	Arguments   json.RawMessage `json:"arguments"`
+	Trace       string          `json:"trace"`
+	Suppressed  int             `json:"suppressed"`
+	CreatedAt   time.Time       `json:"created_at"`
+}
+
+type named struct {
+	ID   int64  `json:"id"`
+	Name string `json:"name"`
+}
+
+type titled struct {
+	ID    int64  `json:"id"`
+	Title string `json:"title"`
+}
+
+type dataValues struct {
+	Severity rule.Severity `json:"severity"`
+	Status   rule.Status   `json:"status"`
+	Priority *int          `json:"priority"`
+}
+
+// Data returns n as signed webhooks get it.
+func Data(n *dbmodel.Notification) json.RawMessage {
+	d := data{
+		ID: n.ID, Type: n.Type, Name: n.Name, Message: n.Message, Before: valuesOf(n.Before()), After: valuesOf(n.After()),
+		User: n.Username, Function: n.Function, Arguments: n.Arguments, Trace: n.Trace, Suppressed: n.Suppressed,
+		CreatedAt: n.CreatedAt.UTC(),
+	}
+	if n.Event != rule.NoEvent {
+		d.Event = &n.Event
+	}
+	if n.ProductID != nil {
+		d.Product = &named{*n.ProductID, n.Facts.ProductName}
+	}
+	if n.ObservationID != nil {
+		d.Observation = &titled{*n.ObservationID, n.Facts.ObservationTitle}
+	}
+	b, err := json.Marshal(d)
+	if err != nil {
+		panic(fmt.Sprintf("message: data: %v", err)) // texts, numbers, and arguments, which are valid JSON
+	}
+	return b
+}
+
+func valuesOf(v *rule.Values) *dataValues {
+	if v == nil {
+		return nil
+	}
+	return &dataValues{v.Severity, v.Status, v.Priority}
+}

@@ -1,0 +1,143 @@
+package worker
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+
+	"github.com/uptrace/bun"
+
+	"github.com/seed91453169/tocsin/channel"
+	"github.com/seed91453169/tocsin/channel/webhook"
+	"github.com/seed91453169/tocsin/dbmodel"
+	"github.com/seed91453169/tocsin/message"
+	"github.com/seed91453169/tocsin/rule"
+)
+
+// deliverData sends to a signed webhook what comes next, if something waits: up to webhook.MaxNotifications at once, and nothing
+// summed up. A batch that is tried again is the same one, with the same id.
+func (d *drain) deliverData(ctx context.Context) (outcome, error) {
+	if _, err := d.askAgain(ctx); err != nil {
+		return stop, err
+	}
+	waiting, err := d.nextBatch(ctx)
+	if err != nil || len(waiting) == 0 {
+		return nobody, err
+	}
+	for {
+		m, set, err := d.batch(ctx, waiting)
+		if err != nil {
+			return stop, err
+		}
+		if m == nil { // deleted a moment ago
+			return goOn, nil
+		}
+		result, lost, err := d.send(ctx, m)
+		if err != nil || lost {
+			return stop, err
+		}
+		if result != nil && result.TooLarge && len(waiting) > 1 {
+			d.most = len(waiting) / 2
+			waiting = waiting[:d.most]
+			continue
+		}
+		return d.recordResult(set, result)
+	}
+}
+
+// nextBatch lists what is sent next: the batch that is tried again, else what waits.
+func (d *drain) nextBatch(ctx context.Context) ([]dbmodel.PendingDelivery, error) {
+	waiting, err := dbmodel.PendingDeliveries(ctx, d.w.DB, d.target.ID, webhook.MaxNotifications)
+	if err != nil || d.target.Batch == 0 {
+		if d.most > 0 && len(waiting) > d.most {
+			waiting = waiting[:d.most]
+		}
+		return waiting, err
+	}
+	ids, err := dbmodel.PendingIDs(ctx, d.w.DB, d.target.ID, d.target.Batch)
+	if err != nil {
+		return nil, fmt.Errorf("find the deliveries of a batch for target %d: %w", d.target.ID, err)
+	}
+	wanted := make(map[int64]bool, len(ids))
+	for _, id := range ids {
+		wanted[id] = true
+	}
+	var again []dbmodel.PendingDelivery
+	for _, one := range waiting {
+		if wanted[one.ID] {
+			again = append(again, one)
+		}
+	}
+	if len(again) == 0 { // nothing of it waits any more
+		d.target.Batch = 0
+		return waiting, dbmodel.EndBatch(ctx, d.w.DB, d.target.ID, d.owner)
+	}
+	return again, nil
+}
+
+// batch makes the message of deliveries; nil where none of their notifications is left.
+func (d *drain) batch(ctx context.Context, waiting []dbmodel.PendingDelivery) (*channel.Message, dbmodel.DeliverySet, error) {
+	set := dbmodel.DeliverySet{TargetID: d.target.ID, Digest: true}
+	ids := make([]int64, len(waiting))
+	for i := range waiting {
+		ids[i] = waiting[i].NotificationID
+	}
+	notifications, err := dbmodel.NotificationsByID(ctx, d.w.DB, ids)
+	if err != nil {
+		return nil, set, fmt.Errorf("load notifications for target %d: %w", d.target.ID, err)
+	}
+	secrets, err := dbmodel.SigningSecrets(ctx, d.w.DB, d.w.Vault, d.target.ID)
+	if err != nil {
+		d.w.Log.Error().Err(err).Int64("target", d.target.ID).Msg("the secret of a webhook cannot be read")
+	}
+	m := &channel.Message{}
+	for _, one := range waiting {
+		n, found := notifications[one.NotificationID]
+		if !found {
+			continue
+		}
+		if one.Masked {
+			n = n.Masked()
+		}
+		set.IDs = append(set.IDs, one.ID)
+		m.Notifications = append(m.Notifications, message.Data(n))
+		if n.CreatedAt.After(m.At) {
+			m.At = n.CreatedAt
+		}
+	}
+	if len(set.IDs) == 0 {
+		return nil, set, nil
+	}
+	m.ID = "batch-" + strconv.FormatInt(set.IDs[len(set.IDs)-1], 10)
+	for _, s := range secrets {
+		m.Secrets = append(m.Secrets, channel.Secret(s))
+	}
+	return m, set, nil
+}
+
+// gone disables the contact whose receiver takes nothing any more, and fails all that waits for it.
+func (d *drain) gone(set dbmodel.DeliverySet, result *channel.Error) error {
+	w := d.w
+	for _, part := range set.Parts() {
+		err := w.record("a receiver is gone", func(ctx context.Context) error {
+			return dbmodel.MarkTried(ctx, w.DB, part, d.owner, result.Reason)
+		})
+		if err != nil {
+			return err
+		}
+	}
+	err := w.record("a receiver is gone", func(ctx context.Context) error {
+		return w.DB.InTx(ctx, func(ctx context.Context, tx bun.Tx) error {
+			if err := dbmodel.DisableContacts(ctx, tx, d.target.ID); err != nil {
+				return err
+			}
+			all := dbmodel.DeliverySet{TargetID: d.target.ID, All: true}
+			return d.notifyFailure(ctx, tx, all, "ReceiverGone", result.Brief(),
+				"its receiver is gone, so the contact is disabled until a test succeeds or its address changes: "+result.Reason)
+		})
+	})
+	if err != nil {
+		return err
+	}
+	return d.giveUp(result, string(rule.ReceiverGone.Sentence()))
+}
