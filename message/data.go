@@ -18,8 +18,8 @@ type data struct {
 	Message     string          `json:"message"`
 	Product     *named          `json:"product"`
 	Observation *titled         `json:"observation"`
-	Before      *dataValues         `json:"before"`
-	After       *dataValues         `json:"after"`
+	Before      *dataValues     `json:"before"`
+	After       *dataValues     `json:"after"`
 	User        string          `json:"user"`
 	Function    string          `json:"function"`
 	Arguments   json.RawMessage `json:"arguments"`
