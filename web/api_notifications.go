@@ -3,6 +3,7 @@ package web
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -195,6 +196,15 @@ func (s *server) apiGetNotification(ctx context.Context, in *notificationIDParam
 // loadNotification returns a notification as the caller sees it.
 func (s *server) loadNotification(ctx context.Context, id int64) (*listedNotification, error) {
 	n, err := dbmodel.VisibleNotificationByID(ctx, s.db.Reader, viewerOf(ctx), id)
+	if errors.Is(err, dbmodel.ErrNotFound) && !viewerOf(ctx).Admin {
+		sight, err := s.memberSight(ctx)
+		if err != nil {
+			return nil, err
+		}
+		p := notFound("notification")
+		p.Detail += " " + sight // the same whatever the id is
+		return nil, p
+	}
 	if err != nil {
 		return nil, missing(err, "notification", id)
 	}

@@ -239,8 +239,15 @@ func (s *server) whyEmpty(ctx context.Context, f inboxFilter, behind bool) (empt
 	if without > 0 {
 		steps = []linkTo{{withQuery(productsPath, "contacts", noContact), plural(without, "product has", "products have") + " no target for notifications: set one"}}
 	}
+	sight := ""
+	if !viewerOf(ctx).Admin {
+		if sight, err = s.memberSight(ctx); err != nil {
+			return emptyInbox{}, err
+		}
+		sight = " " + sight
+	}
 	if len(one) > 0 {
-		return emptyInbox{"Nothing new: you have viewed everything.", append(steps, linkTo{"/?viewed=all", "Show viewed ones"})}, nil
+		return emptyInbox{"Nothing new: you have viewed everything." + sight, append(steps, linkTo{"/?viewed=all", "Show viewed ones"})}, nil
 	}
 	products, err := dbmodel.SearchProducts(ctx, s.db.Reader, viewerOf(ctx), dbmodel.ProductSearch{}, 1)
 	if err != nil {
@@ -249,7 +256,7 @@ func (s *server) whyEmpty(ctx context.Context, f inboxFilter, behind bool) (empt
 	switch {
 	case len(products) > 0:
 		return emptyInbox{
-			"Nothing has happened yet that is worth knowing. Conditions and contacts are set for each product.",
+			"Nothing has happened yet that is worth knowing. Conditions and contacts are set for each product." + sight,
 			append(steps, linkTo{productsPath, "Look at the products"}, linkTo{observationsPath, "Ask why an observation was not notified"}),
 		}, nil
 	case viewerOf(ctx).Admin:

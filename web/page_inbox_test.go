@@ -241,6 +241,21 @@ func TestEmptyInbox(t *testing.T) {
 	e.visitor("root").open("/").says("There are no products yet")
 	e.visitor("alex").open("/").says("You are a member of no product yet")
 	e.product(1)
+	e.member(dbmodel.InProduct(1), "alex", rule.Reader)
+	const sight = "Of notifications, members see security gates and background tasks here, but no observations: administrators choose the types in the settings."
+	e.visitor("alex").open("/").says("Nothing has happened yet", sight)
+	e.observed(1, "hidden", rule.EventNew, rule.High)
+	hidden := e.want(404, "GET", fmt.Sprintf("%s/%d", inboxPath, e.idOf("hidden")), nil, e.as("alex")...)
+	missing := e.want(404, "GET", inboxPath+"/99999", nil, e.as("alex")...)
+	if hidden.text != missing.text || !strings.Contains(hidden.text, sight) {
+		t.Errorf("hidden: %s, missing: %s", hidden.text, missing.text)
+	}
+	if r := e.visitor("alex").ask("GET", "/notifications/99999", nil); r.status != 404 || !strings.Contains(r.text(), sight) {
+		t.Errorf("page: %d %s", r.status, r.text())
+	}
+	e.exec("DELETE FROM notifications")
+	e.visitor("root").open("/products/1").says("Add, or change the role", sight)
+	e.visitor("root").open("/settings").says(sight)
 	s := e.visitor("root").open("/")
 	s.says("Nothing has happened yet", "1 product has no target for notifications: set one")
 	e.visitor("root").follow(s, "set one").says("product 1")

@@ -49,6 +49,7 @@ type holderPage struct {
 	Members     []memberAnswer
 	MoreMembers string
 	MayManage   bool
+	Sight       string // which types of notifications members see
 	Member      memberForm
 	Roles       []option
 
@@ -104,6 +105,9 @@ func (s *server) loadHolder(r *http.Request, k holderKind) (*holderPage, error) 
 	}
 	if err != nil || p.NameOnly {
 		return p, err
+	}
+	if p.Sight, err = s.memberSight(ctx); err != nil {
+		return nil, err
 	}
 	p.Fields = p.settings.fields()
 	for i := range p.Fields {

@@ -107,7 +107,7 @@ func settingsSections(a *settingsAnswer) []settingsSection {
 		{"Exceptions and background tasks", "Faults of the application, and of Tocsin itself.", exceptionSettings(a)},
 		{"What members see", "Administrators see everything.", []formField{{
 			Name: "member_notification_types", Label: "Types in the inbox of members", Kind: choicesField, Options: typeChoices(a.MemberTypes),
-			Help: "Members see these types of notifications, of products where they are members. None: they see nothing.", Default: "security gates and background tasks",
+			Help: "Members see these types of notifications, of products where they are members. None: they see nothing. " + memberSightWords(a.MemberTypes), Default: "security gates and background tasks",
 		}}},
 		{"Delivery", "", deliveryFields(a)},
 		{"Links in messages", "Where the links in messages lead. Empty: to Tocsin's own page.", linkFields(a)},
