@@ -19,7 +19,8 @@ type FailedEvent struct {
 // less.
 func FailedEvents(ctx context.Context, db bun.IDB, before int64, limit int) ([]FailedEvent, error) {
 	return collect(ctx, db, scanFailedEvent, "SELECT "+eventColumns+
-		", failed_at FROM outbox WHERE failed_at IS NOT NULL AND (id < $1 OR $1 = 0) ORDER BY id DESC LIMIT $2", before, limit)
+		", failed_at FROM outbox WHERE failed_at IS NOT NULL AND (id < $1 OR $1 = 0) AND "+
+		liveEvents("outbox")+" ORDER BY id DESC LIMIT $2", before, limit)
 }
 
 func scanFailedEvent(rows *sql.Rows) (e FailedEvent, err error) {

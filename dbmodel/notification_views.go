@@ -43,7 +43,7 @@ func ViewedBy(ctx context.Context, db bun.IDB, v Viewer, ids []int64) (map[int64
 
 // MarkViewed marks those of the given notifications as viewed that v sees.
 func MarkViewed(ctx context.Context, tx bun.Tx, v Viewer, ids []int64) error {
-	if err := countViewsChanged(ctx, tx, v); err != nil {
+	if there, err := countViewsChanged(ctx, tx, v); err != nil || !there {
 		return err
 	}
 	in, arg := anyOf(tx, "n.id", 2, ids)
@@ -58,7 +58,7 @@ func MarkViewed(ctx context.Context, tx bun.Tx, v Viewer, ids []int64) error {
 
 // MarkViewedUntil marks what was created before until as viewed by v, but nothing that comes from now on.
 func MarkViewedUntil(ctx context.Context, tx bun.Tx, v Viewer, until time.Time) error {
-	if err := countViewsChanged(ctx, tx, v); err != nil {
+	if there, err := countViewsChanged(ctx, tx, v); err != nil || !there {
 		return err
 	}
 	_, err := execCount(ctx, tx, "UPDATE users SET viewed_until = CASE WHEN $2 < "+now(tx)+" THEN $2 ELSE "+now(tx)+" END WHERE id = $1 AND viewed_until < $2",
@@ -72,9 +72,10 @@ func MarkViewedUntil(ctx context.Context, tx bun.Tx, v Viewer, until time.Time) 
 	return err
 }
 
-func countViewsChanged(ctx context.Context, tx bun.Tx, v Viewer) error {
-	_, err := execCount(ctx, tx, "UPDATE users SET views_changed = views_changed + 1 WHERE id = $1", v.UserID)
-	return err
+// countViewsChanged keeps the user from being deleted until the transaction ends; it returns false where there is none.
+func countViewsChanged(ctx context.Context, tx bun.Tx, v Viewer) (bool, error) {
+	n, err := execCount(ctx, tx, "UPDATE users SET views_changed = views_changed + 1 WHERE id = $1", v.UserID)
+	return n > 0, err
 }
 
 // UnreadCount is how many notifications v sees and has not viewed; where there are more than most, it is most. Without a

@@ -144,8 +144,8 @@ func AcceptObservations(ctx context.Context, db bun.IDB, list []Observation, how
 	from, args := rowsFrom(db, "i", 1, observationCols(list)...)
 	n := len(args)
 	query := fmt.Sprintf(`WITH known AS MATERIALIZED (
-			SELECT id FROM products WHERE id = ANY($%[1]d::bigint[]) ORDER BY id FOR KEY SHARE
-		), changed AS (`+upsertObservations(db, how, from, fmt.Sprintf("(SELECT count(*) FROM known) = cardinality($%d::bigint[])", n+1), n+4)+`
+			SELECT id, generation FROM products WHERE id = ANY($%[1]d::bigint[]) ORDER BY id FOR KEY SHARE
+		), changed AS (`+upsertObservations(db, how, from+" JOIN known k ON k.id = i.product_id", fmt.Sprintf("(SELECT count(*) FROM known) = cardinality($%d::bigint[])", n+1), n+4)+`
 		), queued AS (
 			INSERT INTO outbox (kind, bulk, payload, queued_at)
 			SELECT 'observation', $%[2]d::boolean, jsonb_build_object('ids', jsonb_agg(id ORDER BY id)), CASE WHEN $%[3]d::boolean THEN clock_timestamp() END
@@ -159,7 +159,10 @@ func AcceptObservations(ctx context.Context, db bun.IDB, list []Observation, how
 	var known int
 	err := raw(db).QueryRowContext(ctx, query, args...).Scan(&a.Changed, &a.EventID, &known)
 	if err == nil && known < len(products) {
-		err = shareProducts(ctx, db, products)
+		if err := shareProducts(ctx, db, products); err != nil {
+			return Accepted{}, err
+		}
+		return AcceptObservations(ctx, db, list, how) // one came into being after the statement had begun
 	}
 	if err == nil {
 		err = confirmObservations(ctx, db, list, how)
@@ -202,7 +205,7 @@ func acceptSQLite(ctx context.Context, db bun.IDB, list []Observation, products 
 		return a, err
 	}
 	from, args := rowsFrom(db, "i", 1, observationCols(list)...)
-	query := upsertObservations(db, how, from, "true", len(args)+1)
+	query := upsertObservations(db, how, from+" CROSS JOIN products k ON k.id = i.product_id", "true", len(args)+1)
 	if how.StatedAt != nil {
 		args = append(args, *how.StatedAt)
 	}
@@ -219,27 +222,33 @@ func acceptSQLite(ctx context.Context, db bun.IDB, list []Observation, products 
 	return a, err
 }
 
-// upsertObservations inserts or updates what differs among the rows of from and returns the ids of these. The time when they
-// were stated, if given, is the argument with the number arg.
+// upsertObservations inserts or updates what differs among the rows i of from, with their products k, and returns the ids of
+// these. The time when they were stated, if given, is the argument with the number arg. Of an observation that was deleted with
+// its product, and is not removed yet, nothing is remembered.
 func upsertObservations(db bun.IDB, how Accepting, from, condition string, arg int) string {
-	const stated = "%[1]s.product_id, %[1]s.title, %[1]s.severity, %[1]s.status, %[1]s.priority, %[1]s.parser_type, %[1]s.vulnerability_id, %[1]s.cvss_score, %[1]s.origin, %[1]s.url"
-	row := func(alias string) string { return "(" + fmt.Sprintf(stated, alias) + ")" }
+	const stated = "%[2]s.generation, %[1]s.product_id, %[1]s.title, %[1]s.severity, %[1]s.status, %[1]s.priority, %[1]s.parser_type, %[1]s.vulnerability_id, %[1]s.cvss_score, %[1]s.origin, %[1]s.url"
+	row := func(alias, product string) string { return "(" + fmt.Sprintf(stated, alias, product) + ")" }
+	deleted := "EXISTS (SELECT 1 FROM deletions gone WHERE gone.product_id = o.product_id AND gone.generation = o.generation)"
+	forget := func(column string) string {
+		return column + " = CASE WHEN " + deleted + " THEN NULL ELSE o." + column + " END"
+	}
 	statedAt, younger := now(db), ""
 	if how.StatedAt != nil {
-		statedAt, younger = fmt.Sprintf("$%d", arg), " AND (o.reported_at IS NULL OR o.reported_at <= EXCLUDED.reported_at)"
+		statedAt, younger = fmt.Sprintf("$%d", arg), " AND (o.reported_at IS NULL OR o.reported_at <= EXCLUDED.reported_at OR "+deleted+")"
 		if !isSQLite(db) {
 			statedAt += "::timestamptz"
 		}
 	}
-	return `INSERT INTO observations AS o (` + observationColumns + `, reported_at)
-		SELECT i.id, i.product_id, i.title, i.title_hash, i.severity, i.status, i.priority, i.parser_type, i.vulnerability_id, i.cvss_score, i.origin, i.url, ` + statedAt + `
+	return `INSERT INTO observations AS o (` + observationColumns + `, reported_at, generation)
+		SELECT i.id, i.product_id, i.title, i.title_hash, i.severity, i.status, i.priority, i.parser_type, i.vulnerability_id, i.cvss_score, i.origin, i.url, ` + statedAt + `, k.generation
 		FROM ` + from + ` ` + lookUp(db, "LEFT JOIN", "observations", "e", "id = i.id", "") + `
-		WHERE ` + condition + ` AND (e.id IS NULL OR ` + row("e") + ` ` + differs(db) + ` ` + row("i") + `) ORDER BY i.id
+		WHERE ` + condition + ` AND (e.id IS NULL OR ` + row("e", "e") + ` ` + differs(db) + ` ` + row("i", "k") + `) ORDER BY i.id
 		ON CONFLICT (id) DO UPDATE SET product_id = EXCLUDED.product_id, title = EXCLUDED.title, title_hash = EXCLUDED.title_hash,
 			severity = EXCLUDED.severity, status = EXCLUDED.status, priority = EXCLUDED.priority, parser_type = EXCLUDED.parser_type,
 			vulnerability_id = EXCLUDED.vulnerability_id, cvss_score = EXCLUDED.cvss_score, origin = EXCLUDED.origin, url = EXCLUDED.url,
-			reported_at = EXCLUDED.reported_at
-		WHERE ` + row("o") + ` ` + differs(db) + ` ` + row("EXCLUDED") + younger + ` RETURNING id`
+			reported_at = EXCLUDED.reported_at, generation = EXCLUDED.generation,
+			` + forget("notified_severity") + `, ` + forget("notified_status") + `, ` + forget("notified_priority") + `
+		WHERE ` + row("o", "o") + ` ` + differs(db) + ` ` + row("EXCLUDED", "EXCLUDED") + younger + ` RETURNING id`
 }
 
 func observationCols(list []Observation) []col {
@@ -297,6 +306,12 @@ func ShareProducts(ctx context.Context, db bun.IDB, list []Observation) error {
 	return shareProducts(ctx, db, productsOf(list))
 }
 
+// KeepProducts keeps those of the given products that there are from being deleted until the transaction ends.
+func KeepProducts(ctx context.Context, tx bun.Tx, ids []int64) error {
+	_, err := queryAll[int64](ctx, tx, "SELECT id FROM products WHERE id = ANY (@ids) ORDER BY id FOR KEY SHARE", args{"ids": numbers(ids)})
+	return err
+}
+
 func shareProducts(ctx context.Context, db bun.IDB, ids []int64) error {
 	in, arg := anyOf(db, "id", 1, ids)
 	known, err := collect(ctx, db, scanID, "SELECT id FROM products WHERE "+in+" ORDER BY id"+forKeyShare(db), arg)
@@ -313,6 +328,7 @@ func shareProducts(ctx context.Context, db bun.IDB, ids []int64) error {
 // StoredObservation is an observation together with what is remembered of it.
 type StoredObservation struct {
 	Observation
+	Generation int64        // of the product when it was stored; where the product has another one it is deleted
 	Remembered *rule.Values // what was last notified; nil: nothing
 }
 
@@ -322,7 +338,7 @@ func (o *Observation) Rule() rule.Observation {
 }
 
 const storedColumns = `o.id, o.product_id, o.title, o.severity, o.status, o.priority, o.parser_type, o.vulnerability_id, o.cvss_score, o.origin, o.url,
-	o.notified_severity, o.notified_status, o.notified_priority`
+	o.notified_severity, o.notified_status, o.notified_priority, o.generation`
 
 // ObservationsForUpdate reads the observations with the given ids, by id, and keeps others from changing them until the
 // transaction ends. Those that do not exist are left out.
@@ -346,7 +362,7 @@ func observationsByKey(ctx context.Context, db bun.IDB, ids []int64, lock string
 // ObservationExists returns ErrNotFound where there is no such observation.
 func ObservationExists(ctx context.Context, db bun.IDB, id int64) error {
 	var found int64
-	return Translate(raw(db).QueryRowContext(ctx, "SELECT id FROM observations WHERE id = $1", id).Scan(&found))
+	return Translate(raw(db).QueryRowContext(ctx, "SELECT id FROM observations o WHERE id = $1 AND "+liveObservations("o"), id).Scan(&found))
 }
 
 // ObservationByID returns ErrNotFound where there is none.
@@ -355,7 +371,7 @@ func ObservationByID(ctx context.Context, db bun.IDB, id int64) (*StoredObservat
 }
 
 func observationByID(ctx context.Context, db bun.IDB, id int64, condition string) (*StoredObservation, error) {
-	list, err := collect(ctx, db, scanObservation, "SELECT "+storedColumns+" FROM observations o WHERE o.id = $1 AND "+condition, id)
+	list, err := collect(ctx, db, scanObservation, "SELECT "+storedColumns+" FROM observations o WHERE o.id = $1 AND "+liveObservations("o")+" AND "+condition, id)
 	if err != nil {
 		return nil, err
 	}
@@ -369,7 +385,7 @@ func scanObservation(rows *sql.Rows) (o StoredObservation, err error) {
 	var origin string
 	var r remembered
 	if err = rows.Scan(&o.ID, &o.ProductID, &o.Title, &o.Severity, &o.Status, &o.Priority, &o.ParserType,
-		&o.VulnerabilityID, &o.CVSSScore, &origin, &o.URL, &r.severity, &r.status, &r.priority); err != nil {
+		&o.VulnerabilityID, &o.CVSSScore, &origin, &o.URL, &r.severity, &r.status, &r.priority, &o.Generation); err != nil {
 		return o, err
 	}
 	o.Remembered = r.values()
@@ -415,7 +431,7 @@ func Remember(ctx context.Context, tx bun.Tx, ids []int64, values []*rule.Values
 
 // DeleteObservation removes an observation and what is remembered of it. It returns ErrNotFound where there is none.
 func DeleteObservation(ctx context.Context, db bun.IDB, id int64) error {
-	n, err := execCount(ctx, db, "DELETE FROM observations WHERE id = $1", id)
+	n, err := execCount(ctx, db, "DELETE FROM observations WHERE id = $1 AND "+liveObservations("observations"), id)
 	if err == nil && n == 0 {
 		err = ErrNotFound
 	}

@@ -155,6 +155,13 @@ func TakeEvent(ctx context.Context, tx bun.Tx, e *Event) (bool, error) {
 	return n > 0, err
 }
 
+// IsDeleted reports whether the product of an event was deleted after the event had come, even if there is one with the same id
+// again.
+func (e *Event) IsDeleted(ctx context.Context, db bun.IDB) (bool, error) {
+	return queryOne[bool](ctx, db, "SELECT EXISTS (SELECT 1 FROM deletions WHERE product_id = @product AND until_event >= @id)",
+		args{"product": e.ProductID, "id": e.ID})
+}
+
 // ReleaseEvent gives a claimed event back without counting a failure; it is due again after wait.
 func ReleaseEvent(ctx context.Context, db bun.IDB, e *Event, wait time.Duration) error {
 	_, err := execCount(ctx, db, "UPDATE outbox SET claim = 0, queued_at = NULL, run_after = "+later(db, wait)+" WHERE id = $1 AND attempts = $2", e.ID, e.Attempts)

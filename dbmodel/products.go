@@ -69,11 +69,18 @@ func ProductForUpdate(ctx context.Context, tx bun.Tx, id int64) (*Product, error
 
 // AddProduct stores a product without a name, to be filled in the same transaction, where there is none with this id.
 func AddProduct(ctx context.Context, tx bun.Tx, id int64) error {
-	_, err := execCount(ctx, tx, "INSERT INTO products (id, name) VALUES ($1, '') ON CONFLICT (id) DO NOTHING", id)
+	n, err := exec(ctx, tx, "INSERT INTO products (id, name) VALUES (@id, '') ON CONFLICT (id) DO NOTHING", args{"id": id})
+	if err != nil || n == 0 {
+		return err
+	}
+	// A statement of its own: it sees a deletion for which the first one has waited.
+	_, err = exec(ctx, tx, `UPDATE products SET generation = (SELECT max(generation) + 1 FROM deletions WHERE product_id = @id)
+		WHERE id = @id AND EXISTS (SELECT 1 FROM deletions WHERE product_id = @id)`, args{"id": id})
 	return err
 }
 
-// SaveProduct inserts or replaces a product, all but its security gate.
+// SaveProduct inserts or replaces a product, all but its security gate. Where one with this id may have been deleted, AddProduct
+// comes before.
 func SaveProduct(ctx context.Context, db bun.IDB, p *Product) error {
 	if p.Statuses == nil {
 		p.Statuses = []rule.Status{}
@@ -84,27 +91,23 @@ func SaveProduct(ctx context.Context, db bun.IDB, p *Product) error {
 	return Translate(err)
 }
 
-// DeleteProduct removes a product with its observations, notifications, deliveries and waiting events. It returns
-// ErrNotFound where there is none. The lock keeps accept, which shares it, from adding observations meanwhile.
+const deleteProductData = `
+	INSERT INTO deletions (product_id, generation, until_notification, until_event)
+	SELECT @id::bigint, @generation::bigint, (SELECT coalesce(max(id), 0) FROM notifications), (SELECT coalesce(max(id), 0) FROM outbox)`
+
+// DeleteProduct deletes a product with its contacts and members, and hides its observations, notifications, deliveries and
+// waiting events, which a worker removes in batches. It returns ErrNotFound where there is none. The lock keeps away whoever
+// stores something of the product, and shares it, for this short transaction only.
 func DeleteProduct(ctx context.Context, tx bun.Tx, id int64) error {
-	n, err := execCount(ctx, tx, "DELETE FROM products WHERE id = $1", id)
+	generation, err := queryOne[int64](ctx, tx, "DELETE FROM products WHERE id = @id RETURNING generation", args{"id": id})
 	if err != nil {
 		return err
 	}
-	if n == 0 {
-		return ErrNotFound
+	// A statement of its own: it sees what those have stored for whom the first one waited.
+	if _, err := exec(ctx, tx, deleteProductData, args{"id": id, "generation": generation}); err != nil {
+		return err
 	}
-	for _, statement := range []string{
-		// These two wait for evaluations that are under way; what these store is deleted after them.
-		"DELETE FROM observations WHERE product_id = $1",
-		"DELETE FROM outbox WHERE product_id = $1",
-		"DELETE FROM notifications WHERE product_id = $1", // and with them their deliveries
-	} {
-		if _, err := execCount(ctx, tx, statement, id); err != nil {
-			return err
-		}
-	}
-	return nil
+	return noteDeletion(ctx, tx)
 }
 
 // VisibleProductGroupByID returns ErrNotFound where there is none that v sees.
@@ -196,19 +199,20 @@ func SetSecurityGate(ctx context.Context, tx bun.IDB, productID int64, passed *b
 
 // ProductContext is what an evaluation must know of a product: what it says, and what its group says.
 type ProductContext struct {
-	ID        int64
-	Name      string
-	GroupID   int64  // 0: no group
-	GroupName string // empty: no group
-	Product   rule.Settings
-	Group     *rule.Settings
+	ID         int64
+	Generation int64 // that of its observations; those with another one are deleted
+	Name       string
+	GroupID    int64  // 0: no group
+	GroupName  string // empty: no group
+	Product    rule.Settings
+	Group      *rule.Settings
 }
 
 // ProductContexts returns the products with the given ids by id; those that do not exist are left out. Whether
 // notifications are paused is seen by the database's clock.
 func ProductContexts(ctx context.Context, db bun.IDB, ids []int64) (map[int64]*ProductContext, error) {
 	in, arg := anyOf(db, "p.id", 1, ids)
-	query := `SELECT p.id, p.name, coalesce(p.notification_paused_until > ` + now(db) + `, false), p.observation_notification_min_severity,
+	query := `SELECT p.id, p.generation, p.name, coalesce(p.notification_paused_until > ` + now(db) + `, false), p.observation_notification_min_severity,
 		p.observation_notification_statuses, p.observation_notification_min_priority,
 		coalesce(g.id, 0), g.name,
 		coalesce(g.notification_paused_until > ` + now(db) + `, false), g.observation_notification_min_severity,
@@ -218,7 +222,7 @@ func ProductContexts(ctx context.Context, db bun.IDB, ids []int64) (map[int64]*P
 		var c ProductContext
 		var groupName sql.NullString
 		var p, g scannedSettings
-		err := rows.Scan(append(append([]any{&c.ID, &c.Name}, p.dest()...), append([]any{&c.GroupID, &groupName}, g.dest()...)...)...)
+		err := rows.Scan(append(append([]any{&c.ID, &c.Generation, &c.Name}, p.dest()...), append([]any{&c.GroupID, &groupName}, g.dest()...)...)...)
 		if err != nil {
 			return nil, err
 		}

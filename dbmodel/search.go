@@ -126,7 +126,8 @@ func (s *ObservationSearch) choice(q *bun.SelectQuery) *bun.SelectQuery {
 // WorstOfTitle returns the worst observation that bears a title, in whatever product: by severity, then priority, then the
 // lowest id. It returns ErrNotFound where there is none.
 func WorstOfTitle(ctx context.Context, db bun.IDB, title string) (*StoredObservation, error) {
-	list, err := collect(ctx, db, scanObservation, "SELECT "+storedColumns+" FROM observations o WHERE title_hash = $1 AND title = $2 ORDER BY "+
+	list, err := collect(ctx, db, scanObservation, "SELECT "+storedColumns+" FROM observations o WHERE title_hash = $1 AND title = $2 AND "+
+		liveObservations("o")+" ORDER BY "+
 		severityRank("severity")+", coalesce(priority, 100), id LIMIT 1", titleIndex(title), title)
 	if err != nil {
 		return nil, err
@@ -155,7 +156,8 @@ func CountObservations(ctx context.Context, db bun.IDB, productIDs []int64) ([]O
 	return collect(ctx, db, func(rows *sql.Rows) (c ObservationCount, err error) {
 		err = rows.Scan(&c.ProductID, &c.Values.Severity, &c.Values.Status, &c.Values.Priority, &c.Count)
 		return c, err
-	}, "SELECT product_id, severity, status, priority, count(*) FROM observations WHERE "+in+" GROUP BY product_id, severity, status, priority", arg)
+	}, "SELECT product_id, severity, status, priority, count(*) FROM observations WHERE "+in+" AND "+
+		liveObservations("observations")+" GROUP BY product_id, severity, status, priority", arg)
 }
 
 // NamesOf returns the names of products, or of product groups, by id; those that v does not see are left out.

@@ -121,7 +121,7 @@ func TestSubscriptionIsStored(t *testing.T) {
 			t.Errorf("enabled again: %+v", got)
 		}
 
-		s.ok(dbmodel.DeleteUser(ctx, db, alice.UserID))
+		inTx(t, db, func(ctx context.Context, tx bun.Tx) error { return dbmodel.DeleteUser(ctx, tx, alice.UserID) })
 		if _, err := dbmodel.VisibleSubscriptionByID(ctx, db, dbmodel.AutomationViewer(), want.ID); !errors.Is(err, dbmodel.ErrNotFound) {
 			t.Errorf("of a deleted user: %v", err)
 		}

@@ -61,7 +61,7 @@ type TitleCount struct{ Observations, Products int }
 const titleCounts = `
 	SELECT o.title, count(*) AS observations, count(DISTINCT o.product_id) AS products FROM @titles AS i
 	JOIN LATERAL (SELECT * FROM observations AS o WHERE o.title_hash = i.title_hash OFFSET 0) AS o ON true
-	WHERE o.title = i.title GROUP BY o.title`
+	WHERE o.title = i.title AND @live GROUP BY o.title`
 
 // TitleCounts counts the bearers of titles.
 func TitleCounts(ctx context.Context, db bun.IDB, titles []string) (map[string]TitleCount, error) {
@@ -72,7 +72,7 @@ func TitleCounts(ctx context.Context, db bun.IDB, titles []string) (map[string]T
 	list, err := queryAll[struct {
 		Title string
 		TitleCount
-	}](ctx, db, titleCounts, args{"titles": rows{{"title_hash", "bigint", hashes}, {"title", "text", titles}}})
+	}](ctx, db, titleCounts, args{"titles": rows{{"title_hash", "bigint", hashes}, {"title", "text", titles}}, "live": bun.Safe(liveObservations("o"))})
 	out := make(map[string]TitleCount, len(list))
 	for _, t := range list {
 		out[t.Title] = t.TitleCount

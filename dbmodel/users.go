@@ -126,12 +126,17 @@ func HasAdministrator(ctx context.Context, db bun.IDB) (there bool, err error) {
 	return there, Translate(err)
 }
 
-// DeleteUser removes a user, and with it what belongs to it: sessions, tokens, memberships and marks.
-func DeleteUser(ctx context.Context, db bun.IDB, id int64) error {
-	n, err := execCount(ctx, db, "DELETE FROM users WHERE id = $1", id)
-	if err == nil && n == 0 {
-		err = ErrNotFound
+// DeleteUser deletes a user, and with it what belongs to it: sessions, tokens, memberships, and its marks, which may be many
+// and which a worker removes in batches. It returns ErrNotFound where there is none, and needs a transaction.
+func DeleteUser(ctx context.Context, tx bun.IDB, id int64) error {
+	n, err := exec(ctx, tx, "DELETE FROM users WHERE id = @id", args{"id": id})
+	if err != nil {
+		return err
 	}
+	if n == 0 {
+		return ErrNotFound
+	}
+	_, err = exec(ctx, tx, "INSERT INTO deletions (user_id) VALUES (@id)", args{"id": id})
 	return err
 }
 

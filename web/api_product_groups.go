@@ -158,7 +158,12 @@ func (f *NamedFields) merge(id int64, isNew bool, name *string, faults *input.Fa
 }
 
 func (s *server) apiDeleteProductGroup(ctx context.Context, in *idParam) (*struct{}, error) {
-	return nil, missing(dbmodel.DeleteProductGroup(ctx, s.db, in.ID), "product group", in.ID)
+	if err := dbmodel.DeleteProductGroup(ctx, s.db, in.ID); err != nil {
+		return nil, missing(err, "product group", in.ID)
+	}
+	s.log.Info().Str("user", viewerOf(ctx).Username).Int64("product_group", in.ID).Msg("a product group was deleted")
+	s.unread.look()
+	return nil, nil //nolint:nilnil // 204
 }
 
 func (s *server) productGroupOutput(ctx context.Context, db bun.IDB, g *dbmodel.ProductGroup) (*productGroupOutput, error) {

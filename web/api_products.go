@@ -185,7 +185,12 @@ func knownGroup(ctx context.Context, tx bun.Tx, id input.Field[int64], faults *i
 
 func (s *server) apiDeleteProduct(ctx context.Context, in *idParam) (*struct{}, error) {
 	err := s.db.InTx(ctx, func(ctx context.Context, tx bun.Tx) error { return dbmodel.DeleteProduct(ctx, tx, in.ID) })
-	return nil, missing(err, "product", in.ID)
+	if err != nil {
+		return nil, missing(err, "product", in.ID)
+	}
+	s.log.Info().Str("user", viewerOf(ctx).Username).Int64("product", in.ID).Msg("a product was deleted")
+	s.unread.look()
+	return nil, nil //nolint:nilnil // 204
 }
 
 func (s *server) apiPutSecurityGate(ctx context.Context, in *idParam) (*gateOutput, error) {

@@ -114,7 +114,7 @@ func (s *server) apiDeleteUser(ctx context.Context, in *UserParam) (*struct{}, e
 	if err := notReserved(in.Username); err != nil {
 		return nil, err
 	}
-	return nil, s.db.InTx(ctx, func(ctx context.Context, tx bun.Tx) error {
+	err := s.db.InTx(ctx, func(ctx context.Context, tx bun.Tx) error {
 		u, err := dbmodel.UserForUpdate(ctx, tx, in.Username)
 		if err != nil {
 			return missingUser(err, in.Username)
@@ -124,6 +124,10 @@ func (s *server) apiDeleteUser(ctx context.Context, in *UserParam) (*struct{}, e
 		}
 		return missingUser(dbmodel.DeleteUser(ctx, tx, u.ID), in.Username)
 	})
+	if err == nil {
+		s.log.Info().Str("user", viewerOf(ctx).Username).Str("deleted", in.Username).Msg("a user was deleted")
+	}
+	return nil, err
 }
 
 // notReserved answers 403 for the user that TOCSIN_ADMIN_TOKEN belongs to.

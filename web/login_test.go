@@ -224,7 +224,8 @@ func TestSessionEnds(t *testing.T) {
 			t.Errorf("cleaned up %d, %v", n, err)
 		}
 		cookie, _ = e.logIn("alex", "another password", "")
-		if err := dbmodel.DeleteUser(t.Context(), e.db, id); err != nil {
+		err := e.db.InTx(t.Context(), func(ctx context.Context, tx bun.Tx) error { return dbmodel.DeleteUser(ctx, tx, id) })
+		if err != nil {
 			t.Fatal(err)
 		}
 		ended("the user is gone", cookie)

@@ -82,7 +82,7 @@ func (w *Worker) evaluateObservations(ctx context.Context, tx bun.Tx, event *dbm
 	return e.store(ctx)
 }
 
-// read reads observations, locked or not, and what decides about them.
+// read reads observations, locked or not, and what decides about them. Where they are locked, their products are kept.
 func (w *Worker) read(ctx context.Context, tx bun.Tx, ids []int64, lock bool) ([]dbmodel.StoredObservation, *evaluation, error) {
 	load := dbmodel.Observations
 	if lock {
@@ -99,17 +99,28 @@ func (w *Worker) read(ctx context.Context, tx bun.Tx, ids []int64, lock bool) ([
 		}
 		productIDs[observations[i].ProductID] = true
 	}
-	e, err := w.begin(ctx, tx, slices.Sorted(maps.Keys(productIDs)))
-	return observations, e, err
+	products := slices.Sorted(maps.Keys(productIDs))
+	if lock {
+		if err := dbmodel.KeepProducts(ctx, tx, products); err != nil {
+			return nil, nil, fmt.Errorf("keep products: %w", err)
+		}
+	}
+	e, err := w.begin(ctx, tx, products)
+	if err != nil {
+		return nil, nil, err
+	}
+	return slices.DeleteFunc(observations, e.isDeleted), e, nil
 }
 
-// decide is the outcome of an observation, and what is remembered then. One whose product was deleted meanwhile is deleted
-// too, and has none.
+// isDeleted reports whether an observation was deleted with its product, even if there is one with the same id again.
+func (e *evaluation) isDeleted(o dbmodel.StoredObservation) bool {
+	product, found := e.products[o.ProductID]
+	return !found || product.Generation != o.Generation
+}
+
+// decide is the outcome of an observation, and what is remembered then.
 func (e *evaluation) decide(o *dbmodel.StoredObservation) (rule.Event, *rule.Values) {
-	applied, found := e.applied[o.ProductID]
-	if !found {
-		return rule.NoEvent, nil
-	}
+	applied := e.applied[o.ProductID]
 	return rule.Decide(applied.Conditions.Matches(o.Rule()), o.Remembered, o.Rule().Values)
 }
 

@@ -2,6 +2,7 @@ package worker
 
 import (
 	"context"
+	"fmt"
 
 	"github.com/uptrace/bun"
 
@@ -11,13 +12,21 @@ import (
 
 // evaluateGate notifies one change of a product's security gate.
 func (w *Worker) evaluateGate(ctx context.Context, tx bun.Tx, event *dbmodel.Event, _ prepared) ([]int64, error) {
-	e, err := w.begin(ctx, tx, []int64{event.ProductID})
+	products := []int64{event.ProductID}
+	if err := dbmodel.KeepProducts(ctx, tx, products); err != nil {
+		return nil, fmt.Errorf("keep product %d: %w", event.ProductID, err)
+	}
+	e, err := w.begin(ctx, tx, products)
 	if err != nil {
 		return nil, err
 	}
+	deleted, err := event.IsDeleted(ctx, tx)
+	if err != nil {
+		return nil, fmt.Errorf("ask for a deletion of product %d: %w", event.ProductID, err)
+	}
 	product, found := e.products[event.ProductID]
-	if !found {
-		return nil, nil // deleted meanwhile
+	if !found || deleted {
+		return nil, nil
 	}
 	e.add(dbmodel.Notification{
 		Type: rule.TypeSecurityGate, Event: rule.Gate(event.Payload.Before, event.Payload.After), Name: product.Name, ProductID: &product.ID,

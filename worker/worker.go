@@ -83,6 +83,7 @@ func (w *Worker) Start() error {
 		return err
 	}
 	tasks := w.periodicTasks()
+	tasks[queue.TypeDeletionRemove] = w.deletionRemove
 	return w.serve(len(tasks), tasks, queue.Periodic)
 }
 

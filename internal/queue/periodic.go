@@ -39,3 +39,9 @@ func (q *Queue) EnqueuePeriodic(ctx context.Context, runs []dbmodel.Run) {
 	}
 	q.enqueue(ctx, list, Periodic)
 }
+
+// EnqueueRemoval enqueues a task that removes what is deleted.
+func (q *Queue) EnqueueRemoval(ctx context.Context) {
+	t := asynq.NewTask(TypeDeletionRemove, nil, asynq.Queue(Periodic), asynq.MaxRetry(0), asynq.Timeout(PeriodicTime))
+	q.enqueue(ctx, []*asynq.Task{t}, Periodic)
+}

@@ -16,10 +16,11 @@ const (
 	TypeTargetDrain     = "target:drain"
 	TypePeriodicCleanup = "periodic:cleanup"
 	TypeSecObserveSync  = "secobserve:sync"
+	TypeDeletionRemove  = "deletion:remove"
 )
 
 // Queues. Evaluations of single events go before those of imports; drains have a server of their own, so that slow receivers
-// never keep evaluation waiting, and so do periodic tasks, which take long.
+// never keep evaluation waiting, and so do periodic tasks and the removal of what is deleted, which take long.
 const (
 	Events   = "events"
 	Bulk     = "bulk"

@@ -1,0 +1,179 @@
+package dbmodel
+
+import (
+	"context"
+	"time"
+
+	"github.com/uptrace/bun"
+)
+
+// Batches of RemoveDeleted: its locks are held for some milliseconds.
+const (
+	removedNotifications = 500
+	removedRows          = 2_500 // of any other table
+)
+
+// DeletionTime is how long nobody enqueues a second task for deletions after a worker has shown a sign of life.
+const DeletionTime = 10 * time.Second
+
+// deletion is a row of deletions.
+type deletion struct {
+	ID                int64
+	ProductID         int64
+	Generation        int64
+	UntilNotification int64
+	UntilEvent        int64
+	UserID            int64
+}
+
+// HasDeletions reports whether something that is deleted is left to be removed.
+func HasDeletions(ctx context.Context, db bun.IDB) (bool, error) {
+	return queryOne[bool](ctx, db, "SELECT EXISTS (SELECT 1 FROM deletions) OR EXISTS (SELECT 1 FROM deleted_notifications)", nil)
+}
+
+// RemoveDeleted removes one batch of what is deleted, and returns how many rows that were; 0: nothing is left, or others have
+// locked it. It waits for no lock of a row, so that it can't be part of a deadlock, and may run several times at once. Between
+// any two batches what is left stays hidden.
+func RemoveDeleted(ctx context.Context, tx bun.Tx) (int64, error) {
+	n, err := removeListed(ctx, tx)
+	if err != nil || n > 0 {
+		return n, err
+	}
+	list, err := queryAll[deletion](ctx, tx, "SELECT * FROM deletions ORDER BY id", nil)
+	if err != nil {
+		return 0, err
+	}
+	for _, d := range list {
+		remove := d.removeProduct
+		if d.UserID != 0 {
+			remove = d.removeUser
+		}
+		if n, err := remove(ctx, tx); err != nil || n > 0 {
+			return n, err
+		}
+	}
+	return 0, nil
+}
+
+const removeListedIDs = `
+	DELETE FROM deleted_notifications WHERE id = ANY (@ids)
+	AND NOT EXISTS (SELECT 1 FROM notifications WHERE notifications.id = deleted_notifications.id)`
+
+// removeListed removes notifications that a filter has deleted.
+func removeListed(ctx context.Context, tx bun.Tx) (int64, error) {
+	ids, err := queryAll[int64](ctx, tx, "SELECT id FROM deleted_notifications ORDER BY id LIMIT @limit FOR UPDATE SKIP LOCKED",
+		args{"limit": removedNotifications})
+	if err != nil || len(ids) == 0 {
+		return 0, err
+	}
+	there, err := queryAll[int64](ctx, tx, "SELECT id FROM notifications WHERE id = ANY (@ids) ORDER BY id FOR UPDATE SKIP LOCKED",
+		args{"ids": numbers(ids)})
+	if err != nil {
+		return 0, err
+	}
+	removed, err := removeNotifications(ctx, tx, there)
+	if err != nil {
+		return 0, err
+	}
+	n, err := exec(ctx, tx, removeListedIDs, args{"ids": numbers(ids)})
+	return removed + n, err
+}
+
+const (
+	removeDeliveries = `
+		DELETE FROM deliveries WHERE id IN (
+			SELECT id FROM deliveries WHERE notification_id = ANY (@ids) ORDER BY id LIMIT @limit FOR UPDATE SKIP LOCKED)`
+	removeViews = `
+		DELETE FROM notification_views WHERE (user_id, notification_id) IN (
+			SELECT user_id, notification_id FROM notification_views WHERE notification_id = ANY (@ids)
+			ORDER BY user_id, notification_id LIMIT @limit FOR UPDATE SKIP LOCKED)`
+	removeBareNotifications = `
+		DELETE FROM notifications WHERE id = ANY (@ids)
+		AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.notification_id = notifications.id)
+		AND NOT EXISTS (SELECT 1 FROM notification_views v WHERE v.notification_id = notifications.id)`
+)
+
+// removeNotifications removes notifications that the caller has locked, as far as their deliveries and marks fit into a batch.
+func removeNotifications(ctx context.Context, tx bun.Tx, ids []int64) (removed int64, err error) {
+	if len(ids) == 0 {
+		return 0, nil
+	}
+	for _, statement := range []string{removeDeliveries, removeViews} {
+		n, err := exec(ctx, tx, statement, args{"ids": numbers(ids), "limit": removedRows})
+		if removed += n; err != nil || n == removedRows {
+			return removed, err
+		}
+	}
+	n, err := exec(ctx, tx, removeBareNotifications, args{"ids": numbers(ids)})
+	return removed + n, err
+}
+
+const (
+	removeEvents = `
+		DELETE FROM outbox WHERE id IN (
+			SELECT id FROM outbox WHERE product_id = @product AND id <= @until ORDER BY id LIMIT @limit FOR UPDATE SKIP LOCKED)`
+	notificationsOfProduct = `
+		SELECT id FROM notifications INDEXED BY notifications_product_id WHERE product_id = @product AND id <= @until
+		ORDER BY created_at, id LIMIT @limit FOR UPDATE SKIP LOCKED`
+	removeObservations = `
+		DELETE FROM observations WHERE id IN (
+			SELECT id FROM observations WHERE product_id = @product AND generation = @generation
+			ORDER BY id LIMIT @limit FOR UPDATE SKIP LOCKED)`
+	endProductDeletion = `
+		DELETE FROM deletions WHERE id = @id
+		AND NOT EXISTS (SELECT 1 FROM outbox WHERE product_id = deletions.product_id AND id <= until_event)
+		AND NOT EXISTS (SELECT 1 FROM notifications WHERE product_id = deletions.product_id AND id <= until_notification)
+		AND NOT EXISTS (SELECT 1 FROM observations WHERE product_id = deletions.product_id AND generation = deletions.generation)`
+)
+
+// removeProduct removes a batch of what is left of a product.
+func (d *deletion) removeProduct(ctx context.Context, tx bun.Tx) (int64, error) {
+	n, err := exec(ctx, tx, removeEvents, args{"product": d.ProductID, "until": d.UntilEvent, "limit": removedRows})
+	if err != nil || n > 0 {
+		return n, err
+	}
+	ids, err := queryAll[int64](ctx, tx, notificationsOfProduct,
+		args{"product": d.ProductID, "until": d.UntilNotification, "limit": removedNotifications})
+	if err != nil {
+		return 0, err
+	}
+	if n, err = removeNotifications(ctx, tx, ids); err != nil || n > 0 {
+		return n, err
+	}
+	n, err = exec(ctx, tx, removeObservations, args{"product": d.ProductID, "generation": d.Generation, "limit": removedRows})
+	if err != nil || n > 0 {
+		return n, err
+	}
+	return exec(ctx, tx, endProductDeletion, args{"id": d.ID})
+}
+
+const (
+	removeViewsOfUser = `
+		DELETE FROM notification_views WHERE user_id = @user AND notification_id IN (
+			SELECT notification_id FROM notification_views WHERE user_id = @user
+			ORDER BY notification_id LIMIT @limit FOR UPDATE SKIP LOCKED)`
+	endUserDeletion = `
+		DELETE FROM deletions WHERE id = @id
+		AND NOT EXISTS (SELECT 1 FROM notification_views v WHERE v.user_id = deletions.user_id)`
+)
+
+// removeUser removes a batch of the marks of a user.
+func (d *deletion) removeUser(ctx context.Context, tx bun.Tx) (int64, error) {
+	n, err := exec(ctx, tx, removeViewsOfUser, args{"user": d.UserID, "limit": removedRows})
+	if err != nil || n > 0 {
+		return n, err
+	}
+	return exec(ctx, tx, endUserDeletion, args{"id": d.ID})
+}
+
+// HoldDeletions says that a worker removes what is deleted: nobody enqueues a task for it in the next DeletionTime.
+func HoldDeletions(ctx context.Context, db bun.IDB) error {
+	_, err := exec(ctx, db, "UPDATE ticks SET next_at = clock_timestamp() + @time WHERE name = 'deletions'", args{"time": DeletionTime})
+	return err
+}
+
+// ReleaseDeletions says that a worker does not do so any more.
+func ReleaseDeletions(ctx context.Context, db bun.IDB) error {
+	_, err := exec(ctx, db, "UPDATE ticks SET next_at = clock_timestamp() WHERE name = 'deletions'", nil)
+	return err
+}

@@ -1,0 +1,27 @@
+package scheduler
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/seed91453169/tocsin/dbmodel"
+)
+
+// sweepDeletions has what was deleted removed, unless a worker does it.
+func (s *Scheduler) sweepDeletions(ctx context.Context) error {
+	left, err := dbmodel.HasDeletions(ctx, s.db.Reader)
+	if err != nil {
+		return fmt.Errorf("look for deletions: %w", err)
+	}
+	if !left {
+		return nil
+	}
+	mine, err := dbmodel.Tick(ctx, s.db, "deletions", dbmodel.DeletionTime)
+	if err != nil {
+		return fmt.Errorf("take deletions: %w", err)
+	}
+	if mine {
+		s.queue.EnqueueRemoval(ctx)
+	}
+	return nil
+}

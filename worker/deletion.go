@@ -1,0 +1,47 @@
+package worker
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/hibiken/asynq"
+	"github.com/uptrace/bun"
+
+	"github.com/seed91453169/tocsin/dbmodel"
+)
+
+// deletionRemove handles queue.TypeDeletionRemove: it removes, in batches, what was deleted and is hidden since then. Any number
+// may run; a process that is lost leaves the rest to the next task.
+func (w *Worker) deletionRemove(ctx context.Context, _ *asynq.Task) error {
+	var removed int64
+	for {
+		began := time.Now()
+		n, err := w.removeBatch(ctx)
+		if err != nil {
+			return fmt.Errorf("remove what is deleted: %w", err)
+		}
+		removed += n
+		if n == 0 || !w.pause(min(time.Since(began), longestCleanupPause)) {
+			break
+		}
+		if err := dbmodel.HoldDeletions(ctx, w.DB); err != nil {
+			return fmt.Errorf("hold deletions: %w", err)
+		}
+	}
+	if removed > 0 {
+		w.Log.Info().Int64("rows", removed).Msg("removed what was deleted")
+	}
+	return w.record("release deletions", func(ctx context.Context) error { return dbmodel.ReleaseDeletions(ctx, w.DB) })
+}
+
+// removeBatch removes one batch in a transaction of its own.
+func (w *Worker) removeBatch(ctx context.Context) (n int64, err error) {
+	ctx, cancel := context.WithTimeout(ctx, dbmodel.DeletionTime)
+	defer cancel()
+	err = w.DB.InTx(ctx, func(ctx context.Context, tx bun.Tx) error {
+		n, err = dbmodel.RemoveDeleted(ctx, tx)
+		return err
+	})
+	return n, err
+}
