@@ -23,10 +23,10 @@ import (
 	"github.com/riverqueue/river/rivermigrate"
 )
 
-// peerRows is how many jobs or tasks a queue works off: as many as an import has, or enough to know its rate.
+// peerRows is how many jobs or tasks a queue handles: as many as an import has, or enough to know its rate.
 func (b *bench) peerRows() int { return min(b.rows, 100_000) }
 
-// runAsynq works off tasks that do nothing. They are enqueued before.
+// runAsynq has asynq handle tasks that do nothing. They are enqueued before.
 func runAsynq(b *bench) (metrics, error) {
 	server, address, err := startRedis(b.dir)
 	if err != nil {
@@ -117,7 +117,7 @@ type noOpWorker struct {
 
 func (w *noOpWorker) Work(context.Context, *river.Job[noOp]) error { w.done.one(); return nil }
 
-// runRiver works off jobs that do nothing. They are inserted before, with InsertManyFast; the settings are those of River's
+// runRiver has River handle jobs that do nothing. They are inserted before, with InsertManyFast; the settings are those of River's
 // own benchmark.
 func runRiver(b *bench) (metrics, error) {
 	ctx := context.Background()

@@ -110,6 +110,23 @@ const (
 	Gone                      // the receiver will never accept any message
 )
 
+// String returns the kind in words.
+func (k Kind) String() string {
+	switch k {
+	case Temporary:
+		return "temporary"
+	case RateLimited:
+		return "rate limited"
+	case Configuration:
+		return "configuration"
+	case Permanent:
+		return "permanent"
+	case Gone:
+		return "gone"
+	}
+	return "unknown"
+}
+
 // Error says why a message was not accepted. Its text is stored and shown, so it is a fixed category and a status,
 // never a URL, a body or a key.
 type Error struct {

@@ -132,7 +132,7 @@ func (s *Scheduler) watchPauses(ctx context.Context) error {
 		return nil
 	}
 	if !slices.Equal(paused, s.paused) {
-		s.log.Warn().Strs("paused", paused).Msg("somebody has paused or resumed queues: of those that are paused nothing is worked off")
+		s.log.Warn().Strs("paused", paused).Msg("queues were paused or resumed: no task of a paused queue is handled")
 		s.paused = paused
 	}
 	return nil
@@ -168,7 +168,7 @@ func (s *Scheduler) sweepQueue(ctx context.Context, bulk bool) error {
 	return nil
 }
 
-// merge makes few events of many, where they come faster than they are worked off one by one.
+// merge makes few events of many, where events arrive faster than they can be evaluated one by one.
 func (s *Scheduler) merge(ctx context.Context, bulk bool) error {
 	err := s.db.InTx(ctx, func(ctx context.Context, tx bun.Tx) error {
 		_, err := dbmodel.MergeEvents(ctx, tx, bulk, mergedAtOnce, mergedChunk)

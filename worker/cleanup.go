@@ -21,7 +21,7 @@ const (
 	suppressionAge = 90 * 24 * time.Hour
 )
 
-// periodicCleanup works off queue.TypePeriodicCleanup: it deletes what is too old. A run that is cut short is taken up
+// periodicCleanup handles queue.TypePeriodicCleanup: it deletes what is too old. A run that is cut short is taken up
 // again, which deletes what is left.
 func (w *Worker) periodicCleanup(ctx context.Context, run *dbmodel.PeriodicRun) (done string, err error) {
 	c := &cleanup{w: w, run: run}

@@ -73,7 +73,7 @@ func TestPoisonIsKept(t *testing.T) {
 }
 
 // TestTaskOfAnotherEvent: a task says where to look, never what an event is. One that was made for another event, of before the
-// database was restored to an earlier state, works off nothing.
+// database was restored to an earlier state, evaluates nothing.
 func TestTaskOfAnotherEvent(t *testing.T) {
 	t.Parallel()
 	testenv.EachDatabase(t, func(t *testing.T, db *dbmodel.DB) {

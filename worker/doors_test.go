@@ -194,7 +194,7 @@ func TestClientDoor(t *testing.T) {
 				err = fmt.Errorf("%+v, %d notifications", c, len(e.notifications()))
 			}
 			return err
-		}, "not worked off")
+		}, "not evaluated")
 	})
 }
 

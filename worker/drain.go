@@ -35,7 +35,7 @@ const (
 	digestItems = 20
 )
 
-// targetDrain works off queue.TypeTargetDrain: it sends to one target what waits for it, in order.
+// targetDrain handles queue.TypeTargetDrain: it delivers to one target, in order, what waits for it.
 func (w *Worker) targetDrain(ctx context.Context, t *asynq.Task) error {
 	var p queue.DrainTask
 	if err := json.Unmarshal(t.Payload(), &p); err != nil {
@@ -56,7 +56,7 @@ func (w *Worker) targetDrain(ctx context.Context, t *asynq.Task) error {
 	w.unpoke(ctx, p.TargetID)
 	err = (&drain{w: w, target: &lease.Target, owner: owner, renewed: renewed}).safely(ctx)
 	if err != nil && !errors.Is(err, dbmodel.ErrUnavailable) {
-		return errors.Join(err, w.record("a target cannot be worked off", func(ctx context.Context) error { return w.restTarget(ctx, p.TargetID, err) }))
+		return errors.Join(err, w.record("a target rests after a fault", func(ctx context.Context) error { return w.restTarget(ctx, p.TargetID, err) }))
 	}
 	return err
 }
@@ -78,7 +78,7 @@ func (w *Worker) restTarget(ctx context.Context, id int64, fault error) error {
 		if err := dbmodel.RestTarget(ctx, tx, id, faultRest); err != nil {
 			return err
 		}
-		return reportOwn(ctx, tx, classOf(fault), queue.TypeTargetDrain, "a target could not be worked off: it is tried again every minute",
+		return reportOwn(ctx, tx, classOf(fault), queue.TypeTargetDrain, "the deliveries to a target could not be processed: they are tried again every minute",
 			fmt.Sprintf("target %d: %v", id, fault), false)
 	})
 }

@@ -48,6 +48,12 @@ func (d *drain) recordResult(set dbmodel.DeliverySet, result *channel.Error) (ou
 	return stop, d.backOff(set, result)
 }
 
+// log logs why the receiver did not accept a message, without its address, and what follows from that.
+func (d *drain) log(result *channel.Error, text string) {
+	d.w.Log.Warn().Int64("target", d.target.ID).Str("channel", string(d.target.Channel)).Stringer("kind", result.Kind).
+		Str("reason", result.Reason).AnErr("cause", result.Err).Msg(text)
+}
+
 // fail records that a message was refused for good, and notifies that unless it was since the target's last success.
 func (d *drain) fail(set dbmodel.DeliverySet, result *channel.Error) error {
 	parts := set.Parts()
@@ -102,7 +108,7 @@ func (d *drain) count(set dbmodel.DeliverySet) {
 // backOff has the target rest after a failure, or gives it up, and ends the lease.
 func (d *drain) backOff(set dbmodel.DeliverySet, result *channel.Error) error {
 	w := d.w
-	wait := backOff(d.target.Failures)
+	wait := backOffTime(d.target.Failures)
 	if result.RetryAfter > 0 {
 		wait = result.RetryAfter
 	}

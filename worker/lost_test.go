@@ -48,7 +48,7 @@ func TestKillerIsSetAsideAlone(t *testing.T) {
 				err = fmt.Errorf("%+v", c)
 			}
 			return err
-		}, "not worked off")
+		}, "not evaluated")
 		told := map[string]int{}
 		for _, n := range e.notifications() {
 			if n.Type == rule.TypeObservation {

@@ -359,7 +359,7 @@ func TestUnknownTasks(t *testing.T) {
 				err = fmt.Errorf("%+v", c)
 			}
 			return err
-		}, "our own events are not worked off")
+		}, "our own events are not evaluated")
 		got := map[string]int{}
 		for _, n := range e.notifications() {
 			if n.Type == rule.TypeTask {

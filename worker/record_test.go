@@ -65,7 +65,7 @@ func TestResultThatTheDatabaseRefuses(t *testing.T) {
 			}
 		}
 		return errors.New("it is not told")
-	}, "a target that cannot be worked off")
+	}, "a target whose result is refused")
 	var rests bool
 	err = db.QueryRowContext(t.Context(), "SELECT owner IS NULL AND next_at > CAST(unixepoch('subsec') * 1000000 AS INTEGER) FROM targets").Scan(&rests)
 	if err != nil || !rests || e.receiver.tried("/a") > 2 {

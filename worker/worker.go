@@ -45,7 +45,7 @@ type Config struct {
 	Log             zerolog.Logger
 }
 
-// Worker works tasks off until Shutdown.
+// Worker handles tasks until Shutdown.
 type Worker struct {
 	Config
 	servers  []*asynq.Server
@@ -130,8 +130,8 @@ func (w *Worker) serve(slots int, handlers map[string]asynq.HandlerFunc, queues 
 	return nil
 }
 
-// Shutdown stops taking tasks, lets what is under way come to its end within ShutdownTimeout, and returns. What did not end
-// is worked off by another worker.
+// Shutdown stops taking tasks, waits up to ShutdownTimeout for those that are under way, and returns. Another worker repeats
+// what did not end.
 func (w *Worker) Shutdown() {
 	close(w.stopping)
 	late := time.AfterFunc(max(w.ShutdownTimeout-time.Second, time.Second), w.end)
@@ -178,11 +178,11 @@ func (w *Worker) pause(d time.Duration) bool {
 // refusals is how often the database may refuse to record something before that is given up.
 const refusals = 5
 
-// record runs a statement that says what happened until the database has taken it: an outcome that is known is never thrown
-// away because the database is away. It gives up when the process must end, and where the database is there and refuses the
-// statement again and again: then a claim or lease runs out, and what it is about is tried again. The error is why.
+// record repeats a statement that stores what happened until the database accepts it, so that an outage loses no known result.
+// It logs the first failure only. It gives up, with the last error, when the process must end, and where the database answers
+// and refuses the statement again and again: then a claim or lease runs out, and its event or target is tried again.
 func (w *Worker) record(what string, statement func(ctx context.Context) error) error {
-	refused := 0
+	refused, logged := 0, false
 	for wait := 50 * time.Millisecond; ; wait = min(2*wait, 2*time.Second) {
 		ctx, cancel := context.WithTimeout(w.ended, 10*time.Second)
 		err := statement(ctx)
@@ -194,10 +194,12 @@ func (w *Worker) record(what string, statement func(ctx context.Context) error) 
 			refused++
 		}
 		if refused == refusals || w.ended.Err() != nil {
-			w.Log.Error().Err(err).Msgf("%s: not recorded", what)
 			return fmt.Errorf("%s: not recorded: %w", what, err)
 		}
-		w.Log.Error().Err(err).Msgf("%s: not recorded yet", what)
+		if !logged {
+			w.Log.Error().Err(err).Msgf("%s: not recorded yet", what)
+			logged = true
+		}
 		select {
 		case <-w.ended.Done():
 		case <-time.After(wait):
@@ -219,8 +221,8 @@ func retryDelay(n int, err error, _ *asynq.Task) time.Duration {
 // errUnknownType: the task is for another version of Tocsin, or for somebody else's program. It costs no retry.
 var errUnknownType = errors.New("this version of Tocsin does not know tasks of the type")
 
-// unknown gives a task back that this worker cannot work off: what asynq retries is tried again until a worker knows it, what
-// it does not, the sweep enqueues again if it is ours. This is reported once for each type.
+// unknown gives back a task whose type this worker does not know. asynq retries it until a worker knows it, as long as it has
+// retries; the sweep enqueues it again if it is one of ours. Each type is reported once.
 func (w *Worker) unknown(ctx context.Context, t *asynq.Task) error {
 	err := fmt.Errorf("%w %q", errUnknownType, t.Type())
 	if _, reported := w.strangers.LoadOrStore(t.Type(), true); reported {

@@ -401,12 +401,12 @@ func TestHandlersRunTwice(t *testing.T) {
 func TestBackOff(t *testing.T) {
 	t.Parallel()
 	for failures := range 100 {
-		d := backOff(failures)
+		d := backOffTime(failures)
 		if d < firstBackOff*3/4 || d > mostBackOff*5/4 {
 			t.Fatalf("after %d failures: %s", failures, d)
 		}
 	}
-	if d := backOff(0); d > 4*time.Second {
+	if d := backOffTime(0); d > 4*time.Second {
 		t.Errorf("the first retry comes after %s", d)
 	}
 }

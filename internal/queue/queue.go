@@ -179,7 +179,7 @@ func (q *Queue) passOver(e dbmodel.QueueableEvent) {
 	}
 }
 
-// Poke has the pending deliveries of targets worked off. It is called after the commit that stored them. A target that was
+// Poke asks the workers to send the pending deliveries of targets. It is called after the commit that stored them. A target that was
 // poked a moment ago, and whose task has not looked into the database since, needs no second task.
 func (q *Queue) Poke(ctx context.Context, targets []int64) {
 	if len(targets) == 0 || q.resting() || !q.Room(Drains) {
@@ -304,7 +304,7 @@ func (q *Queue) Refused(err error) {
 	})
 }
 
-// Paused lists the queues that somebody has paused, in /monitor/ for instance: nothing of them is worked off. It asks for
+// Paused lists the queues that somebody has paused, in /monitor/ for instance: no task of theirs is handled. It asks for
 // each queue: in a cluster they lie on different servers, which need not all answer.
 func (q *Queue) Paused(ctx context.Context) ([]string, error) {
 	paused := make([]*redis.IntCmd, len(All))
@@ -353,7 +353,7 @@ func (q *Queue) Note(err error) {
 		until := now.Add(restTime)
 		q.restUntil.Store(&until)
 		if !q.away {
-			q.log.Warn().Err(err).Msg("Redis does not answer: events are stored and worked off when it is back")
+			q.log.Warn().Err(err).Msg("Redis does not answer: events are stored, and evaluated when it is back")
 		}
 		q.away = true
 	case q.away && now.Sub(q.lastFault) > calm:
