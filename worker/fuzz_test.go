@@ -25,9 +25,9 @@ func FuzzPayloads(f *testing.F) {
 	sum := strings.Repeat("f0", 32)
 	for _, seed := range []string{
 		`{"id":1}`, `{"id":9223372036854775807,"product_id":-1,"alone":true}`, `{"target_id":1}`, `{"target_id":1e3}`, "\x00\xff", `null`, `[]`, `"x"`, ``,
-		`{"kind":"observations","observations":[{"id":1,"product_id":1,"title":"t","severity":"High","status":"Open","parser_type":"SCA"}],"stated_at":"2026-01-31T08:00:00Z"}`,
-		`{"kind":"observations","observations":[null,{"id":1},{"id":1,"product_id":9,"title":"\ud800","severity":"High","status":"Open","parser_type":"SCA"}]}`,
-		`{"kind":"observations"}`, `{"kind":"evaluation","id":1}`, `{"kind":"evaluation","id":-1}`, `{"kind":"security_gate","id":1,"passed":true,"stated_at":"9999-12-31T23:59:59Z"}`,
+		`{"kind":"observation","observations":[{"id":1,"product_id":1,"title":"t","severity":"High","status":"Open","parser_type":"SCA"}],"stated_at":"2026-01-31T08:00:00Z"}`,
+		`{"kind":"observation","observations":[null,{"id":1},{"id":1,"product_id":9,"title":"\ud800","severity":"High","status":"Open","parser_type":"SCA"}]}`,
+		`{"kind":"observation"}`, `{"kind":"observation","id":1}`, `{"kind":"observation","id":-1}`, `{"kind":"security_gate","id":1,"passed":true,"stated_at":"9999-12-31T23:59:59Z"}`,
 		`{"kind":"security_gate","id":1,"passed":false,"stated_at":"-9999-01-01T00:00:00Z"}`, `{"kind":"security_gate","id":1,"stated_at":"0001-01-01T00:00:00Z"}`,
 		`{"kind":"exception","exception":{"type":"exception","class":"E","fingerprint":"` + sum + `"}}`, `{"kind":"exception","exception":null}`, `{"kind":"exception","exception":{"type":"task","class":"E"}}`,
 		`{"kind":"exception","exception":{"type":"x\u0000","class":"\u0000","message":"\ud800","user":"\u0000","function":"\u0000","arguments":{"a":"\u0000"},"fingerprint":"` + sum + `","product_id":-1}}`,

@@ -4,7 +4,6 @@ package accept
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -12,7 +11,6 @@ import (
 
 	"github.com/seed91453169/tocsin/dbmodel"
 	"github.com/seed91453169/tocsin/internal/queue"
-	"github.com/seed91453169/tocsin/rule"
 )
 
 // Accepted counts what an accepted event contained.
@@ -89,86 +87,10 @@ type accepting struct {
 // accept stores the state that an event reports and its outbox row, in the transaction of the caller. All doors lead
 // here.
 func accept(ctx context.Context, db bun.IDB, e *Event, how accepting) (Accepted, error) {
-	switch e.kind {
-	case kindObservations:
-		return acceptObservations(ctx, db, e, how)
-	case kindEvaluation:
-		if err := dbmodel.ObservationExists(ctx, db, e.id); err != nil {
-			return Accepted{}, fmt.Errorf("find observation %d: %w", e.id, err)
-		}
-		return insert(ctx, db, dbmodel.NewEvent{
-			Kind: dbmodel.KindObservation, Payload: dbmodel.EventPayload{IDs: []int64{e.id}}, Queued: how.queued,
-		})
-	case kindSecurityGate:
-		return acceptGate(ctx, db, e, how)
-	case kindException:
-		return insert(ctx, db, dbmodel.NewEvent{
-			Kind: dbmodel.KindException, Payload: dbmodel.EventPayload{Exception: e.exception}, Queued: how.queued,
-		})
+	if k, known := kinds[e.kind]; known {
+		return k.accept(ctx, db, e, how)
 	}
 	return Accepted{}, fmt.Errorf("an event of kind %q: make events with the New functions", e.kind)
-}
-
-func acceptObservations(ctx context.Context, db bun.IDB, e *Event, how accepting) (a Accepted, err error) {
-	a.Received = len(e.observations)
-	bulk := e.Bulk()
-	if len(e.observations) > ChunkSize {
-		// All products at first: the transaction of the caller may go on, so no later chunk may be refused once one is
-		// stored.
-		err := dbmodel.ShareProducts(ctx, db, e.observations)
-		if unknown, ok := errors.AsType[*dbmodel.UnknownProductsError](err); ok {
-			return Accepted{}, e.unknownProducts(unknown)
-		}
-		if err != nil {
-			return Accepted{}, fmt.Errorf("find the products of %d observations: %w", len(e.observations), err)
-		}
-	}
-	for start := 0; start < len(e.observations); start += ChunkSize {
-		chunk := e.observations[start:min(start+ChunkSize, len(e.observations))]
-		done, err := dbmodel.AcceptObservations(ctx, db, chunk,
-			dbmodel.Accepting{Bulk: bulk, Queued: how.queued, StatedAt: how.reportedAt})
-		if unknown, ok := errors.AsType[*dbmodel.UnknownProductsError](err); ok {
-			return Accepted{}, e.unknownProducts(unknown)
-		}
-		if err != nil {
-			return Accepted{}, fmt.Errorf("store %d observations: %w", len(chunk), err)
-		}
-		a.add(done, bulk)
-	}
-	return a, nil
-}
-
-// add counts a chunk of observations.
-func (a *Accepted) add(done dbmodel.Accepted, bulk bool) {
-	a.Changed += done.Changed
-	a.Unchanged = a.Received - a.Changed
-	if done.EventID != 0 {
-		a.Rows = append(a.Rows, dbmodel.QueueableEvent{ID: done.EventID, Kind: dbmodel.KindObservation, Bulk: bulk})
-	}
-}
-
-func acceptGate(ctx context.Context, db bun.IDB, e *Event, how accepting) (Accepted, error) {
-	before, newer, err := dbmodel.SecurityGateForUpdate(ctx, db, e.id, how.reportedAt)
-	if err != nil {
-		return Accepted{}, fmt.Errorf("load the security gate of product %d: %w", e.id, err)
-	}
-	changed := rule.Gate(before, e.passed) != rule.NoEvent
-	if newer || !changed && how.reportedAt == nil {
-		return Accepted{}, nil
-	}
-	// Also where the value stays: the time is stored with it, so that an older report that arrives later changes nothing.
-	if err := dbmodel.SetSecurityGate(ctx, db, e.id, e.passed, how.reportedAt); err != nil {
-		return Accepted{}, fmt.Errorf("store the security gate of product %d: %w", e.id, err)
-	}
-	if !changed {
-		return Accepted{}, nil
-	}
-	a, err := insert(ctx, db, dbmodel.NewEvent{
-		Kind: dbmodel.KindSecurityGate, ProductID: e.id, Payload: dbmodel.EventPayload{Before: before, After: e.passed},
-		Queued: how.queued,
-	})
-	a.GateChanged = err == nil
-	return a, err
 }
 
 func insert(ctx context.Context, db bun.IDB, e dbmodel.NewEvent) (Accepted, error) {

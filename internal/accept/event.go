@@ -1,7 +1,11 @@
 package accept
 
 import (
+	"context"
 	"fmt"
+	"time"
+
+	"github.com/uptrace/bun"
 
 	"github.com/seed91453169/tocsin/dbmodel"
 )
@@ -11,7 +15,7 @@ const MaxID = 1<<53 - 1
 
 // Event is something that was reported to Tocsin, valid as one of the New functions made it.
 type Event struct {
-	kind         kind
+	kind         dbmodel.EventKind
 	given        []dbmodel.Observation // as the caller gave them, for the places of faults
 	observations []dbmodel.Observation // with distinct ids, by id: so that two calls cannot wait for each other
 	id           int64                 // of an observation or a product
@@ -19,30 +23,29 @@ type Event struct {
 	exception    *dbmodel.Exception
 }
 
-// kind is what an Event reports; the words are those of its form in Redis.
-type kind string
-
-const (
-	kindObservations kind = "observations"
-	kindEvaluation   kind = "evaluation"
-	kindSecurityGate kind = "security_gate"
-	kindException    kind = "exception"
-)
-
-// NewEvaluation asks to evaluate an observation again, for instance after a change of settings.
-func NewEvaluation(observationID int64) (*Event, error) {
-	if err := checkID("id", observationID); err != nil {
-		return nil, err
-	}
-	return &Event{kind: kindEvaluation, id: observationID}, nil
+// kind is how the events of one kind are accepted.
+type kind struct {
+	// fromPayload makes an event of what came through Redis, with all checks: anything can be there.
+	fromPayload func(p payload) (*Event, error)
+	// accept stores the state that an event reports and its outbox row.
+	accept func(ctx context.Context, db bun.IDB, e *Event, how accepting) (Accepted, error)
 }
 
-// NewSecurityGate reports the value of a product's security gate, nil where it has none.
-func NewSecurityGate(productID int64, passed *bool) (*Event, error) {
-	if err := checkID("product_id", productID); err != nil {
-		return nil, err
-	}
-	return &Event{kind: kindSecurityGate, id: productID, passed: passed}, nil
+// kinds is the table of the kinds that a web tier reports.
+var kinds = map[dbmodel.EventKind]kind{
+	dbmodel.KindObservation:  {fromPayload: observationFrom, accept: acceptObservation},
+	dbmodel.KindSecurityGate: {fromPayload: securityGateFrom, accept: acceptSecurityGate},
+	dbmodel.KindException:    {fromPayload: exceptionFrom, accept: acceptException},
+}
+
+// payload is an Event on its way through Redis.
+type payload struct {
+	Kind         dbmodel.EventKind     `json:"kind"`
+	Observations []dbmodel.Observation `json:"observations,omitempty"`
+	ID           int64                 `json:"id,omitempty"`
+	Passed       *bool                 `json:"passed,omitempty"`
+	Exception    *dbmodel.Exception    `json:"exception,omitempty"`
+	ReportedAt   time.Time             `json:"stated_at"`
 }
 
 func checkID(field string, id int64) error {
@@ -57,5 +60,5 @@ func (e *Event) Bulk() bool { return len(e.observations) > 1 }
 
 // oneStatement reports whether accepting the event takes one statement, which needs no transaction.
 func (e *Event) oneStatement() bool {
-	return e.kind == kindException || e.kind == kindObservations && len(e.observations) <= ChunkSize
+	return e.kind == dbmodel.KindException || len(e.observations) > 0 && len(e.observations) <= ChunkSize
 }

@@ -1,12 +1,15 @@
 package accept
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/uptrace/bun"
 
 	"github.com/seed91453169/tocsin/dbmodel"
 	"github.com/seed91453169/tocsin/rule"
@@ -74,7 +77,7 @@ func newException(t rule.Type, e TaskExceptionInfo) (*Event, error) {
 	if err := tidy(x); err != nil {
 		return nil, err
 	}
-	return &Event{kind: kindException, exception: x}, nil
+	return &Event{kind: dbmodel.KindException, exception: x}, nil
 }
 
 // tidy makes an exception fit to be stored and shown: it cleans and cuts texts, masks secrets, and leaves out ids
@@ -133,4 +136,25 @@ func cleanTail(text string, most int) string {
 		cut++
 	}
 	return "…" + text[cut:]
+}
+
+// exceptionFrom checks an exception that came through Redis as its constructor does.
+func exceptionFrom(p payload) (*Event, error) {
+	x := p.Exception
+	if x == nil || x.Type != rule.TypeException && x.Type != rule.TypeTask {
+		return nil, InvalidError{{"exception", "is neither one in a request nor one in a background task"}}
+	}
+	if sum, err := hex.DecodeString(x.Fingerprint); err != nil || len(sum) != sha256.Size {
+		return nil, InvalidError{{"fingerprint", "is not one of Tocsin's"}}
+	}
+	if err := tidy(x); err != nil {
+		return nil, err
+	}
+	return &Event{kind: dbmodel.KindException, exception: x}, nil
+}
+
+func acceptException(ctx context.Context, db bun.IDB, e *Event, how accepting) (Accepted, error) {
+	return insert(ctx, db, dbmodel.NewEvent{
+		Kind: dbmodel.KindException, Payload: dbmodel.EventPayload{Exception: e.exception}, Queued: how.queued,
+	})
 }

@@ -2,12 +2,16 @@ package accept
 
 import (
 	"cmp"
+	"context"
+	"errors"
 	"fmt"
 	"math"
 	"net/url"
 	"slices"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/uptrace/bun"
 
 	"github.com/seed91453169/tocsin/dbmodel"
 	"github.com/seed91453169/tocsin/rule"
@@ -44,7 +48,7 @@ func NewObservations(list []dbmodel.Observation) (*Event, error) {
 	if faults != nil {
 		return nil, faults
 	}
-	e := &Event{kind: kindObservations, given: list, observations: make([]dbmodel.Observation, 0, len(last))}
+	e := &Event{kind: dbmodel.KindObservation, given: list, observations: make([]dbmodel.Observation, 0, len(last))}
 	for _, i := range last {
 		e.observations = append(e.observations, list[i])
 	}
@@ -144,4 +148,70 @@ func list[T ~string](words []T) string {
 		out[i] = string(w)
 	}
 	return strings.Join(out, ", ")
+}
+
+// NewEvaluation asks to evaluate an observation again, for instance after a change of settings.
+func NewEvaluation(observationID int64) (*Event, error) {
+	if err := checkID("id", observationID); err != nil {
+		return nil, err
+	}
+	return &Event{kind: dbmodel.KindObservation, id: observationID}, nil
+}
+
+// observationFrom makes an event with observations, or with the id of one that is evaluated again.
+func observationFrom(p payload) (*Event, error) {
+	if p.ID != 0 {
+		return NewEvaluation(p.ID)
+	}
+	return NewObservations(p.Observations)
+}
+
+func acceptObservation(ctx context.Context, db bun.IDB, e *Event, how accepting) (Accepted, error) {
+	if e.id == 0 {
+		return acceptObservations(ctx, db, e, how)
+	}
+	if err := dbmodel.ObservationExists(ctx, db, e.id); err != nil {
+		return Accepted{}, fmt.Errorf("find observation %d: %w", e.id, err)
+	}
+	return insert(ctx, db, dbmodel.NewEvent{
+		Kind: dbmodel.KindObservation, Payload: dbmodel.EventPayload{IDs: []int64{e.id}}, Queued: how.queued,
+	})
+}
+
+func acceptObservations(ctx context.Context, db bun.IDB, e *Event, how accepting) (a Accepted, err error) {
+	a.Received = len(e.observations)
+	bulk := e.Bulk()
+	if len(e.observations) > ChunkSize {
+		// All products at first: the transaction of the caller may go on, so no later chunk may be refused once one is
+		// stored.
+		err := dbmodel.ShareProducts(ctx, db, e.observations)
+		if unknown, ok := errors.AsType[*dbmodel.UnknownProductsError](err); ok {
+			return Accepted{}, e.unknownProducts(unknown)
+		}
+		if err != nil {
+			return Accepted{}, fmt.Errorf("find the products of %d observations: %w", len(e.observations), err)
+		}
+	}
+	for start := 0; start < len(e.observations); start += ChunkSize {
+		chunk := e.observations[start:min(start+ChunkSize, len(e.observations))]
+		done, err := dbmodel.AcceptObservations(ctx, db, chunk,
+			dbmodel.Accepting{Bulk: bulk, Queued: how.queued, StatedAt: how.reportedAt})
+		if unknown, ok := errors.AsType[*dbmodel.UnknownProductsError](err); ok {
+			return Accepted{}, e.unknownProducts(unknown)
+		}
+		if err != nil {
+			return Accepted{}, fmt.Errorf("store %d observations: %w", len(chunk), err)
+		}
+		a.add(done, bulk)
+	}
+	return a, nil
+}
+
+// add counts a chunk of observations.
+func (a *Accepted) add(done dbmodel.Accepted, bulk bool) {
+	a.Changed += done.Changed
+	a.Unchanged = a.Received - a.Changed
+	if done.EventID != 0 {
+		a.Rows = append(a.Rows, dbmodel.QueueableEvent{ID: done.EventID, Kind: dbmodel.KindObservation, Bulk: bulk})
+	}
 }

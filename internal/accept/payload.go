@@ -2,8 +2,6 @@ package accept
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -14,18 +12,7 @@ import (
 
 	"github.com/seed91453169/tocsin/dbmodel"
 	"github.com/seed91453169/tocsin/internal/queue"
-	"github.com/seed91453169/tocsin/rule"
 )
-
-// payload is an Event on its way through Redis.
-type payload struct {
-	Kind         kind                  `json:"kind"`
-	Observations []dbmodel.Observation `json:"observations,omitempty"`
-	ID           int64                 `json:"id,omitempty"`
-	Passed       *bool                 `json:"passed,omitempty"`
-	Exception    *dbmodel.Exception    `json:"exception,omitempty"`
-	ReportedAt   time.Time             `json:"stated_at"`
-}
 
 // Payload returns the event as the payload of queue.TypeEventAccept. Of states of the same thing the one that was
 // reported last counts, in whatever order workers accept them.
@@ -94,35 +81,16 @@ func acceptPayload(ctx context.Context, tx bun.Tx, text []byte, queued bool) (Ac
 	if err := json.Unmarshal(text, &p); err != nil {
 		return Accepted{}, InvalidError{{"task", "is not one that this version of Tocsin reads"}}
 	}
-	e := &Event{kind: p.Kind, exception: p.Exception}
-	var err error
-	switch p.Kind {
-	case kindObservations:
-		e, err = NewObservations(p.Observations)
-	case kindEvaluation:
-		e, err = NewEvaluation(p.ID)
-	case kindSecurityGate:
-		e, err = NewSecurityGate(p.ID, p.Passed)
-	case kindException:
-		err = checkException(p.Exception)
-	default:
-		err = InvalidError{{"task", fmt.Sprintf("is of the kind %.40q, which this version of Tocsin does not know", p.Kind)}}
+	k, known := kinds[p.Kind]
+	if !known {
+		fault := fmt.Sprintf("is of the kind %.40q, which this version of Tocsin does not know", p.Kind)
+		return Accepted{}, InvalidError{{"task", fault}}
 	}
+	e, err := k.fromPayload(p)
 	if err != nil {
 		return Accepted{}, err
 	}
 	return accept(ctx, tx, e, accepting{queued: queued, reportedAt: &p.ReportedAt})
-}
-
-// checkException checks an exception that came through Redis as its constructor does.
-func checkException(x *dbmodel.Exception) error {
-	if x == nil || x.Type != rule.TypeException && x.Type != rule.TypeTask {
-		return InvalidError{{"exception", "is neither one in a request nor one in a background task"}}
-	}
-	if sum, err := hex.DecodeString(x.Fingerprint); err != nil || len(sum) != sha256.Size {
-		return InvalidError{{"fingerprint", "is not one of Tocsin's"}}
-	}
-	return tidy(x)
 }
 
 // refusal returns why an event can never be accepted as it is; false: another try may succeed.

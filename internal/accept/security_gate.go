@@ -1,0 +1,45 @@
+package accept
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/uptrace/bun"
+
+	"github.com/seed91453169/tocsin/dbmodel"
+	"github.com/seed91453169/tocsin/rule"
+)
+
+// NewSecurityGate reports the value of a product's security gate, nil where it has none.
+func NewSecurityGate(productID int64, passed *bool) (*Event, error) {
+	if err := checkID("product_id", productID); err != nil {
+		return nil, err
+	}
+	return &Event{kind: dbmodel.KindSecurityGate, id: productID, passed: passed}, nil
+}
+
+func securityGateFrom(p payload) (*Event, error) { return NewSecurityGate(p.ID, p.Passed) }
+
+func acceptSecurityGate(ctx context.Context, db bun.IDB, e *Event, how accepting) (Accepted, error) {
+	before, newer, err := dbmodel.SecurityGateForUpdate(ctx, db, e.id, how.reportedAt)
+	if err != nil {
+		return Accepted{}, fmt.Errorf("load the security gate of product %d: %w", e.id, err)
+	}
+	changed := rule.Gate(before, e.passed) != rule.NoEvent
+	if newer || !changed && how.reportedAt == nil {
+		return Accepted{}, nil
+	}
+	// Also where the value stays: the time is stored with it, so that an older report that arrives later changes nothing.
+	if err := dbmodel.SetSecurityGate(ctx, db, e.id, e.passed, how.reportedAt); err != nil {
+		return Accepted{}, fmt.Errorf("store the security gate of product %d: %w", e.id, err)
+	}
+	if !changed {
+		return Accepted{}, nil
+	}
+	a, err := insert(ctx, db, dbmodel.NewEvent{
+		Kind: dbmodel.KindSecurityGate, ProductID: e.id, Payload: dbmodel.EventPayload{Before: before, After: e.passed},
+		Queued: how.queued,
+	})
+	a.GateChanged = err == nil
+	return a, err
+}
