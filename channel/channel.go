@@ -77,6 +77,8 @@ type Message struct {
 	Greeting  string // first name of the recipient; empty where it is not known
 	Reason    string // why the recipient gets this mail: "because …"
 	ReasonURL string // where that is changed
+	// Unsubscribe is a link that takes a POST without a login and ends what the recipient gets; empty: there is none.
+	Unsubscribe string
 
 	// What only signed webhooks need, beside ID. They get data instead of texts.
 	Notifications []json.RawMessage // as the HTTP interface answers them

@@ -137,6 +137,22 @@ func PendingDeliveries(ctx context.Context, db bun.IDB, targetID int64, limit in
 		liveNotifications("deliveries")+" ORDER BY id LIMIT $2", targetID, limit)
 }
 
+// SoleSource returns what all deliveries of t come from; the zero value where they come from several things. It has no more of
+// a PendingDelivery than that.
+func SoleSource(ctx context.Context, db bun.IDB, t DeliverySet) (PendingDelivery, error) {
+	these, args := t.these(db, "d")
+	list, err := collect(ctx, db, func(rows *sql.Rows) (d PendingDelivery, err error) {
+		err = rows.Scan(&d.Source.Kind, &d.Source.ID, &d.UserID, &d.SourceName)
+		return d, err
+	}, `SELECT d.source_kind, d.source_id, coalesce(d.user_id, 0), coalesce(s.name, '') FROM deliveries d
+		LEFT JOIN subscriptions s ON d.source_kind = 'subscription' AND s.id = d.source_id
+		WHERE `+these+" GROUP BY 1, 2, 3, 4 LIMIT 2", args...)
+	if err != nil || len(list) != 1 {
+		return PendingDelivery{}, err
+	}
+	return list[0], nil
+}
+
 // unseenReason is why a delivery of a personal subscription fails without an attempt.
 const unseenReason = "Its user does not see this notification any more."
 

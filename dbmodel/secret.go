@@ -190,6 +190,13 @@ func (v *Vault) ExceptionKey(fingerprint string) string {
 	return hex.EncodeToString(h.Sum(nil))
 }
 
+// UnsubscribeKey proves that a link to disable a subscription comes from a mail that the subscription caused.
+func (v *Vault) UnsubscribeKey(subscription int64) string {
+	h := hmac.New(sha256.New, v.hashKey)
+	fmt.Fprintf(h, "unsubscribe\x00%d", subscription)
+	return hex.EncodeToString(h.Sum(nil)[:16])
+}
+
 // BrowserKey proves that the user with this name has logged in with the browser of this id.
 func (v *Vault) BrowserKey(username, browser string) string {
 	h := hmac.New(sha256.New, v.hashKey)

@@ -47,7 +47,11 @@ func (b Builder) BriefDigest(d *dbmodel.Digest, batch int64, to Recipient) *chan
 		Action:   channel.Link{Label: "Open inbox", URL: b.page("")},
 		ID:       "digest-" + strconv.FormatInt(batch, 10),
 	}
-	b.address(m, to, c.origin(d))
+	from := c.origin(d)
+	if to.Source.Kind == rule.HolderSubscription {
+		from = subscription(to.Source.ID, to.SourceName)
+	}
+	b.address(m, to, from)
 	return m
 }
 

@@ -32,6 +32,8 @@ type Recipient struct {
 	Source    rule.Holder // the holder of its contact; the zero value: not known
 	// SourceName is the name of Source where that is a subscription.
 	SourceName string
+	// Unsubscribe is the link that disables the personal subscription which is the only reason for the message; else empty.
+	Unsubscribe string
 }
 
 // Notification builds the message of one delivery of n. Every attempt of a delivery sends the same message.
@@ -105,7 +107,7 @@ func (b Builder) address(m *channel.Message, to Recipient, from source) {
 	if to.Channel != rule.Email {
 		return
 	}
-	m.From, m.Greeting = b.Settings.EmailFrom, to.FirstName
+	m.From, m.Greeting, m.Unsubscribe = b.Settings.EmailFrom, to.FirstName, to.Unsubscribe
 	m.ReasonURL = b.page(from.page)
 	if to.Address != "" {
 		m.Reason = "because " + to.Address + " is set in " + from.text

@@ -246,6 +246,8 @@ func (s *server) pages(calls http.Handler, client redis.UniversalClient, monitor
 	s.publicPage(mux, "GET /login", s.showLogin)
 	s.publicPage(mux, "POST /login", s.logInWithPassword)
 	s.publicPage(mux, "POST /logout", s.logOut)
+	s.publicPage(mux, "GET /unsubscribe/{id}/{key}", s.showUnsubscribe)
+	mux.HandleFunc("POST /unsubscribe/{id}/{key}", s.unsubscribe)
 	s.publicPage(mux, "GET /setup", s.showSetup)
 	s.publicPage(mux, "POST /setup", s.saveSetup)
 	if s.oidc != nil {

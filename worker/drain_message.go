@@ -38,8 +38,7 @@ func (d *drain) single(n *dbmodel.Notification, waiting dbmodel.PendingDelivery)
 		n = n.Masked()
 	}
 	return d.build(func(b message.Builder, to message.Recipient) *channel.Message {
-		to.Source, to.SourceName = waiting.Source, waiting.SourceName
-		return b.Notification(n, waiting.ID, to)
+		return b.Notification(n, waiting.ID, d.from(to, waiting))
 	})
 }
 
@@ -52,9 +51,22 @@ func (d *drain) digest(ctx context.Context, set dbmodel.DeliverySet, build func(
 	if len(content.Groups) == 0 {
 		return nil, nil
 	}
+	source, err := dbmodel.SoleSource(ctx, d.w.DB, set)
+	if err != nil {
+		return nil, fmt.Errorf("find what a digest of target %d comes from: %w", set.TargetID, err)
+	}
 	return d.build(func(b message.Builder, to message.Recipient) *channel.Message {
-		return build(b, content, set.IDs[len(set.IDs)-1], to)
+		return build(b, content, set.IDs[len(set.IDs)-1], d.from(to, source))
 	}), nil
+}
+
+// from is to with what its message comes from and, where that is a subscription of its user alone, the link that disables it.
+func (d *drain) from(to message.Recipient, source dbmodel.PendingDelivery) message.Recipient {
+	to.Source, to.SourceName = source.Source, source.SourceName
+	if source.UserID > 0 && source.SourceName != "" {
+		to.Unsubscribe = fmt.Sprintf("%s/unsubscribe/%d/%s", d.w.BaseURL, source.Source.ID, d.w.Vault.UnsubscribeKey(source.Source.ID))
+	}
+	return to
 }
 
 // build makes a message. One whose making panics still says that something happened and where to read it.

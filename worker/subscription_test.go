@@ -4,12 +4,15 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/uptrace/bun"
 
+	"github.com/seed91453169/tocsin/channel"
 	"github.com/seed91453169/tocsin/dbmodel"
 	"github.com/seed91453169/tocsin/internal/accept"
 	"github.com/seed91453169/tocsin/internal/testenv"
@@ -190,6 +193,60 @@ func TestSightIsAskedAgain(t *testing.T) {
 		bodies := e.receiver.bodies()
 		if len(bodies) != 1 || slices.ContainsFunc(bodies, contains(secret)) {
 			t.Errorf("carol, who is no administrator any more, reads %v", bodies)
+		}
+	})
+}
+
+// letters notes the mail that it takes.
+type letters struct {
+	mu  sync.Mutex
+	got map[string][]*channel.Message
+}
+
+func (l *letters) Send(_ context.Context, to channel.Target, m *channel.Message) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.got[to.Address.Reveal()] = append(l.got[to.Address.Reveal()], m)
+	return nil
+}
+
+// TestUnsubscribeLink: mail has the link where a personal subscription is its only reason, a digest too.
+func TestUnsubscribeLink(t *testing.T) {
+	t.Parallel()
+	testenv.EachDatabase(t, func(t *testing.T, db *dbmodel.DB) {
+		mail := &letters{got: map[string][]*channel.Message{}}
+		e := newEnv(t, db, func(w *Worker) { w.Senders[rule.Email] = mail })
+		e.settings(func(s *dbmodel.Settings) {
+			s.EmailFrom, s.MemberNotificationTypes = "tocsin@example.com", []rule.Type{rule.TypeObservation}
+		})
+		e.product(1, "")
+		e.product(2, "")
+		e.contact(rule.Holder{Kind: rule.HolderProduct, ID: 1}, rule.Email, "alex@example.com")
+		alex := e.user("alex", func(u *dbmodel.User) { u.Email = "alex@example.com" })
+		e.member(1, alex)
+		e.member(2, alex)
+		sub := e.subscribe("Mine", rule.Email, of(alex), "")
+		e.accept(observation(1, 1, rule.High)) // the product's contact comes first
+		e.idle(10 * time.Second)
+		e.accept(observation(2, 2, rule.High))
+		e.idle(10 * time.Second)
+		list := make([]dbmodel.Observation, 30)
+		for i := range list {
+			list[i] = observation(int64(10+i), 2, rule.High)
+		}
+		e.accept(list...)
+		e.idle(10 * time.Second)
+		mail.mu.Lock()
+		defer mail.mu.Unlock()
+		got := mail.got["alex@example.com"]
+		if len(got) != 3 {
+			t.Fatalf("%d mails", len(got))
+		}
+		link := fmt.Sprintf("http://tocsin.example/unsubscribe/%d/%s", sub.ID, e.vault.UnsubscribeKey(sub.ID))
+		for i, want := range []string{"", link, link} {
+			if got[i].Unsubscribe != want || (want != "") != strings.Contains(got[i].Reason, "the subscription Mine") {
+				t.Errorf("mail %d: %q, %q", i, got[i].Unsubscribe, got[i].Reason)
+			}
 		}
 	})
 }

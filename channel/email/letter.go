@@ -92,6 +92,10 @@ func compose(to channel.Target, m *channel.Message) (*letter, error) {
 			{"X-Auto-Response-Suppress", "DR, RN, NRN, OOF, AutoReply"},
 		},
 	}
+	if link, ok := channel.WebLink(m.Unsubscribe); ok {
+		// https://www.rfc-editor.org/rfc/rfc8058#section-3.1
+		l.headers = append(l.headers, header{"List-Unsubscribe", "<" + link + ">"}, header{"List-Unsubscribe-Post", "List-Unsubscribe=One-Click"})
+	}
 	if from.Name != "" {
 		l.from = (&mail.Address{Name: literal(channel.Line(from.Name, 100)), Address: from.Address}).String()
 	}
