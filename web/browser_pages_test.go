@@ -26,6 +26,7 @@ func TestPagesInBrowser(t *testing.T) {
 	e.want(202, "POST", postPath, `{"observations":[`+observation(1, 1, map[string]any{"severity": "Medium", "title": hostile[0]})+`,`+observation(2, 1, map[string]any{"priority": 3})+`]}`)
 	e.exec("UPDATE outbox SET failed_at = ?, reason = 'the database said no', attempts = 5", time.Now())
 	e.exec("INSERT INTO periodic_tasks (task, slot, status, message, duration_ms, started_at) VALUES ('cleanup', ?, 'succeeded', '12 notifications deleted', 1500, ?)", time.Now(), time.Now())
+	e.want(201, "POST", "/api/v1/subscriptions", `{"product_id":1,"name":"Tickets","contacts":[{"channel":"webhook","address":"https://receiver.example/verysecret"},{"channel":"email","address":"team@example.com"}]}`)
 	b := browser.New(t, e.server.URL)
 	b.Open("/products")
 	b.Until(`location.pathname == "/login" && document.querySelector("[name=username]")`)
@@ -34,7 +35,7 @@ func TestPagesInBrowser(t *testing.T) {
 
 	for name, path := range map[string]string{
 		"products": "/products", "product-groups": "/product-groups", "product": "/products/1", "product-group": "/product-groups/1", "observations": "/observations",
-		"explain": "/observations/1/explain", "error": "/notifications/999", "nobody": "/?viewed=all", "deliveries": "/deliveries", "settings": "/settings", "users": "/users", "user": "/users/owner", "password": "/password", "empty": "/observations?q=nothing",
+		"explain": "/observations/1/explain", "error": "/notifications/999", "nobody": "/?viewed=all", "deliveries": "/deliveries", "settings": "/settings", "users": "/users", "user": "/users/owner", "my-notifications": "/subscriptions", "subscription": "/subscriptions/1", "team-subscription": "/subscriptions?team=yes&where=product-1", "password": "/password", "empty": "/observations?q=nothing",
 	} {
 		b.Open(path)
 		b.Until(`document.querySelector("main h1")`)

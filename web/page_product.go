@@ -44,6 +44,9 @@ type holderPage struct {
 	Faulty   int // fields that were refused
 	Fields   []formField
 	Contacts []contactRow
+	Others   int          // personal subscriptions of other users
+	Where    string       // what the button Notify me names
+	Notify   linkTo       // the subscription of the caller to this; without a path: there is none
 	Products []productRow // of a group
 
 	Members     []memberAnswer
@@ -203,6 +206,9 @@ func (s *server) loadContacts(ctx context.Context, p *holderPage) error {
 	}
 	applied := p.settings.applied
 	applied.Paused = false // the page says so by itself
+	if applied.Subscriptions, err = s.subscribersOf(ctx, p, settings); err != nil {
+		return err
+	}
 	contacts, err := s.recipients(ctx, s.db.Reader, applied, nil, settings)
 	if err != nil {
 		return err
@@ -210,12 +216,21 @@ func (s *server) loadContacts(ctx context.Context, p *holderPage) error {
 	rows := map[string]int{} // in Contacts, by channel and target
 	for _, c := range contacts {
 		row := contactRow{Channel: channelName(c.Channel), Target: c.shown, From: "set here", Hindrance: c.Reason.Sentence()}
-		if c.Holder != p.settings.holder {
+		switch {
+		case c.Holder.Kind == rule.HolderSubscription:
+			for _, sub := range applied.Subscriptions {
+				if sub.ID == c.Holder.ID {
+					row.From, row.Path = "subscription "+shortened(sub.Name), subscriptionPath(sub.ID)
+				}
+			}
+		case c.Holder != p.settings.holder:
 			row.From, row.Path = "from "+p.settings.groupIs.words, p.settings.groupIs.path
 		}
-		rows[row.Channel+row.Target] = len(p.Contacts)
+		if _, known := rows[row.Channel+row.Target]; !known {
+			rows[row.Channel+row.Target] = len(p.Contacts)
+		}
 		p.Contacts = append(p.Contacts, row)
-		if !slices.ContainsFunc(p.Channels, func(o option) bool { return o.Value == string(c.Channel) }) {
+		if c.Holder.Kind != rule.HolderSubscription && !slices.ContainsFunc(p.Channels, func(o option) bool { return o.Value == string(c.Channel) }) {
 			p.Channels = append(p.Channels, option{Value: string(c.Channel), Label: channelName(c.Channel)})
 		}
 	}
@@ -245,6 +260,32 @@ func (s *server) loadContacts(ctx context.Context, p *holderPage) error {
 		p.Contacts[i].Deliveries = append(p.Contacts[i].Deliveries, d)
 	}
 	return nil
+}
+
+// subscribersOf returns the subscriptions that the page shows: those of teams, and those of the caller. It counts the others.
+func (s *server) subscribersOf(ctx context.Context, p *holderPage, settings *dbmodel.Settings) ([]*rule.Subscription, error) {
+	v := viewerOf(ctx)
+	load, scope := dbmodel.SubscribersFor, "product"
+	if p.IsGroup {
+		load, scope = dbmodel.SubscribersOfGroup, "group"
+	}
+	all, err := load(ctx, s.db.Reader, v, p.ID, settings.MemberNotificationTypes)
+	if err != nil {
+		return nil, err
+	}
+	p.Where = fmt.Sprintf("%s-%d", scope, p.ID)
+	var shown []*rule.Subscription
+	for _, sub := range all {
+		switch {
+		case sub.User == v.UserID:
+			p.Notify = linkTo{subscriptionPath(sub.ID), sub.Name}
+		case sub.User != 0:
+			p.Others++
+			continue
+		}
+		shown = append(shown, sub)
+	}
+	return shown, nil
 }
 
 func (s *server) showHolder(k holderKind) pageHandler {

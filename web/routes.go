@@ -290,6 +290,7 @@ func (s *server) pages(calls http.Handler, client redis.UniversalClient, monitor
 	s.page(mux, "POST /settings/test", administrators, s.sendSettingsTest)
 
 	s.userPages(mux)
+	s.subscriptionPages(mux)
 	mux.Handle("/", s.unknownPage(unknownCall(mux)))
 	return mux
 }
@@ -306,4 +307,16 @@ func (s *server) userPages(mux *http.ServeMux) {
 	s.page(mux, "POST /users/{username}/tokens/{id}/revoke", administrators, s.revokeToken)
 	s.page(mux, "GET /password", people, s.showOwnPassword)
 	s.page(mux, "POST /password", people, s.changeOwnPassword)
+}
+
+// subscriptionPages are about subscriptions.
+func (s *server) subscriptionPages(mux *http.ServeMux) {
+	s.page(mux, "GET /subscriptions", people, s.showSubscriptions)
+	s.page(mux, "POST /subscriptions", people, s.createSubscription)
+	s.page(mux, "GET /subscriptions/{id}", people, s.showSubscriptionPage)
+	s.page(mux, "POST /subscriptions/{id}", people, s.saveSubscription)
+	s.page(mux, "POST /subscriptions/{id}/contacts", people, s.saveContacts)
+	s.page(mux, "POST /subscriptions/{id}/rotate-secret", people, s.rotateOnPage)
+	s.page(mux, "POST /subscriptions/{id}/test", people, s.sendSubscriptionTest)
+	s.page(mux, "POST /subscriptions/{id}/delete", people, s.removeSubscription)
 }

@@ -91,6 +91,16 @@ func TestHeaders(t *testing.T) {
 	if l.from != `"Tocsin" <noreply@tocsin.example>` || l.messageID != "a-b---X--y@tocsin.example" || len(l.headers) != 2 {
 		t.Errorf("letter %+v", l)
 	}
+	m.Unsubscribe = "https://tocsin.example/unsubscribe/1/key"
+	if l, err = compose(alex, m); err != nil || !slices.Equal(l.headers[2:], []header{
+		{"List-Unsubscribe", "<https://tocsin.example/unsubscribe/1/key>"}, {"List-Unsubscribe-Post", "List-Unsubscribe=One-Click"},
+	}) {
+		t.Errorf("headers %v, %v", l.headers, err)
+	}
+	m.Unsubscribe = "javascript:alert(1)"
+	if l, err = compose(alex, m); err != nil || len(l.headers) != 2 {
+		t.Errorf("headers %v, %v", l.headers, err)
+	}
 	m.ID = ""
 	a, errA := compose(alex, m)
 	b, errB := compose(alex, m)
