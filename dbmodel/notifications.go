@@ -50,6 +50,12 @@ type Facts struct {
 	CVSSScore        *float64        `json:"cvss_score,omitempty"`
 	Origin           Origin          `json:"origin,omitzero"`
 	URL              string          `json:"url,omitempty"`
+	KnownExploited   *bool           `json:"known_exploited,omitempty"`
+	EPSSScore        *float64        `json:"epss_score,omitempty"`
+	FixedVersion     string          `json:"fixed_version,omitempty"`
+	Branch           string          `json:"branch,omitempty"`
+	Service          string          `json:"service,omitempty"`
+	Scanner          string          `json:"scanner,omitempty"`
 	Observations     int             `json:"observations,omitempty"` // that bear the title
 	Products         int             `json:"products,omitempty"`     // that these are in
 }

@@ -31,6 +31,47 @@ type Observation struct {
 	CVSSScore       *float64        `json:"cvss_score"` // 0 to 10
 	Origin          Origin          `json:"origin"`
 	URL             string          `json:"url"`
+	KnownExploited  *bool           `json:"known_exploited"` // nil: not known
+	EPSSScore       *float64        `json:"epss_score"`      // 0 to 1
+	FixedVersion    string          `json:"fixed_version"`
+	Branch          string          `json:"branch"`
+	Service         string          `json:"service"`
+	Scanner         string          `json:"scanner"`
+}
+
+// details are the optional fields of an observation that decide nothing and are seldom filled, as one column holds them.
+type details struct {
+	EPSSScore    *float64 `json:"epss_score,omitempty"`
+	FixedVersion string   `json:"fixed_version,omitempty"`
+	Branch       string   `json:"branch,omitempty"`
+	Service      string   `json:"service,omitempty"`
+	Scanner      string   `json:"scanner,omitempty"`
+}
+
+// detailsColumn returns the details as they are stored: empty, or JSON. Equal details are equal texts.
+func (o *Observation) detailsColumn() string {
+	d := details{o.EPSSScore, o.FixedVersion, o.Branch, o.Service, o.Scanner}
+	if d == (details{}) {
+		return ""
+	}
+	b, err := json.Marshal(d)
+	if err != nil {
+		panic(fmt.Sprintf("dbmodel: details: %v", err)) // texts and a checked number only
+	}
+	return string(b)
+}
+
+// setDetails reads what detailsColumn returned.
+func (o *Observation) setDetails(column string) error {
+	if column == "" {
+		return nil
+	}
+	var d details
+	if err := json.Unmarshal([]byte(column), &d); err != nil {
+		return fmt.Errorf("read the details of observation %d: %w", o.ID, err)
+	}
+	o.EPSSScore, o.FixedVersion, o.Branch, o.Service, o.Scanner = d.EPSSScore, d.FixedVersion, d.Branch, d.Service, d.Scanner
+	return nil
 }
 
 // Origin is where a finding was made: a text, or some of component, image, file and endpoint.
@@ -118,7 +159,7 @@ type Accepted struct {
 	EventID int64 // the outbox row of these; 0 where there are none
 }
 
-const observationColumns = "id, product_id, title, title_hash, severity, status, priority, parser_type, vulnerability_id, cvss_score, origin, url"
+const observationColumns = "id, product_id, title, title_hash, severity, status, priority, parser_type, vulnerability_id, cvss_score, origin, url, known_exploited, details"
 
 // Accepting says how observations are accepted.
 type Accepting struct {
@@ -226,7 +267,7 @@ func acceptSQLite(ctx context.Context, db bun.IDB, list []Observation, products 
 // these. The time when they were stated, if given, is the argument with the number arg. Of an observation that was deleted with
 // its product, and is not removed yet, nothing is remembered.
 func upsertObservations(db bun.IDB, how Accepting, from, condition string, arg int) string {
-	const stated = "%[2]s.generation, %[1]s.product_id, %[1]s.title, %[1]s.severity, %[1]s.status, %[1]s.priority, %[1]s.parser_type, %[1]s.vulnerability_id, %[1]s.cvss_score, %[1]s.origin, %[1]s.url"
+	const stated = "%[2]s.generation, %[1]s.product_id, %[1]s.title, %[1]s.severity, %[1]s.status, %[1]s.priority, %[1]s.parser_type, %[1]s.vulnerability_id, %[1]s.cvss_score, %[1]s.origin, %[1]s.url, %[1]s.known_exploited, %[1]s.details"
 	row := func(alias, product string) string { return "(" + fmt.Sprintf(stated, alias, product) + ")" }
 	deleted := "EXISTS (SELECT 1 FROM deletions gone WHERE gone.product_id = o.product_id AND gone.generation = o.generation)"
 	forget := func(column string) string {
@@ -240,12 +281,13 @@ func upsertObservations(db bun.IDB, how Accepting, from, condition string, arg i
 		}
 	}
 	return `INSERT INTO observations AS o (` + observationColumns + `, reported_at, generation)
-		SELECT i.id, i.product_id, i.title, i.title_hash, i.severity, i.status, i.priority, i.parser_type, i.vulnerability_id, i.cvss_score, i.origin, i.url, ` + statedAt + `, k.generation
+		SELECT i.id, i.product_id, i.title, i.title_hash, i.severity, i.status, i.priority, i.parser_type, i.vulnerability_id, i.cvss_score, i.origin, i.url, i.known_exploited, i.details, ` + statedAt + `, k.generation
 		FROM ` + from + ` ` + lookUp(db, "LEFT JOIN", "observations", "e", "id = i.id", "") + `
 		WHERE ` + condition + ` AND (e.id IS NULL OR ` + row("e", "e") + ` ` + differs(db) + ` ` + row("i", "k") + `) ORDER BY i.id
 		ON CONFLICT (id) DO UPDATE SET product_id = EXCLUDED.product_id, title = EXCLUDED.title, title_hash = EXCLUDED.title_hash,
 			severity = EXCLUDED.severity, status = EXCLUDED.status, priority = EXCLUDED.priority, parser_type = EXCLUDED.parser_type,
 			vulnerability_id = EXCLUDED.vulnerability_id, cvss_score = EXCLUDED.cvss_score, origin = EXCLUDED.origin, url = EXCLUDED.url,
+			known_exploited = EXCLUDED.known_exploited, details = EXCLUDED.details,
 			reported_at = EXCLUDED.reported_at, generation = EXCLUDED.generation,
 			` + forget("notified_severity") + `, ` + forget("notified_status") + `, ` + forget("notified_priority") + `
 		WHERE ` + row("o", "o") + ` ` + differs(db) + ` ` + row("EXCLUDED", "EXCLUDED") + younger + ` RETURNING id`
@@ -258,12 +300,15 @@ func observationCols(list []Observation) []col {
 		titles, severities, statuses, parserTypes, vulns, origins, links = make([]string, n), make([]string, n), make([]string, n), make([]string, n), make([]string, n), make([]string, n), make([]string, n)
 		priorities                                                       = make([]*int, n)
 		scores                                                           = make([]*float64, n)
+		exploited                                                        = make([]*bool, n)
+		details                                                          = make([]string, n)
 	)
 	for i := range list {
 		o := &list[i]
 		ids[i], products[i], titles[i], hashes[i] = o.ID, o.ProductID, o.Title, titleIndex(o.Title)
 		severities[i], statuses[i], priorities[i], parserTypes[i] = string(o.Severity), string(o.Status), o.Priority, string(o.ParserType)
 		vulns[i], scores[i], origins[i], links[i] = o.VulnerabilityID, o.CVSSScore, o.Origin.column(), o.URL
+		exploited[i], details[i] = o.KnownExploited, o.detailsColumn()
 	}
 	return []col{
 		{"id", "bigint", ids},
@@ -278,6 +323,8 @@ func observationCols(list []Observation) []col {
 		{"cvss_score", "double precision", scores},
 		{"origin", "text", origins},
 		{"url", "text", links},
+		{"known_exploited", "boolean", exploited},
+		{"details", "text", details},
 	}
 }
 
@@ -337,7 +384,7 @@ func (o *Observation) Rule() rule.Observation {
 	return rule.Observation{Values: rule.Values{Severity: o.Severity, Status: o.Status, Priority: o.Priority}, ParserType: o.ParserType}
 }
 
-const storedColumns = `o.id, o.product_id, o.title, o.severity, o.status, o.priority, o.parser_type, o.vulnerability_id, o.cvss_score, o.origin, o.url,
+const storedColumns = `o.id, o.product_id, o.title, o.severity, o.status, o.priority, o.parser_type, o.vulnerability_id, o.cvss_score, o.origin, o.url, o.known_exploited, o.details,
 	o.notified_severity, o.notified_status, o.notified_priority, o.generation`
 
 // ObservationsForUpdate reads the observations with the given ids, by id, and keeps others from changing them until the
@@ -382,15 +429,17 @@ func observationByID(ctx context.Context, db bun.IDB, id int64, condition string
 }
 
 func scanObservation(rows *sql.Rows) (o StoredObservation, err error) {
-	var origin string
+	var origin, details string
 	var r remembered
 	if err = rows.Scan(&o.ID, &o.ProductID, &o.Title, &o.Severity, &o.Status, &o.Priority, &o.ParserType,
-		&o.VulnerabilityID, &o.CVSSScore, &origin, &o.URL, &r.severity, &r.status, &r.priority, &o.Generation); err != nil {
+		&o.VulnerabilityID, &o.CVSSScore, &origin, &o.URL, &o.KnownExploited, &details, &r.severity, &r.status, &r.priority, &o.Generation); err != nil {
 		return o, err
 	}
 	o.Remembered = r.values()
-	o.Origin, err = originFrom(origin)
-	return o, err
+	if o.Origin, err = originFrom(origin); err != nil {
+		return o, err
+	}
+	return o, o.setDetails(details)
 }
 
 // remembered takes the columns notified_*.

@@ -20,6 +20,7 @@ type data struct {
 	Observation *titled         `json:"observation"`
 	Before      *dataValues     `json:"before"`
 	After       *dataValues     `json:"after"`
+	Facts       *dataFacts      `json:"facts"`
 	User        string          `json:"user"`
 	Function    string          `json:"function"`
 	Arguments   json.RawMessage `json:"arguments"`
@@ -44,6 +45,20 @@ type dataValues struct {
 	Priority *int          `json:"priority"`
 }
 
+// dataFacts are the optional fields of an observation as they were then.
+type dataFacts struct {
+	VulnerabilityID string         `json:"vulnerability_id"`
+	CVSSScore       *float64       `json:"cvss_score"`
+	Origin          dbmodel.Origin `json:"origin"`
+	URL             string         `json:"url"`
+	KnownExploited  *bool          `json:"known_exploited"`
+	EPSSScore       *float64       `json:"epss_score"`
+	FixedVersion    string         `json:"fixed_version"`
+	Branch          string         `json:"branch"`
+	Service         string         `json:"service"`
+	Scanner         string         `json:"scanner"`
+}
+
 // Data returns n as signed webhooks get it.
 func Data(n *dbmodel.Notification) json.RawMessage {
 	d := data{
@@ -59,6 +74,13 @@ func Data(n *dbmodel.Notification) json.RawMessage {
 	}
 	if n.ObservationID != nil {
 		d.Observation = &titled{*n.ObservationID, n.Facts.ObservationTitle}
+	}
+	if f := &n.Facts; d.After != nil {
+		d.Facts = &dataFacts{
+			VulnerabilityID: f.VulnerabilityID, CVSSScore: f.CVSSScore, Origin: f.Origin, URL: f.URL,
+			KnownExploited: f.KnownExploited, EPSSScore: f.EPSSScore, FixedVersion: f.FixedVersion, Branch: f.Branch,
+			Service: f.Service, Scanner: f.Scanner,
+		}
 	}
 	b, err := json.Marshal(d)
 	if err != nil {

@@ -62,6 +62,13 @@ func observationFacts(l *factList, n *dbmodel.Notification, headline string) {
 	if f.CVSSScore != nil {
 		l.add("CVSS", strconv.FormatFloat(*f.CVSSScore, 'f', 1, 64))
 	}
+	if f.KnownExploited != nil {
+		l.add("Known exploited", yesNo(*f.KnownExploited))
+	}
+	if f.EPSSScore != nil {
+		l.add("EPSS", strconv.FormatFloat(*f.EPSSScore, 'f', -1, 64))
+	}
+	l.add("Fixed version", f.FixedVersion)
 	l.add("Changed", changes(n))
 	like := ""
 	if n.Type == rule.TypeObservationTitle && f.Observations > 1 {
@@ -72,7 +79,17 @@ func observationFacts(l *factList, n *dbmodel.Notification, headline string) {
 	l.add("Image"+like, f.Origin.Image)
 	l.add("File"+like, f.Origin.File)
 	l.add("Endpoint"+like, f.Origin.Endpoint)
+	l.add("Branch"+like, f.Branch)
+	l.add("Service"+like, f.Service)
+	l.add("Scanner"+like, f.Scanner)
 	l.add("URL"+like, f.URL)
+}
+
+func yesNo(yes bool) string {
+	if yes {
+		return "yes"
+	}
+	return "no"
 }
 
 // product returns the product with its group: "Payments API (Payments)".

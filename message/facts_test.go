@@ -24,6 +24,9 @@ func TestFacts(t *testing.T) {
 	}
 	known := observation(rule.EventNew, nil, open)
 	known.Facts.VulnerabilityID, known.Facts.Origin, known.Facts.URL = "CVE-2026-1234", dbmodel.Origin{Text: "image x", File: "go.sum"}, "https://scanner.example/1"
+	detailed := observation(rule.EventNew, nil, open)
+	detailed.Facts.KnownExploited, detailed.Facts.EPSSScore, detailed.Facts.FixedVersion = new(true), new(0.942), "3.0.1"
+	detailed.Facts.Branch, detailed.Facts.Service, detailed.Facts.Scanner = "main", "web", "Trivy 1.0"
 	failed := task("import", "ValueError", 0)
 	failed.Username, failed.Arguments, failed.Facts = "automation", json.RawMessage(`{"file": "a.json", "password": "***"}`),
 		dbmodel.Facts{ProductName: "Payments API", ProductGroupName: "Payments", ObservationTitle: "CVE-1"}
@@ -35,6 +38,7 @@ func TestFacts(t *testing.T) {
 	}{
 		"new":                  {observation(rule.EventNew, nil, open), "Product: Payments API|Severity: Critical|Status: Open"},
 		"known by its title":   {known, "Product: Payments API|Severity: Critical|Status: Open|Origin: image x|File: go.sum|URL: https://scanner.example/1"},
+		"all facts":            {detailed, "Product: Payments API|Severity: Critical|Status: Open|Known exploited: yes|EPSS: 0.942|Fixed version: 3.0.1|Branch: main|Service: web|Scanner: Trivy 1.0"},
 		"severity None":        {observation(rule.EventNew, nil, values(rule.SeverityNone, rule.Open)), "Product: Payments API|Severity: None|Status: Open"},
 		"dropped by settings":  {observation(rule.EventDropped, open, open), "Product: Payments API|Severity: Critical|Status: Open|Changed: the settings that apply, not the observation itself"},
 		"title":                {withTitle(9, 7), "Found in: 9 observations in 7 products|Severity: Critical|Status: Open|Component, for example: openssl"},

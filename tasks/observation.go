@@ -31,7 +31,13 @@ type Observation struct {
 	VulnerabilityID string   `json:"vulnerability_id"`
 	CVSSScore       *float64 `json:"cvss_score"` // 0 to 10; nil: none
 	Origin          Origin   `json:"origin"`
-	URL             string   `json:"url"` // where a reader finds the observation, https:// or http://
+	URL             string   `json:"url"`             // where a reader finds the observation, https:// or http://
+	KnownExploited  *bool    `json:"known_exploited"` // nil: not known
+	EPSSScore       *float64 `json:"epss_score"`      // 0 to 1; nil: none
+	FixedVersion    string   `json:"fixed_version"`
+	Branch          string   `json:"branch"`
+	Service         string   `json:"service"`
+	Scanner         string   `json:"scanner"`
 }
 
 // Origin is where a finding was made: a text, or some of component, image, file and endpoint.
@@ -63,6 +69,7 @@ func (o *Observation) row() dbmodel.Observation {
 	return dbmodel.Observation{
 		ID: o.ID, ProductID: o.ProductID, Title: o.Title, Severity: o.Severity, Status: o.Status, Priority: o.Priority,
 		ParserType: o.ParserType, VulnerabilityID: o.VulnerabilityID, CVSSScore: o.CVSSScore, Origin: dbmodel.Origin(o.Origin),
-		URL: o.URL,
+		URL: o.URL, KnownExploited: o.KnownExploited, EPSSScore: o.EPSSScore, FixedVersion: o.FixedVersion,
+		Branch: o.Branch, Service: o.Service, Scanner: o.Scanner,
 	}
 }

@@ -36,6 +36,8 @@ func fill(t *testing.T, v reflect.Value, n *int) {
 		v.Set(reflect.ValueOf(map[string]any{"n": *n}))
 	case reflect.String:
 		v.SetString(fmt.Sprint(*n))
+	case reflect.Bool:
+		v.SetBool(true)
 	case reflect.Int, reflect.Int64:
 		v.SetInt(int64(*n))
 	case reflect.Float64:

@@ -45,6 +45,7 @@ type inboxAnswer struct {
 	Observation *inboxObservation `json:"observation"`
 	Before      *inboxValues      `json:"before"`
 	After       *inboxValues      `json:"after"`
+	Facts       *inboxFacts       `json:"facts"`
 	User        string            `json:"user"`
 	Function    string            `json:"function"`
 	Arguments   arguments         `json:"arguments"`
@@ -57,7 +58,7 @@ type inboxAnswer struct {
 
 // TransformSchema implements huma.SchemaTransformer: huma knows no objects that may be null.
 func (inboxAnswer) TransformSchema(_ huma.Registry, s *huma.Schema) *huma.Schema {
-	for _, name := range []string{"product", "observation", "before", "after"} {
+	for _, name := range []string{"product", "observation", "before", "after", "facts"} {
 		s.Properties[name] = &huma.Schema{OneOf: []*huma.Schema{s.Properties[name], {Type: "null"}}}
 	}
 	return s
@@ -71,6 +72,33 @@ type inboxProduct struct {
 type inboxObservation struct {
 	ID    int64  `json:"id"`
 	Title string `json:"title"`
+}
+
+// inboxFacts are the optional fields of an observation as they were then.
+type inboxFacts struct {
+	VulnerabilityID string       `json:"vulnerability_id"`
+	CVSSScore       *float64     `json:"cvss_score"`
+	Origin          originAnswer `json:"origin"`
+	URL             string       `json:"url"`
+	KnownExploited  *bool        `json:"known_exploited"`
+	EPSSScore       *float64     `json:"epss_score"`
+	FixedVersion    string       `json:"fixed_version"`
+	Branch          string       `json:"branch"`
+	Service         string       `json:"service"`
+	Scanner         string       `json:"scanner"`
+}
+
+// showFacts returns nil for what is not about observations.
+func showFacts(n *dbmodel.Notification) *inboxFacts {
+	if n.After() == nil {
+		return nil
+	}
+	f := &n.Facts
+	return &inboxFacts{
+		VulnerabilityID: f.VulnerabilityID, CVSSScore: f.CVSSScore, Origin: originAnswer(f.Origin), URL: f.URL,
+		KnownExploited: f.KnownExploited, EPSSScore: f.EPSSScore, FixedVersion: f.FixedVersion, Branch: f.Branch,
+		Service: f.Service, Scanner: f.Scanner,
+	}
 }
 
 type inboxValues struct {
@@ -222,7 +250,7 @@ func (s *server) loadNotification(ctx context.Context, id int64) (*listedNotific
 func (s *server) showNotification(n *listedNotification) inboxAnswer {
 	out := inboxAnswer{
 		ID: n.ID, Type: n.Type, Name: n.Name, Message: n.Message, Before: showValues(n.Before()), After: showValues(n.After()),
-		User: n.Username, Function: n.Function, Arguments: arguments(n.Arguments), Trace: n.Trace, Suppressed: n.Suppressed,
+		Facts: showFacts(&n.Notification), User: n.Username, Function: n.Function, Arguments: arguments(n.Arguments), Trace: n.Trace, Suppressed: n.Suppressed,
 		CreatedAt: n.CreatedAt.UTC(), Viewed: n.viewed, Deliveries: make([]DeliveryAnswer, len(n.deliveries)),
 	}
 	if n.Event != rule.NoEvent {

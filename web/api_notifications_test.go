@@ -52,7 +52,10 @@ func TestNotification(t *testing.T) {
 	both(t, func(t *testing.T, e *env) {
 		n := dbmodel.NewNotification{Notification: dbmodel.Notification{
 			Type: rule.TypeObservation, Event: rule.EventChanged, Name: "CVE-2026-1", ProductID: new(int64(1)), ObservationID: new(int64(2)),
-			Facts: dbmodel.Facts{ProductName: "Payments", ObservationTitle: "CVE-2026-1"},
+			Facts: dbmodel.Facts{
+				ProductName: "Payments", ObservationTitle: "CVE-2026-1", Origin: dbmodel.Origin{File: "go.mod"},
+				KnownExploited: new(true), EPSSScore: new(0.5), FixedVersion: "3.0.1",
+			},
 		}, Targets: append(e.targets(rule.Email, "a@example.com"), e.targets(rule.Slack, slackURL)...)}
 		n.SetValues(&rule.Values{Severity: rule.High, Status: rule.Open}, &rule.Values{Severity: rule.Critical, Status: rule.InReview, Priority: new(3)})
 		task := dbmodel.NewNotification{Notification: dbmodel.Notification{
@@ -65,14 +68,18 @@ func TestNotification(t *testing.T) {
 			t.Fatal(list.text)
 		}
 		for i, want := range []map[string]any{{
-			"type": "task", "event": nil, "name": "ValueError", "message": "no", "product": nil, "observation": nil, "before": nil, "after": nil,
+			"type": "task", "event": nil, "name": "ValueError", "message": "no", "product": nil, "observation": nil, "before": nil, "after": nil, "facts": nil,
 			"user": "alex", "function": "import", "arguments": map[string]any{"a": map[string]any{"b": []any{1.0}}}, "trace": "line 1", "suppressed": 24.0,
 			"viewed": false, "deliveries": []any{},
 		}, {
 			"type": "observation", "event": "changed", "name": "CVE-2026-1", "message": "", "product": map[string]any{"id": 1.0, "name": "Payments"},
 			"observation": map[string]any{"id": 2.0, "title": "CVE-2026-1"}, "before": map[string]any{"severity": "High", "status": "Open", "priority": nil},
 			"after": map[string]any{"severity": "Critical", "status": "In review", "priority": 3.0},
-			"user":  "", "function": "", "arguments": nil, "trace": "", "suppressed": 0.0, "viewed": false,
+			"facts": map[string]any{
+				"vulnerability_id": "", "cvss_score": nil, "origin": map[string]any{"file": "go.mod"}, "url": "", "known_exploited": true,
+				"epss_score": 0.5, "fixed_version": "3.0.1", "branch": "", "service": "", "scanner": "",
+			},
+			"user": "", "function": "", "arguments": nil, "trace": "", "suppressed": 0.0, "viewed": false,
 			"deliveries": []any{
 				map[string]any{"channel": "email", "target": "a@example.com", "source": nil, "state": "pending", "attempts": 0.0, "last_error": "", "next_attempt_at": nil, "sent_at": nil},
 				map[string]any{"channel": "slack", "target": "https://hooks.slack.com/…a1b2", "source": nil, "state": "pending", "attempts": 0.0, "last_error": "", "next_attempt_at": nil, "sent_at": nil},

@@ -26,6 +26,12 @@ type observationAnswer struct {
 	CVSSScore       *float64     `json:"cvss_score"`
 	Origin          originAnswer `json:"origin"`
 	URL             string       `json:"url"`
+	KnownExploited  *bool        `json:"known_exploited"`
+	EPSSScore       *float64     `json:"epss_score"`
+	FixedVersion    string       `json:"fixed_version"`
+	Branch          string       `json:"branch"`
+	Service         string       `json:"service"`
+	Scanner         string       `json:"scanner"`
 }
 
 type observationOutput struct{ Body observationAnswer }
@@ -58,6 +64,12 @@ type observationBody struct {
 	CVSSScore       *float64     `json:"cvss_score,omitempty" nullable:"true" minimum:"0" maximum:"10"`
 	Origin          originAnswer `json:"origin,omitzero"`
 	URL             string       `json:"url,omitempty" nullable:"true" maxLength:"10000"`
+	KnownExploited  *bool        `json:"known_exploited,omitempty" nullable:"true" doc:"null: not known"`
+	EPSSScore       *float64     `json:"epss_score,omitempty" nullable:"true" minimum:"0" maximum:"1"`
+	FixedVersion    string       `json:"fixed_version,omitempty" nullable:"true" maxLength:"10000"`
+	Branch          string       `json:"branch,omitempty" nullable:"true" maxLength:"10000"`
+	Service         string       `json:"service,omitempty" nullable:"true" maxLength:"10000"`
+	Scanner         string       `json:"scanner,omitempty" nullable:"true" maxLength:"10000"`
 }
 
 // Words with their list in the OpenAPI document.
@@ -132,6 +144,8 @@ func showObservation(o *dbmodel.StoredObservation) observationAnswer {
 	return observationAnswer{
 		ID: o.ID, ProductID: o.ProductID, Title: o.Title, Severity: severity(o.Severity), Status: status(o.Status), Priority: o.Priority,
 		ParserType: parserType(o.ParserType), VulnerabilityID: o.VulnerabilityID, CVSSScore: o.CVSSScore, Origin: originAnswer(o.Origin), URL: o.URL,
+		KnownExploited: o.KnownExploited, EPSSScore: o.EPSSScore, FixedVersion: o.FixedVersion, Branch: o.Branch, Service: o.Service,
+		Scanner: o.Scanner,
 	}
 }
 

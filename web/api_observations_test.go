@@ -29,6 +29,7 @@ func TestObservationRoundTrip(t *testing.T) {
 		whole := map[string]any{
 			"title": "Ä \"quoted\" 'title'\n€", "priority": 7, "vulnerability_id": "CVE-2026-1", "cvss_score": 9.8,
 			"origin": map[string]any{"component": "openssl 3.0", "file": "go.mod"}, "url": "https://secobserve.example/1",
+			"known_exploited": false, "epss_score": 0.25, "fixed_version": "3.0.1", "branch": "main", "service": "web", "scanner": "Trivy 1.0",
 		}
 		if got := e.want(202, "POST", postPath, wrapped(observation(1, 1, whole), observation(2, 1, map[string]any{"origin": "here"}))).counts(); got != [3]any{2.0, 2.0, 0.0} {
 			t.Errorf("new: %v", got)
@@ -43,7 +44,8 @@ func TestObservationRoundTrip(t *testing.T) {
 		if diff := cmp.Diff(want, one.json); diff != "" {
 			t.Errorf("stored:\n%s", diff)
 		}
-		if got := e.want(200, "GET", postPath+"/2", nil).json; got["origin"] != "here" || got["priority"] != nil || got["cvss_score"] != nil || got["url"] != "" {
+		if got := e.want(200, "GET", postPath+"/2", nil).json; got["origin"] != "here" || got["priority"] != nil || got["cvss_score"] != nil || got["url"] != "" ||
+			got["known_exploited"] != nil || got["epss_score"] != nil || got["branch"] != "" {
 			t.Errorf("stored: %v", got)
 		}
 		if got := e.want(202, "POST", postPath, wrapped(one.text)).counts(); got != [3]any{1.0, 0.0, 1.0} {
@@ -51,6 +53,13 @@ func TestObservationRoundTrip(t *testing.T) {
 		}
 		if got := e.want(202, "POST", postPath, wrapped(observation(1, 1, map[string]any{"origin": nil, "cvss_score": nil, "vulnerability_id": nil, "url": ""}))).counts(); got != [3]any{1.0, 1.0, 0.0} {
 			t.Errorf("optional fields emptied: %v", got)
+		}
+		for name, value := range map[string]any{
+			"known_exploited": true, "epss_score": 0.5, "fixed_version": "3.0.2", "branch": "x", "service": "x", "scanner": "x",
+		} {
+			if got := e.want(202, "POST", postPath, wrapped(observation(2, 1, map[string]any{name: value}))).counts(); got != [3]any{1.0, 1.0, 0.0} {
+				t.Errorf("another %s: %v", name, got)
+			}
 		}
 		e.want(202, "POST", postPath+"/1/evaluate", nil)
 		e.want(404, "POST", postPath+"/9/evaluate", nil)
@@ -112,6 +121,14 @@ var faultyObservations = []struct {
 	{"score too high", map[string]any{"cvss_score": 10.1}, "cvss_score"},
 	{"score negative", map[string]any{"cvss_score": -1}, "cvss_score"},
 	{"score a text", map[string]any{"cvss_score": "9"}, "cvss_score"},
+	{"EPSS score too high", map[string]any{"epss_score": 1.1}, "epss_score"},
+	{"EPSS score a text", map[string]any{"epss_score": "1"}, "epss_score"},
+	{"known exploited a text", map[string]any{"known_exploited": "true"}, "known_exploited"},
+	{"known exploited a number", map[string]any{"known_exploited": 1}, "known_exploited"},
+	{"fixed version a number", map[string]any{"fixed_version": 3.1}, "fixed_version"},
+	{"branch with NUL", map[string]any{"branch": "a\x00"}, "branch"},
+	{"service a list", map[string]any{"service": []string{"x"}}, "service"},
+	{"scanner too long", map[string]any{"scanner": strings.Repeat("x", 10_001)}, "scanner"},
 	{"origin a number", map[string]any{"origin": 1}, "origin"},
 	{"origin unknown part", map[string]any{"origin": map[string]any{"path": "x"}}, "origin.path"},
 	{"origin part a number", map[string]any{"origin": map[string]any{"file": 1}}, "origin.file"},

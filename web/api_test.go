@@ -81,7 +81,7 @@ func TestOpenAPI(t *testing.T) {
 		schema string
 		fields []string
 	}{
-		{"ObservationBody", []string{"priority", "vulnerability_id", "cvss_score", "origin", "url"}}, // cvss_score is answered as null, and may be sent back
+		{"ObservationBody", []string{"priority", "vulnerability_id", "cvss_score", "origin", "url", "known_exploited", "epss_score", "fixed_version", "branch", "service", "scanner"}}, // cvss_score is answered as null, and may be sent back
 		{"ExceptionBody", []string{"message", "trace", "user", "function", "fingerprint"}},
 		{"TaskExceptionBody", []string{"message", "arguments", "product_id", "observation_id"}},
 	} {

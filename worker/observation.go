@@ -150,6 +150,8 @@ func (e *evaluation) addObservation(o *dbmodel.StoredObservation, event rule.Eve
 		Facts: dbmodel.Facts{
 			ProductName: product.Name, ProductGroupName: product.GroupName, ObservationTitle: o.Title, ParserType: o.ParserType,
 			VulnerabilityID: o.VulnerabilityID, CVSSScore: o.CVSSScore, Origin: o.Origin, URL: o.URL,
+			KnownExploited: o.KnownExploited, EPSSScore: o.EPSSScore, FixedVersion: o.FixedVersion, Branch: o.Branch,
+			Service: o.Service, Scanner: o.Scanner,
 		},
 	}
 	n.SetValues(o.Remembered, &now)

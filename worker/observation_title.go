@@ -81,6 +81,7 @@ func (e *evaluation) titles(ctx context.Context, observations []dbmodel.StoredOb
 			Type: rule.TypeObservationTitle, Event: t.event(remembered), Name: t.worst.Title,
 			Facts: dbmodel.Facts{
 				ParserType: t.worst.ParserType, VulnerabilityID: t.worst.VulnerabilityID, CVSSScore: t.worst.CVSSScore,
+				KnownExploited: t.worst.KnownExploited, EPSSScore: t.worst.EPSSScore, FixedVersion: t.worst.FixedVersion,
 				Observations: counts[t.worst.Title].Observations, Products: counts[t.worst.Title].Products,
 			},
 		}

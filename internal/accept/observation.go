@@ -101,6 +101,9 @@ func ValidateObservation(o *dbmodel.Observation) InvalidError {
 	if s := o.CVSSScore; s != nil && (math.IsNaN(*s) || *s < 0 || *s > 10) {
 		wrong("cvss_score", "must be from 0 to 10, or null")
 	}
+	if s := o.EPSSScore; s != nil && (math.IsNaN(*s) || *s < 0 || *s > 1) {
+		wrong("epss_score", "must be from 0 to 1, or null")
+	}
 	if o.URL != "" && !webAddress(o.URL) {
 		wrong("url", "must be an address that begins with https:// or http://")
 	}
@@ -116,6 +119,10 @@ func ValidateObservation(o *dbmodel.Observation) InvalidError {
 		{"origin.file", o.Origin.File, MaxText},
 		{"origin.endpoint", o.Origin.Endpoint, MaxText},
 		{"url", o.URL, MaxText},
+		{"fixed_version", o.FixedVersion, MaxText},
+		{"branch", o.Branch, MaxText},
+		{"service", o.Service, MaxText},
+		{"scanner", o.Scanner, MaxText},
 	} {
 		if message := ValidateText(t.text, t.most); message != "" {
 			wrong(t.field, "%s", message)

@@ -112,9 +112,21 @@ func readOptional(dec *jsontext.Decoder, name string, o *dbmodel.Observation) (s
 	case "vulnerability_id":
 		o.VulnerabilityID, message, err = readString(dec, true)
 	case "cvss_score":
-		o.CVSSScore, message, err = readScore(dec)
+		o.CVSSScore, message, err = readScore(dec, "10")
 	case "url":
 		o.URL, message, err = readString(dec, true)
+	case "known_exploited":
+		o.KnownExploited, message, err = readYesNo(dec)
+	case "epss_score":
+		o.EPSSScore, message, err = readScore(dec, "1")
+	case "fixed_version":
+		o.FixedVersion, message, err = readString(dec, true)
+	case "branch":
+		o.Branch, message, err = readString(dec, true)
+	case "service":
+		o.Service, message, err = readString(dec, true)
+	case "scanner":
+		o.Scanner, message, err = readString(dec, true)
 	default:
 		return ShownName(name), "is not a field of an observation", dec.SkipValue()
 	}
@@ -232,8 +244,27 @@ func readPriority(dec *jsontext.Decoder) (*int, string, error) {
 	return &n, "", nil
 }
 
-func readScore(dec *jsontext.Decoder) (*float64, string, error) {
-	const message = "must be a number from 0 to 10, or null"
+// readYesNo reads true or false, or nothing.
+func readYesNo(dec *jsontext.Decoder) (*bool, string, error) {
+	switch dec.PeekKind() {
+	case 't', 'f':
+		t, err := dec.ReadToken()
+		if err != nil {
+			return nil, "", err
+		}
+		return new(t.Bool()), "", nil
+	default:
+		empty, err := readEmpty(dec)
+		if err != nil || empty {
+			return nil, "", err
+		}
+		return nil, "must be true, false or null", nil
+	}
+}
+
+// readScore reads a number; accept.ValidateObservation checks that it is at most most.
+func readScore(dec *jsontext.Decoder, most string) (*float64, string, error) {
+	message := "must be a number from 0 to " + most + ", or null"
 	if dec.PeekKind() != '0' {
 		empty, err := readEmpty(dec)
 		if err != nil || empty {

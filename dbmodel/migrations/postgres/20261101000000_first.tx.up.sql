@@ -244,6 +244,7 @@ CREATE INDEX sessions_expires_at ON sessions (expires_at);
 -- notified_* is what is remembered; notified_severity is null where nothing is. reported_at: when the web tier reported
 -- what is stored, where that came through Redis alone; an older report is passed over. The same holds for
 -- products.security_gate_reported_at. generation is that of the product.
+-- details is empty, or JSON of the optional fields that decide nothing.
 CREATE TABLE observations (
     id                bigint PRIMARY KEY,
     product_id        bigint NOT NULL,
@@ -257,6 +258,8 @@ CREATE TABLE observations (
     cvss_score        double precision,
     origin            text NOT NULL DEFAULT '',
     url               text NOT NULL DEFAULT '',
+    known_exploited   boolean,
+    details           text NOT NULL DEFAULT '',
     notified_severity text,
     notified_status   text,
     notified_priority smallint,
