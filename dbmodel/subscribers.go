@@ -1,6 +1,7 @@
 package dbmodel
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"encoding/json"
@@ -33,10 +34,17 @@ func (s *Subscribers) Of(product int64) []*rule.Subscription {
 }
 
 // EnabledSubscribers returns the enabled subscriptions that may take notifications of the given types in products, by the
-// memberships of now. memberTypes are the types that members see.
-func EnabledSubscribers(ctx context.Context, db bun.IDB, products []int64, types, memberTypes []rule.Type) (*Subscribers, error) {
+// memberships of now. memberTypes are the types that members see. worst is the worst severity in the notifications; empty where
+// some have none. Subscriptions that ask for a worse one are left out: their filters would pass nothing.
+func EnabledSubscribers(
+	ctx context.Context, db bun.IDB, products []int64, types, memberTypes []rule.Type, worst rule.Severity,
+) (*Subscribers, error) {
 	members := slices.ContainsFunc(types, func(t rule.Type) bool { return slices.Contains(memberTypes, t) })
-	return subscribers(ctx, db, products, memberTypes, members, "s.enabled")
+	condition := "s.enabled"
+	if worst != "" {
+		condition += fmt.Sprintf(" AND (s.min_severity = '' OR %s >= %d)", severityRank("s.min_severity"), worst.Rank())
+	}
+	return subscribers(ctx, db, products, memberTypes, members, condition)
 }
 
 // SubscribersFor returns the subscriptions for one product, or with 0 for what has none, that v sees; those that are disabled too.
@@ -89,20 +97,24 @@ type pair struct{ subscription, product int64 }
 
 // subscribers reads the subscriptions for which condition holds, on the table s. members: those of members count.
 func subscribers(ctx context.Context, db bun.IDB, products []int64, memberTypes []rule.Type, members bool, condition string) (*Subscribers, error) {
-	in, arg := anyOf(db, "p.id", 1, products)
-	const teams = " AND s.user_id IS NULL AND "
-	const admins = " AND s.user_id IN (SELECT id FROM users WHERE is_admin) AND "
-	query := ""
-	for _, whose := range []string{teams, admins} {
-		query += "SELECT s.id, p.id FROM products p JOIN subscriptions s ON s.product_id = p.id WHERE " + in + whose + condition +
-			" UNION ALL SELECT s.id, p.id FROM products p JOIN subscriptions s ON s.product_group_id = p.product_group_id WHERE " + in + whose + condition +
-			" UNION ALL SELECT s.id, 0 FROM subscriptions s WHERE s.product_id IS NULL AND s.product_group_id IS NULL" + whose + condition + " UNION ALL "
-	}
-	// Once for each: a member of a product and of its group is one.
-	const fits = ` AND NOT u.is_admin AND (s.product_id IS NULL OR s.product_id = p.id) AND (s.product_group_id IS NULL OR s.product_group_id = p.product_group_id) AND `
-	query += "SELECT * FROM (SELECT s.id, p.id FROM products p JOIN product_members m ON m.product_id = p.id JOIN users u ON u.id = m.user_id JOIN subscriptions s ON s.user_id = u.id WHERE $2 AND " +
-		in + fits + condition + " UNION SELECT s.id, p.id FROM products p JOIN product_group_members m ON m.product_group_id = p.product_group_id JOIN users u ON u.id = m.user_id JOIN subscriptions s ON s.user_id = u.id WHERE $2 AND " +
-		in + fits + condition + ") AS mine"
+	inProducts, arg := anyOf(db, "p.id", 1, products)
+	ofProducts, _ := anyOf(db, "s.product_id", 1, products)
+	// Each part begins with the few rows that it is about, and looks up the rest by key.
+	of := func(whose string) string { return lookUp(db, "JOIN", "subscriptions", "s", "user_id = "+whose, "") }
+	const fits = ` AND (s.product_id IS NULL OR s.product_id = p.id) AND (s.product_group_id IS NULL OR s.product_group_id = p.product_group_id) AND `
+	query := `WITH admins AS MATERIALIZED (SELECT s.id, s.product_id, s.product_group_id FROM users u ` + of("u.id") + ` WHERE u.is_admin AND ` + condition + `)
+		SELECT s.id, s.product_id FROM subscriptions s WHERE ` + ofProducts + ` AND s.user_id IS NULL AND ` + condition + `
+		UNION ALL SELECT s.id, p.id FROM products p ` + lookUp(db, "JOIN", "subscriptions", "s", "product_group_id = p.product_group_id", "") + `
+			WHERE ` + inProducts + ` AND s.user_id IS NULL AND ` + condition + `
+		UNION ALL SELECT s.id, 0 FROM subscriptions s WHERE s.user_id IS NULL AND s.product_id IS NULL AND s.product_group_id IS NULL AND ` + condition + `
+		UNION ALL SELECT s.id, coalesce(s.product_id, 0) FROM admins s WHERE s.product_group_id IS NULL AND (s.product_id IS NULL OR ` + ofProducts + `)
+		UNION ALL SELECT s.id, p.id FROM admins s JOIN products p ON p.product_group_id = s.product_group_id WHERE ` + inProducts + `
+		UNION ALL SELECT * FROM (
+			SELECT s.id, p.id FROM products p ` + lookUp(db, "JOIN", "product_members", "m", "product_id = p.id", "") + ` ` +
+		of("m.user_id") + ` WHERE $2 AND ` + inProducts + fits + condition + `
+			UNION SELECT s.id, p.id FROM products p ` + lookUp(db, "JOIN", "product_group_members", "m", "product_group_id = p.product_group_id", "") + ` ` +
+		of("m.user_id") + ` WHERE $2 AND ` + inProducts + fits + condition + `
+		) AS mine` // once for a member of a product who is one of its group, too; an administrator may be a member
 	pairs, err := collect(ctx, db, func(rows *sql.Rows) (p pair, err error) {
 		err = rows.Scan(&p.subscription, &p.product)
 		return p, err
@@ -114,7 +126,10 @@ func subscribers(ctx context.Context, db bun.IDB, products []int64, memberTypes 
 	if len(pairs) == 0 {
 		return out, nil
 	}
-	slices.SortFunc(pairs, func(a, b pair) int { return int(a.subscription - b.subscription) })
+	slices.SortFunc(pairs, func(a, b pair) int {
+		return cmp.Or(cmp.Compare(a.subscription, b.subscription), cmp.Compare(a.product, b.product))
+	})
+	pairs = slices.Compact(pairs)
 	ids := make([]int64, 0, len(pairs))
 	for _, p := range pairs {
 		ids = append(ids, p.subscription)
@@ -123,11 +138,14 @@ func subscribers(ctx context.Context, db bun.IDB, products []int64, memberTypes 
 	if err != nil {
 		return nil, err
 	}
+	everywhere := int64(0)
 	for _, p := range pairs {
 		s := byID[p.subscription]
 		switch {
 		case s == nil: // deleted a moment ago, or it has no contact
+		case p.subscription == everywhere: // its product is one of all
 		case p.product == 0:
+			everywhere = p.subscription
 			out.everywhere = append(out.everywhere, s)
 		default:
 			out.in[p.product] = append(out.in[p.product], s)
@@ -176,10 +194,11 @@ func ruleSubscriptions(ctx context.Context, db bun.IDB, ids []int64, memberTypes
 		c.Holder = rule.Holder{Kind: rule.HolderSubscription, ID: s.ID}
 		known.Contacts = append(known.Contacts, c)
 		return struct{}{}, nil
-	}, `SELECT s.id, s.name, coalesce(s.user_id, 0), s.enabled, coalesce(u.is_admin, s.product_id IS NULL AND s.product_group_id IS NULL),
+	}, `SELECT s.id, s.name, coalesce(s.user_id, 0), s.enabled,
+		CASE WHEN s.user_id IS NULL THEN s.product_id IS NULL AND s.product_group_id IS NULL ELSE s.user_id IN (SELECT id FROM users WHERE is_admin) END,
 		s.types, s.events, s.parser_types, s.statuses, s.min_severity, s.min_priority, s.known_exploited, s.schedule, s.immediate_min_severity,
 		c.channel, coalesce(c.target_id, 0), c.address, c.disabled_at IS NOT NULL
-		FROM subscriptions s LEFT JOIN users u ON u.id = s.user_id JOIN contacts c ON c.subscription_id = s.id
+		FROM subscriptions s `+lookUp(db, "JOIN", "contacts", "c", "subscription_id = s.id", "")+`
 		WHERE `+in+" ORDER BY s.id, c.position", arg)
 	return out, err
 }
