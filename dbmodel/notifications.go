@@ -102,6 +102,9 @@ func (n *Notification) Rule() *rule.Notification {
 		return &rule.State{Values: *v}
 	}
 	out.Before, out.After = state(n.Before()), state(n.After())
+	if known := n.Facts.KnownExploited; known != nil && out.After != nil {
+		out.After.KnownExploited = *known
+	}
 	return out
 }
 

@@ -95,7 +95,10 @@ func TestSubscribers(t *testing.T) {
 			{Contact: contact(1, 1), Masked: true}, {Contact: contact(1, 2), Masked: true},
 		}},
 		"the product's contact comes first, and reads everything": {
-			task, rule.Contacts{rule.Slack: {slack}}, false, []*rule.Subscription{team(1, contact(1, 1))},
+			task,
+			rule.Contacts{rule.Slack: {slack}},
+			false,
+			[]*rule.Subscription{team(1, contact(1, 1))},
 			[]rule.Recipient{{Contact: slack}, {Contact: contact(1, 1), Reason: rule.ReachedBefore, Masked: true}},
 		},
 		"a team comes before a user": {task, nil, false, []*rule.Subscription{personal(1, contact(1, 1)), team(2, contact(2, 1))}, []rule.Recipient{

@@ -194,7 +194,7 @@ func TestSubscriptionIsTested(t *testing.T) {
 			status   int
 			ok, gone bool
 		}{{http.StatusGone, false, true}, {http.StatusNoContent, true, false}} {
-			status.Store(int32(c.status)) //nolint:gosec // a status
+			status.Store(int32(c.status))
 			result := e.asUser("root", 200, "POST", path+"/test", `{}`)["results"].([]any)[0].(map[string]any)
 			if result["ok"] != c.ok || (contact()["disabled_at"] != nil) != c.gone {
 				t.Errorf("%d: %v, %v", c.status, result, contact())
@@ -235,6 +235,51 @@ func TestDataIsWhatIsAnswered(t *testing.T) {
 			}
 			if diff := cmp.Diff(want, got); diff != "" {
 				t.Errorf("(-answered +sent):\n%s", diff)
+			}
+		}
+	})
+}
+
+// TestSubscribersAreExplained: explain names the subscriptions that the caller may see, and why one is passed over.
+func TestSubscribersAreExplained(t *testing.T) {
+	both(t, func(t *testing.T, e *env) {
+		e.shop()
+		e.want(202, "POST", postPath, `{"observations":[`+observation(50, 1, map[string]any{"severity": "High"})+`]}`)
+		e.user("root", true)
+		subscribe := func(name, body string) {
+			e.asUser(name, 201, "POST", "/subscriptions", body)
+		}
+		hook := `"contacts":[{"channel":"webhook","address":"https://receiver.example/hook-a1b2"}]`
+		subscribe("root", `{"name":"team","product_id":1,`+hook+`}`)
+		subscribe("root", `{"name":"critical","product_id":1,"min_severity":"Critical",`+hook+`}`)
+		subscribe("root", `{"name":"everything",`+hook+`}`)
+		subscribe("root", `{"name":"of root","username":"me",`+hook+`}`)
+		subscribe("reader", `{"name":"of reader","username":"me",`+hook+`}`)
+		for _, c := range []struct {
+			user string
+			want map[string]string
+		}{
+			{"root", map[string]string{
+				"team": "", "critical": rule.FilteredOut.Sentence(), "everything": "", "of root": "", "of reader": rule.Unseen.Sentence(),
+			}},
+			{"reader", map[string]string{
+				"team": "", "critical": rule.FilteredOut.Sentence(), "of reader": rule.Unseen.Sentence(),
+			}},
+		} {
+			got := map[string]string{}
+			for _, r := range e.asUser(c.user, 200, "GET", "/observations/50/explain", "")["recipients"].([]any) {
+				r := r.(map[string]any)
+				source := r["source"].(map[string]any)
+				if source["kind"] != "subscription" {
+					continue
+				}
+				got[fmt.Sprint(source["name"])] = fmt.Sprint(r["reason"])
+				if r["recipient"] != (r["reason"] == "") || r["target"] != "https://receiver.example/…a1b2" {
+					t.Errorf("%v", r)
+				}
+			}
+			if diff := cmp.Diff(c.want, got); diff != "" {
+				t.Errorf("%s (-want +got):\n%s", c.user, diff)
 			}
 		}
 	})

@@ -70,7 +70,7 @@ func (e *explainer) asks(from rule.Source) string {
 		return "product " + e.product.Name + " asks for"
 	case rule.FromGroup:
 		return "group " + e.product.GroupName + " asks for"
-	case rule.FromSettings, rule.FromNowhere:
+	case rule.FromSettings, rule.FromSubscription, rule.FromNowhere:
 	}
 	return "the settings ask for"
 }

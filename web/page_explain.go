@@ -219,7 +219,7 @@ func (at sources) words(from rule.Source, anchor string) (words, path string) {
 		return "group " + at.group.Text, at.group.Path + "#" + anchor
 	case rule.FromSettings:
 		return "settings", settingsPath + "#" + anchor
-	case rule.FromNowhere:
+	case rule.FromSubscription, rule.FromNowhere:
 	}
 	return "", ""
 }

@@ -6,7 +6,6 @@ import (
 	"slices"
 	"strconv"
 
-	"github.com/seed91453169/tocsin/channel/email"
 	"github.com/seed91453169/tocsin/dbmodel"
 	"github.com/seed91453169/tocsin/rule"
 	"github.com/seed91453169/tocsin/web/input"
@@ -69,7 +68,7 @@ func (s *server) loadSubscription(r *http.Request, id int64) (*subscriptionPage,
 	for _, c := range rule.Channels {
 		p.Channels = append(p.Channels, option{Value: string(c), Label: channelName(c)})
 	}
-	p.Fields = p.subscriptionAnswer.fields()
+	p.Fields = p.fields()
 	for i := range p.Fields {
 		p.Fields[i].ReadOnly = !p.MayEdit
 	}
@@ -157,8 +156,8 @@ func (s *server) saveContacts(w http.ResponseWriter, r *http.Request) error {
 	var faults input.Faults
 	if remove == 0 {
 		c := newContact(r.PostForm)
-		if c.Channel == rule.Email && c.Address != "" && email.CheckAddress(c.Address) != nil {
-			faults.Add("address", "must be one email address, like alex@example.com")
+		if fault := c.Fault(); fault != "" {
+			faults.Add("address", fault)
 		}
 		list = append(list, c)
 	}

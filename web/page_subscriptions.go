@@ -255,7 +255,11 @@ func (s *server) createSubscription(w http.ResponseWriter, r *http.Request) erro
 	if r.PostForm.Get("team") == "" {
 		sent.Username = input.Field[string]{Set: true, Value: viewerOf(r.Context()).Username}
 	}
-	sent.Contacts = input.Field[input.ContactList]{Set: true, Value: input.ContactList{newContact(r.PostForm)}}
+	contact := newContact(r.PostForm)
+	if fault := contact.Fault(); fault != "" {
+		faults.AddOnce("contacts[0].address", fault)
+	}
+	sent.Contacts = input.Field[input.ContactList]{Set: true, Value: input.ContactList{contact}}
 	out, err := s.addSubscription(r.Context(), &sent, faults)
 	if refused, is := faultsIn(err); is {
 		p, err := s.loadSubscriptions(r)

@@ -59,7 +59,7 @@ func (s *server) unsubscribe(w http.ResponseWriter, r *http.Request) {
 	}
 	r.Body = http.MaxBytesReader(w, r.Body, maxForm)
 	if r.PostFormValue("button") != "" {
-		s.redirect(w, r, r.URL.Path)
+		s.redirect(w, r, fmt.Sprintf("/unsubscribe/%d/%s", sub.ID, s.vault.UnsubscribeKey(sub.ID)))
 		return
 	}
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")

@@ -246,8 +246,6 @@ func (s *server) pages(calls http.Handler, client redis.UniversalClient, monitor
 	s.publicPage(mux, "GET /login", s.showLogin)
 	s.publicPage(mux, "POST /login", s.logInWithPassword)
 	s.publicPage(mux, "POST /logout", s.logOut)
-	s.publicPage(mux, "GET /unsubscribe/{id}/{key}", s.showUnsubscribe)
-	mux.HandleFunc("POST /unsubscribe/{id}/{key}", s.unsubscribe)
 	s.publicPage(mux, "GET /setup", s.showSetup)
 	s.publicPage(mux, "POST /setup", s.saveSetup)
 	if s.oidc != nil {
@@ -309,8 +307,10 @@ func (s *server) userPages(mux *http.ServeMux) {
 	s.page(mux, "POST /password", people, s.changeOwnPassword)
 }
 
-// subscriptionPages are about subscriptions.
+// subscriptionPages are about subscriptions, and behind the links in mails that end one.
 func (s *server) subscriptionPages(mux *http.ServeMux) {
+	s.publicPage(mux, "GET /unsubscribe/{id}/{key}", s.showUnsubscribe)
+	mux.HandleFunc("POST /unsubscribe/{id}/{key}", s.unsubscribe)
 	s.page(mux, "GET /subscriptions", people, s.showSubscriptions)
 	s.page(mux, "POST /subscriptions", people, s.createSubscription)
 	s.page(mux, "GET /subscriptions/{id}", people, s.showSubscriptionPage)

@@ -82,7 +82,7 @@ func (f *settingFields) where(words string, from rule.Source, without string, wi
 		a.From = "set here"
 	case rule.FromGroup:
 		a.From, a.Path = "from "+f.groupIs.words, f.groupIs.path
-	case rule.FromSettings, rule.FromNowhere:
+	case rule.FromSettings, rule.FromSubscription, rule.FromNowhere:
 	}
 	if a.Own && withoutFrom == rule.FromGroup {
 		a.Inherited = without + ", from " + f.groupIs.words

@@ -141,6 +141,13 @@ func (f *Field[T]) read(v jsontext.Value) string {
 		}
 		*to = Object(v.Clone())
 		return ""
+	}
+	return readText(v, any(&f.Value))
+}
+
+// readText reads the fields of subscriptions, and those that are texts.
+func readText(v jsontext.Value, to any) string {
+	switch to := to.(type) {
 	case *AnyTypes:
 		return wordsIn(v, rule.Types, (*[]rule.Type)(to))
 	case *[]rule.Event:
@@ -149,13 +156,6 @@ func (f *Field[T]) read(v jsontext.Value) string {
 		return wordsIn(v, rule.ParserTypes, to)
 	case *ContactList:
 		return contactListIn(v, to)
-	}
-	return readText(v, any(&f.Value))
-}
-
-// readText reads the fields that are texts.
-func readText(v jsontext.Value, to any) string {
-	switch to := to.(type) {
 	case *string:
 		return textIn(v, to, nil)
 	case *Sender:
