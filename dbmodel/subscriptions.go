@@ -62,6 +62,7 @@ type SubscriptionFilter struct {
 	ProductID      int64
 	ProductGroupID int64
 	UserID         int64
+	Everywhere     bool  // those of teams to everything
 	After          int64 // only ids above; 0: all
 }
 
@@ -116,6 +117,9 @@ func Subscriptions(ctx context.Context, db bun.IDB, v Viewer, f SubscriptionFilt
 	}
 	if f.UserID != 0 {
 		q = q.Where("subscriptions.user_id = ?", f.UserID)
+	}
+	if f.Everywhere {
+		q = q.Where("subscriptions.user_id IS NULL AND subscriptions.product_id IS NULL AND subscriptions.product_group_id IS NULL")
 	}
 	return list, Translate(q.Order("subscriptions.id").Limit(int64(limit)).Scan(ctx))
 }

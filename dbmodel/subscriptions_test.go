@@ -161,6 +161,7 @@ func TestVisibleSubscriptions(t *testing.T) {
 			"member of a group":  {v: carol, want: []string{"product 1", "group"}},
 			"of a product":       {v: dbmodel.AutomationViewer(), f: dbmodel.SubscriptionFilter{ProductID: 1}, want: []string{"product 1", "bob"}},
 			"of a group":         {v: dbmodel.AutomationViewer(), f: dbmodel.SubscriptionFilter{ProductGroupID: 1}, want: []string{"group"}},
+			"everywhere":         {v: dbmodel.AutomationViewer(), f: dbmodel.SubscriptionFilter{Everywhere: true}, want: []string{"everything"}},
 			"of a user":          {v: dbmodel.AutomationViewer(), f: dbmodel.SubscriptionFilter{UserID: alice.UserID}, want: []string{"alice"}},
 			"of somebody else":   {v: bob, f: dbmodel.SubscriptionFilter{UserID: alice.UserID}},
 			"of another product": {v: bob, f: dbmodel.SubscriptionFilter{ProductID: 2}},

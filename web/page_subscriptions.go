@@ -17,6 +17,8 @@ const subscriptionsPath = "/subscriptions"
 // subscriptionList is the page My notifications: the subscriptions of the caller, and the form of a new one.
 type subscriptionList struct {
 	Rows   []subscriptionRow
+	Shared []subscriptionRow // those of the whole installation, which administrators see
+	Admin  bool
 	Older  string
 	First  string
 	Email  string // of the caller; empty: none
@@ -139,25 +141,22 @@ func (s *server) loadSubscriptions(r *http.Request) (*subscriptionList, error) {
 	if err != nil {
 		return nil, fmt.Errorf("list subscriptions: %w", err)
 	}
-	ids := make([]int64, len(list))
-	for i := range list {
-		ids[i] = list[i].ID
-	}
-	contacts, err := dbmodel.SubscriptionContacts(ctx, s.db.Reader, ids...)
-	if err != nil {
-		return nil, err
-	}
 	u, err := dbmodel.UserByName(ctx, s.db.Reader, v.Username)
 	if err != nil {
 		return nil, fmt.Errorf("load user %s: %w", v.Username, err)
 	}
-	p := &subscriptionList{Email: u.Email}
-	for i := range list[:min(len(list), rowsOfPage)] {
-		a := s.showSubscription(&list[i], contacts[list[i].ID], nil)
-		p.Rows = append(p.Rows, subscriptionRow{
-			Path: subscriptionPath(a.ID), Name: a.Name, What: filterWords(&a, whereWords(&list[i])), By: contactsInWords(a.Contacts),
-			When: whenWords(a.Schedule, a.Timezone), Enabled: a.Enabled,
-		})
+	p := &subscriptionList{Email: u.Email, Admin: v.Admin}
+	if p.Rows, err = s.subscriptionRows(ctx, list[:min(len(list), rowsOfPage)]); err != nil {
+		return nil, err
+	}
+	if v.Admin {
+		shared, err := dbmodel.Subscriptions(ctx, s.db.Reader, v, dbmodel.SubscriptionFilter{Everywhere: true}, rowsOfPage)
+		if err != nil {
+			return nil, fmt.Errorf("list subscriptions: %w", err)
+		}
+		if p.Shared, err = s.subscriptionRows(ctx, shared); err != nil {
+			return nil, err
+		}
 	}
 	if len(list) > rowsOfPage {
 		p.Older = withQuery(subscriptionsPath, "after", idCursorOf(list[rowsOfPage-1].ID))
@@ -168,6 +167,27 @@ func (s *server) loadSubscriptions(r *http.Request) (*subscriptionList, error) {
 	return p, s.fillNewSubscription(ctx, r, p)
 }
 
+// subscriptionRows says in few words what subscriptions take.
+func (s *server) subscriptionRows(ctx context.Context, list []dbmodel.Subscription) ([]subscriptionRow, error) {
+	ids := make([]int64, len(list))
+	for i := range list {
+		ids[i] = list[i].ID
+	}
+	contacts, err := dbmodel.SubscriptionContacts(ctx, s.db.Reader, ids...)
+	if err != nil {
+		return nil, err
+	}
+	rows := make([]subscriptionRow, 0, len(list))
+	for i := range list {
+		a := s.showSubscription(&list[i], contacts[list[i].ID], nil)
+		rows = append(rows, subscriptionRow{
+			Path: subscriptionPath(a.ID), Name: a.Name, What: filterWords(&a, whereWords(&list[i])), By: contactsInWords(a.Contacts),
+			When: whenWords(a.Schedule, a.Timezone), Enabled: a.Enabled,
+		})
+	}
+	return rows, nil
+}
+
 // fillNewSubscription makes the form of a new subscription: that of the team of a product or group where the address asks for it.
 func (s *server) fillNewSubscription(ctx context.Context, r *http.Request, p *subscriptionList) error {
 	where, err := s.whereOptions(ctx, queryText(r, "where"))
@@ -175,6 +195,9 @@ func (s *server) fillNewSubscription(ctx context.Context, r *http.Request, p *su
 		return err
 	}
 	if r.FormValue("team") != "" {
+		if viewerOf(ctx).Admin {
+			p.Team = "the whole installation"
+		}
 		for _, o := range where {
 			if o.Chosen && o.Value != "" {
 				p.Team, p.TeamID = o.Label, o.Value

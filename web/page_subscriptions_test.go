@@ -47,5 +47,13 @@ func TestSubscriptionPages(t *testing.T) {
 		p.says("Of the team: everything in product Payments API", "team@example.com")
 		reader.open("/products/1").says("team@example.com", "subscription")
 		reader.open(p.path).says("You may read this.")
+
+		root := e.visitor("owner")
+		if _, err := e.db.ExecContext(t.Context(), "UPDATE users SET is_admin = true WHERE username = 'owner'"); err != nil {
+			t.Fatal(err)
+		}
+		p = root.send(root.open("/subscriptions?team=yes"), "Subscribe the installation", url.Values{"address": {"soc@example.com"}})
+		p.says("Of the team: everything everywhere", "soc@example.com")
+		root.open("/subscriptions").says("Of the whole installation", "everything everywhere; Email soc@example.com; at once")
 	})
 }

@@ -84,7 +84,7 @@ func (s *server) renderUsers(w http.ResponseWriter, r *http.Request, p *userList
 func userForm(u userAnswer) []formField {
 	return []formField{
 		{Name: "full_name", Label: "Full name", Kind: textField, Value: u.FullName, Help: "Mails greet by its first word."},
-		{Name: "email", Label: "Email", Kind: textField, Value: u.Email, Help: "One address. It only gives mails a name to greet."},
+		{Name: "email", Label: "Email", Kind: textField, Value: u.Email, Help: "One address. Mails to it greet by name, and the user's own subscriptions send there."},
 		{Name: "is_admin", Label: "Administrator", Kind: checkField, Value: fmt.Sprint(u.IsAdmin), Help: "Sees and may do everything."},
 	}
 }

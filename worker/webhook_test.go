@@ -118,12 +118,12 @@ func TestBatches(t *testing.T) {
 	t.Parallel()
 	testenv.EachDatabase(t, func(t *testing.T, db *dbmodel.DB) {
 		e, r := newEnv(t, db, withWebhooks), newDataReceiver(t)
-		e.product(1, "")
-		e.subscribe("all", rule.Webhook, about(1), r.URL)
+		e.product(2, "")
+		e.subscribe("all", rule.Webhook, about(2), r.URL)
 		r.answers(http.StatusServiceUnavailable)
 		list := make([]dbmodel.Observation, 230)
 		for i := range list {
-			list[i] = observation(int64(i+1), 1, rule.High)
+			list[i] = observation(int64(i+1), 2, rule.High)
 		}
 		e.accept(list...)
 		testenv.Eventually(t, 10*time.Second, func() error {
