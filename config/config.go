@@ -38,6 +38,8 @@ const (
 	User      Role = "user"
 	Token     Role = "token"
 	Check     Role = "check"
+	// Connector stands for the commands below "secobserve".
+	Connector Role = "secobserve"
 )
 
 // sharesDatabase reports whether the role runs beside others, with which it shares a database, a Redis and a key.
@@ -71,6 +73,8 @@ type Config struct {
 	Mailgun *Mailgun
 	SMTP    *SMTP
 	OIDC    *OIDC
+
+	SecObserve *SecObserve
 
 	WebhookAllowedNetworks []netip.Prefix
 
@@ -117,6 +121,17 @@ type OIDC struct {
 	ClientID     string
 	ClientSecret Secret
 }
+
+// SecObserve is a SecObserve that Tocsin follows.
+type SecObserve struct {
+	URL      string // without a slash at its end
+	Token    Secret
+	Interval time.Duration
+	Keep     []string // of KeepWords
+}
+
+// KeepWords are what SecObserve may have and Tocsin does not take.
+var KeepWords = []string{"contacts", "conditions", "members", "settings"}
 
 // Fault is a fault of one variable. It never holds the value of a secret.
 type Fault struct {
@@ -306,6 +321,9 @@ func (c *Config) missing(given map[string]bool) Errors {
 		need("REDIS_URL", fmt.Sprintf("is not set, and `tocsin %s` needs it: set it to redis://host:6379", c.Role))
 		need("TOCSIN_SECRET_KEY", fmt.Sprintf("is not set, and `tocsin %s` needs it: give every process the same key, made once with `%s`", c.Role, makeKey))
 	}
+	if c.Role == Connector {
+		need("TOCSIN_SECOBSERVE_URL", "is not set: set it to the address of SecObserve's backend, such as https://secobserve-backend.example.com")
+	}
 	together := func(names ...string) {
 		if i := slices.IndexFunc(names, func(n string) bool { return given[n] }); i >= 0 {
 			for _, n := range names {
@@ -315,6 +333,10 @@ func (c *Config) missing(given map[string]bool) Errors {
 	}
 	if c.Role != Demo {
 		together("MAILGUN_DOMAIN", "MAILGUN_API_KEY")
+		together("TOCSIN_SECOBSERVE_URL", "TOCSIN_SECOBSERVE_TOKEN")
+		if !given["TOCSIN_SECOBSERVE_URL"] {
+			c.SecObserve = nil // an interval without an address
+		}
 		together("TOCSIN_OIDC_ISSUER", "TOCSIN_OIDC_CLIENT_ID", "TOCSIN_OIDC_CLIENT_SECRET")
 		if !given["MAILGUN_DOMAIN"] {
 			c.Mailgun = nil // a region without an account

@@ -129,6 +129,37 @@ var variables = append([]variable{
 	})),
 	outward(plain("TOCSIN_OIDC_CLIENT_ID", func(c *Config, s string) error { c.oidc().ClientID = s; return nil })),
 	outward(secret("TOCSIN_OIDC_CLIENT_SECRET", func(c *Config, s string) error { c.oidc().ClientSecret = Secret(s); return nil })),
+	outward(plain("TOCSIN_SECOBSERVE_URL", func(c *Config, s string) (err error) {
+		if c.secObserve().URL, err = parseWebURL(s, "https://secobserve-backend.example.com"); err != nil {
+			return err
+		}
+		c.SecObserve.URL = strings.TrimSuffix(c.SecObserve.URL, "/api")
+		return nil
+	})),
+	outward(secret("TOCSIN_SECOBSERVE_TOKEN", func(c *Config, s string) error {
+		if strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r > '~' }) {
+			return errors.New("has a space or a character beyond ASCII: set the API token alone, without a word before it")
+		}
+		c.secObserve().Token = Secret(s)
+		return nil
+	})),
+	outward(plain("TOCSIN_SECOBSERVE_INTERVAL", func(c *Config, s string) (err error) {
+		c.secObserve().Interval, err = parseDuration(s)
+		if err == nil && c.SecObserve.Interval < time.Second {
+			err = fmt.Errorf("%s is too short: write at least 1s", quote(s))
+		}
+		return err
+	})),
+	outward(plain("TOCSIN_SECOBSERVE_KEEP", func(c *Config, s string) error {
+		for word := range strings.SplitSeq(s, ",") {
+			word = strings.TrimSpace(word)
+			if !slices.Contains(KeepWords, word) {
+				return fmt.Errorf("%s is not known: write some of %s, with commas between them", quote(word), strings.Join(KeepWords, ", "))
+			}
+			c.secObserve().Keep = append(c.secObserve().Keep, word)
+		}
+		return nil
+	})),
 	plain("TOCSIN_MONITOR_WRITE", func(c *Config, s string) (err error) {
 		if c.MonitorWrite, err = strconv.ParseBool(strings.ToLower(s)); err != nil {
 			return fmt.Errorf("%s is neither true nor false: write one of them", quote(s))
@@ -150,17 +181,7 @@ var variables = append([]variable{
 		}
 		return nil
 	}),
-	plain("TOCSIN_SHUTDOWN_TIMEOUT", func(c *Config, s string) error {
-		if _, err := strconv.ParseFloat(s, 64); err == nil {
-			s += "s"
-		}
-		d, err := time.ParseDuration(s)
-		if err != nil || d <= 0 {
-			return fmt.Errorf("%s is not a time above zero: write seconds, or a duration such as 20s or 1m", quote(s))
-		}
-		c.ShutdownTimeout = d
-		return nil
-	}),
+	plain("TOCSIN_SHUTDOWN_TIMEOUT", func(c *Config, s string) (err error) { c.ShutdownTimeout, err = parseDuration(s); return err }),
 }, rateVariables()...)
 
 // rateVariables are the variables that pace the channels, as TOCSIN_MS_TEAMS_RATE does.
@@ -173,6 +194,19 @@ func rateVariables() []variable {
 		}))
 	}
 	return out
+}
+
+// parseDuration reads seconds, or a duration with its unit.
+func parseDuration(s string) (time.Duration, error) {
+	text := s
+	if _, err := strconv.ParseFloat(s, 64); err == nil {
+		text += "s"
+	}
+	d, err := time.ParseDuration(text)
+	if err != nil || d <= 0 {
+		return 0, fmt.Errorf("%s is not a time above zero: write seconds, or a duration such as 20s or 1m", quote(text))
+	}
+	return d, nil
 }
 
 const minTokenLength = 24
@@ -191,6 +225,13 @@ func (c *Config) mailgun() *Mailgun {
 		c.Mailgun = new(Mailgun)
 	}
 	return c.Mailgun
+}
+
+func (c *Config) secObserve() *SecObserve {
+	if c.SecObserve == nil {
+		c.SecObserve = &SecObserve{Interval: time.Minute}
+	}
+	return c.SecObserve
 }
 
 func (c *Config) oidc() *OIDC {

@@ -132,6 +132,8 @@ type pass struct {
 	counts  Counts
 	from    int64 // requests that were sent before
 
+	plan *Plan // nil: the pass stores what differs; else it counts it
+
 	state      *dbmodel.SecObserveState
 	began      time.Time
 	privileged bool // the token sees everything

@@ -27,6 +27,13 @@ func (p *pass) storeGroups(ctx context.Context) error {
 			differ = append(differ, g)
 		}
 	}
+	if p.plan != nil {
+		p.plan.Groups = len(differ)
+		for _, g := range differ {
+			p.groups[g.ID.V] = keys[g.ID.V]
+		}
+		return nil
+	}
 	for chunk := range slices.Chunk(differ, batch) {
 		stored := make([]bool, len(chunk))
 		err := p.commit(ctx, "product groups", func(ctx context.Context, tx bun.Tx) (err error) {
@@ -90,6 +97,15 @@ func (p *pass) storeProducts(ctx context.Context) error {
 		if known := p.products[r.ID.V]; known == nil || known.Settings != key || rule.Gate(known.Gate, r.Gate.V) != rule.NoEvent {
 			differ = append(differ, r)
 		}
+	}
+	if p.plan != nil {
+		p.plan.Products = len(differ)
+		for _, r := range differ {
+			if p.products[r.ID.V] == nil {
+				p.products[r.ID.V] = &dbmodel.SecObserveProduct{ID: r.ID.V}
+			}
+		}
+		return nil
 	}
 	for chunk := range slices.Chunk(differ, batch) {
 		var stored []*dbmodel.SecObserveProduct

@@ -1,6 +1,7 @@
 package secobserve
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -54,6 +55,13 @@ func (p *pass) storeUsers(ctx context.Context) error {
 		if k := known[u.ID.V]; k == nil || *k != p.wanted(u, k) {
 			differ = append(differ, u)
 		}
+	}
+	if p.plan != nil {
+		p.plan.Users = len(differ)
+		for _, u := range differ {
+			p.users[u.ID.V] = cmp.Or(p.users[u.ID.V], -u.ID.V)
+		}
+		differ = nil
 	}
 	for chunk := range slices.Chunk(differ, batch) {
 		err := p.commit(ctx, "users", func(ctx context.Context, tx bun.Tx) error {
@@ -186,6 +194,10 @@ func (p *pass) storeMembers(ctx context.Context) error {
 		if _, there := want[m]; !there {
 			removed = append(removed, m)
 		}
+	}
+	if p.plan != nil {
+		p.plan.Members = len(set) + len(removed)
+		return nil
 	}
 	if len(removed) > 0 {
 		again, err := p.readMembers(ctx)

@@ -26,16 +26,17 @@ const (
 // commands are the commands of the program. kong prints the text that their Help methods return below the usage, and
 // reads the other texts from the tags.
 type commands struct {
-	Serve     serveCommand     `cmd:"" help:"Run web, worker and scheduler in one process."`
-	Demo      demoCommand      `cmd:"" help:"Run serve with sample events, on a folder that is deleted at the end."`
-	Web       webCommand       `cmd:"" help:"Run the HTTP interface and the pages alone."`
-	Worker    workerCommand    `cmd:"" help:"Run evaluation and delivery alone."`
-	Scheduler schedulerCommand `cmd:"" help:"Run the periodic tasks alone."`
-	Migrate   migrateCommand   `cmd:"" help:"Change the database schema: up, down, status."`
-	User      userCommand      `cmd:"" help:"Manage users: add, list, passwd."`
-	Token     tokenCommand     `cmd:"" help:"Manage API tokens: create, list, revoke."`
-	Check     checkCommand     `cmd:"" help:"Check configuration, database, Redis, mail and webhooks."`
-	Version   versionCommand   `cmd:"" help:"Print the version."`
+	Serve      serveCommand      `cmd:"" help:"Run web, worker and scheduler in one process."`
+	Demo       demoCommand       `cmd:"" help:"Run serve with sample events, on a folder that is deleted at the end."`
+	Web        webCommand        `cmd:"" help:"Run the HTTP interface and the pages alone."`
+	Worker     workerCommand     `cmd:"" help:"Run evaluation and delivery alone."`
+	Scheduler  schedulerCommand  `cmd:"" help:"Run the periodic tasks alone."`
+	Migrate    migrateCommand    `cmd:"" help:"Change the database schema: up, down, status."`
+	User       userCommand       `cmd:"" help:"Manage users: add, list, passwd."`
+	Token      tokenCommand      `cmd:"" help:"Manage API tokens: create, list, revoke."`
+	SecObserve secObserveCommand `cmd:"" name:"secobserve" help:"Follow a running SecObserve: check, sync."`
+	Check      checkCommand      `cmd:"" help:"Check configuration, database, Redis, mail and webhooks."`
+	Version    versionCommand    `cmd:"" help:"Print the version."`
 }
 
 // terminal holds the standard streams and the environment of a command.

@@ -14,9 +14,11 @@ import (
 	"github.com/seed91453169/tocsin/channel/slack"
 	"github.com/seed91453169/tocsin/channel/webhook"
 	"github.com/seed91453169/tocsin/config"
+	"github.com/seed91453169/tocsin/dbmodel"
 	"github.com/seed91453169/tocsin/internal/accept"
 	"github.com/seed91453169/tocsin/rule"
 	"github.com/seed91453169/tocsin/scheduler"
+	"github.com/seed91453169/tocsin/secobserve"
 	"github.com/seed91453169/tocsin/web"
 	"github.com/seed91453169/tocsin/web/login"
 	"github.com/seed91453169/tocsin/worker"
@@ -101,8 +103,17 @@ func (a *app) startWorker() (*worker.Worker, error) {
 	if err != nil {
 		return nil, err
 	}
+	var pass func(context.Context, *dbmodel.PeriodicRun) (string, error)
+	if a.config.SecObserve != nil {
+		s := connector(a.config, a.db, a.vault, a.queue)
+		pass = func(ctx context.Context, run *dbmodel.PeriodicRun) (string, error) {
+			counts, err := s.Sync(ctx, run, secobserve.Options{})
+			return counts.String(), err
+		}
+	}
 	w := worker.New(worker.Config{
-		DB: a.db, Vault: a.vault, Queue: a.queue, Senders: all, BaseURL: a.config.BaseURL, Log: a.log,
+		SecObserve: pass,
+		DB:         a.db, Vault: a.vault, Queue: a.queue, Senders: all, BaseURL: a.config.BaseURL, Log: a.log,
 		NewRedis: func() redis.UniversalClient { return newRedis(a.redis) },
 		Rates:    a.config.Rates, Concurrency: a.config.WorkerConcurrency, ShutdownTimeout: a.config.ShutdownTimeout,
 	})
@@ -112,6 +123,9 @@ func (a *app) startWorker() (*worker.Worker, error) {
 // startScheduler starts the scheduler of this process. The caller shuts it down.
 func (a *app) startScheduler() *scheduler.Scheduler {
 	s := scheduler.New(a.db, a.queue, a.log)
+	if a.config.SecObserve != nil {
+		s.ReadSecObserve(a.config.SecObserve.Interval)
+	}
 	s.Start()
 	return s
 }
