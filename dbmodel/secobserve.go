@@ -25,13 +25,14 @@ type SecObserveState struct {
 	Approvals *time.Time
 	Gap       int64
 	Frontend  string // where the links of the settings lead
+	Sender    string // of mail, as it was taken; empty: it was not
 	Settings  string // a hash of those that were stored
 	Problems  string // that were reported and last, with commas between them
 	Failures  int    // passes in a row that failed
 }
 
 const secObserveState = `
-	SELECT loaded, read_to, read_began, today_read, approvals, gap, frontend, settings, problems, failures
+	SELECT loaded, read_to, read_began, today_read, approvals, gap, frontend, sender, settings, problems, failures
 	FROM secobserve WHERE id = 1`
 
 // LoadSecObserve returns how far the connector has come.
@@ -42,14 +43,14 @@ func LoadSecObserve(ctx context.Context, db bun.IDB) (*SecObserveState, error) {
 
 const saveSecObserve = `
 	UPDATE secobserve SET loaded = @loaded, read_to = @read_to, read_began = @read_began, today_read = @today_read,
-		approvals = @approvals, gap = @gap, frontend = @frontend, settings = @settings, problems = @problems, failures = @failures
+		approvals = @approvals, gap = @gap, frontend = @frontend, sender = @sender, settings = @settings, problems = @problems, failures = @failures
 	WHERE id = 1`
 
 // SaveSecObserve stores how far the connector has come.
 func SaveSecObserve(ctx context.Context, tx bun.Tx, s *SecObserveState) error {
 	_, err := exec(ctx, tx, saveSecObserve, args{
 		"loaded": s.Loaded, "read_to": s.ReadTo, "read_began": orNull(s.ReadBegan), "today_read": orNull(s.TodayRead),
-		"approvals": orNull(s.Approvals), "gap": s.Gap, "frontend": s.Frontend, "settings": s.Settings,
+		"approvals": orNull(s.Approvals), "gap": s.Gap, "frontend": s.Frontend, "sender": s.Sender, "settings": s.Settings,
 		"problems": s.Problems, "failures": s.Failures,
 	})
 	return err

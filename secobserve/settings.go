@@ -149,11 +149,12 @@ func (p *pass) applySettings(from *settings, to *dbmodel.Settings) (faults []str
 		return nil
 	}
 	// Without a sender SecObserve sends no mail, often so that Tocsin does.
+	p.state.Sender = ""
 	if sender := strings.TrimSpace(from.EmailFrom.V); sender != "" && !p.Keep.Contacts {
 		if err := p.CheckSender(sender); err != nil {
 			faults = append(faults, "email_from: "+err.Error())
 		} else {
-			to.EmailFrom = sender
+			to.EmailFrom, p.state.Sender = sender, sender
 		}
 	}
 	if limit := from.ExceptionLimit.V; limit != nil {

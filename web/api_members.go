@@ -35,14 +35,15 @@ type memberAnswer struct {
 
 // memberSource is what somebody may be a member of.
 type memberSource struct {
-	name string
-	in   func(id int64) dbmodel.Membership
-	role func(ctx context.Context, db bun.IDB, v dbmodel.Viewer, id int64) (rule.Role, error)
+	name   string
+	in     func(id int64) dbmodel.Membership
+	holder func(id int64) rule.Holder
+	role   func(ctx context.Context, db bun.IDB, v dbmodel.Viewer, id int64) (rule.Role, error)
 }
 
 var (
-	productMembers = memberSource{"product", dbmodel.InProduct, dbmodel.RoleIn}
-	groupMembers   = memberSource{"product group", dbmodel.InProductGroup, dbmodel.RoleInGroup}
+	productMembers = memberSource{"product", dbmodel.InProduct, productHolder, dbmodel.RoleIn}
+	groupMembers   = memberSource{"product group", dbmodel.InProductGroup, groupHolder, dbmodel.RoleInGroup}
 )
 
 func (s *server) apiListMembers(
@@ -125,6 +126,11 @@ func (s *server) editMember(ctx context.Context, of memberSource, in *memberPara
 		u, err := dbmodel.UserByName(ctx, tx, in.Username)
 		if err != nil {
 			return missingUser(err, in.Username)
+		}
+		if s.secObserve != nil && s.secObserve.Members {
+			if err := s.notTaken(ctx, tx, of.holder(in.ID), "The members come"); err != nil {
+				return err
+			}
 		}
 		switch err := edit(ctx, tx, u.ID); {
 		case errors.Is(err, dbmodel.ErrNotFound):

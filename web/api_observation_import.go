@@ -140,6 +140,11 @@ func (im *lineImport) wait() error {
 // store stores a chunk. Where a product does not exist, it stores the lines before, and returns the line as a *problem.
 func (im *lineImport) store(ctx context.Context, c *chunk) error {
 	list := c.list
+	if err := im.s.keepsTakenObservations(ctx, im.s.db, list); err != nil {
+		p := problemOf(err)
+		p.Stored = &im.stored
+		return p
+	}
 	var faulty *problem
 	for len(list) > 0 {
 		received, err := im.s.acceptor.Chunk(ctx, list)

@@ -128,6 +128,9 @@ func (s *server) apiPostObservations(ctx context.Context, _ *struct{}) (*receive
 	if err != nil {
 		return nil, err
 	}
+	if err := s.keepsTakenObservations(ctx, s.db, list); err != nil {
+		return nil, err
+	}
 	received, err := s.acceptor.Accept(ctx, t)
 	return &receivedOutput{received}, err
 }
@@ -168,6 +171,13 @@ func (s *server) apiListObservations(ctx context.Context, in *observationParams)
 }
 
 func (s *server) apiDeleteObservation(ctx context.Context, in *idParam) (*struct{}, error) {
+	o, err := dbmodel.ObservationByID(ctx, s.db, in.ID)
+	if err != nil {
+		return nil, missing(err, "observation", in.ID)
+	}
+	if err := s.notTaken(ctx, s.db, productHolder(o.ProductID), "The observation comes"); err != nil {
+		return nil, err
+	}
 	return nil, missing(dbmodel.DeleteObservation(ctx, s.db, in.ID), "observation", in.ID)
 }
 

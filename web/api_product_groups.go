@@ -119,6 +119,7 @@ func (s *server) putProductGroup(ctx context.Context, id int64, sent *productGro
 		if err := keepsStructure(v, name == g.Name); err != nil {
 			return err
 		}
+		before := g.NotificationSettings
 		sent.NotificationFields.merge(&g.NotificationSettings)
 		contacts := sent.contacts(groupHolder(id))
 		if err := s.mergeContacts(ctx, tx, &faults, contacts); err != nil {
@@ -126,6 +127,10 @@ func (s *server) putProductGroup(ctx context.Context, id int64, sent *productGro
 		}
 		if faults != nil {
 			return invalid(faults...)
+		}
+		err = s.keepsTaken(ctx, tx, holderChange{groupHolder(id), name != g.Name, &before, &g.NotificationSettings, contacts})
+		if err != nil {
+			return err
 		}
 		if err := dbmodel.SaveProductGroup(ctx, tx, g); err != nil {
 			return fmt.Errorf("store product group %d: %w", id, err)
@@ -158,6 +163,9 @@ func (f *NamedFields) merge(id int64, isNew bool, name *string, faults *input.Fa
 }
 
 func (s *server) apiDeleteProductGroup(ctx context.Context, in *idParam) (*struct{}, error) {
+	if err := s.notTaken(ctx, s.db, groupHolder(in.ID), "The product group comes"); err != nil {
+		return nil, err
+	}
 	if err := dbmodel.DeleteProductGroup(ctx, s.db, in.ID); err != nil {
 		return nil, missing(err, "product group", in.ID)
 	}

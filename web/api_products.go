@@ -112,6 +112,7 @@ func (s *server) putProduct(ctx context.Context, id int64, sent *productFields, 
 		if err := knownGroup(ctx, tx, sent.ProductGroupID, &faults); err != nil {
 			return err
 		}
+		before := p.NotificationSettings
 		sent.NotificationFields.merge(&p.NotificationSettings)
 		contacts := sent.contacts(productHolder(id))
 		if err := s.mergeContacts(ctx, tx, &faults, contacts); err != nil {
@@ -119,6 +120,12 @@ func (s *server) putProduct(ctx context.Context, id int64, sent *productFields, 
 		}
 		if faults != nil {
 			return invalid(faults...)
+		}
+		err = s.keepsTaken(ctx, tx, holderChange{
+			productHolder(id), name != p.Name || !equal(group, p.ProductGroupID), &before, &p.NotificationSettings, contacts,
+		})
+		if err != nil {
+			return err
 		}
 		err = dbmodel.SaveProduct(ctx, tx, p)
 		if errors.Is(err, dbmodel.ErrConflict) && sent.ProductGroupID.Set { // the group was deleted in this moment
@@ -184,7 +191,12 @@ func knownGroup(ctx context.Context, tx bun.Tx, id input.Field[int64], faults *i
 }
 
 func (s *server) apiDeleteProduct(ctx context.Context, in *idParam) (*struct{}, error) {
-	err := s.db.InTx(ctx, func(ctx context.Context, tx bun.Tx) error { return dbmodel.DeleteProduct(ctx, tx, in.ID) })
+	err := s.db.InTx(ctx, func(ctx context.Context, tx bun.Tx) error {
+		if err := s.notTaken(ctx, tx, productHolder(in.ID), "The product comes"); err != nil {
+			return err
+		}
+		return dbmodel.DeleteProduct(ctx, tx, in.ID)
+	})
 	if err != nil {
 		return nil, missing(err, "product", in.ID)
 	}
@@ -202,6 +214,9 @@ func (s *server) apiPutSecurityGate(ctx context.Context, in *idParam) (*gateOutp
 	input.Apply(sent.Passed.Field, &passed, nil, input.Pointer)
 	t, err := accept.NewSecurityGate(in.ID, passed)
 	if err != nil {
+		return nil, err
+	}
+	if err := s.notTaken(ctx, s.db, productHolder(in.ID), "The security gate comes"); err != nil {
 		return nil, err
 	}
 	accepted, err := s.acceptor.Accept(ctx, t)

@@ -108,7 +108,11 @@ func (s *server) patchSettings(ctx context.Context, sent *settingsFields, found 
 		if faults != nil {
 			return invalid(faults...)
 		}
+		before := *settings
 		sent.merge(settings)
+		if err := s.keepsTakenSettings(ctx, tx, &before, settings, contacts); err != nil {
+			return err
+		}
 		if err := dbmodel.SaveSettings(ctx, tx, settings); err != nil {
 			return fmt.Errorf("store the settings: %w", err)
 		}

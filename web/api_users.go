@@ -81,6 +81,11 @@ func (s *server) putUser(ctx context.Context, in *UserParam, sent *userFields, f
 		if *u != before && (before.IsAdmin || u.IsAdmin) && !viewerOf(ctx).Admin {
 			return forbidden("Only an administrator makes or changes an administrator.")
 		}
+		if *u != before {
+			if err := s.keepsTakenUser(ctx, tx, u.ID); err != nil {
+				return err
+			}
+		}
 		if err := dbmodel.SaveUser(ctx, tx, u); err != nil {
 			return fmt.Errorf("store user %s: %w", in.Username, err)
 		}
@@ -121,6 +126,9 @@ func (s *server) apiDeleteUser(ctx context.Context, in *UserParam) (*struct{}, e
 		}
 		if u.IsAdmin && !viewerOf(ctx).Admin {
 			return forbidden("Only an administrator deletes an administrator.")
+		}
+		if err := s.keepsTakenUser(ctx, tx, u.ID); err != nil {
+			return err
 		}
 		return missingUser(dbmodel.DeleteUser(ctx, tx, u.ID), in.Username)
 	})

@@ -37,6 +37,7 @@ type holderPage struct {
 	Name     string
 	Group    *linkTo
 	Gate     *bool
+	Taken    string // where it is changed in SecObserve; empty: here
 	NameOnly bool   // of a group: nothing but its name is seen
 	Paused   string // until when, and whence; empty: not paused
 
@@ -115,6 +116,9 @@ func (s *server) loadHolder(r *http.Request, k holderKind) (*holderPage, error) 
 	p.Fields = p.settings.fields()
 	for i := range p.Fields {
 		p.Fields[i].ReadOnly = !p.MayEdit
+	}
+	if err := s.loadTaken(ctx, p); err != nil {
+		return nil, err
 	}
 	if p.settings.applied.Paused {
 		pause := p.settings.pause().Applies

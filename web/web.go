@@ -47,6 +47,7 @@ type Config struct {
 	// SetupToken is a secret of at least 128 bits that makes the first administrator, at SetupURL, while there is no user;
 	// empty: none does.
 	SetupToken string
+	SecObserve *SecObserve // that Tocsin follows; nil: none
 	OIDC       *login.OIDC // nil: people log in with passwords only
 	Version    string
 	Log        zerolog.Logger
@@ -72,7 +73,8 @@ type server struct {
 	wasSetUp    atomic.Bool // setupToken was used
 	unread      *unreadWatch
 	stopping    <-chan struct{}
-	needsRedis  bool   // without Redis the process is not ready
+	needsRedis  bool // without Redis the process is not ready
+	secObserve  *SecObserve
 	adminToken  []byte // SHA-256; nil: there is none
 	networks    []netip.Prefix
 	log         zerolog.Logger
@@ -90,7 +92,7 @@ func New(cfg Config) http.Handler {
 	s := &server{
 		db: cfg.DB, vault: cfg.Vault, acceptor: cfg.Acceptor, queue: cfg.Queue, networks: cfg.WebhookAllowedNetworks, log: cfg.Log,
 		senders: cfg.Senders, baseURL: strings.TrimSuffix(cfg.BaseURL, "/"), unread: newUnreadWatch(cfg.DB, cfg.Log), stopping: cfg.Stopping,
-		metrics: newMetrics(cfg.DB, cfg.Queue),
+		metrics: newMetrics(cfg.DB, cfg.Queue), secObserve: cfg.SecObserve,
 	}
 	if cfg.AdminToken != "" {
 		hash := sha256.Sum256([]byte(cfg.AdminToken))

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -143,8 +144,16 @@ func (a *app) webHandler(ctx context.Context, setup string) (http.Handler, error
 			Issuer: o.Issuer, ClientID: o.ClientID, ClientSecret: o.ClientSecret.Reveal(), Proxy: a.config.OperatorProxy(),
 		}
 	}
+	var followed *web.SecObserve
+	if o := a.config.SecObserve; o != nil {
+		takes := func(word string) bool { return !slices.Contains(o.Keep, word) }
+		followed = &web.SecObserve{
+			URL: o.URL, Contacts: takes("contacts"), Conditions: takes("conditions"), Members: takes("members"), Settings: takes("settings"),
+		}
+	}
 	return web.New(web.Config{
-		DB: a.db, Vault: a.vault, Acceptor: accept.New(a.db, a.queue), Queue: a.queue, Redis: a.clients[0],
+		SecObserve: followed,
+		DB:         a.db, Vault: a.vault, Acceptor: accept.New(a.db, a.queue), Queue: a.queue, Redis: a.clients[0],
 		Senders: all, Log: a.log, Version: version(), Stopping: ctx.Done(),
 		BaseURL: a.config.BaseURL, TrustedProxies: a.config.TrustedProxies,
 		WebhookAllowedNetworks: a.config.WebhookAllowedNetworks, MonitorWrite: a.config.MonitorWrite,

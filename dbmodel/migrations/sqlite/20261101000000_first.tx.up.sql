@@ -487,7 +487,7 @@ CREATE TABLE processes (
 -- Where the connector to SecObserve stands: one row. loaded: the first load is over. read_to: the last id that a reading of
 -- all observations has stored; null where none is under way. read_began and today_read: when all observations, or those that
 -- changed today, were last read. approvals: of the newest approval that was read. gap: by how many SecObserve had more
--- observations than the tables when they were last compared. frontend: where the links of the settings lead. problems: what
+-- observations than the tables when they were last compared. frontend: where the links of the settings lead. sender: the email_from that was taken. problems: what
 -- was reported and lasts. failures: passes in a row that failed.
 CREATE TABLE secobserve (
     id         smallint PRIMARY KEY CHECK (id = 1),
@@ -498,6 +498,7 @@ CREATE TABLE secobserve (
     approvals  timestamp,
     gap        bigint NOT NULL DEFAULT 0,
     frontend   text NOT NULL DEFAULT '',
+    sender     text NOT NULL DEFAULT '',
     settings   text NOT NULL DEFAULT '',
     problems   text NOT NULL DEFAULT '',
     failures   integer NOT NULL DEFAULT 0
