@@ -163,11 +163,19 @@ const observationColumns = "id, product_id, title, title_hash, severity, status,
 
 // Accepting says how observations are accepted.
 type Accepting struct {
-	Bulk   bool // part of an import: single events go first
-	Queued bool // the caller enqueues a task for the event
+	Bulk     bool // part of an import: single events go first
+	Baseline bool // what matches is remembered without being notified
+	Queued   bool // the caller enqueues a task for the event
 	// StatedAt is when the web tier stated them, where they came through Redis and may have been overtaken: then what is
 	// stored and was stated later stays; this needs a transaction. nil: now.
 	StatedAt *time.Time
+}
+
+func (how Accepting) kind() EventKind {
+	if how.Baseline {
+		return KindBaseline
+	}
+	return KindObservation
 }
 
 // AcceptObservations stores up to some thousand observations with distinct ids, and one outbox row of those that are new or
@@ -189,7 +197,7 @@ func AcceptObservations(ctx context.Context, db bun.IDB, list []Observation, how
 		), changed AS (`+upsertObservations(db, how, from+" JOIN known k ON k.id = i.product_id", fmt.Sprintf("(SELECT count(*) FROM known) = cardinality($%d::bigint[])", n+1), n+4)+`
 		), queued AS (
 			INSERT INTO outbox (kind, bulk, payload, queued_at)
-			SELECT 'observation', $%[2]d::boolean, jsonb_build_object('ids', jsonb_agg(id ORDER BY id)), CASE WHEN $%[3]d::boolean THEN clock_timestamp() END
+			SELECT '`+string(how.kind())+`', $%[2]d::boolean, jsonb_build_object('ids', jsonb_agg(id ORDER BY id)), CASE WHEN $%[3]d::boolean THEN clock_timestamp() END
 			FROM changed HAVING count(*) > 0 RETURNING id
 		) SELECT (SELECT count(*) FROM changed), coalesce((SELECT id FROM queued), 0), (SELECT count(*) FROM known)`, n+1, n+2, n+3)
 	args = append(args, arrayArg(db, products), how.Bulk, how.Queued)
@@ -259,7 +267,7 @@ func acceptSQLite(ctx context.Context, db bun.IDB, list []Observation, products 
 	}
 	slices.Sort(changed)
 	a.Changed = len(changed)
-	a.EventID, err = InsertEvent(ctx, db, NewEvent{Kind: KindObservation, Payload: EventPayload{IDs: changed}, Bulk: how.Bulk, Queued: how.Queued})
+	a.EventID, err = InsertEvent(ctx, db, NewEvent{Kind: how.kind(), Payload: EventPayload{IDs: changed}, Bulk: how.Bulk, Queued: how.Queued})
 	return a, err
 }
 

@@ -31,15 +31,16 @@ const (
 	KindObservation  = EventKind(rule.TypeObservation)
 	KindSecurityGate = EventKind(rule.TypeSecurityGate)
 	KindException    = EventKind(rule.TypeException) // of a request or of a background task
+	KindBaseline     = EventKind("baseline")         // of observations: what matches is remembered, nothing is notified
 	KindRefused      = EventKind("refused")          // came through Redis and was refused; it is set aside from the start
 )
 
 // EventKinds lists all kinds.
-var EventKinds = []EventKind{KindObservation, KindSecurityGate, KindException, KindRefused}
+var EventKinds = []EventKind{KindObservation, KindBaseline, KindSecurityGate, KindException, KindRefused}
 
 // EventPayload is what an event carries: what happened where, never a secret.
 type EventPayload struct {
-	IDs    []int64 `json:"ids,omitempty"`    // of observations to evaluate
+	IDs    []int64 `json:"ids,omitempty"`    // of observations to evaluate, or to remember
 	Before *bool   `json:"before,omitempty"` // of a gate
 	After  *bool   `json:"after,omitempty"`  // of a gate
 
@@ -260,6 +261,13 @@ func SetEventAside(ctx context.Context, db bun.IDB, e *Event, reason string) (bo
 	n, err := execCount(ctx, db, `UPDATE outbox SET claim = 0, queued_at = NULL, failures = failures + 1, reason = $3, failed_at = `+now(db)+`
 		WHERE id = $1 AND attempts = $2 AND failed_at IS NULL`, e.ID, e.Attempts, Clean(reason, maxReason))
 	return n > 0, err
+}
+
+const hasWaitingEvents = "SELECT EXISTS (SELECT 1 FROM outbox WHERE kind = @kind AND failed_at IS NULL)"
+
+// HasWaitingEvents reports whether events of a kind wait to be evaluated.
+func HasWaitingEvents(ctx context.Context, db bun.IDB, kind EventKind) (bool, error) {
+	return queryOne[bool](ctx, db, hasWaitingEvents, args{"kind": string(kind)})
 }
 
 // NextInOrder returns the id of the oldest event of a kind and product that waits, whether or not it is due; events that are set

@@ -179,6 +179,12 @@ func (p *pass) do(ctx context.Context) error {
 		return err
 	}
 	p.progress()
+	// Until the baseline is remembered nothing else may be evaluated: it would be notified as new.
+	if waits, err := dbmodel.HasWaitingEvents(ctx, p.DB, dbmodel.KindBaseline); err != nil {
+		return fmt.Errorf("look for events of the baseline: %w", err)
+	} else if waits && p.state.Loaded {
+		return nil
+	}
 	steps := []func(context.Context) error{p.storeGroups, p.storeProducts}
 	if p.privileged {
 		steps = []func(context.Context) error{

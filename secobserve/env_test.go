@@ -100,7 +100,16 @@ func (e *env) load() (group, one, two int64) {
 	}
 	m.Advance(time.Hour)
 	e.pass()
+	e.evaluated()
 	return group, one, two
+}
+
+// evaluated has what waits be evaluated, as a worker would.
+func (e *env) evaluated() {
+	e.t.Helper()
+	if _, err := e.db.ExecContext(e.t.Context(), "DELETE FROM outbox"); err != nil {
+		e.t.Fatal(err)
+	}
 }
 
 func finding(product int64, title string) fakesecobserve.Observation {

@@ -57,6 +57,9 @@ func (p *pass) store(ctx context.Context, tx bun.Tx, rows []observation) error {
 		if err != nil {
 			return err
 		}
+		if !p.state.Loaded {
+			event.Baseline()
+		}
 		done, err := accept.InTx(ctx, tx, event)
 		if err != nil {
 			return err

@@ -294,6 +294,8 @@ func eventWords(k dbmodel.EventKind) string {
 	switch k {
 	case dbmodel.KindObservation:
 		return "Evaluate observations"
+	case dbmodel.KindBaseline:
+		return "Remember observations of a baseline"
 	case dbmodel.KindSecurityGate:
 		return "Security gate"
 	case dbmodel.KindException:

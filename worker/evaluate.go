@@ -38,6 +38,7 @@ type prepared struct {
 func (w *Worker) eventHandlers() map[dbmodel.EventKind]handler {
 	return map[dbmodel.EventKind]handler{
 		dbmodel.KindObservation:  {evaluate: w.evaluateObservations},
+		dbmodel.KindBaseline:     {evaluate: w.evaluateBaseline},
 		dbmodel.KindSecurityGate: {evaluate: w.evaluateGate, inOrder: true},
 		dbmodel.KindException:    {prepare: w.prepareException, evaluate: w.evaluateException},
 		dbmodel.KindRefused:      {evaluate: w.acceptRefused},

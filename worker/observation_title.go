@@ -45,26 +45,37 @@ func (e *evaluation) titlesWithOutcome(ctx context.Context, observations []dbmod
 	return slices.DeleteFunc(matching, func(t title) bool { return t.event(remembered) == rule.NoEvent }), nil
 }
 
-// titles decides about the titles of observations, which are locked. Most titles have no outcome: only the others are locked,
-// after the observations, and decided again.
-func (e *evaluation) titles(ctx context.Context, observations []dbmodel.StoredObservation) error {
+// lockTitles returns those titles of observations, which are locked, that have an outcome, and what is remembered of them. Most
+// titles have none: only the others are locked, after the observations, and decided again.
+func (e *evaluation) lockTitles(
+	ctx context.Context, observations []dbmodel.StoredObservation,
+) ([]title, map[dbmodel.Hash]*rule.Values, error) {
 	matching, err := e.titlesWithOutcome(ctx, observations)
+	if err != nil || len(matching) == 0 {
+		return nil, nil, err
+	}
+	remembered, err := dbmodel.LockTitles(ctx, e.tx, hashes(matching), texts(matching))
+	if err != nil {
+		return nil, nil, fmt.Errorf("lock titles: %w", err)
+	}
+	return slices.DeleteFunc(matching, func(t title) bool { return t.event(remembered) == rule.NoEvent }), remembered, nil
+}
+
+func texts(list []title) []string {
+	out := make([]string, len(list))
+	for i, t := range list {
+		out[i] = t.worst.Title
+	}
+	return out
+}
+
+// titles decides about the titles of observations, which are locked.
+func (e *evaluation) titles(ctx context.Context, observations []dbmodel.StoredObservation) error {
+	matching, remembered, err := e.lockTitles(ctx, observations)
 	if err != nil || len(matching) == 0 {
 		return err
 	}
-	texts := make([]string, len(matching))
-	for i, t := range matching {
-		texts[i] = t.worst.Title
-	}
-	remembered, err := dbmodel.LockTitles(ctx, e.tx, hashes(matching), texts)
-	if err != nil {
-		return fmt.Errorf("lock titles: %w", err)
-	}
-	matching = slices.DeleteFunc(matching, func(t title) bool { return t.event(remembered) == rule.NoEvent })
-	if len(matching) == 0 {
-		return nil
-	}
-	counts, err := dbmodel.TitleCounts(ctx, e.tx, texts)
+	counts, err := dbmodel.TitleCounts(ctx, e.tx, texts(matching))
 	if err != nil {
 		return fmt.Errorf("count the bearers of titles: %w", err)
 	}

@@ -65,7 +65,7 @@ func (a *Acceptor) Chunk(ctx context.Context, list []dbmodel.Observation) (Accep
 		return Accepted{}, fmt.Errorf("store %d observations: %w", len(list), err)
 	}
 	done := Accepted{Received: len(list)}
-	done.add(stored, true)
+	done.add(stored, true, false)
 	if queued {
 		a.queue.Enqueue(ctx, done.Rows)
 	}

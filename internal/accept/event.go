@@ -20,6 +20,7 @@ type Event struct {
 	observations []dbmodel.Observation // with distinct ids, by id: so that two calls cannot wait for each other
 	id           int64                 // of an observation or a product
 	passed       *bool
+	baseline     bool // of observations: what matches is remembered, nothing is notified
 	exception    *dbmodel.Exception
 }
 
@@ -53,6 +54,12 @@ func checkID(field string, id int64) error {
 		return InvalidError{{field, fmt.Sprintf("must be from 1 to %d", int64(MaxID))}}
 	}
 	return nil
+}
+
+// Baseline has observations stored, and remembered where they match, without any notification.
+func (e *Event) Baseline() *Event {
+	e.baseline = true
+	return e
 }
 
 // Bulk reports whether the event is part of an import: single events are evaluated before it.

@@ -202,23 +202,27 @@ func acceptObservations(ctx context.Context, db bun.IDB, e *Event, how accepting
 	for start := 0; start < len(e.observations); start += ChunkSize {
 		chunk := e.observations[start:min(start+ChunkSize, len(e.observations))]
 		done, err := dbmodel.AcceptObservations(ctx, db, chunk,
-			dbmodel.Accepting{Bulk: bulk, Queued: how.queued, StatedAt: how.reportedAt})
+			dbmodel.Accepting{Bulk: bulk, Baseline: e.baseline, Queued: how.queued, StatedAt: how.reportedAt})
 		if unknown, ok := errors.AsType[*dbmodel.UnknownProductsError](err); ok {
 			return Accepted{}, e.unknownProducts(unknown)
 		}
 		if err != nil {
 			return Accepted{}, fmt.Errorf("store %d observations: %w", len(chunk), err)
 		}
-		a.add(done, bulk)
+		a.add(done, bulk, e.baseline)
 	}
 	return a, nil
 }
 
 // add counts a chunk of observations.
-func (a *Accepted) add(done dbmodel.Accepted, bulk bool) {
+func (a *Accepted) add(done dbmodel.Accepted, bulk, baseline bool) {
 	a.Changed += done.Changed
 	a.Unchanged = a.Received - a.Changed
 	if done.EventID != 0 {
-		a.Rows = append(a.Rows, dbmodel.QueueableEvent{ID: done.EventID, Kind: dbmodel.KindObservation, Bulk: bulk})
+		kind := dbmodel.KindObservation
+		if baseline {
+			kind = dbmodel.KindBaseline
+		}
+		a.Rows = append(a.Rows, dbmodel.QueueableEvent{ID: done.EventID, Kind: kind, Bulk: bulk})
 	}
 }

@@ -1,0 +1,43 @@
+package worker
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/uptrace/bun"
+
+	"github.com/seed91453169/tocsin/dbmodel"
+	"github.com/seed91453169/tocsin/rule"
+)
+
+// evaluateBaseline remembers observations that match, and their titles, as if they had been notified. It stores no
+// notification: these observations are known already.
+func (w *Worker) evaluateBaseline(ctx context.Context, tx bun.Tx, event *dbmodel.Event, _ prepared) ([]int64, error) {
+	observations, e, err := w.read(ctx, tx, event.Payload.IDs, true)
+	if err != nil {
+		return nil, err
+	}
+	var ids []int64
+	var values []*rule.Values
+	for i := range observations {
+		o := &observations[i]
+		if outcome, remember := e.decide(o); outcome != rule.NoEvent {
+			ids, values = append(ids, o.ID), append(values, remember)
+		}
+	}
+	if err := dbmodel.Remember(ctx, tx, ids, values); err != nil {
+		return nil, fmt.Errorf("remember observations: %w", err)
+	}
+	matching, _, err := e.lockTitles(ctx, observations)
+	if err != nil || len(matching) == 0 {
+		return nil, err
+	}
+	values = make([]*rule.Values, len(matching))
+	for i, t := range matching {
+		values[i] = new(t.worst.Rule().Values)
+	}
+	if err := dbmodel.RememberTitles(ctx, tx, hashes(matching), values); err != nil {
+		return nil, fmt.Errorf("remember titles: %w", err)
+	}
+	return nil, nil
+}
