@@ -14,6 +14,9 @@ import (
 // inactiveSuffix is what lists show behind the name of a user who is not active.
 const inactiveSuffix = " (inactive)"
 
+// knownExploited is the catalogue of vulnerabilities that are known to be exploited.
+const knownExploited = "CISA KEV"
+
 // splitList splits a text at its commas; space around the parts is dropped, and so are empty parts.
 func splitList(text string) []string {
 	var out []string
@@ -32,6 +35,10 @@ func (o *observation) convert() (dbmodel.Observation, error) {
 		Severity: rule.Severity(o.Severity.V), Status: rule.Status(o.Status.V), Priority: o.Priority.V,
 		ParserType: rule.ParserType(o.Parser.V.Type), VulnerabilityID: o.Vuln,
 		Origin: dbmodel.Origin{Component: o.Component, Image: o.Image, File: o.File, Endpoint: o.Endpoint},
+		Branch: o.Branch, Service: o.Service, Scanner: o.Scanner,
+	}
+	if o.CVEFoundIn != nil {
+		out.KnownExploited = new(slices.Contains(*o.CVEFoundIn, cveSource{Source: knownExploited}))
 	}
 	if o.Component != "" && o.Version != "" {
 		out.Origin.Component += ":" + o.Version
@@ -43,6 +50,9 @@ func (o *observation) convert() (dbmodel.Observation, error) {
 	var err error
 	if out.CVSSScore, err = score.number(1); err != nil {
 		return out, fmt.Errorf("cvss_score: %w", err)
+	}
+	if out.EPSSScore, err = o.EPSS.number(100); err != nil {
+		return out, fmt.Errorf("epss_score: %w", err)
 	}
 	if faults := accept.ValidateObservation(&out); faults != nil {
 		return out, faults

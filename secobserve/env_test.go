@@ -309,6 +309,8 @@ func wanted(o fakesecobserve.Observation) dbmodel.Observation {
 		Priority: o.Priority, ParserType: rule.ParserType(o.ParserType), VulnerabilityID: o.Vuln,
 		Origin: dbmodel.Origin{Component: o.Component, Image: o.Image, File: o.File, Endpoint: o.Endpoint},
 	}
+	out.Branch, out.Service, out.Scanner, out.KnownExploited = o.Branch, o.Service, o.Scanner, &o.Exploited
+	out.EPSSScore, _ = decimal(o.EPSS).number(100)
 	if o.Version != "" {
 		out.Origin.Component += ":" + o.Version
 	}

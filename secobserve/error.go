@@ -19,7 +19,7 @@ const (
 	Unauthorized Kind = "Unauthorized" // 401
 	Forbidden    Kind = "Forbidden"    // 403
 	Missing      Kind = "Missing"      // 404: what was asked for is not there, or not visible
-	Refused      Kind = "Refused"      // any other status
+	Unexpected   Kind = "Unexpected"   // any other status
 	Malformed    Kind = "Malformed"    // a success that is no answer of SecObserve
 	Incomplete   Kind = "Incomplete"   // a list that lacks rows
 	TooOld       Kind = "TooOld"       // a version before the oldest one
@@ -53,7 +53,7 @@ var advice = map[Kind]string{
 	Forbidden: ": the user of the token may not read this; use the token of a superuser",
 	Missing: ": there is no such thing for the user of the token; " +
 		"TOCSIN_SECOBSERVE_URL must be the address of SecObserve's backend, without /api",
-	Refused: "; TOCSIN_SECOBSERVE_URL must be the address of SecObserve's backend, without /api",
+	Unexpected: "; TOCSIN_SECOBSERVE_URL must be the address of SecObserve's backend, without /api",
 	Malformed: "; check that TOCSIN_SECOBSERVE_URL is the address of SecObserve's backend, without /api, " +
 		"and that no proxy answers for it",
 	Incomplete: "; nothing was deleted, and the next pass reads it again",
@@ -73,7 +73,7 @@ func kindOf(status int) Kind {
 	case status == http.StatusRequestTimeout, status >= http.StatusInternalServerError:
 		return Unavailable
 	}
-	return Refused
+	return Unexpected
 }
 
 // IsKind reports whether err is an *Error of a kind.

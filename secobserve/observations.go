@@ -231,7 +231,7 @@ func (p *pass) changedProducts(ctx context.Context) error {
 		}
 		p.changed = true
 		err := p.changedProduct(ctx, r, known)
-		if IsKind(err, Refused) || IsKind(err, Missing) {
+		if IsKind(err, Unexpected) || IsKind(err, Missing) {
 			_, gone := one[product](ctx, p.Client, "products/"+strconv.FormatInt(r.ID.V, 10)+"/")
 			if IsKind(gone, Missing) {
 				continue
