@@ -144,10 +144,11 @@ type pass struct {
 	users      map[int64]int64             // active ones, by their ids there
 	groups     map[int64]string
 	products   map[int64]*dbmodel.SecObserveProduct
-	gone       []int64 // observations that were not listed any more
-	changed    bool    // the stamp of a product differs
-	compared   bool    // the ids of all observations were compared
-	listed     int     // how many these were
+	gone       []int64                      // observations that were not listed any more
+	reached    []*dbmodel.SecObserveProduct // products with observations that are gone: stored once these are deleted
+	changed    bool                         // the stamp of a product differs
+	compared   bool                         // the ids of all observations were compared
+	listed     int                          // how many these were
 	events     []dbmodel.QueueableEvent
 }
 
@@ -196,7 +197,7 @@ func (p *pass) do(ctx context.Context) error {
 	} else {
 		steps = append(steps, p.changedProducts, p.approvals, p.today, p.everything, p.compareCount)
 	}
-	for _, step := range append(steps, p.delete, p.conclude) {
+	for _, step := range append(steps, p.delete, p.storeReached, p.conclude) {
 		if err := step(ctx); err != nil {
 			return err
 		}

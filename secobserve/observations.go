@@ -274,17 +274,25 @@ func (p *pass) changedProduct(ctx context.Context, r *product, known *dbmodel.Se
 			reached.Newest = &at
 		}
 	}
+	before := len(p.gone)
 	lacking, err := p.compare(ctx, r.ID.V, ids, rows)
 	if err != nil {
 		return err
+	}
+	covered := len(p.gone) == before // else with the deletion of what is gone
+	if !covered {
+		p.reached = append(p.reached, &reached)
 	}
 	err = p.commit(ctx, fmt.Sprintf("the observations of product %d", r.ID.V), func(ctx context.Context, tx bun.Tx) error {
 		if err := p.store(ctx, tx, append(rows, lacking...)); err != nil {
 			return err
 		}
+		if !covered {
+			return nil
+		}
 		return dbmodel.SaveSecObserveProduct(ctx, tx, &reached)
 	})
-	if err == nil {
+	if err == nil && covered {
 		p.products[r.ID.V] = &reached
 	}
 	return err

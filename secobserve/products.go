@@ -214,7 +214,8 @@ func (p *pass) delete(ctx context.Context) error {
 		return nil
 	}
 	if still, err := p.stillPrivileged(ctx); err != nil || !still {
-		return err // the next pass says that the token sees less
+		p.reached = nil // they are read again
+		return err      // the next pass says that the token sees less
 	}
 	for _, d := range []struct {
 		what   string
@@ -246,6 +247,25 @@ func (p *pass) delete(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// storeReached stores how far the observations of products are stored of which some were gone.
+func (p *pass) storeReached(ctx context.Context) error {
+	if len(p.reached) == 0 {
+		return nil
+	}
+	return p.commit(ctx, "how far products are read", func(ctx context.Context, tx bun.Tx) error {
+		for _, r := range p.reached {
+			_, err := dbmodel.ProductByID(ctx, tx, r.ID)
+			if err == nil {
+				err = dbmodel.SaveSecObserveProduct(ctx, tx, r)
+			}
+			if err != nil && !errors.Is(err, dbmodel.ErrNotFound) { // deleted by now
+				return err
+			}
+		}
+		return nil
+	})
 }
 
 // holdObservations returns what may be deleted of products and observations that are gone. The observations of a
