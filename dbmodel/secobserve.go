@@ -122,6 +122,16 @@ func SaveSecObserveGroup(ctx context.Context, tx bun.Tx, id int64, settings stri
 	return err
 }
 
+const forgetGroupOfProducts = `
+	UPDATE secobserve_products SET settings = ''
+	WHERE product_id IN (SELECT id FROM products WHERE product_group_id = @group)`
+
+// ForgetGroupOfProducts has the products of a group, which is about to be deleted, stored again with the next pass.
+func ForgetGroupOfProducts(ctx context.Context, tx bun.Tx, group int64) error {
+	_, err := exec(ctx, tx, forgetGroupOfProducts, args{"group": group})
+	return err
+}
+
 // SecObserveUser is a user that comes from SecObserve.
 type SecObserveUser struct {
 	UserID     int64 // here

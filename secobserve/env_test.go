@@ -31,7 +31,7 @@ var begin = time.Date(2026, 5, 4, 1, 0, 0, 0, time.UTC)
 
 // env is a connector between a fake SecObserve and a database.
 type env struct {
-	t      *testing.T
+	t      testing.TB
 	db     *dbmodel.DB
 	vault  *dbmodel.Vault
 	model  *fakesecobserve.Model
@@ -40,7 +40,7 @@ type env struct {
 	admin  int64
 }
 
-func newEnv(t *testing.T, db *dbmodel.DB) *env {
+func newEnv(t testing.TB, db *dbmodel.DB) *env {
 	t.Helper()
 	e := &env{t: t, db: db, model: fakesecobserve.NewModel(begin)}
 	e.admin = e.model.AddUser(fakesecobserve.User{Username: "root", FullName: "Root", Superuser: true})
@@ -366,7 +366,7 @@ var reportClasses = map[string]bool{
 	"SecObserveUnauthorized": true, "SecObserveForbidden": true, "SecObserveMissing": true, "SecObserveRefused": true,
 	"SecObserveMalformed": true, "SecObserveIncomplete": true, "SecObserveTooOld": true, "SecObserveUnavailable": true,
 	"SecObserveThrottled": true, "SecObserveNoSuperuser": true, "SecObserveProductsHeld": true,
-	"SecObserveObservationsHeld": true, "SecObserveFault": true, "SecObserveUsersHeld": true,
+	"SecObserveObservationsHeld": true, "SecObserveFault": true, "SecObserveUsersHeld": true, "SecObserveMembersHeld": true,
 }
 
 // report stores an observation as a web tier does.

@@ -251,10 +251,10 @@ func (p *pass) changedProduct(ctx context.Context, r *product, known *dbmodel.Se
 	var rows []observation
 	var ids []int64
 	var err error
-	found := false
+	found, count := false, 0
 	if known.LastChange != nil && known.Newest != nil {
 		after := earlier(*known.Newest, r.LastChange.V).Add(-overlap)
-		rows, found, err = newest(ctx, p, "observations/", query, "-last_observation_log", p.sizes.newest, after,
+		rows, count, found, err = newest(ctx, p, "observations/", query, "-last_observation_log", p.sizes.newest, after,
 			func(o *observation) time.Time { return o.LastLog.V })
 		if err != nil {
 			return err
@@ -262,7 +262,8 @@ func (p *pass) changedProduct(ctx context.Context, r *product, known *dbmodel.Se
 	}
 	if found {
 		ids, err = p.ids(ctx, query)
-	} else {
+	}
+	if err == nil && (!found || count != len(ids)) { // rows came or went meanwhile, or one of the answers is not true
 		_, ids, err = p.readAll(ctx, query, 0, 0, nothingElse)
 		reached.Newest = &r.LastChange.V
 	}
@@ -308,28 +309,28 @@ func earlier(a, b time.Time) time.Time {
 }
 
 // newest reads the rows of a list that are not older than a time, the newest first, in one page, which SecObserve reads
-// with one statement. It reports false where more rows are as new as the largest page holds.
+// with one statement, and counts all rows of the list. It reports false where more rows are as new as the largest page holds.
 func newest[T any, P interface {
 	*T
 	row
 }](ctx context.Context, p *pass, path string, query url.Values, ordering string, pageSizes []int, after time.Time,
 	stamp func(P) time.Time,
-) ([]T, bool, error) {
+) (rows []T, count int, found bool, err error) {
 	q := url.Values{"ordering": {ordering}}
 	for k, v := range query {
 		q[k] = v
 	}
 	for _, size := range pageSizes {
-		rows, count, err := page[T, P](ctx, p.Client, path, q, 1, size)
+		rows, count, err = page[T, P](ctx, p.Client, path, q, 1, size)
 		if err != nil {
-			return nil, false, err
+			return nil, 0, false, err
 		}
 		if count <= size || stamp(P(&rows[len(rows)-1])).Before(after) {
 			rows = slices.DeleteFunc(rows, func(r T) bool { return stamp(P(&r)).Before(after) })
-			return rows, true, nil
+			return rows, count, true, nil
 		}
 	}
-	return nil, false, nil
+	return nil, count, false, nil
 }
 
 var approvedNewestFirst = url.Values{"assessment_status": {"Approved"}, "ordering": {"-approval_date"}}
@@ -340,16 +341,20 @@ func (p *pass) approvals(ctx context.Context) error {
 	if p.state.Approvals != nil {
 		after = p.state.Approvals.Add(-overlap)
 	}
-	logs, found, err := newest(ctx, p, "observation_logs/", url.Values{"assessment_status": {"Approved"}}, "-approval_date",
+	logs, _, found, err := newest(ctx, p, "observation_logs/", url.Values{"assessment_status": {"Approved"}}, "-approval_date",
 		p.sizes.approval, after, func(a *approval) time.Time { return a.Approved.V })
 	if err != nil {
 		return err
 	}
-	if !found { // too many: all observations are read
-		if p.state.ReadTo == nil {
-			p.state.ReadTo, p.state.ReadBegan = new(int64(0)), &p.began
+	if !found { // too many: all observations are read, from the first one
+		rows, _, err := page[approval](ctx, p.Client, "observation_logs/", approvedNewestFirst, 1, 1)
+		if err != nil {
+			return err
 		}
-		return nil
+		if len(rows) > 0 {
+			p.state.Approvals = &rows[0].Approved.V
+		}
+		return p.readAllAnew(ctx)
 	}
 	last := p.state.Approvals
 	rows := make([]observation, len(logs))
@@ -398,10 +403,28 @@ func (p *pass) everything(ctx context.Context) error {
 	if err != nil || !whole {
 		return err
 	}
+	if len(ids) == 0 { // an answer that is empty ends no reading
+		stored, err := dbmodel.CountSecObserveObservations(ctx, p.DB)
+		if err != nil {
+			return fmt.Errorf("count the observations of SecObserve: %w", err)
+		}
+		if stored > 0 && !p.options.ConfirmDeletions {
+			if !p.privileged {
+				return nil
+			}
+			return &Error{Kind: Incomplete, Path: "observation_titles/", detail: "there is no observation any more"}
+		}
+	}
 	p.state.ReadTo = nil
 	if err := p.compareAll(ctx, ids); err != nil {
 		return err
 	}
+	return p.saveState(ctx)
+}
+
+// readAllAnew has all observations read from the first one on, also where a reading is under way.
+func (p *pass) readAllAnew(ctx context.Context) error {
+	p.state.ReadTo, p.state.ReadBegan = new(int64(0)), &p.began
 	return p.saveState(ctx)
 }
 
@@ -474,10 +497,7 @@ func (p *pass) compare(ctx context.Context, product int64, ids []int64, rows []o
 		return p.fetch(ctx, lacking)
 	}
 	if product == 0 && p.state.Loaded { // the passes that follow read them
-		if p.state.ReadTo == nil {
-			p.state.ReadTo, p.state.ReadBegan = new(int64(0)), &p.began
-		}
-		return nil, nil
+		return nil, p.readAllAnew(ctx)
 	}
 	var query url.Values
 	if product != 0 {
@@ -494,12 +514,19 @@ func (p *pass) missingObservations(ctx context.Context) ([]int64, error) {
 	gone := slices.Compact(p.gone)
 	if len(gone) > singly {
 		ids, err := p.ids(ctx, nil)
-		return slices.DeleteFunc(gone, func(id int64) bool {
+		confirmed := slices.DeleteFunc(slices.Clone(gone), func(id int64) bool {
 			_, there := slices.BinarySearch(ids, id)
 			return there
-		}), err
+		})
+		if len(confirmed) < len(gone) {
+			p.reached = nil
+		}
+		return confirmed, err
 	}
 	rows, err := p.fetch(ctx, gone)
+	if len(rows) > 0 {
+		p.reached = nil // the lists were not true: they are read again
+	}
 	_, gone = lack(rows, gone)
 	return gone, err
 }

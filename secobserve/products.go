@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 
 	"github.com/uptrace/bun"
 
@@ -207,15 +208,18 @@ func (p *pass) delete(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if len(products)+len(groups)+len(users)+len(observations)+len(p.problems) == 0 {
+		return nil
+	}
+	if still, err := p.stillPrivileged(ctx); err != nil || !still {
+		p.reached, p.problems = nil, map[string]string{} // all is read again, and the next pass says that the token sees less
+		return err
+	}
 	if products, observations, err = p.holdObservations(ctx, products, observations); err != nil {
 		return err
 	}
 	if len(products)+len(groups)+len(users)+len(observations) == 0 {
 		return nil
-	}
-	if still, err := p.stillPrivileged(ctx); err != nil || !still {
-		p.reached = nil // they are read again
-		return err      // the next pass says that the token sees less
 	}
 	for _, d := range []struct {
 		what   string
@@ -227,6 +231,9 @@ func (p *pass) delete(ctx context.Context) error {
 		}},
 		{"products", products, dbmodel.DeleteProduct},
 		{"product groups", groups, func(ctx context.Context, tx bun.Tx, id int64) error {
+			if err := dbmodel.ForgetGroupOfProducts(ctx, tx, id); err != nil {
+				return err
+			}
 			return dbmodel.DeleteProductGroup(ctx, tx, id)
 		}},
 		{"users", users, p.deleteUser},
@@ -333,7 +340,9 @@ func (p *pass) missingRows(ctx context.Context) (products, groups, users []int64
 		if err != nil {
 			return nil, nil, nil, err
 		}
-		products = without(products, again)
+		if products, err = absent[product](ctx, p, "products/", without(products, again)); err != nil {
+			return nil, nil, nil, err
+		}
 		if p.hold("products", len(products), len(p.products), len(again) == 0) {
 			products = nil
 		}
@@ -343,7 +352,10 @@ func (p *pass) missingRows(ctx context.Context) (products, groups, users []int64
 		if err != nil {
 			return nil, nil, nil, err
 		}
-		if groups = without(groups, again); p.hold("product groups", len(groups), len(p.groups), false) {
+		if groups, err = absent[group](ctx, p, "product_groups/", without(groups, again)); err != nil {
+			return nil, nil, nil, err
+		}
+		if p.hold("product groups", len(groups), len(p.groups), false) {
 			groups = nil
 		}
 	}
@@ -352,7 +364,10 @@ func (p *pass) missingRows(ctx context.Context) (products, groups, users []int64
 		if err != nil {
 			return nil, nil, nil, err
 		}
-		if gone = without(gone, again); p.hold("users", len(gone), len(knownUsers), false) {
+		if gone, err = absent[user](ctx, p, "users/", without(gone, again)); err != nil {
+			return nil, nil, nil, err
+		}
+		if p.hold("users", len(gone), len(knownUsers), false) {
 			gone = nil
 		}
 		for _, id := range gone {
@@ -373,6 +388,27 @@ func missing[V, T any, P interface {
 	}
 	slices.Sort(ids)
 	return without[T, P](ids, rows)
+}
+
+// absent returns which of the objects with the given ids are not found by themselves, either. Where these are many, their
+// absence from two lists suffices.
+func absent[T any, P interface {
+	*T
+	row
+}](ctx context.Context, p *pass, path string, ids []int64) (gone []int64, err error) {
+	if len(ids) > singly {
+		return ids, nil
+	}
+	for _, id := range ids {
+		_, err := one[T, P](ctx, p.Client, path+strconv.FormatInt(id, 10)+"/")
+		if err != nil && !IsKind(err, Missing) {
+			return nil, err
+		}
+		if err != nil {
+			gone = append(gone, id)
+		}
+	}
+	return gone, nil
 }
 
 // without returns the ids that no row has.

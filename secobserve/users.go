@@ -204,6 +204,11 @@ func (p *pass) storeMembers(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		if len(again.direct)+len(again.byGroup) == 0 && !p.options.ConfirmDeletions {
+			p.problems["SecObserveMembersHeld"] = "SecObserve has no members any more: none was removed here; " +
+				"if that is right, run \"tocsin secobserve sync --confirm-deletions\""
+			return nil
+		}
 		second := p.expand(again)
 		removed = slices.DeleteFunc(removed, func(m dbmodel.SecObserveMember) bool { return second[m] != "" })
 		if still, err := p.stillPrivileged(ctx); err != nil || !still {

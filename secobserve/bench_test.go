@@ -1,0 +1,75 @@
+package secobserve
+
+import (
+	"fmt"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/seed91453169/tocsin/dbmodel"
+	"github.com/seed91453169/tocsin/internal/fakesecobserve"
+	"github.com/seed91453169/tocsin/internal/testenv"
+)
+
+// BenchmarkPasses measures the first pass over 100,000 observations of about 5 kB in 500 products, and the passes of an
+// hour in which one observation changes each minute.
+func BenchmarkPasses(b *testing.B) {
+	for name, open := range map[string]func(testing.TB) *dbmodel.DB{"postgres": testenv.PostgresDB, "sqlite": testenv.SQLiteDB} {
+		b.Run(name, func(b *testing.B) {
+			for b.Loop() {
+				measurePasses(b, open(b))
+			}
+		})
+	}
+}
+
+func measurePasses(b *testing.B, db *dbmodel.DB) {
+	e := newEnv(b, db)
+	const products, observations = 500, 100_000
+	var ids []int64
+	for i := range products {
+		ids = append(ids, e.model.AddProduct(fakesecobserve.Product{
+			Name: fmt.Sprint("Product ", i), Notification: fakesecobserve.Notification{MinSeverity: "Critical"},
+		}))
+	}
+	var last int64
+	for i := range observations {
+		o := finding(ids[i%products], fmt.Sprint("CVE-2026-", i%20_000))
+		o.Description = strings.Repeat("x", 3_000)
+		last = e.model.AddObservation(o)
+	}
+	e.model.Advance(time.Minute)
+	began := time.Now()
+	most := &peak{}
+	counts, err := e.sync.Sync(b.Context(), nil, Options{Progress: most.look})
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.ReportMetric(time.Since(began).Seconds(), "s/first")
+	b.ReportMetric(float64(counts.Requests), "requests/first")
+	b.ReportMetric(float64(most.bytes)/(1<<20), "MB-heap")
+	e.evaluated()
+	const minutes = 60
+	requests := e.sync.Client.Requests()
+	began = time.Now()
+	for range minutes {
+		e.model.Advance(time.Minute)
+		e.model.Assess(last, func(o *fakesecobserve.Observation) { o.Priority = new(1) })
+		e.pass()
+	}
+	b.ReportMetric(float64(e.sync.Client.Requests()-requests)/minutes, "requests/pass")
+	b.ReportMetric(time.Since(began).Seconds()*1000/minutes, "ms/pass")
+}
+
+// peak is the largest heap that was seen, with the model in it.
+type peak struct{ bytes, before uint64 }
+
+func (p *peak) look(Counts) {
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	if p.before == 0 {
+		p.before = m.HeapAlloc
+	}
+	p.bytes = max(p.bytes, m.HeapAlloc-min(m.HeapAlloc, p.before))
+}
