@@ -8,6 +8,7 @@ import (
 
 	"github.com/uptrace/bun"
 
+	"github.com/seed91453169/tocsin/channel"
 	"github.com/seed91453169/tocsin/dbmodel"
 	"github.com/seed91453169/tocsin/web/input"
 	"github.com/seed91453169/tocsin/web/login"
@@ -105,6 +106,10 @@ func (f *userFields) merge(u *dbmodel.User, faults input.Faults) error {
 	}
 	if len([]rune(f.FullName.Value)) > login.LongestFullName {
 		faults.AddOnce("full_name", fmt.Sprintf("must have at most %d characters", login.LongestFullName))
+	}
+	f.FullName.Value = channel.TrimInvisible(f.FullName.Value)
+	if at, r := channel.Invisible(f.FullName.Value); at > 0 {
+		faults.AddOnce("full_name", fmt.Sprintf("has an invisible character (%U) at position %d", r, at))
 	}
 	if faults != nil {
 		return invalid(faults...)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"fmt"
+	"net"
 	"net/http"
 	"runtime/debug"
 	"strconv"
@@ -153,6 +154,9 @@ func (s *server) end(x *exchange, started time.Time) {
 	}
 	line := s.log.WithLevel(level).Str("request_id", x.id).Str("method", x.r.Method).Str("route", x.r.Pattern).
 		Int("status", x.w.status).Dur("duration_ms", time.Since(started)).Int64("bytes", x.w.bytes)
+	if client, _, err := net.SplitHostPort(x.r.RemoteAddr); err == nil {
+		line = line.Str("client", client)
+	}
 	if x.caller != nil {
 		line = line.Str("caller", x.caller.viewer.Username)
 	}

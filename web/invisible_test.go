@@ -15,11 +15,12 @@ func TestInvisibleCharacters(t *testing.T) {
 		t.Errorf("got %v", got)
 	}
 	e.want(200, "PATCH", settingsPath, map[string]any{"email_from": "Tocsin <tocsin@example.com>\u200b"})
-	e.want(200, "PUT", "/api/v1/users/alex", map[string]any{"email": "\u2060alex@example.com\u200b"})
+	e.want(200, "PUT", "/api/v1/users/alex", map[string]any{"email": "\u2060alex@example.com\u200b", "full_name": "Alex \ufeff"})
 	for _, c := range []struct{ method, path, field, value, want string }{
 		{"PUT", path, "notification_slack_webhook", "https://hooks.slack.com/\u200bx", "has an invisible character (U+200B) at position 25"},
 		{"PATCH", settingsPath, "email_from", "Tocsin <toc\u200bsin@example.com>", "has an invisible character (U+200B) at position 12"},
 		{"PUT", "/api/v1/users/alex", "email", "al\u2060ex@example.com", "has an invisible character (U+2060) at position 3"},
+		{"PUT", "/api/v1/users/alex", "full_name", "Alex\u202e Example", "has an invisible character (U+202E) at position 5"},
 	} {
 		if faults := e.want(422, c.method, c.path, map[string]any{c.field: c.value}).faults(); faults[c.field] != c.want {
 			t.Errorf("%s: got %v, want %q", c.field, faults, c.want)
