@@ -4,7 +4,8 @@
 TOOL := go tool -modfile=tools/go.mod
 # One PostgreSQL for the tests of all packages, and what else they need: see internal/testenv.
 WITH := go run ./internal/testenv/with --
-TEST := go test -timeout 20m -p 2
+# Most tests wait for something rather than compute: more of them run side by side than the machine has cores.
+TEST := go test -timeout 20m -p 2 -parallel 4
 
 run:
 	go run ./cmd/tocsin demo
