@@ -39,6 +39,18 @@ type Observation struct {
 	Scanner         string          `json:"scanner"`
 }
 
+// TextSize returns how many bytes the texts of any length of the observation have.
+func (o *Observation) TextSize() int {
+	size := 0
+	for _, text := range []string{
+		o.Title, o.VulnerabilityID, o.URL, o.FixedVersion, o.Branch, o.Service, o.Scanner,
+		o.Origin.Text, o.Origin.Component, o.Origin.Image, o.Origin.File, o.Origin.Endpoint,
+	} {
+		size += len(text)
+	}
+	return size
+}
+
 // details are the optional fields of an observation that decide nothing and are seldom filled, as one column holds them.
 type details struct {
 	EPSSScore    *float64 `json:"epss_score,omitempty"`

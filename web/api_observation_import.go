@@ -105,7 +105,7 @@ func (im *lineImport) add(ctx context.Context, o *dbmodel.Observation, line int)
 	if (again || full) && !im.flush(ctx) {
 		return false
 	}
-	im.chunk.text += len(o.Title) + len(o.URL) + len(o.Origin.Text) + len(o.Origin.Component) + len(o.Origin.File)
+	im.chunk.text += o.TextSize()
 	im.chunk.ids[o.ID] = struct{}{}
 	im.chunk.list = append(im.chunk.list, *o)
 	im.chunk.lines = append(im.chunk.lines, line)
