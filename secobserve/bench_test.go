@@ -12,8 +12,8 @@ import (
 	"github.com/seed91453169/tocsin/internal/testenv"
 )
 
-// BenchmarkPasses measures the first pass over 100,000 observations of about 5 kB in 500 products, and the passes of an
-// hour in which one observation changes each minute.
+// BenchmarkPasses measures the first pass over 100,000 observations of about 5 kB in 500 products, and the passes of
+// an hour in which one observation changes each minute.
 func BenchmarkPasses(b *testing.B) {
 	for name, open := range map[string]func(testing.TB) *dbmodel.DB{"postgres": testenv.PostgresDB, "sqlite": testenv.SQLiteDB} {
 		b.Run(name, func(b *testing.B) {

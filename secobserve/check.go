@@ -61,7 +61,8 @@ func (c *Connector) Plan(ctx context.Context) (*Plan, error) {
 		return nil, fmt.Errorf("load what was refused: %w", err)
 	}
 	plan.Version, plan.Superuser, plan.First, plan.Observations = p.version, p.privileged, !p.state.Loaded, count
-	plan.There.Groups, plan.There.Products, plan.There.Users = len(p.there.groups), len(p.there.products), len(p.there.users)
+	plan.There.Groups, plan.There.Products, plan.There.Users = len(p.there.groups), len(p.there.products),
+		len(p.there.users)
 	for i := range p.there.products {
 		r := &p.there.products[i]
 		if k := p.products[r.ID.V]; k.LastChange == nil || !k.LastChange.Equal(r.LastChange.V) {
@@ -77,11 +78,11 @@ func (r *remote) doubles() (out []string) {
 	var mail, webhooks []string
 	for i := range r.groups {
 		g := &r.groups[i]
-		mail, webhooks = g.notification.configured(fmt.Sprintf("product group %d %q", g.ID.V, g.Name.V), mail, webhooks)
+		mail, webhooks = g.configured(fmt.Sprintf("product group %d %q", g.ID.V, g.Name.V), mail, webhooks)
 	}
 	for i := range r.products {
 		q := &r.products[i]
-		mail, webhooks = q.notification.configured(fmt.Sprintf("product %d %q", q.ID.V, q.Name.V), mail, webhooks)
+		mail, webhooks = q.configured(fmt.Sprintf("product %d %q", q.ID.V, q.Name.V), mail, webhooks)
 	}
 	if s := r.settings; s != nil {
 		if s.EmailFrom.V != "" && (len(mail) > 0 || s.ExceptionEmail.V != "" || s.TitleEmail.V != "") {

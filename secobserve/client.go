@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math/rand/v2"
 	"net/http"
 	"net/url"
@@ -59,8 +60,8 @@ func pause(ctx context.Context, d time.Duration) bool {
 // Requests returns how many requests the client has sent.
 func (c *Client) Requests() int64 { return c.requests.Load() }
 
-// get sends a request until an answer comes, and has read take the body of a success. read may be called several times.
-// The error is *Error, or that of ctx.
+// get sends a request until an answer comes, and has read take the body of a success. read may be called several
+// times. The error is *Error, or that of ctx.
 func (c *Client) get(ctx context.Context, path string, query url.Values, read func(io.Reader) error) error {
 	for try := 1; ; try++ {
 		wait, err := c.try(ctx, path, query, read)
@@ -183,7 +184,8 @@ func readRow[T any, P interface {
 		return err
 	}
 	if field := P(to).missing(); field != "" {
-		return &Error{Kind: Malformed, detail: fmt.Sprintf("there is no field %q: is this SecObserve %s or newer?", field, oldest)}
+		return &Error{Kind: Malformed, detail: fmt.Sprintf("there is no field %q: is this SecObserve %s or newer?", field,
+			oldest)}
 	}
 	return nil
 }
@@ -198,16 +200,15 @@ func atEnd(d *jsontext.Decoder) error {
 
 var errNotAlone = errors.New("data behind the JSON text")
 
-// page reads one page of a list, counted from 1, and returns its rows and the count of all. A page that has not as many
-// rows as it should is an error of the kind Incomplete. SecObserve reads the count and the page one after the other.
+// page reads one page of a list, counted from 1, and returns its rows and the count of all. A page that has not as
+// many rows as it should is an error of the kind Incomplete. SecObserve reads the count and the page one after the
+// other.
 func page[T any, P interface {
 	*T
 	row
 }](ctx context.Context, c *Client, path string, query url.Values, number, size int) (rows []T, count int, err error) {
 	q := url.Values{}
-	for k, v := range query {
-		q[k] = v
-	}
+	maps.Copy(q, query)
 	q.Set("page", strconv.Itoa(number))
 	q.Set("page_size", strconv.Itoa(size))
 	for reading := 1; ; reading++ {

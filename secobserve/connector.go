@@ -102,7 +102,8 @@ func (c Counts) String() string {
 	if c.First {
 		parts = append(parts, map[bool]string{true: "first pass, a baseline", false: "first pass, which goes on"}[c.Whole])
 	}
-	parts = append(parts, fmt.Sprintf("%d products, %d observations read, %d changed", c.Products, c.Observations, c.Changed))
+	parts = append(parts, fmt.Sprintf("%d products, %d observations read, %d changed", c.Products, c.Observations,
+		c.Changed))
 	if c.Deleted > 0 {
 		parts = append(parts, fmt.Sprintf("%d deleted", c.Deleted))
 	}
@@ -112,8 +113,8 @@ func (c Counts) String() string {
 	return strings.Join(append(parts, fmt.Sprintf("%d requests", c.Requests)), ", ")
 }
 
-// Sync runs one pass. All that it stores is stored only as long as run belongs to the caller; the error is dbmodel.ErrRunLost
-// where it does no more. A pass that fails reports that itself.
+// Sync runs one pass. All that it stores is stored only as long as run belongs to the caller; the error is
+// dbmodel.ErrRunLost where it does no more. A pass that fails reports that itself.
 func (c *Connector) Sync(ctx context.Context, run *dbmodel.PeriodicRun, o Options) (Counts, error) {
 	p := &pass{Connector: c, run: run, options: o, problems: map[string]string{}, from: c.Client.Requests()}
 	err := p.do(ctx)

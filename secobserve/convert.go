@@ -72,7 +72,8 @@ func (n decimal) number(by float64) (*float64, error) {
 	return new(f / by), nil
 }
 
-// applyConditions takes over conditions, each on its own: one that Tocsin refuses stays as it is, and the faults say why.
+// applyConditions takes over conditions, each on its own: one that Tocsin refuses stays as it is, and the faults say
+// why.
 func applyConditions(c *rule.Conditions, minSeverity string, statuses []string, minPriority *int) (faults []string) {
 	if severity := rule.Severity(minSeverity); minSeverity == "" || severity.Valid() {
 		c.MinSeverity = severity

@@ -18,7 +18,6 @@ import (
 	"github.com/seed91453169/tocsin/channel"
 	"github.com/seed91453169/tocsin/channel/email"
 	"github.com/seed91453169/tocsin/dbmodel"
-	"github.com/seed91453169/tocsin/internal/accept"
 	"github.com/seed91453169/tocsin/internal/fakesecobserve"
 	"github.com/seed91453169/tocsin/internal/testenv"
 	"github.com/seed91453169/tocsin/rule"
@@ -367,21 +366,6 @@ var reportClasses = map[string]bool{
 	"SecObserveMalformed": true, "SecObserveIncomplete": true, "SecObserveTooOld": true, "SecObserveUnavailable": true,
 	"SecObserveThrottled": true, "SecObserveNoSuperuser": true, "SecObserveProductsHeld": true,
 	"SecObserveObservationsHeld": true, "SecObserveFault": true, "SecObserveUsersHeld": true, "SecObserveMembersHeld": true,
-}
-
-// report stores an observation as a web tier does.
-func (e *env) report(list ...dbmodel.Observation) {
-	e.t.Helper()
-	event, err := accept.NewObservations(list)
-	if err == nil {
-		err = e.db.InTx(e.t.Context(), func(ctx context.Context, tx bun.Tx) error {
-			_, err := accept.InTx(ctx, tx, event)
-			return err
-		})
-	}
-	if err != nil {
-		e.t.Fatal(err)
-	}
 }
 
 var errKilled = errors.New("killed")

@@ -311,8 +311,8 @@ func (r *reference) must(err error) {
 	}
 }
 
-// evaluate waits until all that was accepted is evaluated. What one event of observations would notify depends on which
-// of them it holds, so those that wait become one event first.
+// evaluate waits until all that was accepted is evaluated. What one event of observations would notify depends on
+// which of them it holds, so those that wait become one event first.
 func (r *reference) evaluate() {
 	r.t.Helper()
 	testenv.Eventually(r.t, 30*time.Second, func() error {

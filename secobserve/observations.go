@@ -3,6 +3,7 @@ package secobserve
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net/url"
 	"slices"
 	"strconv"
@@ -103,21 +104,22 @@ func (p *pass) fetch(ctx context.Context, ids []int64) (rows []observation, err 
 
 // readAll reads the observations of a query with an id above from, by id, at most a number of pages (0: all), and
 // stores each page together with what the function reached stores, which is called with the last id of the page. Rows
-// that go meanwhile move others to pages that were read already: whatever the list of ids has and the pages lack is read
-// by itself. It reports whether all were read, and returns the ids that it began with.
+// that go meanwhile move others to pages that were read already: whatever the list of ids has and the pages lack is
+// read by itself. It reports whether all were read, and returns the ids that it began with.
 func (p *pass) readAll(
-	ctx context.Context, query url.Values, from int64, pages int, reached func(ctx context.Context, tx bun.Tx, to int64) error,
+	ctx context.Context, query url.Values, from int64, pages int,
+	reached func(ctx context.Context, tx bun.Tx, to int64) error,
 ) (whole bool, ids []int64, err error) {
 	ordered := url.Values{"ordering": {"id"}}
-	for k, v := range query {
-		ordered[k] = v
-	}
+	maps.Copy(ordered, query)
 	for relisted := 0; ; relisted++ {
 		if ids, err = p.ids(ctx, query); err != nil {
 			return false, nil, err
 		}
 		if relisted == relistings {
-			return false, ids, &Error{Kind: Incomplete, Path: "observations/", detail: "observations go as fast as they are read"}
+			return false, ids, &Error{
+				Kind: Incomplete, Path: "observations/", detail: "observations go as fast as they are read",
+			}
 		}
 		p.counts.Total = len(ids)
 		for ; ; pages-- {
@@ -284,7 +286,9 @@ func (p *pass) changedProduct(ctx context.Context, r *product, known *dbmodel.Se
 	if !covered {
 		p.reached = append(p.reached, &reached)
 	}
-	err = p.commit(ctx, fmt.Sprintf("the observations of product %d", r.ID.V), func(ctx context.Context, tx bun.Tx) error {
+	err = p.commit(ctx, fmt.Sprintf("the observations of product %d", r.ID.V), func(ctx context.Context,
+		tx bun.Tx,
+	) error {
 		if err := p.store(ctx, tx, append(rows, lacking...)); err != nil {
 			return err
 		}
@@ -308,8 +312,9 @@ func earlier(a, b time.Time) time.Time {
 	return a
 }
 
-// newest reads the rows of a list that are not older than a time, the newest first, in one page, which SecObserve reads
-// with one statement, and counts all rows of the list. It reports false where more rows are as new as the largest page holds.
+// newest reads the rows of a list that are not older than a time, the newest first, in one page, which SecObserve
+// reads with one statement, and counts all rows of the list. It reports false where more rows are as new as the
+// largest page holds.
 func newest[T any, P interface {
 	*T
 	row
@@ -317,9 +322,7 @@ func newest[T any, P interface {
 	stamp func(P) time.Time,
 ) (rows []T, count int, found bool, err error) {
 	q := url.Values{"ordering": {ordering}}
-	for k, v := range query {
-		q[k] = v
-	}
+	maps.Copy(q, query)
 	for _, size := range pageSizes {
 		rows, count, err = page[T, P](ctx, p.Client, path, q, 1, size)
 		if err != nil {
@@ -331,202 +334,4 @@ func newest[T any, P interface {
 		}
 	}
 	return nil, count, false, nil
-}
-
-var approvedNewestFirst = url.Values{"assessment_status": {"Approved"}, "ordering": {"-approval_date"}}
-
-// approvals reads the observations of assessments that were approved: no stamp of theirs moves.
-func (p *pass) approvals(ctx context.Context) error {
-	var after time.Time
-	if p.state.Approvals != nil {
-		after = p.state.Approvals.Add(-overlap)
-	}
-	logs, _, found, err := newest(ctx, p, "observation_logs/", url.Values{"assessment_status": {"Approved"}}, "-approval_date",
-		p.sizes.approval, after, func(a *approval) time.Time { return a.Approved.V })
-	if err != nil {
-		return err
-	}
-	if !found { // too many: all observations are read, from the first one
-		rows, _, err := page[approval](ctx, p.Client, "observation_logs/", approvedNewestFirst, 1, 1)
-		if err != nil {
-			return err
-		}
-		if len(rows) > 0 {
-			p.state.Approvals = &rows[0].Approved.V
-		}
-		return p.readAllAnew(ctx)
-	}
-	last := p.state.Approvals
-	rows := make([]observation, len(logs))
-	for i := range logs {
-		rows[i] = logs[i].Observation.V
-		if at := logs[i].Approved.V; last == nil || at.After(*last) {
-			last = &at
-		}
-	}
-	if len(rows) == 0 {
-		return nil
-	}
-	return p.commit(ctx, "approved assessments", func(ctx context.Context, tx bun.Tx) error {
-		if err := p.store(ctx, tx, rows); err != nil {
-			return err
-		}
-		p.state.Approvals = last
-		return dbmodel.SaveSecObserve(ctx, tx, p.state)
-	})
-}
-
-// today reads what changed today, once in a while: uploads that took longer than the overlap show late.
-func (p *pass) today(ctx context.Context) error {
-	if at := p.state.TodayRead; at != nil && p.began.Sub(*at) < todayEvery && !p.began.Before(*at) {
-		return nil
-	}
-	pages := max(1, mostToday/p.sizes.all)
-	if _, _, err := p.readAll(ctx, url.Values{"age": {"Today"}}, 0, pages, nothingElse); err != nil {
-		return err
-	}
-	p.state.TodayRead = &p.began
-	return p.saveState(ctx)
-}
-
-// everything reads all observations once a day, some pages in each pass: much changes there without moving a stamp.
-func (p *pass) everything(ctx context.Context) error {
-	y, m, d := p.began.UTC().Date()
-	due := time.Date(y, m, d, dailyHour, 0, 0, 0, time.UTC)
-	if p.state.ReadTo == nil {
-		if p.began.Before(due) || p.state.ReadBegan != nil && !p.state.ReadBegan.Before(due) {
-			return nil
-		}
-		p.state.ReadTo, p.state.ReadBegan = new(int64(0)), &p.began
-	}
-	whole, ids, err := p.readAll(ctx, nil, *p.state.ReadTo, p.sizes.slice, p.saveReadTo)
-	if err != nil || !whole {
-		return err
-	}
-	if len(ids) == 0 { // an answer that is empty ends no reading
-		stored, err := dbmodel.CountSecObserveObservations(ctx, p.DB)
-		if err != nil {
-			return fmt.Errorf("count the observations of SecObserve: %w", err)
-		}
-		if stored > 0 && !p.options.ConfirmDeletions {
-			if !p.privileged {
-				return nil
-			}
-			return &Error{Kind: Incomplete, Path: "observation_titles/", detail: "there is no observation any more"}
-		}
-	}
-	p.state.ReadTo = nil
-	if err := p.compareAll(ctx, ids); err != nil {
-		return err
-	}
-	return p.saveState(ctx)
-}
-
-// readAllAnew has all observations read from the first one on, also where a reading is under way.
-func (p *pass) readAllAnew(ctx context.Context) error {
-	p.state.ReadTo, p.state.ReadBegan = new(int64(0)), &p.began
-	return p.saveState(ctx)
-}
-
-// compareCount compares how many observations there are and how many are stored. In a pass without changes another
-// difference than before means that some went, or came, without a trace.
-func (p *pass) compareCount(ctx context.Context) error {
-	if !p.privileged || p.compared || p.changed && !p.options.ConfirmDeletions {
-		return nil
-	}
-	_, count, err := page[title](ctx, p.Client, "observation_titles/", nil, 1, 1)
-	if err != nil {
-		return err
-	}
-	stored, err := dbmodel.CountSecObserveObservations(ctx, p.DB)
-	if err != nil {
-		return fmt.Errorf("count the observations of SecObserve: %w", err)
-	}
-	if int64(count)-stored == p.state.Gap && !p.options.ConfirmDeletions {
-		return nil
-	}
-	ids, err := p.ids(ctx, nil)
-	if err != nil {
-		return err
-	}
-	return p.compareAll(ctx, ids)
-}
-
-// compareAll compares the ids of all observations with those that are stored, and stores those that are missing.
-func (p *pass) compareAll(ctx context.Context, ids []int64) error {
-	lacking, err := p.compare(ctx, 0, ids, nil)
-	if err != nil {
-		return err
-	}
-	p.compared, p.listed = true, len(ids)
-	return p.commit(ctx, "missing observations", func(ctx context.Context, tx bun.Tx) error {
-		for key := range p.refused {
-			if _, there := slices.BinarySearch(ids, key.id); key.kind != "observation" || there {
-				continue
-			}
-			if err := p.settle(ctx, tx, dbmodel.SecObserveRefusal{Kind: key.kind, ID: key.id}, nil); err != nil {
-				return err
-			}
-		}
-		return p.store(ctx, tx, lacking)
-	})
-}
-
-// compare compares the ids of a product's observations, or of all where product is 0, with those that are stored. It
-// notes those that are gone, and returns those that are missing, but for the rows that the caller is about to store.
-func (p *pass) compare(ctx context.Context, product int64, ids []int64, rows []observation) ([]observation, error) {
-	stored, err := dbmodel.ProductObservations(ctx, p.DB, product)
-	if product == 0 {
-		stored, err = dbmodel.SecObserveObservations(ctx, p.DB)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("list the observations of SecObserve: %w", err)
-	}
-	for _, id := range stored {
-		if _, there := slices.BinarySearch(ids, id); !there {
-			p.gone = append(p.gone, id)
-		}
-	}
-	_, lacking := lack(rows, ids)
-	lacking = slices.DeleteFunc(lacking, func(id int64) bool {
-		_, there := slices.BinarySearch(stored, id)
-		_, refused := p.refused[refusal{"observation", id}]
-		return there || refused
-	})
-	if len(lacking) <= singly {
-		return p.fetch(ctx, lacking)
-	}
-	if product == 0 && p.state.Loaded { // the passes that follow read them
-		return nil, p.readAllAnew(ctx)
-	}
-	var query url.Values
-	if product != 0 {
-		query = url.Values{"product": {strconv.FormatInt(product, 10)}}
-	}
-	_, _, err = p.readAll(ctx, query, 0, 0, nothingElse)
-	return nil, err
-}
-
-// missingObservations returns which of the observations that were not listed are gone indeed, and how many are stored
-// in all.
-func (p *pass) missingObservations(ctx context.Context) ([]int64, error) {
-	slices.Sort(p.gone)
-	gone := slices.Compact(p.gone)
-	if len(gone) > singly {
-		ids, err := p.ids(ctx, nil)
-		confirmed := slices.DeleteFunc(slices.Clone(gone), func(id int64) bool {
-			_, there := slices.BinarySearch(ids, id)
-			return there
-		})
-		if len(confirmed) < len(gone) {
-			p.reached = nil
-		}
-		return confirmed, err
-	}
-	rows, err := p.fetch(ctx, gone)
-	if len(rows) > 0 {
-		p.reached = nil // the lists were not true: they are read again
-	}
-	_, gone = lack(rows, gone)
-	return gone, err
 }

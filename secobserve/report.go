@@ -21,8 +21,8 @@ const (
 	namedRefusals, listedRefusals = 5, 200
 )
 
-// report accepts the event that tells administrators of a problem, in the transaction of the caller. It is notified each
-// time: the callers report a problem once.
+// report accepts the event that tells administrators of a problem, in the transaction of the caller. It is notified
+// each time: the callers report a problem once.
 func report(ctx context.Context, tx bun.Tx, class, message, trace string) ([]dbmodel.QueueableEvent, error) {
 	event, err := accept.NewOwnFailure(class, dbmodel.PeriodicSecObserve, message, trace)
 	if err != nil {
@@ -88,8 +88,8 @@ func refusalsInWords(list []dbmodel.SecObserveRefusal) (message, trace string) {
 	return message, strings.Join(lines[:min(len(lines), listedRefusals)], "\n")
 }
 
-// failed counts a pass that failed, and reports why, once until a pass succeeds. Where no answer came it waits for some
-// passes more.
+// failed counts a pass that failed, and reports why, once until a pass succeeds. Where no answer came it waits for
+// some passes more.
 func (p *pass) failed(ctx context.Context, err error) error {
 	class := "SecObserveFault"
 	if e, ok := errors.AsType[*Error](err); ok {

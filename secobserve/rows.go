@@ -125,7 +125,10 @@ type product struct {
 }
 
 func (p *product) missing() string {
-	return firstMissing(append(p.fields(), needed{"id", &p.ID}, needed{"name", &p.Name}, needed{"product_group", &p.Group},
+	return firstMissing(append(p.fields(), needed{"id", &p.ID}, needed{"name", &p.Name}, needed{
+		"product_group",
+		&p.Group,
+	},
 		needed{"security_gate_passed", &p.Gate}, needed{"last_observation_change", &p.LastChange})...)
 }
 
@@ -209,7 +212,10 @@ type cveSource struct {
 func (o *observation) identity() int64 { return o.ID.V }
 func (o *observation) missing() string {
 	return firstMissing(needed{"id", &o.ID}, needed{"product", &o.Product}, needed{"title", &o.Title},
-		needed{"current_severity", &o.Severity}, needed{"current_status", &o.Status}, needed{"current_priority", &o.Priority},
+		needed{"current_severity", &o.Severity}, needed{"current_status", &o.Status}, needed{
+			"current_priority",
+			&o.Priority,
+		},
 		needed{"parser_data", &o.Parser}, needed{"last_observation_log", &o.LastLog})
 }
 

@@ -42,9 +42,11 @@ func (n *notification) contacts() []contact {
 	}
 }
 
-// storeContacts replaces the contacts of a holder. Those that Tocsin refuses are left out; faults says which fields have
-// some, without the addresses.
-func (p *pass) storeContacts(ctx context.Context, tx bun.Tx, holder rule.Holder, list []contact) (faults []string, err error) {
+// storeContacts replaces the contacts of a holder. Those that Tocsin refuses are left out; faults says which fields
+// have some, without the addresses.
+func (p *pass) storeContacts(
+	ctx context.Context, tx bun.Tx, holder rule.Holder, list []contact,
+) (faults []string, err error) {
 	if p.Keep.Contacts {
 		return nil, nil
 	}
@@ -89,8 +91,9 @@ func (p *pass) storeConditions(from *notification, to *dbmodel.NotificationSetti
 // storeSettings stores the settings of the installation where they differ from those that were last stored.
 func (p *pass) storeSettings(ctx context.Context) error {
 	s := p.there.settings
-	key, err := p.key(s.EmailFrom.V, s.ExceptionEmail.V, s.ExceptionTeams.V, s.ExceptionSlack.V, s.ExceptionLimit.V, s.MinSeverity.V,
-		s.Statuses.V, s.MinPriority.V, s.ParserType.V, s.TitleEmail.V, s.TitleTeams.V, s.TitleSlack.V, s.Frontend.V)
+	key, err := p.key(s.EmailFrom.V, s.ExceptionEmail.V, s.ExceptionTeams.V, s.ExceptionSlack.V, s.ExceptionLimit.V,
+		s.MinSeverity.V, s.Statuses.V, s.MinPriority.V, s.ParserType.V, s.TitleEmail.V, s.TitleTeams.V, s.TitleSlack.V,
+		s.Frontend.V)
 	if err != nil {
 		return err
 	}
@@ -117,7 +120,8 @@ func (p *pass) storeSettings(ctx context.Context) error {
 			return err
 		}
 		p.state.Settings = key
-		if err := p.settle(ctx, tx, dbmodel.SecObserveRefusal{Kind: "settings", ID: 1, Name: "Settings"}, faults); err != nil {
+		item := dbmodel.SecObserveRefusal{Kind: "settings", ID: 1, Name: "Settings"}
+		if err := p.settle(ctx, tx, item, faults); err != nil {
 			return err
 		}
 		return dbmodel.SaveSecObserve(ctx, tx, p.state)
@@ -143,7 +147,8 @@ func (s *settings) contacts() map[rule.HolderKind][]contact {
 // longestLimit is the longest exception_rate_limit, in seconds.
 const longestLimit = 30 * 24 * 60 * 60
 
-// applySettings puts the settings, but for contacts and links, into what is stored. One that is refused stays as it is.
+// applySettings puts the settings, but for contacts and links, into what is stored. One that is refused stays as it
+// is.
 func (p *pass) applySettings(from *settings, to *dbmodel.Settings) (faults []string) {
 	if p.Keep.Settings {
 		return nil
@@ -189,7 +194,8 @@ func (s *settings) frontend() string {
 	return address
 }
 
-// links are the settings that lead to the pages of SecObserve below an address: where they are stored, and their values.
+// links are the settings that lead to the pages of SecObserve below an address: where they are stored, and their
+// values.
 func links(s *dbmodel.Settings, frontend string) map[*string]string {
 	return map[*string]string{
 		&s.ObservationURL:      frontend + "/#/observations/{id}/show",
@@ -198,7 +204,8 @@ func links(s *dbmodel.Settings, frontend string) map[*string]string {
 	}
 }
 
-// setLinks fills the links that are empty, or that lead to where SecObserve was before. It reports whether one changed.
+// setLinks fills the links that are empty, or that lead to where SecObserve was before. It reports whether one
+// changed.
 func (p *pass) setLinks(s *dbmodel.Settings) (changed bool) {
 	frontend := p.there.settings.frontend()
 	if frontend == "" {

@@ -215,24 +215,30 @@ func (p *pass) storeMembers(ctx context.Context) error {
 			return err // the next pass says that the token sees less
 		}
 	}
-	for chunk := range slices.Chunk(set, batch) {
-		err := p.commit(ctx, "members", func(ctx context.Context, tx bun.Tx) error {
-			for _, m := range chunk {
-				if err := dbmodel.SetMember(ctx, tx, m.In(), m.UserID, want[m]); err != nil {
-					return err
-				}
-			}
-			return nil
-		})
-		if err != nil {
-			return err
-		}
+	err = p.changeMembers(ctx, set, func(ctx context.Context, tx bun.Tx, m dbmodel.SecObserveMember) error {
+		return dbmodel.SetMember(ctx, tx, m.In(), m.UserID, want[m])
+	})
+	if err != nil {
+		return err
 	}
-	for chunk := range slices.Chunk(removed, batch) {
+	return p.changeMembers(ctx, removed, func(ctx context.Context, tx bun.Tx, m dbmodel.SecObserveMember) error {
+		err := dbmodel.RemoveMember(ctx, tx, m.In(), m.UserID)
+		if errors.Is(err, dbmodel.ErrNotFound) {
+			return nil
+		}
+		return err
+	})
+}
+
+// changeMembers changes memberships, some in one transaction.
+func (p *pass) changeMembers(
+	ctx context.Context, list []dbmodel.SecObserveMember,
+	change func(context.Context, bun.Tx, dbmodel.SecObserveMember) error,
+) error {
+	for chunk := range slices.Chunk(list, batch) {
 		err := p.commit(ctx, "members", func(ctx context.Context, tx bun.Tx) error {
 			for _, m := range chunk {
-				err := dbmodel.RemoveMember(ctx, tx, m.In(), m.UserID)
-				if err != nil && !errors.Is(err, dbmodel.ErrNotFound) {
+				if err := change(ctx, tx, m); err != nil {
 					return err
 				}
 			}

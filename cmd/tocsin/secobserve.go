@@ -26,8 +26,8 @@ import (
 // secObserveTime bounds one request to SecObserve: a page of a thousand observations takes it a while.
 const secObserveTime = 5 * time.Minute
 
-// connector returns the connector to the SecObserve of the configuration. Where q is nil, the sweep of a scheduler finds
-// what it accepts.
+// connector returns the connector to the SecObserve of the configuration. Where q is nil, the sweep of a scheduler
+// finds what it accepts.
 func connector(c *config.Config, db *dbmodel.DB, vault *dbmodel.Vault, q *queue.Queue) *secobserve.Connector {
 	client := channel.NewOperatorClient(c.OperatorProxy())
 	client.Timeout = secObserveTime
@@ -36,7 +36,8 @@ func connector(c *config.Config, db *dbmodel.DB, vault *dbmodel.Vault, q *queue.
 		DB: db, Vault: vault,
 		Client: secobserve.NewClient(c.SecObserve.URL, c.SecObserve.Token.Reveal(), client),
 		Keep: secobserve.Keep{
-			Contacts: keeps("contacts"), Conditions: keeps("conditions"), Members: keeps("members"), Settings: keeps("settings"),
+			Contacts: keeps("contacts"), Conditions: keeps("conditions"), Members: keeps("members"),
+			Settings: keeps("settings"),
 		},
 		CheckAddress: func(to rule.Channel, address string) error {
 			if to.Info().Addresses {
@@ -99,8 +100,9 @@ func (secObserveCheck) Run(ctx context.Context, t *terminal) error {
 		} else {
 			k.say("Next pass", fmt.Sprintf("it reads the observations of %d products", plan.Read), nil)
 		}
-		k.say("To be stored", fmt.Sprintf("%d product groups, %d products, %d users and %d memberships that are new or differ",
-			plan.Groups, plan.Products, plan.Users, plan.Members), nil)
+		k.say("To be stored",
+			fmt.Sprintf("%d product groups, %d products, %d users and %d memberships that are new or differ",
+				plan.Groups, plan.Products, plan.Users, plan.Members), nil)
 		if len(c.SecObserve.Keep) > 0 {
 			k.say("Not taken", strings.Join(c.SecObserve.Keep, ", "), nil)
 		}
@@ -204,7 +206,8 @@ func progressOn(w io.Writer, began time.Time) func(secobserve.Counts) {
 		if c.Total > 0 {
 			of = fmt.Sprintf(" of %d", c.Total)
 		}
-		fmt.Fprintf(w, "\r\033[K%d products, %d%s observations, %d requests, %s ", c.Products, c.Observations, of, c.Requests,
+		fmt.Fprintf(w, "\r\033[K%d products, %d%s observations, %d requests, %s ", c.Products, c.Observations, of,
+			c.Requests,
 			time.Since(began).Round(time.Second))
 	}
 }

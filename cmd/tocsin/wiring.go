@@ -148,7 +148,8 @@ func (a *app) webHandler(ctx context.Context, setup string) (http.Handler, error
 	if o := a.config.SecObserve; o != nil {
 		takes := func(word string) bool { return !slices.Contains(o.Keep, word) }
 		followed = &web.SecObserve{
-			URL: o.URL, Contacts: takes("contacts"), Conditions: takes("conditions"), Members: takes("members"), Settings: takes("settings"),
+			URL: o.URL, Contacts: takes("contacts"), Conditions: takes("conditions"), Members: takes("members"),
+			Settings: takes("settings"),
 		}
 	}
 	return web.New(web.Config{

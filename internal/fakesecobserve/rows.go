@@ -50,10 +50,12 @@ func (m *Model) nested(id int64) object {
 	o := object{"id": id}
 	if p := m.products[id]; p != nil {
 		p.into(o)
-		o["name"], o["is_product_group"], o["observation_notification_status_list"] = p.Name, false, strings.Join(p.Statuses, ",")
+		o["name"], o["is_product_group"], o["observation_notification_status_list"] = p.Name, false,
+			strings.Join(p.Statuses, ",")
 	} else if g := m.groups[id]; g != nil {
 		g.into(o)
-		o["name"], o["is_product_group"], o["observation_notification_status_list"] = g.Name, true, strings.Join(g.Statuses, ",")
+		o["name"], o["is_product_group"], o["observation_notification_status_list"] = g.Name, true,
+			strings.Join(g.Statuses, ",")
 	}
 	return o
 }
@@ -99,13 +101,15 @@ func (o *Observation) object(product object, inList bool) object {
 	}
 	out := object{
 		"id": o.ID, "product": o.Product, "product_data": product, "branch_name": o.Branch, "title": o.Title,
-		"description": o.Description, "current_severity": o.Severity, "current_status": o.Status, "current_priority": o.Priority,
+		"description": o.Description, "current_severity": o.Severity, "current_status": o.Status,
+		"current_priority": o.Priority,
 		"parser_data":      object{"id": 1, "name": "Parser", "type": o.ParserType, "source": "File", "sbom": false},
 		"vulnerability_id": o.Vuln, "cvss3_score": orNull(o.CVSS3), "cvss4_score": orNull(o.CVSS4),
 		"origin_component_name": o.Component, "origin_component_version": o.Version, "origin_component_name_version": name,
 		"origin_docker_image_name_tag": o.Image, "origin_source_file": o.File, "origin_endpoint_url": o.Endpoint,
 		"origin_service_name": o.Service, "scanner": o.Scanner, "epss_score": orNull(o.EPSS), "cve_found_in": []object{},
-		"last_observation_log": stamp(o.LastLog), "origin_cloud_qualified_resource": "", "origin_kubernetes_qualified_resource": "",
+		"last_observation_log": stamp(o.LastLog), "origin_cloud_qualified_resource": "",
+		"origin_kubernetes_qualified_resource": "",
 	}
 	if o.Exploited {
 		out["cve_found_in"] = []object{{"source": "VulnCheck KEV"}, {"source": "CISA KEV"}}
@@ -120,7 +124,8 @@ func (l *logEntry) object(o *Observation, product object) object {
 	}
 	return object{
 		"id": l.id, "observation": l.observation, "severity": "", "status": "", "priority": nil, "comment": "",
-		"assessment_status": l.status, "created": stamp(l.created), "approval_date": approved, "observation_data": o.object(product, true),
+		"assessment_status": l.status, "created": stamp(l.created), "approval_date": approved,
+		"observation_data": o.object(product, true),
 	}
 }
 
@@ -128,8 +133,10 @@ func (s *Settings) object() object {
 	title := object{}
 	s.Title.into(title)
 	return object{
-		"id": 1, "email_from": s.EmailFrom, "exception_email_to": s.ExceptionEmail, "exception_ms_teams_webhook": s.ExceptionTeams,
-		"exception_slack_webhook": s.ExceptionSlack, "exception_rate_limit": s.ExceptionLimit, "base_url_frontend": s.Frontend,
+		"id": 1, "email_from": s.EmailFrom, "exception_email_to": s.ExceptionEmail,
+		"exception_ms_teams_webhook": s.ExceptionTeams,
+		"exception_slack_webhook":    s.ExceptionSlack, "exception_rate_limit": s.ExceptionLimit,
+		"base_url_frontend":                               s.Frontend,
 		"observation_title_notification_min_severity":     s.Title.MinSeverity,
 		"observation_title_notification_status_list":      title["observation_notification_status_list"],
 		"observation_title_notification_min_priority":     s.Title.MinPriority,

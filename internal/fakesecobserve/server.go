@@ -283,11 +283,17 @@ func (m *Model) list(kind string, r *http.Request, lessPrivileged bool) (rows []
 		return sorted(m.members, m.member), ""
 	case "product_authorization_group_members":
 		return sorted(m.byGroup, func(r *Member) object {
-			return object{"id": r.ID, "product": r.Product, "authorization_group": r.User, "role": r.Role, "product_data": m.nested(r.Product)}
+			return object{
+				"id": r.ID, "product": r.Product, "authorization_group": r.User, "role": r.Role,
+				"product_data": m.nested(r.Product),
+			}
 		}), ""
 	case "authorization_group_members":
 		return sorted(m.inGroups, func(r *Member) object {
-			return object{"id": r.ID, "authorization_group": r.Product, "user": r.User, "is_manager": false, "user_data": m.users[r.User].object(true)}
+			return object{
+				"id": r.ID, "authorization_group": r.Product, "user": r.User, "is_manager": false,
+				"user_data": m.users[r.User].object(true),
+			}
 		}), ""
 	case "observations", "observation_titles":
 		return m.observations(kind == "observation_titles", r)
@@ -307,7 +313,9 @@ func sorted[T any](table map[int64]T, show func(T) object) []func() object {
 
 // since returns the beginning of a span of whole days, as the filter age has it.
 func (m *Model) since(age string) (time.Time, bool) {
-	days, found := map[string]int{"": 1_000_000, "Today": 0, "Past 7 days": 7, "Past 30 days": 30, "Past 90 days": 90, "Past 365 days": 365}[age]
+	days, found := map[string]int{
+		"": 1_000_000, "Today": 0, "Past 7 days": 7, "Past 30 days": 30, "Past 90 days": 90, "Past 365 days": 365,
+	}[age]
 	if days == 1_000_000 {
 		return time.Time{}, true
 	}
@@ -372,7 +380,8 @@ func (m *Model) approvals(r *http.Request) (rows []func() object, problem string
 	if q.Get("ordering") == "-approval_date" {
 		slices.SortStableFunc(logs, func(a, b *logEntry) int {
 			if a.approved == nil || b.approved == nil {
-				return cmp.Compare(map[bool]int{true: 0, false: 1}[a.approved == nil], map[bool]int{true: 0, false: 1}[b.approved == nil])
+				first := map[bool]int{true: 0, false: 1}
+				return cmp.Compare(first[a.approved == nil], first[b.approved == nil])
 			}
 			return b.approved.Compare(*a.approved)
 		})
