@@ -93,7 +93,7 @@ func TestPausedQueueIsSaid(t *testing.T) {
 	logged := func(times int) {
 		t.Helper()
 		testenv.Eventually(t, 10*time.Second, func() error {
-			if n := strings.Count(d.scheduler.log.String(), "has paused or resumed queues"); n != times {
+			if n := strings.Count(d.scheduler.log.String(), "queues were paused or resumed"); n != times {
 				return fmt.Errorf("%d times", n)
 			}
 			return nil
