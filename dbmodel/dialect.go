@@ -1,8 +1,6 @@
 package dbmodel
 
 import (
-	"encoding/hex"
-	"encoding/json"
 	"fmt"
 	"reflect"
 	"regexp"
@@ -116,45 +114,17 @@ func insensitive(db bun.IDB, text, placeholder string) string {
 // rowsFrom is a FROM item of the given rows under the name alias, and its arguments, of which the first gets the number
 // arg. PostgreSQL gets an array per column, SQLite one JSON text. The rows keep their order in the column ord, from 1.
 func rowsFrom(db bun.IDB, alias string, arg int, cols ...col) (string, []any) {
-	names := make([]string, len(cols))
+	if isSQLite(db) {
+		r := rows(cols)
+		return fmt.Sprintf("%s AS %s", r.fromJSON(fmt.Sprintf("$%d", arg)), alias), []any{r.json()}
+	}
+	names, arrays, args := make([]string, len(cols)), make([]string, len(cols)), make([]any, len(cols))
 	for i, c := range cols {
 		names[i] = c.name
+		arrays[i] = fmt.Sprintf("$%d::%s[]", arg+i, c.pgType)
+		args[i] = arrayArg(db, c.values)
 	}
-	if !isSQLite(db) {
-		arrays, args := make([]string, len(cols)), make([]any, len(cols))
-		for i, c := range cols {
-			arrays[i] = fmt.Sprintf("$%d::%s[]", arg+i, c.pgType)
-			args[i] = arrayArg(db, c.values)
-		}
-		return fmt.Sprintf("unnest(%s) WITH ORDINALITY AS %s(%s, ord)", strings.Join(arrays, ", "), alias, strings.Join(names, ", ")), args
-	}
-	slices := make([]reflect.Value, len(cols))
-	for i, c := range cols {
-		slices[i] = reflect.ValueOf(c.values)
-	}
-	rows := make([][]any, slices[0].Len())
-	for r := range rows {
-		rows[r] = make([]any, len(cols))
-		for i := range cols {
-			v := slices[i].Index(r).Interface()
-			if b, ok := v.([]byte); ok {
-				v = hex.EncodeToString(b)
-			}
-			rows[r][i] = v
-		}
-	}
-	text, err := json.Marshal(rows)
-	if err != nil {
-		panic(fmt.Sprintf("dbmodel: rows of %s: %v", alias, err)) // only numbers, texts and bytes come here
-	}
-	exprs := make([]string, len(cols))
-	for i, c := range cols {
-		exprs[i] = fmt.Sprintf("value ->> %d AS %s", i, c.name)
-		if c.pgType == "bytea" {
-			exprs[i] = fmt.Sprintf("unhex(value ->> %d) AS %s", i, c.name)
-		}
-	}
-	return fmt.Sprintf("(SELECT %s, key + 1 AS ord FROM json_each($%d)) AS %s", strings.Join(exprs, ", "), arg, alias), []any{string(text)}
+	return fmt.Sprintf("unnest(%s) WITH ORDINALITY AS %s(%s, ord)", strings.Join(arrays, ", "), alias, strings.Join(names, ", ")), args
 }
 
 // anyOf is a condition that expr is one of the given numbers, and its argument with the number arg.
@@ -162,14 +132,7 @@ func anyOf(db bun.IDB, expr string, arg int, ids []int64) (string, any) {
 	if !isSQLite(db) {
 		return fmt.Sprintf("%s = ANY($%d::bigint[])", expr, arg), arrayArg(db, ids)
 	}
-	if ids == nil {
-		ids = []int64{}
-	}
-	text, err := json.Marshal(ids)
-	if err != nil {
-		panic(fmt.Sprintf("dbmodel: ids: %v", err)) // numbers only
-	}
-	return fmt.Sprintf("%s IN (SELECT value FROM json_each($%d))", expr, arg), string(text)
+	return fmt.Sprintf("%s IN (SELECT value FROM json_each($%d))", expr, arg), jsonArg(append([]int64{}, ids...))
 }
 
 // among is a condition that expr is one of the values of a query, which runs once and before anything else: PostgreSQL then

@@ -173,20 +173,26 @@ func (e *expansion) text(value any) string {
 
 // table is a FROM item without its alias.
 func (e *expansion) table(r rows) string {
-	parts, names := make([]string, len(r)), make([]string, len(r))
-	if !e.sqlite {
-		for i, c := range r {
-			parts[i], names[i] = e.placeholder(arrayArg(e.db, c.values))+"::"+c.pgType+"[]", c.name
-		}
-		return "(SELECT * FROM unnest(" + strings.Join(parts, ", ") + ") WITH ORDINALITY AS r(" + strings.Join(names, ", ") + ", ord))"
+	if e.sqlite {
+		return r.fromJSON(e.placeholder(r.json()))
 	}
+	parts, names := make([]string, len(r)), make([]string, len(r))
+	for i, c := range r {
+		parts[i], names[i] = e.placeholder(arrayArg(e.db, c.values))+"::"+c.pgType+"[]", c.name
+	}
+	return "(SELECT * FROM unnest(" + strings.Join(parts, ", ") + ") WITH ORDINALITY AS r(" + strings.Join(names, ", ") + ", ord))"
+}
+
+// fromJSON is a FROM item of SQLite without its alias: the rows that the argument at placeholder holds, see json.
+func (r rows) fromJSON(placeholder string) string {
+	parts := make([]string, len(r))
 	for i, c := range r {
 		parts[i] = fmt.Sprintf("value ->> %d AS %s", i, c.name)
 		if c.pgType == "bytea" {
 			parts[i] = fmt.Sprintf("unhex(value ->> %d) AS %s", i, c.name)
 		}
 	}
-	return "(SELECT " + strings.Join(parts, ", ") + ", key + 1 AS ord FROM json_each(" + e.placeholder(r.json()) + "))"
+	return "(SELECT " + strings.Join(parts, ", ") + ", key + 1 AS ord FROM json_each(" + placeholder + "))"
 }
 
 // json is a JSON list of the rows, each a list of its values, bytes in hex.
