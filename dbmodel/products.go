@@ -96,8 +96,8 @@ const deleteProductData = `
 	SELECT @id::bigint, @generation::bigint, (SELECT coalesce(max(id), 0) FROM notifications), (SELECT coalesce(max(id), 0) FROM outbox)`
 
 // DeleteProduct deletes a product with its contacts and members, and hides its observations, notifications, deliveries and
-// waiting events, which a worker removes in batches. It returns ErrNotFound where there is none. The lock keeps away whoever
-// stores something of the product, and shares it, for this short transaction only.
+// waiting events, which a worker removes in batches. It returns ErrNotFound where there is none. Its lock excludes
+// transactions that store something of the product, which share it, for this short transaction only.
 func DeleteProduct(ctx context.Context, tx bun.Tx, id int64) error {
 	generation, err := queryOne[int64](ctx, tx, "DELETE FROM products WHERE id = @id RETURNING generation", args{"id": id})
 	if err != nil {

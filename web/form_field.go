@@ -48,7 +48,7 @@ type option struct {
 	Chosen       bool
 }
 
-// applied says what holds by now, and whence.
+// applied says which value applies, and where it comes from.
 type applied struct {
 	Words     string
 	From      string // "from group Payments"; empty: from nowhere

@@ -39,7 +39,7 @@ type holderPage struct {
 	Gate     *bool
 	Taken    string // where it is changed in SecObserve; empty: here
 	NameOnly bool   // of a group: nothing but its name is seen
-	Paused   string // until when, and whence; empty: not paused
+	Paused   string // until when, and where that is set; empty: not paused
 
 	MayEdit  bool
 	Faulty   int // fields that were refused

@@ -71,7 +71,7 @@ func (f *settingFields) source(contacts []rule.Contact) rule.Source {
 	return contacts[0].Holder.Source()
 }
 
-// where says what applies and whence; without says the same as it would be without the own value.
+// where says which value applies and where it comes from; without says the same as it would be without the own value.
 func (f *settingFields) where(words string, from rule.Source, without string, withoutFrom rule.Source) *applied {
 	a := &applied{Words: words, Own: from == rule.FromProduct}
 	if words == "" {

@@ -14,7 +14,7 @@ import (
 	"github.com/seed91453169/tocsin/rule"
 )
 
-// fill stores n notifications of the given age, told to targets.
+// fill stores n notifications of the given age, delivered to targets.
 func fill(t *testing.T, db *dbmodel.DB, n int, age time.Duration, targets ...int64) {
 	t.Helper()
 	err := db.InTx(t.Context(), func(ctx context.Context, tx bun.Tx) error {
@@ -140,8 +140,8 @@ func TestCleanupIsTakenUpAgain(t *testing.T) {
 			t.Errorf("a run that kills its process: %+v", run)
 		}
 		e.idle(10 * time.Second)
-		if told := e.notifications(); len(told) != 1 || told[0].Type != rule.TypeTask || told[0].Function != queue.TypePeriodicCleanup || !told[0].Own {
-			t.Errorf("told of it: %+v", told)
+		if reported := e.notifications(); len(reported) != 1 || reported[0].Type != rule.TypeTask || reported[0].Function != queue.TypePeriodicCleanup || !reported[0].Own {
+			t.Errorf("notifications about it: %+v", reported)
 		}
 	})
 }

@@ -35,7 +35,7 @@ const poolerIdleTime = 2 * time.Second
 // connector connects to PostgreSQL, and finds out whether a pooler such as PgBouncer stands between. On a connection of our
 // own it sets the parameters of the session. Behind a pooler in transaction mode each transaction may run on another
 // connection of the server, which other programs use as well: there nothing is prepared, and each transaction sets for itself
-// what it needs. That works in session mode too, so the two need not be told apart.
+// what it needs. That works in session mode too, so the two need not be distinguished.
 type connector struct {
 	direct, pooled driver.Connector
 	settings       []string // calls of set_config, with %t for whether it is for the transaction alone
