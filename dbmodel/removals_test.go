@@ -144,6 +144,14 @@ func (d *doomed) removeBatch(crash error) (n int64) {
 	return n
 }
 
+// removeAll removes batches until one finds nothing.
+func (d *doomed) removeAll() {
+	d.t.Helper()
+	for removed := int64(1); removed > 0; {
+		removed = d.removeBatch(nil)
+	}
+}
+
 // isRemoved checks that nothing is left but what belongs to the other product, and a number of observations.
 func (d *doomed) isRemoved(observations int) {
 	d.t.Helper()
@@ -226,8 +234,7 @@ func TestMoveFromDeletedProduct(t *testing.T) {
 		if err != nil || done.Changed != 1 {
 			t.Fatalf("%+v %v", done, err)
 		}
-		for d.removeBatch(nil) > 0 {
-		}
+		d.removeAll()
 		d.isRemoved(1)
 		o, err := dbmodel.ObservationByID(t.Context(), db, moved.ID)
 		if err != nil || o.Remembered != nil || !cmp.Equal(o.Observation, moved) {
@@ -244,14 +251,10 @@ func TestTwoRemoveAtOnce(t *testing.T) {
 		d.delete()
 		var all sync.WaitGroup
 		for range 2 {
-			all.Go(func() {
-				for d.removeBatch(nil) > 0 {
-				}
-			})
+			all.Go(d.removeAll)
 		}
 		all.Wait()
-		for d.removeBatch(nil) > 0 { // what one left to the other
-		}
+		d.removeAll() // what one left to the other
 		d.isRemoved(0)
 	})
 }
@@ -297,8 +300,7 @@ func TestDeleteUserInBatches(t *testing.T) {
 		d := newDoomed(t, db)
 		inTx(t, db, func(ctx context.Context, tx bun.Tx) error { return dbmodel.DeleteUser(ctx, tx, d.member.UserID) })
 		inTx(t, db, func(ctx context.Context, tx bun.Tx) error { return dbmodel.MarkViewed(ctx, tx, d.member, []int64{4}) })
-		for d.removeBatch(nil) > 0 {
-		}
+		d.removeAll()
 		for _, table := range []string{"deletions", "notification_views"} {
 			var n int
 			if err := db.NewSelect().TableExpr(table).ColumnExpr("count(*)").Scan(t.Context(), &n); err != nil || n > 0 {

@@ -12,8 +12,8 @@ func TestTextSize(t *testing.T) {
 	want := 0
 	var fill func(v reflect.Value)
 	fill = func(v reflect.Value) {
-		for i := range v.NumField() {
-			switch f := v.Field(i); {
+		for _, f := range v.Fields() {
+			switch {
 			case f.Kind() == reflect.Struct:
 				fill(f)
 			case f.Type() == reflect.TypeFor[string]():

@@ -71,7 +71,7 @@ func TestSourceOfDeliveries(t *testing.T) {
 
 // TestPassedOver: the page of a notification says which contacts of today did not receive it, and why.
 func TestPassedOver(t *testing.T) {
-	both(t, func(t *testing.T, e *env) {
+	both(t, func(_ *testing.T, e *env) {
 		e.user("root", true)
 		e.user("alex", false)
 		e.want(200, "PUT", "/api/v1/product-groups/8", map[string]any{"name": "Shop", "notification_slack_webhook": slackURL})

@@ -143,7 +143,7 @@ func checkFields[T any](t *testing.T, v *T, faults input.Faults) {
 		if name == "" {
 			continue
 		}
-		if contacts, is := reflect.ValueOf(v).Elem().FieldByIndex(info.Index).Interface().(input.Contacts); is {
+		if contacts, is := reflect.TypeAssert[input.Contacts](reflect.ValueOf(v).Elem().FieldByIndex(info.Index)); is {
 			checkContacts(t, info.Tag.Get("contacts"), contacts, faults)
 			continue
 		}

@@ -17,20 +17,20 @@ const frontend = "https://secobserve.example"
 // takenFromSecObserve marks a product, its group and a user as they are after a pass over SecObserve.
 func (e *env) takenFromSecObserve() {
 	e.t.Helper()
-	set := func(method, path string, body any) {
+	put := func(path string, body any) {
 		e.t.Helper()
-		if r := e.send(method, path, body); r.status/100 != 2 {
-			e.t.Fatalf("%s %s: %d %s", method, path, r.status, r.text)
+		if r := e.send("PUT", path, body); r.status/100 != 2 {
+			e.t.Fatalf("PUT %s: %d %s", path, r.status, r.text)
 		}
 	}
-	set("PUT", "/api/v1/product-groups/3", map[string]any{"name": "Group"})
-	set("PUT", "/api/v1/products/7", map[string]any{
+	put("/api/v1/product-groups/3", map[string]any{"name": "Group"})
+	put("/api/v1/products/7", map[string]any{
 		"name": "One", "product_group_id": 3, "notification_email_to": "a@x.org", "observation_notification_min_severity": "High",
 		"notification_slack_webhook": "https://hooks.slack.com/services/T/B/verysecret",
 	})
-	set("PUT", "/api/v1/products/8", map[string]any{"name": "Two"})
-	set("PUT", "/api/v1/users/kim", map[string]any{"full_name": "Kim"})
-	set("PUT", "/api/v1/products/7/members/kim", map[string]any{"role": "reader"})
+	put("/api/v1/products/8", map[string]any{"name": "Two"})
+	put("/api/v1/users/kim", map[string]any{"full_name": "Kim"})
+	put("/api/v1/products/7/members/kim", map[string]any{"role": "reader"})
 	err := e.db.InTx(e.t.Context(), func(ctx context.Context, tx bun.Tx) error {
 		u, err := dbmodel.UserByName(ctx, tx, "kim")
 		if err == nil {

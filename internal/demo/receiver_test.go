@@ -46,6 +46,8 @@ func send(t *testing.T, r *Receiver, to rule.Channel, name string, m *channel.Me
 	var sender channel.Sender
 	address := name
 	switch to {
+	case rule.Webhook:
+		t.Fatal("the receiver has no signed webhooks")
 	case rule.Slack:
 		sender, address = slack.New(client), r.slackURL(name)
 	case rule.MSTeams:
