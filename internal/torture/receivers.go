@@ -216,10 +216,12 @@ func cut(w http.ResponseWriter) {
 	_ = conn.Close()
 }
 
-// The link of a message, and the count in the headline of a digest.
+// The link of a message, and the counts in the headline of a digest: that of all notifications, or those of its parts,
+// as in "2 new Critical, 3 security gates in Product 4".
 var (
 	toNotification = regexp.MustCompile(`/notifications/(\d+)$`)
 	digestCount    = regexp.MustCompile(`(\d+) notifications?\b`)
+	digestPart     = regexp.MustCompile(`(?:^|, )(\d+) `)
 )
 
 // read reads the notification or the count of a message for Slack or Teams.
@@ -260,11 +262,19 @@ func (a *arrival) read(body []byte) error {
 
 // readCount reads the headline of a digest.
 func (a *arrival) readCount(headline string) error {
-	found := digestCount.FindStringSubmatch(headline)
-	if found == nil {
+	counts := digestPart.FindAllStringSubmatch(headline, -1)
+	if total := digestCount.FindStringSubmatch(headline); total != nil {
+		counts = [][]string{total}
+	}
+	if len(counts) == 0 {
 		return errors.New("it has no link to a notification, and is no digest")
 	}
-	var err error
-	a.count, err = strconv.Atoi(found[1])
-	return err
+	for _, c := range counts {
+		n, err := strconv.Atoi(c[1])
+		if err != nil {
+			return err
+		}
+		a.count += n
+	}
+	return nil
 }
