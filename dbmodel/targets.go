@@ -52,47 +52,42 @@ func TargetsByID(ctx context.Context, db bun.IDB, ids []int64) (map[int64]*Targe
 	return out, nil
 }
 
-// EnsureTargets returns the ids of the targets with the given addresses, in their order; those that are new are stored.
+const (
+	findTargets = `SELECT t.id, t.key, t.unused_since IS NOT NULL AS unused FROM targets t
+		WHERE t.channel = @channel AND t.key IN (SELECT i.key FROM @keys AS i) ORDER BY t.id FOR KEY SHARE`
+	addTargets = `INSERT INTO targets (channel, key, address) SELECT @channel, i.key, i.address FROM @targets AS i WHERE true
+		ORDER BY i.key ON CONFLICT (channel, key) DO NOTHING`
+)
+
+// EnsureTargets returns the ids of the targets with the given addresses, in their order; those that are new are stored. None of
+// them is removed before the caller's transaction ends.
 func EnsureTargets(ctx context.Context, db bun.IDB, v *Vault, channel rule.Channel, addresses []string) ([]int64, error) {
 	if len(addresses) == 0 {
 		return nil, nil
 	}
-	ids := make(map[string]int64, len(addresses))
-	keys := make([]string, len(addresses))
+	keys, written := make([]string, len(addresses)), make(map[string]string, len(addresses))
 	for i, a := range addresses {
 		keys[i] = string(v.TargetKey(channel, a))
-	}
-	distinct := slices.Compact(slices.Sorted(slices.Values(keys)))
-	find := func() error {
-		columns := make([][]byte, len(distinct))
-		for i, k := range distinct {
-			columns[i] = []byte(k)
+		if _, found := written[keys[i]]; !found {
+			written[keys[i]] = a
 		}
-		from, args := rowsFrom(db, "i", 2, col{"key", "bytea", columns})
-		_, err := collect(ctx, db, func(rows *sql.Rows) (struct{}, error) {
-			var id int64
-			var key []byte
-			err := rows.Scan(&id, &key)
-			ids[string(key)] = id
-			return struct{}{}, err
-		}, "SELECT t.id, t.key FROM targets t JOIN "+from+" ON t.key = i.key WHERE t.channel = $1", append([]any{channel}, args...)...)
-		return err
 	}
-	if err := find(); err != nil {
+	ids, err := targetIDs(ctx, db, channel, slices.Collect(maps.Keys(written)))
+	if err != nil {
 		return nil, err
 	}
-	if len(ids) < len(distinct) {
-		for i, a := range addresses {
-			if _, found := ids[keys[i]]; found {
-				continue
-			}
-			_, err := execCount(ctx, db, "INSERT INTO targets (channel, key, address) VALUES ($1, $2, $3) ON CONFLICT (channel, key) DO NOTHING",
-				channel, []byte(keys[i]), v.SealAddress(channel, a))
-			if err != nil {
-				return nil, err
+	if len(ids) < len(written) {
+		var missing, sealed [][]byte
+		for key, a := range written {
+			if _, found := ids[key]; !found {
+				missing, sealed = append(missing, []byte(key)), append(sealed, v.SealAddress(channel, a))
 			}
 		}
-		if err := find(); err != nil {
+		_, err := exec(ctx, db, addTargets, args{"channel": string(channel), "targets": rows{{"key", "bytea", missing}, {"address", "bytea", sealed}}})
+		if err != nil {
+			return nil, err
+		}
+		if ids, err = targetIDs(ctx, db, channel, slices.Collect(maps.Keys(written))); err != nil {
 			return nil, err
 		}
 	}
@@ -101,6 +96,33 @@ func EnsureTargets(ctx context.Context, db bun.IDB, v *Vault, channel rule.Chann
 		out[i] = ids[k]
 	}
 	return out, nil
+}
+
+// targetIDs returns the ids of the targets that have the given keys, by key, and keeps these from being removed.
+func targetIDs(ctx context.Context, db bun.IDB, channel rule.Channel, keys []string) (map[string]int64, error) {
+	list, err := queryAll[struct {
+		ID     int64
+		Key    []byte
+		Unused bool
+	}](ctx, db, findTargets, args{
+		"channel": string(channel),
+		"keys":    rows{column(keys, "key", "bytea", func(k *string) []byte { return []byte(*k) })},
+	})
+	if err != nil {
+		return nil, err
+	}
+	ids := make(map[string]int64, len(list))
+	var unused numbers
+	for _, t := range list {
+		ids[string(t.Key)] = t.ID
+		if t.Unused {
+			unused = append(unused, t.ID)
+		}
+	}
+	if len(unused) > 0 {
+		_, err = exec(ctx, db, "UPDATE targets SET unused_since = NULL WHERE id = ANY (@ids)", args{"ids": unused})
+	}
+	return ids, err
 }
 
 // Lease is what TakeTarget found.

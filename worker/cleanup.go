@@ -34,14 +34,19 @@ type cleanup struct {
 	w       *Worker
 	run     *dbmodel.PeriodicRun
 	deleted int64 // notifications
+	unused  int64 // targets and titles that nothing refers to any more
 }
 
 // message is what the run did so far, in words.
 func (c *cleanup) message() string {
+	done := "deleted " + thousands(c.deleted) + " notifications"
 	if c.deleted == 1 {
-		return "deleted 1 notification"
+		done = "deleted 1 notification"
 	}
-	return "deleted " + thousands(c.deleted) + " notifications"
+	if c.unused > 0 {
+		done += " and " + thousands(c.unused) + " addresses and titles that nothing refers to"
+	}
+	return done
 }
 
 // thousands writes 12345 as 12,345.
@@ -73,16 +78,32 @@ func (c *cleanup) do(ctx context.Context) (err error) {
 	if _, err := dbmodel.DeleteOldSessions(ctx, c.w.DB); err != nil {
 		return fmt.Errorf("delete sessions that have expired: %w", err)
 	}
+	if err := c.unusedTargets(ctx); err != nil {
+		return fmt.Errorf("remove addresses that nothing refers to: %w", err)
+	}
+	if err := c.unusedTitles(ctx); err != nil {
+		return fmt.Errorf("forget titles that no observation bears: %w", err)
+	}
 	return nil
 }
 
 // notifications deletes those that were created before a time and wait for no delivery, a batch at a time.
 func (c *cleanup) notifications(ctx context.Context, before time.Time) error {
 	var behind *dbmodel.Position
+	return c.inBatches(ctx, func(ctx context.Context) (bool, error) {
+		found, err := c.batch(ctx, before, &behind)
+		return found == cleanupBatch, err
+	})
+}
+
+// inBatches calls batch for as long as it reports that there is more to do, with pauses in between.
+func (c *cleanup) inBatches(ctx context.Context, batch func(context.Context) (more bool, err error)) error {
 	for {
 		began := time.Now()
-		found, err := c.batch(ctx, before, &behind)
-		if err != nil || found < cleanupBatch {
+		limited, cancel := context.WithTimeout(ctx, dbmodel.PeriodicClaimTime/2)
+		more, err := batch(limited)
+		cancel()
+		if err != nil || !more {
 			return err
 		}
 		if !c.w.pause(min(time.Since(began), longestCleanupPause)) {
@@ -100,8 +121,6 @@ func (c *cleanup) notifications(ctx context.Context, before time.Time) error {
 
 // batch deletes the next notifications behind a position, moves it, and returns how many it found.
 func (c *cleanup) batch(ctx context.Context, before time.Time, behind **dbmodel.Position) (found int, err error) {
-	ctx, cancel := context.WithTimeout(ctx, dbmodel.PeriodicClaimTime/2)
-	defer cancel()
 	var deleted int64
 	next := *behind
 	err = c.w.DB.InTx(ctx, func(ctx context.Context, tx bun.Tx) error {

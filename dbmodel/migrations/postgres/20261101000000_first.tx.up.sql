@@ -9,7 +9,8 @@ CREATE TABLE secrets (
 -- owner, lease_until, next_at and again are the lease of the worker that delivers to it, batch the digest that is under
 -- way. failures and failing_since count from the last success. failure_notified: that a delivery to it failed for good has
 -- been notified since then. Each contact of a signed webhook has a row of its own with a random key. secret signs what is
--- sent there; previous_secret signs too until previous_secret_until. Both are sealed.
+-- sent there; previous_secret signs too until previous_secret_until. Both are sealed. unused_since: when the clean-up found
+-- no contact that names it; null where one does, or came since.
 CREATE TABLE targets (
     id                    bigserial PRIMARY KEY,
     channel               text NOT NULL,
@@ -26,11 +27,15 @@ CREATE TABLE targets (
     secret                bytea,
     previous_secret       bytea,
     previous_secret_until timestamptz,
+    unused_since          timestamptz,
     UNIQUE (channel, key)
 );
 
 --bun:split
 CREATE INDEX targets_failing ON targets (id) WHERE failing_since IS NOT NULL;
+
+--bun:split
+CREATE INDEX targets_unused ON targets (id) WHERE unused_since IS NOT NULL;
 
 --bun:split
 CREATE TABLE product_groups (
