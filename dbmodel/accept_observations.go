@@ -161,7 +161,8 @@ func upsertObservations(db bun.IDB, how Accepting, from, condition string, arg i
 			vulnerability_id = EXCLUDED.vulnerability_id, cvss_score = EXCLUDED.cvss_score, origin = EXCLUDED.origin, url = EXCLUDED.url,
 			known_exploited = EXCLUDED.known_exploited, details = EXCLUDED.details,
 			reported_at = EXCLUDED.reported_at, generation = EXCLUDED.generation,
-			` + forget("notified_severity") + `, ` + forget("notified_status") + `, ` + forget("notified_priority") + `
+			` + forget("notified_severity") + `, ` + forget("notified_status") + `, ` + forget("notified_priority") + `,
+			` + forget("notified_known_exploited") + `
 		WHERE ` + row("o", "o") + ` ` + differs(db) + ` ` + row("EXCLUDED", "EXCLUDED") + younger + ` RETURNING id`
 }
 

@@ -15,27 +15,29 @@ import (
 type Notification struct {
 	bun.BaseModel `bun:"table:notifications,alias:notifications"`
 
-	ID             int64 `bun:",pk,autoincrement"`
-	Type           rule.Type
-	Event          rule.Event `bun:",nullzero"`
-	Name           string     // the subject line: title, product, or class of the exception
-	ProductID      *int64
-	ObservationID  *int64
-	BeforeSeverity rule.Severity `bun:",nullzero"` // before: what was last notified
-	BeforeStatus   rule.Status   `bun:",nullzero"`
-	BeforePriority *int
-	AfterSeverity  rule.Severity `bun:",nullzero"` // after: what is now
-	AfterStatus    rule.Status   `bun:",nullzero"`
-	AfterPriority  *int
-	Facts          Facts `bun:"type:jsonb"`
-	Message        string
-	Function       string
-	Username       string
-	Arguments      json.RawMessage `bun:"type:jsonb,nullzero"`
-	Trace          string
-	Suppressed     int  // occurrences that were held back before it
-	Own            bool // about Tocsin itself
-	CreatedAt      time.Time
+	ID                   int64 `bun:",pk,autoincrement"`
+	Type                 rule.Type
+	Event                rule.Event `bun:",nullzero"`
+	Name                 string     // the subject line: title, product, or class of the exception
+	ProductID            *int64
+	ObservationID        *int64
+	BeforeSeverity       rule.Severity `bun:",nullzero"` // before: what was last notified
+	BeforeStatus         rule.Status   `bun:",nullzero"`
+	BeforePriority       *int
+	BeforeKnownExploited *bool
+	AfterSeverity        rule.Severity `bun:",nullzero"` // after: what is now
+	AfterStatus          rule.Status   `bun:",nullzero"`
+	AfterPriority        *int
+	AfterKnownExploited  *bool
+	Facts                Facts `bun:"type:jsonb"`
+	Message              string
+	Function             string
+	Username             string
+	Arguments            json.RawMessage `bun:"type:jsonb,nullzero"`
+	Trace                string
+	Suppressed           int  // occurrences that were held back before it
+	Own                  bool // about Tocsin itself
+	CreatedAt            time.Time
 }
 
 // Facts are what a notification says beside its values.
@@ -60,28 +62,28 @@ type Facts struct {
 
 // Before returns what was last notified, nil for nothing.
 func (n *Notification) Before() *rule.Values {
-	return values(n.BeforeSeverity, n.BeforeStatus, n.BeforePriority)
+	return values(n.BeforeSeverity, n.BeforeStatus, n.BeforePriority, n.BeforeKnownExploited)
 }
 
 // After returns what is now; nil for what has no values.
 func (n *Notification) After() *rule.Values {
-	return values(n.AfterSeverity, n.AfterStatus, n.AfterPriority)
+	return values(n.AfterSeverity, n.AfterStatus, n.AfterPriority, n.AfterKnownExploited)
 }
 
-func values(s rule.Severity, st rule.Status, p *int) *rule.Values {
+func values(s rule.Severity, st rule.Status, p *int, exploited *bool) *rule.Values {
 	if s == "" {
 		return nil
 	}
-	return &rule.Values{Severity: s, Status: st, Priority: p}
+	return &rule.Values{Severity: s, Status: st, Priority: p, KnownExploited: exploited}
 }
 
 // SetValues sets what Before and After return.
 func (n *Notification) SetValues(before, after *rule.Values) {
 	if before != nil {
-		n.BeforeSeverity, n.BeforeStatus, n.BeforePriority = before.Severity, before.Status, before.Priority
+		n.BeforeSeverity, n.BeforeStatus, n.BeforePriority, n.BeforeKnownExploited = before.Severity, before.Status, before.Priority, before.KnownExploited
 	}
 	if after != nil {
-		n.AfterSeverity, n.AfterStatus, n.AfterPriority = after.Severity, after.Status, after.Priority
+		n.AfterSeverity, n.AfterStatus, n.AfterPriority, n.AfterKnownExploited = after.Severity, after.Status, after.Priority, after.KnownExploited
 	}
 }
 
@@ -89,19 +91,10 @@ func (n *Notification) SetValues(before, after *rule.Values) {
 func (n *Notification) Rule() *rule.Notification {
 	out := &rule.Notification{
 		ID: n.ID, Type: n.Type, Event: n.Event, ParserType: n.Facts.ParserType, Name: n.Name, Occurrences: n.Suppressed + 1,
+		Before: n.Before(), After: n.After(),
 	}
 	if n.ProductID != nil {
 		out.Product = *n.ProductID
-	}
-	state := func(v *rule.Values) *rule.State {
-		if v == nil {
-			return nil
-		}
-		return &rule.State{Values: *v}
-	}
-	out.Before, out.After = state(n.Before()), state(n.After())
-	if known := n.Facts.KnownExploited; known != nil && out.After != nil {
-		out.After.KnownExploited = *known
 	}
 	return out
 }
@@ -182,12 +175,12 @@ func deliveryCols(list []NewNotification) []col {
 	}
 }
 
-const notificationColumns = `type, event, name, product_id, observation_id, before_severity, before_status, before_priority,
-	after_severity, after_status, after_priority, facts, message, function, username, arguments, trace, suppressed, own`
+const notificationColumns = `type, event, name, product_id, observation_id, before_severity, before_status, before_priority, before_known_exploited,
+	after_severity, after_status, after_priority, after_known_exploited, facts, message, function, username, arguments, trace, suppressed, own`
 
 func notificationValues(a, jsonCast string) string {
-	return fmt.Sprintf(`%[1]s.type, %[1]s.event, %[1]s.name, %[1]s.product_id, %[1]s.observation_id, %[1]s.before_severity, %[1]s.before_status, %[1]s.before_priority,
-	%[1]s.after_severity, %[1]s.after_status, %[1]s.after_priority, %[1]s.facts%[2]s, %[1]s.message, %[1]s.function, %[1]s.username, %[1]s.arguments%[2]s, %[1]s.trace, %[1]s.suppressed, %[1]s.own`, a, jsonCast)
+	return fmt.Sprintf(`%[1]s.type, %[1]s.event, %[1]s.name, %[1]s.product_id, %[1]s.observation_id, %[1]s.before_severity, %[1]s.before_status, %[1]s.before_priority, %[1]s.before_known_exploited,
+	%[1]s.after_severity, %[1]s.after_status, %[1]s.after_priority, %[1]s.after_known_exploited, %[1]s.facts%[2]s, %[1]s.message, %[1]s.function, %[1]s.username, %[1]s.arguments%[2]s, %[1]s.trace, %[1]s.suppressed, %[1]s.own`, a, jsonCast)
 }
 
 func notificationCols(list []NewNotification) []col {
@@ -200,9 +193,11 @@ func notificationCols(list []NewNotification) []col {
 		column(list, "before_severity", "text", func(n *NewNotification) *string { return filled(string(n.BeforeSeverity)) }),
 		column(list, "before_status", "text", func(n *NewNotification) *string { return filled(string(n.BeforeStatus)) }),
 		column(list, "before_priority", "smallint", func(n *NewNotification) *int { return n.BeforePriority }),
+		column(list, "before_known_exploited", "boolean", func(n *NewNotification) *bool { return n.BeforeKnownExploited }),
 		column(list, "after_severity", "text", func(n *NewNotification) *string { return filled(string(n.AfterSeverity)) }),
 		column(list, "after_status", "text", func(n *NewNotification) *string { return filled(string(n.AfterStatus)) }),
 		column(list, "after_priority", "smallint", func(n *NewNotification) *int { return n.AfterPriority }),
+		column(list, "after_known_exploited", "boolean", func(n *NewNotification) *bool { return n.AfterKnownExploited }),
 		column(list, "facts", "text", func(n *NewNotification) string { return n.Facts.column() }),
 		column(list, "message", "text", func(n *NewNotification) string { return n.Message }),
 		column(list, "function", "text", func(n *NewNotification) string { return n.Function }),

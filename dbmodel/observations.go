@@ -165,11 +165,14 @@ type StoredObservation struct {
 
 // Rule is what rule must know of the observation.
 func (o *Observation) Rule() rule.Observation {
-	return rule.Observation{Values: rule.Values{Severity: o.Severity, Status: o.Status, Priority: o.Priority}, ParserType: o.ParserType}
+	return rule.Observation{
+		Values:     rule.Values{Severity: o.Severity, Status: o.Status, Priority: o.Priority, KnownExploited: o.KnownExploited},
+		ParserType: o.ParserType,
+	}
 }
 
 const storedColumns = `o.id, o.product_id, o.title, o.severity, o.status, o.priority, o.parser_type, o.vulnerability_id, o.cvss_score, o.origin, o.url, o.known_exploited, o.details,
-	o.notified_severity, o.notified_status, o.notified_priority, o.generation`
+	o.notified_severity, o.notified_status, o.notified_priority, o.notified_known_exploited, o.generation`
 
 // ObservationsForUpdate reads the observations with the given ids, by id, and keeps others from changing them until the
 // transaction ends. Those that do not exist are left out.
@@ -216,7 +219,7 @@ func scanObservation(rows *sql.Rows) (o StoredObservation, err error) {
 	var origin, details string
 	var r remembered
 	if err = rows.Scan(&o.ID, &o.ProductID, &o.Title, &o.Severity, &o.Status, &o.Priority, &o.ParserType,
-		&o.VulnerabilityID, &o.CVSSScore, &origin, &o.URL, &o.KnownExploited, &details, &r.severity, &r.status, &r.priority, &o.Generation); err != nil {
+		&o.VulnerabilityID, &o.CVSSScore, &origin, &o.URL, &o.KnownExploited, &details, &r.severity, &r.status, &r.priority, &r.exploited, &o.Generation); err != nil {
 		return o, err
 	}
 	o.Remembered = r.values()
@@ -230,25 +233,30 @@ func scanObservation(rows *sql.Rows) (o StoredObservation, err error) {
 type remembered struct {
 	severity, status sql.NullString
 	priority         *int
+	exploited        *bool
 }
 
 func (r *remembered) values() *rule.Values {
 	if !r.severity.Valid {
 		return nil
 	}
-	return &rule.Values{Severity: rule.Severity(r.severity.String), Status: rule.Status(r.status.String), Priority: r.priority}
+	return &rule.Values{Severity: rule.Severity(r.severity.String), Status: rule.Status(r.status.String), Priority: r.priority, KnownExploited: r.exploited}
 }
 
 // valueCols are columns of remembered values, where nil is nothing.
 func valueCols(list []*rule.Values) []col {
-	severities, statuses, priorities := make([]*string, len(list)), make([]*string, len(list)), make([]*int, len(list))
+	severities, statuses := make([]*string, len(list)), make([]*string, len(list))
+	priorities, exploited := make([]*int, len(list)), make([]*bool, len(list))
 	for i, v := range list {
 		if v != nil {
 			severity, status := string(v.Severity), string(v.Status)
-			severities[i], statuses[i], priorities[i] = &severity, &status, v.Priority
+			severities[i], statuses[i], priorities[i], exploited[i] = &severity, &status, v.Priority, v.KnownExploited
 		}
 	}
-	return []col{{"severity", "text", severities}, {"status", "text", statuses}, {"priority", "smallint", priorities}}
+	return []col{
+		{"severity", "text", severities}, {"status", "text", statuses}, {"priority", "smallint", priorities},
+		{"known_exploited", "boolean", exploited},
+	}
 }
 
 // Remember stores what is remembered of the observations with the given ids; nil forgets.
@@ -257,7 +265,8 @@ func Remember(ctx context.Context, tx bun.Tx, ids []int64, values []*rule.Values
 		return nil
 	}
 	from, args := rowsFrom(tx, "i", 1, append([]col{{"id", "bigint", ids}}, valueCols(values)...)...)
-	_, err := execCount(ctx, tx, `UPDATE observations SET notified_severity = i.severity, notified_status = i.status, notified_priority = i.priority
+	_, err := execCount(ctx, tx, `UPDATE observations SET notified_severity = i.severity, notified_status = i.status, notified_priority = i.priority,
+			notified_known_exploited = i.known_exploited
 		FROM `+from+` WHERE observations.id = i.id`, args...)
 	return err
 }

@@ -12,18 +12,21 @@ import (
 
 // NotificationSettings are the columns that products and product groups share. Their contacts are rows of their own.
 type NotificationSettings struct {
-	PausedUntil *time.Time    `bun:"notification_paused_until"`
-	MinSeverity rule.Severity `bun:"observation_notification_min_severity"`
-	Statuses    []rule.Status `bun:"observation_notification_statuses,type:jsonb,nullzero,default:'[]'"`
-	MinPriority *int          `bun:"observation_notification_min_priority"`
+	PausedUntil    *time.Time    `bun:"notification_paused_until"`
+	MinSeverity    rule.Severity `bun:"observation_notification_min_severity"`
+	Statuses       []rule.Status `bun:"observation_notification_statuses,type:jsonb,nullzero,default:'[]'"`
+	MinPriority    *int          `bun:"observation_notification_min_priority"`
+	KnownExploited bool          `bun:"observation_notification_known_exploited"`
 }
 
 // Rule is what rule must know of the settings and contacts; now is the database's time.
 func (n *NotificationSettings) Rule(contacts rule.Contacts, now time.Time) rule.Settings {
 	return rule.Settings{
-		Conditions: rule.Conditions{MinSeverity: n.MinSeverity, Statuses: n.Statuses, MinPriority: n.MinPriority},
-		Contacts:   contacts,
-		Paused:     n.PausedUntil != nil && n.PausedUntil.After(now),
+		Conditions: rule.Conditions{
+			MinSeverity: n.MinSeverity, Statuses: n.Statuses, MinPriority: n.MinPriority, KnownExploited: n.KnownExploited,
+		},
+		Contacts: contacts,
+		Paused:   n.PausedUntil != nil && n.PausedUntil.After(now),
 	}
 }
 
@@ -213,10 +216,10 @@ type ProductContext struct {
 func ProductContexts(ctx context.Context, db bun.IDB, ids []int64) (map[int64]*ProductContext, error) {
 	in, arg := anyOf(db, "p.id", 1, ids)
 	query := `SELECT p.id, p.generation, p.name, coalesce(p.notification_paused_until > ` + now(db) + `, false), p.observation_notification_min_severity,
-		p.observation_notification_statuses, p.observation_notification_min_priority,
+		p.observation_notification_statuses, p.observation_notification_min_priority, p.observation_notification_known_exploited,
 		coalesce(g.id, 0), g.name,
 		coalesce(g.notification_paused_until > ` + now(db) + `, false), g.observation_notification_min_severity,
-		g.observation_notification_statuses, g.observation_notification_min_priority
+		g.observation_notification_statuses, g.observation_notification_min_priority, coalesce(g.observation_notification_known_exploited, false)
 		FROM products p LEFT JOIN product_groups g ON g.id = p.product_group_id WHERE ` + in
 	list, err := collect(ctx, db, func(rows *sql.Rows) (*ProductContext, error) {
 		var c ProductContext
@@ -260,16 +263,19 @@ type scannedSettings struct {
 	paused      bool
 	statuses    statusList
 	minPriority *int
+	exploited   bool
 }
 
 func (s *scannedSettings) dest() []any {
-	return []any{&s.paused, &s.minSeverity, &s.statuses, &s.minPriority}
+	return []any{&s.paused, &s.minSeverity, &s.statuses, &s.minPriority, &s.exploited}
 }
 
 func (s *scannedSettings) settings() rule.Settings {
 	return rule.Settings{
-		Conditions: rule.Conditions{MinSeverity: rule.Severity(s.minSeverity.String), Statuses: s.statuses, MinPriority: s.minPriority},
-		Paused:     s.paused,
+		Conditions: rule.Conditions{
+			MinSeverity: rule.Severity(s.minSeverity.String), Statuses: s.statuses, MinPriority: s.minPriority, KnownExploited: s.exploited,
+		},
+		Paused: s.paused,
 	}
 }
 
@@ -277,6 +283,7 @@ func setNotification(q *bun.InsertQuery) *bun.InsertQuery {
 	for _, c := range []string{
 		"notification_paused_until",
 		"observation_notification_min_severity", "observation_notification_statuses", "observation_notification_min_priority",
+		"observation_notification_known_exploited",
 	} {
 		q = q.Set("? = EXCLUDED.?", bun.Ident(c), bun.Ident(c))
 	}

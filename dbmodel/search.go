@@ -154,10 +154,10 @@ type ObservationCount struct {
 func CountObservations(ctx context.Context, db bun.IDB, productIDs []int64) ([]ObservationCount, error) {
 	in, arg := anyOf(db, "product_id", 1, productIDs)
 	return collect(ctx, db, func(rows *sql.Rows) (c ObservationCount, err error) {
-		err = rows.Scan(&c.ProductID, &c.Values.Severity, &c.Values.Status, &c.Values.Priority, &c.Count)
+		err = rows.Scan(&c.ProductID, &c.Values.Severity, &c.Values.Status, &c.Values.Priority, &c.Values.KnownExploited, &c.Count)
 		return c, err
-	}, "SELECT product_id, severity, status, priority, count(*) FROM observations WHERE "+in+" AND "+
-		liveObservations("observations")+" GROUP BY product_id, severity, status, priority", arg)
+	}, "SELECT product_id, severity, status, priority, known_exploited, count(*) FROM observations WHERE "+in+" AND "+
+		liveObservations("observations")+" GROUP BY product_id, severity, status, priority, known_exploited", arg)
 }
 
 // NamesOf returns the names of products, or of product groups, by id; those that v does not see are left out.

@@ -13,7 +13,7 @@ import (
 type Hash = [sha256.Size]byte
 
 const rememberedTitles = `
-	SELECT t.hash, t.notified_severity, t.notified_status, t.notified_priority FROM @titles AS i
+	SELECT t.hash, t.notified_severity, t.notified_status, t.notified_priority, t.notified_known_exploited FROM @titles AS i
 	JOIN LATERAL (SELECT * FROM observation_titles AS t WHERE t.hash = i.hash OFFSET 0) AS t ON true`
 
 // RememberedTitles returns what is remembered of titles; those of which nothing is are left out. It locks nothing.
@@ -24,7 +24,7 @@ func RememberedTitles(ctx context.Context, db bun.IDB, hashes []Hash) (map[Hash]
 const lockTitles = `
 	INSERT INTO observation_titles (hash, title) SELECT i.hash, i.title FROM @titles AS i WHERE true ORDER BY i.hash
 	ON CONFLICT (hash) DO UPDATE SET title = EXCLUDED.title
-	RETURNING hash, notified_severity, notified_status, notified_priority`
+	RETURNING hash, notified_severity, notified_status, notified_priority, notified_known_exploited`
 
 // LockTitles is RememberedTitles that keeps others from changing them, or from inserting them, until the transaction ends.
 func LockTitles(ctx context.Context, tx bun.Tx, hashes []Hash, titles []string) (map[Hash]*rule.Values, error) {
@@ -46,7 +46,8 @@ func titleValues(ctx context.Context, db bun.IDB, statement string, a args) (map
 }
 
 const rememberTitles = `
-	UPDATE observation_titles SET notified_severity = i.severity, notified_status = i.status, notified_priority = i.priority
+	UPDATE observation_titles SET notified_severity = i.severity, notified_status = i.status, notified_priority = i.priority,
+		notified_known_exploited = i.known_exploited
 	FROM @titles AS i WHERE observation_titles.hash = i.hash`
 
 // RememberTitles stores what is remembered of titles that LockTitles has locked.

@@ -10,7 +10,8 @@ type Observation struct {
 
 // Matches reports whether an observation is worth knowing under c.
 func (c Conditions) Matches(o Observation) bool {
-	return c.IsSet() && c.severityMet(o.Severity) && c.statusMet(o.Status) && c.priorityMet(o.Priority) && c.parserTypeMet(o.ParserType)
+	worthKnowing := c.KnownExploited && o.Exploited() || c.narrows() && c.severityMet(o.Severity) && c.priorityMet(o.Priority)
+	return worthKnowing && c.statusMet(o.Status) && c.parserTypeMet(o.ParserType)
 }
 
 func (c Conditions) severityMet(s Severity) bool {
@@ -51,6 +52,15 @@ func Decide(matches bool, remembered *Values, now Values) (Event, *Values) {
 		return EventDropped, nil
 	}
 	return NoEvent, remembered
+}
+
+// Decide is Decide for an observation under c. Where KnownExploited is set, becoming known exploited is a change, too.
+func (c Conditions) Decide(remembered *Values, o Observation) (Event, *Values) {
+	event, then := Decide(c.Matches(o), remembered, o.Values)
+	if event == NoEvent && remembered != nil && c.KnownExploited && o.Exploited() && !remembered.Exploited() {
+		return EventChanged, &o.Values
+	}
+	return event, then
 }
 
 // DecideTitle is Decide for titles: a title is never dropped, and one that does not match leaves what is remembered.

@@ -2,7 +2,7 @@ package rule
 
 // Condition is one line of an explanation.
 type Condition struct {
-	Name   string `json:"name"`   // min_severity, statuses, min_priority or parser_type
+	Name   string `json:"name"`   // min_severity, statuses, min_priority, known_exploited or parser_type
 	Limit  any    `json:"limit"`  // what the setting asks for; nil where it is not set
 	Source Source `json:"source"` // where the setting comes from; empty where it is not set
 	Value  any    `json:"value"`  // what the observation has
@@ -21,7 +21,12 @@ type Explanation struct {
 // Explain says what Decide would do with an observation under the settings that apply, and why.
 func Explain(a Applied, remembered *Values, o Observation) Explanation {
 	e := explain(a, remembered, o)
-	e.Event, _ = Decide(e.Matches, remembered, o.Values)
+	if a.Conditions.KnownExploited {
+		e.Conditions = append(e.Conditions, Condition{
+			Name: "known_exploited", Limit: true, Source: a.From.KnownExploited, Value: unlessNil(o.KnownExploited), Met: o.Exploited(),
+		})
+	}
+	e.Event, _ = a.Conditions.Decide(remembered, o)
 	return e
 }
 
@@ -46,7 +51,7 @@ func explain(a Applied, remembered *Values, o Observation) Explanation {
 		Conditions: []Condition{
 			{Name: "min_severity", Limit: unlessZero(c.MinSeverity), Source: a.From.MinSeverity, Value: o.Severity, Met: c.severityMet(o.Severity)},
 			{Name: "statuses", Limit: statuses, Source: a.From.Statuses, Value: o.Status, Met: c.statusMet(o.Status)},
-			{Name: "min_priority", Limit: number(c.MinPriority), Source: a.From.MinPriority, Value: number(o.Priority), Met: c.priorityMet(o.Priority)},
+			{Name: "min_priority", Limit: unlessNil(c.MinPriority), Source: a.From.MinPriority, Value: unlessNil(o.Priority), Met: c.priorityMet(o.Priority)},
 		},
 		IsSet:      c.IsSet(),
 		Matches:    c.Matches(o),
@@ -62,7 +67,7 @@ func unlessZero[T comparable](v T) any {
 	return v
 }
 
-func number(p *int) any {
+func unlessNil[T any](p *T) any {
 	if p == nil {
 		return nil
 	}

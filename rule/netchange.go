@@ -34,8 +34,8 @@ type NetChange struct {
 	Count   int   // notifications that it stands for
 
 	// Of observations and titles. Of what was dropped, After holds the values for which it was.
-	Before *State // nil: it was not known
-	After  *State
+	Before *Values // nil: it was not known
+	After  *Values
 
 	// Of gates: the events of the gate's last notifications before and in the digest, EventNone where there was none.
 	GateBefore, Gate Event
@@ -116,7 +116,7 @@ type failure struct {
 // span is what happened to one thing: what its recipient knew at first, and its notifications since.
 type span struct {
 	begun  bool
-	before *State
+	before *Values
 	gate   Event // before
 	last   *Notification
 	count  int
@@ -136,7 +136,7 @@ func (s *span) add(n *Notification, sent bool) {
 }
 
 // notified is what counts as known after a notification: nothing once it said that the thing is dropped.
-func notified(n *Notification) *State {
+func notified(n *Notification) *Values {
 	if n.Event == EventDropped {
 		return nil
 	}
@@ -158,7 +158,7 @@ func (s *span) change() (c NetChange, ok bool) {
 		return c, c.Before != nil
 	case c.Before == nil:
 		c.Move = MoveNew
-	case c.Before.Equal(*now):
+	case c.Before.Equal(*now) && c.Before.Exploited() == now.Exploited():
 		return c, false
 	case Worse(*c.Before, *now):
 		c.Move = MoveWorse
@@ -170,10 +170,10 @@ func (s *span) change() (c NetChange, ok bool) {
 
 // Worse reports whether a thing got worse: what differs first of severity, known exploited, active, priority and status
 // decides. Between statuses, one that comes earlier in Statuses is worse.
-func Worse(before, after State) bool {
+func Worse(before, after Values) bool {
 	return cmp.Or(
 		cmp.Compare(after.Severity.Rank(), before.Severity.Rank()),
-		compareTrue(after.KnownExploited, before.KnownExploited),
+		compareTrue(after.Exploited(), before.Exploited()),
 		compareTrue(after.Status.Active(), before.Status.Active()),
 		cmp.Compare(urgency(after.Priority), urgency(before.Priority)),
 		cmp.Compare(slices.Index(Statuses, after.Status), slices.Index(Statuses, before.Status)),
@@ -199,8 +199,8 @@ func compareChanges(a, b NetChange) int {
 	}
 	return cmp.Or(
 		cmp.Compare(a.After.Severity.Rank(), b.After.Severity.Rank()),
-		compareTrue(a.After.KnownExploited, b.After.KnownExploited),
-		a.After.Compare(b.After.Values),
+		compareTrue(a.After.Exploited(), b.After.Exploited()),
+		a.After.Compare(*b.After),
 		cmp.Compare(slices.Index(Moves, a.Move), slices.Index(Moves, b.Move)),
 	)
 }

@@ -22,8 +22,8 @@ var (
 func about(steps ...[3]any) []rule.Notification {
 	var out []rule.Notification
 	for i, s := range steps {
-		before, _ := s[1].(*rule.State)
-		after, _ := s[2].(*rule.State)
+		before, _ := s[1].(*rule.Values)
+		after, _ := s[2].(*rule.Values)
 		out = append(out, rule.Notification{
 			ID: int64(i + 1), Type: rule.TypeObservation, Event: s[0].(rule.Event), Product: 7, Thing: 1, Before: before, After: after,
 		})
@@ -58,13 +58,13 @@ func ids(list ...int64) func(*rule.Notification) bool {
 
 func TestNetChanges(t *testing.T) {
 	t.Parallel()
-	change := func(m rule.Move, before, after *rule.State, last int64, count int) []rule.NetChange {
+	change := func(m rule.Move, before, after *rule.Values, last int64, count int) []rule.NetChange {
 		return []rule.NetChange{{Type: rule.TypeObservation, Product: 7, Thing: 1, Move: m, Before: before, After: after, Last: last, Count: count}}
 	}
 	gate := func(before, after rule.Event, last int64, count int) []rule.NetChange {
 		return []rule.NetChange{{Type: rule.TypeSecurityGate, Product: 7, Thing: 7, Move: rule.MoveGate, GateBefore: before, Gate: after, Last: last, Count: count}}
 	}
-	step := func(e rule.Event, before, after *rule.State) [3]any { return [3]any{e, before, after} }
+	step := func(e rule.Event, before, after *rule.Values) [3]any { return [3]any{e, before, after} }
 	for name, c := range map[string]struct {
 		list []rule.Notification
 		sent []int64
@@ -111,7 +111,7 @@ func TestNetChanges(t *testing.T) {
 func TestWorse(t *testing.T) {
 	t.Parallel()
 	// Each is worse than the next one.
-	order := []*rule.State{
+	order := []*rule.Values{
 		state(rule.Critical, rule.Resolved, nil, false),
 		state(rule.High, rule.Resolved, nil, true),
 		state(rule.High, rule.Open, new(1), false),
@@ -138,7 +138,7 @@ func TestDigest(t *testing.T) {
 		n.ID = int64(len(list) + 1)
 		list = append(list, n)
 	}
-	observation := func(product, thing int64, e rule.Event, before, after *rule.State) {
+	observation := func(product, thing int64, e rule.Event, before, after *rule.Values) {
 		add(rule.Notification{Type: rule.TypeObservation, Event: e, Product: product, Thing: thing, Before: before, After: after})
 	}
 	for i := range int64(30) { // of product 2, all High
@@ -223,12 +223,12 @@ func FuzzNetChanges(f *testing.F) {
 // world is a few observations, titles and gates that change as a script says.
 type world struct {
 	list       []rule.Notification
-	remembered map[[2]int64]*rule.State
+	remembered map[[2]int64]*rule.Values
 	gates      map[int64]rule.Event
 }
 
 func newWorld(script []byte) *world {
-	w := &world{remembered: map[[2]int64]*rule.State{}, gates: map[int64]rule.Event{}}
+	w := &world{remembered: map[[2]int64]*rule.Values{}, gates: map[int64]rule.Event{}}
 	for i := 0; i+1 < len(script); i += 2 {
 		id, to := int64(script[i]%4), script[i+1]
 		n := rule.Notification{ID: int64(len(w.list) + 1), Product: id / 2, Thing: id}
@@ -253,21 +253,15 @@ func newWorld(script []byte) *world {
 
 func (w *world) change(n rule.Notification, to byte, decide func(bool, *rule.Values, rule.Values) (rule.Event, *rule.Values)) {
 	key := [2]int64{int64(len(n.Type)), n.Thing}
-	now := &rule.State{Values: values(to, to/8, int(to/64)), KnownExploited: to%7 == 0}
-	var remembered *rule.Values
-	if w.remembered[key] != nil {
-		remembered = &w.remembered[key].Values
-	}
-	event, known := decide(to%4 != 0, remembered, now.Values)
+	now := values(to, to/8, int(to/64))
+	now.KnownExploited = new(to%7 == 0)
+	event, known := decide(to%4 != 0, w.remembered[key], now)
 	if event == rule.NoEvent {
 		return
 	}
-	n.Event, n.Before, n.After = event, w.remembered[key], now
+	n.Event, n.Before, n.After = event, w.remembered[key], &now
 	w.list = append(w.list, n)
-	w.remembered[key] = now
-	if known == nil {
-		w.remembered[key] = nil
-	}
+	w.remembered[key] = known
 }
 
 // checkNet compares net changes with a walk over the notifications of each thing, from its end.
@@ -335,7 +329,7 @@ func knownAfter(n rule.Notification) string {
 }
 
 // known is what a reader knows, as a text.
-func known(s *rule.State, gate rule.Event) string {
+func known(s *rule.Values, gate rule.Event) string {
 	if s == nil {
 		if gate == rule.NoEvent {
 			gate = rule.EventNone
@@ -346,12 +340,12 @@ func known(s *rule.State, gate rule.Event) string {
 	if s.Priority != nil {
 		priority = fmt.Sprint(*s.Priority)
 	}
-	return fmt.Sprint(s.Severity, s.Status, priority, s.KnownExploited)
+	return fmt.Sprint(s.Severity, s.Status, priority, s.Exploited())
 }
 
 // BenchmarkDigest nets 100,000 notifications about 40,000 observations in 500 products.
 func BenchmarkDigest(b *testing.B) {
-	states := []*rule.State{critical, high, medium, resolved}
+	states := []*rule.Values{critical, high, medium, resolved}
 	list := make([]rule.Notification, 100_000)
 	for i := range list {
 		list[i] = rule.Notification{

@@ -83,7 +83,7 @@ func TestSubscribers(t *testing.T) {
 	gone := contact(1, 2)
 	gone.Gone = true
 	task := &rule.Notification{Type: rule.TypeTask}
-	critical := &rule.Notification{Type: rule.TypeObservation, Event: rule.EventNew, After: &rule.State{Values: rule.Values{Severity: rule.Critical}}}
+	critical := &rule.Notification{Type: rule.TypeObservation, Event: rule.EventNew, After: &rule.Values{Severity: rule.Critical}}
 	for name, c := range map[string]struct {
 		n       *rule.Notification
 		product rule.Contacts

@@ -6,10 +6,19 @@ type Conditions struct {
 	Statuses    []Status   // empty: not set
 	MinPriority *int       // nil: not set
 	ParserType  ParserType // of titles only; empty: not set
+
+	// KnownExploited widens the others, and is of observations only: what is known to be exploited, with a status that
+	// fits, matches whatever its severity and priority. Where nothing else is set, nothing else matches.
+	KnownExploited bool
 }
 
 // IsSet reports whether at least one condition is set. Where none is, nothing matches.
 func (c Conditions) IsSet() bool {
+	return c.narrows() || c.KnownExploited
+}
+
+// narrows reports whether a condition other than KnownExploited is set.
+func (c Conditions) narrows() bool {
 	return c.MinSeverity != "" || len(c.Statuses) > 0 || c.MinPriority != nil || c.ParserType != ""
 }
 
@@ -44,7 +53,7 @@ type Applied struct {
 
 // Sources says for each condition of Applied where it comes from. Contacts name their holder.
 type Sources struct {
-	MinSeverity, Statuses, MinPriority, ParserType Source
+	MinSeverity, Statuses, MinPriority, ParserType, KnownExploited Source
 }
 
 // Effective takes each setting from the product or, where that is empty, from its group. group is nil for a product
@@ -57,6 +66,7 @@ func Effective(product Settings, group *Settings) Applied {
 	p, g := product, group
 	a.Conditions.MinSeverity, a.From.MinSeverity = pick(p.Conditions.MinSeverity, g.Conditions.MinSeverity)
 	a.Conditions.MinPriority, a.From.MinPriority = pick(p.Conditions.MinPriority, g.Conditions.MinPriority)
+	a.Conditions.KnownExploited, a.From.KnownExploited = pick(p.Conditions.KnownExploited, g.Conditions.KnownExploited)
 	a.Contacts = Contacts{}
 	for _, c := range Channels {
 		switch {

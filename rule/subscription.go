@@ -6,17 +6,6 @@ import (
 	"strings"
 )
 
-// State is what a notification of an observation or a title says about it at one moment.
-type State struct {
-	Values
-	KnownExploited bool // false where that is not known
-}
-
-// Equal reports whether nothing differs.
-func (s State) Equal(other State) bool {
-	return s.Values.Equal(other.Values) && s.KnownExploited == other.KnownExploited
-}
-
 // Notification is what filters and net changes read of a stored notification.
 type Notification struct {
 	ID      int64
@@ -27,8 +16,8 @@ type Notification struct {
 
 	// Of observations and titles only.
 	ParserType ParserType
-	Before     *State // what was last notified; nil for nothing
-	After      *State // what is now
+	Before     *Values // what was last notified; nil for nothing
+	After      *Values // what is now
 
 	// Of gates only: the event of the gate's notification before, NoEvent where there is none.
 	GateBefore Event
@@ -62,7 +51,7 @@ type Filter struct {
 	Events      []Event
 	ParserTypes []ParserType
 
-	// One of the states before and after the notification must meet all of these that are set.
+	// The values before or those after the notification must meet all of these that are set.
 	MinSeverity    Severity
 	Statuses       []Status
 	MinPriority    *int
@@ -85,13 +74,13 @@ func (f Filter) limitsNothing() bool {
 	return f.MinSeverity == "" && len(f.Statuses) == 0 && f.MinPriority == nil && !f.KnownExploited
 }
 
-func (f Filter) meets(s *State) bool {
-	if s == nil {
+func (f Filter) meets(v *Values) bool {
+	if v == nil {
 		return false
 	}
 	c := Conditions{MinSeverity: f.MinSeverity, MinPriority: f.MinPriority}
-	return c.severityMet(s.Severity) && c.priorityMet(s.Priority) && oneOf(f.Statuses, s.Status) &&
-		(!f.KnownExploited || s.KnownExploited)
+	return c.severityMet(v.Severity) && c.priorityMet(v.Priority) && oneOf(f.Statuses, v.Status) &&
+		(!f.KnownExploited || v.Exploited())
 }
 
 // oneOf reports whether list has v. An empty list has everything.

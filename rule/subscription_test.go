@@ -10,15 +10,15 @@ import (
 	"github.com/seed91453169/tocsin/rule"
 )
 
-func state(s rule.Severity, st rule.Status, priority *int, exploited bool) *rule.State {
-	return &rule.State{Values: rule.Values{Severity: s, Status: st, Priority: priority}, KnownExploited: exploited}
+func state(s rule.Severity, st rule.Status, priority *int, exploited bool) *rule.Values {
+	return &rule.Values{Severity: s, Status: st, Priority: priority, KnownExploited: &exploited}
 }
 
 func TestFilterPasses(t *testing.T) {
 	t.Parallel()
 	critical, medium := state(rule.Critical, rule.Open, nil, false), state(rule.Medium, rule.Open, new(3), false)
 	resolved := state(rule.Critical, rule.Resolved, nil, false)
-	obs := func(e rule.Event, before, after *rule.State) rule.Notification {
+	obs := func(e rule.Event, before, after *rule.Values) rule.Notification {
 		return rule.Notification{Type: rule.TypeObservation, Event: e, ParserType: "SCA", Before: before, After: after}
 	}
 	gate := rule.Notification{Type: rule.TypeSecurityGate, Event: rule.EventFailed}
@@ -99,7 +99,7 @@ func TestFilterCheck(t *testing.T) {
 
 // everyNotification are notifications of every type with each of its events, and with values of every kind.
 func everyNotification() []rule.Notification {
-	states := []*rule.State{nil}
+	states := []*rule.Values{nil}
 	for _, s := range rule.Severities {
 		for _, st := range []rule.Status{rule.Open, rule.InReview, rule.Resolved, rule.RiskAccepted} {
 			for _, p := range []*int{nil, new(1), new(50), new(99)} {
@@ -111,7 +111,7 @@ func everyNotification() []rule.Notification {
 	for _, e := range []rule.Event{rule.EventPassed, rule.EventFailed, rule.EventNone} {
 		out = append(out, rule.Notification{Type: rule.TypeSecurityGate, Event: e})
 	}
-	add := func(typ rule.Type, e rule.Event, before, after *rule.State) {
+	add := func(typ rule.Type, e rule.Event, before, after *rule.Values) {
 		for _, p := range []rule.ParserType{"SCA", "SAST", "Manual"} {
 			out = append(out, rule.Notification{Type: typ, Event: e, ParserType: p, Before: before, After: after})
 		}
@@ -188,7 +188,7 @@ func allowed(f rule.Filter, n rule.Notification) bool {
 		return false
 	}
 	set := f.MinSeverity != "" || len(f.Statuses) > 0 || f.MinPriority != nil || f.KnownExploited
-	for _, s := range []*rule.State{n.Before, n.After} {
+	for _, s := range []*rule.Values{n.Before, n.After} {
 		if s == nil {
 			continue
 		}
@@ -206,7 +206,7 @@ func allowed(f rule.Filter, n rule.Notification) bool {
 				urgent = urgent || p == *s.Priority
 			}
 		}
-		if slices.Contains(severities, s.Severity) && slices.Contains(statuses, s.Status) && urgent && (s.KnownExploited || !f.KnownExploited) {
+		if slices.Contains(severities, s.Severity) && slices.Contains(statuses, s.Status) && urgent && (s.Exploited() || !f.KnownExploited) {
 			return true
 		}
 	}
@@ -216,7 +216,7 @@ func allowed(f rule.Filter, n rule.Notification) bool {
 func TestAtOnce(t *testing.T) {
 	t.Parallel()
 	high, low := state(rule.High, rule.Open, nil, false), state(rule.Low, rule.Open, nil, false)
-	obs := func(before, after *rule.State) rule.Notification {
+	obs := func(before, after *rule.Values) rule.Notification {
 		return rule.Notification{Type: rule.TypeObservation, Before: before, After: after}
 	}
 	for name, c := range map[string]struct {

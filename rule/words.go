@@ -103,12 +103,17 @@ var Events = []Event{EventNew, EventChanged, EventDropped, EventPassed, EventFai
 
 // Values are what decides about an observation, and what is remembered once it was notified.
 type Values struct {
-	Severity Severity `json:"severity"`
-	Status   Status   `json:"status"`
-	Priority *int     `json:"priority"` // nil: none
+	Severity       Severity `json:"severity"`
+	Status         Status   `json:"status"`
+	Priority       *int     `json:"priority"`        // nil: none
+	KnownExploited *bool    `json:"known_exploited"` // nil: not known
 }
 
-// Equal reports whether all three values are the same.
+// Exploited reports whether the observation is known to be exploited.
+func (v Values) Exploited() bool { return v.KnownExploited != nil && *v.KnownExploited }
+
+// Equal reports whether severity, status and priority are the same: known exploited counts only where a setting asks for
+// it, see Conditions.Decide.
 func (v Values) Equal(w Values) bool {
 	return v.Severity == w.Severity && v.Status == w.Status && equalInt(v.Priority, w.Priority)
 }

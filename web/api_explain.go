@@ -121,10 +121,7 @@ func (s *server) apiExplain(ctx context.Context, in *idParam) (*explainOutput, e
 // wouldBe is what would be notified of an observation: what an evaluation would now or, where that is nothing, what it would as
 // soon as a condition is met.
 func wouldBe(t rule.Type, o *dbmodel.StoredObservation, x rule.Explanation) *rule.Notification {
-	n := &rule.Notification{Type: t, Event: x.Event, ParserType: o.ParserType, After: &rule.State{Values: o.Rule().Values}}
-	if x.Remembered != nil {
-		n.Before = &rule.State{Values: *x.Remembered}
-	}
+	n := &rule.Notification{Type: t, Event: x.Event, ParserType: o.ParserType, Before: x.Remembered, After: new(o.Rule().Values)}
 	if n.Event == rule.NoEvent {
 		n.Event = rule.EventNew
 		if x.Remembered != nil {

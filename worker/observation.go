@@ -121,7 +121,7 @@ func (e *evaluation) isDeleted(o dbmodel.StoredObservation) bool {
 // decide is the outcome of an observation, and what is remembered then.
 func (e *evaluation) decide(o *dbmodel.StoredObservation) (rule.Event, *rule.Values) {
 	applied := e.applied[o.ProductID]
-	return rule.Decide(applied.Conditions.Matches(o.Rule()), o.Remembered, o.Rule().Values)
+	return applied.Conditions.Decide(o.Remembered, o.Rule())
 }
 
 // concerned is the ids of those observations that have an outcome, or whose title has one.

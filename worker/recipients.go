@@ -39,7 +39,7 @@ type alike struct {
 	before, after state
 }
 
-// state is a rule.State that can be compared.
+// state is rule.Values that can be compared.
 type state struct {
 	known          bool
 	severity       rule.Severity
@@ -48,11 +48,11 @@ type state struct {
 	knownExploited bool
 }
 
-func stateOf(s *rule.State) state {
+func stateOf(s *rule.Values) state {
 	if s == nil {
 		return state{}
 	}
-	out := state{known: true, severity: s.Severity, status: s.Status, knownExploited: s.KnownExploited}
+	out := state{known: true, severity: s.Severity, status: s.Status, knownExploited: s.Exploited()}
 	if s.Priority != nil {
 		out.priority = *s.Priority
 	}

@@ -44,7 +44,8 @@ CREATE TABLE product_groups (
     notification_paused_until             timestamp,
     observation_notification_min_severity text NOT NULL DEFAULT '',
     observation_notification_statuses     text NOT NULL DEFAULT '[]',
-    observation_notification_min_priority smallint
+    observation_notification_min_priority smallint,
+    observation_notification_known_exploited boolean NOT NULL DEFAULT false
 );
 
 --bun:split
@@ -59,6 +60,7 @@ CREATE TABLE products (
     observation_notification_min_severity text NOT NULL DEFAULT '',
     observation_notification_statuses     text NOT NULL DEFAULT '[]',
     observation_notification_min_priority smallint,
+    observation_notification_known_exploited boolean NOT NULL DEFAULT false,
     generation                            bigint NOT NULL DEFAULT 0
 );
 
@@ -268,6 +270,7 @@ CREATE TABLE observations (
     notified_severity text,
     notified_status   text,
     notified_priority smallint,
+    notified_known_exploited boolean,
     reported_at       timestamp,
     generation        bigint NOT NULL DEFAULT 0
 );
@@ -285,7 +288,8 @@ CREATE TABLE observation_titles (
     title             text NOT NULL,
     notified_severity text,
     notified_status   text,
-    notified_priority smallint
+    notified_priority smallint,
+    notified_known_exploited boolean
 );
 
 --bun:split
@@ -329,9 +333,11 @@ CREATE TABLE notifications (
     before_severity text,
     before_status   text,
     before_priority smallint,
+    before_known_exploited boolean,
     after_severity  text,
     after_status    text,
     after_priority  smallint,
+    after_known_exploited boolean,
     facts           text NOT NULL DEFAULT '{}',
     message         text NOT NULL DEFAULT '',
     function        text NOT NULL DEFAULT '',
