@@ -110,13 +110,13 @@ func TestRemember(t *testing.T) {
 		if _, err := dbmodel.AcceptObservations(ctx, db, list, dbmodel.Accepting{}); err != nil {
 			t.Fatal(err)
 		}
-		want := &rule.Values{Severity: rule.High, Status: rule.Affected, Priority: new(7)}
+		want := &rule.Values{Severity: rule.High, Status: rule.Affected, Priority: new(7), KnownExploited: new(true)}
 		inTx(t, db, func(ctx context.Context, tx bun.Tx) error {
 			return dbmodel.Remember(ctx, tx, []int64{1, 2}, []*rule.Values{want, {Severity: rule.Low, Status: rule.Open}})
 		})
 		inTx(t, db, func(ctx context.Context, tx bun.Tx) error {
 			got, err := dbmodel.ObservationsForUpdate(ctx, tx, []int64{3, 2, 1})
-			if err != nil || len(got) != 2 || !cmp.Equal(got[0].Remembered, want) || got[1].Remembered.Priority != nil {
+			if err != nil || len(got) != 2 || !cmp.Equal(got[0].Remembered, want) || got[1].Remembered.Priority != nil || got[1].Remembered.KnownExploited != nil {
 				t.Errorf("remembered: %+v %v", got, err)
 			}
 			return dbmodel.Remember(ctx, tx, []int64{1}, []*rule.Values{nil})
@@ -143,10 +143,10 @@ func TestTitles(t *testing.T) {
 			if err != nil || len(got) != 0 {
 				t.Errorf("new titles: %v %v", got, err)
 			}
-			return dbmodel.RememberTitles(ctx, tx, hashes[:1], []*rule.Values{{Severity: rule.High, Status: rule.Open}})
+			return dbmodel.RememberTitles(ctx, tx, hashes[:1], []*rule.Values{{Severity: rule.High, Status: rule.Open, KnownExploited: new(false)}})
 		})
 		got, err := dbmodel.RememberedTitles(t.Context(), db, hashes)
-		if want := map[dbmodel.Hash]*rule.Values{hashes[0]: {Severity: rule.High, Status: rule.Open}}; err != nil || !cmp.Equal(got, want) {
+		if want := map[dbmodel.Hash]*rule.Values{hashes[0]: {Severity: rule.High, Status: rule.Open, KnownExploited: new(false)}}; err != nil || !cmp.Equal(got, want) {
 			t.Fatalf("remembered: %v %v", got, err)
 		}
 	})
@@ -289,7 +289,7 @@ func TestNotificationsAndDeliveries(t *testing.T) {
 			Type: rule.TypeObservation, Event: rule.EventNew, Name: "50%_off Größe", ProductID: new(int64(4)), ObservationID: new(int64(5)),
 			Facts: dbmodel.Facts{ProductName: "P", CVSSScore: new(7.5), Origin: dbmodel.Origin{Image: "x"}},
 		}, Targets: emails[:2]}
-		n.SetValues(nil, &rule.Values{Severity: rule.Critical, Status: rule.Open, Priority: new(1)})
+		n.SetValues(nil, &rule.Values{Severity: rule.Critical, Status: rule.Open, Priority: new(1), KnownExploited: new(true)})
 		gate := dbmodel.NewNotification{Notification: dbmodel.Notification{Type: rule.TypeSecurityGate, Event: rule.EventFailed, Name: "P", ProductID: new(int64(4))}}
 		inTx(t, db, func(ctx context.Context, tx bun.Tx) error {
 			return dbmodel.InsertNotifications(ctx, tx, []dbmodel.NewNotification{n, gate, n})
