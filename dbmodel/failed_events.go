@@ -34,7 +34,7 @@ func scanFailedEvent(rows *sql.Rows) (e FailedEvent, err error) {
 // DismissFailedEvent deletes an event that is set aside, and returns it: ErrNotFound where there is none with this id.
 func DismissFailedEvent(ctx context.Context, db bun.IDB, id int64) (*FailedEvent, error) {
 	list, err := collect(ctx, db, scanFailedEvent,
-		"DELETE FROM outbox WHERE id = $1 AND failed_at IS NOT NULL RETURNING "+eventColumns+", failed_at", id)
+		"DELETE FROM outbox WHERE id = $1 AND failed_at IS NOT NULL AND "+liveEvents("outbox")+" RETURNING "+eventColumns+", failed_at", id)
 	if err != nil {
 		return nil, err
 	}
@@ -49,5 +49,5 @@ func DismissFailedEvent(ctx context.Context, db bun.IDB, id int64) (*FailedEvent
 func RetryFailedEvents(ctx context.Context, db bun.IDB, all bool, ids []int64) (int64, error) {
 	in, arg := anyOf(db, "id", 2, ids)
 	return execCount(ctx, db, "UPDATE outbox SET failed_at = NULL, failures = 0, processes_lost = 0, claim = 0, queued_at = NULL, run_after = "+now(db)+
-		" WHERE failed_at IS NOT NULL AND ($1 OR "+in+")", all, arg)
+		" WHERE failed_at IS NOT NULL AND ($1 OR "+in+") AND "+liveEvents("outbox"), all, arg)
 }

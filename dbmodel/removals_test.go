@@ -309,3 +309,24 @@ func TestDeleteUserInBatches(t *testing.T) {
 		}
 	})
 }
+
+// TestAcceptDuringGroupDeletion: while a group is deleted, which belongs to its products but owns nothing that grows, nobody
+// waits who reports something of its products.
+func TestAcceptDuringGroupDeletion(t *testing.T) {
+	t.Parallel()
+	db := testenv.PostgresDB(t)
+	newDoomed(t, db)
+	inTx(t, db, func(ctx context.Context, tx bun.Tx) error {
+		err := dbmodel.AddProductGroup(ctx, tx, 1)
+		return errors.Join(err, dbmodel.SaveProduct(ctx, tx, &dbmodel.Product{ID: otherProduct, Name: "x", ProductGroupID: new(int64(1))}))
+	})
+	inTx(t, db, func(ctx context.Context, tx bun.Tx) error {
+		if err := dbmodel.DeleteProductGroup(ctx, tx, 1); err != nil {
+			return err
+		}
+		ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+		defer cancel()
+		_, err := dbmodel.AcceptObservations(ctx, db, []dbmodel.Observation{observationIn(otherProduct, 1)}, dbmodel.Accepting{})
+		return err
+	})
+}

@@ -16,12 +16,5 @@ func (s *Scheduler) sweepDeletions(ctx context.Context) error {
 	if !left {
 		return nil
 	}
-	mine, err := dbmodel.Tick(ctx, s.db, "deletions", dbmodel.DeletionTime)
-	if err != nil {
-		return fmt.Errorf("take deletions: %w", err)
-	}
-	if mine {
-		s.queue.EnqueueRemoval(ctx)
-	}
-	return nil
+	return s.queue.RemoveDeleted(ctx, s.db)
 }

@@ -102,6 +102,7 @@ func (s *server) deleteByFilter(ctx context.Context, f dbmodel.NotificationFilte
 	})
 	if n > 0 {
 		s.unread.look()
+		s.removeDeleted(ctx)
 	}
 	if err != nil {
 		return n, fmt.Errorf("delete notifications by filter: %w", err)

@@ -202,7 +202,15 @@ func (s *server) apiDeleteProduct(ctx context.Context, in *idParam) (*struct{}, 
 	}
 	s.log.Info().Str("user", viewerOf(ctx).Username).Int64("product", in.ID).Msg("a product was deleted")
 	s.unread.look()
+	s.removeDeleted(ctx)
 	return nil, nil //nolint:nilnil // 204
+}
+
+// removeDeleted has a worker remove what was deleted and is hidden. Where this fails, the sweep does it a second later.
+func (s *server) removeDeleted(ctx context.Context) {
+	if err := s.queue.RemoveDeleted(context.WithoutCancel(ctx), s.db); err != nil {
+		s.log.Debug().Err(err).Msg("the removal of what was deleted waits for the sweep")
+	}
 }
 
 func (s *server) apiPutSecurityGate(ctx context.Context, in *idParam) (*gateOutput, error) {

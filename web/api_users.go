@@ -139,6 +139,7 @@ func (s *server) apiDeleteUser(ctx context.Context, in *UserParam) (*struct{}, e
 	})
 	if err == nil {
 		s.log.Info().Str("user", viewerOf(ctx).Username).Str("deleted", in.Username).Msg("a user was deleted")
+		s.removeDeleted(ctx)
 	}
 	return nil, err
 }

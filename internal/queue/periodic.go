@@ -40,8 +40,15 @@ func (q *Queue) EnqueuePeriodic(ctx context.Context, runs []dbmodel.Run) {
 	q.enqueue(ctx, list, Periodic)
 }
 
-// EnqueueRemoval enqueues a task that removes what is deleted.
-func (q *Queue) EnqueueRemoval(ctx context.Context) {
-	t := asynq.NewTask(TypeDeletionRemove, nil, asynq.Queue(Periodic), asynq.MaxRetry(0), asynq.Timeout(PeriodicTime))
-	q.enqueue(ctx, []*asynq.Task{t}, Periodic)
+// RemoveDeleted has a worker remove what is deleted, unless one does so already.
+func (q *Queue) RemoveDeleted(ctx context.Context, db *dbmodel.DB) error {
+	mine, err := dbmodel.Tick(ctx, db, "deletions", dbmodel.DeletionTime)
+	if err != nil {
+		return fmt.Errorf("take deletions: %w", err)
+	}
+	if mine {
+		t := asynq.NewTask(TypeDeletionRemove, nil, asynq.Queue(Periodic), asynq.MaxRetry(0), asynq.Timeout(PeriodicTime))
+		q.enqueue(ctx, []*asynq.Task{t}, Periodic)
+	}
+	return nil
 }

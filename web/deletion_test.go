@@ -1,0 +1,63 @@
+package web_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/seed91453169/tocsin/dbmodel"
+	"github.com/seed91453169/tocsin/internal/queue"
+	"github.com/seed91453169/tocsin/rule"
+)
+
+// TestDeletionIsEnqueuedAtOnce: a deletion by each door has a task without waiting for the sweep, and what is hidden is counted
+// neither by the status nor by the metrics.
+func TestDeletionIsEnqueuedAtOnce(t *testing.T) {
+	both(t, func(t *testing.T, e *env) {
+		e.product(1)
+		e.product(2)
+		e.user("kim", false)
+		to := e.targets(rule.Slack, slackURL)
+		e.observed(1, "first", rule.EventNew, rule.High, to...)
+		e.observed(1, "second", rule.EventNew, rule.High, to...)
+		e.observed(2, "third", rule.EventNew, rule.High, to...)
+		e.exec("UPDATE deliveries SET state = 'failed' WHERE id = 2")
+		for _, failed := range []string{"NULL", "created_at"} {
+			if _, err := dbmodel.InsertEvent(t.Context(), e.db, dbmodel.NewEvent{Kind: dbmodel.KindSecurityGate, ProductID: 1}); err != nil {
+				t.Fatal(err)
+			}
+			e.exec("UPDATE outbox SET failed_at = " + failed + " WHERE id = (SELECT max(id) FROM outbox)")
+		}
+		for i, call := range []struct {
+			status             int
+			method, path, body string
+		}{
+			{202, "POST", "/notifications/delete", `{"filter":{"q":"third"}}`},
+			{204, "DELETE", "/users/kim", ""},
+			{204, "DELETE", "/products/1", ""},
+		} {
+			e.want(call.status, call.method, "/api/v1"+call.path, call.body)
+			if n, _, err := e.queue.Size(queue.Periodic); err != nil || n != i+1 {
+				t.Errorf("%s %s: %d tasks, want %d: %v", call.method, call.path, n, i+1, err)
+			}
+			if err := dbmodel.ReleaseDeletions(t.Context(), e.db); err != nil { // as the worker does at its end
+				t.Fatal(err)
+			}
+		}
+		status := e.want(200, "GET", "/api/v1/status", nil).json
+		for _, name := range []string{"outbox", "failed_events", "pending_deliveries", "failed_deliveries"} {
+			if status[name] != 0.0 {
+				t.Errorf("%s: %v", name, status[name])
+			}
+		}
+		metrics := e.want(200, "GET", "/metrics", nil).text
+		for _, line := range []string{"tocsin_outbox_events 0", "tocsin_failed_events 0", `tocsin_deliveries{state="pending"} 0`, `tocsin_deliveries{state="failed"} 0`} {
+			if !strings.Contains(metrics, "\n"+line+"\n") {
+				t.Errorf("no line %q", line)
+			}
+		}
+		if n := e.want(202, "POST", "/api/v1/failed-events/retry", nil).json["retried"]; n != 0.0 {
+			t.Errorf("%v hidden events are tried again", n)
+		}
+		e.want(404, "DELETE", "/api/v1/failed-events/2", nil)
+	})
+}
