@@ -2,10 +2,7 @@ package web
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
-	"net/http"
 	"time"
 
 	"github.com/seed91453169/tocsin/dbmodel"
@@ -74,58 +71,4 @@ func queueSizes(q *queue.Queue) map[string]*int {
 		}
 	}
 	return out
-}
-
-// health is the answer of the probes.
-type health struct {
-	Status   string `json:"status"` // ok, degraded, unavailable
-	Database string `json:"database,omitempty"`
-	Redis    string `json:"redis,omitempty"`
-	Message  string `json:"message,omitempty"`
-}
-
-const (
-	isOK          = "ok"
-	isDegraded    = "degraded"
-	isUnavailable = "unavailable"
-	isOtherSchema = "other schema"
-)
-
-// showHealth says that the process lives.
-func (s *server) showHealth(w http.ResponseWriter, _ *http.Request) {
-	showJSON(w, http.StatusOK, health{Status: isOK})
-}
-
-// showReady says whether the process can do its work: the database answers, its schema is this program's, and, where it needs that, Redis answers. Without Redis
-// web still accepts events.
-func (s *server) showReady(w http.ResponseWriter, r *http.Request) {
-	ctx, cancel := context.WithTimeout(r.Context(), 2*redisTime)
-	defer cancel()
-	redis := make(chan error, 1)
-	go func() {
-		ctx, cancel := context.WithTimeout(ctx, redisTime)
-		defer cancel()
-		redis <- s.queue.Ping(ctx)
-	}()
-	h, code := health{Status: isOK, Database: isOK, Redis: isOK}, http.StatusOK
-	errDatabase := dbmodel.CheckSchema(ctx, s.db)
-	if err := <-redis; err != nil {
-		h.Status, h.Redis = isDegraded, isUnavailable
-		if s.needsRedis {
-			h.Status, code = isUnavailable, http.StatusServiceUnavailable
-		}
-	}
-	if errDatabase != nil {
-		h.Status, h.Database, code = isUnavailable, isUnavailable, http.StatusServiceUnavailable
-		if schema := dbmodel.SchemaError(""); errors.As(errDatabase, &schema) {
-			h.Database, h.Message = isOtherSchema, schema.Error()
-		}
-	}
-	showJSON(w, code, h)
-}
-
-func showJSON(w http.ResponseWriter, code int, v any) {
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(code)
-	_ = json.NewEncoder(w).Encode(v) // a client that has gone needs no answer
 }
