@@ -3,6 +3,7 @@ package web
 import (
 	"context"
 	"fmt"
+	"io"
 	"strings"
 	"time"
 
@@ -38,7 +39,7 @@ func (taskExceptionBody) TransformSchema(_ huma.Registry, s *huma.Schema) *huma.
 }
 
 func (s *server) apiPostException(ctx context.Context, _ *struct{}) (*struct{}, error) {
-	e, err := readException(ctx, input.ExceptionFields)
+	e, err := readException(ctx, input.ReadException)
 	if err != nil {
 		return nil, err
 	}
@@ -47,7 +48,7 @@ func (s *server) apiPostException(ctx context.Context, _ *struct{}) (*struct{}, 
 }
 
 func (s *server) apiPostTaskException(ctx context.Context, _ *struct{}) (*struct{}, error) {
-	e, err := readException(ctx, input.TaskExceptionFields)
+	e, err := readException(ctx, input.ReadTaskException)
 	if err != nil {
 		return nil, err
 	}
@@ -63,13 +64,15 @@ func (s *server) accept(ctx context.Context, t *accept.Event, err error) error {
 	return err
 }
 
-// readException reads the body of an exception, see input.ReadException.
-func readException(ctx context.Context, known []string) (*accept.TaskExceptionInfo, error) {
+// readException reads the body of an exception.
+func readException(
+	ctx context.Context, read func(io.Reader) (*accept.TaskExceptionInfo, error),
+) (*accept.TaskExceptionInfo, error) {
 	r := exchangeOf(ctx).r
 	if !isJSON(mediaType(r)) {
 		return nil, wrongMediaType("application/json")
 	}
-	return input.ReadException(r.Body, known)
+	return read(r.Body)
 }
 
 // ownTime bounds how long an answer waits until a fault of ours is stored.

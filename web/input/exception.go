@@ -3,7 +3,6 @@ package input
 import (
 	"encoding/json"
 	"io"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -12,62 +11,61 @@ import (
 	"github.com/seed91453169/tocsin/internal/accept"
 )
 
-// ExceptionFields and TaskExceptionFields are the fields that ReadException knows of an exception in a request, and of one
-// in a background task.
-var (
-	ExceptionFields     = []string{"class", "message", "trace", "user", "function", "fingerprint"}
-	TaskExceptionFields = append(slices.Clone(ExceptionFields), "arguments", "product_id", "observation_id")
-)
-
-// ReadException reads the body of an exception with the known fields. It refuses broken JSON, unknown fields and a missing
-// class alone: a program that reports a fault may be faulty itself, so values of other types are taken as text.
-func ReadException(body io.Reader, known []string) (*accept.TaskExceptionInfo, error) {
-	dec := jsontext.NewDecoder(body, jsontext.AllowInvalidUTF8(true), jsontext.AllowDuplicateNames(true))
+// ReadException reads the body of an exception in a request. It refuses broken JSON, unknown fields and a missing class
+// alone: a program that reports a fault may be faulty itself, so values of other types are taken as text.
+func ReadException(body io.Reader) (*accept.TaskExceptionInfo, error) {
 	e := new(accept.TaskExceptionInfo)
+	return e, readException(body, e, exceptionFields(e))
+}
+
+// ReadTaskException is ReadException for an exception in a background task.
+func ReadTaskException(body io.Reader) (*accept.TaskExceptionInfo, error) {
+	e := new(accept.TaskExceptionInfo)
+	return e, readException(body, e, taskExceptionFields(e))
+}
+
+// exceptionFields are the fields of an exception in a request by their names in JSON.
+func exceptionFields(e *accept.TaskExceptionInfo) map[string]any {
+	return map[string]any{
+		"class": &e.Class, "message": &e.Message, "trace": &e.Trace, "user": &e.User, "function": &e.Function,
+		"fingerprint": &e.Fingerprint,
+	}
+}
+
+// taskExceptionFields are the fields of an exception in a background task.
+func taskExceptionFields(e *accept.TaskExceptionInfo) map[string]any {
+	fields := exceptionFields(e)
+	fields["arguments"], fields["product_id"], fields["observation_id"] = &e.Arguments, &e.ProductID, &e.ObservationID
+	return fields
+}
+
+func readException(body io.Reader, e *accept.TaskExceptionInfo, fields map[string]any) error {
+	dec := jsontext.NewDecoder(body, jsontext.AllowInvalidUTF8(true), jsontext.AllowDuplicateNames(true))
 	var faults Faults
 	err := readObject(dec, func(name string) error {
 		value, err := dec.ReadValue()
-		switch {
-		case err != nil:
+		if err != nil {
 			return err
-		case !slices.Contains(known, name):
-			faults.Add(ShownName(name), "is not a field of this call")
+		}
+		switch to := fields[name].(type) {
+		case *string:
+			*to = anyText(value)
+		case *int64:
+			*to = anyID(value)
+		case *map[string]any:
+			*to = anyArguments(value)
 		default:
-			setException(e, name, value)
+			faults.Add(ShownName(name), "is not a field of this call")
 		}
 		return nil
 	})
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if strings.TrimSpace(e.Class) == "" {
 		faults.Add("class", "is required")
 	}
-	return e, faults.Err()
-}
-
-// setException sets one field; a value of another type becomes text, or is left out.
-func setException(e *accept.TaskExceptionInfo, name string, value jsontext.Value) {
-	switch name {
-	case "class":
-		e.Class = anyText(value)
-	case "message":
-		e.Message = anyText(value)
-	case "trace":
-		e.Trace = anyText(value)
-	case "user":
-		e.User = anyText(value)
-	case "function":
-		e.Function = anyText(value)
-	case "fingerprint":
-		e.Fingerprint = anyText(value)
-	case "product_id":
-		e.ProductID = anyID(value)
-	case "observation_id":
-		e.ObservationID = anyID(value)
-	case "arguments":
-		e.Arguments = anyArguments(value)
-	}
+	return faults.Err()
 }
 
 // anyText is a JSON value as text: a string's content, nothing for null, else the JSON itself.

@@ -225,19 +225,31 @@ func readWord[T ~string](dec *jsontext.Decoder, words []T) (T, string, error) {
 }
 
 func readPriority(dec *jsontext.Decoder) (*int, string, error) {
-	const message = "must be a whole number from 1 to 99, or null"
-	if dec.PeekKind() != '0' {
-		empty, err := readEmpty(dec)
-		if err != nil || empty {
-			return nil, "", err
-		}
+	return readNumber(dec, "must be a whole number from 1 to 99, or null", strconv.Atoi)
+}
+
+// readScore reads a number; accept.ValidateObservation checks that it is at most most.
+func readScore(dec *jsontext.Decoder, most string) (*float64, string, error) {
+	return readNumber(dec, "must be a number from 0 to "+most+", or null", func(s string) (float64, error) {
+		return strconv.ParseFloat(s, 64)
+	})
+}
+
+// readNumber reads a number that may be left out, as null, "" or []. message is the fault of anything else, and of what
+// parse refuses.
+func readNumber[T any](
+	dec *jsontext.Decoder, message string, parse func(string) (T, error),
+) (*T, string, error) {
+	v, err := dec.ReadValue()
+	switch {
+	case err != nil:
+		return nil, "", err
+	case v.Kind() != '0' && isEmpty(v):
+		return nil, "", nil
+	case v.Kind() != '0':
 		return nil, message, nil
 	}
-	v, err := dec.ReadValue()
-	if err != nil {
-		return nil, "", err
-	}
-	n, err := strconv.Atoi(string(v))
+	n, err := parse(string(v))
 	if err != nil {
 		return nil, message, nil //nolint:nilerr // the message says it
 	}
@@ -260,27 +272,6 @@ func readYesNo(dec *jsontext.Decoder) (*bool, string, error) {
 		}
 		return nil, "must be true, false or null", nil
 	}
-}
-
-// readScore reads a number; accept.ValidateObservation checks that it is at most most.
-func readScore(dec *jsontext.Decoder, most string) (*float64, string, error) {
-	message := "must be a number from 0 to " + most + ", or null"
-	if dec.PeekKind() != '0' {
-		empty, err := readEmpty(dec)
-		if err != nil || empty {
-			return nil, "", err
-		}
-		return nil, message, nil
-	}
-	v, err := dec.ReadValue()
-	if err != nil {
-		return nil, "", err
-	}
-	f, err := strconv.ParseFloat(string(v), 64)
-	if err != nil {
-		return nil, message, nil //nolint:nilerr // the message says it
-	}
-	return &f, "", nil
 }
 
 // readOrigin reads a text or an object of component, image, file and endpoint.
