@@ -35,6 +35,9 @@ const (
 	RunFailed    RunStatus = "failed"
 )
 
+// RunStatuses lists all states of runs.
+var RunStatuses = []RunStatus{RunPending, RunRunning, RunSucceeded, RunFailed}
+
 // PeriodicRun is one run of a periodic task: that of one slot of its cron line.
 type PeriodicRun struct {
 	ID        int64

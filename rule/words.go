@@ -84,6 +84,9 @@ const (
 // Types lists all types of notifications.
 var Types = []Type{TypeObservation, TypeObservationTitle, TypeSecurityGate, TypeException, TypeTask}
 
+// MemberTypes lists the types of notifications that a user who is no administrator may see.
+var MemberTypes = []Type{TypeObservation, TypeSecurityGate, TypeTask}
+
 // Event is what happened; empty where there is nothing to notify, and for exceptions.
 type Event string
 

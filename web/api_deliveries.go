@@ -9,21 +9,14 @@ import (
 
 	"github.com/seed91453169/tocsin/dbmodel"
 	"github.com/seed91453169/tocsin/rule"
-	"github.com/seed91453169/tocsin/web/input"
 )
 
 type deliveryParams struct {
 	ListParams
-	State     string       `query:"state" enum:"pending,sent,failed"`
-	Channel   channelParam `query:"channel"`
-	ProductID int64        `query:"product_id" minimum:"1" maximum:"9007199254740991"`
+	State     deliveryState `query:"state"`
+	Channel   channelWord   `query:"channel"`
+	ProductID int64         `query:"product_id"`
 }
-
-// channelParam is a channel in a query.
-type channelParam rule.Channel
-
-// Schema implements huma.SchemaProvider.
-func (channelParam) Schema(huma.Registry) *huma.Schema { return input.WordSchema(rule.Channels) }
 
 // DeliveryAnswer is a delivery as it is shown.
 type DeliveryAnswer struct {
@@ -61,7 +54,7 @@ func (s *server) apiListDeliveries(ctx context.Context, in *deliveryParams) (*li
 	if err != nil {
 		return nil, fmt.Errorf("list deliveries: %w", err)
 	}
-	return page(list, in.Limit, func(d *dbmodel.Delivery) listedDelivery { return listedDelivery{s.showDelivery(d), d.NotificationID} },
+	return pageOf(list, in.Limit, func(d *dbmodel.Delivery) listedDelivery { return listedDelivery{s.showDelivery(d), d.NotificationID} },
 		func(d *dbmodel.Delivery) string { return idCursorOf(d.ID) }), nil
 }
 

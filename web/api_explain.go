@@ -59,7 +59,7 @@ type ExplainedRecipient struct {
 
 type explainOutput struct{ Body explainAnswer }
 
-func (s *server) apiExplain(ctx context.Context, in *idParam) (*explainOutput, error) {
+func (s *server) apiExplain(ctx context.Context, in *IDParam) (*explainOutput, error) {
 	out := new(explainOutput)
 	v := viewerOf(ctx)
 	err := s.db.Snapshot(ctx, func(ctx context.Context, tx bun.Tx) error {

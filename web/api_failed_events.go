@@ -12,15 +12,15 @@ import (
 )
 
 type failedEventAnswer struct {
-	ID             int64             `json:"id"`
-	Kind           dbmodel.EventKind `json:"kind" enum:"observation,security_gate,exception,refused"`
-	Why            string            `json:"why" doc:"What happened, in words and with numbers"`
-	Reason         string            `json:"reason" doc:"The error that it ended with"`
-	Attempts       int               `json:"attempts" doc:"Evaluations that were begun; 0: it was refused when it was accepted"`
-	CreatedAt      time.Time         `json:"created_at"`
-	FailedAt       time.Time         `json:"failed_at"`
-	ObservationIDs []int64           `json:"observation_ids" nullable:"false"`
-	ProductID      *int64            `json:"product_id"`
+	ID             int64     `json:"id"`
+	Kind           eventKind `json:"kind"`
+	Why            string    `json:"why" doc:"What happened, in words and with numbers"`
+	Reason         string    `json:"reason" doc:"The error that it ended with"`
+	Attempts       int       `json:"attempts" doc:"Evaluations that were begun; 0: it was refused when it was accepted"`
+	CreatedAt      time.Time `json:"created_at"`
+	FailedAt       time.Time `json:"failed_at"`
+	ObservationIDs []int64   `json:"observation_ids" nullable:"false"`
+	ProductID      *int64    `json:"product_id"`
 }
 
 type retryFields struct {
@@ -42,7 +42,7 @@ func (s *server) apiListFailedEvents(ctx context.Context, in *ListParams) (*list
 	if err != nil {
 		return nil, fmt.Errorf("list failed events: %w", err)
 	}
-	return page(events, in.Limit, showFailedEvent, func(e *dbmodel.FailedEvent) string { return idCursorOf(e.ID) }), nil
+	return pageOf(events, in.Limit, showFailedEvent, func(e *dbmodel.FailedEvent) string { return idCursorOf(e.ID) }), nil
 }
 
 func (s *server) apiRetryFailedEvents(ctx context.Context, _ *struct{}) (*retriedOutput, error) {
@@ -67,7 +67,7 @@ func (s *server) retryFailedEvents(ctx context.Context, sent *retryFields) (*ret
 }
 
 // apiDismissFailedEvent deletes an event that is set aside: it is not evaluated any more.
-func (s *server) apiDismissFailedEvent(ctx context.Context, in *idParam) (*struct{}, error) {
+func (s *server) apiDismissFailedEvent(ctx context.Context, in *IDParam) (*struct{}, error) {
 	e, err := dbmodel.DismissFailedEvent(ctx, s.db, in.ID)
 	if err != nil {
 		return nil, missing(err, "failed event", in.ID)
@@ -93,7 +93,7 @@ func whySetAside(e *dbmodel.FailedEvent) string {
 // showFailedEvent shows what an event names, never what it says: that may be anything.
 func showFailedEvent(e *dbmodel.FailedEvent) failedEventAnswer {
 	out := failedEventAnswer{
-		ID: e.ID, Kind: e.Kind, Why: whySetAside(e), Reason: e.Reason, Attempts: e.Attempts, CreatedAt: e.CreatedAt.UTC(),
+		ID: e.ID, Kind: eventKind(e.Kind), Why: whySetAside(e), Reason: e.Reason, Attempts: e.Attempts, CreatedAt: e.CreatedAt.UTC(),
 		FailedAt:       e.FailedAt.UTC(),
 		ObservationIDs: filled(e.Payload.IDs),
 	}

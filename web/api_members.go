@@ -14,12 +14,12 @@ import (
 
 // memberParams name a member in the path.
 type memberParams struct {
-	ID int64 `path:"id" minimum:"1" maximum:"9007199254740991"`
+	IDParam
 	UserParam
 }
 
 type membersParams struct {
-	ID int64 `path:"id" minimum:"1" maximum:"9007199254740991"`
+	IDParam
 	ListParams
 }
 
@@ -28,9 +28,9 @@ type memberFields struct {
 }
 
 type memberAnswer struct {
-	Username string    `json:"username"`
-	FullName string    `json:"full_name"`
-	Role     rule.Role `json:"role" enum:"reader,upload,writer,maintainer,owner"`
+	Username string     `json:"username"`
+	FullName string     `json:"full_name"`
+	Role     memberRole `json:"role"`
 }
 
 // memberSource is what somebody may be a member of.
@@ -89,7 +89,7 @@ func (s *server) listMembers(ctx context.Context, of memberSource, in *membersPa
 	if err != nil {
 		return nil, fmt.Errorf("list the members of %s %d: %w", of.name, in.ID, err)
 	}
-	return page(members, in.Limit, func(m *dbmodel.Member) memberAnswer { return memberAnswer{m.Username, m.FullName, m.Role} },
+	return pageOf(members, in.Limit, func(m *dbmodel.Member) memberAnswer { return memberAnswer{m.Username, m.FullName, memberRole(m.Role)} },
 		func(m *dbmodel.Member) string { return nameCursorOf(m.Username) }), nil
 }
 

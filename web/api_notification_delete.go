@@ -24,8 +24,8 @@ type filterFields struct {
 	Type      input.Field[rule.Type]       `json:"type"`
 	Event     input.Field[rule.Event]      `json:"event"`
 	Severity  input.Field[[]rule.Severity] `json:"severity"`
-	ProductID input.Field[int64]           `json:"product_id" minimum:"1" maximum:"9007199254740991"`
-	GroupID   input.Field[int64]           `json:"product_group_id" minimum:"1" maximum:"9007199254740991"`
+	ProductID input.ID                     `json:"product_id"`
+	GroupID   input.ID                     `json:"product_group_id"`
 	User      input.Field[string]          `json:"user"`
 	Viewed    input.Field[bool]            `json:"viewed"`
 	Q         input.Field[string]          `json:"q"`
@@ -43,7 +43,7 @@ type deletedAnswer struct {
 	Deleted int `json:"deleted"`
 }
 
-func (s *server) apiDeleteNotification(ctx context.Context, in *notificationIDParam) (*struct{}, error) {
+func (s *server) apiDeleteNotification(ctx context.Context, in *IDParam) (*struct{}, error) {
 	n, err := s.deleteNotifications(ctx, []int64{in.ID})
 	if err == nil && n == 0 {
 		err = notFound("notification")

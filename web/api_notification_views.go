@@ -22,7 +22,7 @@ type countAnswer struct {
 
 type countOutput struct{ Body countAnswer }
 
-func (s *server) apiViewNotification(ctx context.Context, in *notificationIDParam) (*struct{}, error) {
+func (s *server) apiViewNotification(ctx context.Context, in *IDParam) (*struct{}, error) {
 	if _, err := dbmodel.VisibleNotificationByID(ctx, s.db.Reader, viewerOf(ctx), in.ID); err != nil {
 		return nil, missing(err, "notification", in.ID)
 	}

@@ -18,21 +18,17 @@ import (
 
 type notificationParams struct {
 	ListParams
-	Type      string   `query:"type" enum:"observation,observation_title,security_gate,exception,task"`
-	Event     string   `query:"event" enum:"new,changed,dropped,passed,failed,none"`
-	Severity  []string `query:"severity,explode" enum:"Critical,High,Medium,Low,None,Unknown" doc:"Of after; several: one of them"`
-	ProductID int64    `query:"product_id" minimum:"1" maximum:"9007199254740991"`
-	GroupID   int64    `query:"product_group_id" minimum:"1" maximum:"9007199254740991" doc:"That the product belongs to today"`
-	User      string   `query:"user" doc:"The user named in an exception or a task"`
-	Viewed    string   `query:"viewed" enum:"true,false" doc:"By the caller"`
-	Q         string   `query:"q" doc:"Part of the name, without case"`
-	Since     string   `query:"since" doc:"Included; a time with a zone as in RFC 3339"`
-	Until     string   `query:"until" doc:"Excluded; a time with a zone as in RFC 3339"`
-	Sort      string   `query:"sort" enum:"-created_at,created_at" default:"-created_at"`
-}
-
-type notificationIDParam struct {
-	ID int64 `path:"id" minimum:"1" maximum:"9007199254740991"`
+	Type      notificationType  `query:"type"`
+	Event     notificationEvent `query:"event"`
+	Severity  []severity        `query:"severity,explode" doc:"Of after; several: one of them"`
+	ProductID int64             `query:"product_id"`
+	GroupID   int64             `query:"product_group_id" doc:"That the product belongs to today"`
+	User      string            `query:"user" doc:"The user named in an exception or a task"`
+	Viewed    truth             `query:"viewed" doc:"By the caller"`
+	Q         string            `query:"q" doc:"Part of the name, without case"`
+	Since     string            `query:"since" doc:"Included; a time with a zone as in RFC 3339"`
+	Until     string            `query:"until" doc:"Excluded; a time with a zone as in RFC 3339"`
+	Sort      string            `query:"sort" enum:"-created_at,created_at" default:"-created_at"`
 }
 
 type inboxAnswer struct {
@@ -102,9 +98,9 @@ func showFacts(n *dbmodel.Notification) *inboxFacts {
 }
 
 type inboxValues struct {
-	Severity severity `json:"severity"`
-	Status   status   `json:"status"`
-	Priority *int     `json:"priority"`
+	Severity severity          `json:"severity"`
+	Status   observationStatus `json:"status"`
+	Priority *int              `json:"priority"`
 }
 
 // arguments are the arguments of a background task: an object, or null; "..." for who may not see them.
@@ -130,7 +126,7 @@ func (s *server) apiListNotifications(ctx context.Context, in *notificationParam
 	if err != nil {
 		return nil, err
 	}
-	return page(list, in.Limit, func(n *listedNotification) inboxAnswer { return s.showNotification(n) },
+	return pageOf(list, in.Limit, func(n *listedNotification) inboxAnswer { return s.showNotification(n) },
 		func(n *listedNotification) string {
 			return positionCursorOf(dbmodel.Position{CreatedAt: n.CreatedAt, ID: n.ID}, in.Sort)
 		}), nil
@@ -182,10 +178,7 @@ func (in *notificationParams) filter() (dbmodel.NotificationFilter, error) {
 		Type: rule.Type(in.Type), Event: rule.Event(in.Event),
 		Severities: wordsOf[rule.Severity](in.Severity), ProductID: in.ProductID,
 		GroupID: in.GroupID, User: in.User, Contains: in.Q,
-		OldestFirst: in.Sort == "created_at",
-	}
-	if in.Viewed != "" {
-		f.Viewed = new(in.Viewed == "true")
+		OldestFirst: in.Sort == "created_at", Viewed: in.Viewed.pointer(),
 	}
 	var faults input.Faults
 	for _, p := range []struct{ name, text string }{{"q", in.Q}, {"user", in.User}} {
@@ -213,7 +206,7 @@ func (in *notificationParams) filter() (dbmodel.NotificationFilter, error) {
 	return f, err
 }
 
-func (s *server) apiGetNotification(ctx context.Context, in *notificationIDParam) (*notificationOutput, error) {
+func (s *server) apiGetNotification(ctx context.Context, in *IDParam) (*notificationOutput, error) {
 	n, err := s.loadNotification(ctx, in.ID)
 	if err != nil {
 		return nil, err
@@ -272,5 +265,5 @@ func showValues(v *rule.Values) *inboxValues {
 	if v == nil {
 		return nil
 	}
-	return &inboxValues{severity(v.Severity), status(v.Status), v.Priority}
+	return &inboxValues{severity(v.Severity), observationStatus(v.Status), v.Priority}
 }

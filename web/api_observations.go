@@ -15,23 +15,23 @@ import (
 
 // observationAnswer is an observation as it is stored; it may be sent back.
 type observationAnswer struct {
-	ID              int64        `json:"id"`
-	ProductID       int64        `json:"product_id"`
-	Title           string       `json:"title"`
-	Severity        severity     `json:"severity"`
-	Status          status       `json:"status"`
-	Priority        *int         `json:"priority"`
-	ParserType      parserType   `json:"parser_type"`
-	VulnerabilityID string       `json:"vulnerability_id"`
-	CVSSScore       *float64     `json:"cvss_score"`
-	Origin          originAnswer `json:"origin"`
-	URL             string       `json:"url"`
-	KnownExploited  *bool        `json:"known_exploited"`
-	EPSSScore       *float64     `json:"epss_score"`
-	FixedVersion    string       `json:"fixed_version"`
-	Branch          string       `json:"branch"`
-	Service         string       `json:"service"`
-	Scanner         string       `json:"scanner"`
+	ID              int64             `json:"id"`
+	ProductID       int64             `json:"product_id"`
+	Title           string            `json:"title"`
+	Severity        severity          `json:"severity"`
+	Status          observationStatus `json:"status"`
+	Priority        *int              `json:"priority"`
+	ParserType      parserType        `json:"parser_type"`
+	VulnerabilityID string            `json:"vulnerability_id"`
+	CVSSScore       *float64          `json:"cvss_score"`
+	Origin          originAnswer      `json:"origin"`
+	URL             string            `json:"url"`
+	KnownExploited  *bool             `json:"known_exploited"`
+	EPSSScore       *float64          `json:"epss_score"`
+	FixedVersion    string            `json:"fixed_version"`
+	Branch          string            `json:"branch"`
+	Service         string            `json:"service"`
+	Scanner         string            `json:"scanner"`
 }
 
 type observationOutput struct{ Body observationAnswer }
@@ -39,59 +39,37 @@ type observationOutput struct{ Body observationAnswer }
 // observationParams are the filters of the list.
 type observationParams struct {
 	ListParams
-	ProductID int64    `query:"product_id" minimum:"1" maximum:"9007199254740991"`
-	Severity  []string `query:"severity,explode" enum:"Critical,High,Medium,Low,None,Unknown" doc:"Several: one of them"`
-	Status    []string `query:"status,explode" enum:"Open,Affected,In review,Resolved,Duplicate,False positive,Not affected,Not security,Risk accepted" doc:"Several: one of them"`
-	Notified  string   `query:"notified" enum:"true,false" doc:"Whether something is remembered of it"`
+	ProductID int64               `query:"product_id"`
+	Severity  []severity          `query:"severity,explode" doc:"Several: one of them"`
+	Status    []observationStatus `query:"status,explode" doc:"Several: one of them"`
+	Notified  truth               `query:"notified" doc:"Whether something is remembered of it"`
 }
 
 type receivedOutput struct{ Body accept.Accepted }
 
 // observationsBody documents the body that input.ReadObservations reads.
 type observationsBody struct {
-	Observations []observationBody `json:"observations" nullable:"false" maxItems:"10000"`
+	Observations []observationBody `json:"observations" nullable:"false"`
 }
 
 type observationBody struct {
-	ID              int64        `json:"id" minimum:"1" maximum:"9007199254740991"`
-	ProductID       int64        `json:"product_id" minimum:"1" maximum:"9007199254740991" doc:"Of a product that exists"`
-	Title           string       `json:"title" minLength:"1" maxLength:"10000"`
-	Severity        severity     `json:"severity"`
-	Status          status       `json:"status"`
-	Priority        *int         `json:"priority" minimum:"1" maximum:"99" doc:"null: none"`
-	ParserType      parserType   `json:"parser_type"`
-	VulnerabilityID string       `json:"vulnerability_id,omitempty" nullable:"true" maxLength:"10000"`
-	CVSSScore       *float64     `json:"cvss_score,omitempty" nullable:"true" minimum:"0" maximum:"10"`
-	Origin          originAnswer `json:"origin,omitzero"`
-	URL             string       `json:"url,omitempty" nullable:"true" maxLength:"10000"`
-	KnownExploited  *bool        `json:"known_exploited,omitempty" nullable:"true" doc:"null: not known"`
-	EPSSScore       *float64     `json:"epss_score,omitempty" nullable:"true" minimum:"0" maximum:"1"`
-	FixedVersion    string       `json:"fixed_version,omitempty" nullable:"true" maxLength:"10000"`
-	Branch          string       `json:"branch,omitempty" nullable:"true" maxLength:"10000"`
-	Service         string       `json:"service,omitempty" nullable:"true" maxLength:"10000"`
-	Scanner         string       `json:"scanner,omitempty" nullable:"true" maxLength:"10000"`
-}
-
-// Words with their list in the OpenAPI document.
-type (
-	severity   rule.Severity
-	status     rule.Status
-	parserType rule.ParserType
-)
-
-// Schema implements huma.SchemaProvider.
-func (severity) Schema(huma.Registry) *huma.Schema {
-	return input.WordSchema(rule.Severities)
-}
-
-// Schema implements huma.SchemaProvider.
-func (status) Schema(huma.Registry) *huma.Schema {
-	return input.WordSchema(rule.Statuses)
-}
-
-// Schema implements huma.SchemaProvider.
-func (parserType) Schema(huma.Registry) *huma.Schema {
-	return input.WordSchema(rule.ParserTypes)
+	ID              int64             `json:"id"`
+	ProductID       int64             `json:"product_id" doc:"Of a product that exists"`
+	Title           string            `json:"title" minLength:"1"`
+	Severity        severity          `json:"severity"`
+	Status          observationStatus `json:"status"`
+	Priority        *int              `json:"priority" doc:"null: none"`
+	ParserType      parserType        `json:"parser_type"`
+	VulnerabilityID string            `json:"vulnerability_id,omitempty" nullable:"true"`
+	CVSSScore       *float64          `json:"cvss_score,omitempty" nullable:"true" minimum:"0" maximum:"10"`
+	Origin          originAnswer      `json:"origin,omitzero"`
+	URL             string            `json:"url,omitempty" nullable:"true"`
+	KnownExploited  *bool             `json:"known_exploited,omitempty" nullable:"true" doc:"null: not known"`
+	EPSSScore       *float64          `json:"epss_score,omitempty" nullable:"true" minimum:"0" maximum:"1"`
+	FixedVersion    string            `json:"fixed_version,omitempty" nullable:"true"`
+	Branch          string            `json:"branch,omitempty" nullable:"true"`
+	Service         string            `json:"service,omitempty" nullable:"true"`
+	Scanner         string            `json:"scanner,omitempty" nullable:"true"`
 }
 
 // originAnswer is an origin: a text, or an object.
@@ -135,7 +113,7 @@ func (s *server) apiPostObservations(ctx context.Context, _ *struct{}) (*receive
 	return &receivedOutput{received}, err
 }
 
-func (s *server) apiGetObservation(ctx context.Context, in *idParam) (*observationOutput, error) {
+func (s *server) apiGetObservation(ctx context.Context, in *IDParam) (*observationOutput, error) {
 	o, err := dbmodel.VisibleObservationByID(ctx, s.db.Reader, viewerOf(ctx), in.ID)
 	if err != nil {
 		return nil, missing(err, "observation", in.ID)
@@ -145,7 +123,7 @@ func (s *server) apiGetObservation(ctx context.Context, in *idParam) (*observati
 
 func showObservation(o *dbmodel.StoredObservation) observationAnswer {
 	return observationAnswer{
-		ID: o.ID, ProductID: o.ProductID, Title: o.Title, Severity: severity(o.Severity), Status: status(o.Status), Priority: o.Priority,
+		ID: o.ID, ProductID: o.ProductID, Title: o.Title, Severity: severity(o.Severity), Status: observationStatus(o.Status), Priority: o.Priority,
 		ParserType: parserType(o.ParserType), VulnerabilityID: o.VulnerabilityID, CVSSScore: o.CVSSScore, Origin: originAnswer(o.Origin), URL: o.URL,
 		KnownExploited: o.KnownExploited, EPSSScore: o.EPSSScore, FixedVersion: o.FixedVersion, Branch: o.Branch, Service: o.Service,
 		Scanner: o.Scanner,
@@ -158,19 +136,17 @@ func (s *server) apiListObservations(ctx context.Context, in *observationParams)
 		return nil, err
 	}
 	wanted := dbmodel.ObservationSearch{
-		ProductID: in.ProductID, Severities: wordsOf[rule.Severity](in.Severity), Statuses: wordsOf[rule.Status](in.Status), After: after,
-	}
-	if in.Notified != "" {
-		wanted.Notified = new(in.Notified == "true")
+		ProductID: in.ProductID, Severities: wordsOf[rule.Severity](in.Severity), Statuses: wordsOf[rule.Status](in.Status),
+		Notified: in.Notified.pointer(), After: after,
 	}
 	list, err := dbmodel.SearchObservations(ctx, s.db.Reader, viewerOf(ctx), wanted, in.Limit+1)
 	if err != nil {
 		return nil, fmt.Errorf("list observations: %w", err)
 	}
-	return page(list, in.Limit, showObservation, func(o *dbmodel.StoredObservation) string { return idCursorOf(o.ID) }), nil
+	return pageOf(list, in.Limit, showObservation, func(o *dbmodel.StoredObservation) string { return idCursorOf(o.ID) }), nil
 }
 
-func (s *server) apiDeleteObservation(ctx context.Context, in *idParam) (*struct{}, error) {
+func (s *server) apiDeleteObservation(ctx context.Context, in *IDParam) (*struct{}, error) {
 	o, err := dbmodel.ObservationByID(ctx, s.db, in.ID)
 	if err != nil {
 		return nil, missing(err, "observation", in.ID)
@@ -181,7 +157,7 @@ func (s *server) apiDeleteObservation(ctx context.Context, in *idParam) (*struct
 	return nil, missing(dbmodel.DeleteObservation(ctx, s.db, in.ID), "observation", in.ID)
 }
 
-func (s *server) apiEvaluateObservation(ctx context.Context, in *idParam) (*struct{}, error) {
+func (s *server) apiEvaluateObservation(ctx context.Context, in *IDParam) (*struct{}, error) {
 	if err := s.mayEvaluate(ctx, in.ID); err != nil {
 		return nil, err
 	}

@@ -14,11 +14,6 @@ import (
 	"github.com/seed91453169/tocsin/web/input"
 )
 
-// idParam is the id of a product, a product group or an observation in the path: the web tier's own.
-type idParam struct {
-	ID int64 `path:"id" minimum:"1" maximum:"9007199254740991"`
-}
-
 // NamedFields are what a product and a product group have in common. Types that others embed are exported, because huma
 // documents no others.
 type NamedFields struct {
@@ -74,11 +69,11 @@ func (s *server) apiListProductGroups(ctx context.Context, in *ListParams) (*lis
 	if err != nil {
 		return nil, err
 	}
-	return page(groups, in.Limit, func(g *dbmodel.ProductGroup) productGroupAnswer { return showProductGroup(g, contacts) },
+	return pageOf(groups, in.Limit, func(g *dbmodel.ProductGroup) productGroupAnswer { return showProductGroup(g, contacts) },
 		func(g *dbmodel.ProductGroup) string { return idCursorOf(g.ID) }), nil
 }
 
-func (s *server) apiGetProductGroup(ctx context.Context, in *idParam) (*productGroupOutput, error) {
+func (s *server) apiGetProductGroup(ctx context.Context, in *IDParam) (*productGroupOutput, error) {
 	g, err := dbmodel.VisibleProductGroupByID(ctx, s.db.Reader, viewerOf(ctx), in.ID)
 	if err != nil {
 		return nil, missing(err, "product group", in.ID)
@@ -86,7 +81,7 @@ func (s *server) apiGetProductGroup(ctx context.Context, in *idParam) (*productG
 	return s.productGroupOutput(ctx, s.db.Reader, g)
 }
 
-func (s *server) apiPutProductGroup(ctx context.Context, in *idParam) (*productGroupOutput, error) {
+func (s *server) apiPutProductGroup(ctx context.Context, in *IDParam) (*productGroupOutput, error) {
 	var sent productGroupFields
 	found, err := readJSONFaults(ctx, &sent)
 	if err != nil {
@@ -162,7 +157,7 @@ func (f *NamedFields) merge(id int64, isNew bool, name *string, faults *input.Fa
 	}
 }
 
-func (s *server) apiDeleteProductGroup(ctx context.Context, in *idParam) (*struct{}, error) {
+func (s *server) apiDeleteProductGroup(ctx context.Context, in *IDParam) (*struct{}, error) {
 	if err := s.notTaken(ctx, s.db, groupHolder(in.ID), "The product group comes"); err != nil {
 		return nil, err
 	}

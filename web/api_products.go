@@ -16,8 +16,8 @@ import (
 
 type productFields struct {
 	NamedFields
-	ProductGroupID input.Field[int64] `json:"product_group_id" minimum:"1" maximum:"9007199254740991"`
-	SecurityGate   input.Field[bool]  `json:"security_gate_passed" doc:"May be sent back and changes nothing: PUT /products/{id}/security-gate does"`
+	ProductGroupID input.ID          `json:"product_group_id"`
+	SecurityGate   input.Field[bool] `json:"security_gate_passed" doc:"May be sent back and changes nothing: PUT /products/{id}/security-gate does"`
 }
 
 type productAnswer struct {
@@ -63,11 +63,11 @@ func (s *server) apiListProducts(ctx context.Context, in *ListParams) (*listOutp
 	if err != nil {
 		return nil, err
 	}
-	return page(products, in.Limit, func(p *dbmodel.Product) productAnswer { return showProduct(p, contacts) },
+	return pageOf(products, in.Limit, func(p *dbmodel.Product) productAnswer { return showProduct(p, contacts) },
 		func(p *dbmodel.Product) string { return idCursorOf(p.ID) }), nil
 }
 
-func (s *server) apiGetProduct(ctx context.Context, in *idParam) (*productOutput, error) {
+func (s *server) apiGetProduct(ctx context.Context, in *IDParam) (*productOutput, error) {
 	p, err := dbmodel.VisibleProductByID(ctx, s.db.Reader, viewerOf(ctx), in.ID)
 	if err != nil {
 		return nil, missing(err, "product", in.ID)
@@ -75,7 +75,7 @@ func (s *server) apiGetProduct(ctx context.Context, in *idParam) (*productOutput
 	return s.productOutput(ctx, s.db.Reader, p)
 }
 
-func (s *server) apiPutProduct(ctx context.Context, in *idParam) (*productOutput, error) {
+func (s *server) apiPutProduct(ctx context.Context, in *IDParam) (*productOutput, error) {
 	var sent productFields
 	found, err := readJSONFaults(ctx, &sent)
 	if err != nil {
@@ -105,11 +105,11 @@ func (s *server) putProduct(ctx context.Context, id int64, sent *productFields, 
 		faults := slices.Clone(found)
 		name, group := p.Name, p.ProductGroupID
 		sent.merge(id, isNew, &p.Name, &faults)
-		input.Apply(sent.ProductGroupID, &p.ProductGroupID, nil, input.Pointer)
+		input.Apply(sent.ProductGroupID.Field, &p.ProductGroupID, nil, input.Pointer)
 		if err := keepsStructure(v, name == p.Name && equal(group, p.ProductGroupID)); err != nil {
 			return err // before it is looked whether there is such a group
 		}
-		if err := knownGroup(ctx, tx, sent.ProductGroupID, &faults); err != nil {
+		if err := knownGroup(ctx, tx, sent.ProductGroupID.Field, &faults); err != nil {
 			return err
 		}
 		before := p.NotificationSettings
@@ -190,7 +190,7 @@ func knownGroup(ctx context.Context, tx bun.Tx, id input.Field[int64], faults *i
 	return nil
 }
 
-func (s *server) apiDeleteProduct(ctx context.Context, in *idParam) (*struct{}, error) {
+func (s *server) apiDeleteProduct(ctx context.Context, in *IDParam) (*struct{}, error) {
 	err := s.db.InTx(ctx, func(ctx context.Context, tx bun.Tx) error {
 		if err := s.notTaken(ctx, tx, productHolder(in.ID), "The product comes"); err != nil {
 			return err
@@ -213,7 +213,7 @@ func (s *server) removeDeleted(ctx context.Context) {
 	}
 }
 
-func (s *server) apiPutSecurityGate(ctx context.Context, in *idParam) (*gateOutput, error) {
+func (s *server) apiPutSecurityGate(ctx context.Context, in *IDParam) (*gateOutput, error) {
 	var sent gateFields
 	if err := readJSON(ctx, &sent); err != nil {
 		return nil, err

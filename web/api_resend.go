@@ -16,10 +16,6 @@ import (
 // resendAtOnce is how many deliveries one transaction makes wait again.
 const resendAtOnce = 5_000
 
-type deliveryIDParam struct {
-	ID int64 `path:"id" minimum:"1" maximum:"9007199254740991"`
-}
-
 type resendFields struct {
 	State input.Must[string] `json:"state" doc:"failed"`
 }
@@ -30,7 +26,7 @@ type resentOutput struct {
 	}
 }
 
-func (s *server) apiResendDelivery(ctx context.Context, in *deliveryIDParam) (*resentOutput, error) {
+func (s *server) apiResendDelivery(ctx context.Context, in *IDParam) (*resentOutput, error) {
 	var target int64
 	err := s.db.InTx(ctx, func(ctx context.Context, tx bun.Tx) error {
 		d, err := dbmodel.ResendableByID(ctx, tx, viewerOf(ctx), in.ID)

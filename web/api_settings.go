@@ -21,7 +21,7 @@ type settingsFields struct {
 	TitleContacts      input.Contacts               `json:"-" contacts:"observation_title_notification_"`
 	TitleMinSeverity   input.Field[rule.Severity]   `json:"observation_title_notification_min_severity"`
 	TitleStatuses      input.Field[[]rule.Status]   `json:"observation_title_notification_statuses"`
-	TitleMinPriority   input.Field[int]             `json:"observation_title_notification_min_priority" minimum:"1" maximum:"99"`
+	TitleMinPriority   input.Priority               `json:"observation_title_notification_min_priority"`
 	TitleParserType    input.Field[rule.ParserType] `json:"observation_title_notification_parser_type"`
 	ExceptionContacts  input.Contacts               `json:"-" contacts:"exception_"`
 	ExceptionRateLimit input.Field[int]             `json:"exception_rate_limit" minimum:"0" maximum:"2592000" doc:"Seconds; 0: every exception is notified; null: 3600"`
@@ -150,7 +150,7 @@ func (f *settingsFields) merge(s *dbmodel.Settings) {
 	input.Apply(f.EmailFrom, &s.EmailFrom, "", func(a input.Sender) string { return string(a) })
 	input.Apply(f.TitleMinSeverity, &s.TitleMinSeverity, "", input.Same)
 	input.Apply(f.TitleStatuses, &s.TitleStatuses, nil, input.Same)
-	input.Apply(f.TitleMinPriority, &s.TitleMinPriority, nil, input.Pointer)
+	input.Apply(f.TitleMinPriority.Field, &s.TitleMinPriority, nil, input.Pointer)
 	input.Apply(f.TitleParserType, &s.TitleParserType, "", input.Same)
 	input.Apply(f.ExceptionRateLimit, &s.ExceptionRateLimit, def.ExceptionRateLimit, input.Same)
 	if !f.MemberTypes.Null { // an empty list is a value of its own

@@ -15,8 +15,8 @@ import (
 
 type subscriptionParams struct {
 	ListParams
-	ProductID      int64  `query:"product_id" minimum:"1" maximum:"9007199254740991"`
-	ProductGroupID int64  `query:"product_group_id" minimum:"1" maximum:"9007199254740991"`
+	ProductID      int64  `query:"product_id"`
+	ProductGroupID int64  `query:"product_group_id"`
 	Username       string `query:"username" doc:"Whose they are; me: the caller's"`
 }
 
@@ -24,14 +24,14 @@ type subscriptionFields struct {
 	ID                   input.Field[int64]             `json:"id" doc:"May be sent back, and changes nothing"`
 	Name                 input.Field[string]            `json:"name"`
 	Username             input.Field[string]            `json:"username" doc:"Of a personal one: its user; me is the caller"`
-	ProductID            input.Field[int64]             `json:"product_id" minimum:"1" maximum:"9007199254740991"`
-	ProductGroupID       input.Field[int64]             `json:"product_group_id" minimum:"1" maximum:"9007199254740991"`
+	ProductID            input.ID                       `json:"product_id"`
+	ProductGroupID       input.ID                       `json:"product_group_id"`
 	Types                input.Field[input.AnyTypes]    `json:"types"`
 	Events               input.Field[[]rule.Event]      `json:"events"`
 	ParserTypes          input.Field[[]rule.ParserType] `json:"parser_types"`
 	MinSeverity          input.Field[rule.Severity]     `json:"min_severity"`
 	Statuses             input.Field[[]rule.Status]     `json:"statuses"`
-	MinPriority          input.Field[int]               `json:"min_priority" minimum:"1" maximum:"99"`
+	MinPriority          input.Priority                 `json:"min_priority"`
 	KnownExploited       input.Field[bool]              `json:"known_exploited"`
 	Contacts             input.Field[input.ContactList] `json:"contacts"`
 	Schedule             input.Field[string]            `json:"schedule" doc:"A cron line, read in the time zone; empty: at once"`
@@ -99,18 +99,13 @@ func (s *server) apiListSubscriptions(ctx context.Context, in *subscriptionParam
 	if err != nil {
 		return nil, err
 	}
-	return page(list, in.Limit, func(sub *dbmodel.Subscription) subscriptionAnswer {
+	return pageOf(list, in.Limit, func(sub *dbmodel.Subscription) subscriptionAnswer {
 		return s.showSubscription(sub, contacts[sub.ID], nil)
 	},
 		func(sub *dbmodel.Subscription) string { return idCursorOf(sub.ID) }), nil
 }
 
-// subscriptionID is the id of a subscription in a path.
-type subscriptionID struct {
-	ID int64 `path:"id" minimum:"1" maximum:"9007199254740991"`
-}
-
-func (s *server) apiGetSubscription(ctx context.Context, in *subscriptionID) (*subscriptionOutput, error) {
+func (s *server) apiGetSubscription(ctx context.Context, in *IDParam) (*subscriptionOutput, error) {
 	sub, err := dbmodel.VisibleSubscriptionByID(ctx, s.db.Reader, viewerOf(ctx), in.ID)
 	if err != nil {
 		return nil, missing(err, "subscription", in.ID)
@@ -137,7 +132,7 @@ func (s *server) addSubscription(ctx context.Context, sent *subscriptionFields, 
 	return out, err
 }
 
-func (s *server) apiPatchSubscription(ctx context.Context, in *subscriptionID) (*subscriptionOutput, error) {
+func (s *server) apiPatchSubscription(ctx context.Context, in *IDParam) (*subscriptionOutput, error) {
 	var sent subscriptionFields
 	found, err := readJSONFaults(ctx, &sent)
 	if err != nil {
@@ -219,7 +214,7 @@ func (s *server) changeSubscription(
 	return s.subscriptionOutput(ctx, tx, stored, m.secrets)
 }
 
-func (s *server) apiDeleteSubscription(ctx context.Context, in *subscriptionID) (*struct{}, error) {
+func (s *server) apiDeleteSubscription(ctx context.Context, in *IDParam) (*struct{}, error) {
 	return nil, s.db.InTx(ctx, func(ctx context.Context, tx bun.Tx) error {
 		if _, err := s.subscriptionToChange(ctx, tx, in.ID); err != nil {
 			return err
@@ -275,7 +270,7 @@ func (s *server) shownContact(sub *dbmodel.Subscription, c *dbmodel.Subscription
 }
 
 type rotateFields struct {
-	Contact input.Must[int64] `json:"contact" minimum:"1" maximum:"9007199254740991" doc:"The id of a signed webhook of the subscription"`
+	Contact input.MustID `json:"contact" doc:"The id of a signed webhook of the subscription"`
 }
 
 type secretOutput struct {
@@ -284,7 +279,7 @@ type secretOutput struct {
 	}
 }
 
-func (s *server) apiRotateSecret(ctx context.Context, in *subscriptionID) (*secretOutput, error) {
+func (s *server) apiRotateSecret(ctx context.Context, in *IDParam) (*secretOutput, error) {
 	var sent rotateFields
 	if err := readJSON(ctx, &sent); err != nil {
 		return nil, err
@@ -295,7 +290,7 @@ func (s *server) apiRotateSecret(ctx context.Context, in *subscriptionID) (*secr
 	return out, err
 }
 
-func (s *server) apiTestSubscription(ctx context.Context, in *subscriptionID) (*testOutput, error) {
+func (s *server) apiTestSubscription(ctx context.Context, in *IDParam) (*testOutput, error) {
 	var sent testFields
 	if err := readOptionalJSON(ctx, &sent); err != nil {
 		return nil, err

@@ -39,7 +39,7 @@ type testOutput struct {
 	}
 }
 
-func (s *server) apiTestProduct(ctx context.Context, in *idParam) (*testOutput, error) {
+func (s *server) apiTestProduct(ctx context.Context, in *IDParam) (*testOutput, error) {
 	var sent testFields
 	if err := readOptionalJSON(ctx, &sent); err != nil {
 		return nil, err

@@ -44,7 +44,7 @@ func (s *server) apiListUsers(ctx context.Context, in *ListParams) (*listOutput[
 	if err != nil {
 		return nil, fmt.Errorf("list users: %w", err)
 	}
-	return page(users, in.Limit, showUser, func(u *dbmodel.User) string { return nameCursorOf(u.Username) }), nil
+	return pageOf(users, in.Limit, showUser, func(u *dbmodel.User) string { return nameCursorOf(u.Username) }), nil
 }
 
 func (s *server) apiGetUser(ctx context.Context, in *UserParam) (*userOutput, error) {

@@ -9,17 +9,17 @@ import (
 
 // contactSource is the place where a contact is set.
 type contactSource struct {
-	Kind rule.Source `json:"kind" enum:"product,product_group,settings,subscription"`
-	ID   *int64      `json:"id" doc:"Of the product, product group or subscription; null: the settings, or one that is gone"`
-	Name string      `json:"name" doc:"Of the product, product group or subscription"`
+	Kind contactHolder `json:"kind"`
+	ID   *int64        `json:"id" doc:"Of the product, product group or subscription; null: the settings, or one that is gone"`
+	Name string        `json:"name" doc:"Of the product, product group or subscription"`
 }
 
 // newContactSource returns the place where the contacts of a holder are set; nil where the holder is not known. A holder
 // that is gone has no name.
 func newContactSource(h rule.Holder, name string) *contactSource {
-	s := &contactSource{Kind: h.Source(), Name: name}
+	s := &contactSource{Kind: contactHolder(h.Source()), Name: name}
 	switch {
-	case s.Kind == rule.FromNowhere:
+	case h.Source() == rule.FromNowhere:
 		return nil
 	case h.ID != 0:
 		s.ID = &h.ID

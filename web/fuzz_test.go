@@ -80,7 +80,7 @@ func FuzzObservation(f *testing.F) {
 		}
 		o := list[0]
 		answer, err := json.Marshal(observationAnswer{
-			ID: o.ID, ProductID: o.ProductID, Title: o.Title, Severity: severity(o.Severity), Status: status(o.Status), Priority: o.Priority,
+			ID: o.ID, ProductID: o.ProductID, Title: o.Title, Severity: severity(o.Severity), Status: observationStatus(o.Status), Priority: o.Priority,
 			ParserType: parserType(o.ParserType), VulnerabilityID: o.VulnerabilityID, CVSSScore: o.CVSSScore, Origin: originAnswer(o.Origin), URL: o.URL,
 		})
 		if err != nil {

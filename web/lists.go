@@ -18,15 +18,6 @@ type ListParams struct {
 	Cursor string `query:"cursor" doc:"next_cursor of the page before"`
 }
 
-// wordsOf makes words of the values of a parameter that may come several times.
-func wordsOf[T ~string](texts []string) []T {
-	out := make([]T, len(texts))
-	for i, text := range texts {
-		out[i] = T(text)
-	}
-	return out
-}
-
 // listOutput is a page of a list.
 type listOutput[T any] struct{ Body listAnswer[T] }
 
@@ -35,8 +26,8 @@ type listAnswer[T any] struct {
 	NextCursor *string `json:"next_cursor" doc:"null: there is no more"`
 }
 
-// page makes a page of rows, of which one more than limit was read to see whether there is more.
-func page[R, T any](rows []R, limit int, show func(*R) T, cursor func(*R) string) *listOutput[T] {
+// pageOf makes a page of rows, of which one more than limit was read to see whether there is more.
+func pageOf[R, T any](rows []R, limit int, show func(*R) T, cursor func(*R) string) *listOutput[T] {
 	out := &listOutput[T]{listAnswer[T]{Items: make([]T, 0, min(len(rows), limit))}}
 	for i := range rows[:min(len(rows), limit)] {
 		out.Body.Items = append(out.Body.Items, show(&rows[i]))

@@ -8,7 +8,6 @@ import (
 
 	"github.com/seed91453169/tocsin/dbmodel"
 	"github.com/seed91453169/tocsin/rule"
-	"github.com/seed91453169/tocsin/web/input"
 )
 
 // memberSight says which types of notifications members see, and which they do not.
@@ -22,7 +21,7 @@ func (s *server) memberSight(ctx context.Context) (string, error) {
 
 func memberSightWords(seen []rule.Type) string {
 	var yes, no []string
-	for _, t := range input.MemberTypes {
+	for _, t := range rule.MemberTypes {
 		if slices.Contains(seen, t) {
 			yes = append(yes, strings.ToLower(typeWords(t)))
 		} else {

@@ -20,7 +20,7 @@ type NotificationFields struct {
 	PausedUntil input.Field[time.Time]     `json:"notification_paused_until" doc:"Until then notifications are stored without deliveries"`
 	MinSeverity input.Field[rule.Severity] `json:"observation_notification_min_severity"`
 	Statuses    input.Field[[]rule.Status] `json:"observation_notification_statuses"`
-	MinPriority input.Field[int]           `json:"observation_notification_min_priority" minimum:"1" maximum:"99"`
+	MinPriority input.Priority             `json:"observation_notification_min_priority"`
 }
 
 // TransformSchema implements huma.SchemaTransformer, also for the types that embed it.
@@ -55,7 +55,7 @@ func (f *NotificationFields) merge(n *dbmodel.NotificationSettings) {
 	input.Apply(f.PausedUntil, &n.PausedUntil, nil, input.Pointer)
 	input.Apply(f.MinSeverity, &n.MinSeverity, "", input.Same)
 	input.Apply(f.Statuses, &n.Statuses, nil, input.Same)
-	input.Apply(f.MinPriority, &n.MinPriority, nil, input.Pointer)
+	input.Apply(f.MinPriority.Field, &n.MinPriority, nil, input.Pointer)
 }
 
 // contacts are the contacts that were sent for a holder.

@@ -202,7 +202,7 @@ func (s *server) resendOne(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if _, err := s.apiResendDelivery(r.Context(), &deliveryIDParam{id}); err != nil {
+	if _, err := s.apiResendDelivery(r.Context(), &IDParam{id}); err != nil {
 		return err
 	}
 	s.notice(r.Context(), "The delivery waits to be sent. Load this page anew in a moment to see what became of it.")
@@ -281,7 +281,7 @@ func (s *server) dismissEvent(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if _, err := s.apiDismissFailedEvent(r.Context(), &idParam{id}); err != nil {
+	if _, err := s.apiDismissFailedEvent(r.Context(), &IDParam{id}); err != nil {
 		return err
 	}
 	s.notice(r.Context(), fmt.Sprintf("Event %d is dismissed.", id))

@@ -160,7 +160,7 @@ func (s *server) showExplain(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	x, err := s.apiExplain(ctx, &idParam{id})
+	x, err := s.apiExplain(ctx, &IDParam{id})
 	if err != nil {
 		return err
 	}
@@ -199,7 +199,7 @@ func (s *server) evaluateAgain(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if _, err := s.apiEvaluateObservation(r.Context(), &idParam{id}); err != nil {
+	if _, err := s.apiEvaluateObservation(r.Context(), &IDParam{id}); err != nil {
 		return err
 	}
 	s.notice(r.Context(), "It is being evaluated again. Load this page anew in a moment: what was notified stands under “Last notified”.")

@@ -35,7 +35,8 @@ type inboxFilter struct {
 func (s *server) readInboxFilter(r *http.Request, in *notificationParams, f *inboxFilter) error {
 	ctx := r.Context()
 	kind, event := queryWord(r, "type", rule.Types), queryWord(r, "event", rule.Events)
-	in.Type, in.Event, in.User, in.Q, in.ProductID = string(kind), string(event), queryText(r, "user"), queryText(r, "q"), queryID(r, "product_id")
+	in.Type, in.Event = notificationType(kind), notificationEvent(event)
+	in.User, in.Q, in.ProductID = queryText(r, "user"), queryText(r, "q"), queryID(r, "product_id")
 	for _, k := range append([]rule.Type{""}, rule.Types...) {
 		f.Types = append(f.Types, option{string(k), typeWords(k), k == kind})
 	}
@@ -53,7 +54,7 @@ func (s *server) readInboxFilter(r *http.Request, in *notificationParams, f *inb
 	}
 	for _, word := range rule.Severities {
 		if slices.Contains(r.Form["severity"], string(word)) {
-			in.Severity = append(in.Severity, string(word))
+			in.Severity = append(in.Severity, severity(word))
 		}
 	}
 	f.Severities = choices(rule.Severities, "", wordsOf[rule.Severity](in.Severity)...)

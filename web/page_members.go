@@ -11,7 +11,7 @@ import (
 
 // memberIn is the member that a form names.
 func memberIn(r *http.Request, id int64) *memberParams {
-	return &memberParams{ID: id, UserParam: UserParam{Username: queryText(r, "username")}}
+	return &memberParams{IDParam: IDParam{id}, UserParam: UserParam{Username: queryText(r, "username")}}
 }
 
 // saveMember makes a user a member, or changes the role.

@@ -124,7 +124,7 @@ func (s *server) loadHolder(r *http.Request, k holderKind) (*holderPage, error) 
 		pause := p.settings.pause().Applies
 		p.Paused = pause.Words + ", " + pause.From
 	}
-	in := &membersParams{ID: id, ListParams: ListParams{Limit: maxMembers, Cursor: r.URL.Query().Get("members")}}
+	in := &membersParams{IDParam: IDParam{id}, ListParams: ListParams{Limit: maxMembers, Cursor: r.URL.Query().Get("members")}}
 	members, err := s.listMembers(ctx, k.members(), in)
 	if err != nil {
 		return nil, err

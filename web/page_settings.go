@@ -99,7 +99,7 @@ func (s *server) sendSettingsTest(w http.ResponseWriter, r *http.Request) error 
 
 // settingsSections are all settings, each with what it does.
 func settingsSections(a *settingsAnswer) []settingsSection {
-	return []settingsSection{
+	sections := []settingsSection{
 		{"Email", "Who messages come from. The mail server itself is set in the environment: MAILGUN_DOMAIN and MAILGUN_API_KEY, or SMTP_URL.", []formField{
 			{Name: "email_from", Label: "Sender", Kind: textField, Value: a.EmailFrom, Help: "For example Tocsin <tocsin@example.com>. Empty: no email is sent to anybody."},
 		}},
@@ -113,6 +113,14 @@ func settingsSections(a *settingsAnswer) []settingsSection {
 		{"Links in messages", "Where the links in messages lead. Empty: to Tocsin's own page.", linkFields(a)},
 		{"Clean-up", "Old notifications are deleted; never one that still waits to be delivered.", cleanupFields(a)},
 	}
+	for _, section := range sections {
+		for i := range section.Fields {
+			if f := &section.Fields[i]; f.Kind == numberField {
+				f.Min, f.Max = input.Bounds[settingsFields](f.Name)
+			}
+		}
+	}
+	return sections
 }
 
 func titleFields(a *settingsAnswer) []formField {
@@ -127,7 +135,7 @@ func titleFields(a *settingsAnswer) []formField {
 			Help: "Without any: those that are active, Open, Affected and In review.",
 		},
 		{
-			Name: prefix + "min_priority", Label: "Minimum priority", Kind: numberField, Min: rule.MinPriority, Max: rule.MaxPriority, Value: numeral(a.TitleMinPriority),
+			Name: prefix + "min_priority", Label: "Minimum priority", Kind: numberField, Value: numeral(a.TitleMinPriority),
 			Help: "1 is the most urgent, 99 the least. Titles with this priority and more urgent ones are notified.",
 		},
 		{
@@ -150,7 +158,7 @@ func contactFields(prefix string, shown shownContacts) []formField {
 func exceptionSettings(a *settingsAnswer) []formField {
 	def := dbmodel.DefaultSettings()
 	return append(contactFields(exceptionPrefix, a.contacts), formField{
-		Name: "exception_rate_limit", Label: "Silence after an exception", Kind: numberField, Unit: "seconds", Min: 0, Max: 2592000, Value: strconv.Itoa(a.ExceptionRateLimit),
+		Name: "exception_rate_limit", Label: "Silence after an exception", Kind: numberField, Unit: "seconds", Value: strconv.Itoa(a.ExceptionRateLimit),
 		Default: strconv.Itoa(def.ExceptionRateLimit), Help: "The same exception is notified once in this time; the next message says how many were held back. 0: every one is notified.",
 	})
 }
@@ -159,11 +167,11 @@ func deliveryFields(a *settingsAnswer) []formField {
 	def := dbmodel.DefaultSettings()
 	return []formField{
 		{
-			Name: "delivery_give_up_hours", Label: "Give up after", Kind: numberField, Unit: "hours", Min: 1, Max: 720, Value: strconv.Itoa(a.GiveUpHours), Default: strconv.Itoa(def.DeliveryGiveUpHours),
+			Name: "delivery_give_up_hours", Label: "Give up after", Kind: numberField, Unit: "hours", Value: strconv.Itoa(a.GiveUpHours), Default: strconv.Itoa(def.DeliveryGiveUpHours),
 			Help: "When a target took nothing for so long, all that waits for it has failed. It can be sent again.",
 		},
 		{
-			Name: "digest_threshold", Label: "Digest from", Kind: numberField, Unit: "waiting messages", Min: 0, Max: 1000, Value: strconv.Itoa(a.DigestThreshold), Default: strconv.Itoa(def.DigestThreshold),
+			Name: "digest_threshold", Label: "Digest from", Kind: numberField, Unit: "waiting messages", Value: strconv.Itoa(a.DigestThreshold), Default: strconv.Itoa(def.DigestThreshold),
 			Help: "When more than so many wait for one target, they go out as one message. 0: never.",
 		},
 	}
@@ -181,7 +189,7 @@ func cleanupFields(a *settingsAnswer) []formField {
 	def := dbmodel.DefaultSettings()
 	return []formField{
 		{
-			Name: "notification_retention_days", Label: "Keep notifications for", Kind: numberField, Unit: "days", Min: 0, Max: 36500, Value: strconv.Itoa(a.RetentionDays),
+			Name: "notification_retention_days", Label: "Keep notifications for", Kind: numberField, Unit: "days", Value: strconv.Itoa(a.RetentionDays),
 			Default: strconv.Itoa(def.NotificationRetentionDays), Help: "Older ones are deleted. 0: they are kept for ever.",
 		},
 		{
@@ -195,7 +203,7 @@ func cleanupFields(a *settingsAnswer) []formField {
 var typeNames = map[rule.Type]string{rule.TypeObservation: "Observations", rule.TypeSecurityGate: "Security gates", rule.TypeTask: "Background tasks"}
 
 func typeChoices(chosen []rule.Type) []option {
-	out := choices(input.MemberTypes, "", chosen...)
+	out := choices(rule.MemberTypes, "", chosen...)
 	for i := range out {
 		out[i].Label = typeNames[rule.Type(out[i].Value)]
 	}

@@ -217,7 +217,7 @@ func (s *server) removeSubscription(w http.ResponseWriter, r *http.Request) erro
 	if err != nil {
 		return err
 	}
-	if _, err := s.apiDeleteSubscription(r.Context(), &subscriptionID{ID: id}); err != nil {
+	if _, err := s.apiDeleteSubscription(r.Context(), &IDParam{id}); err != nil {
 		return err
 	}
 	s.notice(r.Context(), "Deleted: nothing more comes from "+p.Name+".")

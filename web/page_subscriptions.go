@@ -271,9 +271,9 @@ func (s *server) createSubscription(w http.ResponseWriter, r *http.Request) erro
 	}
 	switch kind {
 	case "product":
-		sent.ProductID = input.Field[int64]{Set: true, Value: id}
+		sent.ProductID.Field = input.Field[int64]{Set: true, Value: id}
 	case "group":
-		sent.ProductGroupID = input.Field[int64]{Set: true, Value: id}
+		sent.ProductGroupID.Field = input.Field[int64]{Set: true, Value: id}
 	}
 	if r.PostForm.Get("team") == "" {
 		sent.Username = input.Field[string]{Set: true, Value: viewerOf(r.Context()).Username}

@@ -81,6 +81,7 @@ func route[I, O any](s *server, pattern string, a access, handler func(context.C
 		}
 		return out, nil
 	})
+	boundIDs(s.operation(method, path).Parameters)
 	if c.body != nil { // after Register: huma would read the body itself
 		s.operation(method, path).RequestBody = requestBodyOf(registry, c)
 	}
@@ -90,6 +91,10 @@ func route[I, O any](s *server, pattern string, a access, handler func(context.C
 func (s *server) operation(method, path string) *huma.Operation {
 	item := s.api.OpenAPI().Paths[apiRoot+path]
 	switch method {
+	case http.MethodGet:
+		return item.Get
+	case http.MethodDelete:
+		return item.Delete
 	case http.MethodPut:
 		return item.Put
 	case http.MethodPatch:

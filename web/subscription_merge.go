@@ -113,8 +113,8 @@ func (m *subscriptionMerge) owner(ctx context.Context, tx bun.Tx) error {
 // scope finds the product or group that the subscription is about.
 func (m *subscriptionMerge) scope(ctx context.Context, tx bun.Tx) error {
 	v, before := viewerOf(ctx), *m.sub
-	input.Apply(m.sent.ProductID, &m.sub.ProductID, nil, input.Pointer)
-	input.Apply(m.sent.ProductGroupID, &m.sub.ProductGroupID, nil, input.Pointer)
+	input.Apply(m.sent.ProductID.Field, &m.sub.ProductID, nil, input.Pointer)
+	input.Apply(m.sent.ProductGroupID.Field, &m.sub.ProductGroupID, nil, input.Pointer)
 	if m.sub.ProductID != nil && m.sub.ProductGroupID != nil {
 		m.faults.AddOnce("product_group_id", "must be empty where product_id is filled: a subscription is about one of both, or about everything")
 	}
@@ -156,7 +156,7 @@ func (m *subscriptionMerge) values() {
 	input.Apply(sent.ParserTypes, &sub.ParserTypes, nil, input.Same)
 	input.Apply(sent.MinSeverity, &sub.MinSeverity, "", input.Same)
 	input.Apply(sent.Statuses, &sub.Statuses, nil, input.Same)
-	input.Apply(sent.MinPriority, &sub.MinPriority, nil, input.Pointer)
+	input.Apply(sent.MinPriority.Field, &sub.MinPriority, nil, input.Pointer)
 	input.Apply(sent.KnownExploited, &sub.KnownExploited, false, input.Same)
 	for _, r := range sub.Filter().Check() {
 		m.faults.AddOnce(r.Field, r.Reason)

@@ -26,6 +26,16 @@ type Field[T any] struct {
 // Must is a field that has to be there.
 type Must[T any] struct{ Field[T] }
 
+// Numbers whose bounds come from elsewhere. Other numbers have theirs in the tags minimum and maximum.
+type (
+	// ID is an id that the web tier or Tocsin has given.
+	ID struct{ Field[int64] }
+	// MustID is an ID that has to be there.
+	MustID struct{ ID }
+	// Priority is the priority of an observation.
+	Priority struct{ Field[int] }
+)
+
 // Texts with a form of their own.
 type (
 	// Sender is an email address, with or without a display name.
@@ -45,9 +55,6 @@ type (
 // Object is a JSON object, which ReadJSON reads into fields of its own.
 type Object []byte
 
-// MemberTypes are the types of notifications that a user who is no administrator may see.
-var MemberTypes = []rule.Type{rule.TypeObservation, rule.TypeSecurityGate, rule.TypeTask}
-
 // readable is implemented by every field.
 type readable interface {
 	read(v jsontext.Value) string
@@ -56,6 +63,15 @@ type readable interface {
 
 func (*Field[T]) mandatory() bool { return false }
 func (*Must[T]) mandatory() bool  { return true }
+func (*MustID) mandatory() bool   { return true }
+
+// bounded is implemented by fields that are numbers with bounds of their own.
+type bounded interface {
+	bounds() (lowest, highest int64)
+}
+
+func (*ID) bounds() (lowest, highest int64)       { return 1, accept.MaxID }
+func (*Priority) bounds() (lowest, highest int64) { return rule.MinPriority, rule.MaxPriority }
 
 // Apply sets *to to the value, where the field is set; to empty where it is empty.
 func Apply[T, V any](f Field[T], to *V, empty V, convert func(T) V) {
@@ -124,7 +140,7 @@ func (f *Field[T]) read(v jsontext.Value) string {
 	case *[]rule.Status:
 		return wordsIn(v, rule.Statuses, to)
 	case *[]rule.Type:
-		return wordsIn(v, MemberTypes, to)
+		return wordsIn(v, rule.MemberTypes, to)
 	case *[]rule.Severity:
 		if v.Kind() == '"' { // one of them, as in a query
 			*to = make([]rule.Severity, 1)

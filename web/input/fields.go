@@ -20,7 +20,7 @@ type fieldInfo struct {
 
 // ReadJSON reads the JSON object that is the whole of a body into the fields of the struct v, each a Field or a Must. It
 // returns every faulty field. The error is for JSON that is broken, a *SyntaxError, or no object, Faults. The tags minimum
-// and maximum are checked, those that say the same in the OpenAPI document.
+// and maximum are checked, which say the same in the OpenAPI document.
 func ReadJSON[T any](body io.Reader, v *T) (Faults, error) {
 	infos := fieldsOf(reflect.TypeFor[T]())
 	value := reflect.ValueOf(v).Elem()
@@ -71,6 +71,12 @@ func RequiredFields(t reflect.Type) (names []string, ok bool) {
 	return names, true
 }
 
+// Bounds returns the lowest and the highest value of a number in the body that T reads.
+func Bounds[T any](name string) (lowest, highest int) {
+	info := fieldsOf(reflect.TypeFor[T]())[name]
+	return int(*info.min), int(*info.max)
+}
+
 func (i *fieldInfo) of(value reflect.Value) readable {
 	field := value.FieldByIndex(i.index).Addr().Interface()
 	if contacts, is := field.(*Contacts); is {
@@ -109,6 +115,10 @@ func fieldsOf(t reflect.Type) map[string]*fieldInfo {
 		info := &fieldInfo{index: f.Index}
 		if lowest, err := strconv.ParseInt(f.Tag.Get("minimum"), 10, 64); err == nil {
 			highest, _ := strconv.ParseInt(f.Tag.Get("maximum"), 10, 64) // both or none
+			info.min, info.max = &lowest, &highest
+		}
+		if field, is := reflect.TypeAssert[bounded](reflect.New(f.Type)); is {
+			lowest, highest := field.bounds()
 			info.min, info.max = &lowest, &highest
 		}
 		out[name] = info

@@ -79,7 +79,7 @@ func formValue(to any, texts []string) jsontext.Value {
 			}
 		}
 		return jsonValue(entries)
-	case *Field[int], *Field[int64]:
+	case *Field[int], *Field[int64], *ID, *Priority:
 		if _, err := strconv.ParseInt(last, 10, 64); err == nil {
 			return jsontext.Value(last)
 		}

@@ -5,6 +5,7 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
+	"github.com/seed91453169/tocsin/internal/accept"
 	"github.com/seed91453169/tocsin/rule"
 )
 
@@ -47,8 +48,25 @@ func (f Field[T]) Schema(huma.Registry) *huma.Schema {
 	case ContactList:
 		s.Type, s.Items, s.MaxItems = huma.TypeArray, contactSchema(), new(MaxContacts)
 	case []rule.Type:
-		s.Type, s.Items = huma.TypeArray, WordSchema(MemberTypes)
+		s.Type, s.Items = huma.TypeArray, WordSchema(rule.MemberTypes)
 	}
+	return s
+}
+
+// Schema implements huma.SchemaProvider.
+func (f ID) Schema(r huma.Registry) *huma.Schema { return BoundID(f.Field.Schema(r)) }
+
+// Schema implements huma.SchemaProvider.
+func (f Priority) Schema(r huma.Registry) *huma.Schema {
+	return Bound(f.Field.Schema(r), rule.MinPriority, rule.MaxPriority)
+}
+
+// BoundID bounds a number that is an id.
+func BoundID(s *huma.Schema) *huma.Schema { return Bound(s, 1, accept.MaxID) }
+
+// Bound bounds a number.
+func Bound(s *huma.Schema, lowest, highest float64) *huma.Schema {
+	s.Minimum, s.Maximum = &lowest, &highest
 	return s
 }
 
