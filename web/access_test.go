@@ -85,6 +85,7 @@ var matrix = []matrixRow{
 	{"DELETE /notifications/{id}", "", [8]int{401, 403, 404, 403, 403, 403, 204, 204}},
 	{"POST /notifications/delete", `{"ids":[{notification}]}`, [8]int{401, 403, 204, 403, 403, 403, 204, 204}},
 	{"POST /notifications/delete", `{"filter":{"product_id":{n}}}`, [8]int{401, 403, 202, 403, 403, 403, 202, 202}},
+	{"POST /notifications/{id}/deliver", "", [8]int{401, 403, 404, 403, 403, 202, 202, 202}},
 	{"GET /notifications/unread-count", "", [8]int{401, 403, 200, 200, 200, 200, 200, 200}},
 	{"GET /notifications/stream", "", [8]int{401, 403, 200, 200, 200, 200, 200, 200}},
 	{"GET /deliveries", "", [8]int{401, 403, 200, 200, 200, 200, 200, 200}},

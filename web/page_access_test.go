@@ -14,6 +14,7 @@ var pages = []matrixRow{
 	{"GET /?product_id={n}", "", [8]int{303, 403, 200, 200, 200, 200, 200, 200}},
 	{"GET /?cursor=x", "", [8]int{303, 403, 422, 422, 422, 422, 422, 422}},
 	{"GET /notifications/{id}", "", [8]int{303, 403, 404, 200, 200, 200, 200, 200}},
+	{"POST /notifications/{id}/deliver", "", [8]int{303, 403, 404, 403, 403, 303, 303, 303}},
 	{"POST /notifications/viewed", "one={notification}", [8]int{303, 403, 404, 303, 303, 303, 303, 303}},
 	{"POST /notifications/viewed", "until=2020-01-01T00:00:00Z", [8]int{303, 403, 303, 303, 303, 303, 303, 303}},
 	{"POST /notifications/delete", "one={notification}", [8]int{303, 403, 404, 403, 403, 403, 200, 200}},

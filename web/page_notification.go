@@ -35,6 +35,7 @@ type notificationView struct {
 	PassedOver []recipientRow // contacts of today that have no delivery
 	Why        string         // the explanation of the observation; empty: there is none
 	Outside    *linkTo        // the application's own page
+	Deliver    bool           // the viewer may deliver it by hand
 	Self       string
 }
 
@@ -75,7 +76,7 @@ func (s *server) showNotificationPage(w http.ResponseWriter, r *http.Request) er
 		return fmt.Errorf("load settings: %w", err)
 	}
 	v := notificationView{Row: rowOf(n), Self: r.URL.Path}
-	v.Row.May = role.Covers(rule.Owner)
+	v.Row.May, v.Deliver = role.Covers(rule.Owner), role.Covers(rule.Maintainer)
 	m := message.Builder{BaseURL: s.baseURL, Settings: settings}.Notification(&n.Notification, 0, message.Recipient{})
 	v.Headline, v.Changes = m.Headline, changesOf(n.Before(), n.After())
 	v.Facts = pageFacts(m.Facts, v.Changes != nil)

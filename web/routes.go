@@ -151,6 +151,11 @@ func (s *server) inboxCalls() {
 	answers := s.operation(http.MethodPost, "/notifications/delete").Responses
 	answers["202"], answers["204"] = answers["204"], &huma.Response{Description: "Deleted by ids"}
 	answers["202"].Description = "Deleted by filter"
+	route(s, "POST /notifications/{id}/deliver", people, s.apiDeliverNotification,
+		call{
+			id: "deliverNotification", tag: tagInbox, status: http.StatusAccepted,
+			summary: "Deliver a notification to all that would receive it now and have none that waits or was sent",
+		})
 	route(s, "GET /notifications/unread-count", people, s.apiCountUnread,
 		call{id: "countUnread", tag: tagInbox, summary: "Count the notifications that the caller has not viewed"})
 	route(s, "GET /notifications/stream", people, s.apiStreamUnread,
@@ -255,6 +260,7 @@ func (s *server) pages(calls http.Handler, client redis.UniversalClient, monitor
 
 	s.page(mux, "GET /{$}", people, s.showInbox)
 	s.page(mux, "GET /notifications/{id}", people, s.showNotificationPage)
+	s.page(mux, "POST /notifications/{id}/deliver", people, s.deliverOnPage)
 	s.page(mux, "POST /notifications/viewed", people, s.saveViewed)
 	s.page(mux, "POST /notifications/delete", people, s.removeNotifications)
 
