@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/uptrace/bun"
@@ -19,8 +20,9 @@ func (e *UnknownProductsError) Error() string {
 
 // Accepted is what AcceptObservations did.
 type Accepted struct {
-	Changed int   // observations that are new or differ
-	EventID int64 // the outbox row of these; 0 where there are none
+	Changed    int   // observations that are new or differ
+	PassedOver int   // observations that differ, and are older than what is stored; see Accepting
+	EventID    int64 // the outbox row of those that changed; 0 where there are none
 }
 
 const observationColumns = "id, product_id, title, title_hash, severity, status, priority, parser_type, vulnerability_id, cvss_score, origin, url, known_exploited, details"
@@ -30,9 +32,9 @@ type Accepting struct {
 	Bulk     bool // part of an import: single events go first
 	Baseline bool // what matches is remembered without being notified
 	Queued   bool // the caller enqueues a task for the event
-	// StatedAt is when the web tier stated them, where they came through Redis and may have been overtaken: then what is
-	// stored and was stated later stays; this needs a transaction. nil: now.
-	StatedAt *time.Time
+	// ReportedAt is when the web tier reported them, where they came through Redis and may have been overtaken: then what is
+	// stored and was reported later, but not after now, stays; this needs a transaction. nil: now.
+	ReportedAt *time.Time
 }
 
 func (how Accepting) kind() EventKind {
@@ -51,7 +53,7 @@ func AcceptObservations(ctx context.Context, db bun.IDB, list []Observation, how
 	if isSQLite(db) {
 		return acceptSQLite(ctx, db, list, products, how)
 	}
-	if err := lockStated(ctx, db, list, how); err != nil {
+	if err := lockReported(ctx, db, list, how); err != nil {
 		return Accepted{}, err
 	}
 	from, args := rowsFrom(db, "i", 1, observationCols(list)...)
@@ -65,8 +67,8 @@ func AcceptObservations(ctx context.Context, db bun.IDB, list []Observation, how
 			FROM changed HAVING count(*) > 0 RETURNING id
 		) SELECT (SELECT count(*) FROM changed), coalesce((SELECT id FROM queued), 0), (SELECT count(*) FROM known)`, n+1, n+2, n+3)
 	args = append(args, arrayArg(db, products), how.Bulk, how.Queued)
-	if how.StatedAt != nil {
-		args = append(args, *how.StatedAt)
+	if how.ReportedAt != nil {
+		args = append(args, *how.ReportedAt)
 	}
 	var a Accepted
 	var known int
@@ -78,15 +80,15 @@ func AcceptObservations(ctx context.Context, db bun.IDB, list []Observation, how
 		return AcceptObservations(ctx, db, list, how) // one came into being after the statement had begun
 	}
 	if err == nil {
-		err = confirmObservations(ctx, db, list, how)
+		a.PassedOver, err = confirmObservations(ctx, db, list, how)
 	}
 	return a, Translate(err)
 }
 
-// lockStated keeps stored observations from being changed until those that came through Redis are confirmed: else an older
-// statement, which is being stored, would be confirmed in the place of a younger one that equals what was stored before.
-func lockStated(ctx context.Context, db bun.IDB, list []Observation, how Accepting) error {
-	if how.StatedAt == nil {
+// lockReported keeps stored observations from being changed until those that came through Redis are confirmed: else an older
+// report, which is being stored, would be confirmed in the place of a younger one that equals what was stored before.
+func lockReported(ctx context.Context, db bun.IDB, list []Observation, how Accepting) error {
+	if how.ReportedAt == nil {
 		return nil
 	}
 	in, arg := anyOf(db, "id", 1, idsOf(list))
@@ -94,15 +96,44 @@ func lockStated(ctx context.Context, db bun.IDB, list []Observation, how Accepti
 	return err
 }
 
-// confirmObservations notes of observations that came through Redis when they were stated, also where they are stored
-// already: what was stated before that, and comes later, must not undo them.
-func confirmObservations(ctx context.Context, db bun.IDB, list []Observation, how Accepting) error {
-	if how.StatedAt == nil {
-		return nil
+const (
+	// confirmReport takes a time that lies ahead for none: the clock that wrote it was set back since.
+	confirmReport = `
+		UPDATE observations SET reported_at = @at WHERE id = ANY (@ids) AND (reported_at < @at OR reported_at > clock_timestamp())`
+	countPassedOver = `
+		SELECT count(*) FROM @list AS i
+		JOIN LATERAL (SELECT * FROM observations AS o WHERE o.id = i.id OFFSET 0) AS o ON true WHERE o.reported_at > @at AND @differs`
+)
+
+// confirmObservations notes of observations that came through Redis when they were reported, also where they are stored
+// already: what was reported before that, and comes later, must not undo them. It returns how many of them differ from what is
+// stored, and were reported before that.
+func confirmObservations(ctx context.Context, db bun.IDB, list []Observation, how Accepting) (passedOver int, err error) {
+	if how.ReportedAt == nil {
+		return 0, nil
 	}
-	in, arg := anyOf(db, "id", 2, idsOf(list))
-	_, err := execCount(ctx, db, "UPDATE observations SET reported_at = $1 WHERE reported_at < $1 AND "+in, *how.StatedAt, arg)
-	return err
+	differ := bun.Safe(observationRow("o", "") + " " + differs(db) + " " + observationRow("i", ""))
+	passedOver, err = queryOne[int](ctx, db, countPassedOver, args{"list": rows(observationCols(list)), "at": *how.ReportedAt, "differs": differ})
+	if err != nil {
+		return 0, err
+	}
+	_, err = exec(ctx, db, confirmReport, args{"at": *how.ReportedAt, "ids": numbers(idsOf(list))})
+	return passedOver, err
+}
+
+// observationRow is what is compared of an observation under the name alias, and the generation of its product where that has a name.
+func observationRow(alias, product string) string {
+	columns := []string{}
+	if product != "" {
+		columns = append(columns, product+".generation")
+	}
+	for _, c := range []string{
+		"product_id", "title", "severity", "status", "priority", "parser_type", "vulnerability_id", "cvss_score", "origin", "url",
+		"known_exploited", "details",
+	} {
+		columns = append(columns, alias+"."+c)
+	}
+	return "(" + strings.Join(columns, ", ") + ")"
 }
 
 // acceptSQLite is AcceptObservations in the statements that SQLite knows.
@@ -119,12 +150,12 @@ func acceptSQLite(ctx context.Context, db bun.IDB, list []Observation, products 
 	}
 	from, args := rowsFrom(db, "i", 1, observationCols(list)...)
 	query := upsertObservations(db, how, from+" CROSS JOIN products k ON k.id = i.product_id", "true", len(args)+1)
-	if how.StatedAt != nil {
-		args = append(args, *how.StatedAt)
+	if how.ReportedAt != nil {
+		args = append(args, *how.ReportedAt)
 	}
 	changed, err := collect(ctx, db, scanID, query, args...)
 	if err == nil {
-		err = confirmObservations(ctx, db, list, how)
+		a.PassedOver, err = confirmObservations(ctx, db, list, how)
 	}
 	if err != nil || len(changed) == 0 {
 		return a, err
@@ -136,24 +167,24 @@ func acceptSQLite(ctx context.Context, db bun.IDB, list []Observation, products 
 }
 
 // upsertObservations inserts or updates what differs among the rows i of from, with their products k, and returns the ids of
-// these. The time when they were stated, if given, is the argument with the number arg. Of an observation that was deleted with
+// these. The time when they were reported, if given, is the argument with the number arg. Of an observation that was deleted with
 // its product, and is not removed yet, nothing is remembered.
 func upsertObservations(db bun.IDB, how Accepting, from, condition string, arg int) string {
-	const stated = "%[2]s.generation, %[1]s.product_id, %[1]s.title, %[1]s.severity, %[1]s.status, %[1]s.priority, %[1]s.parser_type, %[1]s.vulnerability_id, %[1]s.cvss_score, %[1]s.origin, %[1]s.url, %[1]s.known_exploited, %[1]s.details"
-	row := func(alias, product string) string { return "(" + fmt.Sprintf(stated, alias, product) + ")" }
+	row := observationRow
 	deleted := "EXISTS (SELECT 1 FROM deletions gone WHERE gone.product_id = o.product_id AND gone.generation = o.generation)"
 	forget := func(column string) string {
 		return column + " = CASE WHEN " + deleted + " THEN NULL ELSE o." + column + " END"
 	}
-	statedAt, younger := now(db), ""
-	if how.StatedAt != nil {
-		statedAt, younger = fmt.Sprintf("$%d", arg), " AND (o.reported_at IS NULL OR o.reported_at <= EXCLUDED.reported_at OR "+deleted+")"
+	reportedAt, younger := now(db), ""
+	if how.ReportedAt != nil {
+		reportedAt = fmt.Sprintf("$%d", arg)
+		younger = " AND (o.reported_at IS NULL OR o.reported_at <= EXCLUDED.reported_at OR o.reported_at > " + now(db) + " OR " + deleted + ")"
 		if !isSQLite(db) {
-			statedAt += "::timestamptz"
+			reportedAt += "::timestamptz"
 		}
 	}
 	return `INSERT INTO observations AS o (` + observationColumns + `, reported_at, generation)
-		SELECT i.id, i.product_id, i.title, i.title_hash, i.severity, i.status, i.priority, i.parser_type, i.vulnerability_id, i.cvss_score, i.origin, i.url, i.known_exploited, i.details, ` + statedAt + `, k.generation
+		SELECT i.id, i.product_id, i.title, i.title_hash, i.severity, i.status, i.priority, i.parser_type, i.vulnerability_id, i.cvss_score, i.origin, i.url, i.known_exploited, i.details, ` + reportedAt + `, k.generation
 		FROM ` + from + ` ` + lookUp(db, "LEFT JOIN", "observations", "e", "id = i.id", "") + `
 		WHERE ` + condition + ` AND (e.id IS NULL OR ` + row("e", "e") + ` ` + differs(db) + ` ` + row("i", "k") + `) ORDER BY i.id
 		ON CONFLICT (id) DO UPDATE SET product_id = EXCLUDED.product_id, title = EXCLUDED.title, title_hash = EXCLUDED.title_hash,

@@ -183,18 +183,19 @@ func (g *ProductGroup) hide() {
 }
 
 // SecurityGateForUpdate returns the value of a product's gate and keeps others from changing it until the transaction ends.
-// younger says that it was stated later than statedAt; nil is now. The error is ErrNotFound where there is no such product.
-func SecurityGateForUpdate(ctx context.Context, tx bun.IDB, productID int64, statedAt *time.Time) (passed *bool, younger bool, err error) {
-	var at instant
-	err = raw(tx).QueryRowContext(ctx, "SELECT security_gate_passed, security_gate_reported_at FROM products WHERE id = $1"+forUpdate(tx), productID).Scan(&passed, &at)
-	return passed, statedAt != nil && at.After(*statedAt), Translate(err)
+// younger says that it was reported after reportedAt (nil: now), by a clock that was not ahead of the database's. The error is ErrNotFound where there is no such product.
+func SecurityGateForUpdate(ctx context.Context, tx bun.IDB, productID int64, reportedAt *time.Time) (passed *bool, younger bool, err error) {
+	var at, now instant
+	err = raw(tx).QueryRowContext(ctx, "SELECT security_gate_passed, security_gate_reported_at, "+later(tx, 0)+" FROM products WHERE id = $1"+forUpdate(tx),
+		productID).Scan(&passed, &at, &now)
+	return passed, reportedAt != nil && at.After(*reportedAt) && !at.After(now.Time), Translate(err)
 }
 
-// SetSecurityGate stores the value of a product's gate and when it was stated; nil is now.
-func SetSecurityGate(ctx context.Context, tx bun.IDB, productID int64, passed *bool, statedAt *time.Time) error {
+// SetSecurityGate stores the value of a product's gate and when it was reported; nil is now.
+func SetSecurityGate(ctx context.Context, tx bun.IDB, productID int64, passed *bool, reportedAt *time.Time) error {
 	at, args := now(tx), []any{passed, productID}
-	if statedAt != nil {
-		at, args = "$3", append(args, *statedAt)
+	if reportedAt != nil {
+		at, args = "$3", append(args, *reportedAt)
 	}
 	_, err := execCount(ctx, tx, "UPDATE products SET security_gate_passed = $1, security_gate_reported_at = "+at+" WHERE id = $2", args...)
 	return err

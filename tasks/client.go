@@ -25,7 +25,7 @@ func NewClient(client redis.UniversalClient) *Client {
 }
 
 // Enqueue puts an event into Redis; it is kept once Enqueue has returned nil. Of states of the same thing the youngest counts,
-// in whatever order workers accept them. An event that is refused, because its product does not exist for instance, becomes a
+// in whatever order workers accept them; they log how many older ones they pass over. An event that is refused, because its product does not exist for instance, becomes a
 // failed event.
 func (c *Client) Enqueue(ctx context.Context, t *Task) error {
 	if t == nil || t.event == nil {

@@ -30,8 +30,8 @@ func TestOvertakenGateIsPassedOver(t *testing.T) {
 		base := time.Now().UTC().Add(-time.Hour)
 		say := func(passed bool, at time.Duration) {
 			t.Helper()
-			p := fmt.Sprintf(`{"kind":"security_gate","id":1,"passed":%v,"stated_at":%q}`, passed, base.Add(at).Format(time.RFC3339Nano))
-			if err := e.acceptor.AcceptPayload(t.Context(), []byte(p)); err != nil {
+			p := fmt.Sprintf(`{"kind":"security_gate","id":1,"passed":%v,"reported_at":%q}`, passed, base.Add(at).Format(time.RFC3339Nano))
+			if _, err := e.acceptor.AcceptPayload(t.Context(), []byte(p)); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -55,7 +55,7 @@ func TestPoisonIsKept(t *testing.T) {
 			"surrogate": `{"kind":"\ud800"}`, "no UTF-8": "\xff", "deep": strings.Repeat("[", 9000) + strings.Repeat("]", 9000),
 		}
 		for name, p := range poison {
-			if err := e.acceptor.AcceptPayload(t.Context(), []byte(p)); err != nil {
+			if _, err := e.acceptor.AcceptPayload(t.Context(), []byte(p)); err != nil {
 				t.Errorf("%s: %.200v", name, err)
 			}
 		}

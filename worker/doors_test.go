@@ -175,9 +175,9 @@ func TestClientDoor(t *testing.T) {
 		testenv.Eventually(t, 10*time.Second, stored(rule.Critical), "not accepted")
 		e.idle(10 * time.Second)
 		// A state that is older than the stored one is passed over.
-		old := fmt.Sprintf(`{"kind":"observation","observations":[{"id":1,"product_id":1,"title":"CVE-1","severity":"Low","status":"Open","priority":null,"parser_type":"SCA"}],"stated_at":%q}`,
+		old := fmt.Sprintf(`{"kind":"observation","observations":[{"id":1,"product_id":1,"title":"CVE-1","severity":"Low","status":"Open","priority":null,"parser_type":"SCA"}],"reported_at":%q}`,
 			time.Now().Add(-time.Hour).UTC().Format(time.RFC3339Nano))
-		if err := e.acceptor.AcceptPayload(t.Context(), []byte(old)); err != nil {
+		if _, err := e.acceptor.AcceptPayload(t.Context(), []byte(old)); err != nil {
 			t.Fatal(err)
 		}
 		if err := stored(rule.Critical)(); err != nil {

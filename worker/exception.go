@@ -132,10 +132,26 @@ func (p *postponed) Unwrap() error { return p.err }
 
 // eventAccept handles queue.TypeEventAccept: an event that came through Redis.
 func (w *Worker) eventAccept(ctx context.Context, t *asynq.Task) error {
-	return accept.New(w.DB, w.Queue).AcceptPayload(ctx, t.Payload())
+	done, err := accept.New(w.DB, w.Queue).AcceptPayload(ctx, t.Payload())
+	if err == nil {
+		w.logPassedOver(done)
+	}
+	return err
+}
+
+// logPassedOver logs that states came through Redis after younger ones were stored.
+func (w *Worker) logPassedOver(done accept.Accepted) {
+	if done.PassedOver > 0 {
+		w.Log.Warn().Int("states", done.PassedOver).Int("of", max(done.Received, 1)).
+			Msg("states that came through Redis were passed over: they are older than what is stored")
+	}
 }
 
 // acceptRefused accepts an event after all that came through Redis and was refused.
 func (w *Worker) acceptRefused(ctx context.Context, tx bun.Tx, e *dbmodel.Event, _ prepared) ([]int64, error) {
-	return nil, accept.Again(ctx, tx, e.Payload.Task)
+	done, err := accept.Again(ctx, tx, e.Payload.Task)
+	if err == nil {
+		w.logPassedOver(done)
+	}
+	return nil, err
 }

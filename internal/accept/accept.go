@@ -19,6 +19,7 @@ type Accepted struct {
 	Changed     int  `json:"changed"`   // new, or different from what was stored: these are evaluated
 	Unchanged   int  `json:"unchanged"` // exactly as stored: nothing happens
 	GateChanged bool `json:"-"`         // a security gate has another value now
+	PassedOver  int  `json:"-"`         // states that came through Redis and are older than the different ones that are stored
 
 	Rows []dbmodel.QueueableEvent `json:"-"` // of the outbox
 }
@@ -81,7 +82,7 @@ func InTx(ctx context.Context, tx bun.IDB, e *Event) (Accepted, error) {
 // accepting is what accept must know beside the event.
 type accepting struct {
 	queued     bool       // the caller enqueues tasks for the rows
-	reportedAt *time.Time // of an event that came through Redis; a younger state that is stored stays
+	reportedAt *time.Time // of an event that came through Redis, not after now; a younger state that is stored stays
 }
 
 // accept stores the state that an event reports and its outbox row, in the transaction of the caller. All doors lead

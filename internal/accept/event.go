@@ -46,7 +46,7 @@ type payload struct {
 	ID           int64                 `json:"id,omitempty"`
 	Passed       *bool                 `json:"passed,omitempty"`
 	Exception    *dbmodel.Exception    `json:"exception,omitempty"`
-	ReportedAt   time.Time             `json:"stated_at"`
+	ReportedAt   time.Time             `json:"reported_at"`
 }
 
 func checkID(field string, id int64) error {

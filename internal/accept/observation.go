@@ -170,6 +170,9 @@ func observationFrom(p payload) (*Event, error) {
 	if p.ID != 0 {
 		return NewEvaluation(p.ID)
 	}
+	if p.ReportedAt.IsZero() {
+		return nil, errNoTime
+	}
 	return NewObservations(p.Observations)
 }
 
@@ -202,7 +205,7 @@ func acceptObservations(ctx context.Context, db bun.IDB, e *Event, how accepting
 	for start := 0; start < len(e.observations); start += ChunkSize {
 		chunk := e.observations[start:min(start+ChunkSize, len(e.observations))]
 		done, err := dbmodel.AcceptObservations(ctx, db, chunk,
-			dbmodel.Accepting{Bulk: bulk, Baseline: e.baseline, Queued: how.queued, StatedAt: how.reportedAt})
+			dbmodel.Accepting{Bulk: bulk, Baseline: e.baseline, Queued: how.queued, ReportedAt: how.reportedAt})
 		if unknown, ok := errors.AsType[*dbmodel.UnknownProductsError](err); ok {
 			return Accepted{}, e.unknownProducts(unknown)
 		}
@@ -217,6 +220,7 @@ func acceptObservations(ctx context.Context, db bun.IDB, e *Event, how accepting
 // add counts a chunk of observations.
 func (a *Accepted) add(done dbmodel.Accepted, bulk, baseline bool) {
 	a.Changed += done.Changed
+	a.PassedOver += done.PassedOver
 	a.Unchanged = a.Received - a.Changed
 	if done.EventID != 0 {
 		kind := dbmodel.KindObservation

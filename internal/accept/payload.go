@@ -24,12 +24,11 @@ func (e *Event) Payload(reportedAt time.Time) ([]byte, error) {
 	return b, nil
 }
 
-// AcceptPayload stores the event in the payload of queue.TypeEventAccept. Once it has returned nil the payload is not
+// AcceptPayload stores the event in the payload of queue.TypeEventAccept. Once it has returned no error the payload is not
 // needed any more: an event that is refused is kept as a failed event, with the reason.
-func (a *Acceptor) AcceptPayload(ctx context.Context, text []byte) error {
-	var done Accepted
+func (a *Acceptor) AcceptPayload(ctx context.Context, text []byte) (done Accepted, err error) {
 	queued := a.queue.Room(queue.Events)
-	err := a.db.InTx(ctx, func(ctx context.Context, tx bun.Tx) (err error) {
+	err = a.db.InTx(ctx, func(ctx context.Context, tx bun.Tx) (err error) {
 		done, err = acceptPayload(ctx, tx, text, queued)
 		return err
 	})
@@ -37,22 +36,21 @@ func (a *Acceptor) AcceptPayload(ctx context.Context, text []byte) error {
 		err = a.db.InTx(ctx, func(ctx context.Context, tx bun.Tx) error { return setAside(ctx, tx, text, reason) })
 	}
 	if err != nil {
-		return fmt.Errorf("accept an event from Redis: %w", err)
+		return Accepted{}, fmt.Errorf("accept an event from Redis: %w", err)
 	}
 	if queued {
 		a.queue.Enqueue(ctx, done.Rows)
 	}
-	return nil
+	return done, nil
 }
 
 // Again accepts, within the transaction that removes it, an event that was refused before.
-func Again(ctx context.Context, tx bun.Tx, stored []byte) error {
+func Again(ctx context.Context, tx bun.Tx, stored []byte) (Accepted, error) {
 	var text string
 	if json.Unmarshal(stored, &text) == nil {
 		stored = []byte(text)
 	}
-	_, err := acceptPayload(ctx, tx, stored, false)
-	return err
+	return acceptPayload(ctx, tx, stored, false)
 }
 
 // setAside stores a payload that was refused as a failed event, and reports that as an exception.
@@ -75,7 +73,11 @@ func setAside(ctx context.Context, tx bun.Tx, text []byte, reason string) error 
 	return err
 }
 
-// acceptPayload validates again: anything can be in Redis.
+// errNoTime refuses a state of which nobody knows whether it is older than the stored one.
+var errNoTime = InvalidError{{"reported_at", "is missing"}}
+
+// acceptPayload validates again: anything can be in Redis. The clock of Redis may be ahead of the database's: no state counts as
+// reported later than now, so that it does not keep back the states of the time until then.
 func acceptPayload(ctx context.Context, tx bun.Tx, text []byte, queued bool) (Accepted, error) {
 	var p payload
 	if err := json.Unmarshal(text, &p); err != nil {
@@ -89,6 +91,13 @@ func acceptPayload(ctx context.Context, tx bun.Tx, text []byte, queued bool) (Ac
 	e, err := k.fromPayload(p)
 	if err != nil {
 		return Accepted{}, err
+	}
+	now, err := dbmodel.DatabaseNow(ctx, tx)
+	if err != nil {
+		return Accepted{}, fmt.Errorf("ask for the time: %w", err)
+	}
+	if p.ReportedAt.After(now) {
+		p.ReportedAt = now
 	}
 	return accept(ctx, tx, e, accepting{queued: queued, reportedAt: &p.ReportedAt})
 }

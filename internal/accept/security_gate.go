@@ -18,7 +18,12 @@ func NewSecurityGate(productID int64, passed *bool) (*Event, error) {
 	return &Event{kind: dbmodel.KindSecurityGate, id: productID, passed: passed}, nil
 }
 
-func securityGateFrom(p payload) (*Event, error) { return NewSecurityGate(p.ID, p.Passed) }
+func securityGateFrom(p payload) (*Event, error) {
+	if p.ReportedAt.IsZero() {
+		return nil, errNoTime
+	}
+	return NewSecurityGate(p.ID, p.Passed)
+}
 
 func acceptSecurityGate(ctx context.Context, db bun.IDB, e *Event, how accepting) (Accepted, error) {
 	before, newer, err := dbmodel.SecurityGateForUpdate(ctx, db, e.id, how.reportedAt)
@@ -26,7 +31,10 @@ func acceptSecurityGate(ctx context.Context, db bun.IDB, e *Event, how accepting
 		return Accepted{}, fmt.Errorf("load the security gate of product %d: %w", e.id, err)
 	}
 	changed := rule.Gate(before, e.passed) != rule.NoEvent
-	if newer || !changed && how.reportedAt == nil {
+	switch {
+	case newer && changed:
+		return Accepted{PassedOver: 1}, nil
+	case newer || !changed && how.reportedAt == nil:
 		return Accepted{}, nil
 	}
 	// Also where the value stays: the time is stored with it, so that an older report that arrives later changes nothing.
