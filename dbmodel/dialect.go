@@ -20,6 +20,7 @@ var sqliteForms = []struct {
 	sqlite   string
 }{
 	{regexp.MustCompile(`clock_timestamp\(\)`), "CAST(unixepoch('subsec') * 1000000 AS INTEGER)"},
+	{regexp.MustCompile(`pg_column_size\(`), "length("},
 	{regexp.MustCompile(`= ANY \((@[a-z_]+)\)`), "IN (SELECT value FROM json_each($1))"},
 	// A join that looks up the rows of a table by key for each row on its left, in the order of these. OFFSET 0 and CROSS JOIN
 	// forbid to read the whole table instead, whatever the database believes about its size.
@@ -217,6 +218,14 @@ func byteOrder(db bun.IDB, text string) string {
 		return text
 	}
 	return text + ` COLLATE "C"`
+}
+
+// millisecondsSince is the time since that in a column, by the database's clock.
+func millisecondsSince(db bun.IDB, column string) string {
+	if isSQLite(db) {
+		return "((" + now(db) + " - " + column + ") / 1000)"
+	}
+	return "CAST(extract(epoch FROM " + now(db) + " - " + column + ") * 1000 AS bigint)"
 }
 
 // timeArg is a time as an argument of a statement below bun.

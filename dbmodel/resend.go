@@ -2,7 +2,6 @@ package dbmodel
 
 import (
 	"context"
-	"database/sql"
 	"slices"
 	"strings"
 
@@ -22,18 +21,25 @@ type Resendable struct {
 	GoesTo int64
 }
 
-// goesTo is the target that a delivery d (of notification n, to target t) goes to when it is sent again, as an expression
-// over resendFrom; NULL where no webhook is set any more. Of a product and its group it takes the one that rule.Effective
-// takes.
-var goesTo = `CASE WHEN t.channel IN (` + addressChannels() + `) THEN d.target_id
-	WHEN d.source_kind = 'subscription' THEN coalesce(
-		(SELECT c.target_id FROM contacts c WHERE c.subscription_id = d.source_id AND c.target_id = d.target_id LIMIT 1),
-		(SELECT c.target_id FROM contacts c WHERE c.subscription_id = d.source_id AND c.channel = t.channel ORDER BY c.position LIMIT 1))
-	WHEN n.type IN ('observation', 'security_gate') THEN coalesce(
-		(SELECT c.target_id FROM contacts c WHERE c.product_id = n.product_id AND c.channel = t.channel ORDER BY c.position LIMIT 1),
-		(SELECT c.target_id FROM contacts c WHERE c.product_group_id = p.product_group_id AND c.channel = t.channel ORDER BY c.position LIMIT 1))
-	ELSE (SELECT c.target_id FROM contacts c WHERE c.kind = CASE WHEN n.type = 'observation_title' THEN 'observation_titles' ELSE 'exceptions' END
-		AND c.product_id IS NULL AND c.product_group_id IS NULL AND c.channel = t.channel ORDER BY c.position LIMIT 1) END`
+// goesTo is the target that a delivery d (of notification n, to target t) goes to when it is sent again; NULL where no webhook is
+// set any more. It is the first one of the contact's holder, and where the delivery has none, or the product or group that it
+// has names none any more, the one that rule.Effective takes for the notification.
+const goesTo = `CASE WHEN t.channel IN (@address_channels) THEN d.target_id
+		WHEN d.source_kind = 'subscription' THEN (SELECT c.target_id FROM contacts c
+			WHERE c.subscription_id = d.source_id AND c.channel = t.channel
+			ORDER BY CASE WHEN c.target_id = d.target_id THEN 0 ELSE 1 END, c.position LIMIT 1)
+		WHEN n.type IN ('observation', 'security_gate') THEN coalesce(
+			(SELECT c.target_id FROM contacts c
+			WHERE d.source_kind = 'product_group' AND c.product_group_id = d.source_id AND c.channel = t.channel
+			ORDER BY c.position LIMIT 1),
+			(SELECT c.target_id FROM contacts c WHERE c.product_id = n.product_id AND c.channel = t.channel
+			ORDER BY c.position LIMIT 1),
+			(SELECT c.target_id FROM contacts c WHERE c.product_group_id = p.product_group_id AND c.channel = t.channel
+			ORDER BY c.position LIMIT 1))
+		ELSE (SELECT c.target_id FROM contacts c
+			WHERE c.kind = CASE WHEN n.type = 'observation_title' THEN 'observation_titles' ELSE 'exceptions' END
+				AND c.product_id IS NULL AND c.product_group_id IS NULL AND c.subscription_id IS NULL AND c.channel = t.channel
+			ORDER BY c.position LIMIT 1) END`
 
 // addressChannels lists, for SQL, the channels whose contacts are addresses: what failed goes to the same one again.
 func addressChannels() string {
@@ -46,77 +52,90 @@ func addressChannels() string {
 	return strings.Join(out, ", ")
 }
 
-const resendFrom = ` FROM deliveries d JOIN notifications n ON n.id = d.notification_id JOIN targets t ON t.id = d.target_id
-	LEFT JOIN products p ON p.id = n.product_id `
+const resendable = `
+	SELECT d.id, d.state, t.channel, n.product_id, d.target_id, ` + goesTo + ` AS goes_to
+	FROM deliveries d JOIN notifications n ON n.id = d.notification_id JOIN targets t ON t.id = d.target_id
+	LEFT JOIN products p ON p.id = n.product_id
+	WHERE d.id = @delivery AND @visible AND @own FOR KEY SHARE OF n`
 
-// keepNotifications keeps notifications n of a SELECT from being deleted until the transaction ends: clean-up must find
-// what is pending again.
-func keepNotifications(db bun.IDB) string {
-	if lock := forKeyShare(db); lock != "" {
-		return lock + " OF n"
-	}
-	return ""
-}
-
-// ResendableByID returns a delivery of a notification that v sees, ErrNotFound where there is none.
+// ResendableByID returns a delivery of a notification that v sees, ErrNotFound where there is none. It keeps the notification
+// from being deleted until the transaction ends: clean-up must find what is pending again.
 func ResendableByID(ctx context.Context, tx bun.Tx, v Viewer, id int64) (*Resendable, error) {
-	list, err := collect(ctx, tx, func(rows *sql.Rows) (r Resendable, err error) {
-		err = rows.Scan(&r.ID, &r.State, &r.Channel, &r.ProductID, &r.TargetID, &r.GoesTo)
-		return r, err
-	}, "SELECT d.id, d.state, t.channel, coalesce(n.product_id, 0), d.target_id, coalesce("+goesTo+", 0)"+resendFrom+
-		"WHERE d.id = $1 AND "+VisibleNotifications(tx, v, "n")+" AND "+v.ownDeliveries("d")+keepNotifications(tx), id)
-	if err != nil {
-		return nil, err
-	}
-	if len(list) == 0 {
-		return nil, ErrNotFound
-	}
-	return &list[0], nil
+	r, err := queryOne[Resendable](ctx, tx, resendable, args{
+		"delivery": id, "visible": bun.Safe(VisibleNotifications(tx, v, "n")), "own": bun.Safe(v.ownDeliveries("d")),
+		"address_channels": bun.Safe(addressChannels()),
+	})
+	return &r, err
 }
+
+const resendOne = `
+	UPDATE deliveries SET state = 'pending', batch = NULL, target_id = @goes_to WHERE id = @delivery AND state = 'failed'`
+
+// keepUnheld succeeds, and keeps others from taking the target, where no worker sends to it in this moment.
+const keepUnheld = `
+	UPDATE targets SET again = again WHERE id = @target AND (owner IS NULL OR lease_until <= clock_timestamp())`
+
+const moveOne = `
+	UPDATE deliveries SET batch = NULL, target_id = @goes_to WHERE id = @delivery AND state = 'pending'`
 
 // Resend makes a failed delivery wait again, for the target that it goes to by now, or has a pending one tried at once. It
 // returns false where its state is another one by now.
 func Resend(ctx context.Context, tx bun.Tx, r *Resendable) (bool, error) {
-	n, err := execCount(ctx, tx, "UPDATE deliveries SET state = 'pending', batch = NULL, target_id = $2 WHERE id = $1 AND state = 'failed'", r.ID, r.GoesTo)
+	n, err := exec(ctx, tx, resendOne, args{"delivery": r.ID, "goes_to": r.GoesTo})
 	if err != nil {
 		return false, err
 	}
 	if n > 0 {
 		return true, startAnew(ctx, tx, []int64{r.GoesTo})
 	}
-	var pending bool
-	if err := raw(tx).QueryRowContext(ctx, "SELECT state = 'pending' FROM deliveries WHERE id = $1", r.ID).Scan(&pending); err != nil || !pending {
-		return false, Translate(err)
+	pending, err := queryOne[bool](ctx, tx, `SELECT state = 'pending' FROM deliveries WHERE id = @delivery`, args{"delivery": r.ID})
+	if err != nil || !pending {
+		return false, err
 	}
 	if r.GoesTo == r.TargetID {
 		return true, startAnew(ctx, tx, []int64{r.TargetID})
 	}
 	// It moves only where no worker sends it to the old target in this moment.
-	n, err = execCount(ctx, tx, "UPDATE targets SET again = again WHERE id = $1 AND (owner IS NULL OR lease_until <= "+now(tx)+")", r.TargetID)
+	n, err = exec(ctx, tx, keepUnheld, args{"target": r.TargetID})
 	if err != nil || n == 0 {
 		return err == nil, err
 	}
-	_, err = execCount(ctx, tx, "UPDATE deliveries SET batch = NULL, target_id = $2 WHERE id = $1 AND state = 'pending'", r.ID, r.GoesTo)
-	if err != nil {
+	if _, err := exec(ctx, tx, moveOne, args{"delivery": r.ID, "goes_to": r.GoesTo}); err != nil {
 		return false, err
 	}
 	return true, startAnew(ctx, tx, []int64{r.GoesTo})
 }
 
+const failedDeliveries = `
+	SELECT d.id FROM deliveries d JOIN notifications n ON n.id = d.notification_id
+	WHERE d.state = 'failed' AND d.id > @after AND (d.target_id = @target OR @target = 0) AND @entitled AND @own
+	ORDER BY d.id LIMIT @limit FOR KEY SHARE OF n`
+
+const resendAll = `
+	UPDATE deliveries SET state = 'pending', batch = NULL, target_id = r.target FROM (
+		SELECT d.id AS delivery, ` + goesTo + ` AS target
+		FROM deliveries d JOIN notifications n ON n.id = d.notification_id JOIN targets t ON t.id = d.target_id
+		LEFT JOIN products p ON p.id = n.product_id
+		WHERE d.id = ANY (@deliveries)
+	) AS r WHERE deliveries.id = r.delivery AND r.target IS NOT NULL AND deliveries.state = 'failed'
+	RETURNING deliveries.target_id`
+
 // ResendFailed makes up to limit failed deliveries with ids above after wait again, each for the target that it goes to by
 // now: those in whose product v has at least the role needed, of one target or, where that is 0, of all. A delivery whose
 // contact has no webhook any more stays as it is. It returns the last id it looked at (0: there was none), how many wait
 // again, and the targets to poke.
-func ResendFailed(ctx context.Context, tx bun.Tx, v Viewer, needed rule.Role, target, after int64, limit int) (last int64, resent int, targets []int64, err error) {
-	ids, err := collect(ctx, tx, scanID, "SELECT d.id FROM deliveries d JOIN notifications n ON n.id = d.notification_id WHERE d.state = 'failed' AND d.id > $1 AND (d.target_id = $2 OR $2 = 0) AND "+
-		EntitledNotifications(tx, v, "n", needed)+" AND "+v.ownDeliveries("d")+" ORDER BY d.id LIMIT $3"+keepNotifications(tx), after, target, limit)
+func ResendFailed(
+	ctx context.Context, tx bun.Tx, v Viewer, needed rule.Role, target, after int64, limit int,
+) (last int64, resent int, targets []int64, err error) {
+	ids, err := queryAll[int64](ctx, tx, failedDeliveries, args{
+		"after": after, "target": target, "limit": limit,
+		"entitled": bun.Safe(EntitledNotifications(tx, v, "n", needed)), "own": bun.Safe(v.ownDeliveries("d")),
+	})
 	if err != nil || len(ids) == 0 {
 		return 0, 0, nil, err
 	}
-	in, arg := anyOf(tx, "d.id", 1, ids)
-	list, err := collect(ctx, tx, scanID, `UPDATE deliveries SET state = 'pending', batch = NULL, target_id = r.target FROM (
-			SELECT d.id AS delivery, `+goesTo+` AS target`+resendFrom+`WHERE `+in+`
-		) AS r WHERE deliveries.id = r.delivery AND r.target IS NOT NULL AND deliveries.state = 'failed' RETURNING deliveries.target_id`, arg)
+	list, err := queryAll[int64](ctx, tx, resendAll,
+		args{"deliveries": numbers(ids), "address_channels": bun.Safe(addressChannels())})
 	if err != nil {
 		return 0, 0, nil, err
 	}
@@ -126,10 +145,13 @@ func ResendFailed(ctx context.Context, tx bun.Tx, v Viewer, needed rule.Role, ta
 	return ids[len(ids)-1], resent, targets, startAnew(ctx, tx, targets)
 }
 
+const startTargetsAnew = `
+	UPDATE targets SET next_at = CASE WHEN failures > 0 THEN clock_timestamp() ELSE next_at END,
+		failures = 0, failing_since = NULL, failure_notified = false, batch = NULL
+	WHERE id = ANY (@ids)`
+
 // startAnew forgets the failures of targets: their deliveries are tried at once, and have the whole time again.
 func startAnew(ctx context.Context, tx bun.Tx, ids []int64) error {
-	in, arg := anyOf(tx, "id", 1, ids)
-	_, err := execCount(ctx, tx, "UPDATE targets SET next_at = CASE WHEN failures > 0 THEN "+now(tx)+` ELSE next_at END, failures = 0, failing_since = NULL,
-		failure_notified = false, batch = NULL WHERE `+in, arg)
+	_, err := exec(ctx, tx, startTargetsAnew, args{"ids": numbers(ids)})
 	return err
 }

@@ -61,6 +61,15 @@ func exec(ctx context.Context, db bun.IDB, statement string, a args) (int64, err
 	return n, Translate(err)
 }
 
+// execOne is exec for a statement about one row. It returns ErrNotFound where that is not there.
+func execOne(ctx context.Context, db bun.IDB, statement string, a args) error {
+	n, err := exec(ctx, db, statement, a)
+	if err == nil && n == 0 {
+		err = ErrNotFound
+	}
+	return err
+}
+
 // queryAll runs a statement and returns its rows. A struct takes each column in the field of its name, by the rules of bun's
 // models, and every column must have one; any other type takes the only column. NULL is the zero value.
 func queryAll[T any](ctx context.Context, db bun.IDB, statement string, a args) ([]T, error) {
@@ -135,6 +144,15 @@ func expand(db bun.IDB, statement string, a args) (string, []any, error) {
 	return b.String(), e.values, nil
 }
 
+// compose is a part of a statement, or a query within one, whose arguments are parts of it too.
+func compose(db bun.IDB, statement string, a args) string {
+	text, values, err := expand(db, statement, a)
+	if err != nil || len(values) > 0 {
+		panic(fmt.Sprintf("dbmodel: compose: %d values, %v", len(values), err))
+	}
+	return text
+}
+
 // expansion replaces the arguments of one statement.
 type expansion struct {
 	db     bun.IDB
@@ -162,6 +180,11 @@ func (e *expansion) text(value any) string {
 		return e.placeholder(arrayArg(e.db, []int64(v))) + "::bigint[]"
 	case time.Time:
 		return e.placeholder(timeArg(e.db, v))
+	case *time.Time:
+		if v == nil {
+			return e.placeholder(nil)
+		}
+		return e.text(*v)
 	case time.Duration:
 		if e.sqlite {
 			return e.placeholder(v.Microseconds())
