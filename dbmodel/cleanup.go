@@ -2,33 +2,29 @@ package dbmodel
 
 import (
 	"context"
-	"database/sql"
 	"time"
 
 	"github.com/uptrace/bun"
 )
 
+const oldNotifications = `
+	SELECT n.id, n.created_at FROM notifications n
+	WHERE n.created_at < @before AND (n.created_at, n.id) > (@behind_time, @behind_id)
+		AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.notification_id = n.id AND d.state = 'pending')
+	ORDER BY n.created_at, n.id LIMIT @limit FOR UPDATE OF n SKIP LOCKED`
+
 // OldNotifications returns the ids of up to limit notifications that were created before a time and have no pending delivery,
 // the oldest first, beginning behind a position (nil: at the first); and the position of the last. It locks them and passes
 // over those that somebody else has locked.
-func OldNotifications(ctx context.Context, tx bun.Tx, before time.Time, behind *Position, limit int) ([]int64, *Position, error) {
-	query := "SELECT n.id, n.created_at FROM notifications n WHERE n.created_at < $2" +
-		" AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.notification_id = n.id AND d.state = 'pending')"
-	args := []any{limit, timeArg(tx, before)}
+func OldNotifications(
+	ctx context.Context, tx bun.Tx, before time.Time, behind *Position, limit int,
+) ([]int64, *Position, error) {
+	first := Position{CreatedAt: time.UnixMicro(0), ID: 0} // none is older
 	if behind != nil {
-		query += " AND (n.created_at, n.id) > ($3, $4)"
-		args = append(args, timeArg(tx, behind.CreatedAt), behind.ID)
+		first = *behind
 	}
-	lock := ""
-	if !isSQLite(tx) {
-		lock = " FOR UPDATE OF n SKIP LOCKED"
-	}
-	list, err := collect(ctx, tx, func(rows *sql.Rows) (p Position, err error) {
-		var at instant
-		err = rows.Scan(&p.ID, &at)
-		p.CreatedAt = at.Time
-		return p, err
-	}, query+" ORDER BY n.created_at, n.id LIMIT $1"+lock, args...)
+	list, err := queryAll[Position](ctx, tx, oldNotifications,
+		args{"before": before, "behind_time": first.CreatedAt, "behind_id": first.ID, "limit": limit})
 	if err != nil || len(list) == 0 {
 		return nil, behind, err
 	}
@@ -39,15 +35,17 @@ func OldNotifications(ctx context.Context, tx bun.Tx, before time.Time, behind *
 	return ids, &list[len(list)-1], nil
 }
 
+const deleteQuietNotifications = `
+	DELETE FROM notifications WHERE id = ANY (@ids)
+		AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.notification_id = notifications.id AND d.state = 'pending')`
+
 // DeleteQuietNotifications deletes those of the given notifications that have no pending delivery, with their deliveries and
 // marks, and returns how many that were. The caller holds them: a resend that came before shows here.
 func DeleteQuietNotifications(ctx context.Context, tx bun.Tx, ids []int64) (int64, error) {
-	in, arg := anyOf(tx, "id", 1, ids)
-	return execCount(ctx, tx, "DELETE FROM notifications WHERE "+in+
-		" AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.notification_id = notifications.id AND d.state = 'pending')", arg)
+	return exec(ctx, tx, deleteQuietNotifications, args{"ids": numbers(ids)})
 }
 
-// DeleteOldSuppressions forgets counts of held-back exceptions that nobody asked for in age.
+// DeleteOldSuppressions forgets counts of held-back exceptions that no notification has taken up in age.
 func DeleteOldSuppressions(ctx context.Context, db bun.IDB, age time.Duration) (int64, error) {
-	return execCount(ctx, db, "DELETE FROM suppressions WHERE since < "+later(db, -age))
+	return exec(ctx, db, `DELETE FROM suppressions WHERE since < clock_timestamp() - @age`, args{"age": age})
 }

@@ -2,7 +2,6 @@ package dbmodel
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 	"time"
@@ -17,40 +16,69 @@ const (
 	mendedAtOnce = 5_000
 )
 
+const nextTick = `SELECT next_at, clock_timestamp() + @interval AS latest FROM ticks WHERE name = @name`
+
 // ClockSetBack returns how far the database's clock was set back since the tick of this name, 0 where it was not: the next time
 // lies further ahead than interval. It is to be asked before Tick, which takes a new next time.
 func ClockSetBack(ctx context.Context, db bun.IDB, name string, interval time.Duration) (time.Duration, error) {
-	var next, latest instant
-	err := raw(db).QueryRowContext(ctx, "SELECT next_at, "+later(db, interval)+" FROM ticks WHERE name = $1", name).Scan(&next, &latest)
-	if errors.Is(err, sql.ErrNoRows) {
+	t, err := queryOne[struct{ NextAt, Latest time.Time }](ctx, db, nextTick, args{"name": name, "interval": interval})
+	if errors.Is(err, ErrNotFound) {
 		return 0, nil
 	}
-	return max(next.Sub(latest.Time), 0), Translate(err)
+	return max(t.NextAt.Sub(t.Latest), 0), err
 }
+
+// A back-off or Retry-After ends when it would have ended.
+const mendNextAt = `
+	UPDATE targets SET next_at = CASE
+		WHEN next_at - @set_back > clock_timestamp() THEN next_at - @set_back ELSE clock_timestamp() END
+	WHERE next_at > clock_timestamp()`
+
+const mendFailingSince = `UPDATE targets SET failing_since = clock_timestamp() WHERE failing_since > clock_timestamp()`
+
+const mendLeases = `
+	UPDATE targets SET lease_until = clock_timestamp() + @longest WHERE lease_until > clock_timestamp() + @longest`
+
+const mendRuns = `
+	UPDATE periodic_tasks SET run_after = clock_timestamp() + @longest WHERE run_after > clock_timestamp() + @longest`
+
+const mendQueuedRuns = `UPDATE periodic_tasks SET queued_at = clock_timestamp() WHERE queued_at > clock_timestamp()`
+
+const mendEvents = `
+	UPDATE outbox SET run_after = CASE WHEN claim = 0 THEN clock_timestamp() ELSE clock_timestamp() + @claim_time END WHERE id IN (
+		SELECT id FROM outbox WHERE run_after > clock_timestamp() + @longest
+		ORDER BY id LIMIT @limit FOR NO KEY UPDATE SKIP LOCKED)`
+
+const mendQueuedEvents = `
+	UPDATE outbox SET queued_at = clock_timestamp() WHERE id IN (
+		SELECT id FROM outbox WHERE queued_at > clock_timestamp() ORDER BY id LIMIT @limit FOR NO KEY UPDATE SKIP LOCKED)`
 
 // MendDueTimes brings times that were written before the database's clock was set back by setBack to where the clock is now. What
 // a process holds stays its own for as long as it would have: a lease or claim is cut to its full length from now, never ended.
 func MendDueTimes(ctx context.Context, db *DB, setBack time.Duration) error {
-	n := now(db)
-	statements := []string{
-		// A back-off or Retry-After ends when it would have ended.
-		fmt.Sprintf("UPDATE targets SET next_at = CASE WHEN %[1]s > %[2]s THEN %[1]s ELSE %[2]s END WHERE next_at > %[2]s", earlier(db, "next_at", setBack), n),
-		fmt.Sprintf("UPDATE targets SET failing_since = %[1]s WHERE failing_since > %[1]s", n),
-		fmt.Sprintf("UPDATE targets SET lease_until = %[1]s WHERE lease_until > %[1]s", later(db, LeaseTime)),
-		fmt.Sprintf("UPDATE periodic_tasks SET run_after = %[1]s WHERE run_after > %[1]s", later(db, PeriodicClaimTime)),
-		fmt.Sprintf("UPDATE periodic_tasks SET queued_at = %[1]s WHERE queued_at > %[1]s", n),
-	}
-	for _, statement := range statements {
-		if _, err := execCount(ctx, db, statement); err != nil {
+	for _, mend := range []struct {
+		statement string
+		args      args
+	}{
+		{mendNextAt, args{"set_back": setBack}},
+		{mendFailingSince, nil},
+		{mendLeases, args{"longest": LeaseTime}},
+		{mendRuns, args{"longest": PeriodicClaimTime}},
+		{mendQueuedRuns, nil},
+	} {
+		if _, err := exec(ctx, db, mend.statement, mend.args); err != nil {
 			return fmt.Errorf("mend due times: %w", err)
 		}
 	}
-	for _, update := range []string{
-		fmt.Sprintf("run_after = CASE WHEN claim = 0 THEN %s ELSE %s END WHERE id IN (SELECT id FROM outbox WHERE run_after > %s", n, later(db, ClaimTime), later(db, longestWait)),
-		fmt.Sprintf("queued_at = %[1]s WHERE id IN (SELECT id FROM outbox WHERE queued_at > %[1]s", later(db, 0)),
+	for _, mend := range []struct {
+		statement string
+		args      args
+	}{
+		{mendEvents, args{"claim_time": ClaimTime, "longest": longestWait, "limit": mendedAtOnce}},
+		{mendQueuedEvents, args{"limit": mendedAtOnce}},
 	} {
 		for {
-			changed, err := execCount(ctx, db, "UPDATE outbox SET "+update+" ORDER BY id LIMIT $1"+skipLocked(db)+")", mendedAtOnce)
+			changed, err := exec(ctx, db, mend.statement, mend.args)
 			if err != nil {
 				return fmt.Errorf("mend due times of events: %w", err)
 			}
@@ -60,12 +88,4 @@ func MendDueTimes(ctx context.Context, db *DB, setBack time.Duration) error {
 		}
 	}
 	return nil
-}
-
-// earlier is the time in a column less d.
-func earlier(db bun.IDB, column string, d time.Duration) string {
-	if isSQLite(db) {
-		return fmt.Sprintf("(%s - %d)", column, d.Microseconds())
-	}
-	return fmt.Sprintf("(%s - interval '%d microseconds')", column, d.Microseconds())
 }

@@ -3,7 +3,6 @@ package dbmodel
 import (
 	"cmp"
 	"context"
-	"database/sql"
 	"fmt"
 	"slices"
 	"strings"
@@ -13,16 +12,31 @@ import (
 	"github.com/seed91453169/tocsin/rule"
 )
 
-// scannedContact is a row of contacts.
-type scannedContact struct{ rule.Contact }
-
-func scanContact(rows *sql.Rows) (c scannedContact, err error) {
-	err = rows.Scan(&c.Holder.Kind, &c.Holder.ID, &c.Channel, &c.Target, &c.Written)
-	c.Address = strings.TrimSpace(c.Written)
-	return c, err
+// contactRow is a row of contacts.
+type contactRow struct {
+	Holder   rule.Holder `bun:"embed:holder_"`
+	Channel  rule.Channel
+	TargetID int64
+	Address  string
+	Position int
 }
 
-const selectContacts = "SELECT kind, coalesce(product_id, product_group_id, 0), channel, target_id, address FROM contacts WHERE "
+func (r *contactRow) contact() rule.Contact {
+	return rule.Contact{
+		Holder: r.Holder, Channel: r.Channel, Target: r.TargetID, Address: strings.TrimSpace(r.Address), Written: r.Address,
+	}
+}
+
+const contactsOf = `
+	SELECT kind AS holder_kind, product_id AS holder_id, channel, target_id, address, position
+	FROM contacts WHERE product_id = ANY (@products)
+	UNION ALL
+	SELECT kind, product_group_id, channel, target_id, address, position FROM contacts WHERE product_group_id = ANY (@groups)
+	UNION ALL
+	SELECT kind, 0, channel, target_id, address, position FROM contacts WHERE kind = 'observation_titles' AND @titles
+	UNION ALL
+	SELECT kind, 0, channel, target_id, address, position FROM contacts WHERE kind = 'exceptions' AND @exceptions
+	ORDER BY position`
 
 // ContactsOf returns the contacts of holders. Those that have none are left out.
 func ContactsOf(ctx context.Context, db bun.IDB, holders ...rule.Holder) (map[rule.Holder]rule.Contacts, error) {
@@ -41,26 +55,34 @@ func ContactsOf(ctx context.Context, db bun.IDB, holders ...rule.Holder) (map[ru
 		case rule.HolderSubscription: // see SubscriptionContacts
 		}
 	}
-	ofProducts, productArg := anyOf(db, "product_id", 1, products)
-	ofGroups, groupArg := anyOf(db, "product_group_id", 2, groups)
-	list, err := collect(ctx, db, scanContact, selectContacts+ofProducts+" UNION ALL "+selectContacts+ofGroups+" UNION ALL "+
-		selectContacts+"kind = 'observation_titles' AND $3 UNION ALL "+selectContacts+"kind = 'exceptions' AND $4",
-		productArg, groupArg, titles, exceptions)
+	list, err := queryAll[contactRow](ctx, db, contactsOf, args{
+		"products": numbers(products), "groups": numbers(groups), "titles": titles, "exceptions": exceptions,
+	})
 	if err != nil {
 		return nil, fmt.Errorf("load contacts: %w", err)
 	}
 	out := map[rule.Holder]rule.Contacts{}
-	for _, c := range list {
-		if out[c.Holder] == nil {
-			out[c.Holder] = rule.Contacts{}
+	for _, r := range list {
+		if out[r.Holder] == nil {
+			out[r.Holder] = rule.Contacts{}
 		}
-		out[c.Holder][c.Channel] = append(out[c.Holder][c.Channel], c.Contact)
+		out[r.Holder][r.Channel] = append(out[r.Holder][r.Channel], r.contact())
 	}
 	return out, nil
 }
 
+const deleteContacts = `
+	DELETE FROM contacts
+	WHERE kind = @kind AND coalesce(product_id, product_group_id, subscription_id, 0) = @holder AND channel = @channel`
+
+const insertContacts = `
+	INSERT INTO contacts (kind, product_id, product_group_id, channel, position, target_id, address)
+	SELECT @kind, @product::bigint, @group::bigint, @channel, i.ord, i.target, i.address FROM @contacts AS i ORDER BY i.ord`
+
 // SetContacts replaces the contacts of a holder by one channel. The caller keeps others from changing the holder meanwhile.
-func SetContacts(ctx context.Context, db bun.IDB, holder rule.Holder, channel rule.Channel, contacts []rule.Contact) error {
+func SetContacts(
+	ctx context.Context, db bun.IDB, holder rule.Holder, channel rule.Channel, contacts []rule.Contact,
+) error {
 	var product, group *int64
 	switch holder.Kind {
 	case rule.HolderProduct:
@@ -69,24 +91,22 @@ func SetContacts(ctx context.Context, db bun.IDB, holder rule.Holder, channel ru
 		group = &holder.ID
 	case rule.HolderTitles, rule.HolderExceptions, rule.HolderSubscription:
 	}
-	_, err := execCount(ctx, db, "DELETE FROM contacts WHERE kind = $1 AND coalesce(product_id, product_group_id, 0) = $2 AND channel = $3",
-		string(holder.Kind), holder.ID, string(channel))
+	_, err := exec(ctx, db, deleteContacts,
+		args{"kind": string(holder.Kind), "holder": holder.ID, "channel": string(channel)})
 	if err != nil || len(contacts) == 0 {
 		return err
 	}
-	targets, addresses := make([]int64, len(contacts)), make([]string, len(contacts))
-	for i, c := range contacts {
-		targets[i], addresses[i] = c.Target, cmp.Or(c.Written, c.Address)
-	}
-	from, args := rowsFrom(db, "i", 5, col{"target", "bigint", targets}, col{"address", "text", addresses})
-	_, err = execCount(ctx, db, `INSERT INTO contacts (kind, product_id, product_group_id, channel, position, target_id, address)
-		SELECT $1, CAST($2 AS bigint), CAST($3 AS bigint), $4, i.ord, i.target, i.address FROM `+from+" ORDER BY i.ord",
-		append([]any{string(holder.Kind), product, group, string(channel)}, args...)...)
+	_, err = exec(ctx, db, insertContacts, args{
+		"kind": string(holder.Kind), "product": product, "group": group, "channel": string(channel), "contacts": rows{
+			column(contacts, "target", "bigint", func(c *rule.Contact) int64 { return c.Target }),
+			column(contacts, "address", "text", func(c *rule.Contact) string { return cmp.Or(c.Written, c.Address) }),
+		},
+	})
 	return err
 }
 
-// NewContacts makes contacts of addresses, which may have space around them, and finds or stores their targets. What is written is kept only of channels whose
-// addresses are no secrets.
+// NewContacts makes contacts of addresses, which may have space around them, and finds or stores their targets. Of channels whose
+// addresses are secrets it keeps no address.
 func NewContacts(ctx context.Context, db bun.IDB, v *Vault, channel rule.Channel, addresses []string) ([]rule.Contact, error) {
 	trimmed := make([]string, len(addresses))
 	for i, a := range addresses {
@@ -106,24 +126,31 @@ func NewContacts(ctx context.Context, db bun.IDB, v *Vault, channel rule.Channel
 	return out, nil
 }
 
+const writtenContacts = `SELECT DISTINCT channel, address FROM contacts WHERE address <> ''`
+
+const emailSubscribers = `
+	SELECT DISTINCT s.user_id FROM subscriptions s JOIN contacts c ON c.subscription_id = s.id
+	WHERE s.user_id IS NOT NULL AND c.channel = 'email'`
+
+const moveContacts = `UPDATE contacts SET target_id = @target WHERE channel = @channel AND address = @address`
+
 // renewContacts gives the contacts whose addresses are known other targets: the key that theirs are found by is lost.
 func renewContacts(ctx context.Context, db bun.IDB, v *Vault) error {
-	list, err := collect(ctx, db, scanContact, selectContacts+"address <> ''")
+	list, err := queryAll[contactRow](ctx, db, writtenContacts, nil)
 	if err != nil {
 		return err
 	}
 	for _, c := range list {
-		ids, err := EnsureTargets(ctx, db, v, c.Channel, []string{c.Address})
+		ids, err := EnsureTargets(ctx, db, v, c.Channel, []string{strings.TrimSpace(c.Address)})
 		if err != nil {
 			return err
 		}
-		_, err = execCount(ctx, db, "UPDATE contacts SET target_id = $1 WHERE channel = $2 AND address = $3", ids[0], string(c.Channel), c.Written)
+		_, err = exec(ctx, db, moveContacts, args{"target": ids[0], "channel": string(c.Channel), "address": c.Address})
 		if err != nil {
 			return err
 		}
 	}
-	users, err := collect(ctx, db, scanID, `SELECT DISTINCT s.user_id FROM subscriptions s JOIN contacts c ON c.subscription_id = s.id
-		WHERE s.user_id IS NOT NULL AND c.channel = 'email'`)
+	users, err := queryAll[int64](ctx, db, emailSubscribers, nil)
 	if err != nil {
 		return err
 	}

@@ -2,9 +2,7 @@ package dbmodel
 
 import (
 	"context"
-	"database/sql"
 	"fmt"
-	"slices"
 
 	"github.com/uptrace/bun"
 
@@ -20,9 +18,9 @@ const hiddenAtOnce = 5_000
 //
 // It runs in several short transactions: where it fails, a part may be deleted.
 func DeleteNotificationsByFilter(ctx context.Context, db *DB, v Viewer, f NotificationFilter) (deleted int, err error) {
-	var last int64
-	if err := raw(db).QueryRowContext(ctx, "SELECT coalesce(max(id), 0) FROM notifications").Scan(&last); err != nil {
-		return 0, Translate(err)
+	last, err := queryOne[int64](ctx, db, `SELECT max(id) FROM notifications`, nil)
+	if err != nil {
+		return 0, err
 	}
 	f.OldestFirst, f.Behind = true, nil
 	for {
@@ -64,25 +62,19 @@ func (f *NotificationFilter) entitled(db bun.IDB, v Viewer) *bun.SelectQuery {
 
 // deletable lists the next limit notifications that f wants and v may delete, up to the id last.
 func deletable(ctx context.Context, tx bun.Tx, v Viewer, f NotificationFilter, last int64, limit int) ([]Position, error) {
-	query := f.entitled(tx, v).Column("id", "created_at").Where("id <= ?", last).Order("created_at", "id").Limit(int64(limit)).String()
-	return collect(ctx, tx, func(rows *sql.Rows) (p Position, err error) {
-		var at instant
-		err = rows.Scan(&p.ID, &at)
-		p.CreatedAt = at.Time
-		return p, err
-	}, query)
+	var list []Position
+	q := f.entitled(tx, v).Column("id", "created_at").Where("id <= ?", last).Order("created_at", "id").Limit(int64(limit))
+	return list, Translate(q.Scan(ctx, &list))
 }
 
-// hideNotifications hides notifications until they are removed, and returns how many of them were not hidden before.
+const hideNotificationRows = `
+	INSERT INTO deleted_notifications (id) SELECT i.id FROM @notifications AS i WHERE true ORDER BY i.id ON CONFLICT (id) DO NOTHING`
+
+// hideNotifications hides notifications until they are removed, and returns how many of them were not hidden before. Two
+// callers that hide the same ones wait for each other in the order of the ids.
 func hideNotifications(ctx context.Context, tx bun.Tx, list []Position) (int, error) {
-	ids := make([]int64, len(list))
-	for i, p := range list {
-		ids[i] = p.ID
-	}
-	slices.Sort(ids) // two callers that hide the same ones wait for each other in this order
-	from, args := rowsFrom(tx, "i", 1, col{"id", "bigint", ids})
-	n, err := execCount(ctx, tx, "INSERT INTO deleted_notifications (id) SELECT i.id FROM "+from+
-		" WHERE true ORDER BY i.id ON CONFLICT (id) DO NOTHING", args...)
+	n, err := exec(ctx, tx, hideNotificationRows,
+		args{"notifications": rows{column(list, "id", "bigint", func(p *Position) int64 { return p.ID })}})
 	if err != nil {
 		return 0, err
 	}
@@ -91,7 +83,7 @@ func hideNotifications(ctx context.Context, tx bun.Tx, list []Position) (int, er
 
 // noteDeletion notes for InboxStateOf that notifications were deleted.
 func noteDeletion(ctx context.Context, tx bun.Tx) error {
-	_, err := execCount(ctx, tx, "UPDATE ticks SET next_at = "+now(tx)+" WHERE name = 'deletion'")
+	_, err := exec(ctx, tx, `UPDATE ticks SET next_at = clock_timestamp() WHERE name = 'deletion'`, nil)
 	return err
 }
 

@@ -2,7 +2,6 @@ package dbmodel
 
 import (
 	"context"
-	"database/sql"
 	"encoding/json"
 	"errors"
 
@@ -32,40 +31,41 @@ type EventState int
 
 // States of events.
 const (
-	EventGone EventState = iota // worked off
+	EventGone EventState = iota // evaluated
 	EventWaits
 	EventSetAside
 )
 
 // StateOfEvent returns what became of the event with the given id.
 func StateOfEvent(ctx context.Context, db bun.IDB, id int64) (EventState, error) {
-	var aside bool
-	err := raw(db).QueryRowContext(ctx, "SELECT failed_at IS NOT NULL FROM outbox WHERE id = $1", id).Scan(&aside)
+	aside, err := queryOne[bool](ctx, db, `SELECT failed_at IS NOT NULL AS aside FROM outbox WHERE id = @id`, args{"id": id})
 	switch {
-	case errors.Is(err, sql.ErrNoRows):
+	case errors.Is(err, ErrNotFound):
 		return EventGone, nil
 	case err != nil:
-		return EventGone, Translate(err)
+		return EventGone, err
 	case aside:
 		return EventSetAside, nil
 	}
 	return EventWaits, nil
 }
 
+const suppress = `
+	INSERT INTO suppressions (key, count) VALUES (@key, 1) ON CONFLICT (key) DO UPDATE SET count = suppressions.count + 1`
+
 // Suppress counts one more occurrence that is held back.
 func Suppress(ctx context.Context, tx bun.Tx, key string) error {
-	_, err := execCount(ctx, tx, "INSERT INTO suppressions (key, count) VALUES ($1, 1) ON CONFLICT (key) DO UPDATE SET count = suppressions.count + 1", key)
+	_, err := exec(ctx, tx, suppress, args{"key": key})
 	return err
 }
 
 // TakeSuppressed returns how many occurrences were held back, and begins to count anew.
 func TakeSuppressed(ctx context.Context, tx bun.Tx, key string) (int, error) {
-	var n int
-	err := raw(tx).QueryRowContext(ctx, "DELETE FROM suppressions WHERE key = $1 RETURNING count", key).Scan(&n)
-	if errors.Is(err, sql.ErrNoRows) {
+	n, err := queryOne[int](ctx, tx, `DELETE FROM suppressions WHERE key = @key RETURNING count`, args{"key": key})
+	if errors.Is(err, ErrNotFound) {
 		return 0, nil
 	}
-	return n, Translate(err)
+	return n, err
 }
 
 // Named is what an exception may name: user, observation and product. What does not exist is 0 or empty; the product
@@ -105,9 +105,9 @@ func NamedBy(ctx context.Context, db bun.IDB, e *Exception) (n Named, err error)
 		n.Product = contexts[product]
 	}
 	if e.User != "" {
-		var known bool
-		if err := raw(db).QueryRowContext(ctx, "SELECT EXISTS (SELECT 1 FROM users WHERE username = $1)", e.User).Scan(&known); err != nil {
-			return n, Translate(err)
+		known, err := queryOne[bool](ctx, db, `SELECT EXISTS (SELECT 1 FROM users WHERE username = @name)`, args{"name": e.User})
+		if err != nil {
+			return n, err
 		}
 		if known {
 			n.User = e.User

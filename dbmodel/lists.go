@@ -3,7 +3,6 @@ package dbmodel
 import (
 	"cmp"
 	"context"
-	"fmt"
 	"strconv"
 	"strings"
 
@@ -36,15 +35,15 @@ func (l listing) and(condition string, args ...any) listing {
 	return l
 }
 
+const countUpTo = `SELECT count(*) FROM (SELECT 1 FROM products p WHERE @wanted LIMIT @most) AS found`
+
 // searched is l for a text that no index finds. To read all of every product costs less than to read everything where the
 // products of v, a member, are not too many.
 func (l listing) searched(ctx context.Context, db bun.IDB, v Viewer) (listing, error) {
 	const most = 100
-	var n int
-	query := fmt.Sprintf("SELECT count(*) FROM (SELECT 1 FROM products p WHERE %s LIMIT %d) AS found", l.products(v), most+1)
-	err := raw(db).QueryRowContext(ctx, query).Scan(&n)
+	n, err := queryOne[int](ctx, db, countUpTo, args{"wanted": bun.Safe(l.products(v)), "most": most + 1})
 	l.byProduct = n <= most
-	return l, Translate(err)
+	return l, err
 }
 
 // ids is a query of the ids that v sees.
@@ -94,9 +93,19 @@ func (l listing) products(v Viewer) string {
 	return visible
 }
 
-// ofProducts is ids for a member of products, or of a group. It reads each product by itself, in the order of its index and no further than
-// the list may reach: so it takes as long for who sees three old rows of a million as for who sees half of them. A row of
-// the list belongs to one of the products whose first rows come first; of the others no more than that row is read.
+// idsOfProducts finds, of each product, the first row. A row of the list belongs to one of the products whose first rows come
+// first; of the others no more than that row is read.
+const idsOfProducts = `
+	WITH heads AS MATERIALIZED (
+		SELECT p.id AS product, (@first) AS head FROM products p WHERE @visible
+	), best AS MATERIALIZED (
+		SELECT heads.product FROM heads JOIN @table ON @table.id = heads.head @end
+	)
+	SELECT @table.id FROM best JOIN @table ON @is_of_best @end`
+
+// ofProducts is ids for a member of products, or of a group. It reads each product by itself, in the order of its index and no
+// further than the list may reach: so it takes as long for a member that sees three old rows of a million as for one that sees
+// half of them.
 func (l listing) ofProducts(db bun.IDB, v Viewer) string {
 	of := func(product string, limit int) string {
 		q := l.from(db, l.table+"_product_id").Column("id").Where(l.table + ".product_id = " + product)
@@ -110,9 +119,9 @@ func (l listing) ofProducts(db bun.IDB, v Viewer) string {
 		}
 		return q.String() + l.end(limit)
 	}
-	return strings.NewReplacer("{table}", l.table, "{visible}", l.products(v), "{first}", of("p.id", 1),
-		"{is of the product}", among(db, l.table+".id", of("best.product", l.limit)), "{end}", l.end(l.limit)).Replace(
-		`WITH heads AS MATERIALIZED (SELECT p.id AS product, ({first}) AS head FROM products p WHERE {visible}),
-		best AS MATERIALIZED (SELECT heads.product FROM heads JOIN {table} ON {table}.id = heads.head {end})
-		SELECT {table}.id FROM best JOIN {table} ON {is of the product} {end}`)
+	return compose(db, idsOfProducts, args{
+		"table": bun.Safe(l.table), "visible": bun.Safe(l.products(v)), "end": bun.Safe(l.end(l.limit)),
+		"first":      bun.Safe(of("p.id", 1)),
+		"is_of_best": bun.Safe(among(db, l.table+".id", of("best.product", l.limit))),
+	})
 }

@@ -2,7 +2,6 @@ package dbmodel
 
 import (
 	"context"
-	"database/sql"
 
 	"github.com/uptrace/bun"
 
@@ -18,7 +17,7 @@ type Member struct {
 
 // Membership is where somebody is a member.
 type Membership struct {
-	table, column string
+	table, column bun.Safe
 	ID            int64 // of the product or the product group
 }
 
@@ -30,29 +29,30 @@ func InProductGroup(id int64) Membership {
 	return Membership{"product_group_members", "product_group_id", id}
 }
 
+const members = `
+	SELECT u.username, u.full_name, m.role FROM @members AS m JOIN users u ON u.id = m.user_id
+	WHERE m.@holder = @id AND u.username COLLATE "C" > @after ORDER BY u.username COLLATE "C" LIMIT @limit`
+
 // Members lists up to limit members with a name behind after, by name. Who may see them is the caller's business.
 func Members(ctx context.Context, db bun.IDB, in Membership, after string, limit int) ([]Member, error) {
-	name := byteOrder(db, "u.username")
-	return collect(ctx, db, func(rows *sql.Rows) (m Member, err error) {
-		err = rows.Scan(&m.Username, &m.FullName, &m.Role)
-		return m, err
-	}, "SELECT u.username, u.full_name, m.role FROM "+in.table+" m JOIN users u ON u.id = m.user_id WHERE m."+in.column+" = $1 AND "+
-		name+" > $2 ORDER BY "+name+" LIMIT $3", in.ID, after, limit)
+	return queryAll[Member](ctx, db, members,
+		args{"members": in.table, "holder": in.column, "id": in.ID, "after": after, "limit": limit})
 }
+
+const setMember = `
+	INSERT INTO @members (@holder, user_id, role) VALUES (@id, @user, @role)
+	ON CONFLICT (user_id, @holder) DO UPDATE SET role = EXCLUDED.role`
 
 // SetMember makes a user a member with this role, or changes the role. It returns ErrConflict where product, product group
 // or user are gone by now.
 func SetMember(ctx context.Context, db bun.IDB, in Membership, userID int64, role rule.Role) error {
-	_, err := execCount(ctx, db, "INSERT INTO "+in.table+" ("+in.column+", user_id, role) VALUES ($1, $2, $3) ON CONFLICT (user_id, "+in.column+
-		") DO UPDATE SET role = EXCLUDED.role", in.ID, userID, string(role))
+	_, err := exec(ctx, db, setMember,
+		args{"members": in.table, "holder": in.column, "id": in.ID, "user": userID, "role": string(role)})
 	return err
 }
 
 // RemoveMember returns ErrNotFound where the user is no member.
 func RemoveMember(ctx context.Context, db bun.IDB, in Membership, userID int64) error {
-	n, err := execCount(ctx, db, "DELETE FROM "+in.table+" WHERE "+in.column+" = $1 AND user_id = $2", in.ID, userID)
-	if err == nil && n == 0 {
-		err = ErrNotFound
-	}
-	return err
+	return execOne(ctx, db, `DELETE FROM @members WHERE @holder = @id AND user_id = @user`,
+		args{"members": in.table, "holder": in.column, "id": in.ID, "user": userID})
 }

@@ -111,42 +111,57 @@ func InsertNotifications(ctx context.Context, tx bun.Tx, list []NewNotification)
 	if len(list) == 0 {
 		return nil
 	}
-	cols := notificationCols(list)
-	deliveries := deliveryCols(list)
+	notifications, deliveries := notificationCols(list), deliveryCols(list)
 	if isSQLite(tx) {
-		return insertNotificationsSQLite(ctx, tx, cols, deliveries)
+		return insertNotificationsSQLite(ctx, tx, notifications, deliveries)
 	}
-	from, args := rowsFrom(tx, "i", 1, cols...)
-	deliveriesFrom, more := rowsFrom(tx, "d", len(args)+1, deliveries...)
-	_, err := execCount(ctx, tx, `WITH n AS MATERIALIZED (SELECT nextval('notifications_id_seq') AS id, i.* FROM `+from+` ORDER BY i.ord),
-		stored AS (INSERT INTO notifications (id, created_at, `+notificationColumns+`) SELECT n.id, clock_timestamp(), `+notificationValues("n", "::jsonb")+` FROM n)
-		INSERT INTO deliveries (notification_id, target_id, source_kind, source_id, user_id, masked, product_id, type)
-		SELECT n.id, d.target, d.source_kind, d.source_id, d.user_id, d.masked, n.product_id, n.type FROM `+deliveriesFrom+` JOIN n ON n.ord = d.notification ORDER BY d.ord`,
-		append(args, more...)...)
+	_, err := exec(ctx, tx, insertNotifications, args{"notifications": notifications, "deliveries": deliveries})
 	return err
 }
 
+// insertNotificationRows stores the rows of n, which are notifications with their ids.
+const insertNotificationRows = `
+	INSERT INTO notifications (id, created_at, type, event, name, product_id, observation_id,
+		before_severity, before_status, before_priority, before_known_exploited,
+		after_severity, after_status, after_priority, after_known_exploited,
+		facts, message, function, username, arguments, trace, suppressed, own)
+	SELECT n.id, clock_timestamp(), n.type, n.event, n.name, n.product_id, n.observation_id,
+		n.before_severity, n.before_status, n.before_priority, n.before_known_exploited,
+		n.after_severity, n.after_status, n.after_priority, n.after_known_exploited,
+		n.facts::jsonb, n.message, n.function, n.username, n.arguments::jsonb, n.trace, n.suppressed, n.own
+	FROM n`
+
+const insertNotifications = `
+	WITH n AS MATERIALIZED (
+		SELECT nextval('notifications_id_seq') AS id, i.* FROM @notifications AS i ORDER BY i.ord
+	), stored AS (` + insertNotificationRows + `)
+	INSERT INTO deliveries (notification_id, target_id, source_kind, source_id, user_id, masked, product_id, type)
+	SELECT n.id, d.target, d.source_kind, d.source_id, d.user_id, d.masked, n.product_id, n.type
+	FROM @deliveries AS d JOIN n ON n.ord = d.notification ORDER BY d.ord`
+
+const insertNumbered = `
+	WITH n AS (SELECT @last + i.ord AS id, i.* FROM @notifications AS i)` + insertNotificationRows + ` ORDER BY n.ord`
+
+const insertDeliveries = `
+	INSERT INTO deliveries (notification_id, target_id, source_kind, source_id, user_id, masked, product_id, type)
+	SELECT n.id, d.target, d.source_kind, d.source_id, d.user_id, d.masked, n.product_id, n.type
+	FROM @deliveries AS d JOIN notifications n ON n.id = @last + d.notification ORDER BY d.ord`
+
 // insertNotificationsSQLite numbers the notifications itself: there is one writer.
-func insertNotificationsSQLite(ctx context.Context, tx bun.Tx, cols, deliveries []col) error {
-	var last int64
-	if err := raw(tx).QueryRowContext(ctx, "SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'notifications'), 0)").Scan(&last); err != nil {
-		return Translate(err)
-	}
-	from, args := rowsFrom(tx, "i", 2, cols...)
-	_, err := execCount(ctx, tx, `INSERT INTO notifications (id, created_at, `+notificationColumns+`) SELECT $1 + i.ord, `+now(tx)+`, `+
-		notificationValues("i", "")+` FROM `+from+` ORDER BY i.ord`, append([]any{last}, args...)...)
+func insertNotificationsSQLite(ctx context.Context, tx bun.Tx, notifications, deliveries rows) error {
+	last, err := queryOne[int64](ctx, tx, `SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'notifications'), 0)`, nil)
 	if err != nil {
 		return err
 	}
-	from, args = rowsFrom(tx, "d", 2, deliveries...)
-	_, err = execCount(ctx, tx, `INSERT INTO deliveries (notification_id, target_id, source_kind, source_id, user_id, masked, product_id, type)
-		SELECT n.id, d.target, d.source_kind, d.source_id, d.user_id, d.masked, n.product_id, n.type
-		FROM `+from+` JOIN notifications n ON n.id = $1 + d.notification ORDER BY d.ord`, append([]any{last}, args...)...)
+	if _, err := exec(ctx, tx, insertNumbered, args{"last": last, "notifications": notifications}); err != nil {
+		return err
+	}
+	_, err = exec(ctx, tx, insertDeliveries, args{"last": last, "deliveries": deliveries})
 	return err
 }
 
 // deliveryCols are the deliveries of a list of notifications; notification is the place of each in the list, from 1.
-func deliveryCols(list []NewNotification) []col {
+func deliveryCols(list []NewNotification) rows {
 	type delivery struct {
 		notification int64
 		rule.Recipient
@@ -160,7 +175,7 @@ func deliveryCols(list []NewNotification) []col {
 			all = append(all, delivery{int64(i + 1), rule.Recipient{Contact: rule.Contact{Target: t}}})
 		}
 	}
-	return []col{
+	return rows{
 		column(all, "notification", "bigint", func(d *delivery) int64 { return d.notification }),
 		column(all, "target", "bigint", func(d *delivery) int64 { return d.Target }),
 		column(all, "source_kind", "text", func(d *delivery) string { return string(d.Holder.Kind) }),
@@ -175,16 +190,8 @@ func deliveryCols(list []NewNotification) []col {
 	}
 }
 
-const notificationColumns = `type, event, name, product_id, observation_id, before_severity, before_status, before_priority, before_known_exploited,
-	after_severity, after_status, after_priority, after_known_exploited, facts, message, function, username, arguments, trace, suppressed, own`
-
-func notificationValues(a, jsonCast string) string {
-	return fmt.Sprintf(`%[1]s.type, %[1]s.event, %[1]s.name, %[1]s.product_id, %[1]s.observation_id, %[1]s.before_severity, %[1]s.before_status, %[1]s.before_priority, %[1]s.before_known_exploited,
-	%[1]s.after_severity, %[1]s.after_status, %[1]s.after_priority, %[1]s.after_known_exploited, %[1]s.facts%[2]s, %[1]s.message, %[1]s.function, %[1]s.username, %[1]s.arguments%[2]s, %[1]s.trace, %[1]s.suppressed, %[1]s.own`, a, jsonCast)
-}
-
-func notificationCols(list []NewNotification) []col {
-	return []col{
+func notificationCols(list []NewNotification) rows {
+	return rows{
 		column(list, "type", "text", func(n *NewNotification) string { return string(n.Type) }),
 		column(list, "event", "text", func(n *NewNotification) *string { return filled(string(n.Event)) }),
 		column(list, "name", "text", func(n *NewNotification) string { return n.Name }),

@@ -2,7 +2,6 @@ package dbmodel
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"time"
 
@@ -43,61 +42,66 @@ type PeriodicRun struct {
 	ID        int64
 	Task      string
 	Slot      time.Time
-	StartedAt *time.Time // of the last try
-	Duration  *time.Duration
+	StartedAt *time.Time     // of the last try
+	Duration  *time.Duration `bun:"-"`
 	Status    RunStatus
 	Message   string
 	Attempts  int // tries so far; of a claimed run the token of its claim
 }
 
-const runColumns = "id, task, slot, started_at, duration_ms, status, message, attempts"
+const runColumns = `id, task, slot, started_at, duration_ms, status, message, attempts`
 
-func scanRun(rows *sql.Rows) (r PeriodicRun, err error) {
-	var slot, started instant
-	var ms sql.NullInt64
-	err = rows.Scan(&r.ID, &r.Task, &slot, &started, &ms, &r.Status, &r.Message, &r.Attempts)
-	r.Slot, r.StartedAt = slot.Time, started.pointer()
-	if ms.Valid {
-		d := time.Duration(ms.Int64) * time.Millisecond
-		r.Duration = &d
-	}
-	return r, err
+// runRow is a PeriodicRun as it is stored.
+type runRow struct {
+	PeriodicRun
+	DurationMs *int64
 }
+
+func (r *runRow) run() PeriodicRun {
+	if r.DurationMs != nil {
+		r.Duration = new(time.Duration(*r.DurationMs) * time.Millisecond)
+	}
+	return r.PeriodicRun
+}
+
+const periodicRuns = `
+	SELECT ` + runColumns + ` FROM periodic_tasks WHERE (id < @before OR @before = 0) ORDER BY id DESC LIMIT @limit`
 
 // PeriodicRuns lists up to limit runs with an id below before (0: all), newest first.
 func PeriodicRuns(ctx context.Context, db bun.IDB, before int64, limit int) ([]PeriodicRun, error) {
-	return collect(ctx, db, scanRun, "SELECT "+runColumns+" FROM periodic_tasks WHERE (id < $1 OR $1 = 0) ORDER BY id DESC LIMIT $2", before, limit)
+	list, err := queryAll[runRow](ctx, db, periodicRuns, args{"before": before, "limit": limit})
+	out := make([]PeriodicRun, len(list))
+	for i := range list {
+		out[i] = list[i].run()
+	}
+	return out, err
 }
+
+const lastSlot = `
+	SELECT coalesce((SELECT max(slot) FROM periodic_tasks WHERE task = @task), next_at) FROM ticks WHERE name = @task`
 
 // LastSlot returns the newest slot of a periodic task; where there was none, the time from which on they count.
 func LastSlot(ctx context.Context, db bun.IDB, task string) (time.Time, error) {
-	var begin, last instant
-	err := raw(db).QueryRowContext(ctx, "SELECT next_at, (SELECT max(slot) FROM periodic_tasks WHERE task = $1) FROM ticks WHERE name = $1", task).
-		Scan(&begin, &last)
-	if last.IsZero() {
-		return begin.Time, Translate(err)
-	}
-	return last.Time, Translate(err)
+	return queryOne[time.Time](ctx, db, lastSlot, args{"task": task})
 }
 
 // LockSlots lets nobody else add slots of a periodic task until the transaction ends.
 func LockSlots(ctx context.Context, tx bun.Tx, task string) error {
-	_, err := collect(ctx, tx, func(rows *sql.Rows) (string, error) {
-		var name string
-		return name, rows.Scan(&name)
-	}, "SELECT name FROM ticks WHERE name = $1"+forUpdate(tx), task)
+	_, err := queryAll[string](ctx, tx, `SELECT name FROM ticks WHERE name = @task FOR NO KEY UPDATE`, args{"task": task})
 	return err
 }
 
+const addSlot = `
+	INSERT INTO periodic_tasks (task, slot, queued_at) VALUES (@task, @slot, clock_timestamp())
+	ON CONFLICT (task, slot) DO NOTHING RETURNING id`
+
 // AddSlot stores the run of a slot, for which the caller enqueues a task, and returns its id; 0 where it is stored already.
 func AddSlot(ctx context.Context, db bun.IDB, task string, slot time.Time) (int64, error) {
-	var id int64
-	err := raw(db).QueryRowContext(ctx, "INSERT INTO periodic_tasks (task, slot, queued_at) VALUES ($1, $2, "+now(db)+
-		") ON CONFLICT (task, slot) DO NOTHING RETURNING id", task, timeArg(db, slot)).Scan(&id)
-	if errors.Is(err, sql.ErrNoRows) {
+	id, err := queryOne[int64](ctx, db, addSlot, args{"task": task, "slot": slot})
+	if errors.Is(err, ErrNotFound) {
 		return 0, nil
 	}
-	return id, Translate(err)
+	return id, err
 }
 
 // Run names a run of a periodic task.
@@ -106,16 +110,18 @@ type Run struct {
 	Task string
 }
 
+const queueRuns = `
+	UPDATE periodic_tasks SET queued_at = clock_timestamp() WHERE id IN (
+		SELECT id FROM periodic_tasks
+		WHERE status IN ('pending', 'running') AND run_after <= clock_timestamp()
+			AND (queued_at IS NULL OR queued_at < clock_timestamp() - @lost_after)
+		ORDER BY id LIMIT @limit FOR NO KEY UPDATE SKIP LOCKED
+	) RETURNING id, task`
+
 // QueueableRuns marks as enqueued, and returns, up to limit runs that are due and for which there is no task: none
 // was enqueued, or the newest was longer ago than lostAfter. A run is due that was never begun, or whose process was lost.
 func QueueableRuns(ctx context.Context, tx bun.Tx, lostAfter time.Duration, limit int) ([]Run, error) {
-	return collect(ctx, tx, func(rows *sql.Rows) (r Run, err error) {
-		err = rows.Scan(&r.ID, &r.Task)
-		return r, err
-	}, `UPDATE periodic_tasks SET queued_at = `+now(tx)+` WHERE id IN (
-			SELECT id FROM periodic_tasks WHERE status IN ('pending', 'running') AND run_after <= `+now(tx)+`
-			AND (queued_at IS NULL OR queued_at < `+later(tx, -lostAfter)+`) ORDER BY id LIMIT $1`+skipLocked(tx)+`
-		) RETURNING id, task`, limit)
+	return queryAll[Run](ctx, tx, queueRuns, args{"lost_after": lostAfter, "limit": limit})
 }
 
 const waitingRuns = "SELECT EXISTS (SELECT 1 FROM periodic_tasks WHERE task = @task AND status IN ('pending', 'running'))"
@@ -136,50 +142,65 @@ func BeginRun(ctx context.Context, db bun.IDB, task string) (*PeriodicRun, error
 	return &r, err
 }
 
-// ClaimRun makes the caller the one who runs a periodic task. It returns ErrNotFound where the run is over, claimed, or not
+const claimRun = `
+	UPDATE periodic_tasks SET status = 'running', attempts = attempts + 1, started_at = clock_timestamp(),
+		run_after = clock_timestamp() + @claim_time, queued_at = NULL
+	WHERE id = @id AND status IN ('pending', 'running') AND run_after <= clock_timestamp()
+	RETURNING ` + runColumns
+
+// ClaimRun gives a run of a periodic task to the caller. It returns ErrNotFound where the run is over, claimed, or not
 // due yet, and where another run of the same task is under way.
 func ClaimRun(ctx context.Context, db bun.IDB, id int64) (*PeriodicRun, error) {
-	list, err := collect(ctx, db, scanRun, `UPDATE periodic_tasks SET status = 'running', attempts = attempts + 1, started_at = `+now(db)+`,
-		run_after = `+later(db, PeriodicClaimTime)+`, queued_at = NULL
-		WHERE id = $1 AND status IN ('pending', 'running') AND run_after <= `+now(db)+` RETURNING `+runColumns, id)
+	row, err := queryOne[runRow](ctx, db, claimRun, args{"id": id, "claim_time": PeriodicClaimTime})
 	if errors.Is(err, ErrConflict) {
 		return nil, ErrNotFound
 	}
 	if err != nil {
 		return nil, err
 	}
-	if len(list) == 0 {
-		return nil, ErrNotFound
-	}
-	return &list[0], nil
+	run := row.run()
+	return &run, nil
 }
+
+const renewRun = `
+	UPDATE periodic_tasks SET run_after = clock_timestamp() + @claim_time
+	WHERE id = @id AND attempts = @claim AND status = 'running'`
 
 // RenewRun prolongs the claim and reports whether it is still the newest.
 func RenewRun(ctx context.Context, db bun.IDB, r *PeriodicRun) (bool, error) {
-	n, err := execCount(ctx, db, "UPDATE periodic_tasks SET run_after = "+later(db, PeriodicClaimTime)+
-		" WHERE id = $1 AND attempts = $2 AND status = 'running'", r.ID, r.Attempts)
+	n, err := exec(ctx, db, renewRun, args{"id": r.ID, "claim": r.Attempts, "claim_time": PeriodicClaimTime})
 	return n > 0, err
 }
 
+const releaseRun = `
+	UPDATE periodic_tasks SET status = 'pending', message = @message, queued_at = NULL, run_after = clock_timestamp() + @wait
+	WHERE id = @id AND attempts = @claim AND status = 'running'`
+
 // ReleaseRun gives a claimed run back; it is due again after wait.
 func ReleaseRun(ctx context.Context, db bun.IDB, r *PeriodicRun, wait time.Duration, message string) error {
-	_, err := execCount(ctx, db, "UPDATE periodic_tasks SET status = 'pending', message = $3, queued_at = NULL, run_after = "+later(db, wait)+
-		" WHERE id = $1 AND attempts = $2 AND status = 'running'", r.ID, r.Attempts, Clean(message, maxReason))
+	_, err := exec(ctx, db, releaseRun,
+		args{"id": r.ID, "claim": r.Attempts, "message": Clean(message, maxReason), "wait": wait})
 	return err
 }
+
+const endRun = `
+	UPDATE periodic_tasks SET status = @status, message = @message, duration_ms = CASE WHEN @elapsed > 0 THEN @elapsed ELSE 0 END
+	WHERE id = @id AND attempts = @claim AND status = 'running'`
+
+const forgetRuns = `
+	DELETE FROM periodic_tasks WHERE task = @task AND status NOT IN ('pending', 'running')
+		AND id NOT IN (SELECT id FROM periodic_tasks WHERE task = @task ORDER BY id DESC LIMIT @kept)`
 
 // EndRun records what became of a claimed run, and forgets the oldest runs. It returns false where the claim is not the
 // newest any more.
 func EndRun(ctx context.Context, db bun.IDB, r *PeriodicRun, status RunStatus, message string) (bool, error) {
-	elapsed := "CAST(extract(epoch FROM " + now(db) + " - started_at) * 1000 AS bigint)"
-	if isSQLite(db) {
-		elapsed = "(" + now(db) + " - started_at) / 1000"
-	}
-	n, err := execCount(ctx, db, "UPDATE periodic_tasks SET status = $3, message = $4, duration_ms = CASE WHEN "+elapsed+" > 0 THEN "+elapsed+
-		" ELSE 0 END WHERE id = $1 AND attempts = $2 AND status = 'running'", r.ID, r.Attempts, string(status), Clean(message, maxReason))
+	n, err := exec(ctx, db, endRun, args{
+		"id": r.ID, "claim": r.Attempts, "status": string(status), "message": Clean(message, maxReason),
+		"elapsed": bun.Safe(millisecondsSince(db, "started_at")),
+	})
 	if err != nil {
 		return false, err
 	}
-	_, err = execCount(ctx, db, "DELETE FROM periodic_tasks WHERE task = $1 AND status NOT IN ('pending', 'running') AND id NOT IN (SELECT id FROM periodic_tasks WHERE task = $1 ORDER BY id DESC LIMIT $2)", r.Task, keptRuns)
+	_, err = exec(ctx, db, forgetRuns, args{"task": r.Task, "kept": keptRuns})
 	return n > 0, err
 }

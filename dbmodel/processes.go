@@ -2,8 +2,6 @@ package dbmodel
 
 import (
 	"context"
-	"database/sql"
-	"fmt"
 	"time"
 
 	"github.com/uptrace/bun"
@@ -28,34 +26,36 @@ type Process struct {
 	StartedAt time.Time
 }
 
+const renewProcess = `
+	INSERT INTO processes (id, role, host, version, started_at, seen_at)
+	VALUES (@id, @role, @host, @version, clock_timestamp(), clock_timestamp())
+	ON CONFLICT (id) DO UPDATE SET seen_at = excluded.seen_at`
+
+const forgetProcesses = `
+	DELETE FROM processes WHERE NOT (seen_at BETWEEN clock_timestamp() - @age AND clock_timestamp() + @age)`
+
 // RenewProcess records that p is alive. The first call for p is its start.
 func RenewProcess(ctx context.Context, db bun.IDB, p *Process) error {
-	_, err := execCount(ctx, db, "INSERT INTO processes (id, role, host, version, started_at, seen_at) VALUES ($1, $2, $3, $4, "+now(db)+", "+now(db)+
-		") ON CONFLICT (id) DO UPDATE SET seen_at = excluded.seen_at", p.ID, p.Role, p.Host, p.Version)
+	_, err := exec(ctx, db, renewProcess, args{"id": p.ID, "role": p.Role, "host": p.Host, "version": p.Version})
 	if err != nil {
 		return err
 	}
-	_, err = execCount(ctx, db, "DELETE FROM processes WHERE NOT "+seenWithin(db, processForgotten))
+	_, err = exec(ctx, db, forgetProcesses, args{"age": processForgotten})
 	return err
 }
 
 // RemoveProcess records that p has ended.
 func RemoveProcess(ctx context.Context, db bun.IDB, p *Process) error {
-	_, err := execCount(ctx, db, "DELETE FROM processes WHERE id = $1", p.ID)
+	_, err := exec(ctx, db, `DELETE FROM processes WHERE id = @id`, args{"id": p.ID})
 	return err
 }
 
+const liveProcesses = `
+	SELECT id, role, host, version, started_at FROM processes
+	WHERE seen_at BETWEEN clock_timestamp() - @silence AND clock_timestamp() + @silence
+	ORDER BY role, started_at, id`
+
 // LiveProcesses lists the processes that are alive, by role and start. One that was killed counts for half a minute more.
 func LiveProcesses(ctx context.Context, db bun.IDB) ([]Process, error) {
-	return collect(ctx, db, func(rows *sql.Rows) (p Process, err error) {
-		var started instant
-		err = rows.Scan(&p.ID, &p.Role, &p.Host, &p.Version, &started)
-		p.StartedAt = started.Time
-		return p, err
-	}, "SELECT id, role, host, version, started_at FROM processes WHERE "+seenWithin(db, processSilence)+" ORDER BY role, started_at, id")
-}
-
-// seenWithin is a condition that the last renewal of a process is less than d away from now.
-func seenWithin(db bun.IDB, d time.Duration) string {
-	return fmt.Sprintf("(seen_at BETWEEN %s AND %s)", later(db, -d), later(db, d))
+	return queryAll[Process](ctx, db, liveProcesses, args{"silence": processSilence})
 }

@@ -7,7 +7,6 @@ import (
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
-	"database/sql"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -79,10 +78,9 @@ func openVault(ctx context.Context, db bun.IDB, seals []cipher.AEAD) (*Vault, er
 	return v, err
 }
 
-// IsSealed says whether a vault was ever opened on the database, so that a key is needed that exists already.
+// IsSealed reports whether a vault was ever opened on the database, so that a key is needed that exists already.
 func IsSealed(ctx context.Context, db bun.IDB) (sealed bool, err error) {
-	err = raw(db).QueryRowContext(ctx, "SELECT EXISTS (SELECT 1 FROM secrets)").Scan(&sealed)
-	return sealed, Translate(err)
+	return queryOne[bool](ctx, db, `SELECT EXISTS (SELECT 1 FROM secrets)`, nil)
 }
 
 // sealWith encrypts text; purpose must be the same when it is opened.
@@ -109,19 +107,23 @@ func newSeal(key []byte) (cipher.AEAD, error) {
 func storedKey(ctx context.Context, db bun.IDB, seals []cipher.AEAD, name string) ([]byte, error) {
 	var sealed []byte
 	read := func() error {
-		return raw(db).QueryRowContext(ctx, "SELECT value FROM secrets WHERE name = $1", name).Scan(&sealed)
+		var err error
+		sealed, err = queryOne[[]byte](ctx, db, `SELECT value FROM secrets WHERE name = @name`, args{"name": name})
+		return err
 	}
 	err := read()
-	if errors.Is(err, sql.ErrNoRows) {
+	if errors.Is(err, ErrNotFound) {
 		fresh := make([]byte, KeySize)
 		_, _ = rand.Read(fresh) // it never fails: it would end the program
-		if _, err = execCount(ctx, db, "INSERT INTO secrets (name, value) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING", name, sealWith(seals[0], fresh, name)); err != nil {
+		_, err = exec(ctx, db, `INSERT INTO secrets (name, value) VALUES (@name, @value) ON CONFLICT (name) DO NOTHING`,
+			args{"name": name, "value": sealWith(seals[0], fresh, name)})
+		if err != nil {
 			return nil, err
 		}
 		err = read()
 	}
 	if err != nil {
-		return nil, Translate(err)
+		return nil, err
 	}
 	for i, s := range seals {
 		key, err := s.Open(nil, nil, sealed, []byte(name))
@@ -129,7 +131,8 @@ func storedKey(ctx context.Context, db bun.IDB, seals []cipher.AEAD, name string
 			continue
 		}
 		if i > 0 { // unless another process has just done so
-			_, err = execCount(ctx, db, "UPDATE secrets SET value = $2 WHERE name = $1 AND value = $3", name, sealWith(seals[0], key, name), sealed)
+			_, err = exec(ctx, db, `UPDATE secrets SET value = @value WHERE name = @name AND value = @before`,
+				args{"name": name, "value": sealWith(seals[0], key, name), "before": sealed})
 		}
 		return key, err
 	}

@@ -43,7 +43,9 @@ func DefaultSettings() *Settings {
 
 // TitleConditions are the conditions for observation titles.
 func (s *Settings) TitleConditions() rule.Conditions {
-	return rule.Conditions{MinSeverity: s.TitleMinSeverity, Statuses: s.TitleStatuses, MinPriority: s.TitleMinPriority, ParserType: s.TitleParserType}
+	return rule.Conditions{
+		MinSeverity: s.TitleMinSeverity, Statuses: s.TitleStatuses, MinPriority: s.TitleMinPriority, ParserType: s.TitleParserType,
+	}
 }
 
 // LoadSettings reads the settings.

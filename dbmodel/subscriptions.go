@@ -146,17 +146,13 @@ func SaveSubscription(ctx context.Context, tx bun.Tx, s *Subscription) error {
 
 // DisableSubscription disables the subscription of a user and reports whether there is one; it may be disabled already.
 func DisableSubscription(ctx context.Context, db bun.IDB, id int64) (bool, error) {
-	n, err := execCount(ctx, db, "UPDATE subscriptions SET enabled = false WHERE id = $1 AND user_id IS NOT NULL", id)
+	n, err := exec(ctx, db, `UPDATE subscriptions SET enabled = false WHERE id = @id AND user_id IS NOT NULL`, args{"id": id})
 	return n > 0, err
 }
 
 // DeleteSubscription removes a subscription with its contacts. What waits for these is delivered.
 func DeleteSubscription(ctx context.Context, db bun.IDB, id int64) error {
-	n, err := execCount(ctx, db, "DELETE FROM subscriptions WHERE id = $1", id)
-	if err == nil && n == 0 {
-		err = ErrNotFound
-	}
-	return err
+	return execOne(ctx, db, `DELETE FROM subscriptions WHERE id = @id`, args{"id": id})
 }
 
 // noNulls has empty lists stored as such.

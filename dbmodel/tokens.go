@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
-	"database/sql"
 	"encoding/base64"
 	"time"
 
@@ -33,50 +32,51 @@ type Token struct {
 	Expired   bool
 }
 
+const insertToken = `
+	INSERT INTO tokens (user_id, hash, scope, expires_at) VALUES (@user, @hash, @scope, @expires) RETURNING id`
+
 // CreateToken makes a token of a user and returns it. It is shown once: nobody can read it afterwards.
 func CreateToken(ctx context.Context, db bun.IDB, userID int64, scope Scope, expires *time.Time) (token string, id int64, err error) {
 	random := make([]byte, 32)
 	_, _ = rand.Read(random) // it never fails
 	token = tokenPrefix + base64.RawURLEncoding.EncodeToString(random)
 	hash := sha256.Sum256([]byte(token))
-	err = raw(db).QueryRowContext(ctx, "INSERT INTO tokens (user_id, hash, scope, expires_at) VALUES ($1, $2, $3, $4) RETURNING id",
-		userID, hash[:], string(scope), expires).Scan(&id)
-	return token, id, Translate(err)
+	id, err = queryOne[int64](ctx, db, insertToken,
+		args{"user": userID, "hash": hash[:], "scope": string(scope), "expires": expires})
+	return token, id, err
 }
+
+const userByToken = `
+	SELECT u.id AS user_id, u.username, u.is_admin AS admin, t.scope FROM tokens t JOIN users u ON u.id = t.user_id
+	WHERE t.hash = @hash AND (t.expires_at IS NULL OR t.expires_at > clock_timestamp())`
 
 // ViewerByToken returns who comes with this token, ErrNotFound where it is unknown, revoked or expired. With ScopeIngest that
 // is not its user, whatever the user may.
 func ViewerByToken(ctx context.Context, db bun.IDB, token string) (Viewer, error) {
 	hash := sha256.Sum256([]byte(token)) // of random bytes: a slow hash would add nothing
-	var v Viewer
-	var scope Scope
-	err := raw(db).QueryRowContext(ctx, `SELECT u.id, u.username, u.is_admin, t.scope FROM tokens t JOIN users u ON u.id = t.user_id
-		WHERE t.hash = $1 AND (t.expires_at IS NULL OR t.expires_at > `+now(db)+`)`, hash[:]).Scan(&v.UserID, &v.Username, &v.Admin, &scope)
+	found, err := queryOne[struct {
+		Viewer
+		Scope Scope
+	}](ctx, db, userByToken, args{"hash": hash[:]})
 	switch {
 	case err != nil:
-		return Viewer{}, Translate(err)
-	case scope != ScopeUser:
-		return Viewer{Username: v.Username, Ingest: scope == ScopeIngest}, nil
+		return Viewer{}, err
+	case found.Scope != ScopeUser:
+		return Viewer{Username: found.Username, Ingest: found.Scope == ScopeIngest}, nil
 	}
-	return v, nil
+	return found.Viewer, nil
 }
+
+const tokens = `
+	SELECT t.id, u.username, t.scope, t.created_at, t.expires_at, t.expires_at <= clock_timestamp() AS expired
+	FROM tokens t JOIN users u ON u.id = t.user_id ORDER BY t.id`
 
 // Tokens lists all tokens, by id.
 func Tokens(ctx context.Context, db bun.IDB) ([]Token, error) {
-	return collect(ctx, db, func(rows *sql.Rows) (t Token, err error) {
-		var created, expires instant
-		err = rows.Scan(&t.ID, &t.Username, &t.Scope, &created, &expires, &t.Expired)
-		t.CreatedAt, t.ExpiresAt = created.Time, expires.pointer()
-		return t, err
-	}, `SELECT t.id, u.username, t.scope, t.created_at, t.expires_at, coalesce(t.expires_at <= `+now(db)+`, FALSE)
-		FROM tokens t JOIN users u ON u.id = t.user_id ORDER BY t.id`)
+	return queryAll[Token](ctx, db, tokens, nil)
 }
 
 // RevokeToken removes a token: it opens nothing any more. It returns ErrNotFound where there is none.
 func RevokeToken(ctx context.Context, db bun.IDB, id int64) error {
-	n, err := execCount(ctx, db, "DELETE FROM tokens WHERE id = $1", id)
-	if err == nil && n == 0 {
-		err = ErrNotFound
-	}
-	return err
+	return execOne(ctx, db, `DELETE FROM tokens WHERE id = @id`, args{"id": id})
 }

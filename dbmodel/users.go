@@ -2,7 +2,6 @@ package dbmodel
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"regexp"
 	"time"
@@ -63,7 +62,8 @@ func UserBySubject(ctx context.Context, db bun.IDB, issuer, subject string) (*Us
 
 // SetSubject stores who a user is at an OpenID Connect provider. It returns ErrConflict where another user is that already.
 func SetSubject(ctx context.Context, tx bun.Tx, userID int64, issuer, subject string) error {
-	_, err := execCount(ctx, tx, "UPDATE users SET oidc_issuer = $1, oidc_subject = $2 WHERE id = $3", issuer, subject, userID)
+	_, err := exec(ctx, tx, `UPDATE users SET oidc_issuer = @issuer, oidc_subject = @subject WHERE id = @user`,
+		args{"issuer": issuer, "subject": subject, "user": userID})
 	return err
 }
 
@@ -89,15 +89,19 @@ func EnsuredUser(ctx context.Context, tx bun.Tx, name string) (u *User, isNew bo
 // Users lists up to limit users with a name behind after, by name.
 func Users(ctx context.Context, db bun.IDB, after string, limit int) ([]User, error) {
 	var list []User
-	return list, Translate(db.NewSelect().Model(&list).Where(byteOrder(db, "username")+" > ?", after).OrderExpr(byteOrder(db, "username")).Limit(int64(limit)).Scan(ctx))
+	name := byteOrder(db, "username")
+	return list, Translate(db.NewSelect().Model(&list).Where(name+" > ?", after).OrderExpr(name).Limit(int64(limit)).Scan(ctx))
 }
 
 // AddUser stores a user of which nothing but the name is known, where there is none with this name. It reports whether
 // there was none.
 func AddUser(ctx context.Context, db bun.IDB, name string) (bool, error) {
-	n, err := execCount(ctx, db, "INSERT INTO users (username) VALUES ($1) ON CONFLICT (username) DO NOTHING", name)
+	n, err := exec(ctx, db, `INSERT INTO users (username) VALUES (@name) ON CONFLICT (username) DO NOTHING`, args{"name": name})
 	return n > 0, err
 }
+
+const saveUser = `
+	UPDATE users SET full_name = @full_name, email = @email, email_identity = @identity, is_admin = @is_admin WHERE id = @user`
 
 // SaveUser stores full name, email and whether the user is an administrator. Where the email of a user changes who may have
 // subscriptions, FollowEmail comes after it.
@@ -106,39 +110,39 @@ func SaveUser(ctx context.Context, db bun.IDB, u *User) error {
 	if err != nil {
 		identity = "" // the address is that of no contact
 	}
-	_, err = execCount(ctx, db, "UPDATE users SET full_name = $1, email = $2, email_identity = $3, is_admin = $4 WHERE id = $5",
-		u.FullName, u.Email, identity, u.IsAdmin, u.ID)
+	_, err = exec(ctx, db, saveUser,
+		args{"user": u.ID, "full_name": u.FullName, "email": u.Email, "identity": identity, "is_admin": u.IsAdmin})
 	return err
 }
 
 // SetPassword stores the hash of a user's password and ends the user's sessions.
 func SetPassword(ctx context.Context, tx bun.Tx, userID int64, hash string) error {
-	if _, err := execCount(ctx, tx, "UPDATE users SET password_hash = $1 WHERE id = $2", hash, userID); err != nil {
+	_, err := exec(ctx, tx, `UPDATE users SET password_hash = @hash WHERE id = @user`, args{"hash": hash, "user": userID})
+	if err != nil {
 		return err
 	}
-	_, err := execCount(ctx, tx, "DELETE FROM sessions WHERE user_id = $1", userID)
+	_, err = exec(ctx, tx, `DELETE FROM sessions WHERE user_id = @user`, args{"user": userID})
 	return err
 }
 
 // HasAdministrator reports whether there is an administrator other than Automation.
 func HasAdministrator(ctx context.Context, db bun.IDB) (there bool, err error) {
-	err = raw(db).QueryRowContext(ctx, "SELECT EXISTS (SELECT 1 FROM users WHERE is_admin AND id <> $1)", automationID).Scan(&there)
-	return there, Translate(err)
+	return queryOne[bool](ctx, db, `SELECT EXISTS (SELECT 1 FROM users WHERE is_admin AND id <> @automation)`,
+		args{"automation": automationID})
 }
 
 // DeleteUser deletes a user, and with it what belongs to it: sessions, tokens, memberships, and its marks, which may be many
-// and which a worker removes in batches. It returns ErrNotFound where there is none, and needs a transaction.
-func DeleteUser(ctx context.Context, tx bun.IDB, id int64) error {
-	n, err := exec(ctx, tx, "DELETE FROM users WHERE id = @id", args{"id": id})
-	if err != nil {
+// and which a worker removes in batches. It returns ErrNotFound where there is none.
+func DeleteUser(ctx context.Context, tx bun.Tx, id int64) error {
+	if err := execOne(ctx, tx, `DELETE FROM users WHERE id = @id`, args{"id": id}); err != nil {
 		return err
 	}
-	if n == 0 {
-		return ErrNotFound
-	}
-	_, err = exec(ctx, tx, "INSERT INTO deletions (user_id) VALUES (@id)", args{"id": id})
+	_, err := exec(ctx, tx, `INSERT INTO deletions (user_id) VALUES (@id)`, args{"id": id})
 	return err
 }
+
+const fullNames = `
+	SELECT DISTINCT full_name FROM users WHERE email_identity = @identity AND email_identity <> '' LIMIT 2`
 
 // FullNameOf returns the full name of the user with this email address, compared by rule.EmailIdentity; empty where there
 // is none, or where several users with different names share it.
@@ -147,10 +151,7 @@ func FullNameOf(ctx context.Context, db bun.IDB, email string) (string, error) {
 	if err != nil {
 		return "", nil //nolint:nilerr // no user has such an address
 	}
-	names, err := collect(ctx, db, func(rows *sql.Rows) (name string, err error) {
-		err = rows.Scan(&name)
-		return name, err
-	}, "SELECT DISTINCT full_name FROM users WHERE email_identity = $1 AND email_identity <> '' LIMIT 2", identity)
+	names, err := queryAll[string](ctx, db, fullNames, args{"identity": identity})
 	if err != nil || len(names) != 1 {
 		return "", err
 	}

@@ -2,7 +2,6 @@ package dbmodel
 
 import (
 	"context"
-	"database/sql"
 	"fmt"
 	"strings"
 
@@ -133,55 +132,65 @@ func quotedRoles(needed rule.Role) string {
 	return strings.Join(list, ", ")
 }
 
+const roleIn = `
+	SELECT m.role AS direct, g.role AS by_group FROM products p
+	LEFT JOIN product_members m ON m.product_id = p.id AND m.user_id = @user
+	LEFT JOIN product_group_members g ON g.product_group_id = p.product_group_id AND g.user_id = @user
+	WHERE p.id = @id AND @visible`
+
 // RoleIn returns the role of v in a product: of the direct one and that through the product's group the higher one. It
 // returns ErrNotFound where v does not see the product, or there is none. Administrators are owners, a Viewer of Ingest has
 // NoRole.
 func RoleIn(ctx context.Context, db bun.IDB, v Viewer, productID int64) (rule.Role, error) {
-	return v.role(ctx, db, `SELECT coalesce(m.role, ''), coalesce(g.role, '') FROM products p
-		LEFT JOIN product_members m ON m.product_id = p.id AND m.user_id = $2
-		LEFT JOIN product_group_members g ON g.product_group_id = p.product_group_id AND g.user_id = $2
-		WHERE p.id = $1 AND `+v.products("p.id", rule.Reader), productID)
+	return v.role(ctx, db, roleIn, args{"id": productID, "user": v.UserID, "visible": bun.Safe(v.products("p.id", rule.Reader))})
 }
+
+const roleInGroup = `
+	SELECT m.role AS direct FROM product_groups g
+	LEFT JOIN product_group_members m ON m.product_group_id = g.id AND m.user_id = @user
+	WHERE g.id = @id AND @visible`
 
 // RoleInGroup returns the role of v in a product group: NoRole where v sees no more than its name, ErrNotFound where v does
 // not see it at all, or there is none. Otherwise it is as RoleIn.
 func RoleInGroup(ctx context.Context, db bun.IDB, v Viewer, groupID int64) (rule.Role, error) {
-	return v.role(ctx, db, `SELECT coalesce(m.role, ''), '' FROM product_groups g
-		LEFT JOIN product_group_members m ON m.product_group_id = g.id AND m.user_id = $2
-		WHERE g.id = $1 AND `+v.groups("g.id"), groupID)
+	return v.role(ctx, db, roleInGroup, args{"id": groupID, "user": v.UserID, "visible": bun.Safe(v.groups("g.id"))})
 }
 
-func (v Viewer) role(ctx context.Context, db bun.IDB, query string, id int64) (rule.Role, error) {
-	var direct, byGroup rule.Role
-	err := raw(db).QueryRowContext(ctx, query, id, v.UserID).Scan(&direct, &byGroup)
+func (v Viewer) role(ctx context.Context, db bun.IDB, statement string, a args) (rule.Role, error) {
+	role, err := queryOne[struct{ Direct, ByGroup rule.Role }](ctx, db, statement, a)
 	switch {
 	case err != nil:
-		return rule.NoRole, Translate(err)
+		return rule.NoRole, err
 	case v.Admin:
 		return rule.Owner, nil
 	case v.Ingest:
 		return rule.NoRole, nil
 	}
-	return direct.Higher(byGroup), nil
+	return role.Direct.Higher(role.ByGroup), nil
 }
+
+const notificationRights = `
+	SELECT n.id, CASE WHEN @entitled THEN TRUE ELSE FALSE END AS entitled FROM notifications n
+	WHERE n.id = ANY (@ids) AND @visible ORDER BY n.id`
 
 // NotificationRights sorts notifications into those in whose product v has at least the role needed, and those that v sees
 // without having it. What v does not see, or does not exist, is in neither.
-func NotificationRights(ctx context.Context, db bun.IDB, v Viewer, ids []int64, needed rule.Role) (may, mayNot []int64, err error) {
-	in, arg := anyOf(db, "n.id", 1, ids)
-	_, err = collect(ctx, db, func(rows *sql.Rows) (struct{}, error) {
-		var id int64
-		var entitled bool
-		if err := rows.Scan(&id, &entitled); err != nil {
-			return struct{}{}, err
-		}
-		if entitled {
-			may = append(may, id)
+func NotificationRights(
+	ctx context.Context, db bun.IDB, v Viewer, ids []int64, needed rule.Role,
+) (may, mayNot []int64, err error) {
+	list, err := queryAll[struct {
+		ID       int64
+		Entitled bool
+	}](ctx, db, notificationRights, args{
+		"ids":      numbers(ids),
+		"entitled": bun.Safe(EntitledNotifications(db, v, "n", needed)), "visible": bun.Safe(VisibleNotifications(db, v, "n")),
+	})
+	for _, n := range list {
+		if n.Entitled {
+			may = append(may, n.ID)
 		} else {
-			mayNot = append(mayNot, id)
+			mayNot = append(mayNot, n.ID)
 		}
-		return struct{}{}, nil
-	}, "SELECT n.id, CASE WHEN "+EntitledNotifications(db, v, "n", needed)+" THEN TRUE ELSE FALSE END FROM notifications n WHERE "+in+" AND "+VisibleNotifications(db, v, "n")+
-		" ORDER BY n.id", arg)
+	}
 	return may, mayNot, err
 }

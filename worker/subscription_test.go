@@ -164,7 +164,8 @@ func TestSightIsAskedAgain(t *testing.T) {
 		if err := dbmodel.RemoveMember(ctx, db, dbmodel.InProduct(1), alice); err != nil {
 			t.Fatal(err)
 		}
-		if err := dbmodel.DeleteUser(ctx, db, bob); err != nil {
+		err := db.InTx(ctx, func(ctx context.Context, tx bun.Tx) error { return dbmodel.DeleteUser(ctx, tx, bob) })
+		if err != nil {
 			t.Fatal(err)
 		}
 		e.user("carol", func(u *dbmodel.User) { u.IsAdmin = false })
