@@ -34,9 +34,6 @@ const (
 	restTime = time.Second
 )
 
-// asynqQueues is where asynq lists its queues.
-const asynqQueues = "asynq:queues"
-
 // calm is how long Redis must answer until the log says that it does so again: while only a part of a cluster is away, others
 // answer all the time.
 const calm = 3 * time.Second
@@ -47,10 +44,9 @@ const WakeChannel = "tocsin:wake"
 // Queue is the way into Redis. Redis says when something is done, never what: all that is lost here is found again in the
 // database by the sweep. So no method returns an error to somebody who can't mend it; faults are logged.
 type Queue struct {
-	redis     redis.UniversalClient
-	client    *asynq.Client
-	inspector *asynq.Inspector
-	log       zerolog.Logger
+	redis  redis.UniversalClient
+	client *asynq.Client
+	log    zerolog.Logger
 
 	restUntil atomic.Pointer[time.Time] // nil: Redis has always answered
 	refused   sync.Once                 // see Refused
@@ -61,19 +57,11 @@ type Queue struct {
 	lastFault time.Time                  // of Redis
 }
 
-// size is how full a queue was, and what was added since.
-type size struct {
-	tasks   int
-	latency time.Duration
-	at      time.Time
-	asking  bool
-}
-
 // New returns a Queue over a Redis client, which stays the caller's to close.
 func New(client redis.UniversalClient, log zerolog.Logger) *Queue {
 	return &Queue{
-		redis: client, client: asynq.NewClientFromRedisClient(client), inspector: asynq.NewInspectorFromRedisClient(client),
-		log: log, sizes: map[string]*size{}, strange: map[dbmodel.EventKind]bool{},
+		redis: client, client: asynq.NewClientFromRedisClient(client), log: log,
+		sizes: map[string]*size{}, strange: map[dbmodel.EventKind]bool{},
 	}
 }
 
@@ -85,75 +73,8 @@ func Of(bulk bool) string {
 	return Events
 }
 
-// Room reports whether a task may be added to a queue: Redis answers, and its window is not full. It never waits; what it
-// knows is about a second old.
-func (q *Queue) Room(queue string) bool {
-	if q.resting() {
-		return false
-	}
-	most := Window
-	if queue == Drains {
-		most = DrainWindow
-	}
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	s := q.size(queue)
-	if time.Since(s.at) > time.Second && !s.asking {
-		s.asking = true
-		go q.refresh(queue) //nolint:errcheck // the next caller learns it from resting
-	}
-	return s.tasks < most
-}
-
-// Size returns how many tasks wait in a queue, and how long the oldest does.
-func (q *Queue) Size(queue string) (tasks int, latency time.Duration, err error) {
-	if q.resting() {
-		return 0, 0, errResting
-	}
-	if err := q.refresh(queue); err != nil {
-		return 0, 0, err
-	}
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	s := q.size(queue)
-	return s.tasks, s.latency, nil
-}
-
 // errResting: Redis did not answer a moment ago.
 var errResting = errors.New("redis did not answer a moment ago")
-
-// size is what is known of a queue; the caller holds the mutex.
-func (q *Queue) size(queue string) *size {
-	s, found := q.sizes[queue]
-	if !found {
-		s = new(size)
-		q.sizes[queue] = s
-	}
-	return s
-}
-
-func (q *Queue) refresh(queue string) error {
-	var info *asynq.QueueInfo
-	known, err := q.inspector.Queues()
-	if err == nil && !slices.Contains(known, queue) {
-		// An asynq client lists a queue with its first task only, so what Redis has lost would never be listed again.
-		err = q.redis.SAdd(context.Background(), asynqQueues, queue).Err()
-	}
-	if err == nil {
-		info, err = q.inspector.GetQueueInfo(queue)
-	}
-	q.Note(err)
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	s := q.size(queue)
-	s.asking = false
-	if err != nil {
-		return fmt.Errorf("ask for the size of queue %s: %w", queue, err)
-	}
-	// It is the difference between the clocks of two processes: with one ahead of ours it is negative.
-	s.tasks, s.latency, s.at = info.Pending, max(info.Latency, 0), time.Now()
-	return nil
-}
 
 // Enqueue enqueues tasks for events. It takes half a second at the most.
 func (q *Queue) Enqueue(ctx context.Context, events []dbmodel.QueueableEvent) {

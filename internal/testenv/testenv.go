@@ -46,7 +46,7 @@ func Eventually(t testing.TB, timeout time.Duration, cond func() error, msg stri
 // poll calls cond until it returns nil, and returns its last error when ctx ends. It starts with short pauses: most
 // conditions are met in a moment.
 func poll(ctx context.Context, cond func() error) error {
-	const shortest, longest = time.Millisecond, 50 * time.Millisecond
+	const shortest, longest = 4 * time.Millisecond, 50 * time.Millisecond
 	for pause := shortest; ; pause = min(2*pause, longest) {
 		err := cond()
 		if err == nil {

@@ -61,7 +61,7 @@ func Launch(path string, log io.Writer, env []string, args ...string) (*Process,
 	p := &Process{Args: args, Done: make(chan struct{})}
 	// #nosec G204 -- the program and the arguments are those of a test
 	p.cmd = exec.Command(path, args...) //nolint:noctx // the caller ends it
-	p.cmd.Env = append([]string{"TMPDIR=" + os.TempDir()}, env...)
+	p.cmd.Env = append([]string{"TMPDIR=" + os.TempDir(), "GOGC=400"}, env...)
 	p.cmd.Stdout, p.cmd.Stderr = log, log
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := p.cmd.Start(); err != nil {
