@@ -43,6 +43,8 @@ type dataValues struct {
 	Severity rule.Severity `json:"severity"`
 	Status   rule.Status   `json:"status"`
 	Priority *int          `json:"priority"`
+
+	KnownExploited *bool `json:"known_exploited"`
 }
 
 // dataFacts are the optional fields of an observation as they were then.
@@ -93,5 +95,5 @@ func valuesOf(v *rule.Values) *dataValues {
 	if v == nil {
 		return nil
 	}
-	return &dataValues{v.Severity, v.Status, v.Priority}
+	return &dataValues{v.Severity, v.Status, v.Priority, v.KnownExploited}
 }

@@ -123,6 +123,12 @@ func changes(n *dbmodel.Notification) string {
 	if priority(before.Priority) != priority(after.Priority) {
 		parts = append(parts, "priority "+arrow(priority(before.Priority), priority(after.Priority)))
 	}
+	switch {
+	case becameExploited(before, after):
+		parts = append(parts, "now known exploited")
+	case becameExploited(after, before):
+		parts = append(parts, "no longer known exploited")
+	}
 	if len(parts) == 0 && n.Event == rule.EventDropped {
 		return "the settings that apply, not the observation itself"
 	}

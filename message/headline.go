@@ -94,8 +94,11 @@ func lead(n *dbmodel.Notification) string {
 		return dropped(n)
 	}
 	severity, change := string(n.AfterSeverity), ""
-	if n.Event == rule.EventChanged {
-		severity, change = leadChange(n.Before(), n.After())
+	switch after := n.After(); {
+	case n.Event == rule.EventChanged:
+		severity, change = leadChange(n.Before(), after)
+	case after != nil && after.Exploited():
+		change = "known exploited"
 	}
 	if severity == "" {
 		severity = "Observation"
@@ -106,22 +109,36 @@ func lead(n *dbmodel.Notification) string {
 	return joined(", ", severity, change)
 }
 
-// leadChange returns the most important change. A change of severity takes the place of the severity; a change of
-// status or priority stands beside it.
+// leadChange returns the most important change. A change of severity takes the place of the severity, and so does that it
+// is known to be exploited where nothing else changed; a change of status or priority stands beside it.
 func leadChange(before, after *rule.Values) (severity, change string) {
-	switch {
-	case after == nil:
+	if after == nil {
 		return "", ""
-	case before == nil:
-		return string(after.Severity), ""
-	case before.Severity != after.Severity:
-		return arrow(string(before.Severity), string(after.Severity)), ""
-	case before.Status != after.Status:
-		return string(after.Severity), "now " + string(after.Status)
-	case !before.Equal(*after):
-		return string(after.Severity), "priority " + arrow(priority(before.Priority), priority(after.Priority))
 	}
-	return string(after.Severity), ""
+	severity = string(after.Severity)
+	if before == nil {
+		return severity, ""
+	}
+	became := becameExploited(before, after)
+	switch {
+	case before.Severity != after.Severity:
+		severity = arrow(string(before.Severity), string(after.Severity))
+	case before.Status != after.Status:
+		change = "now " + string(after.Status)
+	case !before.Equal(*after):
+		change = "priority " + arrow(priority(before.Priority), priority(after.Priority))
+	case became:
+		return "Now known exploited", ""
+	}
+	if became {
+		change = joined(", ", change, "now known exploited")
+	}
+	return severity, change
+}
+
+// becameExploited reports whether it is known of after that it is exploited, and was not of before.
+func becameExploited(before, after *rule.Values) bool {
+	return after.Exploited() && !before.Exploited()
 }
 
 // dropped names the change that most likely ended the match. A status that is no longer active is enough on its own.
@@ -141,6 +158,8 @@ func dropped(n *dbmodel.Notification) string {
 		moved = string(after.Status)
 	case !before.Equal(*after):
 		moved = "Priority " + arrow(priority(before.Priority), priority(after.Priority))
+	case becameExploited(after, before):
+		moved = "No longer known exploited"
 	}
 	return moved + ", no longer notified"
 }

@@ -1,5 +1,7 @@
 package rule
 
+import "slices"
+
 // Condition is one line of an explanation.
 type Condition struct {
 	Name   string `json:"name"`   // min_severity, statuses, min_priority, known_exploited or parser_type
@@ -18,12 +20,42 @@ type Explanation struct {
 	Event      Event       `json:"event"` // what an evaluation would notify now; empty: nothing
 }
 
+// Unmet returns the conditions for which an observation does not match. What is known to be exploited needs neither a
+// severity nor a priority; that it is not is named where that would have helped.
+func (e Explanation) Unmet() []Condition {
+	var out []Condition
+	var exploited *Condition
+	others := false // another condition is set
+	for i := range e.Conditions {
+		c := &e.Conditions[i]
+		if c.Name == knownExploited {
+			exploited = c
+			continue
+		}
+		others = others || c.Limit != nil
+		if !c.Met {
+			out = append(out, *c)
+		}
+	}
+	widened := func(c Condition) bool { return c.Name == "min_severity" || c.Name == "min_priority" }
+	switch {
+	case exploited == nil:
+	case exploited.Met:
+		out = slices.DeleteFunc(out, widened)
+	case !others || slices.ContainsFunc(out, widened):
+		out = append(out, *exploited)
+	}
+	return out
+}
+
+const knownExploited = "known_exploited"
+
 // Explain says what Decide would do with an observation under the settings that apply, and why.
 func Explain(a Applied, remembered *Values, o Observation) Explanation {
 	e := explain(a, remembered, o)
 	if a.Conditions.KnownExploited {
 		e.Conditions = append(e.Conditions, Condition{
-			Name: "known_exploited", Limit: true, Source: a.From.KnownExploited, Value: unlessNil(o.KnownExploited), Met: o.Exploited(),
+			Name: knownExploited, Limit: true, Source: a.From.KnownExploited, Value: unlessNil(o.KnownExploited), Met: o.Exploited(),
 		})
 	}
 	e.Event, _ = a.Conditions.Decide(remembered, o)

@@ -101,6 +101,8 @@ type inboxValues struct {
 	Severity severity          `json:"severity"`
 	Status   observationStatus `json:"status"`
 	Priority *int              `json:"priority"`
+
+	KnownExploited *bool `json:"known_exploited"`
 }
 
 // arguments are the arguments of a background task: an object, or null; "..." for who may not see them.
@@ -265,5 +267,5 @@ func showValues(v *rule.Values) *inboxValues {
 	if v == nil {
 		return nil
 	}
-	return &inboxValues{severity(v.Severity), observationStatus(v.Status), v.Priority}
+	return &inboxValues{severity(v.Severity), observationStatus(v.Status), v.Priority, v.KnownExploited}
 }

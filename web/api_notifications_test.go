@@ -57,7 +57,8 @@ func TestNotification(t *testing.T) {
 				KnownExploited: new(true), EPSSScore: new(0.5), FixedVersion: "3.0.1",
 			},
 		}, Targets: append(e.targets(rule.Email, "a@example.com"), e.targets(rule.Slack, slackURL)...)}
-		n.SetValues(&rule.Values{Severity: rule.High, Status: rule.Open}, &rule.Values{Severity: rule.Critical, Status: rule.InReview, Priority: new(3)})
+		n.SetValues(&rule.Values{Severity: rule.High, Status: rule.Open},
+			&rule.Values{Severity: rule.Critical, Status: rule.InReview, Priority: new(3), KnownExploited: new(true)})
 		task := dbmodel.NewNotification{Notification: dbmodel.Notification{
 			Type: rule.TypeTask, Name: "ValueError", Message: "no", Function: "import", Username: "alex", Arguments: json.RawMessage(`{"a":{"b":[1]}}`), Trace: "line 1", Suppressed: 24,
 		}}
@@ -73,8 +74,8 @@ func TestNotification(t *testing.T) {
 			"viewed": false, "deliveries": []any{},
 		}, {
 			"type": "observation", "event": "changed", "name": "CVE-2026-1", "message": "", "product": map[string]any{"id": 1.0, "name": "Payments"},
-			"observation": map[string]any{"id": 2.0, "title": "CVE-2026-1"}, "before": map[string]any{"severity": "High", "status": "Open", "priority": nil},
-			"after": map[string]any{"severity": "Critical", "status": "In review", "priority": 3.0},
+			"observation": map[string]any{"id": 2.0, "title": "CVE-2026-1"}, "before": map[string]any{"severity": "High", "status": "Open", "priority": nil, "known_exploited": nil},
+			"after": map[string]any{"severity": "Critical", "status": "In review", "priority": 3.0, "known_exploited": true},
 			"facts": map[string]any{
 				"vulnerability_id": "", "cvss_score": nil, "origin": map[string]any{"file": "go.mod"}, "url": "", "known_exploited": true,
 				"epss_score": 0.5, "fixed_version": "3.0.1", "branch": "", "service": "", "scanner": "",

@@ -21,6 +21,7 @@ func emptyProduct(id int, name string) map[string]any {
 		"id": float64(id), "name": name, "product_group_id": nil, "security_gate_passed": nil,
 		"notification_email_to": "", "notification_ms_teams_webhook": "", "notification_slack_webhook": "", "notification_paused_until": nil,
 		"observation_notification_min_severity": "", "observation_notification_statuses": []any{}, "observation_notification_min_priority": nil,
+		"observation_notification_known_exploited": nil,
 	}
 }
 
@@ -55,7 +56,7 @@ func TestProductMerge(t *testing.T) {
 			"product_group_id": 3.0, "notification_email_to": "a@example.com, b@example.com", "notification_slack_webhook": slackURL,
 			"notification_ms_teams_webhook": teamsURL, "notification_paused_until": "2027-01-02T03:04:05.123456+02:00",
 			"observation_notification_min_severity": "High", "observation_notification_statuses": []any{"Open", "In review", "Open"},
-			"observation_notification_min_priority": 5.0,
+			"observation_notification_min_priority": 5.0, "observation_notification_known_exploited": true,
 		}
 		state = with(with(state, full), map[string]any{
 			"notification_slack_webhook": "https://hooks.slack.com/…a1b2", "notification_ms_teams_webhook": "https://prod-1.westeurope.logic.azure.com/…c3d4",
@@ -161,6 +162,9 @@ func TestProductFaults(t *testing.T) {
 		{`{"observation_notification_min_priority":1e1}`, "observation_notification_min_priority"},
 		{`{"observation_notification_min_priority":"5"}`, "observation_notification_min_priority"},
 		{`{"observation_notification_min_priority":true}`, "observation_notification_min_priority"},
+		{`{"observation_notification_known_exploited":false}`, "observation_notification_known_exploited"},
+		{`{"observation_notification_known_exploited":"true"}`, "observation_notification_known_exploited"},
+		{`{"observation_notification_known_exploited":1}`, "observation_notification_known_exploited"},
 		{`[]`, ""},
 		{`null`, ""},
 		{`"x"`, ""},
@@ -207,7 +211,7 @@ func TestProductConcurrentMerge(t *testing.T) {
 	both(t, func(t *testing.T, e *env) {
 		fields := []string{
 			`"observation_notification_min_severity":"Low"`, `"observation_notification_min_priority":9`, `"notification_email_to":"a@example.com"`,
-			`"observation_notification_statuses":["Open"]`, `"notification_slack_webhook":"` + slackURL + `"`,
+			`"observation_notification_statuses":["Open"]`, `"observation_notification_known_exploited":true`, `"notification_slack_webhook":"` + slackURL + `"`,
 		}
 		var wg sync.WaitGroup
 		for _, f := range fields {
@@ -222,6 +226,7 @@ func TestProductConcurrentMerge(t *testing.T) {
 		want := with(emptyProduct(5, "p"), map[string]any{
 			"observation_notification_min_severity": "Low", "observation_notification_min_priority": 9.0, "notification_email_to": "a@example.com",
 			"observation_notification_statuses": []any{"Open"}, "notification_slack_webhook": "https://hooks.slack.com/…a1b2",
+			"observation_notification_known_exploited": true,
 		})
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("of changes at the same time one was lost:\n%s", diff)

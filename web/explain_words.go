@@ -13,9 +13,17 @@ import (
 func (e *explainer) decision(x rule.Explanation, title bool) string {
 	switch x.Event {
 	case rule.EventNew:
-		return "Notified as new at its next evaluation: every condition is met, and nothing was notified of it before."
+		why := "every condition is met"
+		if c := exploitedCondition(x); c != nil && c.Met && slices.ContainsFunc(x.Conditions, func(c rule.Condition) bool { return !c.Met }) {
+			why = "it is known to be exploited, which " + e.asks(c.Source)
+		}
+		return "Notified as new at its next evaluation: " + why + ", and nothing was notified of it before."
 	case rule.EventChanged:
-		return "Notified as changed at its next evaluation: it was last notified as " + valuesInWords(x.Remembered) + "."
+		since := ""
+		if c := exploitedCondition(x); c != nil && c.Met && !x.Remembered.Exploited() {
+			since = ", and is known to be exploited now"
+		}
+		return "Notified as changed at its next evaluation: it was last notified as " + valuesInWords(x.Remembered) + since + "."
 	case rule.EventDropped:
 		return "Notified as dropped at its next evaluation: it was last notified as " + valuesInWords(x.Remembered) + ", and now " + e.unmet(x, title) + "."
 	case rule.NoEvent, rule.EventPassed, rule.EventFailed, rule.EventNone:
@@ -37,10 +45,8 @@ func (e *explainer) unmet(x rule.Explanation, title bool) string {
 		return "no condition is set for product " + e.product.Name + ", nor for group " + e.product.GroupName
 	}
 	var reasons []string
-	for _, c := range x.Conditions {
-		if !c.Met {
-			reasons = append(reasons, e.unmetCondition(c))
-		}
+	for _, c := range x.Unmet() {
+		reasons = append(reasons, e.unmetCondition(c))
 	}
 	return strings.Join(reasons, "; ")
 }
@@ -60,8 +66,20 @@ func (e *explainer) unmetCondition(c rule.Condition) string {
 			return fmt.Sprintf("%v is not an active status", c.Value)
 		}
 		return fmt.Sprintf("%v is none of %s, which %s", c.Value, input.Joined(statuses), e.asks(c.Source))
+	case "known_exploited":
+		return "it is not known to be exploited, which " + e.asks(c.Source)
 	}
 	return fmt.Sprintf("%v is not %v, which %s", c.Value, c.Limit, e.asks(c.Source))
+}
+
+// exploitedCondition returns the condition that an observation is known to be exploited, nil where it is not set.
+func exploitedCondition(x rule.Explanation) *rule.Condition {
+	for i := range x.Conditions {
+		if x.Conditions[i].Name == "known_exploited" {
+			return &x.Conditions[i]
+		}
+	}
+	return nil
 }
 
 func (e *explainer) asks(from rule.Source) string {
@@ -101,6 +119,9 @@ func valuesInWords(v *rule.Values) string {
 	words := fmt.Sprintf("%s, %s", v.Severity, v.Status)
 	if v.Priority != nil {
 		words += fmt.Sprintf(", priority %d", *v.Priority)
+	}
+	if v.Exploited() {
+		words += ", known exploited"
 	}
 	return words
 }

@@ -81,7 +81,8 @@ func (f formField) Was() string {
 
 // filled reports whether the field has a value of its own, or was given one that was refused.
 func (f formField) filled() bool {
-	return f.Value != "" || f.Lost || slices.ContainsFunc(f.Options, func(o option) bool { return o.Chosen && o.Value != "" })
+	value := f.Value != "" && (f.Kind != checkField || f.Value == "true")
+	return value || f.Lost || slices.ContainsFunc(f.Options, func(o option) bool { return o.Chosen && o.Value != "" })
 }
 
 // typed puts what somebody has sent into a field, so that a form which is refused keeps it.

@@ -21,6 +21,8 @@ type NotificationFields struct {
 	MinSeverity input.Field[rule.Severity] `json:"observation_notification_min_severity"`
 	Statuses    input.Field[[]rule.Status] `json:"observation_notification_statuses"`
 	MinPriority input.Priority             `json:"observation_notification_min_priority"`
+
+	KnownExploited input.Field[input.OnlyTrue] `json:"observation_notification_known_exploited" doc:"true: what is known to be exploited is notified whatever its severity and priority"`
 }
 
 // TransformSchema implements huma.SchemaTransformer, also for the types that embed it.
@@ -36,6 +38,8 @@ type NotificationAnswer struct {
 	MinSeverity rule.Severity `json:"observation_notification_min_severity"`
 	Statuses    []rule.Status `json:"observation_notification_statuses" nullable:"false"`
 	MinPriority *int          `json:"observation_notification_min_priority"`
+
+	KnownExploited *bool `json:"observation_notification_known_exploited" doc:"true, or null: not set"`
 }
 
 // TransformSchema implements huma.SchemaTransformer, also for the types that embed it.
@@ -45,9 +49,13 @@ func (NotificationAnswer) TransformSchema(_ huma.Registry, s *huma.Schema) *huma
 }
 
 func showNotificationSettings(n *dbmodel.NotificationSettings, holder rule.Holder, c holdersContacts) NotificationAnswer {
-	return NotificationAnswer{
+	out := NotificationAnswer{
 		contacts: c.shown(notificationPrefix, holder), PausedUntil: utc(n.PausedUntil), MinSeverity: n.MinSeverity, Statuses: filled(n.Statuses), MinPriority: n.MinPriority,
 	}
+	if n.KnownExploited {
+		out.KnownExploited = new(true)
+	}
+	return out
 }
 
 // merge puts what was sent, but for contacts, into n.
@@ -56,6 +64,7 @@ func (f *NotificationFields) merge(n *dbmodel.NotificationSettings) {
 	input.Apply(f.MinSeverity, &n.MinSeverity, "", input.Same)
 	input.Apply(f.Statuses, &n.Statuses, nil, input.Same)
 	input.Apply(f.MinPriority.Field, &n.MinPriority, nil, input.Pointer)
+	input.Apply(f.KnownExploited, &n.KnownExploited, false, func(v input.OnlyTrue) bool { return bool(v) })
 }
 
 // contacts are the contacts that were sent for a holder.

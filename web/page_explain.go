@@ -235,7 +235,9 @@ func (at sources) explained(a ExplainedAnswer, title bool) explained {
 		out.ID, out.Heading, out.What = "title", "Its title, in all products", "By the settings for observation titles, which hold for all products."
 	}
 	if v := a.Remembered; v != nil {
-		out.Remembered = valuesInWords(&rule.Values{Severity: rule.Severity(v.Severity), Status: rule.Status(v.Status), Priority: v.Priority})
+		out.Remembered = valuesInWords(&rule.Values{
+			Severity: rule.Severity(v.Severity), Status: rule.Status(v.Status), Priority: v.Priority, KnownExploited: v.KnownExploited,
+		})
 	}
 	if !a.IsSet {
 		out.Conditions = append(out.Conditions, conditionRow{
@@ -243,7 +245,7 @@ func (at sources) explained(a ExplainedAnswer, title bool) explained {
 		})
 	}
 	for _, c := range a.Conditions {
-		row := conditionRow{Met: c.Met, Value: valueWords(c.Value)}
+		row := conditionRow{Met: c.Met, Value: valueWords(c)}
 		row.Name, row.Limit = limitWords(c)
 		row.Source, row.Path = at.words(c.Source, prefix+c.Name)
 		out.Conditions = append(out.Conditions, row)
@@ -272,7 +274,12 @@ func orGroup(name string) string {
 }
 
 // valueWords is what an observation has, in words.
-func valueWords(v any) string {
+func valueWords(c rule.Condition) string {
+	v := c.Value
+	if c.Name == "known_exploited" {
+		known, _ := v.(bool)
+		return exploitedWord(v != nil, known)
+	}
 	if text := fmt.Sprint(v); v != nil && text != "" {
 		return text
 	}
@@ -292,6 +299,8 @@ func limitWords(c rule.Condition) (name, limit string) {
 			limit = priorityWords(rule.Conditions{MinPriority: &n})
 		}
 		name = "Priority"
+	case "known_exploited":
+		return "Known exploited", "yes, whatever the severity and priority"
 	default:
 		name, limit = "Parser type", string(wordOf[rule.ParserType](c.Limit))
 	}

@@ -172,7 +172,7 @@ func pageFacts(all []channel.Fact, compared bool) []channel.Fact {
 		switch f.Name {
 		case "Product", "Changed", "Arguments":
 			return true
-		case "Severity", "Status", "Priority":
+		case "Severity", "Status", "Priority", "Known exploited":
 			return compared
 		}
 		return false
@@ -192,7 +192,25 @@ func changesOf(before, after *rule.Values) []change {
 	for i := range out {
 		out[i].Changed = out[i].Before != out[i].After
 	}
+	if before.KnownExploited != nil || after.KnownExploited != nil {
+		out = append(out, change{
+			Name: "Known exploited", Before: exploitedIs(before), After: exploitedIs(after), Changed: before.Exploited() != after.Exploited(),
+		})
+	}
 	return out
+}
+
+func exploitedIs(v *rule.Values) string { return exploitedWord(v.KnownExploited != nil, v.Exploited()) }
+
+// exploitedWord says whether something is known to be exploited.
+func exploitedWord(known, exploited bool) string {
+	switch {
+	case !known:
+		return "not known"
+	case exploited:
+		return "yes"
+	}
+	return "no"
 }
 
 // changeWords says in few words what changed: "High → Critical, priority 5 → 1".
@@ -203,8 +221,13 @@ func changeWords(all []change) string {
 			continue
 		}
 		text := c.Before + " → " + c.After
-		if c.Name == "Priority" {
+		switch {
+		case c.Name == "Priority":
 			text = "priority " + text
+		case c.Name == "Known exploited" && c.After == "yes":
+			text = "now known exploited"
+		case c.Name == "Known exploited":
+			text = "no longer known exploited"
 		}
 		words = append(words, text)
 	}

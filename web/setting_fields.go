@@ -46,6 +46,11 @@ func (f *settingFields) fields() []formField {
 			Help:    "1 is the most urgent, 99 the least. Observations with this priority and more urgent ones are notified.",
 			Applies: f.where(priorityWords(a.Conditions), a.From.MinPriority, priorityWords(b.Conditions), b.From.MinPriority),
 		},
+		{
+			Name: "observation_notification_known_exploited", Label: "Known exploited", Kind: checkField, Value: strconv.FormatBool(f.own.KnownExploited),
+			Help:    "Observations that are known to be exploited are notified whatever their severity and priority, as long as their status fits; becoming known exploited is notified as a change.",
+			Applies: f.where(exploitedWords(a.Conditions), a.From.KnownExploited, exploitedWords(b.Conditions), b.From.KnownExploited),
+		},
 	}
 	for _, c := range rule.SettingChannels {
 		field := contactField(notificationPrefix, c, f.names.of(f.contacts, c))
@@ -140,6 +145,13 @@ func priorityWords(c rule.Conditions) string {
 	return strconv.Itoa(*c.MinPriority) + " or more urgent"
 }
 
+func exploitedWords(c rule.Conditions) string {
+	if !c.KnownExploited {
+		return ""
+	}
+	return "Whatever the severity and priority"
+}
+
 // contactWords lists contacts in few words: "2 addresses, Slack"; empty: none.
 func contactWords(c rule.Contacts) string {
 	var out []string
@@ -176,6 +188,9 @@ func conditionWords(c rule.Conditions) string {
 	}
 	if c.ParserType != "" {
 		out = append(out, string(c.ParserType))
+	}
+	if c.KnownExploited {
+		out = append(out, "known exploited")
 	}
 	return strings.Join(out, "; ")
 }

@@ -46,6 +46,8 @@ type (
 	Link string
 	// CronLine is a cron line of five fields.
 	CronLine string
+	// OnlyTrue is true, or left empty: false is no value of its own.
+	OnlyTrue bool
 	// AnyTypes are types of notifications, those too that only administrators see.
 	AnyTypes []rule.Type
 	// ContactList is the contacts of a subscription.
@@ -164,6 +166,11 @@ func (f *Field[T]) read(v jsontext.Value) string {
 // readText reads the fields of subscriptions, and those that are texts.
 func readText(v jsontext.Value, to any) string {
 	switch to := to.(type) {
+	case *OnlyTrue:
+		if *to = v.Kind() == 't'; !*to {
+			return "must be true or null"
+		}
+		return ""
 	case *AnyTypes:
 		return wordsIn(v, rule.Types, (*[]rule.Type)(to))
 	case *[]rule.Event:

@@ -85,6 +85,11 @@ func formValue(to any, texts []string) jsontext.Value {
 		}
 	case *Field[bool]:
 		return jsonValue(last == "true")
+	case *Field[OnlyTrue]:
+		if last != "true" {
+			return jsontext.Value("null")
+		}
+		return jsontext.Value("true")
 	case *Field[time.Time]:
 		return jsonValue(FormTime(last))
 	}

@@ -15,6 +15,8 @@ func (f Field[T]) Schema(huma.Registry) *huma.Schema {
 	switch any(f.Value).(type) {
 	case bool:
 		s.Type = huma.TypeBoolean
+	case OnlyTrue:
+		s.Type, s.Enum = huma.TypeBoolean, []any{true, nil}
 	case int, int64:
 		s.Type = huma.TypeInteger
 	case time.Time:
