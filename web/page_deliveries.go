@@ -290,8 +290,8 @@ func (s *server) dismissEvent(w http.ResponseWriter, r *http.Request) error {
 }
 
 // eventWords is what an event that is set aside was to do.
-func eventWords(k dbmodel.EventKind) string {
-	switch k {
+func eventWords(k eventKind) string {
+	switch dbmodel.EventKind(k) {
 	case dbmodel.KindObservation:
 		return "Evaluate observations"
 	case dbmodel.KindBaseline:
