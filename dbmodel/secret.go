@@ -10,6 +10,8 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"strconv"
+	"strings"
 
 	"github.com/uptrace/bun"
 
@@ -188,21 +190,18 @@ func (v *Vault) TargetKey(channel rule.Channel, address string) []byte {
 
 // ExceptionKey is the hash under which an exception with the given fingerprint is claimed.
 func (v *Vault) ExceptionKey(fingerprint string) string {
-	h := hmac.New(sha256.New, v.hashKey)
-	fmt.Fprintf(h, "exception\x00%s", fingerprint)
-	return hex.EncodeToString(h.Sum(nil))
+	return v.Proof("exception", fingerprint)
 }
 
 // UnsubscribeKey proves that a link to disable a subscription comes from a mail that the subscription caused.
 func (v *Vault) UnsubscribeKey(subscription int64) string {
-	h := hmac.New(sha256.New, v.hashKey)
-	fmt.Fprintf(h, "unsubscribe\x00%d", subscription)
-	return hex.EncodeToString(h.Sum(nil)[:16])
+	const length = 32 // hexadecimal digits
+	return v.Proof("unsubscribe", strconv.FormatInt(subscription, 10))[:length]
 }
 
-// BrowserKey proves that the user with this name has logged in with the browser of this id.
-func (v *Vault) BrowserKey(username, browser string) string {
+// Proof is a hash over texts that nobody makes without the key of the vault. The first text says what it proves.
+func (v *Vault) Proof(texts ...string) string {
 	h := hmac.New(sha256.New, v.hashKey)
-	fmt.Fprintf(h, "browser\x00%s\x00%s", username, browser)
+	h.Write([]byte(strings.Join(texts, "\x00")))
 	return hex.EncodeToString(h.Sum(nil))
 }

@@ -31,11 +31,14 @@ func (s *server) knownBrowser(r *http.Request, name string) string {
 		return ""
 	}
 	id, proof, _ := strings.Cut(c.Value, ".")
-	if subtle.ConstantTimeCompare([]byte(proof), []byte(s.vault.BrowserKey(name, id))) != 1 {
+	if subtle.ConstantTimeCompare([]byte(proof), []byte(s.browserProof(name, id))) != 1 {
 		return ""
 	}
 	return id
 }
+
+// browserProof proves that the user with this name has logged in with the browser of this id.
+func (s *server) browserProof(name, id string) string { return s.vault.Proof("browser", name, id) }
 
 // rememberBrowser makes the browser one that the user with this name is known in.
 func (s *server) rememberBrowser(w http.ResponseWriter, r *http.Request, name string) {
@@ -43,5 +46,5 @@ func (s *server) rememberBrowser(w http.ResponseWriter, r *http.Request, name st
 	if id == "" {
 		id = rand.Text()
 	}
-	http.SetCookie(w, s.cookie(knownCookie, id+"."+s.vault.BrowserKey(name, id), knownTime))
+	http.SetCookie(w, s.cookie(knownCookie, id+"."+s.browserProof(name, id), knownTime))
 }
