@@ -2,9 +2,7 @@ package web
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"slices"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/uptrace/bun"
@@ -13,14 +11,6 @@ import (
 	"github.com/seed91453169/tocsin/rule"
 	"github.com/seed91453169/tocsin/web/input"
 )
-
-// NamedFields are what a product and a product group have in common. Types that others embed are exported, because huma
-// documents no others.
-type NamedFields struct {
-	ID   input.Field[int64]  `json:"id" doc:"May be sent back; must be the one of the path"`
-	Name input.Field[string] `json:"name" doc:"1 to 255 characters; a new one needs it"`
-	NotificationFields
-}
 
 type productGroupFields struct {
 	NamedFields
@@ -92,69 +82,34 @@ func (s *server) apiPutProductGroup(ctx context.Context, in *IDParam) (*productG
 
 // putProductGroup makes a product group, or changes what was sent of it, where the caller may. It refuses faults that were
 // found before together with its own.
-func (s *server) putProductGroup(ctx context.Context, id int64, sent *productGroupFields, found input.Faults) (out *productGroupOutput, err error) {
+func (s *server) putProductGroup(
+	ctx context.Context, id int64, sent *productGroupFields, found input.Faults,
+) (out *productGroupOutput, err error) {
 	err = s.db.InTx(ctx, func(ctx context.Context, tx bun.Tx) error {
 		v := viewerOf(ctx)
 		if err := mayEdit(v, func() (rule.Role, error) { return dbmodel.RoleInGroup(ctx, tx, v, id) }); err != nil {
 			return missing(err, "product group", id)
 		}
-		g, err := dbmodel.ProductGroupForUpdate(ctx, tx, id)
-		if errors.Is(err, dbmodel.ErrNotFound) && sent.Name.Set {
-			if err = dbmodel.AddProductGroup(ctx, tx, id); err == nil { // so that of two who make it at once none is lost
-				g, err = dbmodel.ProductGroupForUpdate(ctx, tx, id)
-			}
-		}
-		isNew := errors.Is(err, dbmodel.ErrNotFound)
-		if err != nil && !isNew {
+		g, isNew, err := forUpdate(ctx, tx, id, sent.Name.Set, dbmodel.ProductGroupForUpdate, dbmodel.AddProductGroup)
+		if err != nil {
 			return fmt.Errorf("load product group %d: %w", id, err)
 		}
-		faults := slices.Clone(found)
-		name := g.Name
-		sent.merge(id, isNew, &g.Name, &faults)
-		if err := keepsStructure(v, name == g.Name); err != nil {
-			return err
-		}
-		before := g.NotificationSettings
-		sent.NotificationFields.merge(&g.NotificationSettings)
-		contacts := sent.contacts(groupHolder(id))
-		if err := s.mergeContacts(ctx, tx, &faults, contacts); err != nil {
-			return err
-		}
-		if faults != nil {
-			return invalid(faults...)
-		}
-		err = s.keepsTaken(ctx, tx, holderChange{groupHolder(id), name != g.Name, &before, &g.NotificationSettings, contacts})
+		err = s.putHolder(ctx, tx, &holderPut{
+			holder: groupHolder(id), isNew: isNew, name: &g.Name, settings: &g.NotificationSettings,
+			save: func() error {
+				if err := dbmodel.SaveProductGroup(ctx, tx, g); err != nil {
+					return fmt.Errorf("store product group %d: %w", id, err)
+				}
+				return nil
+			},
+		}, &sent.NamedFields, found)
 		if err != nil {
-			return err
-		}
-		if err := dbmodel.SaveProductGroup(ctx, tx, g); err != nil {
-			return fmt.Errorf("store product group %d: %w", id, err)
-		}
-		if err := storeContacts(ctx, tx, contacts); err != nil {
 			return err
 		}
 		out, err = s.productGroupOutput(ctx, tx, g)
 		return err
 	})
 	return out, err
-}
-
-// merge puts id and name, as far as they were sent, into what is stored.
-func (f *NamedFields) merge(id int64, isNew bool, name *string, faults *input.Faults) {
-	const longest = 255
-	if f.ID.Set && (f.ID.Empty || f.ID.Value != id) {
-		faults.AddOnce("id", "must be the one of the path")
-	}
-	switch {
-	case f.Name.Set && (f.Name.Empty || f.Name.Value == ""):
-		faults.AddOnce("name", "must not be empty")
-	case f.Name.Set && len([]rune(f.Name.Value)) > longest:
-		faults.AddOnce("name", fmt.Sprintf("must have at most %d characters", longest))
-	case f.Name.Set:
-		*name = f.Name.Value
-	case isNew:
-		faults.AddOnce("name", "is required: this one is new")
-	}
 }
 
 func (s *server) apiDeleteProductGroup(ctx context.Context, in *IDParam) (*struct{}, error) {
@@ -184,15 +139,4 @@ func showProductGroup(g *dbmodel.ProductGroup, contacts holdersContacts) product
 		out.NotificationAnswer = &settings
 	}
 	return out
-}
-
-// missing makes 404 of ErrNotFound, and says of other errors what they are about.
-func missing(err error, what string, id int64) error {
-	switch {
-	case err == nil:
-		return nil
-	case errors.Is(err, dbmodel.ErrNotFound):
-		return notFound(what)
-	}
-	return fmt.Errorf("%s %d: %w", what, id, err)
 }

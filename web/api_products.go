@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 
 	"github.com/uptrace/bun"
 
@@ -86,90 +85,41 @@ func (s *server) apiPutProduct(ctx context.Context, in *IDParam) (*productOutput
 
 // putProduct makes a product, or changes what was sent of it, where the caller may. It refuses faults that were found before
 // together with its own.
-func (s *server) putProduct(ctx context.Context, id int64, sent *productFields, found input.Faults) (out *productOutput, err error) {
+func (s *server) putProduct(
+	ctx context.Context, id int64, sent *productFields, found input.Faults,
+) (out *productOutput, err error) {
 	err = s.db.InTx(ctx, func(ctx context.Context, tx bun.Tx) error {
 		v := viewerOf(ctx)
 		if err := mayEdit(v, func() (rule.Role, error) { return dbmodel.RoleIn(ctx, tx, v, id) }); err != nil {
 			return missing(err, "product", id)
 		}
-		p, err := dbmodel.ProductForUpdate(ctx, tx, id)
-		if errors.Is(err, dbmodel.ErrNotFound) && sent.Name.Set {
-			if err = dbmodel.AddProduct(ctx, tx, id); err == nil { // so that of two who make it at once none is lost
-				p, err = dbmodel.ProductForUpdate(ctx, tx, id)
-			}
-		}
-		isNew := errors.Is(err, dbmodel.ErrNotFound)
-		if err != nil && !isNew {
+		p, isNew, err := forUpdate(ctx, tx, id, sent.Name.Set, dbmodel.ProductForUpdate, dbmodel.AddProduct)
+		if err != nil {
 			return fmt.Errorf("load product %d: %w", id, err)
 		}
-		faults := slices.Clone(found)
-		name, group := p.Name, p.ProductGroupID
-		sent.merge(id, isNew, &p.Name, &faults)
+		group := p.ProductGroupID
 		input.Apply(sent.ProductGroupID.Field, &p.ProductGroupID, nil, input.Pointer)
-		if err := keepsStructure(v, name == p.Name && equal(group, p.ProductGroupID)); err != nil {
-			return err // before it is looked whether there is such a group
-		}
-		if err := knownGroup(ctx, tx, sent.ProductGroupID.Field, &faults); err != nil {
-			return err
-		}
-		before := p.NotificationSettings
-		sent.NotificationFields.merge(&p.NotificationSettings)
-		contacts := sent.contacts(productHolder(id))
-		if err := s.mergeContacts(ctx, tx, &faults, contacts); err != nil {
-			return err
-		}
-		if faults != nil {
-			return invalid(faults...)
-		}
-		err = s.keepsTaken(ctx, tx, holderChange{
-			productHolder(id), name != p.Name || !equal(group, p.ProductGroupID), &before, &p.NotificationSettings, contacts,
-		})
+		err = s.putHolder(ctx, tx, &holderPut{
+			holder: productHolder(id), isNew: isNew, name: &p.Name, settings: &p.NotificationSettings,
+			moved: !equal(group, p.ProductGroupID),
+			check: func(faults *input.Faults) error { return knownGroup(ctx, tx, sent.ProductGroupID.Field, faults) },
+			save: func() error {
+				switch err := dbmodel.SaveProduct(ctx, tx, p); {
+				case errors.Is(err, dbmodel.ErrConflict) && sent.ProductGroupID.Set: // the group was deleted in this moment
+					return invalid(unknownGroup)
+				case err != nil:
+					return fmt.Errorf("store product %d: %w", id, err)
+				}
+				return nil
+			},
+		}, &sent.NamedFields, found)
 		if err != nil {
-			return err
-		}
-		err = dbmodel.SaveProduct(ctx, tx, p)
-		if errors.Is(err, dbmodel.ErrConflict) && sent.ProductGroupID.Set { // the group was deleted in this moment
-			return invalid(unknownGroup)
-		}
-		if err != nil {
-			return fmt.Errorf("store product %d: %w", id, err)
-		}
-		if err := storeContacts(ctx, tx, contacts); err != nil {
 			return err
 		}
 		out, err = s.productOutput(ctx, tx, p)
 		return err
 	})
 	return out, err
-}
-
-// mayEdit answers who is no program and no administrator: 404 where role finds nothing that they see, 403 where their role
-// does not allow to change notification settings.
-func mayEdit(v dbmodel.Viewer, role func() (rule.Role, error)) error {
-	if v.Admin || v.Ingest {
-		return nil
-	}
-	r, err := role()
-	if err != nil {
-		return err
-	}
-	return needs(r, rule.Maintainer)
-}
-
-// keepsStructure answers 403 where a member changes what only the web tier says.
-func keepsStructure(v dbmodel.Viewer, same bool) error {
-	if same || v.Admin || v.Ingest {
-		return nil
-	}
-	return forbidden("Members change notification settings only, neither the name nor the product group.")
-}
-
-// equal reports whether both are nil, or the same.
-func equal[T comparable](a, b *T) bool {
-	if a == nil || b == nil {
-		return a == b
-	}
-	return *a == *b
 }
 
 var unknownGroup = input.Fault{Location: "product_group_id", Message: "there is no such product group: create it first"}

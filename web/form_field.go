@@ -51,15 +51,14 @@ type option struct {
 // applied says which value applies, and where it comes from.
 type applied struct {
 	Words     string
-	From      string // "from group Payments"; empty: from nowhere
-	Path      string // where it is set; empty: here, or where one may not look
+	From      linkTo // "from group Payments"; without a text: from nowhere; without a path: set here
 	Own       bool   // set here
 	Inherited string // what would hold without the own value, with its source; empty: nothing
 }
 
 // Collapsed reports whether the field stays behind a button: what it would override applies.
 func (f formField) Collapsed() bool {
-	return !f.ReadOnly && f.Fault == "" && !f.filled() && f.Applies != nil && f.Applies.Path != ""
+	return !f.ReadOnly && f.Fault == "" && !f.filled() && f.Applies != nil && f.Applies.From.Path != ""
 }
 
 // Was is what stood in the field when somebody began to fill in the form, see input.WasSuffix.

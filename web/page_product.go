@@ -68,8 +68,7 @@ type holderPage struct {
 type contactRow struct {
 	Channel    string
 	Target     string
-	From       string
-	Path       string
+	From       linkTo
 	Hindrance  string
 	Deliveries []deliveryRow
 }
@@ -122,7 +121,7 @@ func (s *server) loadHolder(r *http.Request, k holderKind) (*holderPage, error) 
 	}
 	if p.settings.applied.Paused {
 		pause := p.settings.pause().Applies
-		p.Paused = pause.Words + ", " + pause.From
+		p.Paused = pause.Words + ", " + pause.From.Text
 	}
 	in := &membersParams{IDParam: IDParam{id}, ListParams: ListParams{Limit: maxMembers, Cursor: r.URL.Query().Get("members")}}
 	members, err := s.listMembers(ctx, k.members(), in)
@@ -137,36 +136,21 @@ func (s *server) loadHolder(r *http.Request, k holderKind) (*holderPage, error) 
 }
 
 func (s *server) loadProductPage(ctx context.Context, p *holderPage, now time.Time) error {
-	v := viewerOf(ctx)
-	product, err := dbmodel.VisibleProductByID(ctx, s.db.Reader, v, p.ID)
+	product, err := dbmodel.VisibleProductByID(ctx, s.db.Reader, viewerOf(ctx), p.ID)
 	if err != nil {
 		return missing(err, "product", p.ID)
 	}
 	p.Name, p.Gate, p.counted = product.Name, product.SecurityGatePassed, []int64{p.ID}
-	holders := []rule.Holder{productHolder(p.ID)}
+	var group *dbmodel.ProductGroup
 	if id := product.ProductGroupID; id != nil {
-		holders = append(holders, groupHolder(*id))
-	}
-	shown, err := s.contactsOf(ctx, s.db.Reader, holders...)
-	if err != nil {
-		return err
-	}
-	f := settingFields{own: &product.NotificationSettings, holder: holders[0], contacts: shown.contacts[holders[0]], names: shown.names}
-	own := product.Rule(f.contacts, now)
-	var group *rule.Settings
-	if id := product.ProductGroupID; id != nil {
-		g, err := dbmodel.ProductGroupByID(ctx, s.db.Reader, *id) // what applies to a product is seen with the product
-		if err != nil {
+		// What applies to a product is seen with the product.
+		if group, err = dbmodel.ProductGroupByID(ctx, s.db.Reader, *id); err != nil {
 			return fmt.Errorf("load product group %d: %w", *id, err)
 		}
-		f.group, f.groupIs = &g.NotificationSettings, place{"group " + g.Name, groupPath(g.ID)}
-		p.Group = &linkTo{f.groupIs.path, g.Name}
-		group = new(g.Rule(shown.contacts[holders[1]], now))
-		f.groupPaused = group.Paused
+		p.Group = &linkTo{groupPath(group.ID), group.Name}
 	}
-	f.applied, f.inherited, f.ownPaused = rule.Effective(own, group), rule.Effective(rule.Settings{}, group), own.Paused
-	p.settings = f
-	return nil
+	p.settings, err = s.loadSettingFields(ctx, productHolder(p.ID), &product.NotificationSettings, group, now)
+	return err
 }
 
 func (s *server) loadGroupPage(ctx context.Context, p *holderPage, now time.Time) error {
@@ -185,18 +169,37 @@ func (s *server) loadGroupPage(ctx context.Context, p *holderPage, now time.Time
 	if p.Products, err = s.productRows(ctx, products); err != nil {
 		return err
 	}
-	p.Name, p.NameOnly = g.Name, g.NameOnly
-	holder := groupHolder(p.ID)
-	shown, err := s.contactsOf(ctx, s.db.Reader, holder)
-	if err != nil || p.NameOnly {
-		return err
+	if p.Name, p.NameOnly = g.Name, g.NameOnly; p.NameOnly {
+		return nil
 	}
-	own := g.Rule(shown.contacts[holder], now)
-	p.settings = settingFields{
-		own: &g.NotificationSettings, holder: holder, contacts: own.Contacts, names: shown.names,
-		applied: rule.Effective(own, nil), ownPaused: own.Paused,
+	p.settings, err = s.loadSettingFields(ctx, groupHolder(p.ID), &g.NotificationSettings, nil, now)
+	return err
+}
+
+// loadSettingFields returns the settings of a product or a group for its form; group is that of a product, nil where there
+// is none.
+func (s *server) loadSettingFields(
+	ctx context.Context, holder rule.Holder, own *dbmodel.NotificationSettings, group *dbmodel.ProductGroup, now time.Time,
+) (f settingFields, err error) {
+	holders := []rule.Holder{holder}
+	if group != nil {
+		holders = append(holders, groupHolder(group.ID))
 	}
-	return nil
+	shown, err := s.contactsOf(ctx, s.db.Reader, holders...)
+	if err != nil {
+		return f, err
+	}
+	f = settingFields{own: own, holder: holder, contacts: shown.contacts[holder], names: shown.names}
+	settings := own.Rule(f.contacts, now)
+	var inherited *rule.Settings
+	if group != nil {
+		f.group, f.groupIs = &group.NotificationSettings, linkTo{groupPath(group.ID), "group " + group.Name}
+		inherited = new(group.Rule(shown.contacts[holders[1]], now))
+		f.groupPaused = inherited.Paused
+	}
+	f.applied, f.ownPaused = rule.Effective(settings, inherited), settings.Paused
+	f.inherited = rule.Effective(rule.Settings{}, inherited)
+	return f, nil
 }
 
 // maxGroupProducts is how many products the page of a group lists.
@@ -219,16 +222,16 @@ func (s *server) loadContacts(ctx context.Context, p *holderPage) error {
 	}
 	rows := map[string]int{} // in Contacts, by channel and target
 	for _, c := range contacts {
-		row := contactRow{Channel: channelName(c.Channel), Target: c.shown, From: "set here", Hindrance: c.Reason.Sentence()}
+		row := contactRow{Channel: channelName(c.Channel), Target: c.shown, From: linkTo{Text: "set here"}, Hindrance: c.Reason.Sentence()}
 		switch {
 		case c.Holder.Kind == rule.HolderSubscription:
 			for _, sub := range applied.Subscriptions {
 				if sub.ID == c.Holder.ID {
-					row.From, row.Path = "subscription "+shortened(sub.Name), subscriptionPath(sub.ID)
+					row.From = linkTo{subscriptionPath(sub.ID), "subscription " + shortened(sub.Name)}
 				}
 			}
 		case c.Holder != p.settings.holder:
-			row.From, row.Path = "from "+p.settings.groupIs.words, p.settings.groupIs.path
+			row.From = p.settings.fromGroup()
 		}
 		if _, known := rows[row.Channel+row.Target]; !known {
 			rows[row.Channel+row.Target] = len(p.Contacts)
@@ -255,9 +258,9 @@ func (s *server) loadContacts(ctx context.Context, p *holderPage) error {
 		if !there {
 			i = len(p.Contacts)
 			rows[d.Channel+d.Target] = i
-			row := contactRow{Channel: d.Channel, Target: d.Target, From: "no contact any more"}
+			row := contactRow{Channel: d.Channel, Target: d.Target, From: linkTo{Text: "no contact any more"}}
 			if d.Type == rule.TypeTask {
-				row.From = "contact for background tasks, in the settings"
+				row.From.Text = "contact for background tasks, in the settings"
 			}
 			p.Contacts = append(p.Contacts, row)
 		}

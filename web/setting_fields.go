@@ -10,9 +10,6 @@ import (
 	"github.com/seed91453169/tocsin/web/input"
 )
 
-// place is where a setting may come from: a product, or its group.
-type place struct{ words, path string }
-
 // settingFields are the notification settings of a product, or of a group, for a form.
 type settingFields struct {
 	own       *dbmodel.NotificationSettings
@@ -22,7 +19,7 @@ type settingFields struct {
 	holder    rule.Holder
 	contacts  rule.Contacts // its own
 	names     contactNames
-	groupIs   place
+	groupIs   linkTo // "group Payments"
 	// paused says of each whether notification_paused_until is in the future, by the database's clock.
 	ownPaused, groupPaused bool
 }
@@ -59,7 +56,7 @@ func (f *settingFields) fields() []formField {
 	}
 	for i := range list {
 		if f.group != nil && list[i].Applies.Inherited == "" { // else it says what that is
-			list[i].Help += " Empty: as " + f.groupIs.words + " says."
+			list[i].Help += " Empty: as " + f.groupIs.Text + " says."
 		}
 	}
 	return append(list, f.pause())
@@ -84,16 +81,18 @@ func (f *settingFields) where(words string, from rule.Source, without string, wi
 	}
 	switch from {
 	case rule.FromProduct:
-		a.From = "set here"
+		a.From.Text = "set here"
 	case rule.FromGroup:
-		a.From, a.Path = "from "+f.groupIs.words, f.groupIs.path
+		a.From = f.fromGroup()
 	case rule.FromSettings, rule.FromSubscription, rule.FromNowhere:
 	}
 	if a.Own && withoutFrom == rule.FromGroup {
-		a.Inherited = without + ", from " + f.groupIs.words
+		a.Inherited = without + ", from " + f.groupIs.Text
 	}
 	return a
 }
+
+func (f *settingFields) fromGroup() linkTo { return linkTo{f.groupIs.Path, "from " + f.groupIs.Text} }
 
 // pause is the field of notification_paused_until: a product is paused by itself or by its group, neither overrides the other.
 func (f *settingFields) pause() formField {
@@ -108,11 +107,11 @@ func (f *settingFields) pause() formField {
 	}
 	switch {
 	case f.ownPaused:
-		out.Applies.Words, out.Applies.From = "Paused until "+f.own.PausedUntil.UTC().Format(shown), "set here"
+		out.Applies.Words, out.Applies.From.Text = "Paused until "+f.own.PausedUntil.UTC().Format(shown), "set here"
 	case f.groupPaused:
-		out.Applies.Words, out.Applies.From, out.Applies.Path = "Paused until "+f.group.PausedUntil.UTC().Format(shown), "from "+f.groupIs.words, f.groupIs.path
+		out.Applies.Words, out.Applies.From = "Paused until "+f.group.PausedUntil.UTC().Format(shown), f.fromGroup()
 	case f.own.PausedUntil != nil:
-		out.Applies.Words, out.Applies.From = "Not paused any more since "+f.own.PausedUntil.UTC().Format(shown), "set here"
+		out.Applies.Words, out.Applies.From.Text = "Not paused any more since "+f.own.PausedUntil.UTC().Format(shown), "set here"
 	}
 	return out
 }
