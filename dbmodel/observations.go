@@ -1,13 +1,10 @@
 package dbmodel
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
-	"database/sql"
 	"encoding/binary"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"slices"
 
@@ -16,7 +13,7 @@ import (
 	"github.com/seed91453169/tocsin/rule"
 )
 
-// Observation is a finding in a product, as the web tier states it.
+// Observation is a finding in a product, as the web tier reports it.
 type Observation struct {
 	ID              int64           `json:"id"`
 	ProductID       int64           `json:"product_id"`
@@ -26,9 +23,9 @@ type Observation struct {
 	Priority        *int            `json:"priority"` // 1 (most urgent) to 99; nil: none
 	ParserType      rule.ParserType `json:"parser_type"`
 	VulnerabilityID string          `json:"vulnerability_id"`
-	CVSSScore       *float64        `json:"cvss_score"` // 0 to 10
+	CVSSScore       *float64        `json:"cvss_score" bun:"cvss_score"` // 0 to 10
 	Origin          Origin          `json:"origin"`
-	URL             string          `json:"url"`
+	URL             string          `json:"url" bun:"url"`
 	KnownExploited  *bool           `json:"known_exploited"` // nil: not known
 	EPSSScore       *float64        `json:"epss_score"`      // 0 to 1
 	FixedVersion    string          `json:"fixed_version"`
@@ -71,80 +68,13 @@ func (o *Observation) detailsColumn() string {
 	return string(b)
 }
 
-// setDetails reads what detailsColumn returned.
-func (o *Observation) setDetails(column string) error {
-	if column == "" {
+// Scan implements sql.Scanner, for what detailsColumn has written.
+func (d *details) Scan(src any) error {
+	*d = details{}
+	if src == "" {
 		return nil
 	}
-	var d details
-	if err := json.Unmarshal([]byte(column), &d); err != nil {
-		return fmt.Errorf("read the details of observation %d: %w", o.ID, err)
-	}
-	o.EPSSScore, o.FixedVersion, o.Branch, o.Service, o.Scanner = d.EPSSScore, d.FixedVersion, d.Branch, d.Service, d.Scanner
-	return nil
-}
-
-// Origin is where a finding was made: a text, or some of component, image, file and endpoint.
-type Origin struct {
-	Text      string
-	Component string
-	Image     string
-	File      string
-	Endpoint  string
-}
-
-type originParts struct {
-	Component string `json:"component,omitempty"`
-	Image     string `json:"image,omitempty"`
-	File      string `json:"file,omitempty"`
-	Endpoint  string `json:"endpoint,omitempty"`
-}
-
-// MarshalJSON writes what UnmarshalJSON reads; an empty origin is "".
-func (o Origin) MarshalJSON() ([]byte, error) {
-	if p := (originParts{o.Component, o.Image, o.File, o.Endpoint}); p != (originParts{}) {
-		return json.Marshal(p)
-	}
-	return json.Marshal(o.Text)
-}
-
-// UnmarshalJSON reads a text or an object of component, image, file and endpoint; null is empty.
-func (o *Origin) UnmarshalJSON(b []byte) error {
-	*o = Origin{}
-	b = bytes.TrimSpace(b)
-	if bytes.Equal(b, []byte("null")) {
-		return nil
-	}
-	if len(b) > 0 && b[0] == '"' {
-		return json.Unmarshal(b, &o.Text)
-	}
-	var p originParts
-	d := json.NewDecoder(bytes.NewReader(b))
-	d.DisallowUnknownFields()
-	if err := d.Decode(&p); err != nil {
-		return errors.New("origin must be a text or an object of component, image, file and endpoint, each a text")
-	}
-	*o = Origin{Component: p.Component, Image: p.Image, File: p.File, Endpoint: p.Endpoint}
-	return nil
-}
-
-// column is the origin as it is stored: empty, or JSON.
-func (o Origin) column() string {
-	if o == (Origin{}) {
-		return ""
-	}
-	b, err := o.MarshalJSON()
-	if err != nil {
-		panic(fmt.Sprintf("dbmodel: origin: %v", err)) // texts only
-	}
-	return string(b)
-}
-
-func originFrom(column string) (o Origin, err error) {
-	if column != "" {
-		err = o.UnmarshalJSON([]byte(column))
-	}
-	return o, err
+	return scanJSON(src, d)
 }
 
 // TitleHash is the address of a title.
@@ -156,11 +86,86 @@ func titleIndex(title string) int64 {
 	return int64(binary.BigEndian.Uint64(h[:8])) // #nosec G115 -- any 64 bits will do
 }
 
+// idsOf are the ids of observations, in their order.
+func idsOf(list []Observation) []int64 {
+	ids := make([]int64, len(list))
+	for i := range list {
+		ids[i] = list[i].ID
+	}
+	return ids
+}
+
+// productsOf are the products of observations, each once, by id.
+func productsOf(list []Observation) []int64 {
+	ids := make([]int64, len(list))
+	for i := range list {
+		ids[i] = list[i].ProductID
+	}
+	slices.Sort(ids)
+	return slices.Compact(ids)
+}
+
+// ShareProducts keeps the products of observations from being deleted until the transaction ends. The error is
+// *UnknownProductsError where one does not exist.
+func ShareProducts(ctx context.Context, db bun.IDB, list []Observation) error {
+	return shareProducts(ctx, db, productsOf(list))
+}
+
+const shareProductRows = `SELECT id FROM products WHERE id = ANY (@ids) ORDER BY id FOR KEY SHARE`
+
+// KeepProducts keeps those of the given products that there are from being deleted until the transaction ends.
+func KeepProducts(ctx context.Context, tx bun.Tx, ids []int64) error {
+	_, err := queryAll[int64](ctx, tx, shareProductRows, args{"ids": numbers(ids)})
+	return err
+}
+
+func shareProducts(ctx context.Context, db bun.IDB, ids []int64) error {
+	known, err := queryAll[int64](ctx, db, shareProductRows, args{"ids": numbers(ids)})
+	if err != nil {
+		return err
+	}
+	missing := slices.DeleteFunc(slices.Clone(ids), func(id int64) bool { return slices.Contains(known, id) })
+	if len(missing) > 0 {
+		return &UnknownProductsError{IDs: missing}
+	}
+	return nil
+}
+
 // StoredObservation is an observation together with what is remembered of it.
 type StoredObservation struct {
 	Observation
 	Generation int64        // of the product when it was stored; where the product has another one it is deleted
-	Remembered *rule.Values // what was last notified; nil: nothing
+	Remembered *rule.Values `bun:"embed:notified_"` // what was last notified; nil: nothing
+}
+
+// observationRow is a StoredObservation as it is stored.
+type observationRow struct {
+	StoredObservation
+	Details details
+}
+
+// storedObservations runs a statement for storedColumns.
+func storedObservations(ctx context.Context, db bun.IDB, statement string, a args) ([]StoredObservation, error) {
+	found, err := queryAll[observationRow](ctx, db, statement, a)
+	list := make([]StoredObservation, len(found))
+	for i := range found {
+		o, d := &found[i].StoredObservation, &found[i].Details
+		o.EPSSScore, o.FixedVersion, o.Branch, o.Service, o.Scanner = d.EPSSScore, d.FixedVersion, d.Branch, d.Service, d.Scanner
+		list[i] = *o
+	}
+	return list, err
+}
+
+// storedObservation is storedObservations for the first one. It returns ErrNotFound where there is none.
+func storedObservation(ctx context.Context, db bun.IDB, statement string, a args) (*StoredObservation, error) {
+	list, err := storedObservations(ctx, db, statement, a)
+	if err == nil && len(list) == 0 {
+		err = ErrNotFound
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &list[0], nil
 }
 
 // Rule is what rule must know of the observation.
@@ -171,80 +176,59 @@ func (o *Observation) Rule() rule.Observation {
 	}
 }
 
-const storedColumns = `o.id, o.product_id, o.title, o.severity, o.status, o.priority, o.parser_type, o.vulnerability_id, o.cvss_score, o.origin, o.url, o.known_exploited, o.details,
-	o.notified_severity, o.notified_status, o.notified_priority, o.notified_known_exploited, o.generation`
+// storedColumns are the columns of a StoredObservation.
+const storedColumns = `o.id, o.product_id, o.title, o.severity, o.status, o.priority, o.parser_type, o.vulnerability_id, o.cvss_score,
+	o.origin, o.url, o.known_exploited, o.details, o.notified_severity, o.notified_status, o.notified_priority,
+	o.notified_known_exploited, o.generation`
 
-// ObservationsForUpdate reads the observations with the given ids, by id, and keeps others from changing them until the
-// transaction ends. Those that do not exist are left out.
-func ObservationsForUpdate(ctx context.Context, tx bun.Tx, ids []int64) ([]StoredObservation, error) {
-	return observationsByKey(ctx, tx, ids, forUpdate(tx))
-}
+const observations = `
+	SELECT ` + storedColumns + ` FROM @ids AS i
+	JOIN LATERAL (SELECT * FROM observations AS o WHERE o.id = i.id OFFSET 0) AS o ON true`
+
+// observationsForUpdate locks the rows in the order in which they are looked up.
+const observationsForUpdate = `
+	SELECT ` + storedColumns + ` FROM @ids AS i
+	JOIN LATERAL (SELECT * FROM observations AS o WHERE o.id = i.id OFFSET 0 FOR NO KEY UPDATE) AS o ON true`
 
 // Observations reads the observations with the given ids, by id, and locks none. Those that do not exist are left out.
-func Observations(ctx context.Context, db bun.Tx, ids []int64) ([]StoredObservation, error) {
-	return observationsByKey(ctx, db, ids, "")
+func Observations(ctx context.Context, tx bun.Tx, ids []int64) ([]StoredObservation, error) {
+	return storedObservations(ctx, tx, observations, args{"ids": sortedIDs(ids)})
 }
 
-// observationsByKey reads observations by id and locks each with the clause lock; they must be locked in this order, so it is
-// the one in which they are looked up.
-func observationsByKey(ctx context.Context, db bun.IDB, ids []int64, lock string) ([]StoredObservation, error) {
-	ids = slices.Compact(slices.Sorted(slices.Values(ids)))
-	from, args := rowsFrom(db, "i", 1, col{"id", "bigint", ids})
-	return collect(ctx, db, scanObservation, "SELECT "+storedColumns+" FROM "+from+" "+lookUp(db, "JOIN", "observations", "o", "id = i.id", lock), args...)
+// ObservationsForUpdate is Observations that keeps others from changing them until the transaction ends.
+func ObservationsForUpdate(ctx context.Context, tx bun.Tx, ids []int64) ([]StoredObservation, error) {
+	return storedObservations(ctx, tx, observationsForUpdate, args{"ids": sortedIDs(ids)})
 }
+
+// sortedIDs are the rows of ids, each once, by id.
+func sortedIDs(ids []int64) rows {
+	return rows{{"id", "bigint", slices.Compact(slices.Sorted(slices.Values(ids)))}}
+}
+
+const observationExists = `SELECT id FROM observations o WHERE o.id = @id AND @live`
 
 // ObservationExists returns ErrNotFound where there is no such observation.
 func ObservationExists(ctx context.Context, db bun.IDB, id int64) error {
-	var found int64
-	return Translate(raw(db).QueryRowContext(ctx, "SELECT id FROM observations o WHERE id = $1 AND "+liveObservations("o"), id).Scan(&found))
+	_, err := queryOne[int64](ctx, db, observationExists, args{"id": id, "live": bun.Safe(liveObservations("o"))})
+	return err
 }
 
-// ObservationByID returns ErrNotFound where there is none.
+const observationByID = `SELECT ` + storedColumns + ` FROM observations o WHERE o.id = @id AND @live AND @visible`
+
+// ObservationByID returns an observation for any caller, ErrNotFound where there is none.
 func ObservationByID(ctx context.Context, db bun.IDB, id int64) (*StoredObservation, error) {
-	return observationByID(ctx, db, id, "TRUE")
+	return storedObservation(ctx, db, observationByID,
+		args{"id": id, "live": bun.Safe(liveObservations("o")), "visible": bun.Safe("TRUE")})
 }
 
-func observationByID(ctx context.Context, db bun.IDB, id int64, condition string) (*StoredObservation, error) {
-	list, err := collect(ctx, db, scanObservation, "SELECT "+storedColumns+" FROM observations o WHERE o.id = $1 AND "+liveObservations("o")+" AND "+condition, id)
-	if err != nil {
-		return nil, err
-	}
-	if len(list) == 0 {
-		return nil, ErrNotFound
-	}
-	return &list[0], nil
-}
-
-func scanObservation(rows *sql.Rows) (o StoredObservation, err error) {
-	var origin, details string
-	var r remembered
-	if err = rows.Scan(&o.ID, &o.ProductID, &o.Title, &o.Severity, &o.Status, &o.Priority, &o.ParserType,
-		&o.VulnerabilityID, &o.CVSSScore, &origin, &o.URL, &o.KnownExploited, &details, &r.severity, &r.status, &r.priority, &r.exploited, &o.Generation); err != nil {
-		return o, err
-	}
-	o.Remembered = r.values()
-	if o.Origin, err = originFrom(origin); err != nil {
-		return o, err
-	}
-	return o, o.setDetails(details)
-}
-
-// remembered takes the columns notified_*.
-type remembered struct {
-	severity, status sql.NullString
-	priority         *int
-	exploited        *bool
-}
-
-func (r *remembered) values() *rule.Values {
-	if !r.severity.Valid {
-		return nil
-	}
-	return &rule.Values{Severity: rule.Severity(r.severity.String), Status: rule.Status(r.status.String), Priority: r.priority, KnownExploited: r.exploited}
+// VisibleObservationByID returns ErrNotFound where there is none in a product that v sees.
+func VisibleObservationByID(ctx context.Context, db bun.IDB, v Viewer, id int64) (*StoredObservation, error) {
+	return storedObservation(ctx, db, observationByID,
+		args{"id": id, "live": bun.Safe(liveObservations("o")), "visible": bun.Safe(VisibleProducts(v, "o.product_id"))})
 }
 
 // valueCols are columns of remembered values, where nil is nothing.
-func valueCols(list []*rule.Values) []col {
+func valueCols(list []*rule.Values) rows {
 	severities, statuses := make([]*string, len(list)), make([]*string, len(list))
 	priorities, exploited := make([]*int, len(list)), make([]*bool, len(list))
 	for i, v := range list {
@@ -253,29 +237,29 @@ func valueCols(list []*rule.Values) []col {
 			severities[i], statuses[i], priorities[i], exploited[i] = &severity, &status, v.Priority, v.KnownExploited
 		}
 	}
-	return []col{
+	return rows{
 		{"severity", "text", severities}, {"status", "text", statuses}, {"priority", "smallint", priorities},
 		{"known_exploited", "boolean", exploited},
 	}
 }
+
+const remember = `
+	UPDATE observations SET notified_severity = i.severity, notified_status = i.status, notified_priority = i.priority,
+		notified_known_exploited = i.known_exploited
+	FROM @values AS i WHERE observations.id = i.id`
 
 // Remember stores what is remembered of the observations with the given ids; nil forgets.
 func Remember(ctx context.Context, tx bun.Tx, ids []int64, values []*rule.Values) error {
 	if len(ids) == 0 {
 		return nil
 	}
-	from, args := rowsFrom(tx, "i", 1, append([]col{{"id", "bigint", ids}}, valueCols(values)...)...)
-	_, err := execCount(ctx, tx, `UPDATE observations SET notified_severity = i.severity, notified_status = i.status, notified_priority = i.priority,
-			notified_known_exploited = i.known_exploited
-		FROM `+from+` WHERE observations.id = i.id`, args...)
+	_, err := exec(ctx, tx, remember, args{"values": append(rows{{"id", "bigint", ids}}, valueCols(values)...)})
 	return err
 }
 
+const deleteObservation = `DELETE FROM observations WHERE id = @id AND @live`
+
 // DeleteObservation removes an observation and what is remembered of it. It returns ErrNotFound where there is none.
 func DeleteObservation(ctx context.Context, db bun.IDB, id int64) error {
-	n, err := execCount(ctx, db, "DELETE FROM observations WHERE id = $1 AND "+liveObservations("observations"), id)
-	if err == nil && n == 0 {
-		err = ErrNotFound
-	}
-	return err
+	return execOne(ctx, db, deleteObservation, args{"id": id, "live": bun.Safe(liveObservations("observations"))})
 }

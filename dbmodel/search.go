@@ -2,8 +2,6 @@ package dbmodel
 
 import (
 	"context"
-	"database/sql"
-	"fmt"
 
 	"github.com/uptrace/bun"
 
@@ -58,8 +56,8 @@ func byName(q *bun.SelectQuery, table, part string, after int64, seen string) *b
 	}
 	name := folded(q.DB(), table+".name")
 	if after != 0 {
-		q = q.Where(fmt.Sprintf("(%s, %s.id) > (SELECT %s, b.id FROM %s b WHERE b.id = ? AND %s)",
-			name, table, folded(q.DB(), "b.name"), table, seen), after)
+		q = q.Where("(?, ?TableAlias.id) > (SELECT ?, b.id FROM ?TableName AS b WHERE b.id = ? AND ?)",
+			bun.Safe(name), bun.Safe(folded(q.DB(), "b.name")), after, bun.Safe(seen))
 	}
 	return q.OrderExpr(name + ", " + table + ".id")
 }
@@ -82,6 +80,9 @@ type ObservationSearch struct {
 	After      int64           // only ids above
 }
 
+const foundObservations = `
+	SELECT ` + storedColumns + ` FROM observations o WHERE o.id IN (@found) AND @visible ORDER BY o.id`
+
 // SearchObservations lists up to limit observations of products that v sees, by id. Titles have no index that finds a part
 // of them: the search reads observations in the order of their ids until the list is full.
 func SearchObservations(ctx context.Context, db bun.IDB, v Viewer, s ObservationSearch, limit int) ([]StoredObservation, error) {
@@ -97,8 +98,8 @@ func SearchObservations(ctx context.Context, db bun.IDB, v Viewer, s Observation
 	default:
 		l.byProduct = v.isMember()
 	}
-	return collect(ctx, db, scanObservation, "SELECT "+storedColumns+" FROM observations o WHERE o.id IN ("+l.ids(db, v)+") AND "+
-		VisibleProducts(v, "o.product_id")+" ORDER BY o.id")
+	return storedObservations(ctx, db, foundObservations,
+		args{"found": bun.Safe(l.ids(db, v)), "visible": bun.Safe(VisibleProducts(v, "o.product_id"))})
 }
 
 // choice is the conditions of s.
@@ -123,19 +124,17 @@ func (s *ObservationSearch) choice(q *bun.SelectQuery) *bun.SelectQuery {
 	return q
 }
 
+const worstOfTitle = `
+	SELECT ` + storedColumns + ` FROM observations o WHERE o.title_hash = @hash AND o.title = @title AND @live
+	ORDER BY @severity_rank, coalesce(o.priority, 100), o.id LIMIT 1`
+
 // WorstOfTitle returns the worst observation that bears a title, in whatever product: by severity, then priority, then the
 // lowest id. It returns ErrNotFound where there is none.
 func WorstOfTitle(ctx context.Context, db bun.IDB, title string) (*StoredObservation, error) {
-	list, err := collect(ctx, db, scanObservation, "SELECT "+storedColumns+" FROM observations o WHERE title_hash = $1 AND title = $2 AND "+
-		liveObservations("o")+" ORDER BY "+
-		severityRank("severity")+", coalesce(priority, 100), id LIMIT 1", titleIndex(title), title)
-	if err != nil {
-		return nil, err
-	}
-	if len(list) == 0 {
-		return nil, ErrNotFound
-	}
-	return &list[0], nil
+	return storedObservation(ctx, db, worstOfTitle, args{
+		"hash": titleIndex(title), "title": title,
+		"live": bun.Safe(liveObservations("o")), "severity_rank": bun.Safe(severityRank("o.severity")),
+	})
 }
 
 // severityRank is the numeric value of a severity, 1 for the worst.
@@ -146,35 +145,40 @@ func severityRank(column string) string {
 // ObservationCount is how many observations of a product have these values.
 type ObservationCount struct {
 	ProductID int64
-	Values    rule.Values
+	Values    rule.Values `bun:"embed:"`
 	Count     int
 }
 
+const countObservations = `
+	SELECT product_id, severity, status, priority, known_exploited, count(*) AS count
+	FROM observations WHERE product_id = ANY (@products) AND @live
+	GROUP BY product_id, severity, status, priority, known_exploited`
+
 // CountObservations counts the observations of products by what decides about them.
 func CountObservations(ctx context.Context, db bun.IDB, productIDs []int64) ([]ObservationCount, error) {
-	in, arg := anyOf(db, "product_id", 1, productIDs)
-	return collect(ctx, db, func(rows *sql.Rows) (c ObservationCount, err error) {
-		err = rows.Scan(&c.ProductID, &c.Values.Severity, &c.Values.Status, &c.Values.Priority, &c.Values.KnownExploited, &c.Count)
-		return c, err
-	}, "SELECT product_id, severity, status, priority, known_exploited, count(*) FROM observations WHERE "+in+" AND "+
-		liveObservations("observations")+" GROUP BY product_id, severity, status, priority, known_exploited", arg)
+	return queryAll[ObservationCount](ctx, db, countObservations,
+		args{"products": numbers(productIDs), "live": bun.Safe(liveObservations("observations"))})
 }
+
+const (
+	productNames = `SELECT id, name FROM products WHERE id = ANY (@ids) AND @visible`
+	groupNames   = `SELECT id, name FROM product_groups WHERE id = ANY (@ids) AND @visible`
+)
 
 // NamesOf returns the names of products, or of product groups, by id; those that v does not see are left out.
 func NamesOf(ctx context.Context, db bun.IDB, v Viewer, in Membership, ids []int64) (map[int64]string, error) {
-	table, visible := "products", VisibleProducts(v, "id")
+	statement, visible := productNames, VisibleProducts(v, "id")
 	if in.table == "product_group_members" {
-		table, visible = "product_groups", v.groups("id")
+		statement, visible = groupNames, v.groups("id")
 	}
-	these, arg := anyOf(db, "id", 1, ids)
-	out := make(map[int64]string, len(ids))
-	_, err := collect(ctx, db, func(rows *sql.Rows) (struct{}, error) {
-		var id int64
-		var name string
-		err := rows.Scan(&id, &name)
-		out[id] = name
-		return struct{}{}, err
-	}, "SELECT id, name FROM "+table+" WHERE "+these+" AND "+visible, arg)
+	list, err := queryAll[struct {
+		ID   int64
+		Name string
+	}](ctx, db, statement, args{"ids": numbers(ids), "visible": bun.Safe(visible)})
+	out := make(map[int64]string, len(list))
+	for _, n := range list {
+		out[n.ID] = n.Name
+	}
 	return out, err
 }
 

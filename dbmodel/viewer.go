@@ -118,11 +118,6 @@ func (v Viewer) selectGroups(q *bun.SelectQuery) *bun.SelectQuery {
 	return q.ColumnExpr("?TableColumns").ColumnExpr("CASE WHEN " + whole + " THEN FALSE ELSE TRUE END AS name_only").Where(v.groups("product_groups.id"))
 }
 
-// VisibleObservationByID returns ErrNotFound where there is none in a product that v sees.
-func VisibleObservationByID(ctx context.Context, db bun.IDB, v Viewer, id int64) (*StoredObservation, error) {
-	return observationByID(ctx, db, id, VisibleProducts(v, "product_id"))
-}
-
 // quotedRoles are the roles that cover needed, as literals; a role that does not exist is covered by none.
 func quotedRoles(needed rule.Role) string {
 	list := []string{"''"} // which nobody has
