@@ -3,7 +3,6 @@ package dbmodel
 import (
 	"cmp"
 	"context"
-	"database/sql"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -69,7 +68,7 @@ type NewEvent struct {
 	Refused   string // of KindRefused: why; the event is set aside
 }
 
-// Event is an accepted event that is not worked off yet.
+// Event is an accepted event that is not evaluated yet.
 type Event struct {
 	ID            int64
 	Kind          EventKind
@@ -95,84 +94,86 @@ const (
 	ClaimedAloneAgain // the same, after an earlier such claim ran out
 )
 
+const insertEvent = `
+	INSERT INTO outbox (kind, bulk, own, payload, product_id, reason, queued_at, failed_at)
+	VALUES (@kind, @bulk, @own, @payload, @product, @reason,
+		CASE WHEN @queued::boolean THEN clock_timestamp() END, CASE WHEN @refused::boolean THEN clock_timestamp() END)
+	RETURNING id`
+
 // InsertEvent stores an event and returns its id.
 func InsertEvent(ctx context.Context, db bun.IDB, e NewEvent) (int64, error) {
-	queued := "NULL"
-	if e.Queued {
-		queued = now(db)
-	}
 	var product *int64
 	if e.ProductID != 0 {
 		product = &e.ProductID
 	}
-	failed := "NULL"
-	if e.Refused != "" {
-		failed = now(db)
-	}
-	own := e.Payload.Exception != nil && e.Payload.Exception.Own
-	var id int64
-	err := raw(db).QueryRowContext(ctx, "INSERT INTO outbox (kind, bulk, own, payload, product_id, reason, queued_at, failed_at) VALUES ($1, $2, $3, $4, $5, $6, "+
-		queued+", "+failed+") RETURNING id", string(e.Kind), e.Bulk, own, e.Payload.column(), product, e.Refused).Scan(&id)
-	return id, Translate(err)
+	return queryOne[int64](ctx, db, insertEvent, args{
+		"kind": string(e.Kind), "bulk": e.Bulk, "own": e.Payload.Exception != nil && e.Payload.Exception.Own,
+		"payload": e.Payload.column(), "product": product, "reason": e.Refused, "queued": e.Queued, "refused": e.Refused != "",
+	})
 }
 
-// ClaimEvent makes the caller the one who works on an event of a kind. alone says that its process does nothing else
+const eventColumns = `id, kind, bulk, product_id, payload, attempts, failures, processes_lost, claim, reason, created_at`
+
+const claimEvent = `
+	UPDATE outbox SET attempts = attempts + 1, run_after = clock_timestamp() + @claim_time, queued_at = NULL, claim = 1
+	WHERE id = @id AND kind = @kind AND run_after <= clock_timestamp() AND failed_at IS NULL AND claim = 0
+	RETURNING ` + eventColumns
+
+const claimEventAlone = `
+	UPDATE outbox SET attempts = attempts + 1, run_after = clock_timestamp() + @claim_time, queued_at = NULL,
+		claim = CASE WHEN claim >= 2 THEN 3 ELSE 2 END,
+		processes_lost = CASE WHEN claim >= 2 THEN processes_lost + 1 ELSE processes_lost END
+	WHERE id = @id AND kind = @kind AND run_after <= clock_timestamp() AND failed_at IS NULL AND claim > 0
+	RETURNING ` + eventColumns
+
+// ClaimEvent gives an event of a kind to the caller for evaluation. alone says that its process does nothing else
 // meanwhile: it must be so for an event whose earlier claim ran out, and only then. It returns ErrNotFound where the event is
-// gone, of another kind, set aside, claimed, or not due yet. A task may name what it was never made for: Redis outlasts a
+// gone, of another kind, set aside, claimed, or not due yet. A task may name an event that it was not made for: Redis outlasts a
 // database that is restored to an earlier state, which gives its ids out again.
 func ClaimEvent(ctx context.Context, db bun.IDB, kind EventKind, id int64, alone bool) (*Event, error) {
-	claim, lost, condition := "1", "processes_lost", "claim = 0"
+	statement := claimEvent
 	if alone {
-		claim = "CASE WHEN claim >= 2 THEN 3 ELSE 2 END"
-		lost = "CASE WHEN claim >= 2 THEN processes_lost + 1 ELSE processes_lost END"
-		condition = "claim > 0"
+		statement = claimEventAlone
 	}
-	list, err := collect(ctx, db, scanEvent, `UPDATE outbox SET attempts = attempts + 1, run_after = `+later(db, ClaimTime)+`, queued_at = NULL,
-		claim = `+claim+`, processes_lost = `+lost+`
-		WHERE id = $1 AND kind = $2 AND run_after <= `+now(db)+` AND failed_at IS NULL AND `+condition+` RETURNING `+eventColumns, id, string(kind))
+	e, err := queryOne[Event](ctx, db, statement, args{"id": id, "kind": string(kind), "claim_time": ClaimTime})
 	if err != nil {
 		return nil, err
 	}
-	if len(list) == 0 {
-		return nil, ErrNotFound
-	}
-	return list[0], nil
+	return &e, nil
 }
 
-const eventColumns = "id, kind, bulk, coalesce(product_id, 0), payload, attempts, failures, processes_lost, claim, reason, created_at"
-
-func scanEvent(rows *sql.Rows) (*Event, error) {
-	e := new(Event)
-	var created instant
-	err := rows.Scan(&e.ID, &e.Kind, &e.Bulk, &e.ProductID, &e.Payload, &e.Attempts, &e.Failures, &e.ProcessesLost, &e.Claim, &e.Reason, &created)
-	e.CreatedAt = created.Time
-	return e, err
-}
-
-// TakeEvent removes a claimed event, as the first act of the transaction that works it off. It returns false where the
+// TakeEvent removes a claimed event, as the first act of the transaction that evaluates it. It returns false where the
 // claim is not the newest any more: then the transaction must do nothing.
 func TakeEvent(ctx context.Context, tx bun.Tx, e *Event) (bool, error) {
-	n, err := execCount(ctx, tx, "DELETE FROM outbox WHERE id = $1 AND attempts = $2", e.ID, e.Attempts)
+	n, err := exec(ctx, tx, `DELETE FROM outbox WHERE id = @id AND attempts = @claim`, args{"id": e.ID, "claim": e.Attempts})
 	return n > 0, err
 }
 
 // IsDeleted reports whether the product of an event was deleted after the event had come, even if there is one with the same id
 // again.
 func (e *Event) IsDeleted(ctx context.Context, db bun.IDB) (bool, error) {
-	return queryOne[bool](ctx, db, "SELECT EXISTS (SELECT 1 FROM deletions WHERE product_id = @product AND until_event >= @id)",
+	return queryOne[bool](ctx, db, `SELECT EXISTS (SELECT 1 FROM deletions WHERE product_id = @product AND until_event >= @id)`,
 		args{"product": e.ProductID, "id": e.ID})
 }
 
+const releaseEvent = `
+	UPDATE outbox SET claim = 0, queued_at = NULL, run_after = clock_timestamp() + @wait
+	WHERE id = @id AND attempts = @claim`
+
 // ReleaseEvent gives a claimed event back without counting a failure; it is due again after wait.
 func ReleaseEvent(ctx context.Context, db bun.IDB, e *Event, wait time.Duration) error {
-	_, err := execCount(ctx, db, "UPDATE outbox SET claim = 0, queued_at = NULL, run_after = "+later(db, wait)+" WHERE id = $1 AND attempts = $2", e.ID, e.Attempts)
+	_, err := exec(ctx, db, releaseEvent, args{"id": e.ID, "claim": e.Attempts, "wait": wait})
 	return err
 }
 
+const failEvent = `
+	UPDATE outbox SET claim = 0, queued_at = NULL, failures = failures + 1, reason = @reason,
+		run_after = clock_timestamp() + @wait
+	WHERE id = @id AND attempts = @claim`
+
 // FailEvent counts a failure of a claimed event; it is tried again after wait.
 func FailEvent(ctx context.Context, db bun.IDB, e *Event, reason string, wait time.Duration) error {
-	_, err := execCount(ctx, db, `UPDATE outbox SET claim = 0, queued_at = NULL, failures = failures + 1, reason = $3, run_after = `+later(db, wait)+`
-		WHERE id = $1 AND attempts = $2`, e.ID, e.Attempts, Clean(reason, maxReason))
+	_, err := exec(ctx, db, failEvent, args{"id": e.ID, "claim": e.Attempts, "reason": Clean(reason, maxReason), "wait": wait})
 	return err
 }
 
@@ -192,56 +193,49 @@ func SplitEvent(ctx context.Context, tx bun.Tx, e *Event) (bool, error) {
 	return err == nil, err
 }
 
+const insertEvents = `
+	INSERT INTO outbox (kind, bulk, attempts, payload)
+	SELECT @kind, @bulk::boolean, 1, i.payload::jsonb FROM @payloads AS i ORDER BY i.ord`
+
 // insertOnce stores events that MergeEvents leaves alone: they count as tried.
 func insertOnce(ctx context.Context, tx bun.Tx, kind EventKind, bulk bool, payloads []string) error {
-	from, args := rowsFrom(tx, "i", 3, col{"payload", "text", payloads})
-	cast := "i.payload::jsonb"
-	if isSQLite(tx) {
-		cast = "i.payload"
-	}
-	_, err := execCount(ctx, tx, "INSERT INTO outbox (kind, bulk, attempts, payload) SELECT $1, $2, 1, "+cast+" FROM "+from+" ORDER BY i.ord",
-		append([]any{kind, bulk}, args...)...)
+	_, err := exec(ctx, tx, insertEvents,
+		args{"kind": string(kind), "bulk": bulk, "payloads": rows{{"payload", "text", payloads}}})
 	return err
 }
 
 const (
-	smallEvent   = 2_000 // bytes of a payload: some hundred observations, and more are well worked off alone
+	smallEvent   = 2_000 // bytes of a payload: some hundred observations; more are evaluated well alone
 	worthMerging = 100   // events
 )
 
-// MergeEvents replaces up to limit waiting events about few observations by events about up to chunk of them, which are worked
-// off many times faster, and returns how many it replaced. Their tasks, if they have any, will find nothing. It takes the
+const mergeableEvents = `
+	SELECT id FROM outbox
+	WHERE failed_at IS NULL AND bulk = @bulk AND kind = 'observation' AND attempts = 0 AND run_after <= clock_timestamp()
+		AND pg_column_size(payload) < @small
+	ORDER BY id LIMIT @limit FOR NO KEY UPDATE SKIP LOCKED`
+
+// MergeEvents replaces up to limit waiting events about few observations by events about up to chunk of them, which are evaluated
+// many times faster, and returns how many it replaced. Their tasks, if they have any, will find nothing. It takes the
 // oldest, and none that was tried before: of those one may be bad.
 func MergeEvents(ctx context.Context, tx bun.Tx, bulk bool, limit, chunk int) (int, error) {
 	if err := neverSort(ctx, tx); err != nil {
 		return 0, err
 	}
-	size := "pg_column_size(payload)"
-	if isSQLite(tx) {
-		size = "length(payload)"
-	}
-	found, err := collect(ctx, tx, scanID, `SELECT id FROM outbox WHERE failed_at IS NULL AND bulk = $1 AND kind = $2 AND attempts = 0 AND run_after <= `+now(tx)+`
-		AND `+size+` < $3 ORDER BY id LIMIT $4`+skipLocked(tx), bulk, KindObservation, smallEvent, limit)
+	found, err := queryAll[int64](ctx, tx, mergeableEvents, args{"bulk": bulk, "small": smallEvent, "limit": limit})
 	if err != nil || len(found) < worthMerging {
 		return 0, err
 	}
-	in, arg := anyOf(tx, "id", 1, found)
-	type event struct {
-		id      int64
-		payload EventPayload
-	}
-	taken, err := collect(ctx, tx, func(rows *sql.Rows) (e event, err error) {
-		err = rows.Scan(&e.id, &e.payload)
-		return e, err
-	}, "DELETE FROM outbox WHERE "+in+" RETURNING id, payload", arg)
+	taken, err := queryAll[Event](ctx, tx, `DELETE FROM outbox WHERE id = ANY (@ids) RETURNING id, payload`,
+		args{"ids": numbers(found)})
 	if err != nil {
 		return 0, err
 	}
-	slices.SortFunc(taken, func(a, b event) int { return cmp.Compare(a.id, b.id) })
+	slices.SortFunc(taken, func(a, b Event) int { return cmp.Compare(a.ID, b.ID) })
 	var ids []int64
 	seen := map[int64]bool{}
 	for _, e := range taken {
-		for _, id := range e.payload.IDs {
+		for _, id := range e.Payload.IDs {
 			if !seen[id] {
 				ids, seen[id] = append(ids, id), true
 			}
@@ -255,28 +249,31 @@ func MergeEvents(ctx context.Context, tx bun.Tx, bulk bool, limit, chunk int) (i
 	return len(taken), insertOnce(ctx, tx, KindObservation, bulk, payloads)
 }
 
+const setEventAside = `
+	UPDATE outbox SET claim = 0, queued_at = NULL, failures = failures + 1, reason = @reason, failed_at = clock_timestamp()
+	WHERE id = @id AND attempts = @claim AND failed_at IS NULL`
+
 // SetEventAside ends the trying of a claimed event: it stays, with the reason, until somebody retries it. It returns false
 // where the claim is not the newest any more.
 func SetEventAside(ctx context.Context, db bun.IDB, e *Event, reason string) (bool, error) {
-	n, err := execCount(ctx, db, `UPDATE outbox SET claim = 0, queued_at = NULL, failures = failures + 1, reason = $3, failed_at = `+now(db)+`
-		WHERE id = $1 AND attempts = $2 AND failed_at IS NULL`, e.ID, e.Attempts, Clean(reason, maxReason))
+	n, err := exec(ctx, db, setEventAside, args{"id": e.ID, "claim": e.Attempts, "reason": Clean(reason, maxReason)})
 	return n > 0, err
 }
 
-const hasWaitingEvents = "SELECT EXISTS (SELECT 1 FROM outbox WHERE kind = @kind AND failed_at IS NULL)"
+const hasWaitingEvents = `SELECT EXISTS (SELECT 1 FROM outbox WHERE kind = @kind AND failed_at IS NULL)`
 
 // HasWaitingEvents reports whether events of a kind wait to be evaluated.
 func HasWaitingEvents(ctx context.Context, db bun.IDB, kind EventKind) (bool, error) {
 	return queryOne[bool](ctx, db, hasWaitingEvents, args{"kind": string(kind)})
 }
 
+const nextInOrder = `
+	SELECT id FROM outbox WHERE product_id = @product AND kind = @kind AND failed_at IS NULL ORDER BY id LIMIT 1`
+
 // NextInOrder returns the id of the oldest event of a kind and product that waits, whether or not it is due; events that are set
 // aside are passed over. It returns ErrNotFound where there is none.
 func NextInOrder(ctx context.Context, db bun.IDB, kind EventKind, productID int64) (int64, error) {
-	var id int64
-	err := raw(db).QueryRowContext(ctx, `SELECT id FROM outbox WHERE product_id = $1 AND kind = $2 AND failed_at IS NULL ORDER BY id LIMIT 1`,
-		productID, string(kind)).Scan(&id)
-	return id, Translate(err)
+	return queryOne[int64](ctx, db, nextInOrder, args{"product": productID, "kind": string(kind)})
 }
 
 // QueueableEvent is an event for which a task must be enqueued.
@@ -288,20 +285,24 @@ type QueueableEvent struct {
 	Alone     bool // an earlier claim ran out
 }
 
+const queueEvents = `
+	UPDATE outbox SET queued_at = clock_timestamp() WHERE id IN (
+		SELECT id FROM outbox
+		WHERE failed_at IS NULL AND bulk = @bulk AND run_after <= clock_timestamp()
+			AND (queued_at IS NULL OR queued_at < clock_timestamp() - @lost_after)
+		ORDER BY id LIMIT @limit FOR NO KEY UPDATE SKIP LOCKED
+	) RETURNING id, kind, bulk, product_id, claim > 0 AS alone`
+
 // QueueableEvents marks as enqueued, and returns, up to limit events of one queue (bulk or not) that are due and for which
 // there is no task: none was enqueued, or the newest was longer ago than lostAfter, the age of the oldest task that
 // still waits plus a margin. The oldest come first.
-func QueueableEvents(ctx context.Context, tx bun.Tx, bulk bool, lostAfter time.Duration, limit int) ([]QueueableEvent, error) {
+func QueueableEvents(
+	ctx context.Context, tx bun.Tx, bulk bool, lostAfter time.Duration, limit int,
+) ([]QueueableEvent, error) {
 	if err := neverSort(ctx, tx); err != nil {
 		return nil, err
 	}
-	list, err := collect(ctx, tx, func(rows *sql.Rows) (e QueueableEvent, err error) {
-		err = rows.Scan(&e.ID, &e.Kind, &e.Bulk, &e.ProductID, &e.Alone)
-		return e, err
-	}, `UPDATE outbox SET queued_at = `+now(tx)+` WHERE id IN (
-			SELECT id FROM outbox WHERE failed_at IS NULL AND bulk = $1 AND run_after <= `+now(tx)+`
-			AND (queued_at IS NULL OR queued_at < `+later(tx, -lostAfter)+`) ORDER BY id LIMIT $2`+skipLocked(tx)+`
-		) RETURNING id, kind, bulk, coalesce(product_id, 0), claim > 0`, bulk, limit)
+	list, err := queryAll[QueueableEvent](ctx, tx, queueEvents, args{"bulk": bulk, "lost_after": lostAfter, "limit": limit})
 	slices.SortFunc(list, func(a, b QueueableEvent) int { return cmp.Compare(a.ID, b.ID) }) // what an UPDATE returns has no order
 	return list, err
 }
@@ -312,20 +313,25 @@ func neverSort(ctx context.Context, tx bun.Tx) error {
 	if isSQLite(tx) {
 		return nil
 	}
-	_, err := execCount(ctx, tx, "SET LOCAL enable_sort = off")
+	_, err := exec(ctx, tx, `SET LOCAL enable_sort = off`, nil)
 	return err
 }
 
+const hasOverdueEvents = `
+	SELECT EXISTS (SELECT 1 FROM outbox WHERE failed_at IS NULL AND run_after < clock_timestamp() - @overdue)`
+
 // HasOverdueEvents reports whether an event has been due for longer than d and is not evaluated yet.
 func HasOverdueEvents(ctx context.Context, db bun.IDB, d time.Duration) (overdue bool, err error) {
-	err = raw(db).QueryRowContext(ctx, "SELECT EXISTS (SELECT 1 FROM outbox WHERE failed_at IS NULL AND run_after < "+
-		later(db, -d)+")").Scan(&overdue)
-	return overdue, Translate(err)
+	return queryOne[bool](ctx, db, hasOverdueEvents, args{"overdue": d})
 }
 
-// Tick reports whether the caller is the one who does what the name says now; it is true once in every interval, over all
+const tick = `
+	UPDATE ticks SET next_at = clock_timestamp() + @interval
+	WHERE name = @name AND (next_at <= clock_timestamp() OR next_at > clock_timestamp() + @interval)`
+
+// Tick reports whether it is the caller that does now what the name says; it is true once in every interval, over all
 // processes. A next time that is further ahead than that was set before the clock was set back, and does not count.
 func Tick(ctx context.Context, db bun.IDB, name string, interval time.Duration) (bool, error) {
-	n, err := execCount(ctx, db, "UPDATE ticks SET next_at = "+later(db, interval)+" WHERE name = $1 AND (next_at <= "+now(db)+" OR next_at > "+later(db, interval)+")", name)
+	n, err := exec(ctx, db, tick, args{"name": name, "interval": interval})
 	return n > 0, err
 }

@@ -2,7 +2,6 @@ package dbmodel
 
 import (
 	"context"
-	"database/sql"
 	"time"
 
 	"github.com/uptrace/bun"
@@ -136,7 +135,7 @@ func ProductGroupForUpdate(ctx context.Context, tx bun.Tx, id int64) (*ProductGr
 // AddProductGroup stores a product group without a name, to be filled in the same transaction, where there is none with this
 // id.
 func AddProductGroup(ctx context.Context, tx bun.Tx, id int64) error {
-	_, err := execCount(ctx, tx, "INSERT INTO product_groups (id, name) VALUES ($1, '') ON CONFLICT (id) DO NOTHING", id)
+	_, err := exec(ctx, tx, `INSERT INTO product_groups (id, name) VALUES (@id, '') ON CONFLICT (id) DO NOTHING`, args{"id": id})
 	return err
 }
 
@@ -152,17 +151,14 @@ func SaveProductGroup(ctx context.Context, db bun.IDB, g *ProductGroup) error {
 
 // DeleteProductGroup removes a product group; its products stay. It returns ErrNotFound where there is none.
 func DeleteProductGroup(ctx context.Context, db bun.IDB, id int64) error {
-	n, err := execCount(ctx, db, "DELETE FROM product_groups WHERE id = $1", id)
-	if err == nil && n == 0 {
-		err = ErrNotFound
-	}
-	return err
+	return execOne(ctx, db, `DELETE FROM product_groups WHERE id = @id`, args{"id": id})
 }
 
 // Products lists up to limit products that v sees, with an id above after, by id.
 func Products(ctx context.Context, db bun.IDB, v Viewer, after int64, limit int) ([]Product, error) {
 	var list []Product
-	return list, Translate(db.NewSelect().Model(&list).Where("id > ?", after).Where(VisibleProducts(v, "products.id")).Order("id").Limit(int64(limit)).Scan(ctx))
+	q := db.NewSelect().Model(&list).Where("id > ?", after).Where(VisibleProducts(v, "products.id"))
+	return list, Translate(q.Order("id").Limit(int64(limit)).Scan(ctx))
 }
 
 // ProductGroups lists up to limit product groups that v sees, with an id above after, by id.
@@ -182,22 +178,32 @@ func (g *ProductGroup) hide() {
 	}
 }
 
+const securityGateForUpdate = `
+	SELECT security_gate_passed, security_gate_reported_at, clock_timestamp() AS now
+	FROM products WHERE id = @product FOR NO KEY UPDATE`
+
 // SecurityGateForUpdate returns the value of a product's gate and keeps others from changing it until the transaction ends.
-// younger says that it was reported after reportedAt (nil: now), by a clock that was not ahead of the database's. The error is ErrNotFound where there is no such product.
-func SecurityGateForUpdate(ctx context.Context, tx bun.IDB, productID int64, reportedAt *time.Time) (passed *bool, younger bool, err error) {
-	var at, now instant
-	err = raw(tx).QueryRowContext(ctx, "SELECT security_gate_passed, security_gate_reported_at, "+later(tx, 0)+" FROM products WHERE id = $1"+forUpdate(tx),
-		productID).Scan(&passed, &at, &now)
-	return passed, reportedAt != nil && at.After(*reportedAt) && !at.After(now.Time), Translate(err)
+// younger says that it was reported after reportedAt (nil: now), by a clock that was not ahead of the database's. The error is
+// ErrNotFound where there is no such product.
+func SecurityGateForUpdate(
+	ctx context.Context, tx bun.IDB, productID int64, reportedAt *time.Time,
+) (passed *bool, younger bool, err error) {
+	gate, err := queryOne[struct {
+		SecurityGatePassed     *bool
+		SecurityGateReportedAt time.Time
+		Now                    time.Time
+	}](ctx, tx, securityGateForUpdate, args{"product": productID})
+	at := gate.SecurityGateReportedAt
+	return gate.SecurityGatePassed, reportedAt != nil && at.After(*reportedAt) && !at.After(gate.Now), err
 }
+
+const setSecurityGate = `
+	UPDATE products SET security_gate_passed = @passed, security_gate_reported_at = coalesce(@reported_at::timestamptz, clock_timestamp())
+	WHERE id = @product`
 
 // SetSecurityGate stores the value of a product's gate and when it was reported; nil is now.
 func SetSecurityGate(ctx context.Context, tx bun.IDB, productID int64, passed *bool, reportedAt *time.Time) error {
-	at, args := now(tx), []any{passed, productID}
-	if reportedAt != nil {
-		at, args = "$3", append(args, *reportedAt)
-	}
-	_, err := execCount(ctx, tx, "UPDATE products SET security_gate_passed = $1, security_gate_reported_at = "+at+" WHERE id = $2", args...)
+	_, err := exec(ctx, tx, setSecurityGate, args{"product": productID, "passed": passed, "reported_at": reportedAt})
 	return err
 }
 
@@ -212,33 +218,66 @@ type ProductContext struct {
 	Group      *rule.Settings
 }
 
+// contextRow is a row of productContexts.
+type contextRow struct {
+	ID         int64
+	Generation int64
+	Name       string
+	Product    settingsRow `bun:"embed:product_"`
+
+	GroupID   int64
+	GroupName *string
+	Group     settingsRow `bun:"embed:group_"`
+}
+
+// settingsRow is NotificationSettings as they hold now.
+type settingsRow struct {
+	Paused         bool
+	MinSeverity    rule.Severity
+	Statuses       []rule.Status
+	MinPriority    *int
+	KnownExploited bool
+}
+
+func (r *settingsRow) settings() rule.Settings {
+	return rule.Settings{
+		Conditions: rule.Conditions{
+			MinSeverity: r.MinSeverity, Statuses: r.Statuses, MinPriority: r.MinPriority, KnownExploited: r.KnownExploited,
+		},
+		Paused: r.Paused,
+	}
+}
+
+func (r *contextRow) context() *ProductContext {
+	c := &ProductContext{ID: r.ID, Generation: r.Generation, Name: r.Name, Product: r.Product.settings()}
+	if r.GroupName != nil {
+		group := r.Group.settings()
+		c.GroupID, c.GroupName, c.Group = r.GroupID, *r.GroupName, &group
+	}
+	return c
+}
+
+const productContexts = `
+	SELECT p.id, p.generation, p.name, p.notification_paused_until > clock_timestamp() AS product_paused,
+		p.observation_notification_min_severity AS product_min_severity, p.observation_notification_statuses AS product_statuses,
+		p.observation_notification_min_priority AS product_min_priority,
+		p.observation_notification_known_exploited AS product_known_exploited,
+		g.id AS group_id, g.name AS group_name, g.notification_paused_until > clock_timestamp() AS group_paused,
+		g.observation_notification_min_severity AS group_min_severity, g.observation_notification_statuses AS group_statuses,
+		g.observation_notification_min_priority AS group_min_priority,
+		g.observation_notification_known_exploited AS group_known_exploited
+	FROM products p LEFT JOIN product_groups g ON g.id = p.product_group_id WHERE p.id = ANY (@products)`
+
 // ProductContexts returns the products with the given ids by id; those that do not exist are left out. Whether
 // notifications are paused is seen by the database's clock.
 func ProductContexts(ctx context.Context, db bun.IDB, ids []int64) (map[int64]*ProductContext, error) {
-	in, arg := anyOf(db, "p.id", 1, ids)
-	query := `SELECT p.id, p.generation, p.name, coalesce(p.notification_paused_until > ` + now(db) + `, false), p.observation_notification_min_severity,
-		p.observation_notification_statuses, p.observation_notification_min_priority, p.observation_notification_known_exploited,
-		coalesce(g.id, 0), g.name,
-		coalesce(g.notification_paused_until > ` + now(db) + `, false), g.observation_notification_min_severity,
-		g.observation_notification_statuses, g.observation_notification_min_priority, coalesce(g.observation_notification_known_exploited, false)
-		FROM products p LEFT JOIN product_groups g ON g.id = p.product_group_id WHERE ` + in
-	list, err := collect(ctx, db, func(rows *sql.Rows) (*ProductContext, error) {
-		var c ProductContext
-		var groupName sql.NullString
-		var p, g scannedSettings
-		err := rows.Scan(append(append([]any{&c.ID, &c.Generation, &c.Name}, p.dest()...), append([]any{&c.GroupID, &groupName}, g.dest()...)...)...)
-		if err != nil {
-			return nil, err
-		}
-		c.Product = p.settings()
-		if groupName.Valid {
-			group := g.settings()
-			c.GroupName, c.Group = groupName.String, &group
-		}
-		return &c, nil
-	}, query, arg)
+	found, err := queryAll[contextRow](ctx, db, productContexts, args{"products": numbers(ids)})
 	if err != nil {
 		return nil, err
+	}
+	list := make([]*ProductContext, len(found))
+	for i := range found {
+		list[i] = found[i].context()
 	}
 	if len(list) == 0 {
 		return map[int64]*ProductContext{}, nil
@@ -256,28 +295,6 @@ func ProductContexts(ctx context.Context, db bun.IDB, ids []int64) (map[int64]*P
 		out[c.ID] = c
 	}
 	return out, nil
-}
-
-// scannedSettings takes the columns of NotificationSettings where they may all be NULL.
-type scannedSettings struct {
-	minSeverity sql.NullString
-	paused      bool
-	statuses    statusList
-	minPriority *int
-	exploited   bool
-}
-
-func (s *scannedSettings) dest() []any {
-	return []any{&s.paused, &s.minSeverity, &s.statuses, &s.minPriority, &s.exploited}
-}
-
-func (s *scannedSettings) settings() rule.Settings {
-	return rule.Settings{
-		Conditions: rule.Conditions{
-			MinSeverity: rule.Severity(s.minSeverity.String), Statuses: s.statuses, MinPriority: s.minPriority, KnownExploited: s.exploited,
-		},
-		Paused: s.paused,
-	}
 }
 
 func setNotification(q *bun.InsertQuery) *bun.InsertQuery {

@@ -73,12 +73,6 @@ func SaveSettings(ctx context.Context, db bun.IDB, s *Settings) error {
 	return Translate(err)
 }
 
-// statusList scans a JSON list of statuses; NULL is an empty one.
-type statusList []rule.Status
-
-// Scan implements sql.Scanner.
-func (l *statusList) Scan(src any) error { return scanJSON(src, (*[]rule.Status)(l)) }
-
 // scanJSON reads a JSON column of either dialect into dest; NULL leaves it as it is.
 func scanJSON(src, dest any) error {
 	switch v := src.(type) {

@@ -3,8 +3,6 @@ package dbmodel
 import (
 	"cmp"
 	"context"
-	"database/sql"
-	"encoding/json"
 	"fmt"
 	"slices"
 
@@ -69,7 +67,9 @@ func SubscribersFor(ctx context.Context, db bun.IDB, v Viewer, product int64, me
 }
 
 // SubscribersOfGroup returns the subscriptions to a product group that v sees; those that are disabled too.
-func SubscribersOfGroup(ctx context.Context, db bun.IDB, v Viewer, group int64, memberTypes []rule.Type) ([]*rule.Subscription, error) {
+func SubscribersOfGroup(
+	ctx context.Context, db bun.IDB, v Viewer, group int64, memberTypes []rule.Type,
+) ([]*rule.Subscription, error) {
 	const most = 1000
 	list, err := Subscriptions(ctx, db, v, SubscriptionFilter{ProductGroupID: group}, most)
 	if err != nil || len(list) == 0 {
@@ -93,32 +93,52 @@ func SubscribersOfGroup(ctx context.Context, db bun.IDB, v Viewer, group int64, 
 }
 
 // pair is a subscription and a product for which it holds; 0: for everything.
-type pair struct{ subscription, product int64 }
+type pair struct{ Subscription, Product int64 }
+
+// subscriberPairs finds the subscriptions of teams and of administrators, then those of members: a member of a product and of
+// its group once; an administrator may be a member. @wanted is a condition on s. Each part begins with the few rows that it is
+// about, and looks up the rest by key.
+const subscriberPairs = `
+	WITH admins AS MATERIALIZED (
+		SELECT s.id, s.product_id, s.product_group_id FROM users u
+		JOIN LATERAL (SELECT * FROM subscriptions AS s WHERE s.user_id = u.id OFFSET 0) AS s ON true
+		WHERE u.is_admin AND @wanted
+	)
+	SELECT s.id AS subscription, s.product_id AS product FROM subscriptions s
+	WHERE s.product_id = ANY (@products) AND s.user_id IS NULL AND @wanted
+	UNION ALL
+	SELECT s.id, p.id FROM products p
+	JOIN LATERAL (SELECT * FROM subscriptions AS s WHERE s.product_group_id = p.product_group_id OFFSET 0) AS s ON true
+	WHERE p.id = ANY (@products) AND s.user_id IS NULL AND @wanted
+	UNION ALL
+	SELECT s.id, 0 FROM subscriptions s
+	WHERE s.user_id IS NULL AND s.product_id IS NULL AND s.product_group_id IS NULL AND @wanted
+	UNION ALL
+	SELECT s.id, coalesce(s.product_id, 0) FROM admins s
+	WHERE s.product_group_id IS NULL AND (s.product_id IS NULL OR s.product_id = ANY (@products))
+	UNION ALL
+	SELECT s.id, p.id FROM admins s JOIN products p ON p.product_group_id = s.product_group_id WHERE p.id = ANY (@products)
+	UNION ALL
+	SELECT * FROM (
+		SELECT s.id, p.id FROM products p
+		JOIN LATERAL (SELECT * FROM product_members AS m WHERE m.product_id = p.id OFFSET 0) AS m ON true
+		JOIN LATERAL (SELECT * FROM subscriptions AS s WHERE s.user_id = m.user_id OFFSET 0) AS s ON true
+		WHERE @members AND p.id = ANY (@products) AND (s.product_id IS NULL OR s.product_id = p.id)
+			AND (s.product_group_id IS NULL OR s.product_group_id = p.product_group_id) AND @wanted
+		UNION
+		SELECT s.id, p.id FROM products p
+		JOIN LATERAL (SELECT * FROM product_group_members AS m WHERE m.product_group_id = p.product_group_id OFFSET 0) AS m ON true
+		JOIN LATERAL (SELECT * FROM subscriptions AS s WHERE s.user_id = m.user_id OFFSET 0) AS s ON true
+		WHERE @members AND p.id = ANY (@products) AND (s.product_id IS NULL OR s.product_id = p.id)
+			AND (s.product_group_id IS NULL OR s.product_group_id = p.product_group_id) AND @wanted
+	) AS mine`
 
 // subscribers reads the subscriptions for which condition holds, on the table s. members: those of members count.
-func subscribers(ctx context.Context, db bun.IDB, products []int64, memberTypes []rule.Type, members bool, condition string) (*Subscribers, error) {
-	inProducts, arg := anyOf(db, "p.id", 1, products)
-	ofProducts, _ := anyOf(db, "s.product_id", 1, products)
-	// Each part begins with the few rows that it is about, and looks up the rest by key.
-	of := func(whose string) string { return lookUp(db, "JOIN", "subscriptions", "s", "user_id = "+whose, "") }
-	const fits = ` AND (s.product_id IS NULL OR s.product_id = p.id) AND (s.product_group_id IS NULL OR s.product_group_id = p.product_group_id) AND `
-	query := `WITH admins AS MATERIALIZED (SELECT s.id, s.product_id, s.product_group_id FROM users u ` + of("u.id") + ` WHERE u.is_admin AND ` + condition + `)
-		SELECT s.id, s.product_id FROM subscriptions s WHERE ` + ofProducts + ` AND s.user_id IS NULL AND ` + condition + `
-		UNION ALL SELECT s.id, p.id FROM products p ` + lookUp(db, "JOIN", "subscriptions", "s", "product_group_id = p.product_group_id", "") + `
-			WHERE ` + inProducts + ` AND s.user_id IS NULL AND ` + condition + `
-		UNION ALL SELECT s.id, 0 FROM subscriptions s WHERE s.user_id IS NULL AND s.product_id IS NULL AND s.product_group_id IS NULL AND ` + condition + `
-		UNION ALL SELECT s.id, coalesce(s.product_id, 0) FROM admins s WHERE s.product_group_id IS NULL AND (s.product_id IS NULL OR ` + ofProducts + `)
-		UNION ALL SELECT s.id, p.id FROM admins s JOIN products p ON p.product_group_id = s.product_group_id WHERE ` + inProducts + `
-		UNION ALL SELECT * FROM (
-			SELECT s.id, p.id FROM products p ` + lookUp(db, "JOIN", "product_members", "m", "product_id = p.id", "") + ` ` +
-		of("m.user_id") + ` WHERE $2 AND ` + inProducts + fits + condition + `
-			UNION SELECT s.id, p.id FROM products p ` + lookUp(db, "JOIN", "product_group_members", "m", "product_group_id = p.product_group_id", "") + ` ` +
-		of("m.user_id") + ` WHERE $2 AND ` + inProducts + fits + condition + `
-		) AS mine` // once for a member of a product who is one of its group, too; an administrator may be a member
-	pairs, err := collect(ctx, db, func(rows *sql.Rows) (p pair, err error) {
-		err = rows.Scan(&p.subscription, &p.product)
-		return p, err
-	}, query, arg, members)
+func subscribers(
+	ctx context.Context, db bun.IDB, products []int64, memberTypes []rule.Type, members bool, condition string,
+) (*Subscribers, error) {
+	pairs, err := queryAll[pair](ctx, db, subscriberPairs,
+		args{"products": numbers(products), "members": members, "wanted": bun.Safe(condition)})
 	if err != nil {
 		return nil, fmt.Errorf("find subscriptions: %w", err)
 	}
@@ -127,12 +147,12 @@ func subscribers(ctx context.Context, db bun.IDB, products []int64, memberTypes 
 		return out, nil
 	}
 	slices.SortFunc(pairs, func(a, b pair) int {
-		return cmp.Or(cmp.Compare(a.subscription, b.subscription), cmp.Compare(a.product, b.product))
+		return cmp.Or(cmp.Compare(a.Subscription, b.Subscription), cmp.Compare(a.Product, b.Product))
 	})
 	pairs = slices.Compact(pairs)
 	ids := make([]int64, 0, len(pairs))
 	for _, p := range pairs {
-		ids = append(ids, p.subscription)
+		ids = append(ids, p.Subscription)
 	}
 	byID, err := ruleSubscriptions(ctx, db, slices.Compact(ids), memberTypes)
 	if err != nil {
@@ -140,65 +160,69 @@ func subscribers(ctx context.Context, db bun.IDB, products []int64, memberTypes 
 	}
 	everywhere := int64(0)
 	for _, p := range pairs {
-		s := byID[p.subscription]
+		s := byID[p.Subscription]
 		switch {
 		case s == nil: // deleted a moment ago, or it has no contact
-		case p.subscription == everywhere: // its product is one of all
-		case p.product == 0:
-			everywhere = p.subscription
+		case p.Subscription == everywhere: // its product is one of all
+		case p.Product == 0:
+			everywhere = p.Subscription
 			out.everywhere = append(out.everywhere, s)
 		default:
-			out.in[p.product] = append(out.in[p.product], s)
+			out.in[p.Product] = append(out.in[p.Product], s)
 		}
 	}
 	return out, nil
 }
 
+const ruleSubscriptionRows = `
+	SELECT s.id, s.name, s.user_id, s.enabled,
+		CASE WHEN s.user_id IS NULL THEN s.product_id IS NULL AND s.product_group_id IS NULL
+			ELSE s.user_id IN (SELECT id FROM users WHERE is_admin) END AS whole,
+		s.types, s.events, s.parser_types, s.statuses, s.min_severity, s.min_priority, s.known_exploited, s.schedule,
+		s.immediate_min_severity, c.channel, c.target_id, c.address, c.disabled_at IS NOT NULL AS gone
+	FROM subscriptions s
+	JOIN LATERAL (SELECT * FROM contacts AS c WHERE c.subscription_id = s.id OFFSET 0) AS c ON true
+	WHERE s.id = ANY (@subscriptions) ORDER BY s.id, c.position`
+
 // ruleSubscriptions reads what rule must know of subscriptions; those without a contact are left out.
-func ruleSubscriptions(ctx context.Context, db bun.IDB, ids []int64, memberTypes []rule.Type) (map[int64]*rule.Subscription, error) {
-	in, arg := anyOf(db, "s.id", 1, ids)
-	out := make(map[int64]*rule.Subscription, len(ids))
-	teamTypes := []rule.Type{rule.TypeObservation, rule.TypeSecurityGate, rule.TypeTask}
+func ruleSubscriptions(
+	ctx context.Context, db bun.IDB, ids []int64, memberTypes []rule.Type,
+) (map[int64]*rule.Subscription, error) {
+	list, err := queryAll[struct {
+		Subscription
+		UserID int64
+
+		Whole    bool
+		Channel  rule.Channel
+		TargetID int64
+		Address  string
+		Gone     bool
+	}](ctx, db, ruleSubscriptionRows, args{"subscriptions": numbers(ids)})
 	personalTypes := slices.DeleteFunc(slices.Clone(memberTypes), func(t rule.Type) bool {
 		return t == rule.TypeObservationTitle || t == rule.TypeException
 	})
-	_, err := collect(ctx, db, func(rows *sql.Rows) (struct{}, error) {
-		var s rule.Subscription
-		var lists [4][]byte
-		var c rule.Contact
-		err := rows.Scan(&s.ID, &s.Name, &s.User, &s.Enabled, &s.Whole, &lists[0], &lists[1], &lists[2], &lists[3], &s.Filter.MinSeverity,
-			&s.Filter.MinPriority, &s.Filter.KnownExploited, &s.Schedule, &s.AtOnce.MinSeverity, &c.Channel, &c.Target, &c.Address, &c.Gone)
-		if err != nil {
-			return struct{}{}, err
-		}
-		known := out[s.ID]
-		if known == nil {
-			for i, to := range []any{&s.Filter.Types, &s.Filter.Events, &s.Filter.ParserTypes, &s.Filter.Statuses} {
-				if string(lists[i]) == "[]" {
-					continue
-				}
-				if err := json.Unmarshal(lists[i], to); err != nil {
-					return struct{}{}, fmt.Errorf("the filter of subscription %d: %w", s.ID, err)
-				}
+	out := make(map[int64]*rule.Subscription, len(ids))
+	for i := range list {
+		row := &list[i]
+		s := out[row.ID]
+		if s == nil {
+			s = &rule.Subscription{
+				ID: row.ID, Name: row.Name, User: row.UserID, Enabled: row.Enabled, Whole: row.Whole,
+				Filter: row.Filter(), Schedule: row.Schedule,
 			}
+			s.AtOnce.MinSeverity = row.ImmediateMinSeverity
 			switch {
 			case s.Whole:
 			case s.User == 0:
-				s.Sees = teamTypes
+				s.Sees = []rule.Type{rule.TypeObservation, rule.TypeSecurityGate, rule.TypeTask}
 			default:
 				s.Sees = personalTypes
 			}
-			known = &s
-			out[s.ID] = known
+			out[row.ID] = s
 		}
-		c.Holder = rule.Holder{Kind: rule.HolderSubscription, ID: s.ID}
-		known.Contacts = append(known.Contacts, c)
-		return struct{}{}, nil
-	}, `SELECT s.id, s.name, coalesce(s.user_id, 0), s.enabled,
-		CASE WHEN s.user_id IS NULL THEN s.product_id IS NULL AND s.product_group_id IS NULL ELSE s.user_id IN (SELECT id FROM users WHERE is_admin) END,
-		s.types, s.events, s.parser_types, s.statuses, s.min_severity, s.min_priority, s.known_exploited, s.schedule, s.immediate_min_severity,
-		c.channel, coalesce(c.target_id, 0), c.address, c.disabled_at IS NOT NULL
-		FROM subscriptions s `+lookUp(db, "JOIN", "contacts", "c", "subscription_id = s.id", "")+`
-		WHERE `+in+" ORDER BY s.id, c.position", arg)
+		s.Contacts = append(s.Contacts, rule.Contact{
+			Holder: row.Holder(), Channel: row.Channel, Target: row.TargetID, Address: row.Address, Gone: row.Gone,
+		})
+	}
 	return out, err
 }
