@@ -126,15 +126,39 @@ type PendingDelivery struct {
 	Masked         bool        // it says what members may read
 }
 
+// What waits for one target is read in the order of the index of pending deliveries. A target between id and id stands for one
+// that is id: PostgreSQL orders by a constant without an index, and then by the primary key, through all that was delivered.
+const (
+	pendingDeliveries = `
+		SELECT id, notification_id, source_kind, source_id, coalesce(user_id, 0) AS user_id, masked, CASE WHEN source_kind = 'subscription'
+			THEN coalesce((SELECT s.name FROM subscriptions s WHERE s.id = source_id), '') ELSE '' END AS source_name
+		FROM deliveries INDEXED BY deliveries_pending
+		WHERE target_id BETWEEN @target AND @target AND state = 'pending' AND @live ORDER BY target_id, id LIMIT @limit`
+
+	pendingIDs = `
+		SELECT id FROM deliveries INDEXED BY deliveries_pending
+		WHERE target_id BETWEEN @target AND @target AND state = 'pending' AND (@batch::bigint = 0 OR batch = @batch::bigint)
+			AND @live
+		ORDER BY target_id, id LIMIT @limit`
+)
+
 // PendingDeliveries lists the first limit deliveries that wait for a target, in the order in which they must be delivered.
 func PendingDeliveries(ctx context.Context, db bun.IDB, targetID int64, limit int) ([]PendingDelivery, error) {
-	return collect(ctx, db, func(rows *sql.Rows) (d PendingDelivery, err error) {
-		err = rows.Scan(&d.ID, &d.NotificationID, &d.Source.Kind, &d.Source.ID, &d.UserID, &d.Masked, &d.SourceName)
-		return d, err
-	}, "SELECT id, notification_id, source_kind, source_id, coalesce(user_id, 0), masked,"+
-		" CASE WHEN source_kind = 'subscription' THEN coalesce((SELECT s.name FROM subscriptions s WHERE s.id = source_id), '') ELSE '' END"+
-		" FROM deliveries WHERE target_id = $1 AND state = 'pending' AND "+
-		liveNotifications("deliveries")+" ORDER BY id LIMIT $2", targetID, limit)
+	live := bun.Safe(liveNotifications("deliveries"))
+	list, err := queryAll[struct {
+		ID, NotificationID, SourceID, UserID int64
+		SourceKind                           rule.HolderKind
+		SourceName                           string
+		Masked                               bool
+	}](ctx, db, pendingDeliveries, args{"target": targetID, "live": live, "limit": limit})
+	out := make([]PendingDelivery, len(list))
+	for i, d := range list {
+		out[i] = PendingDelivery{
+			ID: d.ID, NotificationID: d.NotificationID, UserID: d.UserID, Masked: d.Masked, SourceName: d.SourceName,
+			Source: rule.Holder{Kind: d.SourceKind, ID: d.SourceID},
+		}
+	}
+	return out, err
 }
 
 // SoleSource returns what all deliveries of t come from; the zero value where they come from several things. It has no more of
@@ -180,9 +204,8 @@ const MaxDigest = 50_000
 // PendingIDs lists what waits for a target, at most MaxDigest deliveries: all of it, or what belongs to the digest with the
 // number batch.
 func PendingIDs(ctx context.Context, db bun.IDB, targetID, batch int64) ([]int64, error) {
-	return collect(ctx, db, scanID, "SELECT id FROM deliveries WHERE target_id = $1 AND state = 'pending' AND (CAST($2 AS bigint) = 0 OR batch = CAST($2 AS bigint)) AND "+
-		liveNotifications("deliveries")+" ORDER BY id LIMIT $3",
-		targetID, batch, MaxDigest)
+	live := bun.Safe(liveNotifications("deliveries"))
+	return queryAll[int64](ctx, db, pendingIDs, args{"target": targetID, "batch": batch, "live": live, "limit": MaxDigest})
 }
 
 // DeliverySet is the deliveries that one message stands for: a single one, or those of a digest, all of one target.

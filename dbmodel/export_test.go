@@ -13,6 +13,14 @@ var (
 	LastMigrationOf = lastMigration
 )
 
+// Statements that run often, however many rows there are.
+const (
+	PendingDeliveriesStatement = pendingDeliveries
+	PendingIDsStatement        = pendingIDs
+	WaitingTargetsStatement    = waitingTargets
+	FailingTargetsDueStatement = failingTargetsDue
+)
+
 // What statements are made of.
 type (
 	Args    = args

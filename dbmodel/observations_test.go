@@ -375,7 +375,7 @@ func TestNotificationsAndDeliveries(t *testing.T) {
 		if _, err := dbmodel.TakeTarget(ctx, db, emails[0], "next"); !errors.Is(err, dbmodel.ErrNotFound) {
 			t.Fatalf("leased before it is due: %v", err)
 		}
-		due, err := dbmodel.DueTargets(ctx, db, 10)
+		due, _, err := dbmodel.WaitingTargets(ctx, db, 0, 10)
 		if err != nil || !cmp.Equal(due, []int64{emails[1]}) {
 			t.Fatalf("due: %v %v", due, err)
 		}

@@ -187,20 +187,6 @@ func RestTarget(ctx context.Context, db bun.IDB, id int64, rest time.Duration) e
 	return err
 }
 
-// DueTargets lists up to limit targets that have pending deliveries, are due, and that nobody works on; the longest due
-// first. It steps from target to target through the index of pending deliveries, however many there are of each.
-func DueTargets(ctx context.Context, db bun.IDB, limit int) ([]int64, error) {
-	n := now(db)
-	return collect(ctx, db, scanID, `WITH RECURSIVE waiting(id) AS (
-			SELECT min(target_id) FROM deliveries WHERE state = 'pending'
-			UNION ALL
-			SELECT (SELECT min(target_id) FROM deliveries WHERE state = 'pending' AND target_id > waiting.id) FROM waiting WHERE waiting.id IS NOT NULL
-		)
-		SELECT t.id FROM waiting JOIN targets t ON t.id = waiting.id
-		WHERE t.next_at <= `+n+` AND (t.owner IS NULL OR t.lease_until <= `+n+`)
-		ORDER BY t.next_at, t.id LIMIT $1`, limit)
-}
-
 // ForgetFailures ends the counting of failures of targets for which nothing waits any more: what comes next to them has
 // its whole time.
 func ForgetFailures(ctx context.Context, db bun.IDB) error {

@@ -32,6 +32,8 @@ const (
 	mergedChunk = 1_000
 	// atOnce is how many events one sweep enqueues at the most, so that it ends within its second.
 	atOnce = 2_000
+	// failingAtOnce is how many targets that fail one sweep has tried at the most.
+	failingAtOnce = 500
 )
 
 // Scheduler sweeps until Shutdown.
@@ -44,7 +46,9 @@ type Scheduler struct {
 	cancel     context.CancelFunc
 	running    sync.WaitGroup
 	faulty     atomic.Bool
-	paused     []string      // queues, as of the last sweep
+	paused     []string // queues, as of the last sweep
+	// lastTarget is the one up to which waiting targets were looked at in this round.
+	lastTarget int64
 	setBack    time.Duration // by which the database's clock was set back, while due times are not mended
 }
 
@@ -180,18 +184,25 @@ func (s *Scheduler) merge(ctx context.Context, bulk bool) error {
 	return nil
 }
 
+// sweepTargets has targets delivered to that are due and have no task: those that fail as their times come, all others in turn, so
+// that each waits for one round at the most.
 func (s *Scheduler) sweepTargets(ctx context.Context) error {
-	waiting, _, err := s.queue.Size(queue.Drains)
+	tasks, _, err := s.queue.Size(queue.BulkDrains)
 	if err != nil {
 		return nil //nolint:nilerr // see sweepQueue
 	}
-	if waiting >= queue.DrainWindow {
+	if tasks >= queue.DrainWindow {
 		return nil
 	}
-	targets, err := dbmodel.DueTargets(ctx, s.db, queue.DrainWindow-waiting)
+	failing, err := dbmodel.FailingTargetsDue(ctx, s.db, failingAtOnce)
 	if err != nil {
-		return fmt.Errorf("find due targets: %w", err)
+		return fmt.Errorf("find failing targets that are due: %w", err)
 	}
-	s.queue.Poke(ctx, targets)
+	waiting, next, err := dbmodel.WaitingTargets(ctx, s.db, s.lastTarget, queue.DrainWindow)
+	if err != nil {
+		return fmt.Errorf("find waiting targets: %w", err)
+	}
+	s.lastTarget = next
+	s.queue.PokeBulk(ctx, append(waiting, failing...))
 	return nil
 }

@@ -84,7 +84,7 @@ func TestResendStartsAnew(t *testing.T) {
 		}
 		isNew := func(when string) {
 			t.Helper()
-			due, err := dbmodel.DueTargets(t.Context(), e.db, 10)
+			due, _, err := dbmodel.WaitingTargets(t.Context(), e.db, 0, 10)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -9,7 +9,6 @@ import (
 	"runtime"
 	"runtime/debug"
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/hibiken/asynq"
@@ -54,6 +53,15 @@ func (w *Worker) targetDrain(ctx context.Context, t *asynq.Task) error {
 		return nil
 	}
 	w.unpoke(ctx, p.TargetID)
+	from, _ := asynq.GetQueueName(ctx)
+	leave, entered := w.lanes.enter(laneOf(&lease.Target, from == queue.BulkDrains))
+	if !entered {
+		if _, err := dbmodel.ReleaseTarget(ctx, w.DB, p.TargetID, owner, crowdedRest()); err != nil {
+			return fmt.Errorf("give target %d back: %w", p.TargetID, err)
+		}
+		return nil // the sweep comes back to it
+	}
+	defer leave()
 	err = (&drain{w: w, target: &lease.Target, owner: owner, renewed: renewed}).safely(ctx)
 	if err != nil && !errors.Is(err, dbmodel.ErrUnavailable) {
 		return errors.Join(err, w.record("a target rests after a fault", func(ctx context.Context) error { return w.restTarget(ctx, p.TargetID, err) }))
@@ -88,7 +96,7 @@ type drain struct {
 	w         *Worker
 	target    *dbmodel.Target
 	owner     string
-	held      context.Context // of the lease: see holdLease
+	held      context.Context // of the lease
 	settings  *dbmodel.Settings
 	renewed   time.Time // when the lease was taken, or renewed between messages
 	ahead     int       // how many single deliveries are read at once
@@ -130,7 +138,7 @@ func kindOf(p any) any {
 
 func (d *drain) run(ctx context.Context) error {
 	w, id := d.w, d.target.ID
-	held, release := d.holdLease()
+	held, release := w.leases.hold(w.ended, dbmodel.HeldLease{TargetID: id, Owner: d.owner})
 	defer release()
 	d.held = held
 	var err error
@@ -315,36 +323,4 @@ func (d *drain) send(ctx context.Context, m *channel.Message) (result *channel.E
 		return result, false, nil
 	}
 	return &channel.Error{Kind: channel.Temporary, Reason: "sending failed: see the log of the worker", Err: err}, false, nil
-}
-
-// errLeaseLost is why the context of a lease ends that another worker has taken.
-var errLeaseLost = errors.New("another worker has the lease")
-
-// holdLease renews the lease every few seconds until release is called. held ends with the worker, and with errLeaseLost as its
-// cause where another worker has taken the lease.
-func (d *drain) holdLease() (held context.Context, release func()) {
-	held, lost := context.WithCancelCause(d.w.ended)
-	ctx, cancel := context.WithCancel(held)
-	var renewal sync.WaitGroup
-	renewal.Go(func() {
-		ticker := time.NewTicker(renewTime)
-		defer ticker.Stop()
-		for {
-			select {
-			case <-ctx.Done():
-				return
-			case <-ticker.C:
-			}
-			// Without a database nobody else can take the lease either.
-			if mine, err := dbmodel.RenewTarget(ctx, d.w.DB, d.target.ID, d.owner); err == nil && !mine {
-				lost(errLeaseLost)
-				return
-			}
-		}
-	})
-	return held, func() {
-		cancel()
-		renewal.Wait()
-		lost(nil)
-	}
 }

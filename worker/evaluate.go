@@ -117,7 +117,11 @@ func (w *Worker) evaluate(ctx context.Context, kind dbmodel.EventKind, h handler
 	var recorded error
 	switch {
 	case err == nil:
-		w.Queue.Poke(ctx, targets)
+		if e.Bulk {
+			w.Queue.PokeBulk(ctx, targets)
+		} else {
+			w.Queue.Poke(ctx, targets)
+		}
 		return true, nil
 	case errors.As(err, &wait):
 		return false, w.record("give an event back", func(ctx context.Context) error { return dbmodel.ReleaseEvent(ctx, w.DB, e, wait.wait) })

@@ -21,8 +21,8 @@ import (
 	"github.com/seed91453169/tocsin/rule"
 )
 
-// DrainSlots is how many targets a worker delivers to at once. It is many, because a slot may wait for a slow receiver.
-const DrainSlots = 1024
+// spareSlots is how many tasks of drains a worker takes beyond those that may run: they find out that their lane is full.
+const spareSlots = 32
 
 // Config is what a Worker needs.
 type Config struct {
@@ -57,6 +57,9 @@ type Worker struct {
 
 	// alone is shared by ordinary evaluations; one whose event may kill its process has it for itself.
 	alone sync.RWMutex
+	// lanes bound the drains, leases holds theirs.
+	lanes  *lanes
+	leases *leases
 	// strangers are the types of tasks that this version does not know, and that were reported.
 	strangers sync.Map
 	// patience is held by the one exception that waits in place for an equal one.
@@ -67,7 +70,7 @@ type Worker struct {
 
 // New returns a Worker that does nothing until Start.
 func New(c Config) *Worker {
-	w := &Worker{Config: c, stopping: make(chan struct{})}
+	w := &Worker{Config: c, stopping: make(chan struct{}), lanes: newLanes(usualLanes), leases: newLeases(c.DB)}
 	w.ended, w.end = context.WithCancel(context.Background())
 	return w
 }
@@ -78,7 +81,9 @@ func (w *Worker) Start() error {
 	if err != nil {
 		return err
 	}
-	err = w.serve(DrainSlots, map[string]asynq.HandlerFunc{queue.TypeTargetDrain: w.targetDrain}, queue.Drains)
+	go w.leases.keep(w.ended)
+	drains := map[string]asynq.HandlerFunc{queue.TypeTargetDrain: w.targetDrain}
+	err = w.serve(w.lanes.most()+spareSlots, drains, queue.Drains, queue.BulkDrains)
 	if err != nil {
 		return err
 	}

@@ -103,7 +103,16 @@ func (q *Queue) passOver(e dbmodel.QueueableEvent) {
 // Poke asks the workers to send the pending deliveries of targets. It is called after the commit that stored them. A target that was
 // poked a moment ago, and whose task has not looked into the database since, needs no second task.
 func (q *Queue) Poke(ctx context.Context, targets []int64) {
-	if len(targets) == 0 || q.resting() || !q.Room(Drains) {
+	q.poke(ctx, targets, Drains)
+}
+
+// PokeBulk is Poke for what an import has stored, and for what the sweep found: it never keeps a single event waiting.
+func (q *Queue) PokeBulk(ctx context.Context, targets []int64) {
+	q.poke(ctx, targets, BulkDrains)
+}
+
+func (q *Queue) poke(ctx context.Context, targets []int64, queue string) {
+	if len(targets) == 0 || q.resting() || !q.Room(queue) {
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), EnqueueTime)
@@ -122,10 +131,10 @@ func (q *Queue) Poke(ctx context.Context, targets []int64) {
 	var tasks []*asynq.Task
 	for i, id := range targets {
 		if set[i].Val() {
-			tasks = append(tasks, newTask(TypeTargetDrain, DrainTask{TargetID: id}, asynq.Queue(Drains)))
+			tasks = append(tasks, newTask(TypeTargetDrain, DrainTask{TargetID: id}, asynq.Queue(queue)))
 		}
 	}
-	q.enqueue(ctx, tasks, Drains)
+	q.enqueue(ctx, tasks, queue)
 }
 
 // Unpoke lets the next Poke of a target through; a drain calls it before it looks into the database.

@@ -34,7 +34,7 @@ func (q *Queue) Room(queue string) bool {
 		return false
 	}
 	most := Window
-	if queue == Drains {
+	if queue == Drains || queue == BulkDrains {
 		most = DrainWindow
 	}
 	q.mu.Lock()

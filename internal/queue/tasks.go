@@ -19,17 +19,19 @@ const (
 	TypeDeletionRemove  = "deletion:remove"
 )
 
-// Queues. Evaluations of single events go before those of imports; drains have a server of their own, so that slow receivers
-// never keep evaluation waiting, and so do periodic tasks and the removal of what is deleted, which take long.
+// Queues. Evaluations of single events go before those of imports, and drains that single events ask for before those of
+// imports and those that the sweep found. Drains have a server of their own, so that slow receivers never keep evaluation
+// waiting, and so do periodic tasks and the removal of what is deleted, which take long.
 const (
-	Events   = "events"
-	Bulk     = "bulk"
-	Drains   = "drains"
-	Periodic = "periodic"
+	Events     = "events"
+	Bulk       = "bulk"
+	Drains     = "drains"
+	BulkDrains = "bulk-drains"
+	Periodic   = "periodic"
 )
 
 // All lists all queues.
-var All = []string{Events, Bulk, Drains, Periodic}
+var All = []string{Events, Bulk, Drains, BulkDrains, Periodic}
 
 // EventTask is the payload of a task that evaluates an event: where its row is.
 type EventTask struct {

@@ -32,7 +32,7 @@ CREATE TABLE targets (
 );
 
 --bun:split
-CREATE INDEX targets_failing ON targets (id) WHERE failing_since IS NOT NULL;
+CREATE INDEX targets_failing ON targets (next_at) WHERE failing_since IS NOT NULL;
 
 --bun:split
 CREATE INDEX targets_unused ON targets (id) WHERE unused_since IS NOT NULL;

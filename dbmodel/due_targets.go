@@ -1,0 +1,93 @@
+package dbmodel
+
+import (
+	"context"
+	"slices"
+
+	"github.com/uptrace/bun"
+)
+
+// A target that fails is found by its time, through an index of these alone; any other one that waits by stepping from target
+// to target through the index of pending deliveries, however many there are of each.
+const (
+	waitingTargets = `
+		WITH RECURSIVE waiting(id, step) AS (
+			SELECT (SELECT min(target_id) FROM deliveries WHERE state = 'pending' AND target_id > @after), 1
+			UNION ALL
+			SELECT (SELECT min(target_id) FROM deliveries WHERE state = 'pending' AND target_id > waiting.id), step + 1
+			FROM waiting WHERE waiting.id IS NOT NULL AND step < @limit
+		)
+		SELECT waiting.id, t.id IS NOT NULL AS due
+		FROM waiting LEFT JOIN targets AS t ON t.id = waiting.id AND t.failing_since IS NULL AND t.next_at <= clock_timestamp()
+			AND (t.owner IS NULL OR t.lease_until <= clock_timestamp())
+		WHERE waiting.id IS NOT NULL ORDER BY waiting.id`
+
+	failingTargetsDue = `
+		SELECT id FROM targets INDEXED BY targets_failing
+		WHERE failing_since IS NOT NULL AND next_at <= clock_timestamp() AND (owner IS NULL OR lease_until <= clock_timestamp())
+		ORDER BY next_at LIMIT @limit`
+)
+
+// WaitingTargets looks at the next limit targets with ids above after that have pending deliveries, and returns those that do
+// not fail, are due, and that nobody delivers to. next is where the following call goes on; 0: from the start.
+func WaitingTargets(ctx context.Context, db bun.IDB, after int64, limit int) (ids []int64, next int64, err error) {
+	list, err := queryAll[struct {
+		ID  int64
+		Due bool
+	}](ctx, db, waitingTargets, args{"after": after, "limit": limit})
+	if err != nil {
+		return nil, 0, err
+	}
+	for _, t := range list {
+		if t.Due {
+			ids = append(ids, t.ID)
+		}
+	}
+	if len(list) == limit {
+		next = list[limit-1].ID
+	}
+	return ids, next, nil
+}
+
+// FailingTargetsDue lists up to limit targets that fail, are due, and that nobody delivers to; the longest due first.
+func FailingTargetsDue(ctx context.Context, db bun.IDB, limit int) ([]int64, error) {
+	return queryAll[int64](ctx, db, failingTargetsDue, args{"limit": limit})
+}
+
+// HeldLease is a lease that a drain of this process has taken.
+type HeldLease struct {
+	TargetID int64
+	Owner    string
+}
+
+const (
+	renewTargets = `
+		UPDATE targets SET lease_until = clock_timestamp() + @lease
+		WHERE id IN (
+			SELECT t.id FROM @held AS h JOIN targets AS t ON t.id = h.id AND t.owner = h.owner
+			ORDER BY t.id FOR NO KEY UPDATE OF t SKIP LOCKED
+		)`
+
+	lostLeases = `
+		SELECT h.owner FROM @held AS h LEFT JOIN targets AS t ON t.id = h.id AND t.owner = h.owner WHERE t.id IS NULL`
+)
+
+// RenewTargets prolongs leases, and returns the owners of those that were lost. A target that is locked is passed over: what
+// locks it is short, or prolongs the lease itself.
+func RenewTargets(ctx context.Context, db bun.IDB, held []HeldLease) (lost []string, err error) {
+	for part := range slices.Chunk(held, 1000) {
+		list := rows{
+			column(part, "id", "bigint", func(l *HeldLease) int64 { return l.TargetID }),
+			column(part, "owner", "text", func(l *HeldLease) string { return l.Owner }),
+		}
+		if _, err := exec(ctx, db, renewTargets, args{"held": list, "lease": LeaseTime}); err != nil {
+			return nil, err
+		}
+		owners, err := queryAll[string](ctx, db, lostLeases, args{"held": list})
+		if err != nil {
+			return nil, err
+		}
+		lost = append(lost, owners...)
+	}
+	return lost, nil
+}

@@ -1,0 +1,111 @@
+package worker
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/seed91453169/tocsin/dbmodel"
+	"github.com/seed91453169/tocsin/internal/testenv"
+	"github.com/seed91453169/tocsin/rule"
+)
+
+func TestLanes(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		since := time.Now()
+		swift := laneOf(&dbmodel.Target{Channel: rule.Slack}, false)
+		failing := laneOf(&dbmodel.Target{Channel: rule.Slack, FailingSince: &since}, false)
+		l := newLanes(laneLimits{healthy: 1, failing: 1, patience: time.Second, long: 1})
+		enters := func(in lane, want bool) (leave func()) {
+			t.Helper()
+			leave, entered := l.enter(in)
+			if entered != want {
+				t.Errorf("%v: %t after %s", in, entered, time.Since(since))
+			}
+			return leave
+		}
+		first := enters(swift, true)
+		enters(swift, false)
+		enters(laneOf(&dbmodel.Target{Channel: rule.Slack}, true), true)()
+		enters(laneOf(&dbmodel.Target{Channel: rule.Email}, false), true)()
+		hangs := enters(failing, true)
+		time.Sleep(2 * time.Second) //nolint:forbidigo // in a bubble
+		synctest.Wait()
+		second := enters(swift, true) // the first one is a long one by now
+		enters(failing, false)
+		time.Sleep(2 * time.Second) //nolint:forbidigo // in a bubble
+		synctest.Wait()
+		enters(swift, false) // there is one long one already
+		for _, leave := range []func(){first, second, hangs} {
+			leave()
+		}
+		for in, n := range l.running {
+			if n != 0 || l.longer[in.channel] != 0 {
+				t.Errorf("%v: %d are left, and %d long ones", in, n, l.longer[in.channel])
+			}
+		}
+	})
+}
+
+// TestHangingTargetsDelayNoOther has more webhooks hang, and more fail, than a lane has places.
+func TestHangingTargetsDelayNoOther(t *testing.T) {
+	t.Parallel()
+	testenv.EachDatabase(t, func(t *testing.T, db *dbmodel.DB) {
+		e := newEnv(t, db, func(w *Worker) {
+			w.ShutdownTimeout = time.Second
+			w.lanes = newLanes(laneLimits{healthy: 2, failing: 2, patience: 20 * time.Millisecond, long: 12})
+		})
+		answered := make(chan struct{})
+		t.Cleanup(sync.OnceFunc(func() { close(answered) }))
+		e.receiver.answer = func(path string, _ int) (int, map[string]string) {
+			switch {
+			case strings.HasPrefix(path, "/hangs"):
+				<-answered
+			case strings.HasPrefix(path, "/fails"):
+				return 500, nil
+			}
+			return 200, nil
+		}
+		const many, healthy = 10, 1000
+		var list []dbmodel.Observation
+		for i := range int64(many) {
+			e.product(1+i, fmt.Sprint("/hangs", i))
+			e.product(101+i, fmt.Sprint("/fails", i))
+			list = append(list, observation(1+i, 1+i, rule.High), observation(101+i, 101+i, rule.High))
+		}
+		e.product(healthy, "/healthy")
+		e.accept(list...)
+		e.waitFor("all that hang are tried", func() bool { return e.triedAll("/hangs", many) && e.triedAll("/fails", many) })
+		for i := range int64(3) {
+			began := time.Now()
+			e.accept(observation(healthy+i, healthy, rule.High))
+			e.waitFor("the healthy target", func() bool { return len(e.receiver.headlines("/healthy")) == int(i)+1 })
+			t.Log(time.Since(began).Round(time.Millisecond))
+		}
+	})
+}
+
+// triedAll reports whether all paths that begin so were tried.
+func (e *env) triedAll(prefix string, n int) bool {
+	for i := range n {
+		if e.receiver.tried(fmt.Sprint(prefix, i)) == 0 {
+			return false
+		}
+	}
+	return true
+}
+
+func (e *env) waitFor(what string, there func() bool) {
+	e.t.Helper()
+	testenv.Eventually(e.t, 10*time.Second, func() error {
+		if !there() {
+			return errors.New("not yet")
+		}
+		return nil
+	}, what)
+}

@@ -1,0 +1,78 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/seed91453169/tocsin/dbmodel"
+)
+
+// errLeaseLost is why the context of a lease ends that another worker has taken.
+var errLeaseLost = errors.New("another worker has the lease")
+
+// leases renews the leases of all drains of a worker, with one statement for all of them.
+type leases struct {
+	db   *dbmodel.DB
+	mu   sync.Mutex
+	held map[dbmodel.HeldLease]context.CancelCauseFunc
+}
+
+func newLeases(db *dbmodel.DB) *leases {
+	return &leases{db: db, held: map[dbmodel.HeldLease]context.CancelCauseFunc{}}
+}
+
+// hold renews a lease until release is called. held ends with ctx, and with errLeaseLost as its cause where another worker has
+// taken the lease.
+func (l *leases) hold(ctx context.Context, lease dbmodel.HeldLease) (held context.Context, release func()) {
+	held, cancel := context.WithCancelCause(ctx)
+	l.mu.Lock()
+	l.held[lease] = cancel
+	l.mu.Unlock()
+	return held, func() {
+		l.mu.Lock()
+		delete(l.held, lease)
+		l.mu.Unlock()
+		cancel(nil)
+	}
+}
+
+// keep renews what is held, until ctx ends.
+func (l *leases) keep(ctx context.Context) {
+	ticker := time.NewTicker(renewTime)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+			l.renew(ctx)
+		}
+	}
+}
+
+// renew renews what is held, once. Without a database nobody else can take a lease either.
+func (l *leases) renew(ctx context.Context) {
+	l.mu.Lock()
+	list := make([]dbmodel.HeldLease, 0, len(l.held))
+	targets := make(map[string]int64, len(l.held))
+	for lease := range l.held {
+		list = append(list, lease)
+		targets[lease.Owner] = lease.TargetID
+	}
+	l.mu.Unlock()
+	ctx, cancel := context.WithTimeout(ctx, dbmodel.LeaseTime/2)
+	defer cancel()
+	lost, err := dbmodel.RenewTargets(ctx, l.db, list)
+	if err != nil {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, owner := range lost {
+		if cancel, found := l.held[dbmodel.HeldLease{TargetID: targets[owner], Owner: owner}]; found {
+			cancel(errLeaseLost)
+		}
+	}
+}
