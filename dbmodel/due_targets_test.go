@@ -99,6 +99,7 @@ func TestTargetsThatWaitInTurn(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		slices.Sort(ids)
 		inTx(t, db, func(ctx context.Context, tx bun.Tx) error {
 			return dbmodel.InsertNotifications(ctx, tx, []dbmodel.NewNotification{
 				{Notification: dbmodel.Notification{Type: rule.TypeSecurityGate, Name: "P"}, Targets: ids},
