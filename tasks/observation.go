@@ -65,6 +65,16 @@ func NewObservations(list []Observation) (*Task, error) {
 	return newTask(accept.NewObservations(rows))
 }
 
+// NewBaseline is NewObservations for the first import of an existing installation: the observations are stored and, where they
+// match, remembered as if they had been notified, their titles too. Nothing is notified.
+func NewBaseline(list []Observation) (*Task, error) {
+	t, err := NewObservations(list)
+	if err == nil {
+		t.event.Baseline()
+	}
+	return t, err
+}
+
 func (o *Observation) row() dbmodel.Observation {
 	return dbmodel.Observation{
 		ID: o.ID, ProductID: o.ProductID, Title: o.Title, Severity: o.Severity, Status: o.Status, Priority: o.Priority,

@@ -40,21 +40,22 @@ func (c *chunk) clear() {
 
 // lineImport stores a stream of lines in chunks; while one is stored, the next one is read.
 type lineImport struct {
-	s     *server
-	chunk *chunk // being filled
-	spare *chunk // being stored, or empty
+	s        *server
+	baseline bool
+	chunk    *chunk // being filled
+	spare    *chunk // being stored, or empty
 
 	storing chan error // gets the result of what is being stored; nil: nothing is
 	total   accept.Accepted
 	stored  int // the leading lines that are kept
 }
 
-// importLines stores observations, one a line. Where it ends with an error, the lines before the faulty one are stored all
+// importLines stores observations, one a line, as a baseline or not. Where it ends with an error, the lines before the faulty one are stored all
 // the same; the error says so.
-func (s *server) importLines(ctx context.Context, body io.Reader) (accept.Accepted, error) {
+func (s *server) importLines(ctx context.Context, body io.Reader, baseline bool) (accept.Accepted, error) {
 	// The lines that came are stored, also where the client goes away in the middle of the next one.
 	ctx = context.WithoutCancel(ctx)
-	im := &lineImport{s: s, chunk: newChunk(), spare: newChunk()}
+	im := &lineImport{s: s, baseline: baseline, chunk: newChunk(), spare: newChunk()}
 	faulty := im.read(ctx, body)
 	err := im.wait()
 	if err == nil {
@@ -147,7 +148,7 @@ func (im *lineImport) store(ctx context.Context, c *chunk) error {
 	}
 	var faulty *problem
 	for len(list) > 0 {
-		received, err := im.s.acceptor.Chunk(ctx, list)
+		received, err := im.s.acceptor.Chunk(ctx, list, im.baseline)
 		var unknown *dbmodel.UnknownProductsError
 		switch {
 		case errors.As(err, &unknown):

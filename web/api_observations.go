@@ -45,6 +45,11 @@ type observationParams struct {
 	Notified  truth               `query:"notified" doc:"Whether something is remembered of it"`
 }
 
+// reportParams says how observations are reported.
+type reportParams struct {
+	Baseline truth `query:"baseline" doc:"true: what matches is remembered, and nothing is notified; for the first import of an existing installation"`
+}
+
 type receivedOutput struct{ Body accept.Accepted }
 
 // observationsBody documents the body that input.ReadObservations reads.
@@ -88,11 +93,11 @@ func (originAnswer) Schema(huma.Registry) *huma.Schema {
 	}}
 }
 
-func (s *server) apiPostObservations(ctx context.Context, _ *struct{}) (*receivedOutput, error) {
-	r := exchangeOf(ctx).r
+func (s *server) apiPostObservations(ctx context.Context, in *reportParams) (*receivedOutput, error) {
+	r, baseline := exchangeOf(ctx).r, in.Baseline == "true"
 	media := mediaType(r)
 	if media == mediaNDJSON {
-		received, err := s.importLines(ctx, r.Body)
+		received, err := s.importLines(ctx, r.Body, baseline)
 		return &receivedOutput{received}, err
 	}
 	if !isJSON(media) {
@@ -105,6 +110,9 @@ func (s *server) apiPostObservations(ctx context.Context, _ *struct{}) (*receive
 	t, err := accept.NewObservations(list)
 	if err != nil {
 		return nil, err
+	}
+	if baseline {
+		t.Baseline()
 	}
 	if err := s.keepsTakenObservations(ctx, s.db, list); err != nil {
 		return nil, err

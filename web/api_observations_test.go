@@ -69,6 +69,40 @@ func TestObservationRoundTrip(t *testing.T) {
 	})
 }
 
+// TestObservationBaseline asks in the outbox how observations are evaluated.
+func TestObservationBaseline(t *testing.T) {
+	both(t, func(t *testing.T, e *env) {
+		e.product(1)
+		for i, c := range []struct {
+			query, kind string
+			lines       bool
+		}{
+			{"?baseline=true", "baseline", false},
+			{"?baseline=true", "baseline", true},
+			{"?baseline=false", "observation", false},
+			{"?baseline=false", "observation", true},
+		} {
+			body, media := wrapped(observation(int64(i+1), 1, nil)), "application/json"
+			if c.lines {
+				body, media = observation(int64(i+1), 1, nil), ndjson
+			}
+			before := e.count("outbox", "kind = '"+c.kind+"'")
+			if got := e.want(202, "POST", postPath+c.query, body, "Content-Type", media).counts(); got != [3]any{1.0, 1.0, 0.0} {
+				t.Errorf("%+v: %v", c, got)
+			}
+			if n := e.count("outbox", "kind = '"+c.kind+"'"); n != before+1 {
+				t.Errorf("%+v: %d events of the kind more", c, n-before)
+			}
+		}
+		for _, word := range []string{"yes", "1", "True"} {
+			if f := e.want(422, "POST", postPath+"?baseline="+word, wrapped(observation(9, 1, nil))).faults(); len(f) != 1 {
+				t.Errorf("%s: %v", word, f)
+			}
+		}
+		e.want(404, "GET", postPath+"/9", nil)
+	})
+}
+
 func TestObservationSameID(t *testing.T) {
 	both(t, func(t *testing.T, e *env) {
 		e.product(1)

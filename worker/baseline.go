@@ -10,8 +10,8 @@ import (
 	"github.com/seed91453169/tocsin/rule"
 )
 
-// evaluateBaseline remembers observations that match, and their titles, as if they had been notified. It stores no
-// notification: these observations are known already.
+// evaluateBaseline remembers observations that match, and their titles, as if they had been notified, and forgets those that
+// do not match. It stores no notification: these observations are known already.
 func (w *Worker) evaluateBaseline(ctx context.Context, tx bun.Tx, event *dbmodel.Event, _ prepared) ([]int64, error) {
 	observations, e, err := w.read(ctx, tx, event.Payload.IDs, true)
 	if err != nil {
@@ -21,8 +21,11 @@ func (w *Worker) evaluateBaseline(ctx context.Context, tx bun.Tx, event *dbmodel
 	var values []*rule.Values
 	for i := range observations {
 		o := &observations[i]
-		if outcome, remember := e.decide(o); outcome != rule.NoEvent {
-			ids, values = append(ids, o.ID), append(values, remember)
+		switch now := o.Rule(); {
+		case e.applied[o.ProductID].Conditions.Matches(now):
+			ids, values = append(ids, o.ID), append(values, &now.Values)
+		case o.Remembered != nil:
+			ids, values = append(ids, o.ID), append(values, nil)
 		}
 	}
 	if err := dbmodel.Remember(ctx, tx, ids, values); err != nil {

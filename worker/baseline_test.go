@@ -5,12 +5,14 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/uptrace/bun"
 
 	"github.com/seed91453169/tocsin/dbmodel"
 	"github.com/seed91453169/tocsin/internal/accept"
 	"github.com/seed91453169/tocsin/internal/testenv"
 	"github.com/seed91453169/tocsin/rule"
+	"github.com/seed91453169/tocsin/tasks"
 )
 
 // What is reported as a baseline is remembered where it matches, its title too, and only what changes later is notified.
@@ -48,4 +50,75 @@ func TestBaselineIsRememberedAndNotNotified(t *testing.T) {
 			t.Errorf("notified after a baseline: %+v", got)
 		}
 	})
+}
+
+// A baseline replaces what is remembered without a word, whichever door it takes.
+func TestBaselineReplacesSilently(t *testing.T) {
+	t.Parallel()
+	testenv.EachDatabase(t, func(t *testing.T, db *dbmodel.DB) {
+		e := newEnv(t, db, nil)
+		e.product(1, "/slack")
+		e.accept(observation(1, 1, rule.Critical), observation(2, 1, rule.Critical), observation(3, 1, rule.High))
+		e.idle(30 * time.Second)
+		before := len(e.notifications())
+
+		again := []tasks.Observation{reported(1, 1, rule.High), reported(2, 1, rule.Low), reported(3, 1, rule.High), reported(4, 1, rule.High)}
+		again[2].KnownExploited = new(true)
+		baseline, err := tasks.NewBaseline(again)
+		if err != nil {
+			t.Fatal(err)
+		}
+		connection := e.newRedis()
+		defer connection.Close()
+		if err := tasks.NewClient(connection).Enqueue(t.Context(), baseline); err != nil {
+			t.Fatal(err)
+		}
+		testenv.Eventually(t, 20*time.Second, func() error {
+			_, err := dbmodel.ObservationByID(t.Context(), db, 4)
+			return err
+		}, "not accepted")
+		e.idle(30 * time.Second)
+		if got := e.notifications(); len(got) != before {
+			t.Fatalf("notified: %+v", got[before:])
+		}
+		high := &rule.Values{Severity: rule.High, Status: rule.Open}
+		exploited := &rule.Values{Severity: rule.High, Status: rule.Open, KnownExploited: new(true)}
+		for i, want := range []*rule.Values{high, nil, exploited, high} {
+			o, err := dbmodel.ObservationByID(t.Context(), db, int64(i+1))
+			if diff := cmp.Diff(want, o.Remembered); err != nil || diff != "" {
+				t.Errorf("observation %d is remembered (-want +got): %v\n%s", i+1, err, diff)
+			}
+		}
+	})
+}
+
+func TestBaselineThroughTheOutbox(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t, testenv.OpenDB(t, testenv.PostgresURL(t, testenv.MigrateSchema)), nil)
+	e.product(1, "/slack")
+	connection := e.newRedis()
+	defer connection.Close()
+	outbox, err := tasks.NewOutbox(t.Context(), e.db.DB, connection)
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = e.db.InTx(t.Context(), func(ctx context.Context, tx bun.Tx) error {
+		baseline, err := tasks.NewBaseline([]tasks.Observation{reported(1, 1, rule.Critical)})
+		if err != nil {
+			return err
+		}
+		return outbox.EnqueueTx(ctx, tx, baseline)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	outbox.Wake(t.Context())
+	e.idle(30 * time.Second)
+	o, err := dbmodel.ObservationByID(t.Context(), e.db, 1)
+	if err != nil || o.Remembered == nil || len(e.notifications()) > 0 {
+		t.Errorf("remembered %+v (%v), notified %+v", o, err, e.notifications())
+	}
+	if _, err := tasks.NewBaseline([]tasks.Observation{{}}); err == nil {
+		t.Error("a faulty observation passes")
+	}
 }

@@ -58,15 +58,15 @@ func (a *Acceptor) Accept(ctx context.Context, e *Event) (done Accepted, err err
 }
 
 // Chunk stores observations with distinct ids, at most ChunkSize, that ValidateObservation has passed: the part of an
-// import that is stored at once. The error is *dbmodel.UnknownProductsError where a product does not exist.
-func (a *Acceptor) Chunk(ctx context.Context, list []dbmodel.Observation) (Accepted, error) {
+// import that is stored at once. Those of a baseline are remembered where they match, and not notified. The error is *dbmodel.UnknownProductsError where a product does not exist.
+func (a *Acceptor) Chunk(ctx context.Context, list []dbmodel.Observation, baseline bool) (Accepted, error) {
 	queued := a.queue.Room(queue.Bulk)
-	stored, err := dbmodel.AcceptObservations(ctx, a.db, list, dbmodel.Accepting{Bulk: true, Queued: queued})
+	stored, err := dbmodel.AcceptObservations(ctx, a.db, list, dbmodel.Accepting{Bulk: true, Baseline: baseline, Queued: queued})
 	if err != nil {
 		return Accepted{}, fmt.Errorf("store %d observations: %w", len(list), err)
 	}
 	done := Accepted{Received: len(list)}
-	done.add(stored, true, false)
+	done.add(stored, true, baseline)
 	if queued {
 		a.queue.Enqueue(ctx, done.Rows)
 	}

@@ -47,6 +47,7 @@ type payload struct {
 	Passed       *bool                 `json:"passed,omitempty"`
 	Exception    *dbmodel.Exception    `json:"exception,omitempty"`
 	ReportedAt   time.Time             `json:"reported_at"`
+	Baseline     bool                  `json:"baseline,omitempty"`
 }
 
 func checkID(field string, id int64) error {

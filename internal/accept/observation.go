@@ -173,7 +173,11 @@ func observationFrom(p payload) (*Event, error) {
 	if p.ReportedAt.IsZero() {
 		return nil, errNoTime
 	}
-	return NewObservations(p.Observations)
+	e, err := NewObservations(p.Observations)
+	if err == nil && p.Baseline {
+		e.Baseline()
+	}
+	return e, err
 }
 
 func acceptObservation(ctx context.Context, db bun.IDB, e *Event, how accepting) (Accepted, error) {
