@@ -3,8 +3,10 @@ package dbmodel
 import (
 	"context"
 	"errors"
-	"regexp"
+	"fmt"
+	"strings"
 	"time"
+	"unicode"
 
 	"github.com/uptrace/bun"
 
@@ -41,11 +43,25 @@ type User struct {
 // Viewer is the user as somebody who looks.
 func (u *User) Viewer() Viewer { return Viewer{UserID: u.ID, Username: u.Username, Admin: u.IsAdmin} }
 
-var usernamePattern = regexp.MustCompile(`^[A-Za-z0-9._@+-]{1,150}$`)
+// longestUsername is how many characters the name of a user has at the most.
+const longestUsername = 150
 
-// ValidUsername reports whether a user may have this name. "." and ".." could not be named in the path of a URL.
-func ValidUsername(name string) bool {
-	return usernamePattern.MatchString(name) && name != "." && name != ".."
+// CheckUsername returns why no user may have this name, nil where one may. A character that is refused may be invisible, or look
+// like one that is not: the error names it by its code and its position, counted in characters from 1. "." and ".." could not be
+// named in the path of a URL.
+func CheckUsername(name string) error {
+	const rule = "must be 1 to 150 letters (A to Z, a to z), digits and . _ @ + -"
+	at := 0
+	for _, r := range name {
+		at++
+		if r > unicode.MaxASCII || !unicode.IsLetter(r) && !unicode.IsDigit(r) && !strings.ContainsRune("._@+-", r) {
+			return fmt.Errorf(rule+"; %U at position %d is none of these", r, at)
+		}
+	}
+	if at == 0 || at > longestUsername || name == "." || name == ".." {
+		return errors.New(rule + ", and not . or .. alone")
+	}
+	return nil
 }
 
 // UserByName returns ErrNotFound where there is none. Names are compared byte for byte.

@@ -141,9 +141,10 @@ func (p *pass) storeUser(
 // checkUser returns why a user is refused.
 func (p *pass) checkUser(ctx context.Context, tx bun.Tx, u *user, k *dbmodel.SecObserveUser) ([]string, error) {
 	name := u.Username.V
+	if err := dbmodel.CheckUsername(name); err != nil {
+		return []string{"username: " + err.Error()}, nil
+	}
 	switch {
-	case !dbmodel.ValidUsername(name):
-		return []string{"username: must have 1 to 150 letters, digits and . _ @ + -"}, nil
 	case name == dbmodel.Automation:
 		return []string{"username: is reserved here"}, nil
 	case accept.ValidateText(u.FullName, longestName) != "":

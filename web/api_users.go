@@ -70,6 +70,9 @@ func (s *server) putUser(ctx context.Context, in *UserParam, sent *userFields, f
 	if err := notReserved(in.Username); err != nil {
 		return nil, err
 	}
+	if err := dbmodel.CheckUsername(in.Username); err != nil {
+		return nil, invalid(input.Fault{Location: "path.username", Message: err.Error()})
+	}
 	err = s.db.InTx(ctx, func(ctx context.Context, tx bun.Tx) error {
 		u, _, err := dbmodel.EnsuredUser(ctx, tx, in.Username)
 		if err != nil {

@@ -87,7 +87,7 @@ func nameCursor(cursor string) (string, error) {
 	}
 	text, ok := decodeCursor(cursor)
 	name, found := strings.CutPrefix(text, "name ")
-	if !ok || !found || !dbmodel.ValidUsername(name) || nameCursorOf(name) != cursor {
+	if !ok || !found || dbmodel.CheckUsername(name) != nil || nameCursorOf(name) != cursor {
 		return "", errCursor
 	}
 	return name, nil

@@ -121,6 +121,8 @@ func TestOIDC(t *testing.T) {
 			{"nor the reserved one", "6", "automation", "automation-2"},
 			{"a name that is none here", "7", "jane doe/ops", "user"},
 			{"and another", "8", "", "user-2"},
+			{"one that looks like another's", "9", "gu\u0430rded", "user-3"},
+			{"one with an invisible letter", "10", "guarded\u200b", "user-4"},
 		} {
 			status, name := e.logInWithProvider(p, user(step.sub, step.name))
 			if status != 303 || name != step.want {

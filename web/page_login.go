@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/seed91453169/tocsin/channel"
 	"github.com/seed91453169/tocsin/dbmodel"
 	"github.com/seed91453169/tocsin/web/login"
 )
@@ -60,7 +61,11 @@ func (s *server) renderLogin(w http.ResponseWriter, r *http.Request, status int,
 // logInWithPassword begins a session. The answer does not say whether name or password is wrong, and both take the
 // same time.
 func (s *server) logInWithPassword(w http.ResponseWriter, r *http.Request) error {
-	v := loginView{Next: localPath(r.PostFormValue("next")), Username: r.PostFormValue("username")}
+	v := loginView{Next: localPath(r.PostFormValue("next")), Username: nameIn(r)}
+	if err := dbmodel.CheckUsername(v.Username); err != nil && v.Username != "" { // it says nothing about who exists
+		v.Fault = "The name " + err.Error() + "."
+		return s.renderLogin(w, r, http.StatusUnauthorized, v)
+	}
 	who, tooOften, err := s.guess(w, r, v.Username)
 	switch {
 	case err != nil:
@@ -79,6 +84,9 @@ func (s *server) logInWithPassword(w http.ResponseWriter, r *http.Request) error
 	s.loggedIn(w, r, v.Next)
 	return nil
 }
+
+// nameIn is the name of a user in a form, which may have been copied with invisible characters at its ends.
+func nameIn(r *http.Request) string { return channel.TrimInvisible(r.PostFormValue("username")) }
 
 // guess checks whether the password in a form is that of a user. who is nil where it is not, or where tooOften says that it was
 // not even looked at.
@@ -114,7 +122,7 @@ var nobodysHash = sync.OnceValue(func() string {
 func (s *server) checkLogin(ctx context.Context, name, password string) (*dbmodel.NewSession, error) {
 	var u *dbmodel.User
 	err := dbmodel.ErrNotFound
-	if dbmodel.ValidUsername(name) {
+	if dbmodel.CheckUsername(name) == nil {
 		u, err = dbmodel.UserByName(ctx, s.db.Reader, name)
 	}
 	hash := nobodysHash()

@@ -11,7 +11,7 @@ import (
 
 // memberIn is the member that a form names.
 func memberIn(r *http.Request, id int64) *memberParams {
-	return &memberParams{IDParam: IDParam{id}, UserParam: UserParam{Username: queryText(r, "username")}}
+	return &memberParams{IDParam: IDParam{id}, UserParam: UserParam{Username: nameIn(r)}}
 }
 
 // saveMember makes a user a member, or changes the role.
@@ -27,12 +27,12 @@ func (s *server) saveMember(k holderKind) pageHandler {
 		in := memberIn(r, p.ID)
 		var sent memberFields
 		faults := input.ReadForm(r.PostForm, &sent)
-		switch {
-		case faults != nil:
+		if err := dbmodel.CheckUsername(in.Username); err != nil {
+			faults.Add("username", err.Error())
+		}
+		if faults != nil {
 			err = invalid(faults...)
-		case !dbmodel.ValidUsername(in.Username):
-			err = invalid(input.Fault{Location: "username", Message: "must be the name of a user, as they log in"})
-		default:
+		} else {
 			err = s.setMember(r.Context(), k.members(), in, &sent)
 		}
 		// A user that does not exist is a slip of the pen; a product that one does not see stays a page of its own.

@@ -71,11 +71,14 @@ func (s *server) saveSetup(w http.ResponseWriter, r *http.Request) error {
 	if err := s.mayStillSetUp(r); err != nil {
 		return err
 	}
-	v := setupView{Token: r.PostFormValue("token"), Username: strings.TrimSpace(r.PostFormValue("username")), FullName: strings.TrimSpace(r.PostFormValue("full_name"))}
+	v := setupView{Token: r.PostFormValue("token"), Username: nameIn(r), FullName: strings.TrimSpace(r.PostFormValue("full_name"))}
 	password, fault := chosenPassword(r, "password")
+	nameFault := dbmodel.CheckUsername(v.Username)
 	switch {
-	case !dbmodel.ValidUsername(v.Username) || v.Username == dbmodel.Automation:
-		v.Fault = "This cannot be a user name: use 1 to 150 letters, digits and . _ @ + -, and not " + dbmodel.Automation + "."
+	case nameFault != nil:
+		v.Fault = "The name " + nameFault.Error() + "."
+	case v.Username == dbmodel.Automation:
+		v.Fault = "The name " + dbmodel.Automation + " is reserved: choose another one."
 	case len([]rune(v.FullName)) > login.LongestFullName || strings.ContainsRune(v.FullName, 0):
 		v.Fault = fmt.Sprintf("The full name must have at most %d characters.", login.LongestFullName)
 	default:

@@ -91,16 +91,14 @@ func userForm(u userAnswer) []formField {
 
 // addUser makes a user with a password that is shown once.
 func (s *server) addUser(w http.ResponseWriter, r *http.Request) error {
-	ctx := r.Context()
-	name := queryText(r, "username")
+	ctx, name := r.Context(), nameIn(r)
 	var sent userFields
 	faults := input.ReadForm(r.PostForm, &sent)
-	switch _, err := dbmodel.UserByName(ctx, s.db.Reader, name); {
-	case !dbmodel.ValidUsername(name):
-		faults.Add("username", "must be 1 to 150 letters, digits and . _ @ + -")
-	case err == nil:
+	if err := dbmodel.CheckUsername(name); err != nil {
+		faults.Add("username", err.Error())
+	} else if _, err := dbmodel.UserByName(ctx, s.db.Reader, name); err == nil {
 		faults.Add("username", "is taken: there is such a user already")
-	case !errors.Is(err, dbmodel.ErrNotFound):
+	} else if !errors.Is(err, dbmodel.ErrNotFound) {
 		return fmt.Errorf("load user %s: %w", name, err)
 	}
 	var err error
@@ -128,7 +126,7 @@ func (s *server) addUser(w http.ResponseWriter, r *http.Request) error {
 // loadUser reads the page of a user; 404 where there is none.
 func (s *server) loadUser(r *http.Request) (*userPage, *dbmodel.User, error) {
 	ctx, name := r.Context(), r.PathValue("username")
-	if !dbmodel.ValidUsername(name) {
+	if dbmodel.CheckUsername(name) != nil {
 		return nil, nil, notFound("user")
 	}
 	u, err := dbmodel.UserByName(ctx, s.db.Reader, name)

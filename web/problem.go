@@ -119,6 +119,11 @@ func fromHuma(_ huma.Context, _ string, v any) (any, error) {
 	var faults input.Faults
 	for _, e := range m.Errors {
 		in, name, _ := strings.Cut(e.Location, ".")
+		if value, is := e.Value.(string); is && e.Location == "path.username" {
+			if err := dbmodel.CheckUsername(value); err != nil {
+				e.Message = err.Error() // it names the character and its position
+			}
+		}
 		faults.Add(in+"."+input.ShownName(name), e.Message)
 	}
 	if p.Status == http.StatusUnprocessableEntity && len(faults) > 0 {

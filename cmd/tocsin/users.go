@@ -43,9 +43,10 @@ func (userAdd) Help() string { return passwordHelp }
 // Validate reports what is wrong with the command line.
 func (c userAdd) Validate() error {
 	const longest = 255
+	if err := dbmodel.CheckUsername(c.Name); err != nil {
+		return fmt.Errorf("the name %w", err)
+	}
 	switch {
-	case !dbmodel.ValidUsername(c.Name):
-		return fmt.Errorf("%q is not a valid user name: use 1 to 150 letters, digits and . _ @ + -", c.Name)
 	case c.Name == dbmodel.Automation:
 		return errReserved
 	case len([]rune(c.FullName)) > longest || strings.ContainsRune(c.FullName, 0):

@@ -90,6 +90,7 @@ func testUsers(t *testing.T, env []string, db *dbmodel.DB) {
 		{1, "", "user passwd automation"},
 		{2, "", "user add automation"},
 		{2, "", "user add a/b"},
+		{2, "", "user add al\u200bex"},
 		{2, "", "user add new --email x"},
 		{2, "", "user add"},
 		{1, "", "token create --user nobody"},
@@ -104,6 +105,9 @@ func testUsers(t *testing.T, env []string, db *dbmodel.DB) {
 		if out, errs := c.run(bad.code, bad.in, strings.Fields(bad.args)...); strings.Contains(out, "tocsin_") || errs == "" {
 			t.Errorf("%s: %q, %q", bad.args, out, errs)
 		}
+	}
+	if _, errs := c.run(2, "", "user", "add", "al\u0435x"); !strings.Contains(errs, "U+0435 at position 3") {
+		t.Errorf("a look-alike: %q", errs)
 	}
 	if _, err := dbmodel.UserByName(t.Context(), db, "new"); err == nil {
 		t.Error("a refused password leaves a user")

@@ -203,7 +203,7 @@ func (p *Provider) User(ctx context.Context, tx bun.Tx, c *Claims) (int64, error
 		return 0, ErrIncomplete
 	}
 	name := string(c.Username)
-	if !dbmodel.ValidUsername(name) {
+	if dbmodel.CheckUsername(name) != nil {
 		name = "user"
 	}
 	for n := 1; ; n++ {
