@@ -18,7 +18,7 @@ func TargetFails(c rule.Channel, address string, places []dbmodel.ContactPlace, 
 	if !info.Addresses && !strings.HasSuffix(strings.ToLower(what), "webhook") {
 		what += " webhook"
 	}
-	where := inWords(places)
+	where := Places(places, 1)
 	switch {
 	case where != "" && info.Addresses && address != "":
 		where += " to " + address
@@ -30,16 +30,18 @@ func TargetFails(c rule.Channel, address string, places []dbmodel.ContactPlace, 
 	return channel.Line(what+" "+where+" fails: "+why, maxHeadline)
 }
 
-// inWords is "of Payments API", or "of Payments API and 2 more"; empty for no places.
-func inWords(places []dbmodel.ContactPlace) string {
-	if len(places) == 0 {
-		return ""
+// Places says where a contact is set, with at most so many places by name: "of Payments API and 2 more". It is empty for
+// no places.
+func Places(places []dbmodel.ContactPlace, most int) string {
+	named := make([]string, min(most, len(places)))
+	for i := range named {
+		named[i] = placeInWords(places[i].Holder, places[i].Name)
 	}
-	first := placeInWords(places[0].Holder, places[0].Name)
-	if more := len(places) - 1; more > 0 {
-		first += " and " + strconv.Itoa(more) + " more"
+	text := strings.Join(named, ", ")
+	if more := len(places) - len(named); more > 0 {
+		text += " and " + strconv.Itoa(more) + " more"
 	}
-	return first
+	return text
 }
 
 // placeInWords says whose settings hold a contact: "of Payments API", "of group Payments", "for exceptions".

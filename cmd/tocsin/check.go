@@ -8,7 +8,6 @@ import (
 	"io/fs"
 	"net/http"
 	"net/url"
-	"strings"
 	"time"
 
 	"github.com/uptrace/bun"
@@ -17,6 +16,7 @@ import (
 	"github.com/seed91453169/tocsin/config"
 	"github.com/seed91453169/tocsin/dbmodel"
 	"github.com/seed91453169/tocsin/internal/database"
+	"github.com/seed91453169/tocsin/message"
 	"github.com/seed91453169/tocsin/rule"
 )
 
@@ -207,6 +207,9 @@ func lookIntoVault(
 		"then the old one is not needed any more", err
 }
 
+// maxPlaces is how many places of a webhook are named.
+const maxPlaces = 3
+
 // webhooks sends a HEAD request to each configured webhook. Any answer counts as reachable.
 func (k *checker) webhooks(ctx context.Context, c *config.Config, db *dbmodel.DB, vault *dbmodel.Vault) {
 	targets, err := dbmodel.ConfiguredWebhooks(ctx, db)
@@ -217,14 +220,14 @@ func (k *checker) webhooks(ctx context.Context, c *config.Config, db *dbmodel.DB
 	client := webhookClient(c)
 	defer client.CloseIdleConnections()
 	for _, target := range targets {
-		places := inWords(target.Places)
-		what := fmt.Sprintf("Webhook %d (%s) of %s", target.ID, target.Channel, places)
+		places := message.Places(target.Places, maxPlaces)
+		what := fmt.Sprintf("Webhook %d (%s) %s", target.ID, target.Channel, places)
 		address, err := vault.OpenAddress(target.Channel, target.Address)
 		if err != nil {
 			k.say(what, "", errors.New(string(rule.AddressLost)))
 			continue
 		}
-		what = fmt.Sprintf("Webhook %s (%s) of %s", channel.RedactURL(address), target.Channel, places)
+		what = fmt.Sprintf("Webhook %s (%s) %s", channel.RedactURL(address), target.Channel, places)
 		request, err := http.NewRequestWithContext(ctx, http.MethodHead, address, nil)
 		if err != nil {
 			k.say(what, "", errors.New("it is not a valid URL: enter it again"))
@@ -238,23 +241,6 @@ func (k *checker) webhooks(ctx context.Context, c *config.Config, db *dbmodel.DB
 		_ = response.Body.Close()
 		k.say(what, "can be reached", nil)
 	}
-}
-
-// inWords names the first places in which a webhook is set, and the number of further ones.
-func inWords(places []dbmodel.ContactPlace) string {
-	const most = 3
-	var words []string
-	for _, p := range places[:min(most, len(places))] {
-		if p.ID == 0 {
-			words = append(words, "the settings for "+strings.ReplaceAll(string(p.Kind), "_", " "))
-		} else {
-			words = append(words, fmt.Sprintf("%s %d %q", strings.TrimPrefix(string(p.Kind), "product_"), p.ID, p.Name))
-		}
-	}
-	if more := len(places) - most; more > 0 {
-		words = append(words, fmt.Sprintf("%d more", more))
-	}
-	return strings.Join(words, ", ")
 }
 
 func (k *checker) mail(ctx context.Context, c *config.Config) {
