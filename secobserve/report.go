@@ -21,7 +21,7 @@ const (
 	namedRefusals, listedRefusals = 5, 200
 )
 
-// report accepts the event that tells administrators of a problem, in the transaction of the caller. It is notified
+// report accepts the event that reports a problem to administrators, in the transaction of the caller. It is notified
 // each time: the callers report a problem once.
 func report(ctx context.Context, tx bun.Tx, class, message, trace string) ([]dbmodel.QueueableEvent, error) {
 	event, err := accept.NewOwnFailure(class, dbmodel.PeriodicSecObserve, message, trace)

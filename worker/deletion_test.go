@@ -198,9 +198,9 @@ func TestDeletedWhileItComesIn(t *testing.T) {
 		create()
 		for round := range int64(15) {
 			task, err := accept.NewObservations([]dbmodel.Observation{observation(round+1, 1, rule.High), observation(1000, 1, rule.High)})
-			e.tell(task, err)
+			e.report(task, err)
 			gate, err := accept.NewSecurityGate(1, new(round%2 == 0))
-			e.tell(gate, err)
+			e.report(gate, err)
 			e.deleteProduct(1)
 			create()
 		}

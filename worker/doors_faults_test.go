@@ -60,7 +60,7 @@ func TestPoisonIsKept(t *testing.T) {
 			}
 		}
 		for name, value := range map[string]any{"large": json.Number("1e200000"), "small": json.Number("1e-200000")} {
-			e.tell(accept.NewTaskException(accept.TaskExceptionInfo{
+			e.report(accept.NewTaskException(accept.TaskExceptionInfo{
 				ExceptionInfo: accept.ExceptionInfo{Class: name}, Arguments: map[string]any{"n": value},
 			}))
 		}
@@ -181,9 +181,9 @@ func (e *brokenError) Error() string { return *e.text }
 
 func TestRecovererOfStrangeHandlers(t *testing.T) {
 	t.Parallel()
-	told := 0
-	tell := func(context.Context, *tasks.Task) error { told++; return nil }
-	s := httptest.NewServer(tasks.Recoverer(tell)(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	reports := 0
+	report := func(context.Context, *tasks.Task) error { reports++; return nil }
+	s := httptest.NewServer(tasks.Recoverer(report)(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/nil" {
 			var e *brokenError
 			panic(e)
@@ -203,8 +203,8 @@ func TestRecovererOfStrangeHandlers(t *testing.T) {
 			t.Errorf("%s answered %d", path, response.StatusCode)
 		}
 	}
-	if told != 1 {
-		t.Errorf("told %d times", told)
+	if reports != 1 {
+		t.Errorf("reported %d times", reports)
 	}
 }
 

@@ -222,7 +222,7 @@ func TestRecovererWithRedisAway(t *testing.T) {
 			return fmt.Errorf("%+v", n)
 		}
 		return nil
-	}, "the panic is not told")
+	}, "the panic is not reported")
 	for _, c := range []struct {
 		name string
 		away func()

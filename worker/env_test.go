@@ -158,7 +158,7 @@ func (e *env) newRedis() redis.UniversalClient {
 	return redis.NewClient(o)
 }
 
-// product makes a product whose observations from High on are told to a Slack webhook with the given path.
+// product makes a product whose observations from High on are notified to a Slack webhook with the given path.
 func (e *env) product(id int64, path string) {
 	e.t.Helper()
 	err := e.db.InTx(e.t.Context(), func(ctx context.Context, tx bun.Tx) error {
@@ -211,11 +211,11 @@ func observation(id, product int64, severity rule.Severity) dbmodel.Observation 
 func (e *env) accept(list ...dbmodel.Observation) {
 	e.t.Helper()
 	task, err := accept.NewObservations(list)
-	e.tell(task, err)
+	e.report(task, err)
 }
 
-// tell accepts an event.
-func (e *env) tell(task *accept.Event, err error) {
+// report accepts an event.
+func (e *env) report(task *accept.Event, err error) {
 	e.t.Helper()
 	if err == nil {
 		_, err = e.acceptor.Accept(e.t.Context(), task)

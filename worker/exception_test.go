@@ -16,8 +16,8 @@ import (
 	"github.com/seed91453169/tocsin/rule"
 )
 
-// tellExceptions has exceptions told to the Slack webhook /x.
-func (e *env) tellExceptions() {
+// notifyExceptions has exceptions notified to the Slack webhook /x.
+func (e *env) notifyExceptions() {
 	e.t.Helper()
 	e.contact(rule.Holder{Kind: rule.HolderExceptions}, rule.Slack, e.receiver.URL+"/x")
 }
@@ -29,7 +29,7 @@ func keyError() accept.TaskExceptionInfo {
 	}
 }
 
-func TestEqualExceptionsAreToldOnce(t *testing.T) {
+func TestEqualExceptionsAreNotifiedOnce(t *testing.T) {
 	t.Parallel()
 	testenv.EachDatabase(t, func(t *testing.T, db *dbmodel.DB) {
 		e := newEnv(t, db, nil)
@@ -38,12 +38,12 @@ func TestEqualExceptionsAreToldOnce(t *testing.T) {
 			t.Fatal(err)
 		}
 		t.Cleanup(second.Shutdown)
-		e.tellExceptions()
+		e.notifyExceptions()
 		e.settings(func(s *dbmodel.Settings) { s.ExceptionRateLimit = 4 })
 		began := time.Now()
 		var clients sync.WaitGroup
 		for range 25 {
-			clients.Go(func() { e.tell(accept.NewTaskException(keyError())) })
+			clients.Go(func() { e.report(accept.NewTaskException(keyError())) })
 		}
 		clients.Wait()
 		e.idle(30 * time.Second)
@@ -56,7 +56,7 @@ func TestEqualExceptionsAreToldOnce(t *testing.T) {
 			}
 			return nil
 		}, "time stands still")
-		e.tell(accept.NewTaskException(keyError()))
+		e.report(accept.NewTaskException(keyError()))
 		e.idle(20 * time.Second)
 		n := e.notifications()
 		if len(n) != 2 || n[1].Suppressed != 24 {
@@ -66,7 +66,7 @@ func TestEqualExceptionsAreToldOnce(t *testing.T) {
 			t.Errorf("arguments: %s", got)
 		}
 		if got := e.receiver.headlines("/x"); len(got) != 2 || !strings.Contains(got[1], "24 times more") {
-			t.Errorf("told: %q", got)
+			t.Errorf("notified: %q", got)
 		}
 	})
 }
@@ -74,13 +74,13 @@ func TestEqualExceptionsAreToldOnce(t *testing.T) {
 func TestWhatTheSameExceptionIs(t *testing.T) {
 	t.Parallel()
 	e := newEnv(t, testenv.SQLiteDB(t), nil)
-	tell := func(change func(*accept.TaskExceptionInfo)) {
+	report := func(change func(*accept.TaskExceptionInfo)) {
 		t.Helper()
 		x := keyError()
 		change(&x)
-		e.tell(accept.NewTaskException(x))
+		e.report(accept.NewTaskException(x))
 	}
-	tell(func(*accept.TaskExceptionInfo) {})
+	report(func(*accept.TaskExceptionInfo) {})
 	same := 1
 	for _, different := range []func(*accept.TaskExceptionInfo){
 		func(x *accept.TaskExceptionInfo) { x.Class = "ValueError" },
@@ -92,7 +92,7 @@ func TestWhatTheSameExceptionIs(t *testing.T) {
 		},
 		func(x *accept.TaskExceptionInfo) { x.Fingerprint = "mine" },
 	} {
-		tell(different)
+		report(different)
 		same++
 	}
 	for _, equal := range []func(*accept.TaskExceptionInfo){
@@ -100,9 +100,9 @@ func TestWhatTheSameExceptionIs(t *testing.T) {
 		func(x *accept.TaskExceptionInfo) { x.User = "somebody" },
 		func(x *accept.TaskExceptionInfo) { x.Fingerprint, x.Message, x.Arguments = "mine", "another", nil },
 	} {
-		tell(equal)
+		report(equal)
 	}
-	e.tell(accept.NewException(keyError().ExceptionInfo)) // of another type
+	e.report(accept.NewException(keyError().ExceptionInfo)) // of another type
 	same++
 	e.idle(20 * time.Second)
 	if n := e.notifications(); len(n) != same {
@@ -114,9 +114,9 @@ func TestExceptionWhoseFirstHandlingFailed(t *testing.T) {
 	t.Parallel()
 	testenv.EachDatabase(t, func(t *testing.T, db *dbmodel.DB) {
 		e := newEnv(t, db, nil)
-		e.tellExceptions()
+		e.notifyExceptions()
 		task, err := accept.NewTaskException(keyError())
-		e.tell(task, err)
+		e.report(task, err)
 		e.idle(10 * time.Second)
 		// The claim of one that is set aside, as if its handling had failed for good.
 		first := e.eventOf(keyError())
@@ -135,7 +135,7 @@ func TestExceptionWhoseFirstHandlingFailed(t *testing.T) {
 		if taken, err := e.queue.TakeOver(t.Context(), key, holder, aside, time.Hour); err != nil || !taken {
 			t.Fatalf("set up the claim: %v %v", taken, err)
 		}
-		e.tell(accept.NewTaskException(keyError()))
+		e.report(accept.NewTaskException(keyError()))
 		e.idle(20 * time.Second)
 		if n := e.notifications(); len(n) != 1 {
 			t.Errorf("%d notifications, want the one that waited", len(n))
@@ -171,7 +171,7 @@ func (e *env) eventOf(x accept.TaskExceptionInfo) *dbmodel.Exception {
 	return event.Payload.Exception
 }
 
-func TestOwnFailuresAreToldOnceAndMakeNoLoop(t *testing.T) {
+func TestOwnFailuresAreNotifiedOnceAndMakeNoLoop(t *testing.T) {
 	t.Parallel()
 	testenv.EachDatabase(t, func(t *testing.T, db *dbmodel.DB) {
 		e := newEnv(t, db, func(w *Worker) {
@@ -183,11 +183,11 @@ func TestOwnFailuresAreToldOnceAndMakeNoLoop(t *testing.T) {
 		})
 		e.receiver.answer = func(path string, _ int) (int, map[string]string) {
 			if path != "/fine" {
-				return 404, nil // also for what tells of it
+				return 404, nil // also for what reports it
 			}
 			return 200, nil
 		}
-		e.tellExceptions()
+		e.notifyExceptions()
 		e.product(1, "/gone")
 		e.product(2, "/fine")
 		var list []dbmodel.Observation
@@ -196,10 +196,10 @@ func TestOwnFailuresAreToldOnceAndMakeNoLoop(t *testing.T) {
 		}
 		e.accept(list...)
 		e.idle(90 * time.Second)
-		var told []string
+		var names []string
 		for _, n := range e.notifications() {
 			if n.Type == rule.TypeTask {
-				told = append(told, n.Name)
+				names = append(names, n.Name)
 			}
 		}
 		c, err := dbmodel.Count(t.Context(), db)
@@ -207,13 +207,13 @@ func TestOwnFailuresAreToldOnceAndMakeNoLoop(t *testing.T) {
 			t.Errorf("counts: %+v %v", c, err)
 		}
 		// One for the three that are set aside, one for the dead target; none for the dead target of these two.
-		if len(told) != 2 {
-			t.Errorf("told: %q", told)
+		if len(names) != 2 {
+			t.Errorf("notified: %q", names)
 		}
 	})
 }
 
-func TestDeadTargetIsToldAgainAfterItsSuccess(t *testing.T) {
+func TestDeadTargetIsReportedAgainAfterItsSuccess(t *testing.T) {
 	t.Parallel()
 	testenv.EachDatabase(t, func(t *testing.T, db *dbmodel.DB) {
 		e := newEnv(t, db, nil)
@@ -223,19 +223,19 @@ func TestDeadTargetIsToldAgainAfterItsSuccess(t *testing.T) {
 			}
 			return 200, nil
 		}
-		e.tellExceptions()
+		e.notifyExceptions()
 		e.product(1, "/a")
 		for i := range int64(5) { // refused, refused, taken, refused, refused
 			e.accept(observation(i+1, 1, rule.High))
 			e.idle(20 * time.Second)
 		}
 		if got := e.receiver.headlines("/x"); len(got) != 2 {
-			t.Errorf("told: %q", got)
+			t.Errorf("notified: %q", got)
 		}
 	})
 }
 
-func TestGivenUpTargetIsTold(t *testing.T) {
+func TestGivenUpTargetIsReported(t *testing.T) {
 	t.Parallel()
 	testenv.EachDatabase(t, func(t *testing.T, db *dbmodel.DB) {
 		e := newEnv(t, db, nil)
@@ -245,7 +245,7 @@ func TestGivenUpTargetIsTold(t *testing.T) {
 			}
 			return 200, nil
 		}
-		e.tellExceptions()
+		e.notifyExceptions()
 		e.product(1, "/a")
 		e.accept(observation(1, 1, rule.High))
 		testenv.Eventually(t, 10*time.Second, func() error {
@@ -273,7 +273,7 @@ func TestGivenUpTargetIsTold(t *testing.T) {
 			t.Errorf("failed: %+v", failed)
 		}
 		if got := e.receiver.headlines("/x"); len(got) != 1 || !strings.Contains(got[0], "Slack webhook of Product 1 fails: given up after 24 hours: 503") {
-			t.Errorf("told: %q", got)
+			t.Errorf("notified: %q", got)
 		}
 	})
 }
@@ -281,9 +281,9 @@ func TestGivenUpTargetIsTold(t *testing.T) {
 func TestRedisAwayLosesNoException(t *testing.T) {
 	t.Parallel()
 	e := newEnv(t, testenv.PostgresDB(t), nil)
-	e.tellExceptions()
+	e.notifyExceptions()
 	e.redis.Kill()
-	e.tell(accept.NewTaskException(keyError()))
+	e.report(accept.NewTaskException(keyError()))
 	e.redis.Start()
 	e.idle(30 * time.Second)
 	if n := e.notifications(); len(n) != 1 {

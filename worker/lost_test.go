@@ -49,21 +49,21 @@ func TestKillerIsSetAsideAlone(t *testing.T) {
 			}
 			return err
 		}, "not evaluated")
-		told := map[string]int{}
+		notified := map[string]int{}
 		for _, n := range e.notifications() {
 			if n.Type == rule.TypeObservation {
-				told["observations"]++
+				notified["observations"]++
 			} else {
-				told[n.Name]++
+				notified[n.Name]++
 			}
 		}
-		if told["observations"] != 49 || told["WorkerLost"] != 1 || len(told) != 2 {
-			t.Errorf("told: %v", told)
+		if notified["observations"] != 49 || notified["WorkerLost"] != 1 || len(notified) != 2 {
+			t.Errorf("notified: %v", notified)
 		}
 	})
 }
 
-// TestClaimedExceptionWhoseWorkerDied is told by the next try, and once.
+// TestClaimedExceptionWhoseWorkerDied is notified by the next try, and once.
 func TestClaimedExceptionWhoseWorkerDied(t *testing.T) {
 	t.Parallel()
 	testenv.EachDatabase(t, func(t *testing.T, db *dbmodel.DB) {
@@ -88,7 +88,7 @@ func TestClaimedExceptionWhoseWorkerDied(t *testing.T) {
 			t.Fatal(err)
 		}
 		e.idle(20 * time.Second)
-		e.tell(accept.NewTaskException(keyError()))
+		e.report(accept.NewTaskException(keyError()))
 		e.idle(20 * time.Second)
 		if n := e.notifications(); len(n) != 1 {
 			t.Errorf("%d notifications", len(n))

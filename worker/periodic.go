@@ -50,7 +50,7 @@ func (w *Worker) periodicTasks() map[string]asynq.HandlerFunc {
 // errNoSecObserve: the scheduler knows of a SecObserve, this worker does not.
 var errNoSecObserve = errors.New("this worker knows no SecObserve: set TOCSIN_SECOBSERVE_URL for all processes")
 
-// secObserveSync works off queue.TypeSecObserveSync: it brings Tocsin in step with SecObserve. A pass that is cut short is
+// secObserveSync handles queue.TypeSecObserveSync: it brings Tocsin in step with SecObserve. A pass that is cut short is
 // taken up again, which reads what is left.
 func (w *Worker) secObserveSync(ctx context.Context, run *dbmodel.PeriodicRun) (done string, err error) {
 	if w.SecObserve == nil {
@@ -85,7 +85,7 @@ func (w *Worker) keepRun(ctx context.Context, run *dbmodel.PeriodicRun, end cont
 	}
 }
 
-// periodic works off a task of queue.Periodic. What becomes of a run stands in its row.
+// periodic handles a task of queue.Periodic. What becomes of a run stands in its row.
 func (w *Worker) periodic(ctx context.Context, t *asynq.Task, task periodicTask) error {
 	var p queue.PeriodicTask
 	if err := json.Unmarshal(t.Payload(), &p); err != nil {

@@ -88,11 +88,11 @@ func TestLeaseIsLostWhileAnEventIsEvaluated(t *testing.T) {
 	proceed()
 	e.idle(30 * time.Second)
 	if diff := cmp.Diff([]string{"High: CVE-1 in Product 1"}, e.receiver.headlines("/a")); diff != "" {
-		t.Errorf("told (-want +got):\n%s", diff)
+		t.Errorf("notified (-want +got):\n%s", diff)
 	}
 }
 
-func TestLeaseIsLostWhileATargetIsTold(t *testing.T) {
+func TestLeaseIsLostDuringADelivery(t *testing.T) {
 	t.Parallel()
 	e := newEnv(t, testenv.PostgresDB(t), nil)
 	client, inspector := e.byHand()
@@ -123,7 +123,7 @@ func TestLeaseIsLostWhileATargetIsTold(t *testing.T) {
 	proceed()
 	e.idle(30 * time.Second)
 	if diff := cmp.Diff([]string{"High: CVE-1 in Product 1", "High: CVE-2 in Product 1"}, e.receiver.headlines("/a")); diff != "" {
-		t.Errorf("told (-want +got):\n%s", diff)
+		t.Errorf("notified (-want +got):\n%s", diff)
 	}
 }
 
@@ -162,7 +162,7 @@ func TestLeaseIsLostWhileAnEventIsAccepted(t *testing.T) {
 	in(t, inspector, queue.Events, "retry", 0)
 	e.idle(30 * time.Second)
 	if diff := cmp.Diff([]string{"Security gate failed: Product 1"}, e.receiver.headlines("/a")); diff != "" {
-		t.Errorf("told (-want +got):\n%s", diff)
+		t.Errorf("notified (-want +got):\n%s", diff)
 	}
 }
 
@@ -238,7 +238,7 @@ func TestTasksAreTakenAwayByHand(t *testing.T) {
 			slices.Sort(got)
 			want := []string{"High: CVE-1 in Product 1", "High: CVE-2 in Product 1", "High: CVE-3 in Product 1"}
 			if diff := cmp.Diff(want, got); diff != "" {
-				t.Errorf("told (-want +got):\n%s", diff)
+				t.Errorf("notified (-want +got):\n%s", diff)
 			}
 		})
 	}
@@ -261,7 +261,7 @@ func TestRetriesAreUsedUp(t *testing.T) {
 	e.idle(60 * time.Second)
 	in(t, inspector, queue.Events, "archived", 3)
 	if diff := cmp.Diff([]string{"High: CVE-1 in Product 1"}, e.receiver.headlines("/a")); diff != "" {
-		t.Errorf("told (-want +got):\n%s", diff)
+		t.Errorf("notified (-want +got):\n%s", diff)
 	}
 }
 
@@ -297,7 +297,7 @@ func TestPausedQueueIsNotFilledTwice(t *testing.T) {
 	}
 	e.idle(30 * time.Second)
 	if got := len(e.receiver.headlines("/a")); got != n || len(e.paused()) > 0 {
-		t.Errorf("told %d times, want %d; paused: %v", got, n, e.paused())
+		t.Errorf("notified %d times, want %d; paused: %v", got, n, e.paused())
 	}
 }
 
@@ -423,21 +423,21 @@ func TestRedisAwayIsLoggedOnce(t *testing.T) {
 			return errors.New("it does")
 		}
 		return nil
-	}, "not told")
+	}, "not logged")
 	server.Start()
 	testenv.Eventually(t, time.Minute, func() error {
 		if log.with("Redis answers again") == 0 {
 			return errors.New("it does not")
 		}
 		return nil
-	}, "not told")
+	}, "not logged")
 	if away, back, all := log.with("does not answer"), log.with("answers again"), log.with(""); away != 1 || back != 1 || all != 2 {
-		t.Errorf("told %d times that it is away, %d times that it is back, %d lines:\n%s", away, back, all, log.b.String())
+		t.Errorf("logged %d times that it is away, %d times that it is back, %d lines:\n%s", away, back, all, log.b.String())
 	}
 }
 
-// TestBacklogIsWorkedOffTogether has more single events wait than a sweep merges, and one of them bad.
-func TestBacklogIsWorkedOffTogether(t *testing.T) {
+// TestBacklogIsEvaluatedTogether has more single events wait than a sweep merges, and one of them bad.
+func TestBacklogIsEvaluatedTogether(t *testing.T) {
 	t.Parallel()
 	const n, bad = 1_500, 700
 	e := newEnv(t, testenv.PostgresDB(t), func(w *Worker) {
@@ -466,16 +466,16 @@ func TestBacklogIsWorkedOffTogether(t *testing.T) {
 		t.Fatal(err)
 	}
 	e.idle(2 * time.Minute)
-	told := map[string]int{}
+	notified := map[string]int{}
 	for _, m := range e.notifications() {
-		told[m.Name]++
+		notified[m.Name]++
 	}
-	if len(told) != n || told[fmt.Sprint("CVE-", bad)] > 0 || told["Panic"] != 1 {
-		t.Errorf("%d different notifications; the bad one %d times, its failure %d times", len(told), told[fmt.Sprint("CVE-", bad)], told["Panic"])
+	if len(notified) != n || notified[fmt.Sprint("CVE-", bad)] > 0 || notified["Panic"] != 1 {
+		t.Errorf("%d different notifications; the bad one %d times, its failure %d times", len(notified), notified[fmt.Sprint("CVE-", bad)], notified["Panic"])
 	}
-	for name, times := range told {
+	for name, times := range notified {
 		if times != 1 {
-			t.Errorf("%s is told %d times", name, times)
+			t.Errorf("%s is notified %d times", name, times)
 		}
 	}
 }

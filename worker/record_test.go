@@ -46,7 +46,7 @@ func TestRecord(t *testing.T) {
 	})
 }
 
-// TestResultThatTheDatabaseRefuses has a target rest, and tells of it, instead of holding it for ever.
+// TestResultThatTheDatabaseRefuses has a target rest, and reports it, instead of holding it for ever.
 func TestResultThatTheDatabaseRefuses(t *testing.T) {
 	t.Parallel()
 	db := testenv.SQLiteDB(t)
@@ -64,7 +64,7 @@ func TestResultThatTheDatabaseRefuses(t *testing.T) {
 				return nil
 			}
 		}
-		return errors.New("it is not told")
+		return errors.New("it is not reported")
 	}, "a target whose result is refused")
 	var rests bool
 	err = db.QueryRowContext(t.Context(), "SELECT owner IS NULL AND next_at > CAST(unixepoch('subsec') * 1000000 AS INTEGER) FROM targets").Scan(&rests)
@@ -105,7 +105,7 @@ func TestDatabaseIsReadOnlyForAWhile(t *testing.T) {
 	e.accept(observation(1, 1, rule.High))
 	e.idle(60 * time.Second)
 	if n := e.receiver.tried("/a"); n != 1 {
-		t.Errorf("told %d times", n)
+		t.Errorf("notified %d times", n)
 	}
 }
 

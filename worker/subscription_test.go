@@ -152,7 +152,7 @@ func TestSightIsAskedAgain(t *testing.T) {
 		e.receiver.answer = func(string, int) (int, map[string]string) { return 503, map[string]string{"Retry-After": "1"} }
 		e.receiver.mu.Unlock()
 		const secret = "what only administrators read"
-		e.tell(accept.NewTaskException(accept.TaskExceptionInfo{
+		e.report(accept.NewTaskException(accept.TaskExceptionInfo{
 			ExceptionInfo: accept.ExceptionInfo{Class: "ValueError", Message: secret, Function: "import"}, ProductID: 1,
 		}))
 		testenv.Eventually(t, 10*time.Second, func() error {

@@ -93,7 +93,7 @@ func TestSignedWebhooks(t *testing.T) {
 		if err := dbmodel.RotateSecret(t.Context(), db, e.vault, team.ID, contacts[team.ID][0].ID, webhook.NewSecret().Reveal()); err != nil {
 			t.Fatal(err)
 		}
-		e.tell(accept.NewTaskException(accept.TaskExceptionInfo{
+		e.report(accept.NewTaskException(accept.TaskExceptionInfo{
 			ExceptionInfo: accept.ExceptionInfo{Class: "ValueError", Message: "text", Function: "import"}, ProductID: 1,
 		}))
 		e.idle(10 * time.Second)

@@ -37,7 +37,7 @@ func TestObservationFromNewToDropped(t *testing.T) {
 		e.idle(10 * time.Second)
 		want := []string{"High: CVE-1 in Product 1", "High → Critical: CVE-1 in Product 1", "Critical → Low, no longer notified: CVE-1 in Product 1"}
 		if diff := cmp.Diff(want, e.receiver.headlines("/a")); diff != "" {
-			t.Errorf("told (-want +got):\n%s", diff)
+			t.Errorf("notified (-want +got):\n%s", diff)
 		}
 		if sent := e.deliveries(dbmodel.Sent); len(sent) != 3 || sent[0].Attempts != 1 {
 			t.Errorf("deliveries: %+v", sent)
@@ -45,7 +45,7 @@ func TestObservationFromNewToDropped(t *testing.T) {
 	})
 }
 
-func TestGatesAreToldInOrder(t *testing.T) {
+func TestGatesAreNotifiedInOrder(t *testing.T) {
 	t.Parallel()
 	testenv.EachDatabase(t, func(t *testing.T, db *dbmodel.DB) {
 		e := newEnv(t, db, nil)
@@ -54,13 +54,13 @@ func TestGatesAreToldInOrder(t *testing.T) {
 		var want []string
 		for i := range 30 {
 			passed := i%2 == 0
-			e.tell(accept.NewSecurityGate(1, &passed))
+			e.report(accept.NewSecurityGate(1, &passed))
 			word := map[bool]string{true: "passed", false: "failed"}[passed]
 			want = append(want, "Security gate "+word+": Product 1")
 		}
 		e.idle(20 * time.Second)
 		if diff := cmp.Diff(want, e.receiver.headlines("/gate")); diff != "" {
-			t.Errorf("told (-want +got):\n%s", diff)
+			t.Errorf("notified (-want +got):\n%s", diff)
 		}
 	})
 }
@@ -78,7 +78,7 @@ func TestTitleOfSeveralProducts(t *testing.T) {
 		e.accept(a, b, c)
 		e.idle(10 * time.Second)
 		if got := e.receiver.headlines("/titles"); len(got) != 1 || got[0] != "Critical in 2 products: CVE-1" {
-			t.Errorf("told: %q", got)
+			t.Errorf("notified: %q", got)
 		}
 		all := e.notifications()
 		if len(all) != 3 { // two observations from High on, and one title
@@ -122,7 +122,7 @@ func TestDigestsOfAnImport(t *testing.T) {
 				return fmt.Errorf("%d sent", n)
 			}
 			return nil
-		}, "the live target is not told everything")
+		}, "the live target does not get everything")
 		if n := len(e.receiver.headlines("/live")); n > 30 {
 			t.Errorf("%d messages for 5000 notifications", n)
 		}
@@ -172,7 +172,7 @@ func TestOrderIsKeptOverRetries(t *testing.T) {
 		}
 		e.idle(30 * time.Second)
 		if diff := cmp.Diff(want, e.receiver.headlines("/a")); diff != "" {
-			t.Errorf("told (-want +got):\n%s", diff)
+			t.Errorf("notified (-want +got):\n%s", diff)
 		}
 	})
 }
@@ -197,19 +197,19 @@ func TestRefusedForGood(t *testing.T) {
 			t.Errorf("failed: %+v", failed)
 		}
 		if got := e.receiver.headlines("/a"); len(got) != 1 {
-			t.Errorf("told: %q", got)
+			t.Errorf("notified: %q", got)
 		}
 	})
 }
 
-// leaking panics with the address that it is to tell.
+// leaking panics with the address that it sends to.
 type leaking struct{}
 
 func (leaking) Send(_ context.Context, to channel.Target, _ *channel.Message) error {
 	panic("post to " + to.Address.Reveal())
 }
 
-// TestPanicKeepsTheAddress: what a sender panics with is neither logged nor told.
+// TestPanicKeepsTheAddress: what a sender panics with is neither logged nor notified.
 func TestPanicKeepsTheAddress(t *testing.T) {
 	t.Parallel()
 	log, err := os.Create(filepath.Join(t.TempDir(), "log"))
@@ -227,10 +227,10 @@ func TestPanicKeepsTheAddress(t *testing.T) {
 			return fmt.Errorf("notifications: %+v", list)
 		}
 		return nil
-	}, "the panic is not told")
+	}, "the panic is not reported")
 	for _, n := range e.notifications() {
 		if strings.Contains(fmt.Sprintf("%+v", n), "s3cr3t") {
-			t.Errorf("told: %+v", n)
+			t.Errorf("notified: %+v", n)
 		}
 	}
 	if text, err := os.ReadFile(log.Name()); err != nil || strings.Contains(string(text), "s3cr3t") || !strings.Contains(string(text), "a string") {
@@ -239,7 +239,7 @@ func TestPanicKeepsTheAddress(t *testing.T) {
 }
 
 // TestAddressWithLostKey: where the keys in the database are gone, what waits for an address that they sealed fails and says
-// why, and an address that is set anew is told.
+// why, and an address that is set anew is used.
 func TestAddressWithLostKey(t *testing.T) {
 	t.Parallel()
 	testenv.EachDatabase(t, func(t *testing.T, db *dbmodel.DB) {
@@ -262,9 +262,9 @@ func TestAddressWithLostKey(t *testing.T) {
 		if len(failed) != 1 || !strings.Contains(failed[0].LastError, "the key that sealed it is lost") {
 			t.Errorf("failed: %+v", failed)
 		}
-		told := e.receiver.headlines("/b")
-		if len(told) != 2 || !strings.Contains(strings.Join(told, "\n"), "Microsoft Teams webhook of Product 1 fails: the address cannot be read") {
-			t.Errorf("told: %q", told)
+		got := e.receiver.headlines("/b")
+		if len(got) != 2 || !strings.Contains(strings.Join(got, "\n"), "Microsoft Teams webhook of Product 1 fails: the address cannot be read") {
+			t.Errorf("notified: %q", got)
 		}
 	})
 }
@@ -332,7 +332,7 @@ func TestPanicSetsOneAside(t *testing.T) {
 			t.Fatalf("%d notifications", len(all))
 		}
 		if n := all[19]; n.Type != rule.TypeTask || n.Name != "Panic" || n.Function != queue.TypeOf(dbmodel.KindObservation) || !strings.Contains(n.Trace, "observation 7") {
-			t.Errorf("told of the one that is set aside: %+v", n)
+			t.Errorf("reported: the one that is set aside: %+v", n)
 		}
 		c, err := dbmodel.Count(t.Context(), db)
 		if err != nil || c.FailedEvents != 1 {
@@ -369,11 +369,11 @@ func TestHangingTargetsDelayNobody(t *testing.T) {
 		e.accept(observation(1000, 1000, rule.High))
 		testenv.Eventually(t, 5*time.Second, func() error {
 			if len(e.receiver.headlines("/live")) == 0 {
-				return fmt.Errorf("not told")
+				return fmt.Errorf("not notified")
 			}
 			return nil
 		}, "a hanging target delays others")
-		t.Logf("told after %s", time.Since(began))
+		t.Logf("notified after %s", time.Since(began))
 		if n := len(e.notifications()); n != hanging+1 {
 			t.Errorf("%d notifications", n)
 		}
@@ -393,7 +393,7 @@ func TestHandlersRunTwice(t *testing.T) {
 		}
 		e.idle(10 * time.Second)
 		if n, got := e.notifications(), e.receiver.headlines("/a"); len(n) != 1 || len(got) != 1 {
-			t.Errorf("%d notifications, told %q", len(n), got)
+			t.Errorf("%d notifications, delivered %q", len(n), got)
 		}
 	})
 }

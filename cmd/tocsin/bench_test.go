@@ -24,8 +24,8 @@ import (
 const imported = 100_000
 
 // BenchmarkImport measures an import of 100,000 observations into 50 products with mail and Slack, of which a tenth
-// matches: until all of it is delivered, and once more unchanged. x-asynq is how many times faster that is than asynq alone works
-// off as many tasks that do nothing, in the same run.
+// matches: until all of it is delivered, and once more unchanged. x-asynq is how many times faster that is than asynq alone
+// handles as many tasks that do nothing, in the same run.
 func BenchmarkImport(b *testing.B) {
 	for b.Loop() {
 		raw := rawAsynq(b)

@@ -76,7 +76,7 @@ func (d *deployment) complete(db *dbmodel.DB) (copies int) {
 	if notifications != matching || observations != matching || sent != matching {
 		d.t.Errorf("%d notifications of %d observations, %d sent; want %d of each", notifications, observations, sent, matching)
 	}
-	seen := map[message]bool{}
+	seen := map[receivedMessage]bool{}
 	for _, m := range d.network.all() {
 		if seen[m] {
 			copies++
@@ -223,7 +223,7 @@ func TestTerminateServe(t *testing.T) {
 	d.web = start(t, d.env, "serve")
 	d.ready()
 	d.idle(60 * time.Second)
-	seen := map[message]int{}
+	seen := map[receivedMessage]int{}
 	for _, m := range d.network.all() {
 		seen[m]++
 	}

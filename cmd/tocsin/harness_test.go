@@ -93,15 +93,15 @@ func (p *process) terminate() (code int, took time.Duration) {
 	return p.ExitCode(), time.Since(began)
 }
 
-// message is what the far network got.
-type message struct{ Channel, Target, Headline string }
+// receivedMessage is what the far network got.
+type receivedMessage struct{ Channel, Target, Headline string }
 
 // network is all receivers: webhooks, and a mail server.
 type network struct {
 	*httptest.Server
 	smtp   string
 	mu     sync.Mutex
-	got    []message
+	got    []receivedMessage
 	tries  map[string]int
 	answer func(path string, try int) int // nil: 200; 0 hangs
 }
@@ -143,7 +143,7 @@ func (n *network) webhook(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(status)
 		return
 	}
-	m := message{Channel: "slack", Target: n.URL + r.URL.Path}
+	m := receivedMessage{Channel: "slack", Target: n.URL + r.URL.Path}
 	var slack struct {
 		Text string `json:"text"`
 	}
@@ -160,14 +160,14 @@ func (n *network) webhook(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-func (n *network) note(m message) {
+func (n *network) note(m receivedMessage) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.got = append(n.got, m)
 }
 
 // take returns what came since the last call.
-func (n *network) take() []message {
+func (n *network) take() []receivedMessage {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	got := n.got
@@ -175,10 +175,10 @@ func (n *network) take() []message {
 	return got
 }
 
-func (n *network) all() []message {
+func (n *network) all() []receivedMessage {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	return append([]message(nil), n.got...)
+	return append([]receivedMessage(nil), n.got...)
 }
 
 type session struct {
@@ -202,7 +202,7 @@ func (s *session) Data(r io.Reader) error {
 	}
 	subject, _ := new(mime.WordDecoder).DecodeHeader(m.Header.Get("Subject"))
 	for _, to := range s.to {
-		s.n.note(message{"email", to, subject})
+		s.n.note(receivedMessage{"email", to, subject})
 	}
 	return nil
 }
