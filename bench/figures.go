@@ -38,7 +38,8 @@ var figures = []figure{
 		peers: []contender{{"river", runRiver}, {"asynq", runAsynq}}, limits: map[string]float64{"river": 1.4, "asynq": 3.2},
 	},
 	{
-		name: "accept", about: "accept alone, beside COPY with 1,000 rows a commit; rows for each CPU second of PostgreSQL", value: "rows_per_database_cpu",
+		name: "accept", about: "accept alone, beside COPY with 1,000 rows a commit; rows for each CPU second of PostgreSQL",
+		value:   "rows_per_database_cpu",
 		product: (*bench).acceptAlone, peers: []contender{{"copy", runCopy}}, limits: map[string]float64{"copy": 0.6},
 	},
 	{
@@ -46,7 +47,8 @@ var figures = []figure{
 		product: (*bench).unchanged, peers: []contender{{"asynq", runAsynq}}, limits: map[string]float64{"asynq": 12},
 	},
 	{
-		name: "matching", about: "an import where everything matches: a notification and two deliveries for each row; rows/s", value: "rate",
+		name: "matching", about: "an import where everything matches: a notification and two deliveries for each row; " +
+			"rows/s", value: "rate",
 		product: func(b *bench, binary string) (metrics, error) {
 			return b.importAll(binary, roles{workers: b.workers, scheduler: true}, 1)
 		},
@@ -67,11 +69,13 @@ var figures = []figure{
 		product: (*bench).latency,
 	},
 	{
-		name: "beside", about: "one event each second beside an import, from its 202 to the receiver; p99 over p99 without it", value: "p99_ratio", less: true,
+		name: "beside", about: "one event each second beside an import, from its 202 to the receiver; p99 over p99 without " +
+			"it", value: "p99_ratio", less: true,
 		product: (*bench).beside,
 	},
 	{
-		name: "idle", about: "CPU of an idle product; seconds a minute of scheduler, worker and serve", value: "scheduler", less: true,
+		name: "idle", about: "CPU of an idle product; seconds a minute of scheduler, worker and serve", value: "scheduler",
+		less:    true,
 		product: (*bench).idleCPU,
 	},
 }
@@ -98,8 +102,9 @@ func (b *bench) importAll(binary string, r roles, every int) (metrics, error) {
 	took := time.Since(began)
 	database, all := p.cpu()
 	m := metrics{
-		"rate": float64(b.rows) / took.Seconds(), "accepted": float64(b.rows) / accepted.Seconds(), "cpu": all, "database_cpu": database,
-		"messages": float64(p.receiver.webhooks.Load() + p.receiver.mails.Load()), "web_MiB": p.web.peak(),
+		"rate": float64(b.rows) / took.Seconds(), "accepted": float64(b.rows) / accepted.Seconds(), "cpu": all,
+		"database_cpu": database,
+		"messages":     float64(p.receiver.webhooks.Load() + p.receiver.mails.Load()), "web_MiB": p.web.peak(),
 	}
 	if len(p.workers) > 0 {
 		m["worker_MiB"] = p.workers[0].peak()
@@ -112,8 +117,10 @@ func (p *product) prepare() error {
 	if err := p.setUp("Critical"); err != nil || p.b.stored == 0 || p.database == "" {
 		return err
 	}
-	return p.b.pg.exec(p.database, fmt.Sprintf(`INSERT INTO observations (id, product_id, title, title_hash, severity, status, parser_type)
-		SELECT 1000000000 + i, i %% %d + 1, 'CVE-2025-' || i, hashint8extended(i, 0), 'Low', 'Open', 'SCA' FROM generate_series(1, %d) i`, products, p.b.stored),
+	return p.b.pg.exec(p.database, fmt.Sprintf(`
+		INSERT INTO observations (id, product_id, title, title_hash, severity, status, parser_type)
+		SELECT 1000000000 + i, i %% %d + 1, 'CVE-2025-' || i, hashint8extended(i, 0), 'Low', 'Open', 'SCA'
+		FROM generate_series(1, %d) i`, products, p.b.stored),
 		"VACUUM ANALYZE observations", "CHECKPOINT")
 }
 
@@ -133,7 +140,9 @@ func (b *bench) acceptAlone(binary string) (metrics, error) {
 	}
 	took := time.Since(began)
 	database, all := p.cpu()
-	return metrics{"rate": float64(b.rows) / took.Seconds(), "rows_per_database_cpu": float64(b.rows) / database, "cpu": all}, nil
+	return metrics{
+		"rate": float64(b.rows) / took.Seconds(), "rows_per_database_cpu": float64(b.rows) / database, "cpu": all,
+	}, nil
 }
 
 func (b *bench) unchanged(binary string) (metrics, error) {
@@ -168,7 +177,8 @@ func (p *product) oneProduct(path string) error {
 		return err
 	}
 	return p.json(http.MethodPut, "/api/v1/products/1", object{
-		"name": "Product", "observation_notification_min_severity": "Critical", "notification_slack_webhook": p.receiver.URL + path,
+		"name": "Product", "observation_notification_min_severity": "Critical",
+		"notification_slack_webhook": p.receiver.URL + path,
 	})
 }
 
@@ -205,7 +215,8 @@ func (b *bench) oneWebhook(binary string) (metrics, error) {
 // one reports a single Critical observation of product 1 and returns how long it takes from the answer to the receiver.
 func (p *product) one(id int) (time.Duration, error) {
 	err := p.json(http.MethodPost, "/api/v1/observations", object{"observations": []object{{
-		"id": id, "product_id": 1, "title": "CVE-" + strconv.Itoa(id), "severity": "Critical", "status": "Open", "priority": nil, "parser_type": "SCA",
+		"id": id, "product_id": 1, "title": "CVE-" + strconv.Itoa(id), "severity": "Critical", "status": "Open",
+		"priority": nil, "parser_type": "SCA",
 	}}})
 	answered := time.Now()
 	if err != nil {
@@ -254,7 +265,8 @@ func (p *product) events(n int, pause time.Duration, end <-chan error) (took []t
 	return took, nil
 }
 
-// beside measures single events first alone, and then beside an import of ten times -rows, whose products have other webhooks.
+// beside measures single events first alone, and then beside an import of ten times -rows, whose products have other
+// webhooks.
 func (b *bench) beside(binary string) (metrics, error) {
 	p, err := b.startProduct(binary, roles{workers: b.workers, scheduler: true})
 	if err != nil {

@@ -1,6 +1,6 @@
-// Command bench measures Tocsin beside others on this machine: it starts PostgreSQL, Redis and a receiver, runs the real
-// binaries and the peers in turn, several rounds of them, and prints medians and ratios. Only the ratios say something about
-// another machine.
+// Command bench measures Tocsin beside others on this machine: it starts PostgreSQL, Redis and a receiver, runs the
+// real binaries and the peers in turn, several rounds of them, and prints medians and ratios. Only the ratios say
+// something about another machine.
 //
 //	go run . -binary ../bin/tocsin -figures import,accept -rounds 3
 package main
@@ -93,7 +93,10 @@ func run() (err error) {
 	if *file == "" {
 		return nil
 	}
-	text, err := json.MarshalIndent(object{"rows": b.rows, "rounds": b.rounds, "workers": b.workers, "stored": b.stored, "title": b.title, "fsync": *fsync, "figures": results}, "", "  ")
+	text, err := json.MarshalIndent(object{
+		"rows": b.rows, "rounds": b.rounds, "workers": b.workers, "stored": b.stored, "title": b.title, "fsync": *fsync,
+		"figures": results,
+	}, "", "  ")
 	if err != nil {
 		return err
 	}
@@ -106,21 +109,27 @@ type result struct {
 	About   string               `json:"about"`
 	Medians map[string]metrics   `json:"medians"` // by contender
 	Rounds  map[string][]metrics `json:"rounds"`
-	Ratios  map[string]float64   `json:"ratios"` // medians of the ratios of each round, by contender: above 1, Tocsin is better
-	Limits  map[string]float64   `json:"limits,omitempty"`
-	value   string
+	// medians of the ratios of each round, by contender: above 1, Tocsin is better
+	Ratios map[string]float64 `json:"ratios"`
+	Limits map[string]float64 `json:"limits,omitempty"`
+	value  string
 }
 
 // measure runs the contenders of a figure in turn.
 func (b *bench) measure(f figure, peers bool) (result, error) {
 	contenders := []contender{{"tocsin", func(b *bench) (metrics, error) { return f.product(b, b.binary) }}}
 	if b.baseline != "" {
-		contenders = append(contenders, contender{baselineName, func(b *bench) (metrics, error) { return f.product(b, b.baseline) }})
+		contenders = append(contenders, contender{baselineName, func(b *bench) (metrics, error) {
+			return f.product(b, b.baseline)
+		}})
 	}
 	if peers {
 		contenders = append(contenders, f.peers...)
 	}
-	r := result{Figure: f.name, About: f.about, Medians: map[string]metrics{}, Rounds: map[string][]metrics{}, Ratios: map[string]float64{}, Limits: f.limits, value: f.value}
+	r := result{
+		Figure: f.name, About: f.about, Medians: map[string]metrics{}, Rounds: map[string][]metrics{},
+		Ratios: map[string]float64{}, Limits: f.limits, value: f.value,
+	}
 	for range b.rounds {
 		for _, c := range contenders {
 			if err := b.pg.exec("postgres", "CHECKPOINT"); err != nil {

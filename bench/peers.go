@@ -63,7 +63,10 @@ func runAsynq(b *bench) (metrics, error) {
 	worker := asynq.NewServerFromRedisClient(connection, asynq.Config{Concurrency: 10, LogLevel: asynq.FatalLevel})
 	done := newCountdown(each * enqueuers)
 	began = time.Now()
-	if err := worker.Start(asynq.HandlerFunc(func(context.Context, *asynq.Task) error { done.one(); return nil })); err != nil {
+	if err := worker.Start(asynq.HandlerFunc(func(context.Context, *asynq.Task) error {
+		done.one()
+		return nil
+	})); err != nil {
 		return nil, err
 	}
 	defer worker.Shutdown()
@@ -117,8 +120,8 @@ type noOpWorker struct {
 
 func (w *noOpWorker) Work(context.Context, *river.Job[noOp]) error { w.done.one(); return nil }
 
-// runRiver has River handle jobs that do nothing. They are inserted before, with InsertManyFast; the settings are those of River's
-// own benchmark.
+// runRiver has River handle jobs that do nothing. They are inserted before, with InsertManyFast; the settings are
+// those of River's own benchmark.
 func runRiver(b *bench) (metrics, error) {
 	ctx := context.Background()
 	address, name, err := b.pg.newDatabase()
@@ -181,7 +184,9 @@ func runCopy(b *bench) (metrics, error) {
 		return nil, err
 	}
 	defer b.pg.drop(name)
-	migrate, err := startProgram(b.dir, []string{"DATABASE_URL=" + address, "TOCSIN_SECRET_KEY=" + secretKey}, nil, b.binary, "migrate", "up")
+	migrate, err := startProgram(b.dir, []string{
+		"DATABASE_URL=" + address, "TOCSIN_SECRET_KEY=" + secretKey,
+	}, nil, b.binary, "migrate", "up")
 	if err != nil {
 		return nil, err
 	}
@@ -194,13 +199,17 @@ func runCopy(b *bench) (metrics, error) {
 	if _, err := conn.Exec(ctx, "CREATE TABLE copied (LIKE observations INCLUDING ALL)"); err != nil {
 		return nil, err
 	}
-	columns := []string{"id", "product_id", "title", "title_hash", "severity", "status", "parser_type", "vulnerability_id", "cvss_score", "origin"}
+	columns := []string{
+		"id", "product_id", "title", "title_hash", "severity", "status", "parser_type", "vulnerability_id", "cvss_score",
+		"origin",
+	}
 	used, began := b.pg.cpu(), time.Now()
 	for first := 1; first <= b.rows; first += 1_000 {
 		rows := pgx.CopyFromSlice(min(1_000, b.rows-first+1), func(i int) ([]any, error) {
 			id := first + i
 			return []any{
-				id, id/10%products + 1, fmt.Sprintf("CVE-2026-%d in package-%d", id, id%977), int64(uint64(id) * 0x9e3779b97f4a7c15), "Low", "Open", "SCA",
+				id, id/10%products + 1, fmt.Sprintf("CVE-2026-%d in package-%d", id, id%977),
+				int64(uint64(id) * 0x9e3779b97f4a7c15), "Low", "Open", "SCA",
 				fmt.Sprintf("CVE-2026-%d", id), 7.5, fmt.Sprintf(`{"component":"package-%d:1.2.3"}`, id%977),
 			}, nil
 		})
@@ -209,7 +218,9 @@ func runCopy(b *bench) (metrics, error) {
 		}
 	}
 	took := time.Since(began)
-	return metrics{"rate": float64(b.rows) / took.Seconds(), "rows_per_database_cpu": float64(b.rows) / (b.pg.cpu() - used)}, nil
+	return metrics{
+		"rate": float64(b.rows) / took.Seconds(), "rows_per_database_cpu": float64(b.rows) / (b.pg.cpu() - used),
+	}, nil
 }
 
 // runAlertmanager posts alerts to Alertmanager, which sends each by itself to one webhook.
@@ -225,7 +236,8 @@ func runAlertmanager(b *bench) (metrics, error) {
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
 	file := filepath.Join(dir, "config.yml")
-	config := "route:\n  receiver: one\n  group_by: ['...']\n  group_wait: 0s\n  group_interval: 5m\n  repeat_interval: 4h\n" +
+	config := "route:\n  receiver: one\n  group_by: ['...']\n  group_wait: 0s\n  group_interval: 5m\n  repeat_interval: " +
+		"4h\n" +
 		"receivers:\n- name: one\n  webhook_configs:\n  - url: " + r.URL + "/alerts\n    send_resolved: false\n"
 	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
 		return nil, err

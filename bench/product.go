@@ -267,8 +267,9 @@ func (l *lines) Read(b []byte) (int, error) {
 		case l.others:
 			product = i/l.every%(products-1) + 2
 		}
-		fmt.Fprintf(&l.buffer, `{"id":%d,"product_id":%d,"title":"CVE-2026-%d in package-%d%s","severity":%q,"status":"Open","priority":null,`+
-			`"parser_type":"SCA","vulnerability_id":"CVE-2026-%d","cvss_score":7.5,"origin":{"component":"package-%d:1.2.3"}}`+"\n",
+		fmt.Fprintf(&l.buffer, `{"id":%d,"product_id":%d,"title":"CVE-2026-%d in package-%d%s","severity":%q,`+
+			`"status":"Open","priority":null,"parser_type":"SCA","vulnerability_id":"CVE-2026-%d","cvss_score":7.5,`+
+			`"origin":{"component":"package-%d:1.2.3"}}`+"\n",
 			i, product, i, i%977, l.padding, severity, i, i%977)
 	}
 	return l.buffer.Read(b)

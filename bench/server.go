@@ -78,7 +78,8 @@ func (p *program) until(check func() error) error {
 	return fmt.Errorf("%s does not answer: %w", p.cmd.Path, err)
 }
 
-// cpu is the CPU time that the process and its children have used, in seconds; the children that have ended are included.
+// cpu is the CPU time that the process and its children have used, in seconds; the children that have ended are
+// included.
 func (p *program) cpu() float64 {
 	pid := p.cmd.Process.Pid
 	sum := cpuOf(pid)
@@ -134,8 +135,8 @@ type postgres struct {
 	databases int
 }
 
-// startPostgres starts a server with the settings of PostgreSQL itself, but for a write-ahead log that is large enough to
-// keep checkpoints out of a measurement.
+// startPostgres starts a server with the settings of PostgreSQL itself, but for a write-ahead log that is large enough
+// to keep checkpoints out of a measurement.
 func startPostgres(dir string, fsync bool) (*postgres, error) {
 	bin, err := postgresBin()
 	if err != nil {
@@ -149,7 +150,8 @@ func startPostgres(dir string, fsync bool) (*postgres, error) {
 	if err != nil {
 		return nil, err
 	}
-	initdb := exec.Command(filepath.Join(bin, "initdb"), "--pgdata="+filepath.Join(dir, "data"), "--username=postgres", "--auth=trust",
+	initdb := exec.Command(filepath.Join(bin, "initdb"), "--pgdata="+filepath.Join(dir, "data"), "--username=postgres",
+		"--auth=trust",
 		"--encoding=UTF8", "--locale=C.UTF-8", "--no-sync", "--no-instructions")
 	initdb.Dir, initdb.SysProcAttr = dir, &syscall.SysProcAttr{Credential: cred}
 	if out, err := initdb.CombinedOutput(); err != nil {
@@ -223,7 +225,8 @@ func (pg *postgres) exec(database string, statements ...string) error {
 // startRedis starts a server that keeps nothing, and returns it with its URL.
 func startRedis(dir string) (*program, string, error) {
 	port := freePort()
-	p, err := startProgram(dir, nil, nil, "redis-server", "--bind", "127.0.0.1", "--port", port, "--save", "", "--maxmemory-policy", "noeviction", "--dir", dir)
+	p, err := startProgram(dir, nil, nil, "redis-server", "--bind", "127.0.0.1", "--port", port, "--save", "",
+		"--maxmemory-policy", "noeviction", "--dir", dir)
 	if err != nil {
 		return nil, "", err
 	}

@@ -282,7 +282,9 @@ func lookup(env map[string]string, v variable) (string, error) {
 		if path, ok := errors.AsType[*os.PathError](err); ok {
 			cause = path.Err
 		}
-		return "", Fault{v.Name + fileSuffix, fmt.Sprintf("%s cannot be read (%v): correct the path or its permissions", name, cause)}
+		return "", Fault{
+			v.Name + fileSuffix, fmt.Sprintf("%s cannot be read (%v): correct the path or its permissions", name, cause),
+		}
 	}
 	value = strings.TrimSpace(string(text))
 	if value == "" {
@@ -317,12 +319,15 @@ func (c *Config) missing(given map[string]bool) Errors {
 		}
 	}
 	if c.Role.sharesDatabase() {
-		need("DATABASE_URL", fmt.Sprintf("is not set, and `tocsin %s` needs it: set it to postgres://user:password@host:5432/database", c.Role))
+		need("DATABASE_URL", fmt.Sprintf("is not set, and `tocsin %s` needs it: "+
+			"set it to postgres://user:password@host:5432/database", c.Role))
 		need("REDIS_URL", fmt.Sprintf("is not set, and `tocsin %s` needs it: set it to redis://host:6379", c.Role))
-		need("TOCSIN_SECRET_KEY", fmt.Sprintf("is not set, and `tocsin %s` needs it: give every process the same key, made once with `%s`", c.Role, makeKey))
+		need("TOCSIN_SECRET_KEY", fmt.Sprintf("is not set, and `tocsin %s` needs it: "+
+			"give every process the same key, made once with `%s`", c.Role, makeKey))
 	}
 	if c.Role == Connector {
-		need("TOCSIN_SECOBSERVE_URL", "is not set: set it to the address of SecObserve's backend, such as https://secobserve-backend.example.com")
+		need("TOCSIN_SECOBSERVE_URL", "is not set: set it to the address of SecObserve's backend, such as "+
+			"https://secobserve-backend.example.com")
 	}
 	together := func(names ...string) {
 		if i := slices.IndexFunc(names, func(n string) bool { return given[n] }); i >= 0 {

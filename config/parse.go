@@ -24,7 +24,8 @@ func isPort(s string) bool {
 func parseListen(s string) (string, error) {
 	_, port, err := net.SplitHostPort(s)
 	if _, errURL := url.Parse(baseURLOf(s)); err != nil || errURL != nil || !isPort(port) {
-		return "", fmt.Errorf("%s is not an address to listen on: write host:port, such as 127.0.0.1:8080, or :8080 for every interface", quote(s))
+		return "", fmt.Errorf("%s is not an address to listen on: write host:port, such as 127.0.0.1:8080, or :8080 for "+
+			"every interface", quote(s))
 	}
 	return s, nil
 }
@@ -89,7 +90,8 @@ func parseNetworks(s string) ([]netip.Prefix, error) {
 			network, err = addr.Prefix(addr.BitLen())
 		}
 		if err != nil {
-			return nil, fmt.Errorf("%s is not a network: write CIDRs with commas between them, such as 10.0.0.0/8,fd00::/8", quote(field))
+			return nil, fmt.Errorf("%s is not a network: write CIDRs with commas between them, such as 10.0.0.0/8,fd00::/8",
+				quote(field))
 		}
 		if a := network.Addr(); a.Is4In6() && network.Bits() >= 96 { // dialled addresses are compared as IPv4
 			network = netip.PrefixFrom(a.Unmap(), network.Bits()-96)

@@ -27,25 +27,31 @@ func parseDatabaseURL(s string) (Database, error) {
 		// For pgx the host and the database begin after the first @, or after the first / before it, and its errors name
 		// both: a password with one of these characters must not get so far.
 		place, _, _ := strings.Cut(rest, "?")
-		if user, host, found := strings.Cut(place, "@"); found && (strings.Contains(user, "/") || strings.Contains(host, "@")) {
-			return Database{}, fmt.Errorf("has a / or an @ in its password, or more than one @: write it like postgres://user:password@host:5432/database %s", encode)
+		if user, host, found := strings.Cut(place, "@"); found &&
+			(strings.Contains(user, "/") || strings.Contains(host, "@")) {
+			return Database{}, fmt.Errorf("has a / or an @ in its password, or more than one @: write it like "+
+				"postgres://user:password@host:5432/database %s", encode)
 		}
 		// pgx will open the same text later; nothing is connected here.
 		if _, err := pgconn.ParseConfig(s); err != nil {
 			if _, ok := errors.AsType[*fs.PathError](err); ok {
-				return Database{}, errors.New("names a certificate or key file that cannot be read: check sslrootcert, sslcert and sslkey in it")
+				return Database{}, errors.New("names a certificate or key file that cannot be read: check sslrootcert, sslcert " +
+					"and sslkey in it")
 			}
-			return Database{}, fmt.Errorf("is not a PostgreSQL address: write it like postgres://user:password@host:5432/database %s", encode)
+			return Database{}, fmt.Errorf("is not a PostgreSQL address: write it like "+
+				"postgres://user:password@host:5432/database %s", encode)
 		}
 		return Database{Postgres, Secret(s)}, nil
 	case "sqlite":
 		file, err := url.PathUnescape(rest)
 		if err != nil || !path.IsAbs(file) || strings.HasSuffix(file, "/") || strings.ContainsAny(file, "?#\x00") {
-			return Database{}, errors.New("is not a SQLite address: write three slashes and the whole path of the file, with nothing behind it, like sqlite:///var/lib/tocsin/tocsin.db")
+			return Database{}, errors.New("is not a SQLite address: write three slashes and the whole path of the file, with " +
+				"nothing behind it, like sqlite:///var/lib/tocsin/tocsin.db")
 		}
 		return sqliteAt(path.Clean(file)), nil
 	default:
-		return Database{}, errors.New("begins with neither postgres:// nor sqlite:// : write it like postgres://user:password@host:5432/database")
+		return Database{}, errors.New("begins with neither postgres:// nor sqlite:// : write it like " +
+			"postgres://user:password@host:5432/database")
 	}
 }
 
@@ -63,7 +69,8 @@ func parseRedisURL(s string) (*redis.UniversalOptions, error) {
 	scheme, rest, _ := strings.Cut(s, "://")
 	kind, found := redisKinds[scheme]
 	if !found {
-		return nil, errors.New("begins with none of redis://, rediss://, redis-sentinel://, redis-cluster:// : write it like redis://host:6379")
+		return nil, errors.New("begins with none of redis://, rediss://, redis-sentinel://, redis-cluster:// : write it " +
+			"like redis://host:6379")
 	}
 	if strings.Contains(rest, "#") {
 		return nil, fmt.Errorf("has a # in it: write it like %s %s", kind.example, encode)
@@ -82,44 +89,26 @@ func parseRedisURL(s string) (*redis.UniversalOptions, error) {
 	database = strings.TrimSuffix(database, "/")
 	if database != "" {
 		if n, err := strconv.Atoi(database); err != nil || n < 0 || kind.cluster && n != 0 {
-			return nil, fmt.Errorf("names a database that cannot be: what follows the host is a number from 0, and 0 in a cluster; write it like %s %s", kind.example, encode)
+			return nil, fmt.Errorf("names a database that cannot be: what follows the host is a number from 0, and 0 in a "+
+				"cluster; write it like %s %s", kind.example, encode)
 		}
 	}
 	query, err := url.ParseQuery(rawQuery)
 	if err != nil {
 		return nil, fmt.Errorf("has options that cannot be read: write it like %s %s", kind.example, encode)
 	}
-	take := func(name string) string {
-		v := query.Get(name)
-		query.Del(name)
-		return v
-	}
-
-	base, options := scheme, redis.UniversalOptions{Addrs: addrs}
+	options := redis.UniversalOptions{Addrs: addrs}
+	base := scheme
 	if kind.many {
-		base = "redis"
-		switch take("tls") {
-		case "true":
-			base = "rediss"
-		case "", "false":
-		default:
-			return nil, errors.New("has a tls that is neither true nor false: write ?tls=true, or leave it out")
-		}
-	}
-	switch {
-	case kind.cluster:
-		options.IsClusterMode = true
-	case kind.many:
-		options.MasterName = take("master")
-		options.SentinelUsername, options.SentinelPassword = take("sentinel_username"), take("sentinel_password")
-		if options.MasterName == "" {
-			return nil, fmt.Errorf("does not say which master the Sentinels watch: write it like %s", kind.example)
+		if base, err = takeManyOptions(query, kind, &options); err != nil {
+			return nil, err
 		}
 	}
 	// go-redis reads the rest from a URL with one host.
 	o, err := redis.ParseURL(base + "://" + user + addrs[0] + "/" + database + "?" + query.Encode())
 	if err != nil {
-		return nil, fmt.Errorf("cannot be read: write it like %s, and no options that go-redis does not know %s", kind.example, encode)
+		return nil, fmt.Errorf("cannot be read: write it like %s, and no options that go-redis does not know %s",
+			kind.example, encode)
 	}
 	if kind.cluster && o.DB != 0 || o.DB < 0 {
 		return nil, errors.New("names a database that cannot be: leave the option db out")
@@ -131,11 +120,42 @@ func parseRedisURL(s string) (*redis.UniversalOptions, error) {
 	return &options, nil
 }
 
-var redisKinds = map[string]struct {
+// takeManyOptions takes out of a query what go-redis does not know of URLs with several hosts. It returns the scheme
+// of a URL with one of them.
+func takeManyOptions(query url.Values, kind redisKind, options *redis.UniversalOptions) (scheme string, err error) {
+	take := func(name string) string {
+		v := query.Get(name)
+		query.Del(name)
+		return v
+	}
+	scheme = "redis"
+	switch take("tls") {
+	case "true":
+		scheme = "rediss"
+	case "", "false":
+	default:
+		return "", errors.New("has a tls that is neither true nor false: write ?tls=true, or leave it out")
+	}
+	if kind.cluster {
+		options.IsClusterMode = true
+		return scheme, nil
+	}
+	options.MasterName = take("master")
+	options.SentinelUsername, options.SentinelPassword = take("sentinel_username"), take("sentinel_password")
+	if options.MasterName == "" {
+		return "", fmt.Errorf("does not say which master the Sentinels watch: write it like %s", kind.example)
+	}
+	return scheme, nil
+}
+
+// redisKind is what a scheme of REDIS_URL stands for.
+type redisKind struct {
 	port          string
 	many, cluster bool
 	example       string
-}{
+}
+
+var redisKinds = map[string]redisKind{
 	"redis":          {port: "6379", example: "redis://user:password@host:6379/0"},  // #nosec G101 -- nobody's
 	"rediss":         {port: "6379", example: "rediss://user:password@host:6379/0"}, // #nosec G101 -- nobody's
 	"redis-sentinel": {port: "26379", many: true, example: "redis-sentinel://host1:26379,host2:26379/0?master=name"},
@@ -245,7 +265,8 @@ func parseSMTPURL(s string) (*SMTP, error) {
 	delete(query, "tls")
 	delete(query, "helo")
 	if err != nil || len(query) > 0 || len(tls) > 1 || len(helo) > 1 {
-		return nil, errors.New("has an option behind the ? that is not known: only tls=none, tls=starttls, tls=implicit and helo=NAME are")
+		return nil, errors.New("has an option behind the ? that is not known: only tls=none, tls=starttls, tls=implicit " +
+			"and helo=NAME are")
 	}
 	if heloGiven {
 		if smtp.Helo = helo[0]; !heloName.MatchString(smtp.Helo) {

@@ -48,7 +48,10 @@ func outward(v variable) variable {
 
 // variables is the table of all variables, in the order in which faults are listed.
 var variables = append([]variable{
-	outward(secret("DATABASE_URL", func(c *Config, s string) (err error) { c.Database, err = parseDatabaseURL(s); return err })),
+	outward(secret("DATABASE_URL", func(c *Config, s string) (err error) {
+		c.Database, err = parseDatabaseURL(s)
+		return err
+	})),
 	outward(secret("REDIS_URL", func(c *Config, s string) (err error) { c.Redis, err = parseRedisURL(s); return err })),
 	plain("PORT", func(c *Config, s string) error {
 		if !isPort(s) {
@@ -59,20 +62,31 @@ var variables = append([]variable{
 	}),
 	// After PORT, which some platforms always set: TOCSIN_LISTEN is set on purpose, so it wins.
 	plain("TOCSIN_LISTEN", func(c *Config, s string) (err error) { c.Listen, err = parseListen(s); return err }),
-	plain("TOCSIN_METRICS_LISTEN", func(c *Config, s string) (err error) { c.MetricsListen, err = parseListen(s); return err }),
+	plain("TOCSIN_METRICS_LISTEN", func(c *Config, s string) (err error) {
+		c.MetricsListen, err = parseListen(s)
+		return err
+	}),
 	plain("TOCSIN_BASE_URL", func(c *Config, s string) (err error) {
 		c.BaseURL, err = parseBaseURL(s)
 		return err
 	}),
 	outward(plain("TOCSIN_DATA_DIR", func(c *Config, s string) error { c.DataDir = s; return checkDataDir(s) })),
-	outward(secret("TOCSIN_SECRET_KEY", func(c *Config, s string) (err error) { c.SecretKey, err = parseKey(s); return err })),
-	outward(secret("TOCSIN_SECRET_KEY_OLD", func(c *Config, s string) (err error) { c.SecretKeyOld, err = parseKey(s); return err })),
+	outward(secret("TOCSIN_SECRET_KEY", func(c *Config, s string) (err error) {
+		c.SecretKey, err = parseKey(s)
+		return err
+	})),
+	outward(secret("TOCSIN_SECRET_KEY_OLD", func(c *Config, s string) (err error) {
+		c.SecretKeyOld, err = parseKey(s)
+		return err
+	})),
 	secret("TOCSIN_ADMIN_TOKEN", func(c *Config, s string) error {
 		if len(s) < minTokenLength {
-			return fmt.Errorf("is %d characters long and must be at least %d: make one with `openssl rand -hex 24`", len(s), minTokenLength)
+			return fmt.Errorf("is %d characters long and must be at least %d: make one with `openssl rand -hex 24`",
+				len(s), minTokenLength)
 		}
 		if strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r > '~' }) {
-			return errors.New("has a space or a character beyond ASCII, which no Authorization header carries: make one with `openssl rand -hex 24`")
+			return errors.New("has a space or a character beyond ASCII, which no Authorization header carries: " +
+				"make one with `openssl rand -hex 24`")
 		}
 		c.AdminToken = Secret(s)
 		return nil
@@ -96,14 +110,23 @@ var variables = append([]variable{
 		c.WebhookAllowedNetworks, err = parseNetworks(s)
 		return err
 	}),
-	outward(secret("HTTPS_PROXY", func(c *Config, s string) (err error) { c.HTTPSProxy, err = parseProxyURL(s); return err })),
-	outward(secret("HTTP_PROXY", func(c *Config, s string) (err error) { c.HTTPProxy, err = parseProxyURL(s); return err })),
+	outward(secret("HTTPS_PROXY", func(c *Config, s string) (err error) {
+		c.HTTPSProxy, err = parseProxyURL(s)
+		return err
+	})),
+	outward(secret("HTTP_PROXY", func(c *Config, s string) (err error) {
+		c.HTTPProxy, err = parseProxyURL(s)
+		return err
+	})),
 	outward(plain("NO_PROXY", func(c *Config, s string) error { c.NoProxy = s; return nil })),
 	outward(secret("TOCSIN_WEBHOOK_PROXY", func(c *Config, s string) (err error) {
 		c.WebhookProxyURL, err = parseProxyURL(s)
 		return err
 	})),
-	plain("TOCSIN_TRUSTED_PROXIES", func(c *Config, s string) (err error) { c.TrustedProxies, err = parseNetworks(s); return err }),
+	plain("TOCSIN_TRUSTED_PROXIES", func(c *Config, s string) (err error) {
+		c.TrustedProxies, err = parseNetworks(s)
+		return err
+	}),
 	plain("TOCSIN_WORKER_CONCURRENCY", func(c *Config, s string) error {
 		n, err := strconv.Atoi(s)
 		if err != nil || n < 1 {
@@ -121,7 +144,10 @@ var variables = append([]variable{
 		return nil
 	})),
 	outward(plain("TOCSIN_OIDC_CLIENT_ID", func(c *Config, s string) error { c.oidc().ClientID = s; return nil })),
-	outward(secret("TOCSIN_OIDC_CLIENT_SECRET", func(c *Config, s string) error { c.oidc().ClientSecret = Secret(s); return nil })),
+	outward(secret("TOCSIN_OIDC_CLIENT_SECRET", func(c *Config, s string) error {
+		c.oidc().ClientSecret = Secret(s)
+		return nil
+	})),
 	outward(plain("TOCSIN_SECOBSERVE_URL", func(c *Config, s string) (err error) {
 		if c.secObserve().URL, err = parseWebURL(s, "https://secobserve-backend.example.com"); err != nil {
 			return err
@@ -147,7 +173,8 @@ var variables = append([]variable{
 		for word := range strings.SplitSeq(s, ",") {
 			word = strings.TrimSpace(word)
 			if !slices.Contains(KeepWords, word) {
-				return fmt.Errorf("%s is not known: write some of %s, with commas between them", quote(word), strings.Join(KeepWords, ", "))
+				return fmt.Errorf("%s is not known: write some of %s, with commas between them", quote(word),
+					strings.Join(KeepWords, ", "))
 			}
 			c.secObserve().Keep = append(c.secObserve().Keep, word)
 		}
@@ -174,7 +201,10 @@ var variables = append([]variable{
 		}
 		return nil
 	}),
-	plain("TOCSIN_SHUTDOWN_TIMEOUT", func(c *Config, s string) (err error) { c.ShutdownTimeout, err = parseDuration(s); return err }),
+	plain("TOCSIN_SHUTDOWN_TIMEOUT", func(c *Config, s string) (err error) {
+		c.ShutdownTimeout, err = parseDuration(s)
+		return err
+	}),
 }, rateVariables()...)
 
 // rateVariables are the variables that pace the channels, as TOCSIN_MS_TEAMS_RATE does.

@@ -9,7 +9,8 @@ import (
 	"github.com/seed91453169/tocsin/rule"
 )
 
-// data is a notification as signed webhooks get it: as the HTTP interface answers it, without what only its inbox knows.
+// data is a notification as signed webhooks get it: as the HTTP interface answers it, without what only its inbox
+// knows.
 type data struct {
 	ID          int64           `json:"id"`
 	Type        rule.Type       `json:"type"`

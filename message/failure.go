@@ -30,8 +30,8 @@ func TargetFails(c rule.Channel, address string, places []dbmodel.ContactPlace, 
 	return channel.Line(what+" "+where+" fails: "+why, maxHeadline)
 }
 
-// Places says where a contact is set, with at most so many places by name: "of Payments API and 2 more". It is empty for
-// no places.
+// Places says where a contact is set, with at most so many places by name: "of Payments API and 2 more". It is empty
+// for no places.
 func Places(places []dbmodel.ContactPlace, most int) string {
 	named := make([]string, min(most, len(places)))
 	for i := range named {

@@ -109,8 +109,8 @@ func lead(n *dbmodel.Notification) string {
 	return joined(", ", severity, change)
 }
 
-// leadChange returns the most important change. A change of severity takes the place of the severity, and so does that it
-// is known to be exploited where nothing else changed; a change of status or priority stands beside it.
+// leadChange returns the most important change. A change of severity takes the place of the severity, and so does that
+// it is known to be exploited where nothing else changed; a change of status or priority stands beside it.
 func leadChange(before, after *rule.Values) (severity, change string) {
 	if after == nil {
 		return "", ""

@@ -32,7 +32,8 @@ type Recipient struct {
 	Source    rule.Holder // the holder of its contact; the zero value: not known
 	// SourceName is the name of Source where that is a subscription.
 	SourceName string
-	// Unsubscribe is the link that disables the personal subscription which is the only reason for the message; else empty.
+	// Unsubscribe is the link that disables the personal subscription which is the only reason for the message; else
+	// empty.
 	Unsubscribe string
 }
 

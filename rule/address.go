@@ -10,8 +10,9 @@ import (
 
 var (
 	errNoDomain      = errors.New("is not a valid email address")
-	errUnclearLetter = errors.New("has a letter behind the @ that stands for another one: write the domain in plain lower-case letters")
-	errBadDomain     = errors.New("has a domain that is not valid")
+	errUnclearLetter = errors.New("has a letter behind the @ that stands for another one: write the domain in plain " +
+		"lower-case letters")
+	errBadDomain = errors.New("has a domain that is not valid")
 )
 
 // EmailIdentity returns the form in which an email address is compared: two addresses are the same one exactly where

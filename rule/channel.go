@@ -13,10 +13,11 @@ const (
 
 // ChannelInfo is what differs between channels outside of their packages.
 type ChannelInfo struct {
-	Channel   Channel
-	Name      string  // in words
-	Short     string  // where there is little room
-	Setting   string  // the end of the names of its settings, as in notification_email_to; empty: no setting holds such contacts
+	Channel Channel
+	Name    string // in words
+	Short   string // where there is little room
+	// Setting ends the names of its settings, as in notification_email_to; empty: no setting holds such contacts.
+	Setting   string
 	Addresses bool    // its contacts are email addresses, any number of them; else each is the URL of one webhook
 	Help      string  // what to fill in
 	Rate      float64 // messages a second for one target, unless the environment says otherwise; 0: no pacing
@@ -24,10 +25,12 @@ type ChannelInfo struct {
 	NotConfigured Reason
 }
 
-// channelTable is the one table of channels: a channel is an entry here, a package below channel, and its configuration.
+// channelTable is the one table of channels: a channel is an entry here, a package below channel, and its
+// configuration.
 var channelTable = []ChannelInfo{
 	{
-		Channel: Email, Name: "Email", Short: "Email", Setting: "email_to", Addresses: true, Help: "Addresses with commas between them.",
+		Channel: Email, Name: "Email", Short: "Email", Setting: "email_to", Addresses: true,
+		Help:          "Addresses with commas between them.",
 		NotConfigured: "email is not configured: set MAILGUN_DOMAIN and MAILGUN_API_KEY, or SMTP_URL",
 	},
 	{

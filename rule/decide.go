@@ -10,7 +10,8 @@ type Observation struct {
 
 // Matches reports whether an observation is worth knowing under c.
 func (c Conditions) Matches(o Observation) bool {
-	worthKnowing := c.KnownExploited && o.Exploited() || c.narrows() && c.severityMet(o.Severity) && c.priorityMet(o.Priority)
+	worthKnowing := c.KnownExploited && o.Exploited() || c.narrows() && c.severityMet(o.Severity) &&
+		c.priorityMet(o.Priority)
 	return worthKnowing && c.statusMet(o.Status) && c.parserTypeMet(o.ParserType)
 }
 

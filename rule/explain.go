@@ -55,7 +55,8 @@ func Explain(a Applied, remembered *Values, o Observation) Explanation {
 	e := explain(a, remembered, o)
 	if a.Conditions.KnownExploited {
 		e.Conditions = append(e.Conditions, Condition{
-			Name: knownExploited, Limit: true, Source: a.From.KnownExploited, Value: unlessNil(o.KnownExploited), Met: o.Exploited(),
+			Name: knownExploited, Limit: true, Source: a.From.KnownExploited, Value: unlessNil(o.KnownExploited),
+			Met: o.Exploited(),
 		})
 	}
 	e.Event, _ = a.Conditions.Decide(remembered, o)
@@ -81,9 +82,15 @@ func explain(a Applied, remembered *Values, o Observation) Explanation {
 	}
 	return Explanation{
 		Conditions: []Condition{
-			{Name: "min_severity", Limit: unlessZero(c.MinSeverity), Source: a.From.MinSeverity, Value: o.Severity, Met: c.severityMet(o.Severity)},
+			{
+				Name: "min_severity", Limit: unlessZero(c.MinSeverity), Source: a.From.MinSeverity, Value: o.Severity,
+				Met: c.severityMet(o.Severity),
+			},
 			{Name: "statuses", Limit: statuses, Source: a.From.Statuses, Value: o.Status, Met: c.statusMet(o.Status)},
-			{Name: "min_priority", Limit: unlessNil(c.MinPriority), Source: a.From.MinPriority, Value: unlessNil(o.Priority), Met: c.priorityMet(o.Priority)},
+			{
+				Name: "min_priority", Limit: unlessNil(c.MinPriority), Source: a.From.MinPriority, Value: unlessNil(o.Priority),
+				Met: c.priorityMet(o.Priority),
+			},
 		},
 		IsSet:      c.IsSet(),
 		Matches:    c.Matches(o),

@@ -67,8 +67,8 @@ type Digest struct {
 func (d Digest) Empty() bool { return len(d.Products) == 0 && len(d.Failures) == 0 }
 
 // NewDigest sums up notifications, which come in the order in which they were stored. sent reports which of them went
-// out at once; nil stands for none. For each thing the change goes from what was last sent or, where nothing was, from the
-// values before its first notification, to those after its last one. What ends as it began is left out.
+// out at once; nil stands for none. For each thing the change goes from what was last sent or, where nothing was, from
+// the values before its first notification, to those after its last one. What ends as it began is left out.
 //
 // It keeps the notifications until it returns and changes none: many digests may be made of the same ones at once.
 func NewDigest(notifications iter.Seq[*Notification], sent func(*Notification) bool) Digest {

@@ -101,8 +101,8 @@ func (r Reason) Sentence() string {
 	return string(unicode.ToUpper(first)) + string(r[size:]) + "."
 }
 
-// Ability is what is known about sending. Where a func is nil nothing stands in the way: a delivery is stored, and fails
-// with the reason once it is tried.
+// Ability is what is known about sending. Where a func is nil nothing stands in the way: a delivery is stored, and
+// fails with the reason once it is tried.
 type Ability struct {
 	EmailFrom  string                  // the setting; empty: no email is sent
 	Configured func(Channel) bool      // there is a sender for the channel
@@ -138,9 +138,10 @@ type Recipient struct {
 }
 
 // Recipients says who receives a notification under the settings that apply, and why others do not: first the contacts
-// of the settings, then those of the teams' subscriptions, then those of users. Of several with the same target the first
-// one that is not passed over stands for all, and reads everything where one of them does; those of subscriptions are passed
-// over as ReachedBefore then, others of the settings are left out. A nil notification stands for any: filters and schedules are left out of account then.
+// of the settings, then those of the teams' subscriptions, then those of users. Of several with the same target the
+// first one that is not passed over stands for all, and reads everything where one of them does; those of
+// subscriptions are passed over as ReachedBefore then, others of the settings are left out. A nil notification stands
+// for any: filters and schedules are left out of account then.
 func Recipients(a Applied, n *Notification, ability Ability) []Recipient {
 	all := a.Contacts.All()
 	out := make([]Recipient, 0, len(all))

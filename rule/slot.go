@@ -154,8 +154,8 @@ func momentOf(wall, t time.Time, zone *time.Location) time.Time {
 	return wall.Add(-time.Duration(offset) * time.Second).In(zone)
 }
 
-// firstMoment returns when the zone's clock shows wall for the first time or, where it skips wall, the first moment after
-// it did.
+// firstMoment returns when the zone's clock shows wall for the first time or, where it skips wall, the first moment
+// after it did.
 func firstMoment(wall time.Time, zone *time.Location) time.Time {
 	// Whatever time.Date makes of a time that is skipped or doubled, it is in one of the two periods beside the change.
 	near := time.Date(wall.Year(), wall.Month(), wall.Day(), wall.Hour(), wall.Minute(), wall.Second(), 0, zone)

@@ -126,7 +126,9 @@ func (f Filter) possible() bool {
 		return true
 	}
 	return slices.ContainsFunc(Types, func(t Type) bool {
-		return oneOf(f.Types, t) && slices.ContainsFunc(eventsOf(t), func(e Event) bool { return slices.Contains(f.Events, e) })
+		return oneOf(f.Types, t) && slices.ContainsFunc(eventsOf(t), func(e Event) bool {
+			return slices.Contains(f.Events, e)
+		})
 	})
 }
 

@@ -1,5 +1,5 @@
-// Package rule decides which contacts are notified of what. It holds the field's words (severity, status, channel, event),
-// the settings that apply, matching, the decision and its explanation. Everything is pure: no I/O, no clock.
+// Package rule decides which contacts are notified of what. It holds the field's words (severity, status, channel,
+// event), the settings that apply, matching, the decision and its explanation. Everything is pure: no I/O, no clock.
 package rule
 
 import (
@@ -46,7 +46,9 @@ const (
 )
 
 // Statuses lists all statuses, the active ones first.
-var Statuses = []Status{Open, Affected, InReview, Resolved, Duplicate, FalsePositive, NotAffected, NotSecurity, RiskAccepted}
+var Statuses = []Status{
+	Open, Affected, InReview, Resolved, Duplicate, FalsePositive, NotAffected, NotSecurity, RiskAccepted,
+}
 
 // Active reports whether an observation with this status still needs work.
 func (s Status) Active() bool { return s == Open || s == Affected || s == InReview }
@@ -115,8 +117,8 @@ type Values struct {
 // Exploited reports whether the observation is known to be exploited.
 func (v Values) Exploited() bool { return v.KnownExploited != nil && *v.KnownExploited }
 
-// Equal reports whether severity, status and priority are the same: known exploited counts only where a setting asks for
-// it, see Conditions.Decide.
+// Equal reports whether severity, status and priority are the same: known exploited counts only where a setting asks
+// for it, see Conditions.Decide.
 func (v Values) Equal(w Values) bool {
 	return v.Severity == w.Severity && v.Status == w.Status && equalInt(v.Priority, w.Priority)
 }

@@ -12,8 +12,8 @@ import (
 	"github.com/seed91453169/tocsin/internal/queue"
 )
 
-// lookBack are the spans in which a slot that is due is looked for, the shortest first: after a long stop nobody wants to
-// step through every minute of it.
+// lookBack are the spans in which a slot that is due is looked for, the shortest first: after a long stop nobody wants
+// to step through every minute of it.
 var lookBack = []time.Duration{time.Hour, 24 * time.Hour, 32 * 24 * time.Hour, 366 * 24 * time.Hour}
 
 // sweepPeriodic adds the slot that is due, and enqueues runs that have no task: it was lost, or their process was.
@@ -44,9 +44,9 @@ func (s *Scheduler) sweepPeriodic(ctx context.Context) error {
 	return nil
 }
 
-// addSlot stores and enqueues the slot of the clean-up that is due at now, the database's time. Of several that were missed
-// it is the last. Any number of schedulers may do so at once, and at any time of theirs: the row of a slot is there once,
-// and none is added before the newest.
+// addSlot stores and enqueues the slot of the clean-up that is due at now, the database's time. Of several that were
+// missed it is the last. Any number of schedulers may do so at once, and at any time of theirs: the row of a slot is
+// there once, and none is added before the newest.
 func (s *Scheduler) addSlot(ctx context.Context, now time.Time) error {
 	settings, err := dbmodel.LoadSettings(ctx, s.db)
 	if err != nil {

@@ -1,6 +1,6 @@
-// Package scheduler does what must happen without an event: it enqueues what the database knows and Redis forgot, and what
-// the cron line of the clean-up asks for. Any number of schedulers may run; the database lets one of them work at a time. It
-// evaluates nothing and sends nothing.
+// Package scheduler does what must happen without an event: it enqueues what the database knows and Redis forgot, and
+// what the cron line of the clean-up asks for. Any number of schedulers may run; the database lets one of them work at
+// a time. It evaluates nothing and sends nothing.
 package scheduler
 
 import (
@@ -22,11 +22,13 @@ import (
 const (
 	// interval between two sweeps, over all schedulers.
 	interval = time.Second
-	// lostMargin is how much older than the oldest waiting task of its queue the task of an event must be to count as lost.
+	// lostMargin is how much older than the oldest waiting task of its queue the task of an event must be to count as
+	// lost.
 	lostMargin = 5 * time.Second
 	// backlog is how many tasks of a queue wait when its events are merged.
 	backlog = 1_000
-	// mergedAtOnce is how many events one sweep merges at the most: a tenth of a second's work, in which they can't be claimed.
+	// mergedAtOnce is how many events one sweep merges at the most: a tenth of a second's work, in which they can't be
+	// claimed.
 	mergedAtOnce = 10_000
 	// mergedChunk is how many observations one of the events has that are made of them: long titles may be among them.
 	mergedChunk = 1_000
@@ -94,8 +96,8 @@ func (s *Scheduler) Shutdown() {
 	s.running.Wait()
 }
 
-// sweep enqueues events that are due and have no task, and pokes targets that are due, if it is this scheduler's turn; worked
-// says whether it was.
+// sweep enqueues events that are due and have no task, and pokes targets that are due, if it is this scheduler's turn;
+// worked says whether it was.
 func (s *Scheduler) sweep(ctx context.Context) (worked bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
@@ -114,7 +116,8 @@ func (s *Scheduler) sweep(ctx context.Context) (worked bool, err error) {
 		}
 		s.setBack = 0
 	}
-	for _, step := range []func(context.Context) error{s.watchPauses, s.sweepEvents, s.sweepImports, s.forgetFailures, s.sweepTargets, s.sweepPeriodic, s.sweepDeletions} {
+	for _, step := range []func(context.Context) error{s.watchPauses, s.sweepEvents, s.sweepImports, s.forgetFailures,
+		s.sweepTargets, s.sweepPeriodic, s.sweepDeletions} {
 		// Of a Redis in parts one may answer while another does not.
 		err = errors.Join(err, step(ctx))
 	}
@@ -184,8 +187,8 @@ func (s *Scheduler) merge(ctx context.Context, bulk bool) error {
 	return nil
 }
 
-// sweepTargets has targets delivered to that are due and have no task: those that fail as their times come, all others in turn, so
-// that each waits for one round at the most.
+// sweepTargets has targets delivered to that are due and have no task: those that fail as their times come, all others
+// in turn, so that each waits for one round at the most.
 func (s *Scheduler) sweepTargets(ctx context.Context) error {
 	tasks, _, err := s.queue.Size(queue.BulkDrains)
 	if err != nil {

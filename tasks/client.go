@@ -12,21 +12,22 @@ import (
 	"github.com/seed91453169/tocsin/internal/queue"
 )
 
-// Client reports events through Redis alone, for a web tier with another database that does not want to use HTTP: an event is
-// kept as long as Redis keeps it. It is safe for concurrent use.
+// Client reports events through Redis alone, for a web tier with another database that does not want to use HTTP: an
+// event is kept as long as Redis keeps it. It is safe for concurrent use.
 type Client struct {
 	redis  redis.UniversalClient
 	client *asynq.Client
 }
 
-// NewClient returns a Client over a Redis client, which stays the caller's to close. It must be the Redis of Tocsin's workers.
+// NewClient returns a Client over a Redis client, which stays the caller's to close. It must be the Redis of Tocsin's
+// workers.
 func NewClient(client redis.UniversalClient) *Client {
 	return &Client{redis: client, client: asynq.NewClientFromRedisClient(client)}
 }
 
-// Enqueue puts an event into Redis; it is kept once Enqueue has returned nil. Of states of the same thing the youngest counts,
-// in whatever order workers accept them; they log how many older ones they pass over. An event that is refused, because its product does not exist for instance, becomes a
-// failed event.
+// Enqueue puts an event into Redis; it is kept once Enqueue has returned nil. Of states of the same thing the youngest
+// counts, in whatever order workers accept them; they log how many older ones they pass over. An event that is
+// refused, because its product does not exist for instance, becomes a failed event.
 func (c *Client) Enqueue(ctx context.Context, t *Task) error {
 	if t == nil || t.event == nil {
 		return errNoTask

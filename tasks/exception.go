@@ -26,8 +26,8 @@ func NewException(e ExceptionInfo) (*Task, error) {
 	return newTask(accept.NewException(accept.ExceptionInfo(e)))
 }
 
-// NewTaskException reports an exception in a background task. The error is InvalidError where Class is missing, or where JSON
-// cannot represent Arguments.
+// NewTaskException reports an exception in a background task. The error is InvalidError where Class is missing, or
+// where JSON cannot represent Arguments.
 func NewTaskException(e TaskExceptionInfo) (*Task, error) {
 	return newTask(accept.NewTaskException(e.internal()))
 }

@@ -9,15 +9,15 @@ import (
 // Severity is "Critical", "High", "Medium", "Low", "None" or "Unknown".
 type Severity = rule.Severity
 
-// Status is "Open", "Affected", "In review", "Resolved", "Duplicate", "False positive", "Not affected", "Not security" or
-// "Risk accepted".
+// Status is "Open", "Affected", "In review", "Resolved", "Duplicate", "False positive", "Not affected", "Not security"
+// or "Risk accepted".
 type Status = rule.Status
 
 // ParserType is "SCA", "SAST", "DAST", "IAST", "Secrets", "Infrastructure", "Other" or "Manual".
 type ParserType = rule.ParserType
 
-// Observation is the state of a finding in a product. It is stored whole: an optional field that is empty empties what was
-// stored before. As JSON it is an entry of POST /api/v1/observations.
+// Observation is the state of a finding in a product. It is stored whole: an optional field that is empty empties what
+// was stored before. As JSON it is an entry of POST /api/v1/observations.
 type Observation struct {
 	ID         int64      `json:"id"` // the web tier's own, from 1 to 2⁵³−1
 	ProductID  int64      `json:"product_id"`
@@ -55,8 +55,8 @@ func (o Origin) MarshalJSON() ([]byte, error) { return dbmodel.Origin(o).Marshal
 // UnmarshalJSON reads what MarshalJSON writes.
 func (o *Origin) UnmarshalJSON(b []byte) error { return (*dbmodel.Origin)(o).UnmarshalJSON(b) }
 
-// NewObservations reports the state of at most 10,000 observations, accepted all or nothing; of several with one id the last
-// one counts. The error is InvalidError.
+// NewObservations reports the state of at most 10,000 observations, accepted all or nothing; of several with one id
+// the last one counts. The error is InvalidError.
 func NewObservations(list []Observation) (*Task, error) {
 	rows := make([]dbmodel.Observation, len(list))
 	for i := range list {
@@ -65,8 +65,8 @@ func NewObservations(list []Observation) (*Task, error) {
 	return newTask(accept.NewObservations(rows))
 }
 
-// NewBaseline is NewObservations for the first import of an existing installation: the observations are stored and, where they
-// match, remembered as if they had been notified, their titles too. Nothing is notified.
+// NewBaseline is NewObservations for the first import of an existing installation: the observations are stored and,
+// where they match, remembered as if they had been notified, their titles too. Nothing is notified.
 func NewBaseline(list []Observation) (*Task, error) {
 	t, err := NewObservations(list)
 	if err == nil {
@@ -78,8 +78,9 @@ func NewBaseline(list []Observation) (*Task, error) {
 func (o *Observation) row() dbmodel.Observation {
 	return dbmodel.Observation{
 		ID: o.ID, ProductID: o.ProductID, Title: o.Title, Severity: o.Severity, Status: o.Status, Priority: o.Priority,
-		ParserType: o.ParserType, VulnerabilityID: o.VulnerabilityID, CVSSScore: o.CVSSScore, Origin: dbmodel.Origin(o.Origin),
-		URL: o.URL, KnownExploited: o.KnownExploited, EPSSScore: o.EPSSScore, FixedVersion: o.FixedVersion,
+		ParserType: o.ParserType, VulnerabilityID: o.VulnerabilityID, CVSSScore: o.CVSSScore,
+		Origin: dbmodel.Origin(o.Origin),
+		URL:    o.URL, KnownExploited: o.KnownExploited, EPSSScore: o.EPSSScore, FixedVersion: o.FixedVersion,
 		Branch: o.Branch, Service: o.Service, Scanner: o.Scanner,
 	}
 }

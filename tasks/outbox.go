@@ -22,15 +22,15 @@ type Database interface {
 	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
 }
 
-// Tx is a transaction of a Go web tier on the PostgreSQL database that holds Tocsin's tables: a *sql.Tx of any driver, or a
-// bun.Tx.
+// Tx is a transaction of a Go web tier on the PostgreSQL database that holds Tocsin's tables: a *sql.Tx of any driver,
+// or a bun.Tx.
 type Tx interface {
 	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
 	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
 }
 
-// Outbox accepts events within the transactions of a Go web tier: an event is kept exactly where its transaction commits.
-// It is safe for concurrent use.
+// Outbox accepts events within the transactions of a Go web tier: an event is kept exactly where its transaction
+// commits. It is safe for concurrent use.
 type Outbox struct {
 	queue *queue.Queue
 
@@ -41,9 +41,9 @@ type Outbox struct {
 // wakeable is how many rows Wake enqueues at most; the sweep of the scheduler finds the others.
 const wakeable = 1_000
 
-// NewOutbox returns an Outbox for the PostgreSQL database db, which must hold Tocsin's tables in the version of this package;
-// otherwise the error says what to do. Redis may be away: it only makes workers notice sooner. Both stay the caller's to
-// close.
+// NewOutbox returns an Outbox for the PostgreSQL database db, which must hold Tocsin's tables in the version of this
+// package; otherwise the error says what to do. Redis may be away: it only makes workers notice sooner. Both stay the
+// caller's to close.
 func NewOutbox(ctx context.Context, db Database, client redis.UniversalClient) (*Outbox, error) {
 	if err := dbmodel.CheckSchemaOf(ctx, db); err != nil {
 		return nil, err
@@ -51,9 +51,9 @@ func NewOutbox(ctx context.Context, db Database, client redis.UniversalClient) (
 	return &Outbox{queue: queue.New(client, zerolog.Nop())}, nil
 }
 
-// EnqueueTx accepts an event within tx. The error is InvalidError, also where a product of observations does not exist, or
-// ErrNotFound where the product or observation of another event does not. After any other error, which comes from the
-// database, tx is broken and must be rolled back.
+// EnqueueTx accepts an event within tx. The error is InvalidError, also where a product of observations does not
+// exist, or ErrNotFound where the product or observation of another event does not. After any other error, which comes
+// from the database, tx is broken and must be rolled back.
 func (o *Outbox) EnqueueTx(ctx context.Context, tx Tx, t *Task) error {
 	if t == nil || t.event == nil {
 		return errNoTask
@@ -81,8 +81,9 @@ func (o *Outbox) EnqueueTx(ctx context.Context, tx Tx, t *Task) error {
 	return nil
 }
 
-// Wake makes workers notice at once what was committed; call it after the commit. Without it they do within seconds. It takes
-// half a second at most. It returns no error: where Redis does not answer, the scheduler finds the events in the database.
+// Wake makes workers notice at once what was committed; call it after the commit. Without it they do within seconds.
+// It takes half a second at most. It returns no error: where Redis does not answer, the scheduler finds the events in
+// the database.
 func (o *Outbox) Wake(ctx context.Context) {
 	o.mu.Lock()
 	rows := o.rows

@@ -14,11 +14,11 @@ import (
 // reportTime is how long an answer waits at most until its exception is accepted.
 const reportTime = 2 * time.Second
 
-// Recoverer is net/http middleware: a panic, or an answer with a status of 500 or above, becomes an exception event before the
-// answer goes out; the answer waits for it two seconds at most. report passes the event on: (*Client).Enqueue as it is, a
-// function that opens a transaction for (*Outbox).EnqueueTx, or one that calls POST /api/v1/exceptions. The answer goes out
-// whatever report returns, so report logs its own errors. The event names method and route of the request, and holds no
-// header and no body. Put the middleware outside of the mux.
+// Recoverer is net/http middleware: a panic, or an answer with a status of 500 or above, becomes an exception event
+// before the answer goes out; the answer waits for it two seconds at most. report passes the event on:
+// (*Client).Enqueue as it is, a function that opens a transaction for (*Outbox).EnqueueTx, or one that calls POST
+// /api/v1/exceptions. The answer goes out whatever report returns, so report logs its own errors. The event names
+// method and route of the request, and holds no header and no body. Put the middleware outside of the mux.
 func Recoverer(report func(ctx context.Context, t *Task) error) func(http.Handler) http.Handler {
 	return func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -95,7 +95,9 @@ func (x *recovered) report(class, message, trace string) {
 	if route == "" {
 		route = x.request.URL.Path
 	}
-	t, err := NewException(ExceptionInfo{Class: class, Message: message, Trace: trace, Function: x.request.Method + " " + route})
+	t, err := NewException(ExceptionInfo{
+		Class: class, Message: message, Trace: trace, Function: x.request.Method + " " + route,
+	})
 	if err != nil {
 		return // there is always a class
 	}

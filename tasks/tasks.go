@@ -1,7 +1,7 @@
-// Package tasks is how a web tier in Go reports to Tocsin what happened. Its constructors make events and refuse faulty ones
-// with InvalidError. An Outbox keeps an event with a transaction of the web tier, a Client keeps it in Redis, and Recoverer
-// reports panics and failed answers of HTTP handlers. The package evaluates and delivers nothing, and brings no database
-// driver.
+// Package tasks is how a web tier in Go reports to Tocsin what happened. Its constructors make events and refuse
+// faulty ones with InvalidError. An Outbox keeps an event with a transaction of the web tier, a Client keeps it in
+// Redis, and Recoverer reports panics and failed answers of HTTP handlers. The package evaluates and delivers nothing,
+// and brings no database driver.
 package tasks
 
 import (

@@ -11,8 +11,8 @@ const (
 	mostBackOff  = 10 * time.Minute
 )
 
-// backOffTime returns how long a target rests after so many failures in a row, give or take a quarter: targets that failed
-// together are not tried together.
+// backOffTime returns how long a target rests after so many failures in a row, give or take a quarter: targets that
+// failed together are not tried together.
 func backOffTime(failures int) time.Duration {
 	d := mostBackOff
 	if failures < 10 {

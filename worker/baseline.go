@@ -10,8 +10,8 @@ import (
 	"github.com/seed91453169/tocsin/rule"
 )
 
-// evaluateBaseline remembers observations that match, and their titles, as if they had been notified, and forgets those that
-// do not match. It stores no notification: these observations are known already.
+// evaluateBaseline remembers observations that match, and their titles, as if they had been notified, and forgets
+// those that do not match. It stores no notification: these observations are known already.
 func (w *Worker) evaluateBaseline(ctx context.Context, tx bun.Tx, event *dbmodel.Event, _ prepared) ([]int64, error) {
 	observations, e, err := w.read(ctx, tx, event.Payload.IDs, true)
 	if err != nil {

@@ -14,10 +14,11 @@ import (
 const (
 	// cleanupBatch is how many notifications one statement deletes: its locks are held for some milliseconds.
 	cleanupBatch = 500
-	// longestCleanupPause bounds the pause after a batch, which is otherwise as long as the batch took: events come in between.
+	// longestCleanupPause bounds the pause after a batch, which is otherwise as long as the batch took: events come in
+	// between.
 	longestCleanupPause = time.Second
-	// suppressionAge is how long the count of an exception that was held back waits for the next one. Those that may still be
-	// notified are younger: the longest exception_rate_limit is 30 days.
+	// suppressionAge is how long the count of an exception that was held back waits for the next one. Those that may
+	// still be notified are younger: the longest exception_rate_limit is 30 days.
 	suppressionAge = 90 * 24 * time.Hour
 )
 

@@ -16,8 +16,8 @@ const (
 	mostUnused = 100_000
 )
 
-// unusedTargets removes targets that no contact and no delivery refers to any more. That no contact names a target is noted
-// first; a later run removes it.
+// unusedTargets removes targets that no contact and no delivery refers to any more. That no contact names a target is
+// noted first; a later run removes it.
 func (c *cleanup) unusedTargets(ctx context.Context) error {
 	var after int64
 	err := c.inBatches(ctx, func(ctx context.Context) (more bool, err error) {
@@ -52,8 +52,9 @@ func (c *cleanup) unusedTargets(ctx context.Context) error {
 	})
 }
 
-// withoutDeliveries returns those of the given targets, by id, that no delivery names. What was sent to a target has no index by
-// it, which every delivery would have to pay for: all deliveries are read, the newest first, while a target is in question.
+// withoutDeliveries returns those of the given targets, by id, that no delivery names. What was sent to a target has
+// no index by it, which every delivery would have to pay for: all deliveries are read, the newest first, while a
+// target is in question.
 func (c *cleanup) withoutDeliveries(ctx context.Context, targets []int64) ([]int64, error) {
 	free := make(map[int64]bool, len(targets))
 	for _, id := range targets {

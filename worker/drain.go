@@ -28,7 +28,8 @@ const (
 	drainTime = 5 * time.Second
 	// gatherTime is how long a target rests after much was sent at once, so that what arrives meanwhile goes together.
 	gatherTime = time.Second
-	// freshTime is how long a lease need not be renewed before a message. With renewTime it stays below the time of a lease.
+	// freshTime is how long a lease need not be renewed before a message. With renewTime it stays below the time of a
+	// lease.
 	freshTime = 2 * time.Second
 	// digestItems is how many notifications a digest names.
 	digestItems = 20
@@ -64,13 +65,15 @@ func (w *Worker) targetDrain(ctx context.Context, t *asynq.Task) error {
 	defer leave()
 	err = (&drain{w: w, target: &lease.Target, owner: owner, renewed: renewed}).safely(ctx)
 	if err != nil && !errors.Is(err, dbmodel.ErrUnavailable) {
-		return errors.Join(err, w.record("a target rests after a fault", func(ctx context.Context) error { return w.restTarget(ctx, p.TargetID, err) }))
+		return errors.Join(err, w.record("a target rests after a fault", func(ctx context.Context) error {
+			return w.restTarget(ctx, p.TargetID, err)
+		}))
 	}
 	return err
 }
 
-// unpoke lets the next poke of a target through. It comes before the target is looked at: what is stored after that look has a
-// poke of its own.
+// unpoke lets the next poke of a target through. It comes before the target is looked at: what is stored after that
+// look has a poke of its own.
 func (w *Worker) unpoke(ctx context.Context, id int64) {
 	if err := w.Queue.Unpoke(ctx, id); err != nil {
 		w.Log.Debug().Err(err).Int64("target", id).Msg("the poke stays until it ends by itself")
@@ -86,7 +89,8 @@ func (w *Worker) restTarget(ctx context.Context, id int64, fault error) error {
 		if err := dbmodel.RestTarget(ctx, tx, id, faultRest); err != nil {
 			return err
 		}
-		return reportOwn(ctx, tx, classOf(fault), queue.TypeTargetDrain, "the deliveries to a target could not be processed: they are tried again every minute",
+		return reportOwn(ctx, tx, classOf(fault), queue.TypeTargetDrain,
+			"the deliveries to a target could not be processed: they are tried again every minute",
 			fmt.Sprintf("target %d: %v", id, fault), false)
 	})
 }
@@ -197,7 +201,9 @@ func (d *drain) run(ctx context.Context) error {
 // leave gives the lease back whatever is left to do; the sweep, or a poke after it, goes on. It returns err.
 func (d *drain) leave(err error) error {
 	w, id := d.w, d.target.ID
-	return errors.Join(err, w.record("give a target back", func(ctx context.Context) error { return dbmodel.YieldTarget(ctx, w.DB, id, d.owner) }))
+	return errors.Join(err, w.record("give a target back", func(ctx context.Context) error {
+		return dbmodel.YieldTarget(ctx, w.DB, id, d.owner)
+	}))
 }
 
 // rest is how long the target rests after a message that was begun so long ago.
@@ -226,8 +232,8 @@ func (d *drain) wait(ctx context.Context, rest time.Duration) bool {
 	return d.w.pause(rest)
 }
 
-// deliver sends what comes next, if something waits, and records what became of it: a digest where there is one to send, else
-// single deliveries.
+// deliver sends what comes next, if something waits, and records what became of it: a digest where there is one to
+// send, else single deliveries.
 func (d *drain) deliver(ctx context.Context) (outcome, error) {
 	if d.target.Channel == rule.Webhook {
 		return d.deliverData(ctx)
@@ -286,8 +292,9 @@ func (d *drain) askAgain(ctx context.Context) (bool, error) {
 	return changed, nil
 }
 
-// send renews the lease, unless that was done a moment ago, and sends; the time of the send begins when the request leaves. lost
-// says that the lease is another's by now: then nothing was sent. result is nil where the receiver took the message.
+// send renews the lease, unless that was done a moment ago, and sends; the time of the send begins when the request
+// leaves. lost says that the lease is another's by now: then nothing was sent. result is nil where the receiver took
+// the message.
 func (d *drain) send(ctx context.Context, m *channel.Message) (result *channel.Error, lost bool, err error) {
 	w := d.w
 	if now := time.Now(); now.Sub(d.renewed) > freshTime {
@@ -322,5 +329,7 @@ func (d *drain) send(ctx context.Context, m *channel.Message) (result *channel.E
 	case errors.As(err, &result):
 		return result, false, nil
 	}
-	return &channel.Error{Kind: channel.Temporary, Reason: "sending failed: see the log of the worker", Err: err}, false, nil
+	return &channel.Error{
+		Kind: channel.Temporary, Reason: "sending failed: see the log of the worker", Err: err,
+	}, false, nil
 }

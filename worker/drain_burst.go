@@ -12,15 +12,15 @@ import (
 const (
 	// burstTime is how long what was read ahead is sent; then it is read anew, for it may have been deleted.
 	burstTime = 100 * time.Millisecond
-	// groupTime is how long a known result may wait for others that are recorded with it. A process that is lost in between sends
-	// these again.
+	// groupTime is how long a known result may wait for others that are recorded with it. A process that is lost in
+	// between sends these again.
 	groupTime = 50 * time.Millisecond
 	// mostAhead is how many deliveries are read ahead.
 	mostAhead = 200
 )
 
-// burst sends deliveries one by one, in order, until one is not taken or burstTime is over. The receiver's answers are recorded
-// in groups, behind the sends.
+// burst sends deliveries one by one, in order, until one is not taken or burstTime is over. The receiver's answers are
+// recorded in groups, behind the sends.
 func (d *drain) burst(ctx context.Context, waiting []dbmodel.PendingDelivery) (next outcome, err error) {
 	if d.paced() || d.target.Failures > 0 || d.target.FailingSince != nil {
 		waiting = waiting[:1]

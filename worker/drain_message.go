@@ -12,8 +12,8 @@ import (
 	"github.com/seed91453169/tocsin/rule"
 )
 
-// nextDigest makes the digest that must be sent next: the one that is tried again, else one of all that waits. It returns no
-// message where nothing of it waits any more.
+// nextDigest makes the digest that must be sent next: the one that is tried again, else one of all that waits. It
+// returns no message where nothing of it waits any more.
 func (d *drain) nextDigest(ctx context.Context) (*channel.Message, dbmodel.DeliverySet, error) {
 	w, id := d.w, d.target.ID
 	set := dbmodel.DeliverySet{TargetID: id, Digest: true}
@@ -43,7 +43,10 @@ func (d *drain) single(n *dbmodel.Notification, waiting dbmodel.PendingDelivery)
 }
 
 // digest makes the message of a digest; nil where nothing of it waits any more.
-func (d *drain) digest(ctx context.Context, set dbmodel.DeliverySet, build func(message.Builder, *dbmodel.Digest, int64, message.Recipient) *channel.Message) (*channel.Message, error) {
+func (d *drain) digest(
+	ctx context.Context, set dbmodel.DeliverySet,
+	build func(message.Builder, *dbmodel.Digest, int64, message.Recipient) *channel.Message,
+) (*channel.Message, error) {
 	content, err := dbmodel.DigestOf(ctx, d.w.DB, set, digestItems)
 	if err != nil {
 		return nil, fmt.Errorf("load a digest of target %d: %w", set.TargetID, err)
@@ -60,11 +63,13 @@ func (d *drain) digest(ctx context.Context, set dbmodel.DeliverySet, build func(
 	}), nil
 }
 
-// from is to with what its message comes from and, where that is a subscription of its user alone, the link that disables it.
+// from is to with what its message comes from and, where that is a subscription of its user alone, the link that
+// disables it.
 func (d *drain) from(to message.Recipient, source dbmodel.PendingDelivery) message.Recipient {
 	to.Source, to.SourceName = source.Source, source.SourceName
 	if source.UserID > 0 && source.SourceName != "" {
-		to.Unsubscribe = fmt.Sprintf("%s/unsubscribe/%d/%s", d.w.BaseURL, source.Source.ID, d.w.Vault.UnsubscribeKey(source.Source.ID))
+		to.Unsubscribe = fmt.Sprintf("%s/unsubscribe/%d/%s", d.w.BaseURL, source.Source.ID,
+			d.w.Vault.UnsubscribeKey(source.Source.ID))
 	}
 	return to
 }
@@ -78,7 +83,8 @@ func (d *drain) build(say func(message.Builder, message.Recipient) *channel.Mess
 	}
 	defer func() {
 		if p := recover(); p != nil {
-			d.w.Log.Error().Int64("target", d.target.ID).Bytes("stack", debug.Stack()).Msgf("make a message: panic: %v", kindOf(p))
+			d.w.Log.Error().Int64("target", d.target.ID).Bytes("stack", debug.Stack()).
+				Msgf("make a message: panic: %v", kindOf(p))
 			m = &channel.Message{
 				Headline: "A notification could not be shown here: read it in Tocsin", Tone: channel.Attention, ID: rand.Text(),
 				From: d.settings.EmailFrom, Action: channel.Link{Label: "Open the inbox", URL: d.w.BaseURL + "/"},

@@ -26,7 +26,9 @@ func (d *drain) recordResult(set dbmodel.DeliverySet, result *channel.Error) (ou
 			}
 		}
 		if t := d.target; t.Failures > 0 || t.FailingSince != nil || t.FailureNotified || t.Batch != 0 {
-			err := w.record("a target answers again", func(ctx context.Context) error { return dbmodel.TargetSucceeded(ctx, w.DB, t.ID, d.owner) })
+			err := w.record("a target answers again", func(ctx context.Context) error {
+				return dbmodel.TargetSucceeded(ctx, w.DB, t.ID, d.owner)
+			})
 			if err != nil {
 				return stop, err
 			}
@@ -78,7 +80,9 @@ func (d *drain) fail(set dbmodel.DeliverySet, result *channel.Error) error {
 }
 
 // notifyFailure notifies once, until the target's next success, that it fails: why in a few words, then in a sentence.
-func (d *drain) notifyFailure(ctx context.Context, tx bun.Tx, set dbmodel.DeliverySet, class, why, sentence string) error {
+func (d *drain) notifyFailure(
+	ctx context.Context, tx bun.Tx, set dbmodel.DeliverySet, class, why, sentence string,
+) error {
 	must, err := dbmodel.MustNotifyFailure(ctx, tx, set, d.owner)
 	if err != nil || !must {
 		return err
@@ -95,7 +99,8 @@ func (d *drain) notifyFailure(ctx context.Context, tx bun.Tx, set dbmodel.Delive
 	if shown == "" {
 		shown = fmt.Sprintf("target %d", d.target.ID)
 	}
-	return reportOwn(ctx, tx, class, queue.TypeTargetDrain, fmt.Sprintf("%s\n%s to %s: %s", line, info.Name, shown, sentence), "", true)
+	return reportOwn(ctx, tx, class, queue.TypeTargetDrain,
+		fmt.Sprintf("%s\n%s to %s: %s", line, info.Name, shown, sentence), "", true)
 }
 
 // count says what the last message was, for rest.
@@ -132,7 +137,8 @@ func (d *drain) backOff(set dbmodel.DeliverySet, result *channel.Error) error {
 			}
 			all := dbmodel.DeliverySet{TargetID: set.TargetID, All: true}
 			why := fmt.Sprintf("given up after %d hours: %s", d.settings.DeliveryGiveUpHours, result.Brief())
-			return d.notifyFailure(ctx, tx, all, "TargetGivenUp", why, "all that waited for it failed: "+reason+" Last: "+result.Reason)
+			return d.notifyFailure(ctx, tx, all, "TargetGivenUp", why,
+				"all that waited for it failed: "+reason+" Last: "+result.Reason)
 		})
 	})
 	if err != nil || !giveUp {
@@ -142,13 +148,16 @@ func (d *drain) backOff(set dbmodel.DeliverySet, result *channel.Error) error {
 }
 
 // countFailure counts a failure of the target and reports whether it must be given up.
-func (d *drain) countFailure(ctx context.Context, tx bun.Tx, set dbmodel.DeliverySet, wait time.Duration) (giveUp bool, err error) {
+func (d *drain) countFailure(
+	ctx context.Context, tx bun.Tx, set dbmodel.DeliverySet, wait time.Duration,
+) (giveUp bool, err error) {
 	if set.Digest {
 		if err := dbmodel.KeepBatch(ctx, tx, set, d.owner); err != nil {
 			return false, err
 		}
 	}
-	giveUp, err = dbmodel.TargetFailed(ctx, tx, set.TargetID, d.owner, wait, time.Duration(d.settings.DeliveryGiveUpHours)*time.Hour)
+	giveUp, err = dbmodel.TargetFailed(ctx, tx, set.TargetID, d.owner, wait,
+		time.Duration(d.settings.DeliveryGiveUpHours)*time.Hour)
 	if errors.Is(err, dbmodel.ErrNotFound) {
 		return false, nil // the lease is lost: what happened here is the new owner's to find out
 	}

@@ -14,8 +14,8 @@ import (
 	"github.com/seed91453169/tocsin/rule"
 )
 
-// deliverData sends to a signed webhook what comes next, if something waits: up to webhook.MaxNotifications at once, and nothing
-// summed up. A batch that is tried again is the same one, with the same id.
+// deliverData sends to a signed webhook what comes next, if something waits: up to webhook.MaxNotifications at once,
+// and nothing summed up. A batch that is tried again is the same one, with the same id.
 func (d *drain) deliverData(ctx context.Context) (outcome, error) {
 	if _, err := d.askAgain(ctx); err != nil {
 		return stop, err
@@ -76,7 +76,9 @@ func (d *drain) nextBatch(ctx context.Context) ([]dbmodel.PendingDelivery, error
 }
 
 // batch makes the message of deliveries; nil where none of their notifications is left.
-func (d *drain) batch(ctx context.Context, waiting []dbmodel.PendingDelivery) (*channel.Message, dbmodel.DeliverySet, error) {
+func (d *drain) batch(
+	ctx context.Context, waiting []dbmodel.PendingDelivery,
+) (*channel.Message, dbmodel.DeliverySet, error) {
 	set := dbmodel.DeliverySet{TargetID: d.target.ID, Digest: true}
 	ids := make([]int64, len(waiting))
 	for i := range waiting {

@@ -54,8 +54,8 @@ func (w *Worker) eventTasks() map[string]asynq.HandlerFunc {
 	return handlers
 }
 
-// eventTask handles the tasks of events of one kind. Where these have an order, the task stands for the product: its oldest
-// event comes first, whichever event the task names, so that two workers cannot swap them.
+// eventTask handles the tasks of events of one kind. Where these have an order, the task stands for the product: its
+// oldest event comes first, whichever event the task names, so that two workers cannot swap them.
 func (w *Worker) eventTask(kind dbmodel.EventKind, h handler) asynq.HandlerFunc {
 	return func(ctx context.Context, t *asynq.Task) error {
 		var p queue.EventTask
@@ -83,8 +83,9 @@ func (w *Worker) eventTask(kind dbmodel.EventKind, h handler) asynq.HandlerFunc 
 	}
 }
 
-// exclusive holds the lock that an evaluation needs until the returned function is called. An event whose earlier claim ran
-// out may have killed its process: it is evaluated while nothing else is, so that it takes no neighbour with it.
+// exclusive holds the lock that an evaluation needs until the returned function is called. An event whose earlier
+// claim ran out may have killed its process: it is evaluated while nothing else is, so that it takes no neighbour with
+// it.
 func (w *Worker) exclusive(alone bool) (unlock func()) {
 	if alone {
 		w.alone.Lock()
@@ -94,8 +95,11 @@ func (w *Worker) exclusive(alone bool) (unlock func()) {
 	return w.alone.RUnlock
 }
 
-// evaluate claims an event and evaluates it; done says whether it has. The error is why it failed, after that is recorded.
-func (w *Worker) evaluate(ctx context.Context, kind dbmodel.EventKind, h handler, id int64, alone bool) (done bool, err error) {
+// evaluate claims an event and evaluates it; done says whether it has. The error is why it failed, after that is
+// recorded.
+func (w *Worker) evaluate(
+	ctx context.Context, kind dbmodel.EventKind, h handler, id int64, alone bool,
+) (done bool, err error) {
 	e, err := dbmodel.ClaimEvent(ctx, w.DB, kind, id, alone)
 	if errors.Is(err, dbmodel.ErrNotFound) {
 		return false, nil // evaluated, claimed by another, or not due: its row sees to the rest
@@ -106,10 +110,12 @@ func (w *Worker) evaluate(ctx context.Context, kind dbmodel.EventKind, h handler
 	if e.Claim == dbmodel.ClaimedAloneAgain {
 		switch {
 		case len(e.Payload.IDs) > 1:
-			w.Log.Warn().Int64("event", id).Msg("the process was lost twice with this import: its observations are evaluated one by one")
+			w.Log.Warn().Int64("event", id).Msg("the process was lost twice with this import: its observations are evaluated " +
+				"one by one")
 			return false, w.split(ctx, e)
 		case e.ProcessesLost >= dbmodel.SetAsideAfter:
-			return false, w.setAside(ctx, e, "WorkerLost", fmt.Errorf("the worker process was lost each time, %d times", e.ProcessesLost))
+			return false, w.setAside(ctx, e, "WorkerLost",
+				fmt.Errorf("the worker process was lost each time, %d times", e.ProcessesLost))
 		}
 	}
 	targets, err := w.attempt(ctx, e, h)
@@ -124,16 +130,24 @@ func (w *Worker) evaluate(ctx context.Context, kind dbmodel.EventKind, h handler
 		}
 		return true, nil
 	case errors.As(err, &wait):
-		return false, w.record("give an event back", func(ctx context.Context) error { return dbmodel.ReleaseEvent(ctx, w.DB, e, wait.wait) })
+		return false, w.record("give an event back", func(ctx context.Context) error {
+			return dbmodel.ReleaseEvent(ctx, w.DB, e, wait.wait)
+		})
 	case errors.Is(err, dbmodel.ErrUnavailable):
-		recorded = w.record("give an event back", func(ctx context.Context) error { return dbmodel.ReleaseEvent(ctx, w.DB, e, time.Second) })
+		recorded = w.record("give an event back", func(ctx context.Context) error {
+			return dbmodel.ReleaseEvent(ctx, w.DB, e, time.Second)
+		})
 	case len(e.Payload.IDs) > 1 && e.Failures+1 >= dbmodel.SplitAfter:
 		recorded = w.record("split an event", func(ctx context.Context) error { return w.split(ctx, e) })
 	case len(e.Payload.IDs) <= 1 && e.Failures+1 >= dbmodel.SetAsideAfter:
-		recorded = w.record("set an event aside", func(ctx context.Context) error { return w.setAside(ctx, e, classOf(err), err) })
+		recorded = w.record("set an event aside", func(ctx context.Context) error {
+			return w.setAside(ctx, e, classOf(err), err)
+		})
 	default:
 		wait := time.Second << e.Failures
-		recorded = w.record("count a failure", func(ctx context.Context) error { return dbmodel.FailEvent(ctx, w.DB, e, err.Error(), wait) })
+		recorded = w.record("count a failure", func(ctx context.Context) error {
+			return dbmodel.FailEvent(ctx, w.DB, e, err.Error(), wait)
+		})
 	}
 	return false, fmt.Errorf("evaluate event %d (%s): %w", e.ID, e.Kind, errors.Join(err, recorded))
 }
@@ -210,7 +224,8 @@ func (w *Worker) setAside(ctx context.Context, e *dbmodel.Event, class string, r
 		if e.Payload.Exception != nil && e.Payload.Exception.Own {
 			return nil
 		}
-		return reportOwn(ctx, tx, class, queue.TypeOf(e.Kind), "an event is set aside: its evaluation failed for good; see the failed events", what+": "+reason.Error(), false)
+		return reportOwn(ctx, tx, class, queue.TypeOf(e.Kind),
+			"an event is set aside: its evaluation failed for good; see the failed events", what+": "+reason.Error(), false)
 	})
 }
 

@@ -24,8 +24,8 @@ func (w *Worker) exceptionKey(e *dbmodel.Event) string {
 	return w.Vault.ExceptionKey(e.Payload.Exception.Fingerprint)
 }
 
-// prepareException claims an exception, unless an equal one was notified within the rate limit. A claim whose evaluation fails
-// is found again by the next try, which knows it by the event's id.
+// prepareException claims an exception, unless an equal one was notified within the rate limit. A claim whose
+// evaluation fails is found again by the next try, which knows it by the event's id.
 func (w *Worker) prepareException(ctx context.Context, e *dbmodel.Event) (prepared, error) {
 	if e.Payload.Exception == nil {
 		return prepared{}, fmt.Errorf("event %d has no exception", e.ID)
@@ -78,14 +78,15 @@ func (w *Worker) evaluateException(ctx context.Context, tx bun.Tx, event *dbmode
 	return e.store(ctx)
 }
 
-// claim makes the event the one whose exception is notified; false: an equal one was. The event that holds the claim may still
-// fail until it is evaluated, so this one waits for it; one that was set aside is replaced.
+// claim makes the event the one whose exception is notified; false: an equal one was. The event that holds the claim
+// may still fail until it is evaluated, so this one waits for it; one that was set aside is replaced.
 func (w *Worker) claim(ctx context.Context, key string, id int64, limit time.Duration) (bool, error) {
 	patient := false
 	for began := time.Now(); ; {
 		holder, err := w.Queue.Claim(ctx, key, id, limit)
 		if err != nil {
-			return false, &postponed{wait: time.Second, err: err} // Redis is away: nothing may be lost, so nothing is notified yet
+			// Redis is away: nothing may be lost, so nothing is notified yet
+			return false, &postponed{wait: time.Second, err: err}
 		}
 		if holder == id {
 			return true, nil // now, or by an earlier try that did not come to its end

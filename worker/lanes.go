@@ -8,8 +8,8 @@ import (
 	"github.com/seed91453169/tocsin/rule"
 )
 
-// A drain runs in a lane: that of its channel, and of what is known of its target. The bound of a lane keeps receivers that
-// hang from taking the place of those that answer.
+// A drain runs in a lane: that of its channel, and of what is known of its target. The bound of a lane keeps receivers
+// that hang from taking the place of those that answer.
 type lane struct {
 	channel rule.Channel
 	kind    laneKind
@@ -30,14 +30,14 @@ const (
 type laneLimits struct {
 	healthy int // in each lane of targets that do not fail
 	failing int // in each lane of targets that fail
-	// patience is how long a drain counts in a lane of targets that do not fail. Then it counts among the long ones, of which each
-	// channel has at most long.
+	// patience is how long a drain counts in a lane of targets that do not fail. Then it counts among the long ones, of
+	// which each channel has at most long.
 	patience time.Duration
 	long     int
 }
 
-// The lanes of targets that do not fail are about as many drains as the pool of database connections serves without a queue; what
-// only waits for a receiver leaves them.
+// The lanes of targets that do not fail are about as many drains as the pool of database connections serves without a
+// queue; what only waits for a receiver leaves them.
 var usualLanes = laneLimits{healthy: 64, failing: 256, patience: 200 * time.Millisecond, long: 1024}
 
 // most is how many drains run at the most.

@@ -23,8 +23,8 @@ func newLeases(db *dbmodel.DB) *leases {
 	return &leases{db: db, held: map[dbmodel.HeldLease]context.CancelCauseFunc{}}
 }
 
-// hold renews a lease until release is called. held ends with ctx, and with errLeaseLost as its cause where another worker has
-// taken the lease.
+// hold renews a lease until release is called. held ends with ctx, and with errLeaseLost as its cause where another
+// worker has taken the lease.
 func (l *leases) hold(ctx context.Context, lease dbmodel.HeldLease) (held context.Context, release func()) {
 	held, cancel := context.WithCancelCause(ctx)
 	l.mu.Lock()

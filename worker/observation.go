@@ -44,10 +44,12 @@ func (w *Worker) begin(ctx context.Context, tx bun.Tx, productIDs []int64) (*eva
 
 // evaluateObservations decides about observations and their titles, in their state of now.
 //
-// Most observations of an import have no outcome. So many are read without a lock, and decided; those with an outcome, of
-// their own or of their title, are locked in the order of their ids and decided again. One that changes in between has an event
-// of that change, whose evaluation comes after it.
-func (w *Worker) evaluateObservations(ctx context.Context, tx bun.Tx, event *dbmodel.Event, _ prepared) ([]int64, error) {
+// Most observations of an import have no outcome. So many are read without a lock, and decided; those with an outcome,
+// of their own or of their title, are locked in the order of their ids and decided again. One that changes in between
+// has an event of that change, whose evaluation comes after it.
+func (w *Worker) evaluateObservations(
+	ctx context.Context, tx bun.Tx, event *dbmodel.Event, _ prepared,
+) ([]int64, error) {
 	ids := event.Payload.IDs
 	if len(ids) > 1 {
 		observations, e, err := w.read(ctx, tx, ids, false)
@@ -83,7 +85,9 @@ func (w *Worker) evaluateObservations(ctx context.Context, tx bun.Tx, event *dbm
 }
 
 // read reads observations, locked or not, and what decides about them. Where they are locked, their products are kept.
-func (w *Worker) read(ctx context.Context, tx bun.Tx, ids []int64, lock bool) ([]dbmodel.StoredObservation, *evaluation, error) {
+func (w *Worker) read(
+	ctx context.Context, tx bun.Tx, ids []int64, lock bool,
+) ([]dbmodel.StoredObservation, *evaluation, error) {
 	load := dbmodel.Observations
 	if lock {
 		load = dbmodel.ObservationsForUpdate
@@ -143,7 +147,9 @@ func (e *evaluation) concerned(ctx context.Context, observations []dbmodel.Store
 	return ids, nil
 }
 
-func (e *evaluation) addObservation(o *dbmodel.StoredObservation, event rule.Event, product *dbmodel.ProductContext, applied *rule.Applied) {
+func (e *evaluation) addObservation(
+	o *dbmodel.StoredObservation, event rule.Event, product *dbmodel.ProductContext, applied *rule.Applied,
+) {
 	now := o.Rule().Values
 	n := dbmodel.Notification{
 		Type: rule.TypeObservation, Event: event, Name: o.Title, ProductID: &product.ID, ObservationID: &o.ID,

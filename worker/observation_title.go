@@ -16,8 +16,8 @@ type title struct {
 	worst *dbmodel.StoredObservation
 }
 
-// titlesWithOutcome is those titles of observations, which come by id, that have an outcome under the global settings as far as
-// that is known without a lock; in the order in which titles are locked everywhere.
+// titlesWithOutcome is those titles of observations, which come by id, that have an outcome under the global settings
+// as far as that is known without a lock; in the order in which titles are locked everywhere.
 func (e *evaluation) titlesWithOutcome(ctx context.Context, observations []dbmodel.StoredObservation) ([]title, error) {
 	conditions := e.settings.TitleConditions()
 	if !conditions.IsSet() {
@@ -45,8 +45,8 @@ func (e *evaluation) titlesWithOutcome(ctx context.Context, observations []dbmod
 	return slices.DeleteFunc(matching, func(t title) bool { return t.event(remembered) == rule.NoEvent }), nil
 }
 
-// lockTitles returns those titles of observations, which are locked, that have an outcome, and what is remembered of them. Most
-// titles have none: only the others are locked, after the observations, and decided again.
+// lockTitles returns those titles of observations, which are locked, that have an outcome, and what is remembered of
+// them. Most titles have none: only the others are locked, after the observations, and decided again.
 func (e *evaluation) lockTitles(
 	ctx context.Context, observations []dbmodel.StoredObservation,
 ) ([]title, map[dbmodel.Hash]*rule.Values, error) {

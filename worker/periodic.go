@@ -50,8 +50,8 @@ func (w *Worker) periodicTasks() map[string]asynq.HandlerFunc {
 // errNoSecObserve: the scheduler knows of a SecObserve, this worker does not.
 var errNoSecObserve = errors.New("this worker knows no SecObserve: set TOCSIN_SECOBSERVE_URL for all processes")
 
-// secObserveSync handles queue.TypeSecObserveSync: it brings Tocsin in step with SecObserve. A pass that is cut short is
-// taken up again, which reads what is left.
+// secObserveSync handles queue.TypeSecObserveSync: it brings Tocsin in step with SecObserve. A pass that is cut short
+// is taken up again, which reads what is left.
 func (w *Worker) secObserveSync(ctx context.Context, run *dbmodel.PeriodicRun) (done string, err error) {
 	if w.SecObserve == nil {
 		return "", errNoSecObserve
@@ -115,11 +115,15 @@ func (w *Worker) periodic(ctx context.Context, t *asynq.Task, task periodicTask)
 	case errors.Is(err, dbmodel.ErrRunLost):
 		return nil
 	case errors.Is(err, errStopping):
-		return w.record("give a run back", func(ctx context.Context) error { return dbmodel.ReleaseRun(ctx, w.DB, run, 0, done) })
+		return w.record("give a run back", func(ctx context.Context) error {
+			return dbmodel.ReleaseRun(ctx, w.DB, run, 0, done)
+		})
 	case late:
 		err = fmt.Errorf("not done after %s: the next run goes on", queue.PeriodicTime)
 	case errors.Is(err, dbmodel.ErrUnavailable) && run.Attempts < dbmodel.PeriodicAttempts:
-		recorded := w.record("give a run back", func(ctx context.Context) error { return dbmodel.ReleaseRun(ctx, w.DB, run, periodicRetry, err.Error()) })
+		recorded := w.record("give a run back", func(ctx context.Context) error {
+			return dbmodel.ReleaseRun(ctx, w.DB, run, periodicRetry, err.Error())
+		})
 		return fmt.Errorf("periodic task %s: %w", run.Task, errors.Join(err, recorded))
 	}
 	if done != "" {
@@ -129,7 +133,9 @@ func (w *Worker) periodic(ctx context.Context, t *asynq.Task, task periodicTask)
 }
 
 // tryPeriodic runs a task; a panic is an error.
-func (w *Worker) tryPeriodic(ctx context.Context, run *dbmodel.PeriodicRun, task periodicTask) (done string, err error) {
+func (w *Worker) tryPeriodic(
+	ctx context.Context, run *dbmodel.PeriodicRun, task periodicTask,
+) (done string, err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			w.Log.Error().Bytes("stack", debug.Stack()).Msgf("periodic task %s: panic: %v", run.Task, p)
@@ -141,7 +147,9 @@ func (w *Worker) tryPeriodic(ctx context.Context, run *dbmodel.PeriodicRun, task
 
 // endRun records what became of a run, and reports as failed, where that is not empty, why it failed for good: failure,
 // which it returns.
-func (w *Worker) endRun(run *dbmodel.PeriodicRun, function, failed string, status dbmodel.RunStatus, message string, failure error) error {
+func (w *Worker) endRun(
+	run *dbmodel.PeriodicRun, function, failed string, status dbmodel.RunStatus, message string, failure error,
+) error {
 	recorded := w.record("a run ended", func(ctx context.Context) error {
 		return w.DB.InTx(ctx, func(ctx context.Context, tx bun.Tx) error {
 			ended, err := dbmodel.EndRun(ctx, tx, run, status, message)

@@ -59,7 +59,8 @@ func stateOf(s *rule.Values) state {
 	return out
 }
 
-// decideRecipients gives each notification its recipients, and returns their targets. What decides is asked once for all.
+// decideRecipients gives each notification its recipients, and returns their targets. What decides is asked once for
+// all.
 func (e *evaluation) decideRecipients(ctx context.Context) ([]int64, error) {
 	if err := e.subscribe(ctx); err != nil {
 		return nil, err
@@ -107,7 +108,8 @@ func (e *evaluation) subscribe(ctx context.Context) error {
 	if !known {
 		worst = ""
 	}
-	subscribers, err := dbmodel.EnabledSubscribers(ctx, e.tx, slices.Sorted(maps.Keys(products)), slices.Sorted(maps.Keys(types)),
+	subscribers, err := dbmodel.EnabledSubscribers(ctx, e.tx, slices.Sorted(maps.Keys(products)),
+		slices.Sorted(maps.Keys(types)),
 		e.settings.MemberNotificationTypes, worst)
 	if err != nil {
 		return fmt.Errorf("load subscriptions: %w", err)

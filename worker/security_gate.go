@@ -29,8 +29,9 @@ func (w *Worker) evaluateGate(ctx context.Context, tx bun.Tx, event *dbmodel.Eve
 		return nil, nil
 	}
 	e.add(dbmodel.Notification{
-		Type: rule.TypeSecurityGate, Event: rule.Gate(event.Payload.Before, event.Payload.After), Name: product.Name, ProductID: &product.ID,
-		Facts: dbmodel.Facts{ProductName: product.Name, ProductGroupName: product.GroupName},
+		Type: rule.TypeSecurityGate, Event: rule.Gate(event.Payload.Before, event.Payload.After), Name: product.Name,
+		ProductID: &product.ID,
+		Facts:     dbmodel.Facts{ProductName: product.Name, ProductGroupName: product.GroupName},
 	}, e.applied[event.ProductID])
 	return e.store(ctx)
 }

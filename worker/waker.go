@@ -195,7 +195,8 @@ func (k *waker) wait(d time.Duration) {
 	}
 }
 
-// isDequeue knows asynq's dequeue script by its second key, the only one of its scripts where that is "asynq:{queue}:paused".
+// isDequeue knows asynq's dequeue script by its second key, the only one of its scripts where that is
+// "asynq:{queue}:paused".
 func isDequeue(cmd redis.Cmder) bool {
 	args := cmd.Args()
 	if len(args) < 5 || (cmd.Name() != "evalsha" && cmd.Name() != "eval") {

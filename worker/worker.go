@@ -1,5 +1,5 @@
-// Package worker handles tasks: it evaluates events and delivers to targets. What must be done stands in the database; a task
-// only says that somebody should look. So every handler may run twice, late, or die halfway.
+// Package worker handles tasks: it evaluates events and delivers to targets. What must be done stands in the database;
+// a task only says that somebody should look. So every handler may run twice, late, or die halfway.
 package worker
 
 import (
@@ -21,7 +21,8 @@ import (
 	"github.com/seed91453169/tocsin/rule"
 )
 
-// spareSlots is how many tasks of drains a worker takes beyond those that may run: they find out that their lane is full.
+// spareSlots is how many tasks of drains a worker takes beyond those that may run: they find out that their lane is
+// full.
 const spareSlots = 32
 
 // Config is what a Worker needs.
@@ -92,8 +93,8 @@ func (w *Worker) Start() error {
 	return w.serve(len(tasks), tasks, queue.Periodic)
 }
 
-// serve starts an asynq server for queues, the first before the others. Handlers are found by the whole name of a type, while
-// asynq's mux would take one that another version has made longer.
+// serve starts an asynq server for queues, the first before the others. Handlers are found by the whole name of a
+// type, while asynq's mux would take one that another version has made longer.
 func (w *Worker) serve(slots int, handlers map[string]asynq.HandlerFunc, queues ...string) error {
 	client := w.NewRedis()
 	waker := newWaker(client, queues, w.Queue)
@@ -135,8 +136,8 @@ func (w *Worker) serve(slots int, handlers map[string]asynq.HandlerFunc, queues 
 	return nil
 }
 
-// Shutdown stops taking tasks, waits up to ShutdownTimeout for those that are under way, and returns. Another worker repeats
-// what did not end.
+// Shutdown stops taking tasks, waits up to ShutdownTimeout for those that are under way, and returns. Another worker
+// repeats what did not end.
 func (w *Worker) Shutdown() {
 	close(w.stopping)
 	late := time.AfterFunc(max(w.ShutdownTimeout-time.Second, time.Second), w.end)
@@ -183,9 +184,10 @@ func (w *Worker) pause(d time.Duration) bool {
 // refusals is how often the database may refuse to record something before that is given up.
 const refusals = 5
 
-// record repeats a statement that stores what happened until the database accepts it, so that an outage loses no known result.
-// It logs the first failure only. It gives up, with the last error, when the process must end, and where the database answers
-// and refuses the statement again and again: then a claim or lease runs out, and its event or target is tried again.
+// record repeats a statement that stores what happened until the database accepts it, so that an outage loses no known
+// result. It logs the first failure only. It gives up, with the last error, when the process must end, and where the
+// database answers and refuses the statement again and again: then a claim or lease runs out, and its event or target
+// is tried again.
 func (w *Worker) record(what string, statement func(ctx context.Context) error) error {
 	refused, logged := 0, false
 	for wait := 50 * time.Millisecond; ; wait = min(2*wait, 2*time.Second) {
@@ -226,15 +228,16 @@ func retryDelay(n int, err error, _ *asynq.Task) time.Duration {
 // errUnknownType: the task is for another version of Tocsin, or for somebody else's program. It costs no retry.
 var errUnknownType = errors.New("this version of Tocsin does not know tasks of the type")
 
-// unknown gives back a task whose type this worker does not know. asynq retries it until a worker knows it, as long as it has
-// retries; the sweep enqueues it again if it is one of ours. Each type is reported once.
+// unknown gives back a task whose type this worker does not know. asynq retries it until a worker knows it, as long as
+// it has retries; the sweep enqueues it again if it is one of ours. Each type is reported once.
 func (w *Worker) unknown(ctx context.Context, t *asynq.Task) error {
 	err := fmt.Errorf("%w %q", errUnknownType, t.Type())
 	if _, reported := w.strangers.LoadOrStore(t.Type(), true); reported {
 		return err
 	}
 	queue, _ := asynq.GetQueueName(ctx)
-	message := "a task in the queue " + queue + " has a type that this version of Tocsin does not know: is a worker of another version, or another program, at work on the same Redis?"
+	message := "a task in the queue " + queue + " has a type that this version of Tocsin does not know: is a worker of " +
+		"another version, or another program, at work on the same Redis?"
 	w.Log.Error().Str("task", t.Type()).Msg(message)
 	report := func(ctx context.Context, tx bun.Tx) error {
 		return reportOwn(ctx, tx, "UnknownTask", t.Type(), message, "", false)
@@ -246,8 +249,8 @@ func (w *Worker) unknown(ctx context.Context, t *asynq.Task) error {
 	return err
 }
 
-// asynqLog writes what asynq says to our log. What asynq warns of it copes with by itself, and what it cannot do while Redis
-// is away is logged by Queue, once.
+// asynqLog writes what asynq says to our log. What asynq warns of it copes with by itself, and what it cannot do while
+// Redis is away is logged by Queue, once.
 type asynqLog struct {
 	log   zerolog.Logger
 	queue *queue.Queue

@@ -42,10 +42,12 @@ func FuzzAnswers(f *testing.F, open func(client *http.Client) (channel.Sender, c
 			if e.RetryAfter < 0 || e.RetryAfter > channel.MaxRetryAfter {
 				t.Errorf("retry after %v", e.RetryAfter)
 			}
-			if e.Reason == "" || len(e.Reason) > 200 || !utf8.ValidString(e.Reason) || strings.ContainsAny(e.Reason, "\r\n\x00") {
+			if e.Reason == "" || len(e.Reason) > 200 || !utf8.ValidString(e.Reason) ||
+				strings.ContainsAny(e.Reason, "\r\n\x00") {
 				t.Errorf("reason %q", e.Reason)
 			}
-			if status/100 == 4 && status != http.StatusRequestTimeout && status != http.StatusTooManyRequests && status != http.StatusNotFound && e.Kind != channel.Permanent &&
+			if status/100 == 4 && status != http.StatusRequestTimeout && status != http.StatusTooManyRequests &&
+				status != http.StatusNotFound && e.Kind != channel.Permanent &&
 				(status != http.StatusGone || e.Kind != channel.Gone) {
 				t.Errorf("%d is %v", status, e.Kind)
 			}

@@ -80,6 +80,7 @@ func (h HTTP) Suite(more ...Case) Suite {
 	s.Cases = append(s.Cases, h.accepted()...)
 	s.Cases = append(s.Cases, h.retryAfter()...)
 	s.Cases = append(s.Cases, h.broken()...)
+	s.Cases = append(s.Cases, h.huge()...)
 	s.Cases = append(s.Cases, more...)
 	return s
 }
@@ -87,9 +88,10 @@ func (h HTTP) Suite(more ...Case) Suite {
 // acceptances are bodies of a 2xx, from receivers that are compatible with a vendor, from flows, and from proxies.
 // None of them decides anything.
 var acceptances = []string{
-	"", "ok", " ok\n", "1", `"Accepted"`, "Message posted", `{"success":true}`, `{"id":"x"}`, `{"error":{"code":"x"}}`, "[[[[",
-	"no_service", "Summary or Text is required.", "<html>" + Gossip, Gossip, "\xff\x00",
-	"Webhook message delivery failed with error: Microsoft Teams endpoint returned HTTP error 429 with ContextId " + Gossip,
+	"", "ok", " ok\n", "1", `"Accepted"`, "Message posted", `{"success":true}`, `{"id":"x"}`, `{"error":{"code":"x"}}`,
+	"[[[[", "no_service", "Summary or Text is required.", "<html>" + Gossip, Gossip, "\xff\x00",
+	"Webhook message delivery failed with error: Microsoft Teams endpoint returned HTTP error 429 with ContextId " +
+		Gossip,
 }
 
 // accepted is contract 2.6: a receiver's 2xx means delivered, whatever its body says, and however its body ends.
@@ -144,7 +146,9 @@ func (h HTTP) accepted() []Case {
 	}
 	for _, status := range []int{http.StatusOK, http.StatusCreated, http.StatusAccepted, http.StatusMultiStatus, 299} {
 		for _, body := range acceptances {
-			cases = append(cases, Case{Name: fmt.Sprintf("success %d %.20q", status, body), Setup: h.Answer(status, body), Want: want})
+			cases = append(cases, Case{
+				Name: fmt.Sprintf("success %d %.20q", status, body), Setup: h.Answer(status, body), Want: want,
+			})
 		}
 	}
 	return cases
@@ -212,6 +216,12 @@ func (h HTTP) broken() []Case {
 				}
 			},
 		},
+	}
+}
+
+// huge are answers that are no success and have no end, or one that is far away.
+func (h HTTP) huge() []Case {
+	return []Case{
 		{
 			Name: "endless error",
 			Setup: h.Handler(func(w http.ResponseWriter, r *http.Request) {

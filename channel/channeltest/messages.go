@@ -17,8 +17,10 @@ var Titles = []string{
 	"CVE-2026-1234 in openssl",
 	`Hard-coded "secret" & <token> in {"json": ['x']} \ \n \u0000 \\"`,
 	"<!channel> <!here> <@U123> <#C123> <https://evil.example|click> &lt;!channel&gt;",
-	"*bold* _italic_ ~gone~ `code` ```block``` [link](https://evil.example) ![x](https://evil.example/x.png) # h1\n- list\n> quote",
-	"{{DATE()}} {{DATE(2017-02-14T06:00:00Z, SHORT)}} {{TIME(2017-02-14T06:00:00Z)}} ${title} @{triggerBody()} %recipient.name%",
+	"*bold* _italic_ ~gone~ `code` ```block``` [link](https://evil.example) ![x](https://evil.example/x.png) # h1\n" +
+		"- list\n> quote",
+	"{{DATE()}} {{DATE(2017-02-14T06:00:00Z, SHORT)}} {{TIME(2017-02-14T06:00:00Z)}} ${title} @{triggerBody()} " +
+		"%recipient.name%",
 	"<script>alert(1)</script><img src=x onerror=alert(1)></style></title></pre>{{.Headline}}",
 	strings.Repeat("A long title without end ", 200),
 	strings.Repeat("unbroken", 625),
@@ -49,8 +51,10 @@ func Message(title string) *channel.Message {
 			{Name: "Severity", Value: "High → Critical"},
 			{Name: "Title", Value: title},
 		},
-		Action: channel.Link{Label: "Open observation", URL: "https://secobserve.example/#/observations/12/show?a=1&b=<2>|\"3\""},
-		ID:     "17-3", Thread: "observation-12", From: "noreply@tocsin.example", Greeting: "Alex",
+		Action: channel.Link{
+			Label: "Open observation", URL: "https://secobserve.example/#/observations/12/show?a=1&b=<2>|\"3\"",
+		},
+		ID: "17-3", Thread: "observation-12", From: "noreply@tocsin.example", Greeting: "Alex",
 		Reason:    "because payments@example.com is set in the notification settings of Payments API",
 		ReasonURL: "https://tocsin.example/products/1/settings",
 
@@ -85,20 +89,24 @@ func Messages() map[string]*channel.Message {
 
 func kinds(title string) map[string]*channel.Message {
 	exception := Message("Exception " + title)
-	exception.Text = title + "\n\tat line 1\n\n    indented\n" + strings.Repeat("  File \"x.py\", line 3, in "+title+"\n", 20)
+	exception.Text = title + "\n\tat line 1\n\n    indented\n" +
+		strings.Repeat("  File \"x.py\", line 3, in "+title+"\n", 20)
 	gate := Message("Security gate passed: " + title)
 	gate.Tone, gate.Facts, gate.Thread = channel.Good, nil, ""
 	digest := Message("12 Critical, 40 High: 131 notifications from 3 products")
 	digest.Tone, digest.More = channel.Warning, "and 121 more: "+title
 	digest.Items = items(10, title)
 	huge := Message(title)
-	huge.Tone, huge.Text, huge.More = channel.Accent, strings.Repeat(title+"\n", 1+50_000/(1+len(title))), strings.Repeat(title, 2)
+	huge.Tone, huge.Text, huge.More = channel.Accent, strings.Repeat(title+"\n", 1+50_000/(1+len(title))),
+		strings.Repeat(title, 2)
 	huge.Items = items(60, title)
 	for i := range 60 {
 		huge.Facts = append(huge.Facts, channel.Fact{Name: fmt.Sprint(i, title), Value: title})
 	}
 	huge.Action = channel.Link{Label: title, URL: "https://secobserve.example/?t=" + strings.Repeat("x", 2900)}
-	bare := &channel.Message{Headline: title, From: "noreply@tocsin.example", Action: channel.Link{Label: "Run", URL: "javascript:alert(1)"}}
+	bare := &channel.Message{
+		Headline: title, From: "noreply@tocsin.example", Action: channel.Link{Label: "Run", URL: "javascript:alert(1)"},
+	}
 	return map[string]*channel.Message{
 		"observation": Message(title), "exception": exception, "gate": gate, "digest": digest, "huge": huge, "bare": bare,
 	}

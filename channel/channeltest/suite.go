@@ -65,7 +65,10 @@ func (s Suite) Run(t *testing.T) {
 	t.Helper()
 	cases := append([]Case{
 		{Name: "accepts", Setup: s.Accepts, Want: Want{OK: true}},
-		{Name: "refuses the connection", Setup: s.Refuses, Want: Want{Kind: channel.Temporary, Says: "refused the connection"}},
+		{
+			Name: "refuses the connection", Setup: s.Refuses,
+			Want: Want{Kind: channel.Temporary, Says: "refused the connection"},
+		},
 		{Name: "hangs", Setup: s.Hangs, Hangs: true, Want: Want{Kind: channel.Temporary, Says: "in time"}},
 		{Name: "breaks off", Setup: s.BreaksOff, Want: Want{Kind: channel.Temporary}},
 	}, s.Cases...)
@@ -123,7 +126,8 @@ func Check(t *testing.T, err error, want Want) {
 	if got.Kind != want.Kind {
 		t.Errorf("kind %v, want %v (%v)", got.Kind, want.Kind, err)
 	}
-	if d := got.RetryAfter - want.RetryAfter; d < -5*time.Second || d > 5*time.Second || (want.RetryAfter == 0) != (got.RetryAfter == 0) {
+	if d := got.RetryAfter - want.RetryAfter; d < -5*time.Second || d > 5*time.Second ||
+		(want.RetryAfter == 0) != (got.RetryAfter == 0) {
 		t.Errorf("retry after %v, want %v", got.RetryAfter, want.RetryAfter)
 	}
 	if got.TooLarge != want.TooLarge {

@@ -133,7 +133,8 @@ func nodeModules(t *testing.T) string {
 func installValidators() (string, error) {
 	for _, tool := range []string{"node", "npm"} {
 		if _, err := exec.LookPath(tool); err != nil {
-			return "", fmt.Errorf("%s is needed to check payloads with the vendors' own types (Node.js 20 or newer): %w", tool, err)
+			return "", fmt.Errorf("%s is needed to check payloads with the vendors' own types (Node.js 20 or newer): %w", tool,
+				err)
 		}
 	}
 	cache, err := os.UserCacheDir()
@@ -167,7 +168,8 @@ func installValidators() (string, error) {
 			return "", err
 		}
 	}
-	cmd := exec.Command("npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund") //nolint:noctx // outlives the test that asks first
+	//nolint:noctx // it outlives the test that asks first
+	cmd := exec.Command("npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund")
 	cmd.Dir = dir
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("npm ci: %w\n%s", err, out)

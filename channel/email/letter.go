@@ -86,7 +86,7 @@ func compose(to channel.Target, m *channel.Message) (*letter, error) {
 		html:      html.String(),
 		messageID: messageID(m.ID, domain),
 		// An answering machine must not answer: https://www.rfc-editor.org/rfc/rfc3834#section-5 and, for Exchange,
-		// https://learn.microsoft.com/en-us/openspecs/exchange_server_protocols/ms-oxcmail/ced68690-498a-4567-9d14-5c01f974d8b1
+		// https://learn.microsoft.com/openspecs/exchange_server_protocols/ms-oxcmail/ced68690-498a-4567-9d14-5c01f974d8b1
 		headers: []header{
 			{"Auto-Submitted", "auto-generated"},
 			{"X-Auto-Response-Suppress", "DR, RN, NRN, OOF, AutoReply"},
@@ -94,7 +94,9 @@ func compose(to channel.Target, m *channel.Message) (*letter, error) {
 	}
 	if link, ok := channel.WebLink(m.Unsubscribe); ok {
 		// https://www.rfc-editor.org/rfc/rfc8058#section-3.1
-		l.headers = append(l.headers, header{"List-Unsubscribe", "<" + link + ">"}, header{"List-Unsubscribe-Post", "List-Unsubscribe=One-Click"})
+		l.headers = append(l.headers, header{"List-Unsubscribe", "<" + link + ">"}, header{
+			"List-Unsubscribe-Post", "List-Unsubscribe=One-Click",
+		})
 	}
 	if from.Name != "" {
 		l.from = (&mail.Address{Name: literal(channel.Line(from.Name, 100)), Address: from.Address}).String()

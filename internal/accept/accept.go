@@ -19,7 +19,8 @@ type Accepted struct {
 	Changed     int  `json:"changed"`   // new, or different from what was stored: these are evaluated
 	Unchanged   int  `json:"unchanged"` // exactly as stored: nothing happens
 	GateChanged bool `json:"-"`         // a security gate has another value now
-	PassedOver  int  `json:"-"`         // states that came through Redis and are older than the different ones that are stored
+	// states that came through Redis and are older than the different ones that are stored
+	PassedOver int `json:"-"`
 
 	Rows []dbmodel.QueueableEvent `json:"-"` // of the outbox
 }
@@ -58,10 +59,13 @@ func (a *Acceptor) Accept(ctx context.Context, e *Event) (done Accepted, err err
 }
 
 // Chunk stores observations with distinct ids, at most ChunkSize, that ValidateObservation has passed: the part of an
-// import that is stored at once. Those of a baseline are remembered where they match, and not notified. The error is *dbmodel.UnknownProductsError where a product does not exist.
+// import that is stored at once. Those of a baseline are remembered where they match, and not notified. The error is
+// *dbmodel.UnknownProductsError where a product does not exist.
 func (a *Acceptor) Chunk(ctx context.Context, list []dbmodel.Observation, baseline bool) (Accepted, error) {
 	queued := a.queue.Room(queue.Bulk)
-	stored, err := dbmodel.AcceptObservations(ctx, a.db, list, dbmodel.Accepting{Bulk: true, Baseline: baseline, Queued: queued})
+	stored, err := dbmodel.AcceptObservations(ctx, a.db, list, dbmodel.Accepting{
+		Bulk: true, Baseline: baseline, Queued: queued,
+	})
 	if err != nil {
 		return Accepted{}, fmt.Errorf("store %d observations: %w", len(list), err)
 	}

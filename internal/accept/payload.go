@@ -24,8 +24,8 @@ func (e *Event) Payload(reportedAt time.Time) ([]byte, error) {
 	return b, nil
 }
 
-// AcceptPayload stores the event in the payload of queue.TypeEventAccept. Once it has returned no error the payload is not
-// needed any more: an event that is refused is kept as a failed event, with the reason.
+// AcceptPayload stores the event in the payload of queue.TypeEventAccept. Once it has returned no error the payload is
+// not needed any more: an event that is refused is kept as a failed event, with the reason.
 func (a *Acceptor) AcceptPayload(ctx context.Context, text []byte) (done Accepted, err error) {
 	queued := a.queue.Room(queue.Events)
 	err = a.db.InTx(ctx, func(ctx context.Context, tx bun.Tx) (err error) {
@@ -76,8 +76,8 @@ func setAside(ctx context.Context, tx bun.Tx, text []byte, reason string) error 
 // errNoTime refuses a state of which nobody knows whether it is older than the stored one.
 var errNoTime = InvalidError{{"reported_at", "is missing"}}
 
-// acceptPayload validates again: anything can be in Redis. The clock of Redis may be ahead of the database's: no state counts as
-// reported later than now, so that it does not keep back the states of the time until then.
+// acceptPayload validates again: anything can be in Redis. The clock of Redis may be ahead of the database's: no state
+// counts as reported later than now, so that it does not keep back the states of the time until then.
 func acceptPayload(ctx context.Context, tx bun.Tx, text []byte, queued bool) (Accepted, error) {
 	var p payload
 	if err := json.Unmarshal(text, &p); err != nil {

@@ -25,17 +25,18 @@ var session = map[string]string{
 	"random_page_cost":                    "1.1", // look-ups by key, also where the statistics of a growing table are old
 }
 
-// startup are the parameters that every pooler takes when a client connects, and keeps for the client. It refuses others.
+// startup are the parameters that every pooler takes when a client connects, and keeps for the client. It refuses
+// others.
 var startup = []string{"application_name", "client_encoding", "DateStyle", "TimeZone", "options"}
 
-// poolerIdleTime is how long an unused connection to a pooler stays open: one in session mode keeps a connection of the server
-// from all other processes that long.
+// poolerIdleTime is how long an unused connection to a pooler stays open: one in session mode keeps a connection of
+// the server from all other processes that long.
 const poolerIdleTime = 2 * time.Second
 
-// connector connects to PostgreSQL, and finds out whether a pooler such as PgBouncer stands between. On a connection of our
-// own it sets the parameters of the session. Behind a pooler in transaction mode each transaction may run on another
-// connection of the server, which other programs use as well: there nothing is prepared, and each transaction sets for itself
-// what it needs. That works in session mode too, so the two need not be distinguished.
+// connector connects to PostgreSQL, and finds out whether a pooler such as PgBouncer stands between. On a connection
+// of our own it sets the parameters of the session. Behind a pooler in transaction mode each transaction may run on
+// another connection of the server, which other programs use as well: there nothing is prepared, and each transaction
+// sets for itself what it needs. That works in session mode too, so the two need not be distinguished.
 type connector struct {
 	direct, pooled driver.Connector
 	settings       []string // calls of set_config, with %t for whether it is for the transaction alone
@@ -84,7 +85,8 @@ func (c *connector) set(transaction bool) string {
 func (c *connector) Driver() driver.Driver { return c.direct.Driver() }
 
 // errSearchPath: the schema of Tocsin's tables would hold for transactions alone.
-var errSearchPath = errors.New("a connection pooler does not keep the search_path of DATABASE_URL: take it out, and set it with ALTER ROLE … IN DATABASE … SET search_path = …")
+var errSearchPath = errors.New("a connection pooler does not keep the search_path of DATABASE_URL: take it out, and " +
+	"set it with ALTER ROLE … IN DATABASE … SET search_path = …")
 
 // Connect implements driver.Connector.
 func (c *connector) Connect(ctx context.Context) (driver.Conn, error) {
@@ -114,10 +116,11 @@ func (c *connector) Connect(ctx context.Context) (driver.Conn, error) {
 	return pooledConn{conn.(*stdlib.Conn), "; SELECT " + c.set(true)}, nil
 }
 
-// settle sets the parameters of a session that is ours alone, and reports whether it is: a pooler names itself, not the process
-// of the server, as the one that cancels a query.
+// settle sets the parameters of a session that is ours alone, and reports whether it is: a pooler names itself, not
+// the process of the server, as the one that cancels a query.
 func (c *connector) settle(ctx context.Context, conn *pgx.Conn) (direct bool, err error) {
-	query := fmt.Sprintf("SELECT CASE WHEN pg_backend_pid() = %d THEN length(concat(%s)) ELSE -1 END", conn.PgConn().PID(), c.set(false))
+	query := fmt.Sprintf("SELECT CASE WHEN pg_backend_pid() = %d THEN length(concat(%s)) ELSE -1 END", conn.PgConn().
+		PID(), c.set(false))
 	var n int
 	err = conn.QueryRow(ctx, query, pgx.QueryExecModeSimpleProtocol).Scan(&n)
 	return n >= 0, err

@@ -1,4 +1,5 @@
-// Package database opens PostgreSQL and SQLite: drivers, pools and session settings. What is in the database is dbmodel's.
+// Package database opens PostgreSQL and SQLite: drivers, pools and session settings. What is in the database is
+// dbmodel's.
 package database
 
 import (
@@ -28,7 +29,8 @@ import (
 )
 
 // Open opens the database at a postgres:// or sqlite:// URL with at most conns connections (SQLite: readers; it has one
-// writer). It does not wait for the server: the first query does. An error never repeats the URL, which may hold a password.
+// writer). It does not wait for the server: the first query does. An error never repeats the URL, which may hold a
+// password.
 func Open(rawURL string, conns int) (*dbmodel.DB, error) {
 	switch scheme, rest, _ := strings.Cut(rawURL, "://"); scheme {
 	case "postgres", "postgresql":
@@ -39,8 +41,8 @@ func Open(rawURL string, conns int) (*dbmodel.DB, error) {
 	return nil, fmt.Errorf("open the database: the URL must begin with postgres:// or sqlite:///")
 }
 
-// Exists reports whether there is a database at the URL, as far as that can be known without opening it, which makes a SQLite
-// file that is missing.
+// Exists reports whether there is a database at the URL, as far as that can be known without opening it, which makes a
+// SQLite file that is missing.
 func Exists(rawURL string) bool {
 	path, isSQLite := strings.CutPrefix(rawURL, "sqlite://")
 	if !isSQLite {
@@ -51,18 +53,23 @@ func Exists(rawURL string) bool {
 	return !errors.Is(err, fs.ErrNotExist)
 }
 
-// silence is how long a server of PostgreSQL that has vanished keeps those who wait for it, about what the keep-alive takes.
+// silence is how long a server of PostgreSQL that has vanished keeps those who wait for it, about what the keep-alive
+// takes.
 const silence = 25 * time.Second
 
 func openPostgres(rawURL string, conns int) (*dbmodel.DB, error) {
 	cfg, err := pgx.ParseConfig(rawURL)
 	if err != nil {
-		return nil, fmt.Errorf("open the database: the postgres:// URL is not valid: its form is postgres://user:password@host:5432/database")
+		return nil, fmt.Errorf("open the database: the postgres:// URL is not valid: its form is " +
+			"postgres://user:password@host:5432/database")
 	}
 	if cfg.ConnectTimeout == 0 {
 		cfg.ConnectTimeout = 5 * time.Second
 	}
-	dialer := &net.Dialer{KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: 10 * time.Second, Interval: 5 * time.Second, Count: 3}, Control: boundSilence}
+	dialer := &net.Dialer{
+		KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: 10 * time.Second, Interval: 5 * time.Second, Count: 3},
+		Control:         boundSilence,
+	}
 	cfg.DialFunc = dialer.DialContext
 	c := newConnector(cfg)
 	pool := sql.OpenDB(c)
@@ -74,12 +81,13 @@ func openPostgres(rawURL string, conns int) (*dbmodel.DB, error) {
 
 // addFunctions gives every connection to SQLite the functions that the queries of dbmodel call.
 var addFunctions = sync.OnceValue(func() error {
-	return sqlite.RegisterDeterministicScalarFunction(dbmodel.FoldFunction, 1, func(_ *sqlite.FunctionContext, args []driver.Value) (driver.Value, error) {
-		if text, ok := args[0].(string); ok {
-			return fold(text), nil
-		}
-		return args[0], nil
-	})
+	return sqlite.RegisterDeterministicScalarFunction(dbmodel.FoldFunction, 1,
+		func(_ *sqlite.FunctionContext, args []driver.Value) (driver.Value, error) {
+			if text, ok := args[0].(string); ok {
+				return fold(text), nil
+			}
+			return args[0], nil
+		})
 })
 
 // fold is dbmodel.FoldFunction.
@@ -111,7 +119,8 @@ func openSQLite(path string, conns int) (*dbmodel.DB, error) {
 		if err != nil {
 			return nil, fmt.Errorf("open the database: the query of the SQLite URL is not valid")
 		}
-		for _, pragma := range []string{"busy_timeout(10000)", "journal_mode(WAL)", "synchronous(FULL)", "foreign_keys(ON)", "cache_size(-32000)", "temp_store(MEMORY)"} {
+		for _, pragma := range []string{"busy_timeout(10000)", "journal_mode(WAL)", "synchronous(FULL)", "foreign_keys(ON)",
+			"cache_size(-32000)", "temp_store(MEMORY)"} {
 			params.Add("_pragma", pragma)
 		}
 		params.Set("_time_integer_format", "unix_micro")
@@ -130,7 +139,8 @@ func openSQLite(path string, conns int) (*dbmodel.DB, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := writer.PingContext(context.Background()); err != nil { // the writer makes the file, and puts it into WAL mode
+	// The writer makes the file, and puts it into WAL mode.
+	if err := writer.PingContext(context.Background()); err != nil {
 		return nil, fmt.Errorf("open the database %s: %w", path, err)
 	}
 	reader, err := open(conns, url.Values{"_pragma": {"query_only(ON)"}})
@@ -140,8 +150,9 @@ func openSQLite(path string, conns int) (*dbmodel.DB, error) {
 	return &dbmodel.DB{DB: writer, Reader: reader}, nil
 }
 
-// makePrivate makes the file of a new database, which SQLite would let everybody on the machine read; what SQLite puts beside
-// it has the same mode. One that is there is not touched: to close it would end the locks that this process holds on it.
+// makePrivate makes the file of a new database, which SQLite would let everybody on the machine read; what SQLite puts
+// beside it has the same mode. One that is there is not touched: to close it would end the locks that this process
+// holds on it.
 func makePrivate(path string) error {
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600) // #nosec G304 -- the operator says where
 	if errors.Is(err, fs.ErrExist) {

@@ -7,8 +7,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// boundSilence has a connection end when the other side has not acknowledged what was sent for the time of silence. Else Linux
-// goes on trying for a quarter of an hour, and so long a query waits for a server that has vanished without a word.
+// boundSilence has a connection end when the other side has not acknowledged what was sent for the time of silence.
+// Else Linux goes on trying for a quarter of an hour, and so long a query waits for a server that has vanished without
+// a word.
 func boundSilence(network, _ string, c syscall.RawConn) error {
 	if !strings.HasPrefix(network, "tcp") {
 		return nil

@@ -34,7 +34,8 @@ func (q *Queue) EnqueuePeriodic(ctx context.Context, runs []dbmodel.Run) {
 			panic(fmt.Sprintf("queue: payload of %s: %v", r.Task, err)) // a number
 		}
 		if t, known := typeOfPeriodic[r.Task]; known { // else it is for another version of Tocsin
-			list = append(list, asynq.NewTask(t, b, asynq.Queue(Periodic), asynq.MaxRetry(0), asynq.Timeout(PeriodicTime+2*time.Minute)))
+			list = append(list, asynq.NewTask(t, b, asynq.Queue(Periodic), asynq.MaxRetry(0),
+				asynq.Timeout(PeriodicTime+2*time.Minute)))
 		}
 	}
 	q.enqueue(ctx, list, Periodic)

@@ -1,5 +1,5 @@
-// Package queue is the way to the workers through Redis: asynq queues and the payloads of their tasks, wake-ups, pokes of
-// targets, and claims of exceptions. It accepts, evaluates and sends nothing.
+// Package queue is the way to the workers through Redis: asynq queues and the payloads of their tasks, wake-ups, pokes
+// of targets, and claims of exceptions. It accepts, evaluates and sends nothing.
 package queue
 
 import (
@@ -34,15 +34,15 @@ const (
 	restTime = time.Second
 )
 
-// calm is how long Redis must answer until the log says that it does so again: while only a part of a cluster is away, others
-// answer all the time.
+// calm is how long Redis must answer until the log says that it does so again: while only a part of a cluster is away,
+// others answer all the time.
 const calm = 3 * time.Second
 
 // WakeChannel is where workers hear that there is something in a queue; the message is the queue's name.
 const WakeChannel = "tocsin:wake"
 
-// Queue is the way into Redis. Redis says when something is done, never what: all that is lost here is found again in the
-// database by the sweep. So no method returns an error to somebody who can't mend it; faults are logged.
+// Queue is the way into Redis. Redis says when something is done, never what: all that is lost here is found again in
+// the database by the sweep. So no method returns an error to somebody who can't mend it; faults are logged.
 type Queue struct {
 	redis  redis.UniversalClient
 	client *asynq.Client
@@ -95,13 +95,14 @@ func (q *Queue) Enqueue(ctx context.Context, events []dbmodel.QueueableEvent) {
 // passOver logs, once for each kind, an event that another version of Tocsin has stored; the caller holds the mutex.
 func (q *Queue) passOver(e dbmodel.QueueableEvent) {
 	if !q.strange[e.Kind] {
-		q.log.Error().Int64("event", e.ID).Msgf("an event is of the kind %q, which this version of Tocsin does not know: it and its like wait for one that does", e.Kind)
+		q.log.Error().Int64("event", e.ID).Msgf("an event is of the kind %q, which this version of Tocsin does not know: "+
+			"it and its like wait for one that does", e.Kind)
 		q.strange[e.Kind] = true
 	}
 }
 
-// Poke asks the workers to send the pending deliveries of targets. It is called after the commit that stored them. A target that was
-// poked a moment ago, and whose task has not looked into the database since, needs no second task.
+// Poke asks the workers to send the pending deliveries of targets. It is called after the commit that stored them. A
+// target that was poked a moment ago, and whose task has not looked into the database since, needs no second task.
 func (q *Queue) Poke(ctx context.Context, targets []int64) {
 	q.poke(ctx, targets, Drains)
 }
@@ -144,8 +145,8 @@ func (q *Queue) Unpoke(ctx context.Context, target int64) error {
 	return q.redis.Del(ctx, pokeKey(target)).Err()
 }
 
-// HoldPokes keeps pokes of a target away for d. Only who looks into the database after that, and calls Unpoke before, may
-// do so; should that process be lost, the sweep looks.
+// HoldPokes keeps pokes of a target away for d. Only who looks into the database after that, and calls Unpoke before,
+// may do so; should that process be lost, the sweep looks.
 func (q *Queue) HoldPokes(ctx context.Context, target int64, d time.Duration) error {
 	ctx, cancel := context.WithTimeout(ctx, EnqueueTime)
 	defer cancel()
@@ -154,8 +155,8 @@ func (q *Queue) HoldPokes(ctx context.Context, target int64, d time.Duration) er
 
 func pokeKey(target int64) string { return "tocsin:poke:" + strconv.FormatInt(target, 10) }
 
-// Claim makes the event with the given id the one that notifies what key stands for, for the time of ttl, unless another has
-// claimed it before; it returns whose the claim is now. The error says that Redis does not answer.
+// Claim makes the event with the given id the one that notifies what key stands for, for the time of ttl, unless
+// another has claimed it before; it returns whose the claim is now. The error says that Redis does not answer.
 func (q *Queue) Claim(ctx context.Context, key string, id int64, ttl time.Duration) (holder int64, err error) {
 	ctx, cancel := context.WithTimeout(ctx, EnqueueTime)
 	defer cancel()
@@ -181,8 +182,8 @@ var takeOver = redis.NewScript(`if redis.call("GET", KEYS[1]) == ARGV[1] then
 end
 return 0`)
 
-// TakeOver moves a claim from an event that will not notify it any more to another one. It returns false where the claim is
-// not that event's.
+// TakeOver moves a claim from an event that will not notify it any more to another one. It returns false where the
+// claim is not that event's.
 func (q *Queue) TakeOver(ctx context.Context, key string, from, to int64, ttl time.Duration) (bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, EnqueueTime)
 	defer cancel()
@@ -217,7 +218,8 @@ func (q *Queue) enqueue(ctx context.Context, tasks []*asynq.Task, wake string) {
 	q.Note(err)
 }
 
-// wake wakes the workers of a queue. A Redis that refuses only this is not away: workers that hear nothing look by themselves.
+// wake wakes the workers of a queue. A Redis that refuses only this is not away: workers that hear nothing look by
+// themselves.
 func (q *Queue) wake(ctx context.Context, queue string) error {
 	err := q.redis.Publish(ctx, WakeChannel, queue).Err()
 	if !redis.HasErrorPrefix(err, "NOPERM") {
@@ -230,12 +232,14 @@ func (q *Queue) wake(ctx context.Context, queue string) error {
 // Refused logs, once, that Redis refuses the user the channel on which workers are woken.
 func (q *Queue) Refused(err error) {
 	q.refused.Do(func() {
-		q.log.Warn().Err(err).Msg("Redis refuses the channel " + WakeChannel + ": workers ask for tasks all the time instead; grant it to the user of REDIS_URL with ACL SETUSER <user> &" + WakeChannel)
+		q.log.Warn().Err(err).Msg("Redis refuses the channel " + WakeChannel +
+			": workers ask for tasks all the time instead; grant it to the user of REDIS_URL with ACL SETUSER <user> &" +
+			WakeChannel)
 	})
 }
 
-// Paused lists the queues that somebody has paused, in /monitor/ for instance: no task of theirs is handled. It asks for
-// each queue: in a cluster they lie on different servers, which need not all answer.
+// Paused lists the queues that somebody has paused, in /monitor/ for instance: no task of theirs is handled. It asks
+// for each queue: in a cluster they lie on different servers, which need not all answer.
 func (q *Queue) Paused(ctx context.Context) ([]string, error) {
 	paused := make([]*redis.IntCmd, len(All))
 	_, err := q.redis.Pipelined(ctx, func(p redis.Pipeliner) error {

@@ -27,8 +27,8 @@ type size struct {
 	asking  bool
 }
 
-// Room reports whether a task may be added to a queue: Redis answers, and its window is not full. It never waits; what it
-// knows is about a second old.
+// Room reports whether a task may be added to a queue: Redis answers, and its window is not full. It never waits; what
+// it knows is about a second old.
 func (q *Queue) Room(queue string) bool {
 	if q.resting() {
 		return false
@@ -85,8 +85,9 @@ func (q *Queue) refresh(queue string) error {
 	return nil
 }
 
-// measure asks Redis how many tasks wait in a queue, and how long the oldest does. asynq's Inspector knows that, too, but
-// runs two scripts for each queue, one of which measures the memory of samples of its tasks; this is asked all the time.
+// measure asks Redis how many tasks wait in a queue, and how long the oldest does. asynq's Inspector knows that, too,
+// but runs two scripts for each queue, one of which measures the memory of samples of its tasks; this is asked all the
+// time.
 func (q *Queue) measure(ctx context.Context, queue string) (tasks int, latency time.Duration, err error) {
 	var listed *redis.BoolCmd
 	var waiting *redis.IntCmd

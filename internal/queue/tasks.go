@@ -19,9 +19,9 @@ const (
 	TypeDeletionRemove  = "deletion:remove"
 )
 
-// Queues. Evaluations of single events go before those of imports, and drains that single events ask for before those of
-// imports and those that the sweep found. Drains have a server of their own, so that slow receivers never keep evaluation
-// waiting, and so do periodic tasks and the removal of what is deleted, which take long.
+// Queues. Evaluations of single events go before those of imports, and drains that single events ask for before those
+// of imports and those that the sweep found. Drains have a server of their own, so that slow receivers never keep
+// evaluation waiting, and so do periodic tasks and the removal of what is deleted, which take long.
 const (
 	Events     = "events"
 	Bulk       = "bulk"
@@ -48,8 +48,8 @@ type DrainTask struct {
 // TypeOf is the type of the tasks that evaluate events of a kind.
 func TypeOf(kind dbmodel.EventKind) string { return string(kind) + ":evaluate" }
 
-// evaluation is the task for an event. What comes after a failed run is the business of the event's row, so asynq retries
-// nothing; the time-out is far above what an evaluation may take.
+// evaluation is the task for an event. What comes after a failed run is the business of the event's row, so asynq
+// retries nothing; the time-out is far above what an evaluation may take.
 func evaluation(e dbmodel.QueueableEvent) *asynq.Task {
 	queue := Events
 	if e.Bulk {
