@@ -113,7 +113,9 @@ type env struct {
 	queue    *queue.Queue
 	acceptor *accept.Acceptor
 	worker   *Worker
-	receiver *receiver
+	// scheduler sweeps until its Shutdown.
+	scheduler *scheduler.Scheduler
+	receiver  *receiver
 }
 
 // newEnv starts a worker, changed by tune before, and a scheduler.
@@ -142,10 +144,10 @@ func newEnv(t *testing.T, db *dbmodel.DB, tune func(*Worker)) *env {
 	if err := e.worker.Start(); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(e.worker.Shutdown)
-	s := scheduler.New(db, e.queue, log)
-	s.Start()
-	t.Cleanup(s.Shutdown)
+	t.Cleanup(func() { e.worker.Shutdown() })
+	e.scheduler = scheduler.New(db, e.queue, log)
+	e.scheduler.Start()
+	t.Cleanup(e.scheduler.Shutdown)
 	return e
 }
 

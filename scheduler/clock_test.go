@@ -1,0 +1,74 @@
+package scheduler
+
+import (
+	"context"
+	"fmt"
+	"testing"
+
+	"github.com/uptrace/bun"
+	"github.com/uptrace/bun/dialect"
+
+	"github.com/seed91453169/tocsin/dbmodel"
+	"github.com/seed91453169/tocsin/internal/queue"
+	"github.com/seed91453169/tocsin/internal/testenv"
+	"github.com/seed91453169/tocsin/rule"
+)
+
+// TestClockIsSetBackWithoutAScheduler moves all times an hour ahead while no scheduler lives, which is how they look when the clock
+// of the database was set back by an hour. The first sweep after that finds what is due.
+func TestClockIsSetBackWithoutAScheduler(t *testing.T) {
+	t.Parallel()
+	testenv.EachDatabase(t, func(t *testing.T, db *dbmodel.DB) {
+		ctx, server := t.Context(), testenv.Redis(t)
+		must := func(err error) {
+			t.Helper()
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		sweep := func() (events, drains int) {
+			t.Helper()
+			s := newScheduler(t, db, server)
+			_, err := s.sweep(ctx)
+			must(err)
+			events, _, err = s.queue.Size(queue.Events)
+			must(err)
+			drains, _, err = s.queue.Size(queue.BulkDrains)
+			must(err)
+			return events, drains
+		}
+		sweep() // there was one
+
+		vault, err := dbmodel.OpenVault(ctx, db, make([]byte, dbmodel.KeySize), nil)
+		must(err)
+		must(db.InTx(ctx, func(ctx context.Context, tx bun.Tx) error {
+			targets, err := dbmodel.EnsureTargets(ctx, tx, vault, rule.Email, []string{"fails@example.com", "other@example.com", "third@example.com"})
+			if err != nil {
+				return err
+			}
+			return dbmodel.InsertNotifications(ctx, tx, []dbmodel.NewNotification{
+				{Notification: dbmodel.Notification{Type: rule.TypeSecurityGate, Name: "P"}, Targets: targets},
+			})
+		}))
+		_, err = dbmodel.InsertEvent(ctx, db, dbmodel.NewEvent{Kind: dbmodel.KindException})
+		must(err)
+		in := func(seconds int) string {
+			if db.Dialect().Name() == dialect.SQLite {
+				return fmt.Sprintf("CAST(unixepoch('subsec') * 1000000 AS INTEGER) + %d * 1000000", seconds)
+			}
+			return fmt.Sprintf("clock_timestamp() + interval '%d seconds'", seconds)
+		}
+		for _, statement := range []string{
+			"UPDATE outbox SET run_after = " + in(3600),
+			"UPDATE targets SET next_at = " + in(3600),
+			"UPDATE targets SET failing_since = " + in(3500) + ", failures = 1 WHERE id = (SELECT min(id) FROM targets)",
+			"UPDATE ticks SET next_at = " + in(3601),
+		} {
+			_, err := db.ExecContext(ctx, statement)
+			must(err)
+		}
+		if events, drains := sweep(); events != 1 || drains != 3 {
+			t.Errorf("%d events and %d drains were enqueued, want 1 and 3", events, drains)
+		}
+	})
+}
