@@ -246,7 +246,7 @@ func (d *drain) deliver(ctx context.Context) (outcome, error) {
 		case len(waiting) == 0:
 			return nobody, nil
 		}
-		if slices.ContainsFunc(waiting, func(one dbmodel.PendingDelivery) bool { return one.UserID != 0 }) {
+		if slices.ContainsFunc(waiting, func(one dbmodel.PendingDelivery) bool { return one.Source.Kind == rule.HolderSubscription }) {
 			if changed, err := d.askAgain(ctx); err != nil || changed {
 				return goOn, err
 			}
@@ -283,13 +283,17 @@ func (d *drain) deliver(ctx context.Context) (outcome, error) {
 	return d.recordResult(set, result)
 }
 
-// askAgain decides once more about what waits because of personal subscriptions, and reports whether anything changed.
+// askAgain decides once more about what waits because of subscriptions, and reports whether anything changed.
 func (d *drain) askAgain(ctx context.Context) (bool, error) {
 	changed, err := dbmodel.AskAgain(ctx, d.w.DB, d.target.ID, d.owner)
 	if err != nil {
 		return false, fmt.Errorf("ask again what goes to target %d: %w", d.target.ID, err)
 	}
-	return changed, nil
+	withdrawn, err := dbmodel.FailWithdrawn(ctx, d.w.DB, d.target.ID, d.owner)
+	if err != nil {
+		return false, fmt.Errorf("fail what no subscription sends to target %d any more: %w", d.target.ID, err)
+	}
+	return changed || withdrawn, nil
 }
 
 // send renews the lease, unless that was done a moment ago, and sends; the time of the send begins when the request
