@@ -41,7 +41,7 @@ type receiver struct {
 	answer func(path string, try int) (status int, header map[string]string)
 }
 
-func newReceiver(t *testing.T) *receiver {
+func newReceiver(t testing.TB) *receiver {
 	t.Helper()
 	r := &receiver{got: map[string][]string{}, tries: map[string]int{}}
 	r.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
@@ -106,7 +106,7 @@ var everything = dbmodel.Viewer{Admin: true}
 
 // env is the whole way of an event but for HTTP.
 type env struct {
-	t        *testing.T
+	t        testing.TB
 	db       *dbmodel.DB
 	vault    *dbmodel.Vault
 	redis    *testenv.RedisServer
@@ -119,7 +119,7 @@ type env struct {
 }
 
 // newEnv starts a worker, changed by tune before, and a scheduler.
-func newEnv(t *testing.T, db *dbmodel.DB, tune func(*Worker)) *env {
+func newEnv(t testing.TB, db *dbmodel.DB, tune func(*Worker)) *env {
 	t.Helper()
 	e := &env{t: t, db: db, redis: testenv.Redis(t), receiver: newReceiver(t)}
 	var err error
