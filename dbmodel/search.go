@@ -146,13 +146,14 @@ func severityRank(column string) string {
 type ObservationCount struct {
 	ProductID int64
 	Values    rule.Values `bun:"embed:"`
+	Notified  bool        // something is remembered of them
 	Count     int
 }
 
 const countObservations = `
-	SELECT product_id, severity, status, priority, known_exploited, count(*) AS count
+	SELECT product_id, severity, status, priority, known_exploited, notified_severity IS NOT NULL AS notified, count(*) AS count
 	FROM observations WHERE product_id = ANY (@products) AND @live
-	GROUP BY product_id, severity, status, priority, known_exploited`
+	GROUP BY product_id, severity, status, priority, known_exploited, notified_severity IS NOT NULL`
 
 // CountObservations counts the observations of products by what decides about them.
 func CountObservations(ctx context.Context, db bun.IDB, productIDs []int64) ([]ObservationCount, error) {

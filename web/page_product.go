@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/seed91453169/tocsin/dbmodel"
@@ -42,7 +43,8 @@ type holderPage struct {
 	Paused   string // until when, and where that is set; empty: not paused
 
 	MayEdit  bool
-	Faulty   int // fields that were refused
+	Evaluate string // the words on the button that evaluates all observations again
+	Faulty   int    // fields that were refused
 	Fields   []formField
 	Contacts []contactRow
 	Others   int          // personal subscriptions of other users
@@ -99,7 +101,7 @@ func (s *server) loadHolder(r *http.Request, k holderKind) (*holderPage, error) 
 	}
 	p := &holderPage{
 		IsGroup: k.group, ID: id, Path: k.path(id), MayEdit: role.Covers(rule.Maintainer), MayManage: role.Covers(rule.Owner), Roles: choices(rule.Roles, ""),
-		Member: memberForm{Role: string(rule.Reader)},
+		Member: memberForm{Role: string(rule.Reader)}, Evaluate: evaluateWords(int(queryID(r, "unnotified"))),
 	}
 	if k.group {
 		err = s.loadGroupPage(ctx, p, now)
@@ -335,31 +337,36 @@ func (s *server) saveHolder(k holderKind) pageHandler {
 		if err != nil {
 			return err
 		}
-		follows, err := s.whatFollows(ctx, p.counted)
+		follows, unnotified, err := s.whatFollows(ctx, p.counted)
 		if err != nil {
 			return err
 		}
 		s.notice(ctx, "Saved. "+follows)
-		s.redirect(w, r, p.Path)
+		path := p.Path
+		if unnotified > 0 {
+			path = withQuery(path, "unnotified", strconv.Itoa(unnotified))
+		}
+		s.redirect(w, r, path)
 		return nil
 	}
 }
 
-// whatFollows says what changed settings do to the observations of products.
-func (s *server) whatFollows(ctx context.Context, productIDs []int64) (string, error) {
+// whatFollows says what changed settings do to the observations of products, and how many would be notified as new.
+func (s *server) whatFollows(ctx context.Context, productIDs []int64) (words string, unnotified int, err error) {
 	counts, err := dbmodel.CountObservations(ctx, s.db.Reader, productIDs)
 	if err != nil {
-		return "", fmt.Errorf("count observations: %w", err)
+		return "", 0, fmt.Errorf("count observations: %w", err)
 	}
 	products, err := dbmodel.ProductContexts(ctx, s.db.Reader, productIDs)
 	if err != nil {
-		return "", fmt.Errorf("load products: %w", err)
+		return "", 0, fmt.Errorf("load products: %w", err)
 	}
 	conditions := make(map[int64]rule.Conditions, len(products))
 	for id, p := range products {
 		conditions[id] = rule.Effective(p.Product, p.Group).Conditions
 	}
-	return matchWords(counts, conditions), nil
+	words, unnotified = matchWords(counts, conditions)
+	return words, unnotified, nil
 }
 
 func (s *server) sendProductTest(w http.ResponseWriter, r *http.Request) error {

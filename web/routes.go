@@ -111,6 +111,13 @@ func (s *server) eventCalls() {
 		})
 	route(s, "POST /observations/{id}/evaluate", everybody, s.apiEvaluateObservation,
 		call{id: "evaluateObservation", tag: tagObservations, status: http.StatusAccepted, summary: "Evaluate an observation again"})
+	route(s, "POST /products/{id}/evaluate", everybody, s.apiEvaluateAll(productMembers),
+		call{id: "evaluateProduct", tag: tagProducts, status: http.StatusAccepted, summary: "Evaluate all observations of a product again"})
+	route(s, "POST /product-groups/{id}/evaluate", everybody, s.apiEvaluateAll(groupMembers),
+		call{
+			id: "evaluateProductGroup", tag: tagGroups, status: http.StatusAccepted,
+			summary: "Evaluate all observations of the products of a group again",
+		})
 	route(s, "PUT /products/{id}/security-gate", ingesters, s.apiPutSecurityGate,
 		call{
 			id: "putSecurityGate", tag: tagProducts, body: gateFields{}, status: http.StatusAccepted,
@@ -269,11 +276,13 @@ func (s *server) pages(calls http.Handler, client redis.UniversalClient, monitor
 	s.page(mux, "GET /products/{id}", people, s.showHolder(products))
 	s.page(mux, "POST /products/{id}", people, s.saveHolder(products))
 	s.page(mux, "POST /products/{id}/test", people, s.sendProductTest)
+	s.page(mux, "POST /products/{id}/evaluate", people, s.evaluateHolder(products))
 	s.page(mux, "POST /products/{id}/members", people, s.saveMember(products))
 	s.page(mux, "POST /products/{id}/members/remove", people, s.takeMemberOut(products))
 	s.page(mux, "GET /product-groups", people, s.showProductGroups)
 	s.page(mux, "GET /product-groups/{id}", people, s.showHolder(groups))
 	s.page(mux, "POST /product-groups/{id}", people, s.saveHolder(groups))
+	s.page(mux, "POST /product-groups/{id}/evaluate", people, s.evaluateHolder(groups))
 	s.page(mux, "POST /product-groups/{id}/members", people, s.saveMember(groups))
 	s.page(mux, "POST /product-groups/{id}/members/remove", people, s.takeMemberOut(groups))
 

@@ -194,12 +194,16 @@ func conditionWords(c rule.Conditions) string {
 	return strings.Join(out, "; ")
 }
 
-// matchWords says what follows from changed settings: how many of the counted observations match them by now.
-func matchWords(counts []dbmodel.ObservationCount, conditions map[int64]rule.Conditions) string {
+// matchWords says what follows from changed settings: how many of the counted observations match them by now. It also returns
+// how many of these were not notified yet.
+func matchWords(counts []dbmodel.ObservationCount, conditions map[int64]rule.Conditions) (words string, unnotified int) {
 	n, word := 0, "open observation"
 	for _, c := range counts {
 		if conditions[c.ProductID].Matches(rule.Observation{Values: c.Values}) {
 			n += c.Count
+			if !c.Notified {
+				unnotified += c.Count
+			}
 			if !c.Values.Status.Active() {
 				word = "observation"
 			}
@@ -209,5 +213,5 @@ func matchWords(counts []dbmodel.ObservationCount, conditions map[int64]rule.Con
 	if n == 1 {
 		verb = "matches"
 	}
-	return fmt.Sprintf("Applies when an observation next changes. %s %s.", plural(n, word, word+"s"), verb)
+	return fmt.Sprintf("Applies when an observation next changes. %s %s.", plural(n, word, word+"s"), verb), unnotified
 }
