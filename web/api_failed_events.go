@@ -72,7 +72,7 @@ func (s *server) apiDismissFailedEvent(ctx context.Context, in *IDParam) (*struc
 	if err != nil {
 		return nil, missing(err, "failed event", in.ID)
 	}
-	s.log.Info().Str("user", viewerOf(ctx).Username).Int64("event", e.ID).Str("kind", string(e.Kind)).
+	s.audit(ctx, "failed_event_dismissed").Int64("event", e.ID).Str("kind", string(e.Kind)).
 		Int64("product", e.ProductID).Ints64("observations", e.Payload.IDs).Str("reason", e.Reason).Msg("a failed event was dismissed")
 	return nil, nil //nolint:nilnil // 204
 }

@@ -30,6 +30,8 @@ type holderPut struct {
 	moved    bool                      // of a product: into another group, or out of one
 	check    func(*input.Faults) error // checks what else was sent; nil: nothing was
 	save     func() error
+
+	contacts []*contactChange // putHolder fills it
 }
 
 // forUpdate locks the row of a product or a product group. With add it makes the row first where there is none: of two calls
@@ -78,6 +80,7 @@ func (s *server) putHolder(
 	if err := s.keepsTaken(ctx, tx, holderChange{p.holder, structure, &before, p.settings, contacts}); err != nil {
 		return err
 	}
+	p.contacts = contacts
 	if err := p.save(); err != nil {
 		return err
 	}

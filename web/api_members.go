@@ -98,16 +98,25 @@ func (s *server) setMember(ctx context.Context, of memberSource, in *memberParam
 	if sent.Role.Empty {
 		return invalid(input.Fault{Location: "role", Message: input.MustBeOneOf(rule.Roles)})
 	}
-	return s.editMember(ctx, of, in, func(ctx context.Context, tx bun.Tx, userID int64) error {
+	err := s.editMember(ctx, of, in, func(ctx context.Context, tx bun.Tx, userID int64) error {
 		return dbmodel.SetMember(ctx, tx, of.in(in.ID), userID, sent.Role.Value)
 	})
+	if err == nil {
+		s.audit(ctx, "role_changed").Str("of", in.Username).Str("in", of.name).Int64("id", in.ID).Str("role", string(sent.Role.Value)).
+			Msg("a user is a member")
+	}
+	return err
 }
 
 // removeMember takes a member out, where the caller may.
 func (s *server) removeMember(ctx context.Context, of memberSource, in *memberParams) error {
-	return s.editMember(ctx, of, in, func(ctx context.Context, tx bun.Tx, userID int64) error {
+	err := s.editMember(ctx, of, in, func(ctx context.Context, tx bun.Tx, userID int64) error {
 		return dbmodel.RemoveMember(ctx, tx, of.in(in.ID), userID)
 	})
+	if err == nil {
+		s.audit(ctx, "role_changed").Str("of", in.Username).Str("in", of.name).Int64("id", in.ID).Str("role", "").Msg("a user is no member any more")
+	}
+	return err
 }
 
 // editMember has edit change the membership of a user, where the caller may.

@@ -103,6 +103,7 @@ func (s *server) deleteByFilter(ctx context.Context, f dbmodel.NotificationFilte
 	if n > 0 {
 		s.unread.look()
 		s.removeDeleted(ctx)
+		s.audit(ctx, "notifications_deleted").Int("notifications", n).Bool("by_filter", true).Msg("notifications were deleted")
 	}
 	if err != nil {
 		return n, fmt.Errorf("delete notifications by filter: %w", err)
@@ -148,8 +149,9 @@ func (s *server) deleteNotifications(ctx context.Context, ids []int64) (n int, e
 		}
 		return nil
 	})
-	if err == nil {
+	if err == nil && n > 0 {
 		s.unread.look()
+		s.audit(ctx, "notifications_deleted").Int("notifications", n).Bool("by_filter", false).Msg("notifications were deleted")
 	}
 	return n, err
 }

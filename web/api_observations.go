@@ -162,7 +162,11 @@ func (s *server) apiDeleteObservation(ctx context.Context, in *IDParam) (*struct
 	if err := s.notTaken(ctx, s.db, productHolder(o.ProductID), "The observation comes"); err != nil {
 		return nil, err
 	}
-	return nil, missing(dbmodel.DeleteObservation(ctx, s.db, in.ID), "observation", in.ID)
+	if err := dbmodel.DeleteObservation(ctx, s.db, in.ID); err != nil {
+		return nil, missing(err, "observation", in.ID)
+	}
+	s.audit(ctx, "observation_deleted").Int64("id", in.ID).Msg("an observation was deleted")
+	return nil, nil //nolint:nilnil // 204
 }
 
 func (s *server) apiEvaluateObservation(ctx context.Context, in *IDParam) (*struct{}, error) {

@@ -85,6 +85,7 @@ func (s *server) apiPutProductGroup(ctx context.Context, in *IDParam) (*productG
 func (s *server) putProductGroup(
 	ctx context.Context, id int64, sent *productGroupFields, found input.Faults,
 ) (out *productGroupOutput, err error) {
+	var put holderPut
 	err = s.db.InTx(ctx, func(ctx context.Context, tx bun.Tx) error {
 		v := viewerOf(ctx)
 		if err := mayEdit(v, func() (rule.Role, error) { return dbmodel.RoleInGroup(ctx, tx, v, id) }); err != nil {
@@ -94,7 +95,7 @@ func (s *server) putProductGroup(
 		if err != nil {
 			return fmt.Errorf("load product group %d: %w", id, err)
 		}
-		err = s.putHolder(ctx, tx, &holderPut{
+		put = holderPut{
 			holder: groupHolder(id), isNew: isNew, name: &g.Name, settings: &g.NotificationSettings,
 			save: func() error {
 				if err := dbmodel.SaveProductGroup(ctx, tx, g); err != nil {
@@ -102,13 +103,17 @@ func (s *server) putProductGroup(
 				}
 				return nil
 			},
-		}, &sent.NamedFields, found)
+		}
+		err = s.putHolder(ctx, tx, &put, &sent.NamedFields, found)
 		if err != nil {
 			return err
 		}
 		out, err = s.productGroupOutput(ctx, tx, g)
 		return err
 	})
+	if err == nil && !viewerOf(ctx).Ingest {
+		s.auditChange(ctx, "product_group_changed", id, sent, put.contacts)
+	}
 	return out, err
 }
 
@@ -119,7 +124,7 @@ func (s *server) apiDeleteProductGroup(ctx context.Context, in *IDParam) (*struc
 	if err := dbmodel.DeleteProductGroup(ctx, s.db, in.ID); err != nil {
 		return nil, missing(err, "product group", in.ID)
 	}
-	s.log.Info().Str("user", viewerOf(ctx).Username).Int64("product_group", in.ID).Msg("a product group was deleted")
+	s.audit(ctx, "product_group_deleted").Int64("id", in.ID).Msg("a product group was deleted")
 	s.unread.look()
 	return nil, nil //nolint:nilnil // 204
 }

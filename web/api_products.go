@@ -88,6 +88,7 @@ func (s *server) apiPutProduct(ctx context.Context, in *IDParam) (*productOutput
 func (s *server) putProduct(
 	ctx context.Context, id int64, sent *productFields, found input.Faults,
 ) (out *productOutput, err error) {
+	var put holderPut
 	err = s.db.InTx(ctx, func(ctx context.Context, tx bun.Tx) error {
 		v := viewerOf(ctx)
 		if err := mayEdit(v, func() (rule.Role, error) { return dbmodel.RoleIn(ctx, tx, v, id) }); err != nil {
@@ -99,7 +100,7 @@ func (s *server) putProduct(
 		}
 		group := p.ProductGroupID
 		input.Apply(sent.ProductGroupID.Field, &p.ProductGroupID, nil, input.Pointer)
-		err = s.putHolder(ctx, tx, &holderPut{
+		put = holderPut{
 			holder: productHolder(id), isNew: isNew, name: &p.Name, settings: &p.NotificationSettings,
 			moved: !equal(group, p.ProductGroupID),
 			check: func(faults *input.Faults) error { return knownGroup(ctx, tx, sent.ProductGroupID.Field, faults) },
@@ -112,13 +113,17 @@ func (s *server) putProduct(
 				}
 				return nil
 			},
-		}, &sent.NamedFields, found)
+		}
+		err = s.putHolder(ctx, tx, &put, &sent.NamedFields, found)
 		if err != nil {
 			return err
 		}
 		out, err = s.productOutput(ctx, tx, p)
 		return err
 	})
+	if err == nil && !viewerOf(ctx).Ingest {
+		s.auditChange(ctx, "product_changed", id, sent, put.contacts)
+	}
 	return out, err
 }
 
@@ -150,7 +155,7 @@ func (s *server) apiDeleteProduct(ctx context.Context, in *IDParam) (*struct{}, 
 	if err != nil {
 		return nil, missing(err, "product", in.ID)
 	}
-	s.log.Info().Str("user", viewerOf(ctx).Username).Int64("product", in.ID).Msg("a product was deleted")
+	s.audit(ctx, "product_deleted").Int64("id", in.ID).Msg("a product was deleted")
 	s.unread.look()
 	s.removeDeleted(ctx)
 	return nil, nil //nolint:nilnil // 204

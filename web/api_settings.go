@@ -94,6 +94,7 @@ func (s *server) apiPatchSettings(ctx context.Context, _ *struct{}) (*settingsOu
 
 // patchSettings changes those settings that were sent. It refuses faults that were found before together with its own.
 func (s *server) patchSettings(ctx context.Context, sent *settingsFields, found input.Faults) (out *settingsOutput, err error) {
+	var changed []*contactChange
 	err = s.db.InTx(ctx, func(ctx context.Context, tx bun.Tx) error {
 		settings, err := dbmodel.SettingsForUpdate(ctx, tx)
 		if err != nil {
@@ -119,9 +120,13 @@ func (s *server) patchSettings(ctx context.Context, sent *settingsFields, found 
 		if err := storeContacts(ctx, tx, contacts); err != nil {
 			return err
 		}
+		changed = contacts
 		out, err = s.settingsOutput(ctx, tx, settings)
 		return err
 	})
+	if err == nil {
+		s.auditChange(ctx, "settings_changed", 0, sent, changed)
+	}
 	return out, err
 }
 

@@ -73,6 +73,7 @@ func (s *server) putUser(ctx context.Context, in *UserParam, sent *userFields, f
 	if err := dbmodel.CheckUsername(in.Username); err != nil {
 		return nil, invalid(input.Fault{Location: "path.username", Message: err.Error()})
 	}
+	wasAdmin, isAdmin := false, false
 	err = s.db.InTx(ctx, func(ctx context.Context, tx bun.Tx) error {
 		u, _, err := dbmodel.EnsuredUser(ctx, tx, in.Username)
 		if err != nil {
@@ -96,9 +97,13 @@ func (s *server) putUser(ctx context.Context, in *UserParam, sent *userFields, f
 		if err := dbmodel.FollowEmail(ctx, tx, s.vault, u.ID); err != nil {
 			return fmt.Errorf("move the subscriptions of user %s: %w", in.Username, err)
 		}
+		wasAdmin, isAdmin = before.IsAdmin, u.IsAdmin
 		out = &userOutput{showUser(u)}
 		return nil
 	})
+	if err == nil && wasAdmin != isAdmin {
+		s.audit(ctx, "role_changed").Str("of", in.Username).Bool("administrator", isAdmin).Msg("a user became, or is no more, an administrator")
+	}
 	return out, err
 }
 
@@ -141,7 +146,7 @@ func (s *server) apiDeleteUser(ctx context.Context, in *UserParam) (*struct{}, e
 		return missingUser(dbmodel.DeleteUser(ctx, tx, u.ID), in.Username)
 	})
 	if err == nil {
-		s.log.Info().Str("user", viewerOf(ctx).Username).Str("deleted", in.Username).Msg("a user was deleted")
+		s.audit(ctx, "user_deleted").Str("of", in.Username).Msg("a user was deleted")
 		s.removeDeleted(ctx)
 	}
 	return nil, err

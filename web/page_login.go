@@ -63,6 +63,7 @@ func (s *server) renderLogin(w http.ResponseWriter, r *http.Request, status int,
 func (s *server) logInWithPassword(w http.ResponseWriter, r *http.Request) error {
 	v := loginView{Next: localPath(r.PostFormValue("next")), Username: nameIn(r)}
 	if err := dbmodel.CheckUsername(v.Username); err != nil && v.Username != "" { // it says nothing about who exists
+		s.auditOf(r.Context(), "login_failed", v.Username).Str("by", "password").Msg("somebody gave what is no name of a user")
 		v.Fault = "The name " + err.Error() + "."
 		return s.renderLogin(w, r, http.StatusUnauthorized, v)
 	}
@@ -80,6 +81,7 @@ func (s *server) logInWithPassword(w http.ResponseWriter, r *http.Request) error
 	if err := s.logIn(r, *who); err != nil {
 		return err
 	}
+	s.auditOf(r.Context(), "login", v.Username).Str("by", "password").Msg("a user logged in")
 	s.rememberBrowser(w, r, v.Username)
 	s.loggedIn(w, r, v.Next)
 	return nil
@@ -94,6 +96,7 @@ func (s *server) guess(w http.ResponseWriter, r *http.Request, username string) 
 	keys := s.guessKeys(r, username)
 	if wait := s.guesses.Begin(keys, time.Now()); wait > 0 {
 		seconds := int(wait.Seconds()) + 1
+		s.auditOf(r.Context(), "login_failed", username).Str("by", "password").Msg("somebody gave a wrong name or password too often")
 		w.Header().Set("Retry-After", strconv.Itoa(seconds))
 		return nil, "That was wrong too often. Wait " + plural(seconds, "second", "seconds") + ", then try again.", nil
 	}
@@ -102,7 +105,7 @@ func (s *server) guess(w http.ResponseWriter, r *http.Request, username string) 
 	case err != nil:
 		return nil, "", err
 	case who == nil:
-		s.log.Warn().Str("request_id", exchangeOf(r.Context()).id).Str("address", addressOf(r)).Msg("somebody gave a wrong name or password")
+		s.auditOf(r.Context(), "login_failed", username).Str("by", "password").Msg("somebody gave a wrong name or password")
 		return nil, "", nil
 	}
 	s.guesses.Succeeded(keys)
@@ -150,8 +153,15 @@ func (s *server) checkLogin(ctx context.Context, name, password string) (*dbmode
 }
 
 func (s *server) logOut(w http.ResponseWriter, r *http.Request) error {
+	who, err := s.callerBySession(r)
+	if err != nil {
+		return err
+	}
 	if err := s.sessions.Destroy(r.Context()); err != nil {
 		return fmt.Errorf("end a session: %w", err)
+	}
+	if who != nil {
+		s.auditOf(r.Context(), "logout", who.viewer.Username).Msg("a user logged out")
 	}
 	s.redirect(w, r, loginPath)
 	return nil

@@ -55,9 +55,9 @@ func (s *server) logInWithOIDC(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return s.oidcFailed(w, r, http.StatusBadGateway, trip, oidcUnusable, err)
 	}
-	var id int64
+	var u *dbmodel.User
 	err = s.db.InTx(r.Context(), func(ctx context.Context, tx bun.Tx) error {
-		id, err = s.oidc.User(ctx, tx, claims)
+		u, err = s.oidc.User(ctx, tx, claims)
 		return err
 	})
 	if errors.Is(err, login.ErrIncomplete) {
@@ -66,9 +66,10 @@ func (s *server) logInWithOIDC(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return fmt.Errorf("find or make the user of a provider: %w", err)
 	}
-	if err := s.logIn(r, dbmodel.NewSession{UserID: id}); err != nil {
+	if err := s.logIn(r, dbmodel.NewSession{UserID: u.ID}); err != nil {
 		return err
 	}
+	s.auditOf(r.Context(), "login", u.Username).Str("by", "oidc").Msg("a user logged in")
 	s.redirect(w, r, localPath(trip.Next))
 	return nil
 }
@@ -84,6 +85,6 @@ func (s *server) oidcTripOf(r *http.Request) (trip login.Trip, ok bool) {
 
 // oidcFailed shows the page to log in again. What the provider says may hold secrets: the log gets the error, the page not.
 func (s *server) oidcFailed(w http.ResponseWriter, r *http.Request, status int, trip login.Trip, text string, err error) error {
-	s.log.Warn().Err(err).Str("request_id", exchangeOf(r.Context()).id).Msg("a login through OpenID Connect failed")
+	s.auditOf(r.Context(), "login_failed", "").Str("by", "oidc").Err(err).Msg("a login through OpenID Connect failed")
 	return s.renderLogin(w, r, status, loginView{Next: localPath(trip.Next), Fault: text})
 }

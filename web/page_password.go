@@ -82,6 +82,7 @@ func (s *server) changeOwnPassword(w http.ResponseWriter, r *http.Request) error
 	if err := s.logIn(r, dbmodel.NewSession{UserID: who.UserID, PasswordHash: hash}); err != nil {
 		return err
 	}
+	s.audit(r.Context(), "password_changed").Str("of", u.Username).Msg("a user changed the password")
 	s.notice(r.Context(), "Your password was changed. Everywhere else you are logged out.")
 	s.redirect(w, r, "/")
 	return nil

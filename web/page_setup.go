@@ -104,7 +104,7 @@ func (s *server) saveSetup(w http.ResponseWriter, r *http.Request) error {
 		return fmt.Errorf("make the first administrator: %w", err)
 	}
 	s.wasSetUp.Store(true)
-	s.log.Info().Str("user", v.Username).Msg("the first administrator was made")
+	s.auditOf(r.Context(), "administrator_made", v.Username).Msg("the first administrator was made")
 	if err := s.logIn(r, dbmodel.NewSession{UserID: id, PasswordHash: hash}); err != nil {
 		return err
 	}

@@ -220,6 +220,7 @@ func (s *server) renewPassword(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return fmt.Errorf("store the password of %s: %w", u.Username, err)
 	}
+	s.audit(r.Context(), "password_changed").Str("of", u.Username).Msg("a password was generated")
 	p.Password, p.HasPassword = password, true
 	return s.renderUser(w, r, p, 0)
 }
@@ -251,10 +252,11 @@ func (s *server) createToken(w http.ResponseWriter, r *http.Request) error {
 		typedAll(p.TokenFields, r.PostForm, refused)
 		return s.renderUser(w, r, p, http.StatusUnprocessableEntity)
 	}
-	token, _, err := dbmodel.CreateToken(ctx, s.db, u.ID, scope, expires)
+	token, id, err := dbmodel.CreateToken(ctx, s.db, u.ID, scope, expires)
 	if err != nil {
 		return fmt.Errorf("store a token of %s: %w", u.Username, err)
 	}
+	s.audit(ctx, "token_created").Int64("id", id).Str("of", u.Username).Str("scope", string(scope)).Msg("a token was created")
 	if p, _, err = s.loadUser(r); err != nil { // with the new one in the list
 		return err
 	}
@@ -296,6 +298,7 @@ func (s *server) revokeToken(w http.ResponseWriter, r *http.Request) error {
 	if err := dbmodel.RevokeToken(r.Context(), s.db, id); err != nil {
 		return missing(err, "token", id)
 	}
+	s.audit(r.Context(), "token_revoked").Int64("id", id).Str("of", p.Username).Msg("a token was revoked")
 	s.notice(r.Context(), "The token was revoked: it opens nothing any more.")
 	s.redirect(w, r, p.Path)
 	return nil

@@ -191,16 +191,16 @@ func (c *Claims) complete(ctx context.Context, found *oidc.Provider, token oauth
 // namesInOrder is how many names with a number are tried before one with random letters.
 const namesInOrder = 5
 
-// User returns the id of the user that the claims are about. At the first login that is the user with the same name, unless
+// User returns the user that the claims are about. At the first login that is the user with the same name, unless
 // there is another way to log in as that user: then it is a new user without any rights, however many bear that name.
-func (p *Provider) User(ctx context.Context, tx bun.Tx, c *Claims) (int64, error) {
+func (p *Provider) User(ctx context.Context, tx bun.Tx, c *Claims) (*dbmodel.User, error) {
 	issuer := p.config.Issuer
 	u, err := dbmodel.UserBySubject(ctx, tx, issuer, c.Subject)
 	if !errors.Is(err, dbmodel.ErrNotFound) {
-		return u.ID, err
+		return u, err
 	}
 	if c.incomplete && c.Username == "" { // a name that is chosen now stays for ever
-		return 0, ErrIncomplete
+		return nil, ErrIncomplete
 	}
 	name := string(c.Username)
 	if dbmodel.CheckUsername(name) != nil {
@@ -216,10 +216,10 @@ func (p *Provider) User(ctx context.Context, tx bun.Tx, c *Claims) (int64, error
 		}
 		u, isNew, err := dbmodel.EnsuredUser(ctx, tx, candidate)
 		if err != nil {
-			return 0, err
+			return nil, err
 		}
 		if u.OIDCIssuer == issuer && u.OIDCSubject == c.Subject { // by another first login at the same time
-			return u.ID, nil
+			return u, nil
 		}
 		takenOver := candidate == string(c.Username) && candidate != dbmodel.Automation &&
 			u.PasswordHash == "" && u.OIDCSubject == ""
@@ -230,9 +230,9 @@ func (p *Provider) User(ctx context.Context, tx bun.Tx, c *Claims) (int64, error
 			name := []rune(strings.ReplaceAll(string(c.Name), "\x00", ""))
 			u.FullName = string(name[:min(len(name), LongestFullName)])
 			if err := dbmodel.SaveUser(ctx, tx, u); err != nil {
-				return 0, err
+				return nil, err
 			}
 		}
-		return u.ID, dbmodel.SetSubject(ctx, tx, u.ID, issuer, c.Subject)
+		return u, dbmodel.SetSubject(ctx, tx, u.ID, issuer, c.Subject)
 	}
 }
