@@ -28,7 +28,30 @@ type DB struct {
 // InTx runs fn in a transaction and commits where it returns nil. Errors are those of fn or of the database, translated
 // (see Translate).
 func (db *DB) InTx(ctx context.Context, fn func(ctx context.Context, tx bun.Tx) error) error {
-	return Translate(db.RunInTx(ctx, nil, fn))
+	after := new(commitHooks)
+	err := db.RunInTx(context.WithValue(ctx, commitKey{}, after), nil, fn)
+	if err == nil {
+		for _, f := range after.list {
+			f()
+		}
+	}
+	return Translate(err)
+}
+
+// commitHooks are what AfterCommit was given in a transaction.
+type commitHooks struct{ list []func() }
+
+// commitKey is the key of the hooks in the context of a transaction.
+type commitKey struct{}
+
+// AfterCommit has f called once the transaction to whose function InTx gave ctx is committed, and not where it fails. Outside of
+// such a transaction f is called at once.
+func AfterCommit(ctx context.Context, f func()) {
+	if after, ok := ctx.Value(commitKey{}).(*commitHooks); ok {
+		after.list = append(after.list, f)
+	} else {
+		f()
+	}
 }
 
 // Snapshot runs fn in a read-only transaction that sees one state of the database.

@@ -59,7 +59,7 @@ func AddDeliveries(ctx context.Context, tx bun.Tx, notification int64, recipient
 	}
 	from, args := rowsFrom(tx, "d", 1, append(deliveryCols([]NewNotification{{Recipients: again}}), col{"id", "bigint", ids})...)
 	if len(again) > 0 {
-		_, err = execCount(ctx, tx, `UPDATE deliveries SET state = 'pending', batch = NULL, source_kind = d.source_kind, source_id = d.source_id,
+		_, err = execCount(ctx, tx, `UPDATE deliveries SET state = 'pending', batch = NULL, accepted_at = NULL, source_kind = d.source_kind, source_id = d.source_id,
 			user_id = d.user_id, masked = d.masked FROM `+from+" WHERE deliveries.id = d.id", args...)
 		if err != nil {
 			return nil, fmt.Errorf("have failed deliveries wait: %w", err)

@@ -177,13 +177,13 @@ func SoleSource(ctx context.Context, db bun.IDB, t DeliverySet) (PendingDelivery
 	return list[0], nil
 }
 
-// unseenReason is why a delivery of a personal subscription fails without an attempt.
-const unseenReason = "Its user does not see this notification any more."
+// UnseenReason is why a delivery of a personal subscription fails without an attempt.
+const UnseenReason = "Its user does not see this notification any more."
 
 // AskAgain decides once more about what waits for a target because of personal subscriptions, where owner has the lease: a delivery
 // whose user is gone or does not see its notification any more fails, and one whose user is no administrator any more says what
-// members may read. It reports whether anything changed.
-func AskAgain(ctx context.Context, db bun.IDB, targetID int64, owner string) (bool, error) {
+// members may read. It reports whether anything changed, and which ones failed.
+func AskAgain(ctx context.Context, db bun.IDB, targetID int64, owner string) (changed bool, failed []MarkedDelivery, err error) {
 	user := func(condition string) string {
 		return "EXISTS (SELECT 1 FROM users u WHERE u.id = deliveries.user_id AND " + condition + ")"
 	}
@@ -191,11 +191,19 @@ func AskAgain(ctx context.Context, db bun.IDB, targetID int64, owner string) (bo
 		EXISTS (SELECT 1 FROM product_members m WHERE m.user_id = u.id AND m.product_id = deliveries.product_id)
 		OR EXISTS (SELECT 1 FROM products p JOIN product_group_members g ON g.product_group_id = p.product_group_id
 			WHERE p.id = deliveries.product_id AND g.user_id = u.id)))`)
-	n, err := execCount(ctx, db, "UPDATE deliveries SET masked = true, state = CASE WHEN "+sees+" THEN state ELSE 'failed' END,"+
+	states, err := collect(ctx, db, func(rows *sql.Rows) (State, error) {
+		var m MarkedDelivery
+		var state State
+		err := rows.Scan(&state, &m.ID, &m.NotificationID, &m.Attempts)
+		if state == Failed {
+			failed = append(failed, m)
+		}
+		return state, err
+	}, "UPDATE deliveries SET masked = true, state = CASE WHEN "+sees+" THEN state ELSE 'failed' END,"+
 		" last_error = CASE WHEN "+sees+" THEN last_error ELSE $3 END WHERE target_id = $1 AND state = 'pending' AND user_id > 0"+
-		" AND (NOT "+sees+" OR NOT masked AND NOT "+user("u.is_admin")+") AND EXISTS (SELECT 1 FROM targets WHERE id = $1 AND owner = $2)",
-		targetID, owner, unseenReason)
-	return n > 0, err
+		" AND (NOT "+sees+" OR NOT masked AND NOT "+user("u.is_admin")+") AND EXISTS (SELECT 1 FROM targets WHERE id = $1 AND owner = $2)"+
+		" RETURNING state, id, notification_id, attempts", targetID, owner, UnseenReason)
+	return len(states) > 0, failed, err
 }
 
 // MaxDigest is how many deliveries one digest holds at the most.
@@ -255,32 +263,6 @@ func KeepBatch(ctx context.Context, db bun.IDB, t DeliverySet, owner string) err
 	return err
 }
 
-// MarkSent records that the receiver took the message; also where the lease is lost by now, and over a failure. The states
-// are named one by one, because each has an index of its own.
-func MarkSent(ctx context.Context, db bun.IDB, t DeliverySet) error {
-	these, args := t.these(db, "deliveries")
-	_, err := execCount(ctx, db, "UPDATE deliveries SET state = 'sent', attempts = attempts + 1, last_error = '', sent_at = "+now(db)+
-		" WHERE "+these+" AND state = 'pending' OR "+these+" AND state = 'failed'", args...)
-	return err
-}
-
-// MarkFailed records that the message was refused for good, where owner still has the lease.
-func MarkFailed(ctx context.Context, db bun.IDB, t DeliverySet, owner, reason string) error {
-	these, args := t.these(db, "deliveries")
-	_, err := execCount(ctx, db, "UPDATE deliveries SET state = 'failed', attempts = attempts + 1, last_error = $3 WHERE "+these+
-		" AND state = 'pending' AND EXISTS (SELECT 1 FROM targets WHERE id = $1 AND owner = $4)", append(args, reason, owner)...)
-	return err
-}
-
-// MarkTried records that the message was not taken this time, where owner still has the lease. Deliveries of a digest are marked
-// with its number, so that the next try is about the same ones.
-func MarkTried(ctx context.Context, db bun.IDB, t DeliverySet, owner, reason string) error {
-	these, args := t.these(db, "deliveries")
-	_, err := execCount(ctx, db, "UPDATE deliveries SET attempts = attempts + 1, last_error = $3, batch = coalesce(CAST($5 AS bigint), batch) WHERE "+these+
-		" AND state = 'pending' AND EXISTS (SELECT 1 FROM targets WHERE id = $1 AND owner = $4)", append(args, reason, owner, t.batchNumber())...)
-	return err
-}
-
 // MustNotifyFailure reports whether the failure of t for good must be notified: not all of t are failures of Tocsin itself, and no
 // failure of the target was notified since its last success. From now on one was: the caller must report it in the same
 // transaction. It is false where owner has lost the lease.
@@ -319,20 +301,20 @@ func TargetFailed(ctx context.Context, db bun.IDB, id int64, owner string, wait,
 	return giveUpNow, Translate(err)
 }
 
-// GiveUpTarget fails the next ones that wait for a target, where owner still has the lease, which it prolongs, and returns how
-// many deliveries that were. With the last ones, and where the lease is lost, it is done: then the lease is ended.
-func GiveUpTarget(ctx context.Context, tx bun.Tx, id int64, owner, reason string) (n int64, done bool, err error) {
+// GiveUpTarget fails the next ones that wait for a target, where owner still has the lease, which it prolongs, and returns
+// them. With the last ones, and where the lease is lost, it is done: then the lease is ended.
+func GiveUpTarget(ctx context.Context, tx bun.Tx, id int64, owner, reason string) (failed []MarkedDelivery, done bool, err error) {
 	mine, err := RenewTarget(ctx, tx, id, owner)
 	if err != nil || !mine {
-		return 0, !mine, err
+		return nil, !mine, err
 	}
-	n, err = execCount(ctx, tx, `UPDATE deliveries SET state = 'failed', last_error = CASE WHEN last_error = '' THEN $2 ELSE $2 || ' Last: ' || last_error END
+	failed, err = mark(ctx, tx, `UPDATE deliveries SET state = 'failed', last_error = CASE WHEN last_error = '' THEN $2 ELSE $2 || ' Last: ' || last_error END
 		WHERE id IN (SELECT id FROM deliveries WHERE target_id = $1 AND state = 'pending' ORDER BY id LIMIT $3)`, id, reason, partSize)
-	if err != nil || n == partSize {
-		return n, false, err
+	if err != nil || len(failed) == partSize {
+		return failed, false, err
 	}
 	_, err = execCount(ctx, tx, "UPDATE targets SET failures = 0, failing_since = NULL, batch = NULL, next_at = "+now(tx)+", owner = NULL WHERE id = $1", id)
-	return n, true, err
+	return failed, true, err
 }
 
 // DigestGroup is how many deliveries of a digest have the same type, event and severity.
@@ -396,23 +378,4 @@ func DigestOf(ctx context.Context, db bun.IDB, t DeliverySet, limit int) (*Diges
 		}
 	}
 	return out, nil
-}
-
-// Counts says how much is left to do.
-type Counts struct {
-	Outbox            int // events that wait for their evaluation
-	FailedEvents      int // events that are set aside
-	PendingDeliveries int
-	FailedDeliveries  int
-}
-
-// Count returns all counts as of one moment.
-func Count(ctx context.Context, db bun.IDB) (c Counts, err error) {
-	err = raw(db).QueryRowContext(ctx, `SELECT
-		(SELECT count(*) FROM outbox WHERE failed_at IS NULL AND `+liveEvents("outbox")+`),
-		(SELECT count(*) FROM outbox WHERE failed_at IS NOT NULL AND `+liveEvents("outbox")+`),
-		(SELECT count(*) FROM deliveries WHERE state = 'pending' AND `+liveNotifications("deliveries")+`),
-		(SELECT count(*) FROM deliveries WHERE state = 'failed' AND `+liveNotifications("deliveries")+`)`).
-		Scan(&c.Outbox, &c.FailedEvents, &c.PendingDeliveries, &c.FailedDeliveries)
-	return c, Translate(err)
 }

@@ -104,18 +104,22 @@ type NewNotification struct {
 	Notification
 	Recipients []rule.Recipient // none that is passed over
 	Targets    []int64          // that receive it whatever they come from
+	AcceptedAt time.Time        // when the event was accepted that it comes from; zero: that does not matter
 }
 
-// InsertNotifications stores notifications, with a pending delivery for each of their targets, in the given order.
+// InsertNotifications stores notifications that come from one event, with a pending delivery for each of their targets, in the
+// given order.
 func InsertNotifications(ctx context.Context, tx bun.Tx, list []NewNotification) error {
 	if len(list) == 0 {
 		return nil
 	}
 	notifications, deliveries := notificationCols(list), deliveryCols(list)
 	if isSQLite(tx) {
-		return insertNotificationsSQLite(ctx, tx, notifications, deliveries)
+		return insertNotificationsSQLite(ctx, tx, notifications, deliveries, acceptedAt(list))
 	}
-	_, err := exec(ctx, tx, insertNotifications, args{"notifications": notifications, "deliveries": deliveries})
+	_, err := exec(ctx, tx, insertNotifications, args{
+		"notifications": notifications, "deliveries": deliveries, "accepted": acceptedAt(list),
+	})
 	return err
 }
 
@@ -135,20 +139,20 @@ const insertNotifications = `
 	WITH n AS MATERIALIZED (
 		SELECT nextval('notifications_id_seq') AS id, i.* FROM @notifications AS i ORDER BY i.ord
 	), stored AS (` + insertNotificationRows + `)
-	INSERT INTO deliveries (notification_id, target_id, source_kind, source_id, user_id, masked, product_id, type)
-	SELECT n.id, d.target, d.source_kind, d.source_id, d.user_id, d.masked, n.product_id, n.type
+	INSERT INTO deliveries (notification_id, target_id, source_kind, source_id, user_id, masked, product_id, type, accepted_at)
+	SELECT n.id, d.target, d.source_kind, d.source_id, d.user_id, d.masked, n.product_id, n.type, @accepted::timestamptz
 	FROM @deliveries AS d JOIN n ON n.ord = d.notification ORDER BY d.ord`
 
 const insertNumbered = `
 	WITH n AS (SELECT @last + i.ord AS id, i.* FROM @notifications AS i)` + insertNotificationRows + ` ORDER BY n.ord`
 
 const insertDeliveries = `
-	INSERT INTO deliveries (notification_id, target_id, source_kind, source_id, user_id, masked, product_id, type)
-	SELECT n.id, d.target, d.source_kind, d.source_id, d.user_id, d.masked, n.product_id, n.type
+	INSERT INTO deliveries (notification_id, target_id, source_kind, source_id, user_id, masked, product_id, type, accepted_at)
+	SELECT n.id, d.target, d.source_kind, d.source_id, d.user_id, d.masked, n.product_id, n.type, @accepted::timestamptz
 	FROM @deliveries AS d JOIN notifications n ON n.id = @last + d.notification ORDER BY d.ord`
 
 // insertNotificationsSQLite numbers the notifications itself: there is one writer.
-func insertNotificationsSQLite(ctx context.Context, tx bun.Tx, notifications, deliveries rows) error {
+func insertNotificationsSQLite(ctx context.Context, tx bun.Tx, notifications, deliveries rows, accepted any) error {
 	last, err := queryOne[int64](ctx, tx, `SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'notifications'), 0)`, nil)
 	if err != nil {
 		return err
@@ -156,8 +160,16 @@ func insertNotificationsSQLite(ctx context.Context, tx bun.Tx, notifications, de
 	if _, err := exec(ctx, tx, insertNumbered, args{"last": last, "notifications": notifications}); err != nil {
 		return err
 	}
-	_, err = exec(ctx, tx, insertDeliveries, args{"last": last, "deliveries": deliveries})
+	_, err = exec(ctx, tx, insertDeliveries, args{"last": last, "deliveries": deliveries, "accepted": accepted})
 	return err
+}
+
+// acceptedAt is the argument for the column of that name.
+func acceptedAt(list []NewNotification) any {
+	if at := list[0].AcceptedAt; !at.IsZero() {
+		return at
+	}
+	return nil
 }
 
 // deliveryCols are the deliveries of a list of notifications; notification is the place of each in the list, from 1.

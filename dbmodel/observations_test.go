@@ -343,7 +343,8 @@ func TestNotificationsAndDeliveries(t *testing.T) {
 			t.Fatalf("digest: %+v %v", digest, err)
 		}
 		inTx(t, db, func(ctx context.Context, tx bun.Tx) error {
-			if err := dbmodel.MarkTried(ctx, tx, set, owner, "503"); err != nil {
+			if tried, err := dbmodel.MarkTried(ctx, tx, set, owner, "503"); err != nil || len(tried) != 2 || tried[0].Attempts != 1 {
+				t.Errorf("tried: %+v", tried)
 				return err
 			}
 			if err := dbmodel.KeepBatch(ctx, tx, set, owner); err != nil {
@@ -366,8 +367,8 @@ func TestNotificationsAndDeliveries(t *testing.T) {
 		if d.State != dbmodel.Pending || d.Attempts != 1 || d.LastError != "503" || d.NextAttemptAt == nil || time.Until(*d.NextAttemptAt) < 50*time.Minute {
 			t.Fatalf("tried delivery: %+v", d)
 		}
-		if err := dbmodel.MarkSent(ctx, db, set); err != nil {
-			t.Fatal(err)
+		if sent, err := dbmodel.MarkSent(ctx, db, set); err != nil || len(sent) != 2 || sent[0].SentAt.IsZero() {
+			t.Fatalf("sent: %+v %v", sent, err)
 		}
 		if err := dbmodel.YieldTarget(ctx, db, emails[0], owner); err != nil {
 			t.Fatal(err)
@@ -439,19 +440,19 @@ func TestGiveUp(t *testing.T) {
 			if err != nil {
 				return err
 			}
-			if n, done, err := dbmodel.GiveUpTarget(ctx, tx, id, "other", "gone"); n != 0 || !done || err != nil {
-				t.Errorf("given up without a lease: %d %v %v", n, done, err)
+			if none, done, err := dbmodel.GiveUpTarget(ctx, tx, id, "other", "gone"); len(none) != 0 || !done || err != nil {
+				t.Errorf("given up without a lease: %d %v %v", len(none), done, err)
 			}
-			n, done, err := dbmodel.GiveUpTarget(ctx, tx, id, "me", "gone")
-			if n != 10_000 || done {
-				t.Errorf("gave up %d deliveries at first, done: %v", n, done)
+			some, done, err := dbmodel.GiveUpTarget(ctx, tx, id, "me", "gone")
+			if len(some) != 10_000 || done {
+				t.Errorf("gave up %d deliveries at first, done: %v", len(some), done)
 			}
 			if err != nil {
 				return err
 			}
-			n, done, err = dbmodel.GiveUpTarget(ctx, tx, id, "me", "gone")
-			if n != 1 || !done {
-				t.Errorf("gave up %d more deliveries, done: %v", n, done)
+			some, done, err = dbmodel.GiveUpTarget(ctx, tx, id, "me", "gone")
+			if len(some) != 1 || !done {
+				t.Errorf("gave up %d more deliveries, done: %v", len(some), done)
 			}
 			return err
 		})

@@ -83,6 +83,21 @@ type Event struct {
 	CreatedAt     time.Time
 }
 
+// Type is what the event is about, in the words of notifications; empty for one that was refused.
+func (e *Event) Type() rule.Type {
+	switch e.Kind {
+	case KindBaseline:
+		return rule.TypeObservation
+	case KindException:
+		if e.Payload.Exception != nil {
+			return e.Payload.Exception.Type
+		}
+	case KindRefused:
+		return ""
+	}
+	return rule.Type(e.Kind)
+}
+
 // Claim is the state of an event's claim.
 type Claim int
 
@@ -189,18 +204,19 @@ func SplitEvent(ctx context.Context, tx bun.Tx, e *Event) (bool, error) {
 		single := EventPayload{IDs: []int64{id}}
 		payloads[i] = single.column()
 	}
-	err = insertOnce(ctx, tx, e.Kind, e.Bulk, payloads)
+	err = insertOnce(ctx, tx, e.Kind, e.Bulk, payloads, e.CreatedAt)
 	return err == nil, err
 }
 
 const insertEvents = `
-	INSERT INTO outbox (kind, bulk, attempts, payload)
-	SELECT @kind, @bulk::boolean, 1, i.payload::jsonb FROM @payloads AS i ORDER BY i.ord`
+	INSERT INTO outbox (kind, bulk, attempts, created_at, payload)
+	SELECT @kind, @bulk::boolean, 1, @accepted::timestamptz, i.payload::jsonb FROM @payloads AS i ORDER BY i.ord`
 
-// insertOnce stores events that MergeEvents leaves alone: they count as tried.
-func insertOnce(ctx context.Context, tx bun.Tx, kind EventKind, bulk bool, payloads []string) error {
-	_, err := exec(ctx, tx, insertEvents,
-		args{"kind": string(kind), "bulk": bulk, "payloads": rows{{"payload", "text", payloads}}})
+// insertOnce stores events that were accepted at a time before, and that MergeEvents leaves alone: they count as tried.
+func insertOnce(ctx context.Context, tx bun.Tx, kind EventKind, bulk bool, payloads []string, accepted time.Time) error {
+	_, err := exec(ctx, tx, insertEvents, args{
+		"kind": string(kind), "bulk": bulk, "accepted": accepted, "payloads": rows{{"payload", "text", payloads}},
+	})
 	return err
 }
 
@@ -226,7 +242,7 @@ func MergeEvents(ctx context.Context, tx bun.Tx, bulk bool, limit, chunk int) (i
 	if err != nil || len(found) < worthMerging {
 		return 0, err
 	}
-	taken, err := queryAll[Event](ctx, tx, `DELETE FROM outbox WHERE id = ANY (@ids) RETURNING id, payload`,
+	taken, err := queryAll[Event](ctx, tx, `DELETE FROM outbox WHERE id = ANY (@ids) RETURNING id, payload, created_at`,
 		args{"ids": numbers(found)})
 	if err != nil {
 		return 0, err
@@ -246,7 +262,8 @@ func MergeEvents(ctx context.Context, tx bun.Tx, bulk bool, limit, chunk int) (i
 		merged := EventPayload{IDs: some}
 		payloads = append(payloads, merged.column())
 	}
-	return len(taken), insertOnce(ctx, tx, KindObservation, bulk, payloads)
+	oldest := slices.MinFunc(taken, func(a, b Event) int { return a.CreatedAt.Compare(b.CreatedAt) })
+	return len(taken), insertOnce(ctx, tx, KindObservation, bulk, payloads, oldest.CreatedAt)
 }
 
 const setEventAside = `
@@ -283,15 +300,14 @@ type QueueableEvent struct {
 	Bulk      bool
 	ProductID int64
 	Alone     bool // an earlier claim ran out
+	Lost      bool // a task was enqueued for it, and Redis has lost that
 }
 
-const queueEvents = `
-	UPDATE outbox SET queued_at = clock_timestamp() WHERE id IN (
-		SELECT id FROM outbox
-		WHERE failed_at IS NULL AND bulk = @bulk AND run_after <= clock_timestamp()
-			AND (queued_at IS NULL OR queued_at < clock_timestamp() - @lost_after)
-		ORDER BY id LIMIT @limit FOR NO KEY UPDATE SKIP LOCKED
-	) RETURNING id, kind, bulk, product_id, claim > 0 AS alone`
+const queueableEvents = `
+	SELECT id, kind, bulk, product_id, claim > 0 AS alone, queued_at IS NOT NULL AS lost FROM outbox
+	WHERE failed_at IS NULL AND bulk = @bulk AND run_after <= clock_timestamp()
+		AND (queued_at IS NULL OR queued_at < clock_timestamp() - @lost_after)
+	ORDER BY id LIMIT @limit FOR NO KEY UPDATE SKIP LOCKED`
 
 // QueueableEvents marks as enqueued, and returns, up to limit events of one queue (bulk or not) that are due and for which
 // there is no task: none was enqueued, or the newest was longer ago than lostAfter, the age of the oldest task that
@@ -302,8 +318,15 @@ func QueueableEvents(
 	if err := neverSort(ctx, tx); err != nil {
 		return nil, err
 	}
-	list, err := queryAll[QueueableEvent](ctx, tx, queueEvents, args{"bulk": bulk, "lost_after": lostAfter, "limit": limit})
-	slices.SortFunc(list, func(a, b QueueableEvent) int { return cmp.Compare(a.ID, b.ID) }) // what an UPDATE returns has no order
+	list, err := queryAll[QueueableEvent](ctx, tx, queueableEvents, args{"bulk": bulk, "lost_after": lostAfter, "limit": limit})
+	if err != nil || len(list) == 0 {
+		return nil, err
+	}
+	ids := make(numbers, len(list))
+	for i := range list {
+		ids[i] = list[i].ID
+	}
+	_, err = exec(ctx, tx, `UPDATE outbox SET queued_at = clock_timestamp() WHERE id = ANY (@ids)`, args{"ids": ids})
 	return list, err
 }
 

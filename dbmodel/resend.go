@@ -69,7 +69,7 @@ func ResendableByID(ctx context.Context, tx bun.Tx, v Viewer, id int64) (*Resend
 }
 
 const resendOne = `
-	UPDATE deliveries SET state = 'pending', batch = NULL, target_id = @goes_to WHERE id = @delivery AND state = 'failed'`
+	UPDATE deliveries SET state = 'pending', batch = NULL, accepted_at = NULL, target_id = @goes_to WHERE id = @delivery AND state = 'failed'`
 
 // keepUnheld succeeds, and keeps others from taking the target, where no worker sends to it in this moment.
 const keepUnheld = `
@@ -112,7 +112,7 @@ const failedDeliveries = `
 	ORDER BY d.id LIMIT @limit FOR KEY SHARE OF n`
 
 const resendAll = `
-	UPDATE deliveries SET state = 'pending', batch = NULL, target_id = r.target FROM (
+	UPDATE deliveries SET state = 'pending', batch = NULL, accepted_at = NULL, target_id = r.target FROM (
 		SELECT d.id AS delivery, ` + goesTo + ` AS target
 		FROM deliveries d JOIN notifications n ON n.id = d.notification_id JOIN targets t ON t.id = d.target_id
 		LEFT JOIN products p ON p.id = n.product_id

@@ -6,8 +6,8 @@ import (
 	"github.com/uptrace/bun"
 )
 
-// withdrawnReason is why a delivery whose subscription was disabled or deleted fails without an attempt.
-const withdrawnReason = "Its subscription was disabled or deleted before it was sent."
+// WithdrawnReason is why a delivery whose subscription was disabled or deleted fails without an attempt.
+const WithdrawnReason = "Its subscription was disabled or deleted before it was sent."
 
 // Another enabled subscription with the same target and at least the scope and the rights of the one that is gone keeps a
 // delivery: it may have been a source, too. One of a user without a target delivers to the address of its user.
@@ -29,11 +29,12 @@ const failWithdrawn = `
 				AND (s.product_id IS NULL OR s.product_id = deliveries.product_id)
 				AND (s.product_group_id IS NULL OR s.product_group_id = (
 					SELECT p.product_group_id FROM products AS p WHERE p.id = deliveries.product_id)))
-		AND EXISTS (SELECT 1 FROM targets AS t WHERE t.id = @target AND t.owner = @owner)`
+		AND EXISTS (SELECT 1 FROM targets AS t WHERE t.id = @target AND t.owner = @owner)
+	RETURNING id, notification_id, attempts`
 
-// FailWithdrawn fails what waits for a target because of subscriptions alone that were disabled or deleted meanwhile, where owner
-// has the lease. It reports whether there was any.
-func FailWithdrawn(ctx context.Context, db bun.IDB, targetID int64, owner string) (bool, error) {
-	n, err := exec(ctx, db, failWithdrawn, args{"target": targetID, "owner": owner, "reason": withdrawnReason})
-	return n > 0, err
+// FailWithdrawn fails what waits for a target because of subscriptions alone that were disabled or deleted meanwhile,
+// where owner has the lease, and returns it.
+func FailWithdrawn(ctx context.Context, db bun.IDB, targetID int64, owner string) ([]MarkedDelivery, error) {
+	return queryAll[MarkedDelivery](ctx, db, failWithdrawn,
+		args{"target": targetID, "owner": owner, "reason": WithdrawnReason})
 }

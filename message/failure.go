@@ -13,11 +13,7 @@ import (
 // (no_service)". address is an email address, or a URL that channel.RedactURL has shortened; empty where it cannot be
 // read. places are where the target is set now, and why is channel.Error.Brief.
 func TargetFails(c rule.Channel, address string, places []dbmodel.ContactPlace, why string) string {
-	info := c.Info()
-	what := info.Name
-	if !info.Addresses && !strings.HasSuffix(strings.ToLower(what), "webhook") {
-		what += " webhook"
-	}
+	info, what := c.Info(), channelName(c)
 	where := Places(places, 1)
 	switch {
 	case where != "" && info.Addresses && address != "":
@@ -28,6 +24,23 @@ func TargetFails(c rule.Channel, address string, places []dbmodel.ContactPlace, 
 		where = "that is set nowhere any more"
 	}
 	return channel.Line(what+" "+where+" fails: "+why, maxHeadline)
+}
+
+// TargetName says what a target is as a person knows it, without its address: "Slack webhook of Payments API".
+func TargetName(c rule.Channel, places []dbmodel.ContactPlace) string {
+	where := Places(places, 1)
+	if where == "" {
+		where = "that is set nowhere any more"
+	}
+	return channelName(c) + " " + where
+}
+
+func channelName(c rule.Channel) string {
+	info := c.Info()
+	if !info.Addresses && !strings.HasSuffix(strings.ToLower(info.Name), "webhook") {
+		return info.Name + " webhook"
+	}
+	return info.Name
 }
 
 // Places says where a contact is set, with at most so many places by name: "of Payments API and 2 more". It is empty

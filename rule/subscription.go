@@ -30,8 +30,8 @@ type Notification struct {
 // hasValues reports whether notifications of the type are about values.
 func (t Type) hasValues() bool { return t == TypeObservation || t == TypeObservationTitle }
 
-// eventsOf lists the events that notifications of a type can have. Exceptions and tasks have none.
-func eventsOf(t Type) []Event {
+// Events lists the events that notifications of the type can have. Exceptions and tasks have none.
+func (t Type) Events() []Event {
 	switch t {
 	case TypeObservation:
 		return []Event{EventNew, EventChanged, EventDropped}
@@ -126,7 +126,7 @@ func (f Filter) possible() bool {
 		return true
 	}
 	return slices.ContainsFunc(Types, func(t Type) bool {
-		return oneOf(f.Types, t) && slices.ContainsFunc(eventsOf(t), func(e Event) bool {
+		return oneOf(f.Types, t) && slices.ContainsFunc(t.Events(), func(e Event) bool {
 			return slices.Contains(f.Events, e)
 		})
 	})
@@ -139,7 +139,7 @@ func (f Filter) possibleEvents() string {
 		if !oneOf(f.Types, t) {
 			continue
 		}
-		if events := eventsOf(t); len(events) > 0 {
+		if events := t.Events(); len(events) > 0 {
 			out = append(out, string(t)+" has "+words(events))
 		} else {
 			out = append(out, string(t)+" has none")

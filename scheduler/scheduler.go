@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/rs/zerolog"
 	"github.com/uptrace/bun"
 
@@ -48,6 +49,7 @@ type Scheduler struct {
 	cancel     context.CancelFunc
 	running    sync.WaitGroup
 	faulty     atomic.Bool
+	requeued   prometheus.Counter
 	paused     []string // queues, as of the last sweep
 	// lastTarget is the one up to which waiting targets were looked at in this round.
 	lastTarget int64
@@ -56,8 +58,13 @@ type Scheduler struct {
 
 // New returns a Scheduler that does nothing until Start.
 func New(db *dbmodel.DB, queue *queue.Queue, log zerolog.Logger) *Scheduler {
-	return &Scheduler{db: db, queue: queue, log: log, cancel: func() {}}
+	return &Scheduler{db: db, queue: queue, log: log, cancel: func() {}, requeued: prometheus.NewCounter(prometheus.CounterOpts{
+		Name: "tocsin_requeued_events_total", Help: "Events that were enqueued again because Redis had lost their task.",
+	})}
 }
+
+// Metrics is what the Scheduler counts for Prometheus.
+func (s *Scheduler) Metrics() prometheus.Collector { return s.requeued }
 
 // ReadSecObserve has the Scheduler, before its Start, ask for a pass over SecObserve in each interval.
 func (s *Scheduler) ReadSecObserve(interval time.Duration) { s.secObserve = interval }
@@ -172,6 +179,11 @@ func (s *Scheduler) sweepQueue(ctx context.Context, bulk bool) error {
 		return fmt.Errorf("find events without a task: %w", err)
 	}
 	s.queue.Enqueue(ctx, events)
+	for _, e := range events {
+		if e.Lost {
+			s.requeued.Inc()
+		}
+	}
 	return nil
 }
 

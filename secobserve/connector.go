@@ -13,6 +13,7 @@ import (
 	"github.com/uptrace/bun"
 
 	"github.com/seed91453169/tocsin/dbmodel"
+	"github.com/seed91453169/tocsin/internal/accept"
 	"github.com/seed91453169/tocsin/rule"
 )
 
@@ -36,7 +37,9 @@ type Config struct {
 	CheckSender func(string) error
 	// Enqueue enqueues the evaluation of what is stored, after the commit; nil: the sweep finds it.
 	Enqueue func(ctx context.Context, events []dbmodel.QueueableEvent)
-	Log     zerolog.Logger
+	// Count is called with what was accepted, after the commit; nil: nobody counts.
+	Count func(accept.Accepted)
+	Log   zerolog.Logger
 }
 
 // Connector brings Tocsin in step with SecObserve.
@@ -73,6 +76,15 @@ func New(c Config) *Connector {
 		},
 		committed: func(bool) error { return nil },
 	}
+}
+
+// accept stores an event in a transaction, and counts it after the commit.
+func (c *Connector) accept(ctx context.Context, tx bun.Tx, event *accept.Event) (accept.Accepted, error) {
+	done, err := accept.InTx(ctx, tx, event)
+	if err == nil && c.Count != nil {
+		dbmodel.AfterCommit(ctx, func() { c.Count(done) })
+	}
+	return done, err
 }
 
 // Options are those of one pass.

@@ -61,7 +61,7 @@ func (p *pass) store(ctx context.Context, tx bun.Tx, rows []observation) error {
 		if !p.state.Loaded {
 			event.Baseline()
 		}
-		done, err := accept.InTx(ctx, tx, event)
+		done, err := p.accept(ctx, tx, event)
 		if err != nil {
 			return err
 		}

@@ -191,7 +191,7 @@ func (p *pass) storeGate(ctx context.Context, tx bun.Tx, r *product) error {
 	if err != nil {
 		return err
 	}
-	done, err := accept.InTx(ctx, tx, event)
+	done, err := p.accept(ctx, tx, event)
 	p.events = append(p.events, done.Rows...)
 	return err
 }

@@ -23,12 +23,12 @@ const (
 
 // report accepts the event that reports a problem to administrators, in the transaction of the caller. It is notified
 // each time: the callers report a problem once.
-func report(ctx context.Context, tx bun.Tx, class, message, trace string) ([]dbmodel.QueueableEvent, error) {
+func (c *Connector) report(ctx context.Context, tx bun.Tx, class, message, trace string) ([]dbmodel.QueueableEvent, error) {
 	event, err := accept.NewOwnFailure(class, dbmodel.PeriodicSecObserve, message, trace)
 	if err != nil {
 		return nil, err
 	}
-	done, err := accept.InTx(ctx, tx, event.Each())
+	done, err := c.accept(ctx, tx, event.Each())
 	return done.Rows, err
 }
 
@@ -56,7 +56,7 @@ func (p *pass) conclude(ctx context.Context) error {
 			if slices.Contains(before, class) {
 				continue
 			}
-			events, err := report(ctx, tx, class, p.problems[class], "")
+			events, err := p.report(ctx, tx, class, p.problems[class], "")
 			if err != nil {
 				return err
 			}
@@ -64,7 +64,7 @@ func (p *pass) conclude(ctx context.Context) error {
 		}
 		if len(p.fresh) > 0 {
 			message, trace := refusalsInWords(p.fresh)
-			events, err := report(ctx, tx, "SecObserveRefused", message, trace)
+			events, err := p.report(ctx, tx, "SecObserveRefused", message, trace)
 			if err != nil {
 				return err
 			}
@@ -109,7 +109,7 @@ func (p *pass) failed(ctx context.Context, err error) error {
 		if err := dbmodel.SaveSecObserve(ctx, tx, state); err != nil || !reports {
 			return err
 		}
-		events, errReport := report(ctx, tx, class, err.Error(), "")
+		events, errReport := p.report(ctx, tx, class, err.Error(), "")
 		p.events = append(p.events, events...)
 		return errReport
 	})

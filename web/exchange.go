@@ -148,7 +148,7 @@ func (s *server) end(x *exchange, started time.Time) {
 		s.panicked(x, v)
 	}
 	level := zerolog.InfoLevel
-	s.metrics.observe(x.r.Pattern, x.w.status, time.Since(started))
+	s.observe(x.r.Pattern, x.w.status, time.Since(started))
 	if x.r.Pattern == healthPattern || x.r.Pattern == readyPattern || x.r.Pattern == metricsPattern {
 		level = zerolog.DebugLevel
 	}

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/rs/zerolog"
 )
 
@@ -24,7 +25,7 @@ func TestPanic(t *testing.T) {
 		{"behind the answer", func(w http.ResponseWriter) { w.WriteHeader(http.StatusTeapot); panic("s3cr3t") }, 418, `"panic":"string"`},
 	} {
 		var log bytes.Buffer
-		s := &server{metrics: newMetrics(nil, nil), log: zerolog.New(&log)}
+		s := &server{requests: newRequestMetrics(prometheus.NewRegistry()), log: zerolog.New(&log)}
 		w := httptest.NewRecorder()
 		s.begin(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { c.panics(w) })).ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), "GET", "/s3cr3t", nil))
 		if w.Code != c.status || strings.Contains(w.Body.String()+log.String(), "s3cr3t") {

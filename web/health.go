@@ -6,18 +6,23 @@ import (
 	"errors"
 	"net/http"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/seed91453169/tocsin/dbmodel"
 	"github.com/seed91453169/tocsin/internal/queue"
 )
 
-// Health returns the handler of /healthz, /readyz and /metrics of a process without web. A worker is not ready without Redis: it
-// gets no tasks.
-func Health(db *dbmodel.DB, queue *queue.Queue, needsRedis bool) http.Handler {
-	s := &server{db: db, queue: queue, needsRedis: needsRedis}
+// Health returns the handler of /healthz, /readyz and /metrics of a process without web, with what is registered in r. A worker
+// is not ready without Redis: it gets no tasks. What only the database knows is a metric of others: there are many workers.
+func Health(db *dbmodel.DB, queue *queue.Queue, r *prometheus.Registry, isWorker bool) http.Handler {
+	s := &server{db: db, queue: queue, needsRedis: isWorker}
+	if !isWorker {
+		r.MustRegister(&workCollector{db: db, queue: queue})
+	}
 	mux := http.NewServeMux()
 	mux.HandleFunc(healthPattern, s.showHealth)
 	mux.HandleFunc(readyPattern, s.showReady)
-	mux.Handle(metricsPattern, newMetrics(db, queue).handler())
+	mux.Handle(metricsPattern, metricsHandler(r))
 	return mux
 }
 
@@ -34,6 +39,7 @@ const (
 	isDegraded    = "degraded"
 	isUnavailable = "unavailable"
 	isOtherSchema = "other schema"
+	isWrong       = "wrong policy"
 )
 
 // showHealth says that the process lives.
@@ -46,19 +52,28 @@ func (s *server) showHealth(w http.ResponseWriter, _ *http.Request) {
 func (s *server) showReady(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithTimeout(r.Context(), 2*redisTime)
 	defer cancel()
-	redis := make(chan error, 1)
+	type answer struct {
+		err   error
+		wrong string // maxmemory-policy
+	}
+	redis := make(chan answer, 1)
 	go func() {
 		ctx, cancel := context.WithTimeout(ctx, redisTime)
 		defer cancel()
-		redis <- s.queue.Ping(ctx)
+		err := s.queue.Ping(ctx)
+		wrong, _ := s.queue.WrongPolicy(ctx) // one that is not reported may be right
+		redis <- answer{err, wrong}
 	}()
 	h, code := health{Status: isOK, Database: isOK, Redis: isOK}, http.StatusOK
 	errDatabase := dbmodel.CheckSchema(ctx, s.db)
-	if err := <-redis; err != nil {
+	switch found := <-redis; {
+	case found.err != nil:
 		h.Status, h.Redis = isDegraded, isUnavailable
 		if s.needsRedis {
 			h.Status, code = isUnavailable, http.StatusServiceUnavailable
 		}
+	case found.wrong != "":
+		h.Status, h.Redis, h.Message = isDegraded, isWrong, queue.PolicyFault(found.wrong)
 	}
 	if errDatabase != nil {
 		h.Status, h.Database, code = isUnavailable, isUnavailable, http.StatusServiceUnavailable

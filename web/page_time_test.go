@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/rs/zerolog"
 
 	"github.com/seed91453169/tocsin/dbmodel"
@@ -35,7 +36,7 @@ func TestPageFails(t *testing.T) {
 		}},
 	} {
 		log := new(strings.Builder)
-		s := &server{log: zerolog.New(log), templates: newTemplates(""), crossOrigin: newCrossOrigin(""), metrics: newMetrics(nil, nil)}
+		s := &server{log: zerolog.New(log), templates: newTemplates(""), crossOrigin: newCrossOrigin(""), requests: newRequestMetrics(prometheus.NewRegistry())}
 		s.sessions = newSessions(s)
 		answer := httptest.NewRecorder()
 		s.begin(s.browser(c.handler)).ServeHTTP(answer, httptest.NewRequestWithContext(c.ctx, http.MethodGet, "/", nil))
@@ -53,7 +54,7 @@ func TestPageFails(t *testing.T) {
 func TestCallTime(t *testing.T) {
 	t.Parallel()
 	calls := http.NewServeMux()
-	s := &server{log: zerolog.Nop(), metrics: newMetrics(nil, nil)}
+	s := &server{log: zerolog.Nop(), requests: newRequestMetrics(prometheus.NewRegistry())}
 	s.api = newAPI(calls, Config{})
 	handler := s.begin(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		exchangeOf(r.Context()).caller = &caller{viewer: dbmodel.Viewer{Admin: true}}

@@ -249,7 +249,7 @@ func (s *server) pages(calls http.Handler, client redis.UniversalClient, monitor
 	mux.Handle("GET /api/openapi.json", document(s.api.OpenAPI()))
 	mux.HandleFunc(healthPattern, s.showHealth)
 	mux.HandleFunc(readyPattern, s.showReady)
-	mux.Handle(metricsPattern, s.metrics.handler())
+	mux.Handle(metricsPattern, metricsHandler(s.registry))
 	if client != nil {
 		mux.Handle(monitorPath+"/", s.monitor(client, monitorWrite))
 	}

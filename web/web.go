@@ -19,12 +19,14 @@ import (
 
 	"github.com/alexedwards/scs/v2"
 	"github.com/danielgtaylor/huma/v2"
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/redis/go-redis/v9"
 	"github.com/rs/zerolog"
 
 	"github.com/seed91453169/tocsin/channel"
 	"github.com/seed91453169/tocsin/dbmodel"
 	"github.com/seed91453169/tocsin/internal/accept"
+	"github.com/seed91453169/tocsin/internal/metrics"
 	"github.com/seed91453169/tocsin/internal/queue"
 	"github.com/seed91453169/tocsin/rule"
 	"github.com/seed91453169/tocsin/web/login"
@@ -50,7 +52,9 @@ type Config struct {
 	SecObserve *SecObserve // that Tocsin follows; nil: none
 	OIDC       *login.OIDC // nil: people log in with passwords only
 	Version    string
-	Log        zerolog.Logger
+	// Registry has the metrics of the process, which /metrics shows; nil: those of the handler alone.
+	Registry *prometheus.Registry
+	Log      zerolog.Logger
 }
 
 type server struct {
@@ -78,7 +82,8 @@ type server struct {
 	adminToken  []byte // SHA-256; nil: there is none
 	networks    []netip.Prefix
 	log         zerolog.Logger
-	metrics     *metrics
+	registry    *prometheus.Registry
+	requests    *prometheus.HistogramVec
 	api         huma.API
 }
 
@@ -92,8 +97,13 @@ func New(cfg Config) http.Handler {
 	s := &server{
 		db: cfg.DB, vault: cfg.Vault, acceptor: cfg.Acceptor, queue: cfg.Queue, networks: cfg.WebhookAllowedNetworks, log: cfg.Log,
 		senders: cfg.Senders, baseURL: strings.TrimSuffix(cfg.BaseURL, "/"), unread: newUnreadWatch(cfg.DB, cfg.Log), stopping: cfg.Stopping,
-		metrics: newMetrics(cfg.DB, cfg.Queue), secObserve: cfg.SecObserve,
+		secObserve: cfg.SecObserve, registry: cfg.Registry,
 	}
+	if s.registry == nil {
+		s.registry = metrics.NewRegistry()
+	}
+	s.requests = newRequestMetrics(s.registry)
+	s.registry.MustRegister(&workCollector{db: cfg.DB, queue: cfg.Queue})
 	if cfg.AdminToken != "" {
 		hash := sha256.Sum256([]byte(cfg.AdminToken))
 		s.adminToken = hash[:]

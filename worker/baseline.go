@@ -12,10 +12,12 @@ import (
 
 // evaluateBaseline remembers observations that match, and their titles, as if they had been notified, and forgets
 // those that do not match. It stores no notification: these observations are known already.
-func (w *Worker) evaluateBaseline(ctx context.Context, tx bun.Tx, event *dbmodel.Event, _ prepared) ([]int64, error) {
+func (w *Worker) evaluateBaseline(
+	ctx context.Context, tx bun.Tx, event *dbmodel.Event, _ prepared,
+) (evaluated, error) {
 	observations, e, err := w.read(ctx, tx, event.Payload.IDs, true)
 	if err != nil {
-		return nil, err
+		return evaluated{}, err
 	}
 	var ids []int64
 	var values []*rule.Values
@@ -29,18 +31,18 @@ func (w *Worker) evaluateBaseline(ctx context.Context, tx bun.Tx, event *dbmodel
 		}
 	}
 	if err := dbmodel.Remember(ctx, tx, ids, values); err != nil {
-		return nil, fmt.Errorf("remember observations: %w", err)
+		return evaluated{}, fmt.Errorf("remember observations: %w", err)
 	}
 	matching, _, err := e.lockTitles(ctx, observations)
 	if err != nil || len(matching) == 0 {
-		return nil, err
+		return evaluated{}, err
 	}
 	values = make([]*rule.Values, len(matching))
 	for i, t := range matching {
 		values[i] = new(t.worst.Rule().Values)
 	}
 	if err := dbmodel.RememberTitles(ctx, tx, hashes(matching), values); err != nil {
-		return nil, fmt.Errorf("remember titles: %w", err)
+		return evaluated{}, fmt.Errorf("remember titles: %w", err)
 	}
-	return nil, nil
+	return evaluated{}, nil
 }

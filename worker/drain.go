@@ -89,7 +89,7 @@ func (w *Worker) restTarget(ctx context.Context, id int64, fault error) error {
 		if err := dbmodel.RestTarget(ctx, tx, id, faultRest); err != nil {
 			return err
 		}
-		return reportOwn(ctx, tx, classOf(fault), queue.TypeTargetDrain,
+		return w.reportOwn(ctx, tx, classOf(fault), queue.TypeTargetDrain,
 			"the deliveries to a target could not be processed: they are tried again every minute",
 			fmt.Sprintf("target %d: %v", id, fault), false)
 	})
@@ -107,6 +107,7 @@ type drain struct {
 	most      int       // of a signed webhook: how many notifications its receiver takes at once; 0: not known
 	address   string    // empty: the key that sealed it is lost
 	firstName string    // of who has this email address; empty where that is not known
+	name      string    // of the target, as a person knows it; empty: not read yet
 	sent      int       // single deliveries since the last digest
 	digested  bool      // the last message was a digest
 }
@@ -285,15 +286,17 @@ func (d *drain) deliver(ctx context.Context) (outcome, error) {
 
 // askAgain decides once more about what waits because of subscriptions, and reports whether anything changed.
 func (d *drain) askAgain(ctx context.Context) (bool, error) {
-	changed, err := dbmodel.AskAgain(ctx, d.w.DB, d.target.ID, d.owner)
+	changed, lost, err := dbmodel.AskAgain(ctx, d.w.DB, d.target.ID, d.owner)
 	if err != nil {
 		return false, fmt.Errorf("ask again what goes to target %d: %w", d.target.ID, err)
 	}
+	d.ended(failed, "a delivery failed", &channel.Error{Kind: channel.Gone, Reason: dbmodel.UnseenReason}, lost)
 	withdrawn, err := dbmodel.FailWithdrawn(ctx, d.w.DB, d.target.ID, d.owner)
 	if err != nil {
 		return false, fmt.Errorf("fail what no subscription sends to target %d any more: %w", d.target.ID, err)
 	}
-	return changed || withdrawn, nil
+	d.ended(failed, "a delivery failed", &channel.Error{Kind: channel.Gone, Reason: dbmodel.WithdrawnReason}, withdrawn)
+	return changed || len(withdrawn) > 0, nil
 }
 
 // send renews the lease, unless that was done a moment ago, and sends; the time of the send begins when the request
@@ -311,11 +314,11 @@ func (d *drain) send(ctx context.Context, m *channel.Message) (result *channel.E
 	sender, configured := w.Senders[d.target.Channel]
 	switch {
 	case d.address == "":
-		return &channel.Error{Kind: channel.Permanent, Reason: string(rule.AddressLost)}, false, nil
+		return &channel.Error{Kind: channel.Permanent, Reason: string(rule.AddressLost), Err: channel.ErrNotConfigured}, false, nil
 	case !configured:
-		return &channel.Error{Kind: channel.Permanent, Reason: string(d.target.Channel.Info().NotConfigured)}, false, nil
+		return &channel.Error{Kind: channel.Permanent, Reason: string(d.target.Channel.Info().NotConfigured), Err: channel.ErrNotConfigured}, false, nil
 	case d.target.Channel.Info().Addresses && m.From == "":
-		return &channel.Error{Kind: channel.Permanent, Reason: string(rule.NoSender)}, false, nil
+		return &channel.Error{Kind: channel.Permanent, Reason: string(rule.NoSender), Err: channel.ErrNotConfigured}, false, nil
 	}
 	// Neither the end of the task nor a shutdown cuts a send short: its outcome would not be known.
 	limit := channel.SendTime
@@ -324,7 +327,9 @@ func (d *drain) send(ctx context.Context, m *channel.Message) (result *channel.E
 	}
 	sendCtx, cancel := context.WithTimeout(d.held, limit)
 	defer cancel()
+	began := time.Now()
 	err = sender.Send(sendCtx, channel.Target{Channel: d.target.Channel, Address: channel.Secret(d.address)}, m)
+	d.w.counted.delivery.WithLabelValues(string(d.target.Channel)).Observe(time.Since(began).Seconds())
 	switch {
 	case err == nil:
 		return nil, false, nil

@@ -60,7 +60,7 @@ func (d *drain) burst(ctx context.Context, waiting []dbmodel.PendingDelivery) (n
 			return d.recordResult(dbmodel.DeliverySet{TargetID: d.target.ID, IDs: []int64{one.ID}}, result)
 		}
 		d.sent++
-		sent.add(one.ID)
+		sent.add(one.ID, time.Now())
 	}
 	d.ahead = min(4*max(len(waiting), 1), mostAhead)
 	return goOn, nil
@@ -77,14 +77,18 @@ type group struct {
 	recording sync.Mutex
 	mu        sync.Mutex
 	ids       []int64
+	taken     map[int64]time.Time // when the receiver took each of them
 	err       error
 }
 
 // add takes a delivery that was sent; it is recorded within groupTime.
-func (g *group) add(id int64) {
+func (g *group) add(id int64, at time.Time) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.ids = append(g.ids, id)
+	if g.ids = append(g.ids, id); g.taken == nil {
+		g.taken = map[int64]time.Time{}
+	}
+	g.taken[id] = at
 	if len(g.ids) == 1 {
 		g.timer = time.AfterFunc(groupTime, func() { _ = g.flush() }) // the last flush returns the error
 	}
@@ -95,16 +99,15 @@ func (g *group) flush() error {
 	g.recording.Lock()
 	defer g.recording.Unlock()
 	g.mu.Lock()
-	ids := g.ids
-	g.ids = nil
+	ids, taken := g.ids, g.taken
+	g.ids, g.taken = nil, nil
 	if g.timer != nil {
 		g.timer.Stop()
 	}
 	g.mu.Unlock()
 	if len(ids) > 0 {
-		w, sent := g.d.w, dbmodel.DeliverySet{TargetID: g.d.target.ID, IDs: ids}
-		err := w.record("deliveries were sent", func(ctx context.Context) error { return dbmodel.MarkSent(ctx, w.DB, sent) })
-		if err != nil {
+		sent := dbmodel.DeliverySet{TargetID: g.d.target.ID, IDs: ids}
+		if err := g.d.recordSent(sent, func(id int64) time.Time { return taken[id] }); err != nil {
 			g.err = err
 		}
 	}

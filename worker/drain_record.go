@@ -19,9 +19,9 @@ func (d *drain) recordResult(set dbmodel.DeliverySet, result *channel.Error) (ou
 	w := d.w
 	switch {
 	case result == nil:
+		taken := time.Now()
 		for _, part := range set.Parts() {
-			err := w.record("a delivery was sent", func(ctx context.Context) error { return dbmodel.MarkSent(ctx, w.DB, part) })
-			if err != nil {
+			if err := d.recordSent(part, func(int64) time.Time { return taken }); err != nil {
 				return stop, err
 			}
 		}
@@ -37,23 +37,66 @@ func (d *drain) recordResult(set dbmodel.DeliverySet, result *channel.Error) (ou
 		d.count(set)
 		return goOn, nil
 	case result.Kind == channel.Gone:
-		d.log(result, "a receiver is gone")
 		return stop, d.gone(set, result)
 	case result.Kind == channel.Permanent:
-		d.log(result, "a delivery failed for good")
 		err := d.fail(set, result)
 		d.target.FailureNotified = true
 		d.count(set)
 		return goOn, err
 	}
-	d.log(result, "a delivery is tried again")
 	return stop, d.backOff(set, result)
 }
 
-// log logs why the receiver did not accept a message, without its address, and what follows from that.
-func (d *drain) log(result *channel.Error, text string) {
-	d.w.Log.Warn().Int64("target", d.target.ID).Str("channel", string(d.target.Channel)).Stringer("kind", result.Kind).
-		Str("reason", result.Reason).AnErr("cause", result.Err).Msg(text)
+// recordSent records that the receiver took deliveries; taken is when it took each of them.
+func (d *drain) recordSent(part dbmodel.DeliverySet, taken func(id int64) time.Time) error {
+	var list []dbmodel.SentDelivery
+	err := d.w.record("a delivery was sent", func(ctx context.Context) (err error) {
+		list, err = dbmodel.MarkSent(ctx, d.w.DB, part)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	recorded := time.Now()
+	d.w.counted.sent(d.target.Channel, list, func(id int64) time.Duration { return recorded.Sub(taken(id)) })
+	return nil
+}
+
+// recordTried records that a message was not taken this time, and returns its deliveries.
+func (d *drain) recordTried(set dbmodel.DeliverySet, result *channel.Error) (tried []dbmodel.MarkedDelivery, err error) {
+	for _, part := range set.Parts() {
+		err := d.w.record("a delivery was not taken", func(ctx context.Context) error {
+			marked, err := dbmodel.MarkTried(ctx, d.w.DB, part, d.owner, result.Reason)
+			if err == nil {
+				tried = append(tried, marked...)
+			}
+			return err
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	return tried, nil
+}
+
+// ended counts deliveries that were not sent, with what follows from that, and logs each with its target as a person knows it,
+// without an address.
+func (d *drain) ended(how, text string, result *channel.Error, list []dbmodel.MarkedDelivery) {
+	if len(list) == 0 {
+		return
+	}
+	w, t := d.w, d.target
+	w.counted.delivered(t.Channel, how, result, len(list))
+	if d.name == "" {
+		if places, err := dbmodel.PlacesOf(w.ended, w.DB.Reader, t.ID); err == nil {
+			d.name = message.TargetName(t.Channel, places)
+		}
+	}
+	for _, one := range list {
+		w.Log.Warn().Int64("delivery", one.ID).Int64("notification", one.NotificationID).Int("attempt", one.Attempts).
+			Int64("target", t.ID).Str("target_name", d.name).Str("channel", string(t.Channel)).
+			Str("category", string(result.Category())).Str("reason", result.Reason).AnErr("cause", result.Err).Msg(text)
+	}
 }
 
 // fail records that a message was refused for good, and notifies that unless it was since the target's last success.
@@ -62,10 +105,15 @@ func (d *drain) fail(set dbmodel.DeliverySet, result *channel.Error) error {
 	for i, part := range parts {
 		err := d.w.record("a delivery failed", func(ctx context.Context) error {
 			return d.w.DB.InTx(ctx, func(ctx context.Context, tx bun.Tx) error {
-				if err := dbmodel.MarkFailed(ctx, tx, part, d.owner, result.Reason); err != nil || i < len(parts)-1 {
+				marked, err := dbmodel.MarkFailed(ctx, tx, part, d.owner, result.Reason)
+				if err != nil {
 					return err
 				}
-				err := d.notifyFailure(ctx, tx, set, "DeliveryFailed", result.Brief(), "a delivery failed for good: "+result.Reason)
+				dbmodel.AfterCommit(ctx, func() { d.ended(failed, "a delivery failed for good", result, marked) })
+				if i < len(parts)-1 {
+					return nil
+				}
+				err = d.notifyFailure(ctx, tx, set, "DeliveryFailed", result.Brief(), "a delivery failed for good: "+result.Reason)
 				if err != nil || !set.Digest {
 					return err
 				}
@@ -99,7 +147,7 @@ func (d *drain) notifyFailure(
 	if shown == "" {
 		shown = fmt.Sprintf("target %d", d.target.ID)
 	}
-	return reportOwn(ctx, tx, class, queue.TypeTargetDrain,
+	return d.w.reportOwn(ctx, tx, class, queue.TypeTargetDrain,
 		fmt.Sprintf("%s\n%s to %s: %s", line, info.Name, shown, sentence), "", true)
 }
 
@@ -119,15 +167,11 @@ func (d *drain) backOff(set dbmodel.DeliverySet, result *channel.Error) error {
 	}
 	var giveUp bool
 	reason := fmt.Sprintf("Given up: this target did not answer for %d hours.", d.settings.DeliveryGiveUpHours)
-	for _, part := range set.Parts() {
-		err := w.record("a delivery is tried again", func(ctx context.Context) error {
-			return dbmodel.MarkTried(ctx, w.DB, part, d.owner, result.Reason)
-		})
-		if err != nil {
-			return err
-		}
+	tried, err := d.recordTried(set, result)
+	if err != nil {
+		return err
 	}
-	err := w.record("a target failed", func(ctx context.Context) error {
+	err = w.record("a target failed", func(ctx context.Context) error {
 		return w.DB.InTx(ctx, func(ctx context.Context, tx bun.Tx) (err error) {
 			if giveUp, err = d.countFailure(ctx, tx, set, wait); err != nil {
 				return err
@@ -141,8 +185,12 @@ func (d *drain) backOff(set dbmodel.DeliverySet, result *channel.Error) error {
 				"all that waited for it failed: "+reason+" Last: "+result.Reason)
 		})
 	})
-	if err != nil || !giveUp {
+	if err != nil {
 		return err
+	}
+	if !giveUp {
+		d.ended(retried, "a delivery is tried again", result, tried)
+		return nil
 	}
 	return d.giveUp(result, reason)
 }
@@ -166,21 +214,22 @@ func (d *drain) countFailure(
 
 // giveUp fails all that waits for the target. Should this process be lost meanwhile, the next failure goes on.
 func (d *drain) giveUp(result *channel.Error, reason string) error {
-	w := d.w
-	total := int64(0)
+	w, total := d.w, 0
 	for done := false; !done; {
-		var n int64
+		var some []dbmodel.MarkedDelivery
 		err := w.record("a target is given up", func(ctx context.Context) error {
 			return w.DB.InTx(ctx, func(ctx context.Context, tx bun.Tx) (err error) {
-				n, done, err = dbmodel.GiveUpTarget(ctx, tx, d.target.ID, d.owner, reason)
+				some, done, err = dbmodel.GiveUpTarget(ctx, tx, d.target.ID, d.owner, reason)
 				return err
 			})
 		})
 		if err != nil {
 			return err
 		}
-		total += n
+		d.ended(failed, "a delivery was given up", result, some)
+		total += len(some)
 	}
-	d.log(result, fmt.Sprintf("a target is given up: all that waited for it failed (%d deliveries)", total))
+	w.Log.Warn().Int64("target", d.target.ID).Str("target_name", d.name).Str("channel", string(d.target.Channel)).
+		Str("reason", result.Reason).Int("deliveries", total).Msg("a target is given up: all that waited for it failed")
 	return nil
 }

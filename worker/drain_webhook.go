@@ -120,13 +120,8 @@ func (d *drain) batch(
 // gone disables the contact whose receiver takes nothing any more, and fails all that waits for it.
 func (d *drain) gone(set dbmodel.DeliverySet, result *channel.Error) error {
 	w := d.w
-	for _, part := range set.Parts() {
-		err := w.record("a receiver is gone", func(ctx context.Context) error {
-			return dbmodel.MarkTried(ctx, w.DB, part, d.owner, result.Reason)
-		})
-		if err != nil {
-			return err
-		}
+	if _, err := d.recordTried(set, result); err != nil {
+		return err
 	}
 	err := w.record("a receiver is gone", func(ctx context.Context) error {
 		return w.DB.InTx(ctx, func(ctx context.Context, tx bun.Tx) error {

@@ -23,8 +23,8 @@ const evaluationTime = 15 * time.Second
 type handler struct {
 	// prepare does what must happen before the transaction of the evaluation, and outside of it; nil: nothing.
 	prepare func(ctx context.Context, e *dbmodel.Event) (prepared, error)
-	// evaluate runs within the transaction that removes the event, and returns the targets that have new deliveries.
-	evaluate func(ctx context.Context, tx bun.Tx, e *dbmodel.Event, p prepared) ([]int64, error)
+	// evaluate runs within the transaction that removes the event.
+	evaluate func(ctx context.Context, tx bun.Tx, e *dbmodel.Event, p prepared) (evaluated, error)
 	// inOrder: the events of one product are evaluated one after the other, the oldest first.
 	inOrder bool
 }
@@ -32,6 +32,13 @@ type handler struct {
 // prepared is what the preparation of an event learned; the zero value where its kind prepares nothing.
 type prepared struct {
 	heldBack bool // the exception equals one that was notified within the rate limit
+}
+
+// evaluated is what became of an event.
+type evaluated struct {
+	targets       []int64 // that have new deliveries
+	notifications []dbmodel.NewNotification
+	notified      int // observations, or other events, with a notification
 }
 
 // eventHandlers is how events are evaluated, by kind.
@@ -118,7 +125,9 @@ func (w *Worker) evaluate(
 				fmt.Errorf("the worker process was lost each time, %d times", e.ProcessesLost))
 		}
 	}
+	began := time.Now()
 	targets, err := w.attempt(ctx, e, h)
+	w.counted.attempted(e, time.Since(began))
 	var wait *postponed
 	var recorded error
 	switch {
@@ -173,7 +182,9 @@ func (w *Worker) attempt(ctx context.Context, e *dbmodel.Event, h handler) (targ
 		if err != nil || !taken {
 			return err
 		}
-		targets, err = h.evaluate(ctx, tx, e, p)
+		done, err := h.evaluate(ctx, tx, e, p)
+		targets = done.targets
+		dbmodel.AfterCommit(ctx, func() { w.counted.ended(e, p, done) })
 		return err
 	})
 	switch {
@@ -220,17 +231,18 @@ func (w *Worker) setAside(ctx context.Context, e *dbmodel.Event, class string, r
 		if err != nil || !done {
 			return err
 		}
+		dbmodel.AfterCommit(ctx, func() { w.counted.setAside(e) })
 		w.Log.Error().Err(reason).Str("class", class).Msg(what + " is set aside: its evaluation failed for good")
 		if e.Payload.Exception != nil && e.Payload.Exception.Own {
 			return nil
 		}
-		return reportOwn(ctx, tx, class, queue.TypeOf(e.Kind),
+		return w.reportOwn(ctx, tx, class, queue.TypeOf(e.Kind),
 			"an event is set aside: its evaluation failed for good; see the failed events", what+": "+reason.Error(), false)
 	})
 }
 
 // reportOwn reports a failure of Tocsin itself, within the transaction that records it.
-func reportOwn(ctx context.Context, tx bun.Tx, class, function, message, trace string, each bool) error {
+func (w *Worker) reportOwn(ctx context.Context, tx bun.Tx, class, function, message, trace string, each bool) error {
 	t, err := accept.NewOwnFailure(class, function, message, trace)
 	if err != nil {
 		return err
@@ -238,6 +250,7 @@ func reportOwn(ctx context.Context, tx bun.Tx, class, function, message, trace s
 	if each {
 		t.Each()
 	}
-	_, err = accept.InTx(ctx, tx, t)
+	done, err := accept.InTx(ctx, tx, t)
+	dbmodel.AfterCommit(ctx, func() { w.counted.accepted(done) })
 	return err
 }

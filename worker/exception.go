@@ -43,22 +43,22 @@ func (w *Worker) prepareException(ctx context.Context, e *dbmodel.Event) (prepar
 }
 
 // evaluateException notifies an exception, or counts it for the next equal one where it is held back.
-func (w *Worker) evaluateException(ctx context.Context, tx bun.Tx, event *dbmodel.Event, p prepared) ([]int64, error) {
+func (w *Worker) evaluateException(ctx context.Context, tx bun.Tx, event *dbmodel.Event, p prepared) (evaluated, error) {
 	if p.heldBack {
-		return nil, dbmodel.Suppress(ctx, tx, w.exceptionKey(event))
+		return evaluated{}, dbmodel.Suppress(ctx, tx, w.exceptionKey(event))
 	}
 	x := event.Payload.Exception
 	e, err := w.begin(ctx, tx, nil)
 	if err != nil {
-		return nil, err
+		return evaluated{}, err
 	}
 	suppressed, err := dbmodel.TakeSuppressed(ctx, tx, w.exceptionKey(event))
 	if err != nil {
-		return nil, fmt.Errorf("count what was held back: %w", err)
+		return evaluated{}, fmt.Errorf("count what was held back: %w", err)
 	}
 	named, err := dbmodel.NamedBy(ctx, tx, x)
 	if err != nil {
-		return nil, fmt.Errorf("find what an exception names: %w", err)
+		return evaluated{}, fmt.Errorf("find what an exception names: %w", err)
 	}
 	n := dbmodel.Notification{
 		Type: x.Type, Name: x.Class, Message: x.Message, Function: x.Function, Username: named.User, Arguments: x.Arguments,
@@ -72,10 +72,10 @@ func (w *Worker) evaluateException(ctx context.Context, tx bun.Tx, event *dbmode
 	}
 	contacts, err := e.contactsOf(ctx, rule.HolderExceptions)
 	if err != nil {
-		return nil, err
+		return evaluated{}, err
 	}
 	e.add(n, &rule.Applied{Contacts: contacts})
-	return e.store(ctx)
+	return e.store(ctx, event)
 }
 
 // claim makes the event the one whose exception is notified; false: an equal one was. The event that holds the claim
@@ -133,11 +133,18 @@ func (p *postponed) Unwrap() error { return p.err }
 
 // eventAccept handles queue.TypeEventAccept: an event that came through Redis.
 func (w *Worker) eventAccept(ctx context.Context, t *asynq.Task) error {
-	done, err := accept.New(w.DB, w.Queue).AcceptPayload(ctx, t.Payload())
+	done, err := w.acceptor().AcceptPayload(ctx, t.Payload())
 	if err == nil {
 		w.logPassedOver(done)
 	}
 	return err
+}
+
+// acceptor accepts events and counts them.
+func (w *Worker) acceptor() *accept.Acceptor {
+	a := accept.New(w.DB, w.Queue)
+	a.Count = w.counted.accepted
+	return a
 }
 
 // logPassedOver logs that states came through Redis after younger ones were stored.
@@ -149,10 +156,11 @@ func (w *Worker) logPassedOver(done accept.Accepted) {
 }
 
 // acceptRefused accepts an event after all that came through Redis and was refused.
-func (w *Worker) acceptRefused(ctx context.Context, tx bun.Tx, e *dbmodel.Event, _ prepared) ([]int64, error) {
+func (w *Worker) acceptRefused(ctx context.Context, tx bun.Tx, e *dbmodel.Event, _ prepared) (evaluated, error) {
 	done, err := accept.Again(ctx, tx, e.Payload.Task)
 	if err == nil {
 		w.logPassedOver(done)
+		dbmodel.AfterCommit(ctx, func() { w.counted.accepted(done) })
 	}
-	return nil, err
+	return evaluated{}, err
 }

@@ -22,6 +22,7 @@ type evaluation struct {
 
 	notifications []dbmodel.NewNotification
 	under         []*rule.Applied // the settings of each of notifications
+	caused        map[int64]bool  // observations that are, or whose title is, notified
 }
 
 // begin reads what every evaluation needs.
@@ -39,7 +40,7 @@ func (w *Worker) begin(ctx context.Context, tx bun.Tx, productIDs []int64) (*eva
 		a := rule.Effective(p.Product, p.Group)
 		applied[id] = &a
 	}
-	return &evaluation{w: w, tx: tx, settings: settings, products: products, applied: applied}, nil
+	return &evaluation{w: w, tx: tx, settings: settings, products: products, applied: applied, caused: map[int64]bool{}}, nil
 }
 
 // evaluateObservations decides about observations and their titles, in their state of now.
@@ -49,20 +50,20 @@ func (w *Worker) begin(ctx context.Context, tx bun.Tx, productIDs []int64) (*eva
 // has an event of that change, whose evaluation comes after it.
 func (w *Worker) evaluateObservations(
 	ctx context.Context, tx bun.Tx, event *dbmodel.Event, _ prepared,
-) ([]int64, error) {
+) (evaluated, error) {
 	ids := event.Payload.IDs
 	if len(ids) > 1 {
 		observations, e, err := w.read(ctx, tx, ids, false)
 		if err != nil {
-			return nil, err
+			return evaluated{}, err
 		}
 		if ids, err = e.concerned(ctx, observations); err != nil || len(ids) == 0 {
-			return nil, err
+			return evaluated{}, err
 		}
 	}
 	observations, e, err := w.read(ctx, tx, ids, true)
 	if err != nil {
-		return nil, err
+		return evaluated{}, err
 	}
 	ids = nil
 	var values []*rule.Values
@@ -74,14 +75,15 @@ func (w *Worker) evaluateObservations(
 		}
 		ids, values = append(ids, o.ID), append(values, remember)
 		e.addObservation(o, event, e.products[o.ProductID], e.applied[o.ProductID])
+		e.caused[o.ID] = true
 	}
 	if err := e.titles(ctx, observations); err != nil {
-		return nil, err
+		return evaluated{}, err
 	}
 	if err := dbmodel.Remember(ctx, tx, ids, values); err != nil {
-		return nil, fmt.Errorf("remember what is notified: %w", err)
+		return evaluated{}, fmt.Errorf("remember what is notified: %w", err)
 	}
-	return e.store(ctx)
+	return e.store(ctx, event)
 }
 
 // read reads observations, locked or not, and what decides about them. Where they are locked, their products are kept.

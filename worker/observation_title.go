@@ -98,6 +98,7 @@ func (e *evaluation) titles(ctx context.Context, observations []dbmodel.StoredOb
 		}
 		n.SetValues(remembered[t.hash], &now)
 		e.add(n, &applied)
+		e.caused[t.worst.ID] = true
 	}
 	if err := dbmodel.RememberTitles(ctx, e.tx, hashes(matching), values); err != nil {
 		return fmt.Errorf("remember titles: %w", err)

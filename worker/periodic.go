@@ -156,7 +156,7 @@ func (w *Worker) endRun(
 			if err != nil || !ended || failure == nil || failed == "" {
 				return err
 			}
-			return reportOwn(ctx, tx, classOf(failure), function, failed, message, false)
+			return w.reportOwn(ctx, tx, classOf(failure), function, failed, message, false)
 		})
 	})
 	if err := errors.Join(failure, recorded); err != nil {

@@ -15,19 +15,22 @@ func (e *evaluation) add(n dbmodel.Notification, applied *rule.Applied) {
 	e.notifications, e.under = append(e.notifications, dbmodel.NewNotification{Notification: n}), append(e.under, applied)
 }
 
-// store writes the notifications with a delivery for each recipient, and returns the targets of these.
-func (e *evaluation) store(ctx context.Context) ([]int64, error) {
+// store writes the notifications that come from an event, with a delivery for each recipient.
+func (e *evaluation) store(ctx context.Context, event *dbmodel.Event) (evaluated, error) {
 	if len(e.notifications) == 0 {
-		return nil, nil
+		return evaluated{}, nil
 	}
 	targets, err := e.decideRecipients(ctx)
 	if err != nil {
-		return nil, err
+		return evaluated{}, err
+	}
+	for i := range e.notifications {
+		e.notifications[i].AcceptedAt = event.CreatedAt
 	}
 	if err := dbmodel.InsertNotifications(ctx, e.tx, e.notifications); err != nil {
-		return nil, fmt.Errorf("store notifications: %w", err)
+		return evaluated{}, fmt.Errorf("store notifications: %w", err)
 	}
-	return targets, nil
+	return evaluated{targets: targets, notifications: e.notifications, notified: max(len(e.caused), 1)}, nil
 }
 
 // alike is what the recipients of a notification depend on. Most notifications of an import are alike.

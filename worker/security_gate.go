@@ -11,27 +11,27 @@ import (
 )
 
 // evaluateGate notifies one change of a product's security gate.
-func (w *Worker) evaluateGate(ctx context.Context, tx bun.Tx, event *dbmodel.Event, _ prepared) ([]int64, error) {
+func (w *Worker) evaluateGate(ctx context.Context, tx bun.Tx, event *dbmodel.Event, _ prepared) (evaluated, error) {
 	products := []int64{event.ProductID}
 	if err := dbmodel.KeepProducts(ctx, tx, products); err != nil {
-		return nil, fmt.Errorf("keep product %d: %w", event.ProductID, err)
+		return evaluated{}, fmt.Errorf("keep product %d: %w", event.ProductID, err)
 	}
 	e, err := w.begin(ctx, tx, products)
 	if err != nil {
-		return nil, err
+		return evaluated{}, err
 	}
 	deleted, err := event.IsDeleted(ctx, tx)
 	if err != nil {
-		return nil, fmt.Errorf("ask for a deletion of product %d: %w", event.ProductID, err)
+		return evaluated{}, fmt.Errorf("ask for a deletion of product %d: %w", event.ProductID, err)
 	}
 	product, found := e.products[event.ProductID]
 	if !found || deleted {
-		return nil, nil
+		return evaluated{}, nil
 	}
 	e.add(dbmodel.Notification{
 		Type: rule.TypeSecurityGate, Event: rule.Gate(event.Payload.Before, event.Payload.After), Name: product.Name,
 		ProductID: &product.ID,
 		Facts:     dbmodel.Facts{ProductName: product.Name, ProductGroupName: product.GroupName},
 	}, e.applied[event.ProductID])
-	return e.store(ctx)
+	return e.store(ctx, event)
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/hibiken/asynq"
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/redis/go-redis/v9"
 	"github.com/rs/zerolog"
 	"github.com/uptrace/bun"
@@ -43,7 +44,9 @@ type Config struct {
 	SecObserve func(ctx context.Context, run *dbmodel.PeriodicRun) (done string, err error)
 	// ShutdownTimeout is how long Shutdown waits for what is under way.
 	ShutdownTimeout time.Duration
-	Log             zerolog.Logger
+	// Registry has the metrics of the process; nil: nobody reads them.
+	Registry *prometheus.Registry
+	Log      zerolog.Logger
 }
 
 // Worker handles tasks until Shutdown.
@@ -52,6 +55,7 @@ type Worker struct {
 	servers  []*asynq.Server
 	clients  []redis.UniversalClient
 	wakers   []*waker
+	counted  *counted
 	stopping chan struct{} // closed when no new work may be begun
 	ended    context.Context
 	end      context.CancelFunc // nothing may go on any more
@@ -72,6 +76,10 @@ type Worker struct {
 // New returns a Worker that does nothing until Start.
 func New(c Config) *Worker {
 	w := &Worker{Config: c, stopping: make(chan struct{}), lanes: newLanes(usualLanes), leases: newLeases(c.DB)}
+	if c.Registry == nil {
+		c.Registry = prometheus.NewRegistry()
+	}
+	w.counted = newCounted(c.Registry)
 	w.ended, w.end = context.WithCancel(context.Background())
 	return w
 }
@@ -240,7 +248,7 @@ func (w *Worker) unknown(ctx context.Context, t *asynq.Task) error {
 		"another version, or another program, at work on the same Redis?"
 	w.Log.Error().Str("task", t.Type()).Msg(message)
 	report := func(ctx context.Context, tx bun.Tx) error {
-		return reportOwn(ctx, tx, "UnknownTask", t.Type(), message, "", false)
+		return w.reportOwn(ctx, tx, "UnknownTask", t.Type(), message, "", false)
 	}
 	if errReport := w.DB.InTx(ctx, report); errReport != nil {
 		w.strangers.Delete(t.Type()) // the next task reports it

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/redis/go-redis/v9"
 	"github.com/rs/zerolog"
 
@@ -14,6 +15,7 @@ import (
 	"github.com/seed91453169/tocsin/dbmodel"
 	"github.com/seed91453169/tocsin/internal/database"
 	"github.com/seed91453169/tocsin/internal/embedded"
+	"github.com/seed91453169/tocsin/internal/metrics"
 	"github.com/seed91453169/tocsin/internal/queue"
 )
 
@@ -28,6 +30,8 @@ type app struct {
 	vault  *dbmodel.Vault
 	queue  *queue.Queue
 	alive  *liveness
+	// registry has the metrics of all roles of the process.
+	registry *prometheus.Registry
 
 	redis    *redis.UniversalOptions
 	clients  []redis.UniversalClient
@@ -37,7 +41,7 @@ type app struct {
 // newApp opens database and Redis, and applies missing migrations where migrate is set. conns is the size of the pool
 // of database connections. The caller closes the app.
 func newApp(ctx context.Context, c *config.Config, t *terminal, conns int, migrate bool) (*app, error) {
-	a := &app{config: c, log: newLogger(c, t.err), redis: c.Redis}
+	a := &app{config: c, log: newLogger(c, t.err), redis: c.Redis, registry: metrics.NewRegistry()}
 	if err := a.open(ctx, conns, migrate); err != nil {
 		a.close()
 		return nil, err

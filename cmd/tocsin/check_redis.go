@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"sync"
 
 	"github.com/redis/go-redis/v9"
 	"github.com/rs/zerolog"
@@ -23,22 +22,20 @@ func (k *checker) redis(ctx context.Context, c *config.Config) {
 	}
 	client := newRedis(c.Redis)
 	defer client.Close()
-	paused, err := queue.New(client, zerolog.Nop()).Paused(ctx)
+	q := queue.New(client, zerolog.Nop())
+	paused, err := q.Paused(ctx)
 	if err != nil {
 		k.say("Redis", "", redisFault(err))
 		return
 	}
-	policies, err := evictionPolicies(ctx, client)
-	for _, p := range policies {
-		if p != noEviction {
-			k.say("Redis", "", fmt.Errorf(
-				"maxmemory-policy is %s: set it to %s, or Redis drops tasks when it is full", p, noEviction))
-			return
-		}
+	wrong, err := q.WrongPolicy(ctx)
+	if wrong != "" {
+		k.say("Redis", "", errors.New(queue.PolicyFault(wrong)))
+		return
 	}
 	words := "answers"
 	if err != nil {
-		words += "; it does not report its maxmemory-policy, which must be " + noEviction
+		words += "; it does not report its maxmemory-policy, which must be " + queue.NoEviction
 	}
 	k.say("Redis", words, nil)
 	if err := redisRights(ctx, client); err != nil {
@@ -62,32 +59,4 @@ func redisFault(err error) error {
 		return fmt.Errorf("answers and refuses the login: check user and password in REDIS_URL: %w", err)
 	}
 	return fmt.Errorf("answers with an error: %w", err)
-}
-
-const noEviction = "noeviction"
-
-// evictionPolicies returns the maxmemory-policy of each server.
-func evictionPolicies(ctx context.Context, client redis.UniversalClient) ([]string, error) {
-	var mu sync.Mutex
-	var list []string
-	ask := func(ctx context.Context, client *redis.Client) error {
-		answer, err := client.ConfigGet(ctx, "maxmemory-policy").Result()
-		mu.Lock()
-		defer mu.Unlock()
-		if p, found := answer["maxmemory-policy"]; found {
-			list = append(list, p)
-		}
-		return err
-	}
-	var err error
-	switch client := client.(type) {
-	case *redis.ClusterClient:
-		err = client.ForEachShard(ctx, ask) // a replica may be a master tomorrow
-	case *redis.Client:
-		err = ask(ctx, client)
-	}
-	if err != nil {
-		return list, fmt.Errorf("ask Redis for its maxmemory-policy: %w", err)
-	}
-	return list, nil
 }

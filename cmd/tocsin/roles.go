@@ -245,7 +245,7 @@ func serveHTTP(ctx context.Context, a *app, l net.Listener, h http.Handler) erro
 }
 
 // serveHealth serves /healthz, /readyz and /metrics on TOCSIN_METRICS_LISTEN, if that is set, until ctx ends.
-func (a *app) serveHealth(ctx context.Context, needsRedis bool) error {
+func (a *app) serveHealth(ctx context.Context, isWorker bool) error {
 	if a.config.MetricsListen == "" {
 		a.log.Info().Msg("running")
 		<-ctx.Done()
@@ -257,5 +257,5 @@ func (a *app) serveHealth(ctx context.Context, needsRedis bool) error {
 		return errors.Join(err, errors.New("this address is TOCSIN_METRICS_LISTEN"))
 	}
 	defer l.Close()
-	return serveHTTP(ctx, a, l, web.Health(a.db, a.queue, needsRedis))
+	return serveHTTP(ctx, a, l, web.Health(a.db, a.queue, a.registry, isWorker))
 }

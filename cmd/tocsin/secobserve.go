@@ -18,6 +18,7 @@ import (
 	"github.com/seed91453169/tocsin/channel/email"
 	"github.com/seed91453169/tocsin/config"
 	"github.com/seed91453169/tocsin/dbmodel"
+	"github.com/seed91453169/tocsin/internal/accept"
 	"github.com/seed91453169/tocsin/internal/queue"
 	"github.com/seed91453169/tocsin/rule"
 	"github.com/seed91453169/tocsin/secobserve"
@@ -27,13 +28,15 @@ import (
 const secObserveTime = 5 * time.Minute
 
 // connector returns the connector to the SecObserve of the configuration. Where q is nil, the sweep of a scheduler
-// finds what it accepts.
-func connector(c *config.Config, db *dbmodel.DB, vault *dbmodel.Vault, q *queue.Queue) *secobserve.Connector {
+// finds what it accepts. count, where not nil, is called with what is accepted.
+func connector(
+	c *config.Config, db *dbmodel.DB, vault *dbmodel.Vault, q *queue.Queue, count func(accept.Accepted),
+) *secobserve.Connector {
 	client := channel.NewOperatorClient(c.OperatorProxy())
 	client.Timeout = secObserveTime
 	keeps := func(word string) bool { return slices.Contains(c.SecObserve.Keep, word) }
 	s := secobserve.Config{
-		DB: db, Vault: vault,
+		DB: db, Vault: vault, Count: count,
 		Client: secobserve.NewClient(c.SecObserve.URL, c.SecObserve.Token.Reveal(), client),
 		Keep: secobserve.Keep{
 			Contacts: keeps("contacts"), Conditions: keeps("conditions"), Members: keeps("members"),
@@ -236,5 +239,5 @@ func withConnector(
 	if err != nil {
 		return fmt.Errorf("open what is sealed in the database: %w", err)
 	}
-	return do(c, db, connector(c, db, vault, nil))
+	return do(c, db, connector(c, db, vault, nil, nil))
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/seed91453169/tocsin/config"
 	"github.com/seed91453169/tocsin/dbmodel"
 	"github.com/seed91453169/tocsin/internal/accept"
+	"github.com/seed91453169/tocsin/internal/metrics"
 	"github.com/seed91453169/tocsin/rule"
 	"github.com/seed91453169/tocsin/scheduler"
 	"github.com/seed91453169/tocsin/secobserve"
@@ -106,7 +107,7 @@ func (a *app) startWorker() (*worker.Worker, error) {
 	}
 	var pass func(context.Context, *dbmodel.PeriodicRun) (string, error)
 	if a.config.SecObserve != nil {
-		s := connector(a.config, a.db, a.vault, a.queue)
+		s := connector(a.config, a.db, a.vault, a.queue, metrics.CountAccepted(a.registry))
 		pass = func(ctx context.Context, run *dbmodel.PeriodicRun) (string, error) {
 			counts, err := s.Sync(ctx, run, secobserve.Options{})
 			return counts.String(), err
@@ -117,6 +118,7 @@ func (a *app) startWorker() (*worker.Worker, error) {
 		DB:         a.db, Vault: a.vault, Queue: a.queue, Senders: all, BaseURL: a.config.BaseURL, Log: a.log,
 		NewRedis: func() redis.UniversalClient { return newRedis(a.redis) },
 		Rates:    a.config.Rates, Concurrency: a.config.WorkerConcurrency, ShutdownTimeout: a.config.ShutdownTimeout,
+		Registry: a.registry,
 	})
 	return w, w.Start()
 }
@@ -124,6 +126,7 @@ func (a *app) startWorker() (*worker.Worker, error) {
 // startScheduler starts the scheduler of this process. The caller shuts it down.
 func (a *app) startScheduler() *scheduler.Scheduler {
 	s := scheduler.New(a.db, a.queue, a.log)
+	a.registry.MustRegister(s.Metrics())
 	if a.config.SecObserve != nil {
 		s.ReadSecObserve(a.config.SecObserve.Interval)
 	}
@@ -152,9 +155,11 @@ func (a *app) webHandler(ctx context.Context, setup string) (http.Handler, error
 			Settings: takes("settings"),
 		}
 	}
+	acceptor := accept.New(a.db, a.queue)
+	acceptor.Count = metrics.CountAccepted(a.registry)
 	return web.New(web.Config{
 		SecObserve: followed,
-		DB:         a.db, Vault: a.vault, Acceptor: accept.New(a.db, a.queue), Queue: a.queue, Redis: a.clients[0],
+		DB:         a.db, Vault: a.vault, Acceptor: acceptor, Registry: a.registry, Queue: a.queue, Redis: a.clients[0],
 		Senders: all, Log: a.log, Version: version(), Stopping: ctx.Done(),
 		BaseURL: a.config.BaseURL, TrustedProxies: a.config.TrustedProxies,
 		WebhookAllowedNetworks: a.config.WebhookAllowedNetworks, MonitorWrite: a.config.MonitorWrite,

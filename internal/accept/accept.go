@@ -11,6 +11,7 @@ import (
 
 	"github.com/seed91453169/tocsin/dbmodel"
 	"github.com/seed91453169/tocsin/internal/queue"
+	"github.com/seed91453169/tocsin/rule"
 )
 
 // Accepted counts what an accepted event contained.
@@ -22,12 +23,18 @@ type Accepted struct {
 	// states that came through Redis and are older than the different ones that are stored
 	PassedOver int `json:"-"`
 
+	Type   rule.Type `json:"-"` // what the event is about
+	Events int       `json:"-"` // that are evaluated because of it, each observation as one
+
 	Rows []dbmodel.QueueableEvent `json:"-"` // of the outbox
 }
 
 // Acceptor accepts events where Tocsin's own database is open. Once one of its methods has returned without an error
 // the event is kept, whatever happens to Redis or to any process.
 type Acceptor struct {
+	// Count, where set, is called with what each method has stored.
+	Count func(Accepted)
+
 	db    *dbmodel.DB
 	queue *queue.Queue
 }
@@ -35,6 +42,16 @@ type Acceptor struct {
 // New returns an Acceptor that stores events in db and enqueues their evaluation in q.
 func New(db *dbmodel.DB, q *queue.Queue) *Acceptor {
 	return &Acceptor{db: db, queue: q}
+}
+
+// stored counts what is stored, and enqueues its evaluation where that is wanted.
+func (a *Acceptor) stored(ctx context.Context, done Accepted, queued bool) {
+	if a.Count != nil {
+		a.Count(done)
+	}
+	if queued {
+		a.queue.Enqueue(ctx, done.Rows)
+	}
 }
 
 // Accept stores an event and enqueues its evaluation. The error is InvalidError, or dbmodel.ErrNotFound where something
@@ -52,9 +69,7 @@ func (a *Acceptor) Accept(ctx context.Context, e *Event) (done Accepted, err err
 	if err != nil {
 		return Accepted{}, err
 	}
-	if how.queued {
-		a.queue.Enqueue(ctx, done.Rows)
-	}
+	a.stored(ctx, done, how.queued)
 	return done, nil
 }
 
@@ -69,11 +84,9 @@ func (a *Acceptor) Chunk(ctx context.Context, list []dbmodel.Observation, baseli
 	if err != nil {
 		return Accepted{}, fmt.Errorf("store %d observations: %w", len(list), err)
 	}
-	done := Accepted{Received: len(list)}
+	done := Accepted{Received: len(list), Type: rule.TypeObservation, Events: stored.Changed}
 	done.add(stored, true, baseline)
-	if queued {
-		a.queue.Enqueue(ctx, done.Rows)
-	}
+	a.stored(ctx, done, queued)
 	return done, nil
 }
 
@@ -92,10 +105,16 @@ type accepting struct {
 // accept stores the state that an event reports and its outbox row, in the transaction of the caller. All doors lead
 // here.
 func accept(ctx context.Context, db bun.IDB, e *Event, how accepting) (Accepted, error) {
-	if k, known := kinds[e.kind]; known {
-		return k.accept(ctx, db, e, how)
+	k, known := kinds[e.kind]
+	if !known {
+		return Accepted{}, fmt.Errorf("an event of kind %q: make events with the New functions", e.kind)
 	}
-	return Accepted{}, fmt.Errorf("an event of kind %q: make events with the New functions", e.kind)
+	done, err := k.accept(ctx, db, e, how)
+	done.Type, done.Events = rule.Type(e.kind), max(done.Changed, len(done.Rows))
+	if e.exception != nil {
+		done.Type = e.exception.Type
+	}
+	return done, err
 }
 
 func insert(ctx context.Context, db bun.IDB, e dbmodel.NewEvent) (Accepted, error) {

@@ -33,14 +33,19 @@ func (a *Acceptor) AcceptPayload(ctx context.Context, text []byte) (done Accepte
 		return err
 	})
 	if reason, refused := refusal(err); refused {
-		err = a.db.InTx(ctx, func(ctx context.Context, tx bun.Tx) error { return setAside(ctx, tx, text, reason) })
+		var own Accepted
+		err = a.db.InTx(ctx, func(ctx context.Context, tx bun.Tx) (err error) {
+			own, err = setAside(ctx, tx, text, reason)
+			return err
+		})
+		if err == nil {
+			a.stored(ctx, own, false)
+		}
 	}
 	if err != nil {
 		return Accepted{}, fmt.Errorf("accept an event from Redis: %w", err)
 	}
-	if queued {
-		a.queue.Enqueue(ctx, done.Rows)
-	}
+	a.stored(ctx, done, queued)
 	return done, nil
 }
 
@@ -53,24 +58,24 @@ func Again(ctx context.Context, tx bun.Tx, stored []byte) (Accepted, error) {
 	return acceptPayload(ctx, tx, stored, false)
 }
 
-// setAside stores a payload that was refused as a failed event, and reports that as an exception.
-func setAside(ctx context.Context, tx bun.Tx, text []byte, reason string) error {
+// setAside stores a payload that was refused as a failed event, and reports that as an exception, which it
+// returns.
+func setAside(ctx context.Context, tx bun.Tx, text []byte, reason string) (Accepted, error) {
 	// As a JSON string: databases refuse some valid JSON, \u0000 for one.
 	task, err := json.Marshal(dbmodel.Clean(string(text), math.MaxInt))
 	if err != nil {
-		return fmt.Errorf("write a refused event as JSON: %w", err)
+		return Accepted{}, fmt.Errorf("write a refused event as JSON: %w", err)
 	}
 	e := dbmodel.NewEvent{Kind: dbmodel.KindRefused, Payload: dbmodel.EventPayload{Task: task}, Refused: reason}
 	if _, err := insert(ctx, tx, e); err != nil {
-		return err
+		return Accepted{}, err
 	}
 	own, err := NewOwnFailure("EventRefused", queue.TypeEventAccept,
 		"an event that came through Redis was refused; see the failed events", reason)
 	if err != nil {
-		return err
+		return Accepted{}, err
 	}
-	_, err = InTx(ctx, tx, own)
-	return err
+	return InTx(ctx, tx, own)
 }
 
 // errNoTime refuses a state of which nobody knows whether it is older than the stored one.

@@ -318,6 +318,9 @@ CREATE TABLE outbox (
 CREATE INDEX outbox_waiting ON outbox (bulk, id) WHERE failed_at IS NULL;
 
 --bun:split
+CREATE INDEX outbox_failed ON outbox (id) WHERE failed_at IS NOT NULL;
+
+--bun:split
 CREATE INDEX outbox_product_id ON outbox (product_id, id) WHERE product_id IS NOT NULL;
 
 --bun:split
@@ -386,6 +389,7 @@ CREATE INDEX notification_views_notification_id ON notification_views (notificat
 -- source_kind and source_id: the holder of the contact that it comes from. user_id: the user whose subscription alone it
 -- comes from, 0 for that of a team to everything, which administrators see; it has no foreign key, for what waits must not go
 -- to a user who is gone. masked: it says what members may read. batch names the digest that it belongs to.
+-- accepted_at: when the event was accepted that it comes from; null where it waits for another reason, such as a resend.
 CREATE TABLE deliveries (
     id              bigserial PRIMARY KEY,
     notification_id bigint NOT NULL REFERENCES notifications ON DELETE CASCADE,
@@ -400,6 +404,7 @@ CREATE TABLE deliveries (
     attempts        integer NOT NULL DEFAULT 0,
     last_error      text NOT NULL DEFAULT '',
     batch           bigint,
+    accepted_at     timestamptz,
     sent_at         timestamptz
 );
 

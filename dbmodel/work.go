@@ -1,0 +1,172 @@
+package dbmodel
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/uptrace/bun"
+
+	"github.com/seed91453169/tocsin/rule"
+)
+
+// Counts says how much is left to do.
+type Counts struct {
+	Outbox            int // events that wait for their evaluation
+	FailedEvents      int // events that are set aside
+	PendingDeliveries int
+	FailedDeliveries  int
+}
+
+const countWork = `
+	SELECT
+		(SELECT count(*) FROM (SELECT 1 FROM outbox WHERE failed_at IS NULL AND @events LIMIT @most) AS e) AS outbox,
+		(SELECT count(*) FROM (SELECT 1 FROM outbox INDEXED BY outbox_failed WHERE failed_at IS NOT NULL AND @events LIMIT @most) AS e) AS failed_events,
+		(SELECT count(*) FROM (
+			SELECT 1 FROM deliveries INDEXED BY deliveries_pending WHERE state = 'pending' AND @live LIMIT @most
+		) AS d) AS pending_deliveries,
+		(SELECT count(*) FROM (
+			SELECT 1 FROM deliveries INDEXED BY deliveries_failed WHERE state = 'failed' AND @live LIMIT @most
+		) AS d) AS failed_deliveries`
+
+// Count returns all counts as of one moment.
+func Count(ctx context.Context, db bun.IDB) (Counts, error) {
+	return CountUpTo(ctx, db, 1<<31-1)
+}
+
+// CountUpTo returns all counts as of one moment; what is more than most counts as most.
+func CountUpTo(ctx context.Context, db bun.IDB, most int) (Counts, error) {
+	return queryOne[Counts](ctx, db, countWork, args{
+		"events": bun.Safe(liveEvents("outbox")), "live": bun.Safe(liveNotifications("deliveries")), "most": most,
+	})
+}
+
+// Oldest is how long what is due has waited, at the longest; 0 where nothing is due.
+type Oldest struct {
+	Event    time.Duration // since it was accepted
+	Delivery time.Duration // since its notification was stored, or since the next try of a target that fails was due
+}
+
+// The oldest event is looked for among those that come first, of each queue. For deliveries it is the first one of each
+// target; the query steps from target to target through the index of pending deliveries, see PendingDeliveries.
+const oldestWork = `
+	WITH RECURSIVE waiting(id) AS (
+		SELECT min(target_id) FROM deliveries WHERE state = 'pending'
+		UNION ALL
+		SELECT (SELECT min(target_id) FROM deliveries WHERE state = 'pending' AND target_id > waiting.id)
+		FROM waiting WHERE waiting.id IS NOT NULL
+	), first AS (
+		SELECT t.failing_since, t.next_at, (
+			SELECT n.created_at FROM deliveries INDEXED BY deliveries_pending JOIN notifications n ON n.id = deliveries.notification_id
+			WHERE deliveries.target_id BETWEEN t.id AND t.id AND deliveries.state = 'pending' AND @live
+			ORDER BY deliveries.target_id, deliveries.id LIMIT 1
+		) AS created_at
+		FROM waiting JOIN targets t ON t.id = waiting.id
+		WHERE t.failing_since IS NULL OR t.next_at <= clock_timestamp()
+	), events AS (
+		SELECT created_at FROM (
+			SELECT created_at FROM outbox WHERE failed_at IS NULL AND NOT bulk AND run_after <= clock_timestamp() AND @events ORDER BY id LIMIT @most
+		) AS single
+		UNION ALL
+		SELECT created_at FROM (
+			SELECT created_at FROM outbox WHERE failed_at IS NULL AND bulk AND run_after <= clock_timestamp() AND @events ORDER BY id LIMIT @most
+		) AS imports
+	)
+	SELECT clock_timestamp() AS now, (SELECT min(created_at) FROM events) AS event,
+		(SELECT min(CASE WHEN failing_since IS NULL OR created_at > next_at THEN created_at ELSE next_at END) FROM first
+			WHERE created_at IS NOT NULL) AS delivery`
+
+// oldestAmong is how many events of each queue the oldest is looked for among.
+const oldestAmong = 2_000
+
+// OldestWork returns how long what is due has waited.
+func OldestWork(ctx context.Context, db bun.IDB) (o Oldest, err error) {
+	at, err := queryOne[struct{ Now, Event, Delivery time.Time }](ctx, db, oldestWork, args{
+		"live": bun.Safe(liveNotifications("deliveries")), "events": bun.Safe(liveEvents("outbox")), "most": oldestAmong,
+	})
+	if err != nil {
+		return o, err
+	}
+	age := func(t time.Time) time.Duration {
+		if t.IsZero() {
+			return 0
+		}
+		return max(at.Now.Sub(t), 0) // the clock may have been set back
+	}
+	return Oldest{Event: age(at.Event), Delivery: age(at.Delivery)}, nil
+}
+
+// FailingByChannel returns how many targets of each channel fail; channels without one are left out.
+func FailingByChannel(ctx context.Context, db bun.IDB) (map[rule.Channel]int, error) {
+	some := func(state State) string {
+		return fmt.Sprintf("EXISTS (SELECT 1 FROM deliveries d%s WHERE d.target_id = t.id AND d.state = '%s')",
+			indexed(db, "deliveries_"+string(state)), state)
+	}
+	out := map[rule.Channel]int{}
+	_, err := collect(ctx, db, func(rows *sql.Rows) (struct{}, error) {
+		var c rule.Channel
+		var n int
+		err := rows.Scan(&c, &n)
+		out[c] = n
+		return struct{}{}, err
+	}, "SELECT t.channel, count(*) FROM targets t WHERE "+isFailing+" AND ("+some(Pending)+" OR "+some(Failed)+") GROUP BY t.channel")
+	return out, err
+}
+
+// LastRuns is when runs of a periodic task ended last; zero: none did.
+type LastRuns struct{ Succeeded, Failed time.Time }
+
+const lastRuns = `
+	SELECT task, status, started_at, coalesce(duration_ms, 0) AS duration_ms FROM periodic_tasks WHERE id IN (
+		SELECT max(id) FROM periodic_tasks WHERE status IN ('succeeded', 'failed') GROUP BY task, status
+	)`
+
+// LastRunsByTask returns when the periodic tasks that ever ran did so last.
+func LastRunsByTask(ctx context.Context, db bun.IDB) (map[string]LastRuns, error) {
+	list, err := queryAll[struct {
+		Task       string
+		Status     RunStatus
+		StartedAt  time.Time
+		DurationMs int64
+	}](ctx, db, lastRuns, args{})
+	out := map[string]LastRuns{}
+	for _, r := range list {
+		last, at := out[r.Task], r.StartedAt.Add(time.Duration(r.DurationMs)*time.Millisecond)
+		if r.Status == RunSucceeded {
+			last.Succeeded = at
+		} else {
+			last.Failed = at
+		}
+		out[r.Task] = last
+	}
+	return out, err
+}
+
+// Alive says of a role how many processes run it, and since when at least one of those did.
+type Alive struct {
+	Processes int
+	Since     time.Time // zero where there is none
+}
+
+// Roles are the roles of AliveByRole.
+var Roles = []string{"web", "worker", "scheduler"}
+
+// AliveByRole counts the processes that are alive by role; one that runs all roles counts for each.
+func AliveByRole(list []Process) map[string]Alive {
+	out := make(map[string]Alive, len(Roles))
+	for _, p := range list {
+		for _, role := range Roles {
+			if p.Role != role && slices.Contains(Roles, p.Role) {
+				continue
+			}
+			a := out[role]
+			if a.Processes++; a.Since.IsZero() || p.StartedAt.Before(a.Since) {
+				a.Since = p.StartedAt
+			}
+			out[role] = a
+		}
+	}
+	return out
+}

@@ -1,0 +1,45 @@
+// Package metrics is what the roles of one process share in their metrics for Prometheus: the registry and the counter of
+// accepted events. The metrics of a role stand in its own package.
+package metrics
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"github.com/seed91453169/tocsin/internal/accept"
+	"github.com/seed91453169/tocsin/rule"
+)
+
+// Kinds are the values of the label kind: what an event is about.
+var Kinds = []rule.Type{rule.TypeObservation, rule.TypeSecurityGate, rule.TypeException, rule.TypeTask}
+
+// NewRegistry returns a registry with the metrics of Go and of the process.
+func NewRegistry() *prometheus.Registry {
+	r := prometheus.NewRegistry()
+	r.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return r
+}
+
+// CountAccepted returns what counts accepted events in r, each observation as one. All callers with one registry share
+// the counter.
+func CountAccepted(r *prometheus.Registry) func(accept.Accepted) {
+	accepted := prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "tocsin_events_accepted_total",
+		Help: "Events that were accepted: observations that are new or changed, gates, exceptions, failed tasks.",
+	}, []string{"kind"})
+	if err := r.Register(accepted); err != nil {
+		already, ok := err.(prometheus.AlreadyRegisteredError) //nolint:errorlint // Register returns it as it is
+		if !ok {
+			panic(err) // two metrics with one name
+		}
+		accepted = already.ExistingCollector.(*prometheus.CounterVec)
+	}
+	for _, kind := range Kinds {
+		accepted.WithLabelValues(string(kind))
+	}
+	return func(done accept.Accepted) {
+		if done.Events > 0 {
+			accepted.WithLabelValues(string(done.Type)).Add(float64(done.Events))
+		}
+	}
+}

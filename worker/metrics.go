@@ -1,0 +1,150 @@
+package worker
+
+import (
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/seed91453169/tocsin/channel"
+	"github.com/seed91453169/tocsin/dbmodel"
+	"github.com/seed91453169/tocsin/internal/accept"
+	"github.com/seed91453169/tocsin/internal/metrics"
+	"github.com/seed91453169/tocsin/rule"
+)
+
+// Results of evaluations.
+const (
+	notified = "notified"
+	nothing  = "nothing"
+	heldBack = "held_back"
+	setAside = "failed"
+)
+
+// Results of deliveries.
+const (
+	sent    = "sent"
+	retried = "retried"
+	failed  = "failed"
+)
+
+// sends are the buckets of what takes milliseconds as a rule, in seconds; delays those of what may wait for hours.
+var (
+	sends  = []float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 15, 60}
+	delays = []float64{.01, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600, 14400, 86400}
+)
+
+// counted is what a worker counts for Prometheus, each observation and each delivery as one.
+type counted struct {
+	accepted      func(accept.Accepted)
+	evaluated     *prometheus.CounterVec
+	evaluation    *prometheus.HistogramVec
+	notifications *prometheus.CounterVec
+	held          *prometheus.CounterVec
+	deliveries    *prometheus.CounterVec
+	delivery      *prometheus.HistogramVec
+	delay         *prometheus.HistogramVec
+}
+
+// newCounted registers the metrics of a worker in r, with all that their labels can be at 0.
+func newCounted(r *prometheus.Registry) *counted {
+	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
+		return prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, labels)
+	}
+	histogram := func(name, help string, buckets []float64, labels ...string) *prometheus.HistogramVec {
+		return prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: name, Help: help, Buckets: buckets}, labels)
+	}
+	c := &counted{
+		accepted:      metrics.CountAccepted(r),
+		evaluated:     counter("tocsin_events_evaluated_total", "Events that were evaluated; failed: that were set aside.", "kind", "result"),
+		evaluation:    histogram("tocsin_evaluation_duration_seconds", "Time of one evaluation, of one event or of many.", sends, "kind"),
+		notifications: counter("tocsin_notifications_total", "Notifications that were stored.", "type", "event"),
+		held:          counter("tocsin_exceptions_held_back_total", "Exceptions that equal one that was notified a short time before.", "type"),
+		deliveries:    counter("tocsin_deliveries_total", "Deliveries that were sent, that will be tried again, and that failed for good.", "channel", "result", "reason"),
+		delivery:      histogram("tocsin_delivery_duration_seconds", "Time of one send.", sends, "channel"),
+		delay:         histogram("tocsin_notification_delay_seconds", "Time from the acceptance of an event until a receiver has its notification.", delays, "channel"),
+	}
+	r.MustRegister(c.evaluated, c.evaluation, c.notifications, c.held, c.deliveries, c.delivery, c.delay)
+	for _, kind := range metrics.Kinds {
+		for _, result := range []string{notified, nothing, setAside} {
+			c.evaluated.WithLabelValues(string(kind), result)
+		}
+		c.evaluation.WithLabelValues(string(kind))
+	}
+	for _, kind := range []rule.Type{rule.TypeException, rule.TypeTask} {
+		c.evaluated.WithLabelValues(string(kind), heldBack)
+		c.held.WithLabelValues(string(kind))
+	}
+	for _, typ := range rule.Types {
+		for _, event := range eventsOf(typ) {
+			c.notifications.WithLabelValues(string(typ), string(event))
+		}
+	}
+	for _, ch := range rule.Channels {
+		c.deliveries.WithLabelValues(string(ch), sent, string(channel.NoFailure))
+		for _, reason := range channel.Categories {
+			c.deliveries.WithLabelValues(string(ch), retried, string(reason))
+			c.deliveries.WithLabelValues(string(ch), failed, string(reason))
+		}
+		c.delivery.WithLabelValues(string(ch))
+		c.delay.WithLabelValues(string(ch))
+	}
+	return c
+}
+
+// eventsOf lists the values of the label event for a type; exceptions and tasks have an empty one.
+func eventsOf(t rule.Type) []rule.Event {
+	if events := t.Events(); events != nil {
+		return events
+	}
+	return []rule.Event{rule.NoEvent}
+}
+
+// attempted notes how long an attempt to evaluate an event took.
+func (c *counted) attempted(e *dbmodel.Event, took time.Duration) {
+	if kind := e.Type(); kind != "" {
+		c.evaluation.WithLabelValues(string(kind)).Observe(took.Seconds())
+	}
+}
+
+// ended counts an event whose evaluation has come to its end.
+func (c *counted) ended(e *dbmodel.Event, p prepared, done evaluated) {
+	kind := e.Type()
+	if kind == "" {
+		return
+	}
+	all := max(len(e.Payload.IDs), 1)
+	rest := nothing
+	if p.heldBack {
+		rest = heldBack
+		c.held.WithLabelValues(string(kind)).Inc()
+	}
+	c.evaluated.WithLabelValues(string(kind), notified).Add(float64(done.notified))
+	c.evaluated.WithLabelValues(string(kind), rest).Add(float64(max(all-done.notified, 0)))
+	for i := range done.notifications {
+		n := &done.notifications[i]
+		c.notifications.WithLabelValues(string(n.Type), string(n.Event)).Inc()
+	}
+}
+
+// setAside counts an event that was set aside.
+func (c *counted) setAside(e *dbmodel.Event) {
+	if kind := e.Type(); kind != "" {
+		c.evaluated.WithLabelValues(string(kind), setAside).Inc()
+	}
+}
+
+// sent counts deliveries that were sent; ago is how long ago the receiver took each of them.
+func (c *counted) sent(ch rule.Channel, list []dbmodel.SentDelivery, ago func(id int64) time.Duration) {
+	c.delivered(ch, sent, nil, len(list))
+	delay := c.delay.WithLabelValues(string(ch))
+	for _, d := range list {
+		if !d.AcceptedAt.IsZero() {
+			delay.Observe(max(d.SentAt.Sub(d.AcceptedAt)-ago(d.ID), 0).Seconds())
+		}
+	}
+}
+
+// delivered counts n deliveries that a channel was to send; result is nil where they were sent.
+func (c *counted) delivered(ch rule.Channel, how string, result *channel.Error, n int) {
+	c.deliveries.WithLabelValues(string(ch), how, string(result.Category())).Add(float64(n))
+}
