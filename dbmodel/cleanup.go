@@ -7,15 +7,23 @@ import (
 	"github.com/uptrace/bun"
 )
 
+// unreported is the condition that a notification of the table n waits for the end of a pause, or for the slot of a
+// subscription in whose scope it is.
+const unreported = `(n.held_back OR EXISTS (
+		SELECT 1 FROM subscriptions s WHERE s.next_slot_at IS NOT NULL AND coalesce(n.released, n.id) > s.reported
+			AND (s.product_id IS NULL OR s.product_id = n.product_id)
+			AND (s.product_group_id IS NULL OR n.product_id IN (SELECT p.id FROM products p WHERE p.product_group_id = s.product_group_id))))`
+
 const oldNotifications = `
 	SELECT n.id, n.created_at FROM notifications n
 	WHERE n.created_at < @before AND (n.created_at, n.id) > (@behind_time, @behind_id)
 		AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.notification_id = n.id AND d.state = 'pending')
+		AND NOT ` + unreported + `
 	ORDER BY n.created_at, n.id LIMIT @limit FOR UPDATE OF n SKIP LOCKED`
 
-// OldNotifications returns the ids of up to limit notifications that were created before a time and have no pending delivery,
-// the oldest first, beginning behind a position (nil: at the first); and the position of the last. It locks them and passes
-// over those that somebody else has locked.
+// OldNotifications returns the ids of up to limit notifications that were created before a time, that have no pending delivery,
+// and that no digest has yet to report, the oldest first, beginning behind a position (nil: at the first); and the position
+// of the last. It locks them and passes over those that somebody else has locked.
 func OldNotifications(
 	ctx context.Context, tx bun.Tx, before time.Time, behind *Position, limit int,
 ) ([]int64, *Position, error) {

@@ -124,20 +124,22 @@ type PendingDelivery struct {
 	SourceName     string      // of a subscription
 	UserID         int64       // the user whose subscription alone it comes from; 0: nobody's
 	Masked         bool        // it says what members may read
+	Digest         int64       // the NetDigest that it belongs to; 0: none
 }
 
 // What waits for one target is read in the order of the index of pending deliveries. A target between id and id stands for one
 // that is id: PostgreSQL orders by a constant without an index, and then by the primary key, through all that was delivered.
 const (
 	pendingDeliveries = `
-		SELECT id, notification_id, source_kind, source_id, coalesce(user_id, 0) AS user_id, masked, CASE WHEN source_kind = 'subscription'
+		SELECT id, notification_id, source_kind, source_id, coalesce(user_id, 0) AS user_id, masked,
+			coalesce(digest_id, 0) AS digest_id, CASE WHEN source_kind = 'subscription'
 			THEN coalesce((SELECT s.name FROM subscriptions s WHERE s.id = source_id), '') ELSE '' END AS source_name
 		FROM deliveries INDEXED BY deliveries_pending
 		WHERE target_id BETWEEN @target AND @target AND state = 'pending' AND @live ORDER BY target_id, id LIMIT @limit`
 
 	pendingIDs = `
 		SELECT id FROM deliveries INDEXED BY deliveries_pending
-		WHERE target_id BETWEEN @target AND @target AND state = 'pending' AND (@batch::bigint = 0 OR batch = @batch::bigint)
+		WHERE target_id BETWEEN @target AND @target AND state = 'pending' AND digest_id IS NULL AND (@batch::bigint = 0 OR batch = @batch::bigint)
 			AND @live
 		ORDER BY target_id, id LIMIT @limit`
 )
@@ -146,15 +148,15 @@ const (
 func PendingDeliveries(ctx context.Context, db bun.IDB, targetID int64, limit int) ([]PendingDelivery, error) {
 	live := bun.Safe(liveNotifications("deliveries"))
 	list, err := queryAll[struct {
-		ID, NotificationID, SourceID, UserID int64
-		SourceKind                           rule.HolderKind
-		SourceName                           string
-		Masked                               bool
+		ID, NotificationID, SourceID, UserID, DigestID int64
+		SourceKind                                     rule.HolderKind
+		SourceName                                     string
+		Masked                                         bool
 	}](ctx, db, pendingDeliveries, args{"target": targetID, "live": live, "limit": limit})
 	out := make([]PendingDelivery, len(list))
 	for i, d := range list {
 		out[i] = PendingDelivery{
-			ID: d.ID, NotificationID: d.NotificationID, UserID: d.UserID, Masked: d.Masked, SourceName: d.SourceName,
+			ID: d.ID, NotificationID: d.NotificationID, UserID: d.UserID, Masked: d.Masked, Digest: d.DigestID, SourceName: d.SourceName,
 			Source: rule.Holder{Kind: d.SourceKind, ID: d.SourceID},
 		}
 	}
@@ -209,7 +211,7 @@ func AskAgain(ctx context.Context, db bun.IDB, targetID int64, owner string) (ch
 // MaxDigest is how many deliveries one digest holds at the most.
 const MaxDigest = 50_000
 
-// PendingIDs lists what waits for a target, at most MaxDigest deliveries: all of it, or what belongs to the digest with the
+// PendingIDs lists what waits for a target and belongs to no NetDigest, at most MaxDigest deliveries: all of it, or what belongs to the digest with the
 // number batch.
 func PendingIDs(ctx context.Context, db bun.IDB, targetID, batch int64) ([]int64, error) {
 	live := bun.Safe(liveNotifications("deliveries"))

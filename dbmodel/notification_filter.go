@@ -24,6 +24,7 @@ type NotificationFilter struct {
 	Severities  []rule.Severity // of after: what has none has none before either; empty: any
 	ProductID   int64
 	GroupID     int64 // of the product group that the product belongs to today
+	Digest      int64 // of the NetDigest that sums them up
 	User        string
 	Contains    string    // part of the name, without case
 	Viewed      *bool     // by the one who asks; nil: either
@@ -89,6 +90,9 @@ func (f *NotificationFilter) choice(q *bun.SelectQuery) *bun.SelectQuery {
 	}
 	if f.GroupID != 0 {
 		q = q.Where("notifications.product_id IN (SELECT id FROM products WHERE product_group_id = ?)", f.GroupID)
+	}
+	if f.Digest != 0 {
+		q = q.Where("notifications.id IN (?)", bun.Safe(notificationsOfDigest(q.DB(), f.Digest)))
 	}
 	if f.User != "" {
 		q = q.Where("notifications.username = ? AND notifications.username <> ''", f.User)

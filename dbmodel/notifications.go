@@ -37,6 +37,7 @@ type Notification struct {
 	Trace                string
 	Suppressed           int  // occurrences that were held back before it
 	Own                  bool // about Tocsin itself
+	HeldBack             bool // it waits for the end of a pause
 	CreatedAt            time.Time
 }
 
@@ -128,11 +129,11 @@ const insertNotificationRows = `
 	INSERT INTO notifications (id, created_at, type, event, name, product_id, observation_id,
 		before_severity, before_status, before_priority, before_known_exploited,
 		after_severity, after_status, after_priority, after_known_exploited,
-		facts, message, function, username, arguments, trace, suppressed, own)
+		facts, message, function, username, arguments, trace, suppressed, own, held_back)
 	SELECT n.id, clock_timestamp(), n.type, n.event, n.name, n.product_id, n.observation_id,
 		n.before_severity, n.before_status, n.before_priority, n.before_known_exploited,
 		n.after_severity, n.after_status, n.after_priority, n.after_known_exploited,
-		n.facts::jsonb, n.message, n.function, n.username, n.arguments::jsonb, n.trace, n.suppressed, n.own
+		n.facts::jsonb, n.message, n.function, n.username, n.arguments::jsonb, n.trace, n.suppressed, n.own, n.held_back
 	FROM n`
 
 const insertNotifications = `
@@ -225,6 +226,7 @@ func notificationCols(list []NewNotification) rows {
 		column(list, "trace", "text", func(n *NewNotification) string { return n.Trace }),
 		column(list, "suppressed", "integer", func(n *NewNotification) int { return n.Suppressed }),
 		column(list, "own", "boolean", func(n *NewNotification) bool { return n.Own }),
+		column(list, "held_back", "boolean", func(n *NewNotification) bool { return n.HeldBack }),
 	}
 }
 

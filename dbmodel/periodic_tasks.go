@@ -11,6 +11,9 @@ import (
 // PeriodicCleanup is the name of the task that deletes what is too old; it is also the name of its row in ticks.
 const PeriodicCleanup = "cleanup"
 
+// PeriodicDigests is the name of the task that makes the digests of schedules, and of pauses that are over.
+const PeriodicDigests = "digests"
+
 const (
 	// PeriodicClaimTime is how long a claimed run belongs to a process that shows no sign of life.
 	PeriodicClaimTime = time.Minute

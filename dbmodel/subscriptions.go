@@ -37,7 +37,11 @@ type Subscription struct {
 	Enabled    bool
 	EnabledAt  time.Time  `bun:",nullzero"` // since when it is enabled
 	LastSlotAt *time.Time // the newest slot that is done; nil: none is
-	CreatedAt  time.Time  `bun:",nullzero"`
+	NextSlotAt *time.Time // nil: there is no schedule, or it is disabled
+	Reported   int64      // up to which number of a notification is reported; only EndSlot changes it
+	// ImmediateFrom is the number of a notification after which ImmediateMinSeverity holds.
+	ImmediateFrom int64
+	CreatedAt     time.Time `bun:",nullzero"`
 
 	Username         string `bun:",scanonly"` // empty: it is a team's
 	ProductName      string `bun:",scanonly"` // these two are empty where the viewer does not see what they name
@@ -128,25 +132,39 @@ func Subscriptions(ctx context.Context, db bun.IDB, v Viewer, f SubscriptionFilt
 // gone by now.
 func AddSubscription(ctx context.Context, tx bun.Tx, s *Subscription) error {
 	s.noNulls()
-	_, err := tx.NewInsert().Model(s).ExcludeColumn("id", "enabled_at", "created_at").Returning("id, enabled_at, created_at").Exec(ctx)
+	if err := s.firstSlot(ctx, tx); err != nil {
+		return err
+	}
+	last := lastNumber(tx)
+	_, err := tx.NewInsert().Model(s).ExcludeColumn("id", "enabled_at", "created_at").Value("reported", last).Value("immediate_from", last).
+		Returning("id, enabled_at, created_at, reported, immediate_from").Exec(ctx)
 	return Translate(err)
 }
 
 // SaveSubscription stores all of a subscription that may change: whose it is and where it belongs stay. One that is enabled
-// now and was not is enabled since now.
+// now and was not is enabled since now. A schedule that is new counts from now on, one that is changed from its last slot; the
+// next one is the first after now.
 func SaveSubscription(ctx context.Context, tx bun.Tx, s *Subscription) error {
 	s.noNulls()
+	if err := s.firstSlot(ctx, tx); err != nil {
+		return err
+	}
+	last := bun.Safe(lastNumber(tx))
 	_, err := tx.NewUpdate().Model(s).WherePK().
 		Column("name", "product_id", "product_group_id", "types", "events", "parser_types", "min_severity", "statuses", "min_priority",
 			"known_exploited", "schedule", "timezone", "immediate_min_severity", "enabled").
 		Set("enabled_at = CASE WHEN ? AND NOT enabled THEN ? ELSE enabled_at END", s.Enabled, bun.Safe(now(tx))).
+		Set("reported = CASE WHEN ? AND NOT enabled OR schedule = '' AND ? <> '' THEN ? ELSE reported END", s.Enabled, s.Schedule, last).
+		Set("immediate_from = CASE WHEN immediate_min_severity <> ? THEN ? ELSE immediate_from END", s.ImmediateMinSeverity, last).
+		Set("next_slot_at = CASE WHEN enabled = ? AND schedule = ? AND timezone = ? THEN next_slot_at ELSE ? END",
+			s.Enabled, s.Schedule, s.Timezone, s.NextSlotAt).
 		Exec(ctx)
 	return Translate(err)
 }
 
 // DisableSubscription disables the subscription of a user and reports whether there is one; it may be disabled already.
 func DisableSubscription(ctx context.Context, db bun.IDB, id int64) (bool, error) {
-	n, err := exec(ctx, db, `UPDATE subscriptions SET enabled = false WHERE id = @id AND user_id IS NOT NULL`, args{"id": id})
+	n, err := exec(ctx, db, `UPDATE subscriptions SET enabled = false, next_slot_at = NULL WHERE id = @id AND user_id IS NOT NULL`, args{"id": id})
 	return n > 0, err
 }
 

@@ -43,10 +43,12 @@ type NetChange struct {
 
 // ProductChanges are the net changes in one product.
 type ProductChanges struct {
-	Product int64 // 0: titles, which have no product
-	Counts  map[Move]int
-	Gate    *NetChange  // nil: it did not change
-	Named   []NetChange // those of the MaxNamed worst of all products that are in this one, worst first
+	Product  int64 // 0: titles, which have no product
+	Counts   map[Move]int
+	New      map[Severity]int // of what is new, by its severity now
+	Resolved int              // of what was dropped: whose status is Resolved
+	Gate     *NetChange       // nil: it did not change
+	Named    []NetChange      // those of the MaxNamed worst of all products that are in this one, worst first
 }
 
 // Failure is an exception or a failed task, with all notifications that bear its name.
@@ -61,6 +63,8 @@ type Failure struct {
 type Digest struct {
 	Products []ProductChanges // the one with the worst change first
 	Failures []Failure        // most frequent first
+	// Notifications are the ids of the last ones of all that changed, and of the failures.
+	Notifications []int64
 }
 
 // Empty reports whether there is nothing to send.
@@ -73,7 +77,14 @@ func (d Digest) Empty() bool { return len(d.Products) == 0 && len(d.Failures) ==
 // It keeps the notifications until it returns and changes none: many digests may be made of the same ones at once.
 func NewDigest(notifications iter.Seq[*Notification], sent func(*Notification) bool) Digest {
 	changes, failures := NetChanges(notifications, sent)
-	return Digest{Products: byProduct(changes), Failures: failures}
+	d := Digest{Products: byProduct(changes), Failures: failures}
+	for i := range changes {
+		d.Notifications = append(d.Notifications, changes[i].Last)
+	}
+	for i := range failures {
+		d.Notifications = append(d.Notifications, failures[i].Last)
+	}
+	return d
 }
 
 // NetChanges returns what NewDigest groups: one change for each thing, worst first, and the failures.
@@ -224,9 +235,15 @@ func byProduct(changes []NetChange) []ProductChanges {
 	for _, c := range changes {
 		p := products.at(c.Product)
 		if p.Counts == nil {
-			p.Product, p.Counts = c.Product, map[Move]int{}
+			p.Product, p.Counts, p.New = c.Product, map[Move]int{}, map[Severity]int{}
 		}
 		p.Counts[c.Move]++
+		switch {
+		case c.Move == MoveNew:
+			p.New[c.After.Severity]++
+		case c.Move == MoveDropped && c.After != nil && c.After.Status == Resolved:
+			p.Resolved++
+		}
 		switch {
 		case c.Move == MoveGate:
 			p.Gate = &c

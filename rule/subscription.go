@@ -25,6 +25,9 @@ type Notification struct {
 	// Of exceptions and tasks only.
 	Name        string
 	Occurrences int // itself and those that were held back before it
+
+	// HeldBack: a pause held it back, so that nothing of it went at once.
+	HeldBack bool
 }
 
 // hasValues reports whether notifications of the type are about values.
@@ -168,7 +171,7 @@ type AtOnce struct{ MinSeverity Severity }
 
 // Takes reports whether n goes at once. Its severity is that of now or, where it has none now, that of before.
 func (a AtOnce) Takes(n *Notification) bool {
-	if a.MinSeverity == "" {
+	if a.MinSeverity == "" || n.HeldBack {
 		return false
 	}
 	switch {

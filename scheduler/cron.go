@@ -28,6 +28,9 @@ func (s *Scheduler) sweepPeriodic(ctx context.Context) error {
 	if err := s.addSecObserve(ctx, now); err != nil {
 		return err
 	}
+	if err := s.addDigests(ctx, now); err != nil {
+		return err
+	}
 	_, latency, err := s.queue.Size(queue.Periodic)
 	if err != nil {
 		return nil //nolint:nilerr // see sweepQueue
@@ -122,6 +125,41 @@ func (s *Scheduler) addSecObserve(ctx context.Context, now time.Time) error {
 	}
 	if id != 0 {
 		s.queue.EnqueuePeriodic(ctx, []dbmodel.Run{{ID: id, Task: dbmodel.PeriodicSecObserve}})
+	}
+	return nil
+}
+
+// addDigests stores and enqueues a run that makes digests where the slot of a subscription has come or a pause is over at now,
+// the database's time. None begins while another one is under way.
+func (s *Scheduler) addDigests(ctx context.Context, now time.Time) error {
+	due := func(ctx context.Context, db bun.IDB) (bool, error) {
+		due, err := dbmodel.HasDueDigests(ctx, db)
+		if err != nil || !due {
+			return false, err
+		}
+		waiting, err := dbmodel.HasWaitingRun(ctx, db, dbmodel.PeriodicDigests)
+		return !waiting, err
+	}
+	if isDue, err := due(ctx, s.db); err != nil || !isDue {
+		return err
+	}
+	var id int64
+	err := s.db.InTx(ctx, func(ctx context.Context, tx bun.Tx) error {
+		if err := dbmodel.LockSlots(ctx, tx, dbmodel.PeriodicDigests); err != nil {
+			return err
+		}
+		isDue, err := due(ctx, tx)
+		if err != nil || !isDue {
+			return err
+		}
+		id, err = dbmodel.AddSlot(ctx, tx, dbmodel.PeriodicDigests, now)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("store a run that makes digests: %w", err)
+	}
+	if id != 0 {
+		s.queue.EnqueuePeriodic(ctx, []dbmodel.Run{{ID: id, Task: dbmodel.PeriodicDigests}})
 	}
 	return nil
 }

@@ -23,6 +23,7 @@ type notificationParams struct {
 	Severity  []severity        `query:"severity,explode" doc:"Of after; several: one of them"`
 	ProductID int64             `query:"product_id"`
 	GroupID   int64             `query:"product_group_id" doc:"That the product belongs to today"`
+	Digest    int64             `query:"digest" doc:"The number in the link of a digest on a schedule: what it sums up"`
 	User      string            `query:"user" doc:"The user named in an exception or a task"`
 	Viewed    truth             `query:"viewed" doc:"By the caller"`
 	Q         string            `query:"q" doc:"Part of the name, without case"`
@@ -179,7 +180,7 @@ func (in *notificationParams) filter() (dbmodel.NotificationFilter, error) {
 	f := dbmodel.NotificationFilter{
 		Type: rule.Type(in.Type), Event: rule.Event(in.Event),
 		Severities: wordsOf[rule.Severity](in.Severity), ProductID: in.ProductID,
-		GroupID: in.GroupID, User: in.User, Contains: in.Q,
+		GroupID: in.GroupID, Digest: in.Digest, User: in.User, Contains: in.Q,
 		OldestFirst: in.Sort == "created_at", Viewed: in.Viewed.pointer(),
 	}
 	var faults input.Faults

@@ -25,10 +25,11 @@ type inboxFilter struct {
 	Product                 string
 	Like                    []linkTo // where several products have a name with what was typed in it: each of them
 	User, Q, Since, Until   string
-	Unviewed                bool // only what is not viewed
-	Viewed                  bool // only what is viewed
-	More                    bool // a filter is set that is not always shown
-	Set                     bool // anything is filtered but by viewed
+	Digest                  int64 // the number of one whose notifications are shown; 0: none
+	Unviewed                bool  // only what is not viewed
+	Viewed                  bool  // only what is viewed
+	More                    bool  // a filter is set that is not always shown
+	Set                     bool  // anything is filtered but by viewed
 }
 
 // readInboxFilter reads the address of the page into the parameters of the list, and into what the form shows.
@@ -62,12 +63,14 @@ func (s *server) readInboxFilter(r *http.Request, in *notificationParams, f *inb
 	if err := s.readGroupFilter(ctx, in, f); err != nil {
 		return err
 	}
+	f.Digest = queryID(r, "digest")
+	in.Digest = f.Digest
 	f.User, f.Q, f.Since, f.Until = in.User, in.Q, queryText(r, "since"), queryText(r, "until")
 	in.Since, in.Until = dayBegin(f.Since, 0), dayBegin(f.Until, 1)
 	if err := s.readProductFilter(ctx, queryText(r, "product"), in, f); err != nil {
 		return err
 	}
-	f.More = len(in.Severity) > 0 || in.GroupID != 0 || f.User != "" || f.Since != "" || f.Until != ""
+	f.More = f.Digest != 0 || len(in.Severity) > 0 || in.GroupID != 0 || f.User != "" || f.Since != "" || f.Until != ""
 	f.Set = f.More || kind != "" || event != "" || f.Q != "" || in.ProductID != 0
 	return nil
 }
@@ -172,6 +175,9 @@ func (f *inboxFilter) words() []string {
 		if p.text != "" {
 			out = append(out, p.name+" "+p.text)
 		}
+	}
+	if f.Digest != 0 {
+		out = append(out, "digest "+strconv.FormatInt(f.Digest, 10))
 	}
 	switch {
 	case f.Unviewed:

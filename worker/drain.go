@@ -252,6 +252,12 @@ func (d *drain) deliver(ctx context.Context) (outcome, error) {
 				return goOn, err
 			}
 		}
+		if waiting[0].Digest != 0 {
+			return d.deliverNetDigest(ctx, waiting[0])
+		}
+		if i := slices.IndexFunc(waiting, func(one dbmodel.PendingDelivery) bool { return one.Digest != 0 }); i > 0 {
+			waiting = waiting[:i] // it goes as a message of its own
+		}
 		if d.settings.DigestThreshold == 0 || len(waiting) <= d.settings.DigestThreshold {
 			return d.burst(ctx, waiting)
 		}

@@ -38,6 +38,7 @@ func (w *Worker) periodicTasks() map[string]asynq.HandlerFunc {
 	out := map[string]asynq.HandlerFunc{}
 	for name, task := range map[string]periodicTask{
 		queue.TypePeriodicCleanup: {failed: "the clean-up failed: see the periodic tasks", do: w.periodicCleanup},
+		queue.TypePeriodicDigests: {failed: "digests could not be made: see the periodic tasks", do: w.periodicDigests},
 		queue.TypeSecObserveSync: {
 			failed: "the pass over SecObserve failed: see the periodic tasks", do: w.secObserveSync, reportsItself: true,
 		},

@@ -22,6 +22,7 @@ type PeriodicTask struct {
 // typeOfPeriodic are the types of the tasks that run periodic tasks.
 var typeOfPeriodic = map[string]string{
 	dbmodel.PeriodicCleanup:    TypePeriodicCleanup,
+	dbmodel.PeriodicDigests:    TypePeriodicDigests,
 	dbmodel.PeriodicSecObserve: TypeSecObserveSync,
 }
 

@@ -15,6 +15,7 @@ const (
 	TypeEventAccept     = "event:accept" // its payload is the event itself: Redis holds the only copy
 	TypeTargetDrain     = "target:drain"
 	TypePeriodicCleanup = "periodic:cleanup"
+	TypePeriodicDigests = "periodic:digests"
 	TypeSecObserveSync  = "secobserve:sync"
 	TypeDeletionRemove  = "deletion:remove"
 )

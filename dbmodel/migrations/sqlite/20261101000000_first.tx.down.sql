@@ -20,6 +20,9 @@ DROP TABLE deleted_notifications;
 --bun:split
 DROP TABLE deletions;
 --bun:split
+DROP TABLE digests;
+
+--bun:split
 DROP TABLE deliveries;
 --bun:split
 DROP TABLE notification_views;

@@ -41,6 +41,7 @@ CREATE INDEX targets_unused ON targets (id) WHERE unused_since IS NOT NULL;
 CREATE TABLE product_groups (
     id                                    integer PRIMARY KEY,
     name                                  text NOT NULL,
+    notification_paused_from              timestamp,
     notification_paused_until             timestamp,
     observation_notification_min_severity text NOT NULL DEFAULT '',
     observation_notification_statuses     text NOT NULL DEFAULT '[]',
@@ -56,6 +57,7 @@ CREATE TABLE products (
     product_group_id                      bigint REFERENCES product_groups ON DELETE SET NULL,
     security_gate_passed                  boolean,
     security_gate_reported_at             timestamp,
+    notification_paused_from              timestamp,
     notification_paused_until             timestamp,
     observation_notification_min_severity text NOT NULL DEFAULT '',
     observation_notification_statuses     text NOT NULL DEFAULT '[]',
@@ -122,7 +124,9 @@ CREATE INDEX users_is_admin ON users (id) WHERE is_admin;
 --bun:split
 -- A subscription adds recipients: those notifications of a product, of a group or of everything that pass its filter go to
 -- its contacts, at once or, where schedule is filled, once in a slot. user_id: whose it is; null for one of a team.
--- enabled_at: since when it is enabled. last_slot_at: the newest slot that is done, null before the first.
+-- enabled_at: since when it is enabled. last_slot_at: the newest slot that is done, null before the first. next_slot_at: the
+-- next one; null where there is no schedule, or it is disabled. reported: the number up to which notifications are
+-- reported, see notifications. immediate_from: the number after which immediate_min_severity holds.
 CREATE TABLE subscriptions (
     id                     integer PRIMARY KEY AUTOINCREMENT,
     name                   text NOT NULL,
@@ -142,9 +146,15 @@ CREATE TABLE subscriptions (
     enabled                boolean NOT NULL DEFAULT true,
     enabled_at             timestamp NOT NULL DEFAULT (CAST(unixepoch('subsec') * 1000000 AS INTEGER)),
     last_slot_at           timestamp,
+    next_slot_at           timestamp,
+    reported               bigint NOT NULL DEFAULT 0,
+    immediate_from         bigint NOT NULL DEFAULT 0,
     created_at             timestamp NOT NULL DEFAULT (CAST(unixepoch('subsec') * 1000000 AS INTEGER)),
     CHECK (product_id IS NULL OR product_group_id IS NULL)
 );
+
+--bun:split
+CREATE INDEX subscriptions_next_slot_at ON subscriptions (next_slot_at) WHERE next_slot_at IS NOT NULL;
 
 --bun:split
 CREATE INDEX subscriptions_user_id ON subscriptions (user_id) WHERE user_id IS NOT NULL;
@@ -325,7 +335,8 @@ CREATE INDEX outbox_product_id ON outbox (product_id, id) WHERE product_id IS NO
 
 --bun:split
 -- What happened, as it was then: names, values and facts do not change with what they are about. own: Tocsin reports a
--- failure of itself; a failure to deliver that is not notified again.
+-- failure of itself; a failure to deliver that is not notified again. held_back: it waits for the end of a pause. released:
+-- the number that it got, from the sequence of ids, when that pause ended: schedules count it as if it had happened then.
 CREATE TABLE notifications (
     id              integer PRIMARY KEY AUTOINCREMENT,
     type            text NOT NULL,
@@ -349,6 +360,8 @@ CREATE TABLE notifications (
     trace           text NOT NULL DEFAULT '',
     suppressed      integer NOT NULL DEFAULT 0,
     own             boolean NOT NULL DEFAULT false,
+    held_back       boolean NOT NULL DEFAULT false,
+    released        bigint,
     created_at      timestamp NOT NULL DEFAULT (CAST(unixepoch('subsec') * 1000000 AS INTEGER))
 );
 
@@ -360,6 +373,12 @@ CREATE INDEX notifications_created_at ON notifications (created_at, id, product_
 
 --bun:split
 CREATE INDEX notifications_product_id ON notifications (product_id, created_at, id, type, event);
+
+--bun:split
+CREATE INDEX notifications_held_back ON notifications (product_id, id) WHERE held_back;
+
+--bun:split
+CREATE INDEX notifications_released ON notifications (released, id) WHERE released IS NOT NULL;
 
 --bun:split
 CREATE INDEX notifications_type ON notifications (type, created_at, id);
@@ -390,6 +409,7 @@ CREATE INDEX notification_views_notification_id ON notification_views (notificat
 -- comes from, 0 for that of a team to everything, which administrators see; it has no foreign key, for what waits must not go
 -- to a user who is gone. masked: it says what members may read. batch names the digest that it belongs to.
 -- accepted_at: when the event was accepted that it comes from; null where it waits for another reason, such as a resend.
+-- digest_id: the row in digests whose message it is a part of.
 CREATE TABLE deliveries (
     id              integer PRIMARY KEY AUTOINCREMENT,
     notification_id bigint NOT NULL REFERENCES notifications ON DELETE CASCADE,
@@ -405,8 +425,12 @@ CREATE TABLE deliveries (
     last_error      text NOT NULL DEFAULT '',
     batch           bigint,
     accepted_at     timestamp,
+    digest_id       bigint,
     sent_at         timestamp
 );
+
+--bun:split
+CREATE INDEX deliveries_digest_id ON deliveries (digest_id, target_id) WHERE digest_id IS NOT NULL;
 
 --bun:split
 CREATE INDEX deliveries_notification_id ON deliveries (notification_id);
@@ -419,6 +443,16 @@ CREATE INDEX deliveries_pending ON deliveries (target_id, id, product_id, type, 
 
 --bun:split
 CREATE INDEX deliveries_failed ON deliveries (target_id, id, product_id, type, user_id, notification_id) WHERE state = 'failed';
+
+--bun:split
+-- What subscriptions with a schedule, and contacts whose pause is over, receive in one message: the net changes of many
+-- notifications. notifications are the ids of the last ones of these, a list.
+CREATE TABLE digests (
+    id            integer PRIMARY KEY AUTOINCREMENT,
+    content       text NOT NULL,
+    notifications text NOT NULL,
+    created_at    timestamp NOT NULL DEFAULT (CAST(unixepoch('subsec') * 1000000 AS INTEGER))
+);
 
 --bun:split
 -- What is deleted, and hidden from then on, while a worker removes it in batches: of a product its observations of a
@@ -483,7 +517,7 @@ CREATE TABLE ticks (
 );
 
 --bun:split
-INSERT INTO ticks (name) VALUES ('sweep'), ('deletions');
+INSERT INTO ticks (name) VALUES ('sweep'), ('deletions'), ('digests');
 
 --bun:split
 INSERT INTO ticks (name, next_at) VALUES ('cleanup', CAST(unixepoch('subsec') * 1000000 AS INTEGER)), ('deletion', CAST(unixepoch('subsec') * 1000000 AS INTEGER));

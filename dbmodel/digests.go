@@ -1,0 +1,249 @@
+package dbmodel
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/uptrace/bun"
+
+	"github.com/seed91453169/tocsin/rule"
+)
+
+// NetDigest is the content of a message that sums up many notifications by what they come to.
+type NetDigest struct {
+	Occasion string `json:"occasion"` // "Daily"
+	rule.Digest
+	Names map[int64]string `json:"names"` // of the products
+}
+
+// NotificationRange says which notifications a digest sums up.
+type NotificationRange struct {
+	After, Through int64 // numbers: ids, and what those got whose pause has ended
+	Types          []rule.Type
+	Products       []int64
+	AllProducts    bool // and what has no product
+	HeldBack       bool // those that wait for the end of a pause, and no others
+}
+
+type summedNotification struct {
+	ID, ProductID, ObservationID  int64
+	Type                          rule.Type
+	Event, GateBefore             rule.Event
+	Name                          string
+	ParserType                    rule.ParserType
+	BeforeSeverity, AfterSeverity rule.Severity
+	BeforeStatus, AfterStatus     rule.Status
+	BeforePriority, AfterPriority *int
+	BeforeKnownExploited          *bool
+	AfterKnownExploited           *bool
+	Suppressed                    int
+	Released                      *int64
+}
+
+const (
+	// A notification that a pause held back is older than the number that it got at its end: beginning is before the first of them.
+	firstSummed = `
+		SELECT coalesce((SELECT min(id) - 1 FROM notifications WHERE released > @after), @after)`
+
+	summedNotifications = `
+		SELECT n.id, n.product_id, n.observation_id, n.type, n.event, n.name, n.facts ->> 'parser_type' AS parser_type,
+			n.before_severity, n.before_status, n.before_priority, n.before_known_exploited,
+			n.after_severity, n.after_status, n.after_priority, n.after_known_exploited, n.suppressed, n.released,
+			CASE WHEN n.type = 'security_gate' THEN (SELECT g.event FROM notifications g
+				WHERE g.product_id = n.product_id AND g.type = 'security_gate' AND (g.created_at, g.id) < (n.created_at, n.id)
+				ORDER BY g.created_at DESC, g.id DESC LIMIT 1) END AS gate_before
+		FROM notifications n
+		WHERE n.id > @behind AND n.id <= @through AND (n.id > @after OR n.released > @after)
+			AND (n.released IS NULL OR n.released <= @through) AND n.held_back = @held_back
+			AND n.type IN (@types) AND @products AND @live
+		ORDER BY n.id LIMIT @limit`
+
+	// summedAtOnce is how many notifications are read at once.
+	summedAtOnce = 5_000
+)
+
+// EachNotification calls yield for the notifications in a range in the order in which they were stored.
+func EachNotification(ctx context.Context, db bun.IDB, r NotificationRange, yield func(*rule.Notification)) error {
+	if len(r.Types) == 0 || len(r.Products) == 0 && !r.AllProducts {
+		return nil
+	}
+	behind, err := queryOne[int64](ctx, db, firstSummed, args{"after": r.After})
+	if err != nil {
+		return fmt.Errorf("find the first notification of a digest: %w", err)
+	}
+	types := make([]string, len(r.Types))
+	for i, t := range r.Types {
+		types[i] = "'" + string(t) + "'"
+	}
+	products := bun.Safe("TRUE")
+	if !r.AllProducts {
+		products = bun.Safe("n.product_id IN (" + strings.Trim(strings.Join(strings.Fields(fmt.Sprint(r.Products)), ","), "[]") + ")")
+	}
+	for behind = min(behind, r.After); ; {
+		list, err := queryAll[summedNotification](ctx, db, summedNotifications, args{
+			"behind": behind, "through": r.Through, "after": r.After, "held_back": r.HeldBack,
+			"types": bun.Safe(strings.Join(types, ", ")), "products": products,
+			"live": bun.Safe(liveNotifications("n")), "limit": summedAtOnce,
+		})
+		if err != nil {
+			return fmt.Errorf("read the notifications of a digest: %w", err)
+		}
+		for i := range list {
+			yield(list[i].rule())
+		}
+		if len(list) < summedAtOnce {
+			return nil
+		}
+		behind = list[len(list)-1].ID
+	}
+}
+
+func (n *summedNotification) rule() *rule.Notification {
+	out := &rule.Notification{
+		ID: n.ID, Type: n.Type, Event: n.Event, Product: n.ProductID, ParserType: n.ParserType,
+		Before:     values(n.BeforeSeverity, n.BeforeStatus, n.BeforePriority, n.BeforeKnownExploited),
+		After:      values(n.AfterSeverity, n.AfterStatus, n.AfterPriority, n.AfterKnownExploited),
+		GateBefore: n.GateBefore, HeldBack: n.Released != nil,
+	}
+	switch n.Type {
+	case rule.TypeObservation:
+		out.Thing = n.ObservationID
+	case rule.TypeObservationTitle:
+		out.Thing = titleIndex(n.Name)
+	case rule.TypeSecurityGate:
+		out.Thing = n.ProductID
+	case rule.TypeException, rule.TypeTask:
+		out.Name, out.Occurrences = n.Name, n.Suppressed+1
+	}
+	return out
+}
+
+const (
+	addDigest = `
+		INSERT INTO digests (content, notifications) VALUES (@content::jsonb, @notifications::jsonb) RETURNING id`
+
+	addDigestDeliveries = `
+		INSERT INTO deliveries (notification_id, target_id, source_kind, source_id, user_id, masked, product_id, type, digest_id)
+		SELECT n.id, d.target, d.source_kind, d.source_id, d.user_id, d.masked, n.product_id, n.type, @digest
+		FROM @deliveries AS d CROSS JOIN @named AS named JOIN notifications n ON n.id = named.id ORDER BY d.ord, named.ord`
+
+	digestsByID = `
+		SELECT content FROM digests WHERE id = @id`
+
+	digestIDs = `
+		SELECT id, notification_id FROM deliveries
+		WHERE digest_id = @digest AND target_id = @target AND state = 'pending' AND @live ORDER BY id`
+
+	deleteOldDigests = `
+		DELETE FROM digests WHERE created_at < @before
+			AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.digest_id = digests.id AND d.state = 'pending')`
+)
+
+// AddDigest stores a digest and returns its id.
+func AddDigest(ctx context.Context, tx bun.Tx, d *NetDigest) (int64, error) {
+	all, shown := append([]int64{}, d.Notifications...), *d
+	shown.Notifications = nil
+	content, err := json.Marshal(shown)
+	if err != nil {
+		return 0, fmt.Errorf("write a digest: %w", err)
+	}
+	return queryOne[int64](ctx, tx, addDigest, args{"content": string(content), "notifications": jsonArg(all)})
+}
+
+// AddDigestDeliveries stores pending deliveries of notifications to recipients, each of all of them. digest is the message in which
+// they go; 0: each goes as it is.
+func AddDigestDeliveries(ctx context.Context, tx bun.Tx, notifications []int64, to []rule.Recipient, digest int64) error {
+	if len(notifications) == 0 || len(to) == 0 {
+		return nil
+	}
+	deliveries := deliveryCols([]NewNotification{{Recipients: to}})
+	named := rows{column(notifications, "id", "bigint", func(id *int64) int64 { return *id })}
+	a := args{"deliveries": deliveries, "named": named, "digest": bun.Safe("NULL")}
+	if digest != 0 {
+		a["digest"] = digest
+	}
+	_, err := exec(ctx, tx, addDigestDeliveries, a)
+	return err
+}
+
+// NetDigestByID returns a digest for any caller, ErrNotFound where there is none.
+func NetDigestByID(ctx context.Context, db bun.IDB, id int64) (*NetDigest, error) {
+	content, err := queryOne[string](ctx, db, digestsByID, args{"id": id})
+	if err != nil {
+		return nil, err
+	}
+	d := new(NetDigest)
+	if err := json.Unmarshal([]byte(content), d); err != nil {
+		return nil, fmt.Errorf("read digest %d: %w", id, err)
+	}
+	return d, nil
+}
+
+// PendingOfDigest lists the deliveries of a digest that wait for a target, by id, and their notifications.
+func PendingOfDigest(ctx context.Context, db bun.IDB, digest, target int64) (ids []int64, notifications map[int64]bool, err error) {
+	list, err := queryAll[struct{ ID, NotificationID int64 }](ctx, db, digestIDs,
+		args{"digest": digest, "target": target, "live": bun.Safe(liveNotifications("deliveries"))})
+	notifications = make(map[int64]bool, len(list))
+	for _, d := range list {
+		ids, notifications[d.NotificationID] = append(ids, d.ID), true
+	}
+	return ids, notifications, err
+}
+
+// VisibleAmong returns those of the given products that a user sees, as a set, and whether the user sees everything.
+func VisibleAmong(ctx context.Context, db bun.IDB, user int64, products []int64) (seen map[int64]bool, all bool, err error) {
+	v := Viewer{UserID: user}
+	if v.Admin, err = queryOne[bool](ctx, db, `SELECT EXISTS (SELECT 1 FROM users WHERE id = @id AND is_admin)`, args{"id": user}); err != nil || v.Admin {
+		return nil, v.Admin, err
+	}
+	ids, err := queryAll[int64](ctx, db, `SELECT p.id FROM products p WHERE p.id = ANY (@ids) AND @visible`,
+		args{"ids": numbers(products), "visible": bun.Safe(VisibleProducts(v, "p.id"))})
+	seen = make(map[int64]bool, len(ids))
+	for _, id := range ids {
+		seen[id] = true
+	}
+	return seen, false, err
+}
+
+// DeleteOldDigests forgets digests that were made before a time and wait for nothing.
+func DeleteOldDigests(ctx context.Context, db bun.IDB, before time.Time) (int64, error) {
+	return exec(ctx, db, deleteOldDigests, args{"before": before})
+}
+
+// Keep leaves out the products that keep does not take, and the failures whose notifications are not among the given ones.
+func (d *NetDigest) Keep(keep func(product int64) bool, notifications map[int64]bool) {
+	d.Digest.Products = slices.DeleteFunc(d.Digest.Products, func(p rule.ProductChanges) bool { return !keep(p.Product) })
+	d.Failures = slices.DeleteFunc(d.Failures, func(f rule.Failure) bool { return !notifications[f.Last] })
+}
+
+// Named lists the ids of the notifications that a message of d names, at most limit: those of failed gates and the worst first.
+func (d *NetDigest) Named(limit int) []int64 {
+	var gates, changes, failures []int64
+	for _, p := range d.Digest.Products {
+		if p.Gate != nil {
+			gates = append(gates, p.Gate.Last)
+		}
+		for _, c := range p.Named {
+			changes = append(changes, c.Last)
+		}
+	}
+	for _, f := range d.Failures {
+		failures = append(failures, f.Last)
+	}
+	rest := max(limit-len(changes), 0)
+	gates = gates[:min(len(gates), max(rest/2, rest-len(failures)))]
+	failures = failures[:min(len(failures), rest-len(gates))]
+	return slices.Sorted(slices.Values(slices.Concat(gates, changes, failures)))
+}
+
+// notificationsOfDigest is a query of the ids of the notifications that a digest sums up.
+func notificationsOfDigest(db bun.IDB, id int64) string {
+	if isSQLite(db) {
+		return fmt.Sprintf("SELECT value FROM digests, json_each(digests.notifications) WHERE digests.id = %d", id)
+	}
+	return fmt.Sprintf("SELECT jsonb_array_elements_text(notifications)::bigint FROM digests WHERE digests.id = %d", id)
+}

@@ -1,0 +1,144 @@
+package dbmodel
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/uptrace/bun"
+
+	"github.com/seed91453169/tocsin/rule"
+)
+
+// lastNumber is an expression of the newest number that a notification got as its id, or when its pause ended.
+func lastNumber(db bun.IDB) string {
+	if isSQLite(db) {
+		return "coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'notifications'), 0)"
+	}
+	return "(SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM notifications_id_seq)"
+}
+
+// firstSlot sets when the next slot of s is, from the database's time on.
+func (s *Subscription) firstSlot(ctx context.Context, db bun.IDB) error {
+	s.NextSlotAt = nil
+	if s.Schedule == "" || !s.Enabled {
+		return nil
+	}
+	slots, refused := rule.Schedule{Line: s.Schedule, Timezone: s.Timezone}.Slots()
+	if len(refused) > 0 {
+		return fmt.Errorf("schedule of a subscription: %s", refused[0].Reason)
+	}
+	now, err := DatabaseNow(ctx, db)
+	if err != nil {
+		return fmt.Errorf("ask for the time: %w", err)
+	}
+	next := slots.Next(now).UTC()
+	s.NextSlotAt = &next
+	return nil
+}
+
+// writers are the transactions that write notifications: each holds this lock from before it takes a number until its end.
+const writers = `
+	SELECT virtualtransaction FROM pg_locks
+	WHERE relation = 'notifications'::regclass AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+		AND mode = 'RowExclusiveLock' AND granted AND pid <> pg_backend_pid()`
+
+// SettledNumber returns the newest number of a notification, once every notification with it or a lower one is committed, or
+// never will be: what began before the call is waited for, and holds nothing up.
+func SettledNumber(ctx context.Context, db *DB) (int64, error) {
+	n, err := queryOne[int64](ctx, db, "SELECT @last", args{"last": bun.Safe(lastNumber(db))})
+	if err != nil || isSQLite(db) { // which has one writer
+		return n, err
+	}
+	begun, err := queryAll[string](ctx, db, writers, nil)
+	waiting := make(map[string]bool, len(begun))
+	for _, w := range begun {
+		waiting[w] = true
+	}
+	ticker := time.NewTicker(10 * time.Millisecond)
+	defer ticker.Stop()
+	for err == nil && len(waiting) > 0 {
+		select {
+		case <-ctx.Done():
+			return 0, ctx.Err()
+		case <-ticker.C:
+		}
+		var still []string
+		still, err = queryAll[string](ctx, db, writers, nil)
+		left := make(map[string]bool, len(still))
+		for _, w := range still {
+			left[w] = waiting[w]
+		}
+		for w := range waiting {
+			if !left[w] {
+				delete(waiting, w)
+			}
+		}
+	}
+	return n, err
+}
+
+const dueSlots = `next_slot_at <= clock_timestamp() AND enabled`
+
+// HasDueDigests reports whether the slot of a subscription has come.
+func HasDueDigests(ctx context.Context, db bun.IDB) (bool, error) {
+	return queryOne[bool](ctx, db, `SELECT EXISTS (SELECT 1 FROM subscriptions WHERE `+dueSlots+`)`, nil)
+}
+
+// DueSubscriptions lists the first limit subscriptions with an id above after whose slot has come, by id.
+func DueSubscriptions(ctx context.Context, db bun.IDB, after int64, limit int) ([]Subscription, error) {
+	var list []Subscription
+	err := db.NewSelect().Model(&list).ColumnExpr("?TableColumns").Where("id > ?", after).
+		Where(dialectText(dueSlots, isSQLite(db))).Order("id").Limit(int64(limit)).Scan(ctx)
+	return list, Translate(err)
+}
+
+// Subscribed returns what rule must know of subscriptions by id; those without a contact are left out.
+func Subscribed(ctx context.Context, db bun.IDB, ids []int64, memberTypes []rule.Type) (map[int64]*rule.Subscription, error) {
+	return ruleSubscriptions(ctx, db, ids, memberTypes)
+}
+
+const subscribedProducts = `
+	SELECT p.id FROM products p
+	WHERE (@product::bigint = 0 OR p.id = @product) AND (@group::bigint = 0 OR p.product_group_id = @group) AND @visible
+	ORDER BY p.id`
+
+// ProductsOf lists the products whose notifications s takes, by id; where whole, it takes those of all that its scope holds, else
+// what its user sees. It returns all for a subscription to everything that sees everything.
+func (s *Subscription) ProductsOf(ctx context.Context, db bun.IDB, whole bool) (ids []int64, all bool, err error) {
+	visible, product, group := "TRUE", int64(0), int64(0)
+	if s.ProductID != nil {
+		product = *s.ProductID
+	}
+	if s.ProductGroupID != nil {
+		group = *s.ProductGroupID
+	}
+	if whole && product == 0 && group == 0 {
+		return nil, true, nil
+	}
+	if s.UserID != nil && !whole {
+		visible = VisibleProducts(Viewer{UserID: *s.UserID}, "p.id")
+	}
+	ids, err = queryAll[int64](ctx, db, subscribedProducts, args{"product": product, "group": group, "visible": bun.Safe(visible)})
+	return ids, false, err
+}
+
+// Slot is one moment of a schedule that some subscriptions share.
+type Slot struct {
+	Due      time.Time // that stood for the next one
+	At       time.Time // the newest that has come: those in between were missed
+	Next     time.Time
+	Reported int64 // up to which number the one before has reported
+	Through  int64 // up to which number this one does
+}
+
+const endSlot = `
+	UPDATE subscriptions SET last_slot_at = @at, next_slot_at = @next, reported = @through
+	WHERE id = ANY (@ids) AND enabled AND next_slot_at = @due AND reported = @reported RETURNING id`
+
+// EndSlot notes that a slot of subscriptions is done, and returns those for which nobody else has.
+func EndSlot(ctx context.Context, tx bun.Tx, ids []int64, s Slot) ([]int64, error) {
+	return queryAll[int64](ctx, tx, endSlot, args{
+		"ids": numbers(ids), "at": s.At, "next": s.Next, "due": s.Due, "reported": s.Reported, "through": s.Through,
+	})
+}

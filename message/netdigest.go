@@ -1,0 +1,228 @@
+package message
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/seed91453169/tocsin/channel"
+	"github.com/seed91453169/tocsin/dbmodel"
+	"github.com/seed91453169/tocsin/rule"
+)
+
+const (
+	// MaxNetItems is how many notifications the digest of a schedule names. Senders show at most as many.
+	MaxNetItems = 30
+	// maxNetProducts is how many products it counts one by one.
+	maxNetProducts = 10
+)
+
+// NetDigest is the digest of a schedule, or of a pause that is over.
+type NetDigest struct {
+	Number        int64 // by which the inbox knows it
+	Content       *dbmodel.NetDigest
+	Notifications map[int64]*dbmodel.Notification // those that the message names
+}
+
+// NetDigest builds one message of net changes: counts by product, the worst by name, and a link to exactly these in the inbox.
+// batch is the number of the message, the same at every attempt. A brief one names nothing.
+func (b Builder) NetDigest(d NetDigest, batch int64, brief bool, to Recipient) *channel.Message {
+	m := &channel.Message{
+		Headline: d.headline(), Tone: d.tone(), Facts: d.facts(),
+		Action: channel.Link{Label: "Open these in the inbox", URL: b.page("?viewed=all&digest=" + strconv.FormatInt(d.Number, 10))},
+		ID:     "digest-" + strconv.FormatInt(batch, 10),
+	}
+	total := len(d.Content.Failures)
+	for _, p := range d.Content.Products {
+		for _, n := range p.Counts {
+			total += n
+		}
+	}
+	if !brief {
+		m.Items = b.netItems(d)
+	}
+	if more := total - len(m.Items); more == 1 {
+		m.More = "1 more is in Tocsin's inbox."
+	} else if more > 1 {
+		m.More = strconv.Itoa(more) + " more are in Tocsin's inbox."
+	}
+	from := source{"the notification settings", "products"}
+	switch only := len(d.Content.Products) == 1 && d.Content.Products[0].Product != 0; {
+	case to.Source.Kind == rule.HolderSubscription:
+		from = subscription(to.Source.ID, to.SourceName)
+	case to.Source.Kind == rule.HolderGroup:
+		from = source{"the notification settings of a product group", "product-groups/" + strconv.FormatInt(to.Source.ID, 10) + addresses}
+	case only:
+		from = source{"the notification settings of " + d.name(0), productPage(d.Content.Products[0].Product) + addresses}
+	}
+	b.address(m, to, from)
+	return m
+}
+
+// netItems are the notifications by name, each with its net change, product by product.
+func (b Builder) netItems(d NetDigest) []channel.Item {
+	var out []channel.Item
+	add := func(id int64, change func(*dbmodel.Notification)) {
+		n, found := d.Notifications[id]
+		if !found || len(out) == MaxNetItems {
+			return // deleted, or no longer its recipient's to see
+		}
+		shown := *n
+		change(&shown)
+		out = append(out, b.item(&shown))
+	}
+	for _, p := range d.Content.Products {
+		if p.Gate != nil {
+			add(p.Gate.Last, func(n *dbmodel.Notification) { n.Event = p.Gate.Gate })
+		}
+		for _, c := range p.Named {
+			add(c.Last, func(n *dbmodel.Notification) {
+				n.SetValues(c.Before, c.After)
+				switch c.Move {
+				case rule.MoveNew:
+					n.Event = rule.EventNew
+				case rule.MoveDropped:
+					n.Event = rule.EventDropped
+				case rule.MoveWorse, rule.MoveBetter, rule.MoveGate:
+					n.Event = rule.EventChanged
+				}
+			})
+		}
+	}
+	for _, f := range d.Content.Failures {
+		add(f.Last, func(n *dbmodel.Notification) { n.Suppressed = f.Count - 1 })
+	}
+	return out
+}
+
+// name is that of the product at a place.
+func (d NetDigest) name(place int) string {
+	p := d.Content.Products[place].Product
+	if p == 0 {
+		return "Observation titles"
+	}
+	if name := channel.Line(d.Content.Names[p], maxProduct); name != "" {
+		return name
+	}
+	return "product " + strconv.FormatInt(p, 10)
+}
+
+// headline is "Daily, Payments API and 2 more: 3 new Critical, 5 resolved".
+func (d NetDigest) headline() string {
+	start := d.Content.Occasion
+	if n := len(d.Content.Products); n > 0 {
+		start += ", " + d.name(0)
+		if n > 1 {
+			start += fmt.Sprintf(" and %d more", n-1)
+		}
+	}
+	return fit("", start, ": "+strings.Join(d.parts(), ", "))
+}
+
+// parts are the counts over all products.
+func (d NetDigest) parts() []string {
+	added, moves, resolved, gates := map[rule.Severity]int{}, map[rule.Move]int{}, 0, map[rule.Event]int{}
+	for _, p := range d.Content.Products {
+		for s, n := range p.New {
+			added[s] += n
+		}
+		for m, n := range p.Counts {
+			moves[m] += n
+		}
+		resolved += p.Resolved
+		if p.Gate != nil {
+			gates[p.Gate.Gate]++
+		}
+	}
+	var out []string
+	for _, s := range rule.Severities {
+		if n := added[s]; n > 0 && len(out) < 2 {
+			out = append(out, fmt.Sprintf("%d new %s", n, s))
+		}
+	}
+	out = append(out, moved(moves, resolved)...)
+	for _, g := range []struct {
+		event rule.Event
+		word  string
+	}{{rule.EventFailed, "failed"}, {rule.EventPassed, "passed"}, {rule.EventNone, "without result"}} {
+		if n := gates[g.event]; n > 0 {
+			out = append(out, plural(n, "security gate")+" "+g.word)
+		}
+	}
+	var exceptions, tasks int
+	for _, f := range d.Content.Failures {
+		if f.Type == rule.TypeException {
+			exceptions += f.Count
+		} else {
+			tasks += f.Count
+		}
+	}
+	if exceptions > 0 {
+		out = append(out, plural(exceptions, "exception"))
+	}
+	if tasks > 0 {
+		out = append(out, plural(tasks, "failed background task"))
+	}
+	return out
+}
+
+// moved counts what got worse, better or was dropped.
+func moved(moves map[rule.Move]int, resolved int) []string {
+	var out []string
+	for _, m := range []rule.Move{rule.MoveWorse, rule.MoveBetter} {
+		if n := moves[m]; n > 0 {
+			out = append(out, fmt.Sprintf("%d %s", n, m))
+		}
+	}
+	if resolved > 0 {
+		out = append(out, fmt.Sprintf("%d resolved", resolved))
+	}
+	if n := moves[rule.MoveDropped] - resolved; n > 0 {
+		out = append(out, fmt.Sprintf("%d no longer notified", n))
+	}
+	return out
+}
+
+// facts counts product by product.
+func (d NetDigest) facts() []channel.Fact {
+	var l factList
+	for i, p := range d.Content.Products {
+		if i == maxNetProducts {
+			l.add("Other products", strconv.Itoa(len(d.Content.Products)-i))
+			break
+		}
+		var parts []string
+		for _, s := range rule.Severities {
+			if n := p.New[s]; n > 0 {
+				parts = append(parts, fmt.Sprintf("%d new %s", n, s))
+			}
+		}
+		parts = append(parts, moved(p.Counts, p.Resolved)...)
+		if p.Gate != nil {
+			parts = append(parts, strings.ToLower(gateLead(p.Gate.Gate)))
+		}
+		l.add(d.name(i), strings.Join(parts, ", "))
+	}
+	return l
+}
+
+// tone is that of a failed gate or of an exception, else of the worst that is new.
+func (d NetDigest) tone() channel.Tone {
+	if len(d.Content.Failures) > 0 {
+		return channel.Attention
+	}
+	worst := rule.Severity("")
+	for _, p := range d.Content.Products {
+		if p.Gate != nil && p.Gate.Gate == rule.EventFailed {
+			return channel.Attention
+		}
+		for _, s := range slices.Collect(maps.Keys(p.New)) {
+			if worst == "" || s.Rank() < worst.Rank() {
+				worst = s
+			}
+		}
+	}
+	return severityTone(worst)
+}

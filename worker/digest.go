@@ -1,0 +1,317 @@
+package worker
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/uptrace/bun"
+
+	"github.com/seed91453169/tocsin/dbmodel"
+	"github.com/seed91453169/tocsin/message"
+	"github.com/seed91453169/tocsin/rule"
+)
+
+const (
+	// dueAtOnce is how many subscriptions are read at once.
+	dueAtOnce = 1_000
+	// slotsAtOnce is how many subscriptions one transaction gives their deliveries.
+	slotsAtOnce = 200
+	// dataAtOnce is how many deliveries of data one statement adds.
+	dataAtOnce = 10_000
+	// settleTime bounds the wait for transactions that store notifications; it is longer than any of them may take.
+	settleTime = 2 * evaluationTime
+)
+
+// periodicDigests handles queue.TypePeriodicDigests: it makes the digests of the slots that have come. A run that is cut short is
+// taken up again, which makes what is left: each slot is noted in the transaction that stores its deliveries.
+func (w *Worker) periodicDigests(ctx context.Context, run *dbmodel.PeriodicRun) (done string, err error) {
+	ctx, end := context.WithCancelCause(ctx)
+	defer end(nil)
+	go w.keepRun(ctx, run, end)
+	d := &digests{w: w}
+	err = d.make(ctx)
+	if cause := context.Cause(ctx); err != nil && cause != nil {
+		err = cause
+	}
+	return d.done(), err
+}
+
+// digests makes all digests that are due.
+type digests struct {
+	w        *Worker
+	settings *dbmodel.Settings
+	now      time.Time
+	through  int64 // the number up to which all notifications are there
+	slots    int   // of subscriptions, that were made
+	messages int
+}
+
+// done is what the run did so far, in words.
+func (d *digests) done() string {
+	return fmt.Sprintf("%s slots and pauses ended, %s messages made", thousands(int64(d.slots)), thousands(int64(d.messages)))
+}
+
+func (d *digests) make(ctx context.Context) (err error) {
+	db := d.w.DB
+	if d.settings, err = dbmodel.LoadSettings(ctx, db); err != nil {
+		return fmt.Errorf("load settings: %w", err)
+	}
+	if d.now, err = dbmodel.DatabaseNow(ctx, db); err != nil {
+		return fmt.Errorf("ask for the time: %w", err)
+	}
+	settled, cancel := context.WithTimeout(ctx, settleTime)
+	defer cancel()
+	if d.through, err = dbmodel.SettledNumber(settled, db); err != nil {
+		return fmt.Errorf("wait for notifications that are being stored: %w", err)
+	}
+	groups, err := d.dueGroups(ctx)
+	if err != nil {
+		return err
+	}
+	for _, g := range groups {
+		if d.w.isStopping() {
+			return errStopping
+		}
+		if err := d.slot(ctx, g); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// slotGroup is subscriptions whose slots are the same, about the same notifications, with the same digest.
+type slotGroup struct {
+	dbmodel.Slot
+	occasion      string
+	immediateFrom int64
+	notifications dbmodel.NotificationRange
+	subscriptions []*rule.Subscription
+	alone         []int64 // subscriptions without a contact
+}
+
+// dueGroups groups the subscriptions whose slot has come.
+func (d *digests) dueGroups(ctx context.Context) ([]*slotGroup, error) {
+	groups, order := map[string]*slotGroup{}, []*slotGroup(nil)
+	for after := int64(0); ; {
+		due, err := dbmodel.DueSubscriptions(ctx, d.w.DB, after, dueAtOnce)
+		if err != nil {
+			return nil, fmt.Errorf("find slots that have come: %w", err)
+		}
+		ids := make([]int64, len(due))
+		for i := range due {
+			ids[i] = due[i].ID
+		}
+		subscribed, err := dbmodel.Subscribed(ctx, d.w.DB, ids, d.settings.MemberNotificationTypes)
+		if err != nil {
+			return nil, fmt.Errorf("load subscriptions: %w", err)
+		}
+		for i := range due {
+			g, key, err := d.groupOf(ctx, &due[i], subscribed[due[i].ID])
+			if err != nil {
+				return nil, err
+			}
+			if known := groups[key]; known == nil {
+				groups[key], order = g, append(order, g)
+			} else {
+				known.subscriptions, known.alone = append(known.subscriptions, g.subscriptions...), append(known.alone, g.alone...)
+			}
+		}
+		if len(due) < dueAtOnce {
+			return order, nil
+		}
+		after = ids[len(ids)-1]
+	}
+}
+
+// groupOf is the group of one subscription, and what must be equal in it. of is nil where it has no contact.
+func (d *digests) groupOf(ctx context.Context, s *dbmodel.Subscription, of *rule.Subscription) (*slotGroup, string, error) {
+	slots, refused := rule.Schedule{Line: s.Schedule, Timezone: s.Timezone}.Slots()
+	if len(refused) > 0 {
+		return nil, "", fmt.Errorf("read the schedule of subscription %d: %s", s.ID, refused[0].Reason)
+	}
+	at := slots.Last(d.now)
+	if at.Before(*s.NextSlotAt) { // the clock was set back a moment ago
+		at = *s.NextSlotAt
+	}
+	g := &slotGroup{
+		Slot:     dbmodel.Slot{Due: *s.NextSlotAt, At: at.UTC(), Next: slots.Next(at).UTC(), Reported: s.Reported, Through: d.through},
+		occasion: occasion(slots, at),
+	}
+	if of == nil {
+		g.alone = []int64{s.ID}
+		key, err := json.Marshal(g.Slot)
+		return g, string(key), err
+	}
+	g.subscriptions = []*rule.Subscription{of}
+	g.notifications = dbmodel.NotificationRange{After: s.Reported, Through: d.through, Types: of.Sees}
+	if of.Whole {
+		g.notifications.Types = rule.Types
+	}
+	var err error
+	if g.notifications.Products, g.notifications.AllProducts, err = s.ProductsOf(ctx, d.w.DB, of.Whole); err != nil {
+		return nil, "", fmt.Errorf("find the products of subscription %d: %w", s.ID, err)
+	}
+	immediateFrom := s.ImmediateFrom
+	if of.AtOnce.MinSeverity == "" || immediateFrom <= s.Reported {
+		immediateFrom = 0
+	}
+	g.immediateFrom = immediateFrom
+	key, err := json.Marshal(struct {
+		Slot          dbmodel.Slot
+		Notifications dbmodel.NotificationRange
+		Filter        rule.Filter
+		AtOnce        rule.AtOnce
+		ImmediateFrom int64
+		Occasion      string
+	}{g.Slot, g.notifications, of.Filter, of.AtOnce, immediateFrom, g.occasion})
+	return g, string(key), err
+}
+
+// occasion names a schedule by how long it is from one slot to the next.
+func occasion(slots rule.Slots, at time.Time) string {
+	next := slots.Next(at)
+	between := min(next.Sub(at), slots.Next(next).Sub(next))
+	const day = 24 * time.Hour
+	switch {
+	case between == time.Hour:
+		return "Hourly"
+	case between > day-2*time.Hour && between < day+2*time.Hour:
+		return "Daily"
+	case between > 7*day-2*time.Hour && between < 7*day+2*time.Hour:
+		return "Weekly"
+	case between > 27*day && between < 32*day:
+		return "Monthly"
+	}
+	return "On schedule"
+}
+
+// slot ends the slot of a group: it stores the digest, and the deliveries to the contacts of its subscriptions.
+func (d *digests) slot(ctx context.Context, g *slotGroup) error {
+	var content *dbmodel.NetDigest
+	var data []int64
+	if len(g.subscriptions) > 0 {
+		s := g.subscriptions[0]
+		var err error
+		content, data, err = d.sum(ctx, g.notifications, s.Filter.Passes, func(n *rule.Notification) bool {
+			return n.ID > g.immediateFrom && s.AtOnce.Takes(n)
+		}, slices.ContainsFunc(g.subscriptions, takesData))
+		if err != nil {
+			return err
+		}
+		content.Occasion = g.occasion
+	}
+	ids := slices.Clone(g.alone)
+	byID := make(map[int64]*rule.Subscription, len(g.subscriptions))
+	for _, s := range g.subscriptions {
+		ids, byID[s.ID] = append(ids, s.ID), s
+	}
+	for part := range slices.Chunk(ids, slotsAtOnce) {
+		err := d.w.DB.InTx(ctx, func(ctx context.Context, tx bun.Tx) error {
+			ended, err := dbmodel.EndSlot(ctx, tx, part, g.Slot)
+			if err != nil || len(ended) == 0 {
+				return err
+			}
+			var to []rule.Recipient
+			for _, id := range ended {
+				if s := byID[id]; s != nil {
+					to = append(to, recipients(rule.Applied{Subscriptions: []*rule.Subscription{s}}, d.settings)...)
+				}
+			}
+			d.slots += len(ended)
+			return d.store(ctx, tx, content, data, to)
+		})
+		if err != nil {
+			return fmt.Errorf("end a slot: %w", err)
+		}
+		d.poke(ctx, byID, part)
+	}
+	return nil
+}
+
+// poke has the targets of subscriptions looked at.
+func (d *digests) poke(ctx context.Context, subscriptions map[int64]*rule.Subscription, ids []int64) {
+	targets := map[int64]bool{}
+	for _, id := range ids {
+		if s := subscriptions[id]; s != nil {
+			for _, c := range s.Contacts {
+				targets[c.Target] = true
+			}
+		}
+	}
+	d.w.Queue.Poke(ctx, slices.Sorted(maps.Keys(targets)))
+}
+
+// takesData reports whether s has a contact that takes notifications one by one.
+func takesData(s *rule.Subscription) bool {
+	return slices.ContainsFunc(s.Contacts, func(c rule.Contact) bool { return c.Channel == rule.Webhook })
+}
+
+// recipients are those of the contacts under some settings to which something can be delivered.
+func recipients(a rule.Applied, settings *dbmodel.Settings) []rule.Recipient {
+	all := rule.Recipients(a, nil, rule.Ability{EmailFrom: settings.EmailFrom})
+	return slices.DeleteFunc(all, func(r rule.Recipient) bool { return r.Reason != "" })
+}
+
+// sum reads notifications, and sums up those that pass. data: the ids of these, less what was sent, are wanted, too.
+func (d *digests) sum(
+	ctx context.Context, r dbmodel.NotificationRange, passes, sent func(*rule.Notification) bool, data bool,
+) (content *dbmodel.NetDigest, ids []int64, err error) {
+	content = &dbmodel.NetDigest{Digest: rule.NewDigest(func(yield func(*rule.Notification) bool) {
+		err = dbmodel.EachNotification(ctx, d.w.DB, r, func(n *rule.Notification) {
+			if !passes(n) {
+				return
+			}
+			yield(n)
+			if data && !sent(n) {
+				ids = append(ids, n.ID)
+			}
+		})
+	}, sent)}
+	if err != nil {
+		return nil, nil, err
+	}
+	var products []int64
+	for _, p := range content.Products {
+		products = append(products, p.Product)
+	}
+	content.Names, err = dbmodel.NamesOf(ctx, d.w.DB, dbmodel.Viewer{Admin: true}, dbmodel.InProduct(0), products)
+	if err != nil {
+		return nil, nil, fmt.Errorf("name the products of a digest: %w", err)
+	}
+	return content, ids, nil
+}
+
+// store stores deliveries: of the digest to people, of the notifications data to those who take data.
+func (d *digests) store(ctx context.Context, tx bun.Tx, content *dbmodel.NetDigest, data []int64, to []rule.Recipient) error {
+	var people, programs []rule.Recipient
+	for _, r := range to {
+		if r.Channel == rule.Webhook {
+			programs = append(programs, r)
+		} else {
+			people = append(people, r)
+		}
+	}
+	for _, one := range programs {
+		for part := range slices.Chunk(data, dataAtOnce) {
+			if err := dbmodel.AddDigestDeliveries(ctx, tx, part, []rule.Recipient{one}, 0); err != nil {
+				return fmt.Errorf("store deliveries to a webhook: %w", err)
+			}
+		}
+	}
+	if len(people) == 0 || content.Empty() {
+		return nil
+	}
+	id, err := dbmodel.AddDigest(ctx, tx, content)
+	if err != nil {
+		return fmt.Errorf("store a digest: %w", err)
+	}
+	if err := dbmodel.AddDigestDeliveries(ctx, tx, content.Named(message.MaxNetItems), people, id); err != nil {
+		return fmt.Errorf("store deliveries of a digest: %w", err)
+	}
+	d.messages += len(people)
+	return nil
+}

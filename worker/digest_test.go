@@ -1,0 +1,160 @@
+package worker
+
+import (
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/seed91453169/tocsin/dbmodel"
+	"github.com/seed91453169/tocsin/internal/testenv"
+	"github.com/seed91453169/tocsin/rule"
+)
+
+// daily gives a subscription a schedule.
+func daily(s *dbmodel.Subscription) { s.Schedule, s.Timezone = "0 8 * * *", "Europe/Berlin" }
+
+// slotComes has the next slot of a subscription come, and waits until it is over.
+func (e *env) slotComes(id int64) {
+	e.t.Helper()
+	ctx := e.t.Context()
+	s, err := dbmodel.VisibleSubscriptionByID(ctx, e.db, everything, id)
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	past := s.NextSlotAt.AddDate(0, 0, -1)
+	s.NextSlotAt = &past
+	if _, err := e.db.NewUpdate().Model(s).Column("next_slot_at").WherePK().Exec(ctx); err != nil {
+		e.t.Fatal(err)
+	}
+	testenv.Eventually(e.t, 15*time.Second, func() error {
+		s, err := dbmodel.VisibleSubscriptionByID(ctx, e.db, everything, id)
+		if err == nil && !s.NextSlotAt.After(past) {
+			err = errors.New("the slot is not over")
+		}
+		return err
+	}, "a slot")
+	e.idle(15 * time.Second)
+}
+
+// TestDigestOfSlot: net changes of what did not go at once, in one message; nothing where nothing changed.
+func TestDigestOfSlot(t *testing.T) {
+	t.Parallel()
+	testenv.EachDatabase(t, func(t *testing.T, db *dbmodel.DB) {
+		e := newEnv(t, db, nil)
+		e.product(1, "")
+		s := e.subscribe("Mine", rule.Slack, func(s *dbmodel.Subscription) {
+			about(1)(s)
+			daily(s)
+			s.ImmediateMinSeverity = rule.Critical
+		}, e.receiver.URL+"/team")
+		e.accept(observation(1, 1, rule.High), observation(2, 1, rule.Critical), observation(3, 1, rule.High))
+		e.idle(10 * time.Second)
+		resolved := observation(3, 1, rule.High)
+		resolved.Status = rule.Resolved
+		e.accept(resolved)
+		e.idle(10 * time.Second)
+		e.slotComes(s.ID)
+		e.slotComes(s.ID)
+		e.accept(observation(1, 1, rule.Medium), observation(2, 1, rule.High))
+		e.idle(10 * time.Second)
+		e.slotComes(s.ID)
+		want := []string{
+			"Critical: CVE-2 in Product 1", "Daily, Product 1: 1 new High", "Daily, Product 1: 1 better, 1 no longer notified",
+		}
+		if diff := cmp.Diff(want, e.receiver.headlines("/team")); diff != "" {
+			t.Errorf("headlines (-want +got):\n%s", diff)
+		}
+		bodies := e.receiver.bodies()
+		if last := bodies[len(bodies)-1]; !strings.Contains(last, "Critical → High") || !strings.Contains(last, "?viewed=all&digest=2") {
+			t.Errorf("the last message: %s", last)
+		}
+	})
+}
+
+// TestDigestFollowsSight: a user who loses a product before the slot, or between the slot and the send, reads nothing of it.
+func TestDigestFollowsSight(t *testing.T) {
+	t.Parallel()
+	testenv.EachDatabase(t, func(t *testing.T, db *dbmodel.DB) {
+		e := newEnv(t, db, nil)
+		e.settings(func(s *dbmodel.Settings) { s.MemberNotificationTypes = []rule.Type{rule.TypeObservation} })
+		for id := range int64(3) {
+			e.product(id+1, "")
+		}
+		alice := e.user("alice", nil)
+		for id := range int64(3) {
+			e.member(id+1, alice)
+		}
+		s := e.subscribe("Mine", rule.Slack, func(s *dbmodel.Subscription) {
+			of(alice)(s)
+			daily(s)
+		}, e.receiver.URL+"/alice")
+		e.accept(observation(1, 1, rule.High), observation(2, 2, rule.High), observation(3, 3, rule.High))
+		e.idle(10 * time.Second)
+		lose := func(product int64) {
+			if err := dbmodel.RemoveMember(t.Context(), db, dbmodel.InProduct(product), alice); err != nil {
+				t.Error(err)
+			}
+		}
+		lose(1)
+		e.receiver.mu.Lock()
+		e.receiver.answer = func(_ string, try int) (int, map[string]string) {
+			if try == 1 {
+				lose(2)
+				return 503, map[string]string{"Retry-After": "0"}
+			}
+			return 200, nil
+		}
+		e.receiver.mu.Unlock()
+		e.slotComes(s.ID)
+		if diff := cmp.Diff([]string{"Daily, Product 3: 1 new High"}, e.receiver.headlines("/alice")); diff != "" {
+			t.Errorf("headlines (-want +got):\n%s", diff)
+		}
+		if slices.ContainsFunc(e.receiver.bodies(), contains("Product 2")) {
+			t.Error("the message names a product that its user does not see")
+		}
+		if failed := e.deliveries(dbmodel.Failed); len(failed) != 1 {
+			t.Errorf("%d failed deliveries: %v", len(failed), failed)
+		}
+	})
+}
+
+// TestSlotOfData: a signed webhook gets all notifications since the last slot.
+func TestSlotOfData(t *testing.T) {
+	t.Parallel()
+	testenv.EachDatabase(t, func(t *testing.T, db *dbmodel.DB) {
+		e, r := newEnv(t, db, withWebhooks), newDataReceiver(t)
+		e.product(1, "")
+		s := e.subscribe("Data", rule.Webhook, func(s *dbmodel.Subscription) {
+			about(1)(s)
+			daily(s)
+		}, r.URL)
+		received := func() (n int) {
+			batches, _, _ := r.got()
+			for _, b := range batches {
+				n += len(b)
+			}
+			return n
+		}
+		for range 2 {
+			for _, status := range []rule.Status{rule.Open, rule.Resolved} {
+				o := observation(1, 1, rule.High)
+				o.Status = status
+				e.accept(o)
+				e.idle(10 * time.Second)
+			}
+		}
+		stored := len(e.notifications())
+		e.slotComes(s.ID)
+		if got := received(); got != stored || stored != 4 {
+			t.Errorf("%d notifications, want all %d", got, stored)
+		}
+		e.slotComes(s.ID)
+		if got := received(); got != stored {
+			t.Errorf("%d notifications after another slot, want %d", got, stored)
+		}
+	})
+}

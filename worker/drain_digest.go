@@ -1,0 +1,81 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/seed91453169/tocsin/channel"
+	"github.com/seed91453169/tocsin/dbmodel"
+	"github.com/seed91453169/tocsin/message"
+)
+
+// deliverNetDigest sends, as one message, all that waits of the digest of a schedule or a pause.
+func (d *drain) deliverNetDigest(ctx context.Context, first dbmodel.PendingDelivery) (outcome, error) {
+	w := d.w
+	ids, waiting, err := dbmodel.PendingOfDigest(ctx, w.DB, first.Digest, d.target.ID)
+	if err != nil {
+		return stop, fmt.Errorf("find the deliveries of a digest for target %d: %w", d.target.ID, err)
+	}
+	if len(ids) == 0 {
+		return goOn, nil
+	}
+	content, err := d.netDigest(ctx, first, waiting)
+	if err != nil {
+		return stop, err
+	}
+	build := func(brief bool) *channel.Message {
+		return d.build(func(b message.Builder, to message.Recipient) *channel.Message {
+			return b.NetDigest(content, ids[len(ids)-1], brief, d.from(to, first))
+		})
+	}
+	result, lost, err := d.send(ctx, build(false))
+	if err == nil && !lost && result != nil && result.TooLarge {
+		result, lost, err = d.send(ctx, build(true))
+	}
+	if err != nil || lost {
+		return stop, err
+	}
+	return d.recordResult(dbmodel.DeliverySet{TargetID: d.target.ID, IDs: ids}, result)
+}
+
+// netDigest reads the digest of a delivery with those of its notifications that wait, as its recipient may see it now.
+func (d *drain) netDigest(ctx context.Context, of dbmodel.PendingDelivery, waiting map[int64]bool) (message.NetDigest, error) {
+	out := message.NetDigest{Number: of.Digest}
+	content, err := dbmodel.NetDigestByID(ctx, d.w.DB, of.Digest)
+	if errors.Is(err, dbmodel.ErrNotFound) {
+		content, err = &dbmodel.NetDigest{}, nil
+	}
+	if err != nil {
+		return out, fmt.Errorf("load digest %d: %w", of.Digest, err)
+	}
+	if of.UserID > 0 {
+		var products []int64
+		for _, p := range content.Products {
+			products = append(products, p.Product)
+		}
+		seen, all, err := dbmodel.VisibleAmong(ctx, d.w.DB, of.UserID, products)
+		if err != nil {
+			return out, fmt.Errorf("find what a user sees of digest %d: %w", of.Digest, err)
+		}
+		if !all {
+			content.Keep(func(product int64) bool { return seen[product] }, waiting)
+		}
+	}
+	ids := make([]int64, 0, len(waiting))
+	for id := range waiting {
+		ids = append(ids, id)
+	}
+	slices.Sort(ids)
+	out.Content = content
+	if out.Notifications, err = dbmodel.NotificationsByID(ctx, d.w.DB, ids); err != nil {
+		return out, fmt.Errorf("load the notifications of digest %d: %w", of.Digest, err)
+	}
+	if of.Masked {
+		for id, n := range out.Notifications {
+			out.Notifications[id] = n.Masked()
+		}
+	}
+	return out, nil
+}
