@@ -198,9 +198,7 @@ func ruleSubscriptions(
 		Address  string
 		Gone     bool
 	}](ctx, db, ruleSubscriptionRows, args{"subscriptions": numbers(ids)})
-	personalTypes := slices.DeleteFunc(slices.Clone(memberTypes), func(t rule.Type) bool {
-		return t == rule.TypeObservationTitle || t == rule.TypeException
-	})
+	personalTypes := rule.PersonalTypes(memberTypes)
 	out := make(map[int64]*rule.Subscription, len(ids))
 	for i := range list {
 		row := &list[i]
@@ -214,7 +212,7 @@ func ruleSubscriptions(
 			switch {
 			case s.Whole:
 			case s.User == 0:
-				s.Sees = []rule.Type{rule.TypeObservation, rule.TypeSecurityGate, rule.TypeTask}
+				s.Sees = rule.TeamTypes()
 			default:
 				s.Sees = personalTypes
 			}

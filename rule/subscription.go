@@ -200,6 +200,20 @@ type Subscription struct {
 	Contacts []Contact // in the order in which they are written
 }
 
+// TeamTypes returns the types of notifications that recipients of a team's subscription to a product or a group see.
+func TeamTypes() []Type { return []Type{TypeObservation, TypeSecurityGate, TypeTask} }
+
+// PersonalTypes returns the types that recipients of a member's subscription see, of those that members see.
+func PersonalTypes(memberTypes []Type) []Type {
+	return slices.DeleteFunc(slices.Clone(memberTypes), func(t Type) bool { return t == TypeObservationTitle || t == TypeException })
+}
+
+// Takes reports whether s takes n, at once or with its next slot.
+func (s *Subscription) Takes(n *Notification) bool {
+	reason := s.hindrance(n)
+	return reason == "" || reason == Waits
+}
+
 // hindrance says why s adds no recipient to n; n is nil for any notification.
 func (s *Subscription) hindrance(n *Notification) Reason {
 	switch {

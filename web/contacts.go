@@ -199,6 +199,7 @@ type contactChange struct {
 	channel    rule.Channel
 	set, empty bool
 	text       string
+	addresses  []string       // in text
 	contacts   []rule.Contact // what is to be stored
 	same       bool           // nothing changes
 }
@@ -218,17 +219,34 @@ func contactsSent(prefix string, holder rule.Holder, sent input.Contacts) []*con
 // mergeContacts finds the targets of contacts that were sent, or what is wrong with them. The redacted form of the stored
 // ones changes nothing.
 func (s *server) mergeContacts(ctx context.Context, tx bun.Tx, faults *input.Faults, changes []*contactChange) error {
+	if err := s.checkContacts(ctx, tx, faults, changes); err != nil || len(*faults) > 0 { // nothing will be stored
+		return err
+	}
+	for _, c := range changes {
+		if c.same || c.empty {
+			continue
+		}
+		var err error
+		if c.contacts, err = dbmodel.NewContacts(ctx, tx, s.vault, c.channel, c.addresses); err != nil {
+			return fmt.Errorf("store the targets of %s: %w", c.name, err)
+		}
+	}
+	return nil
+}
+
+// checkContacts finds what is wrong with contacts that were sent, and which of them change nothing.
+func (s *server) checkContacts(ctx context.Context, tx bun.Tx, faults *input.Faults, changes []*contactChange) error {
 	for _, c := range changes {
 		if c.same = !c.set; c.same || c.empty {
 			continue
 		}
-		addresses := []string{c.text}
+		c.addresses = []string{c.text}
 		switch {
 		case c.channel.Info().Addresses:
-			addresses = strings.Split(c.text, ",")
-			for i, a := range addresses {
+			c.addresses = strings.Split(c.text, ",")
+			for i, a := range c.addresses {
 				if trimmed := channel.TrimInvisible(a); trimmed != strings.TrimSpace(a) {
-					addresses[i] = trimmed
+					c.addresses[i] = trimmed
 				}
 			}
 		case strings.Contains(c.text, "…"):
@@ -240,19 +258,10 @@ func (s *server) mergeContacts(ctx context.Context, tx bun.Tx, faults *input.Fau
 			if stored.of(c.holder, c.channel) != c.text {
 				faults.AddOnce(c.name, "is not the shortened form of the stored address: give the whole one, or leave the field out")
 			}
-			continue
 		default:
 			if err := channel.CheckWebhookURL(c.text, s.networks); err != nil {
 				faults.AddOnce(c.name, err.Error())
-				continue
 			}
-		}
-		if len(*faults) > 0 { // nothing will be stored
-			continue
-		}
-		var err error
-		if c.contacts, err = dbmodel.NewContacts(ctx, tx, s.vault, c.channel, addresses); err != nil {
-			return fmt.Errorf("store the targets of %s: %w", c.name, err)
 		}
 	}
 	return nil

@@ -45,6 +45,7 @@ type holderPage struct {
 	MayEdit  bool
 	Evaluate string // the words on the button that evaluates all observations again
 	Faulty   int    // fields that were refused
+	Preview  string // of the form as it is filled in; empty: nobody asked
 	Fields   []formField
 	Contacts []contactRow
 	Others   int          // personal subscriptions of other users
@@ -324,6 +325,9 @@ func (s *server) saveHolder(k holderKind) pageHandler {
 		ctx := r.Context()
 		var named NamedFields
 		faults := input.ReadForm(r.PostForm, &named.NotificationFields)
+		if r.PostForm.Has("preview") && !k.group {
+			return s.renderPreview(w, r, p, &productFields{NamedFields: named}, faults)
+		}
 		if k.group {
 			_, err = s.putProductGroup(ctx, p.ID, &productGroupFields{named}, faults)
 		} else {
@@ -349,6 +353,25 @@ func (s *server) saveHolder(k holderKind) pageHandler {
 		s.redirect(w, r, path)
 		return nil
 	}
+}
+
+// renderPreview shows the form as it was filled in, with what its settings would have notified.
+func (s *server) renderPreview(
+	w http.ResponseWriter, r *http.Request, p *holderPage, sent *productFields, faults input.Faults,
+) error {
+	found, err := s.previewSettings(r.Context(), p.ID, sent, faults, previewDays)
+	refused, is := faultsIn(err)
+	if err != nil && !is {
+		return err
+	}
+	status := http.StatusOK
+	if is {
+		p.Faulty, status = len(refused), http.StatusUnprocessableEntity
+	} else {
+		p.Preview = found.words() + " " + plural(found.matching, "observation matches", "observations match") + " now."
+	}
+	typedAll(p.Fields, r.PostForm, refused)
+	return s.renderHolder(w, r, p, status)
 }
 
 // whatFollows says what changed settings do to the observations of products, and how many would be notified as new.

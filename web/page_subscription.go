@@ -1,10 +1,14 @@
 package web
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"slices"
 	"strconv"
+	"time"
+
+	"github.com/uptrace/bun"
 
 	"github.com/seed91453169/tocsin/dbmodel"
 	"github.com/seed91453169/tocsin/rule"
@@ -21,6 +25,7 @@ type subscriptionPage struct {
 	MayEdit bool
 	Fields  []formField
 	Faulty  int
+	Preview string // of the form as it is filled in; empty: nobody asked
 	Rows    []contactOf
 	Secret  string // a new one, shown once
 	Tests   []testResult
@@ -121,7 +126,12 @@ func (s *server) saveSubscription(w http.ResponseWriter, r *http.Request) error 
 	}
 	var sent subscriptionFields
 	faults := input.ReadForm(r.PostForm, &sent)
-	_, err = s.patchSubscription(r.Context(), id, &sent, faults)
+	var shown string
+	if r.PostForm.Has("preview") {
+		shown, err = s.previewStored(r.Context(), id, &sent, faults)
+	} else {
+		_, err = s.patchSubscription(r.Context(), id, &sent, faults)
+	}
 	if refused, is := faultsIn(err); is {
 		return s.renderSubscription(w, r, id, http.StatusUnprocessableEntity, func(p *subscriptionPage) {
 			p.Faulty = len(refused)
@@ -131,9 +141,47 @@ func (s *server) saveSubscription(w http.ResponseWriter, r *http.Request) error 
 	if err != nil {
 		return err
 	}
+	if shown != "" {
+		return s.renderSubscription(w, r, id, http.StatusOK, func(p *subscriptionPage) {
+			p.Preview = shown
+			typedAll(p.Fields, r.PostForm, nil)
+		})
+	}
 	s.notice(r.Context(), "Saved.")
 	s.redirect(w, r, subscriptionPath(id))
 	return nil
+}
+
+// previewStored says what a stored subscription, changed as was sent, would have taken.
+func (s *server) previewStored(ctx context.Context, id int64, sent *subscriptionFields, faults input.Faults) (words string, err error) {
+	err = s.inPreview(ctx, previewDays, func(ctx context.Context, tx bun.Tx, p *preview, _ time.Time) error {
+		stored, err := dbmodel.VisibleSubscriptionByID(ctx, tx, viewerOf(ctx), id)
+		if err != nil {
+			return missing(err, "subscription", id)
+		}
+		if err := mayChange(ctx, tx, stored); err != nil {
+			return err
+		}
+		m, err := s.mergeDraft(ctx, tx, stored, sent, faults)
+		if err != nil {
+			return err
+		}
+		sub, sight, err := s.ruleOfDraft(ctx, tx, m)
+		if err != nil {
+			return err
+		}
+		scope := dbmodel.RecentScope{}
+		if p := stored.ProductID; p != nil {
+			scope.ProductID = *p
+		}
+		if g := stored.ProductGroupID; g != nil {
+			scope.GroupID = *g
+		}
+		err = p.fillSubscription(ctx, tx, sight, scope, sub)
+		words = p.words()
+		return err
+	})
+	return words, err
 }
 
 // saveContacts adds a contact to a subscription, or removes one.

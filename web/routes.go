@@ -57,6 +57,12 @@ func (s *server) inventoryCalls() {
 			summary: "Send a test message to the contacts of a product, now",
 		})
 
+	route(s, "POST /products/{id}/preview", people, s.apiPreview,
+		call{
+			id: "previewProduct", tag: tagProducts, body: previewFields{}, status: http.StatusOK,
+			summary: "Say what settings or a subscription that are not stored would notify",
+		})
+
 	route(s, "GET /observations", everybody, s.apiListObservations,
 		call{id: "listObservations", tag: tagObservations, summary: "List observations, by id"})
 	route(s, "GET /observations/{id}", everybody, s.apiGetObservation,

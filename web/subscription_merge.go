@@ -30,6 +30,8 @@ type subscriptionMerge struct {
 	sent   *subscriptionFields
 	faults input.Faults
 	user   *dbmodel.User // of a personal one
+	// noContacts: it is not to be stored, and has no contacts.
+	noContacts bool
 
 	contacts []dbmodel.ContactChange // nil: nothing of them was sent
 	secrets  map[int]string          // of new signed webhooks, by their place
@@ -179,7 +181,7 @@ func (m *subscriptionMerge) values() {
 func (m *subscriptionMerge) mergeContacts(ctx context.Context, tx bun.Tx) error {
 	sent := m.sent.Contacts
 	if !sent.Set {
-		if m.isNew {
+		if m.isNew && !m.noContacts {
 			m.faults.AddOnce("contacts", "is required")
 		}
 		return nil
