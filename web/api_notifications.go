@@ -149,7 +149,7 @@ func (s *server) listNotifications(ctx context.Context, in *notificationParams) 
 		return nil, err
 	}
 	var list []dbmodel.Notification
-	err = search(ctx, in.Q, func(ctx context.Context) (err error) {
+	err = s.search(ctx, in.Q, func(ctx context.Context) (err error) {
 		list, err = dbmodel.Notifications(ctx, s.db.Reader, viewerOf(ctx), filter, in.Limit+1)
 		return err
 	})

@@ -141,7 +141,7 @@ func (im *lineImport) wait() error {
 // store stores a chunk. Where a product does not exist, it stores the lines before, and returns the line as a *problem.
 func (im *lineImport) store(ctx context.Context, c *chunk) error {
 	list := c.list
-	if err := im.s.keepsTakenObservations(ctx, im.s.db, list); err != nil {
+	if err := im.s.keepsTakenObservations(ctx, im.s.intake, list); err != nil {
 		p := problemOf(err)
 		p.Stored = &im.stored
 		return p

@@ -114,7 +114,7 @@ func (s *server) apiPostObservations(ctx context.Context, in *reportParams) (*re
 	if baseline {
 		t.Baseline()
 	}
-	if err := s.keepsTakenObservations(ctx, s.db, list); err != nil {
+	if err := s.keepsTakenObservations(ctx, s.intake, list); err != nil {
 		return nil, err
 	}
 	received, err := s.acceptor.Accept(ctx, t)

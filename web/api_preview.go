@@ -193,7 +193,7 @@ func (s *server) previewDraft(ctx context.Context, id int64, sent *subscriptionF
 
 // inPreview runs a preview over one snapshot of the database.
 func (s *server) inPreview(ctx context.Context, days int, run func(context.Context, bun.Tx, *preview, time.Time) error) error {
-	return inPreviewTime(ctx, func(ctx context.Context) error {
+	return s.inPreviewTime(ctx, func(ctx context.Context) error {
 		return s.db.Snapshot(ctx, func(ctx context.Context, tx bun.Tx) error {
 			now, err := dbmodel.DatabaseNow(ctx, tx)
 			if err != nil {

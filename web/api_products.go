@@ -179,7 +179,7 @@ func (s *server) apiPutSecurityGate(ctx context.Context, in *IDParam) (*gateOutp
 	if err != nil {
 		return nil, err
 	}
-	if err := s.notTaken(ctx, s.db, productHolder(in.ID), "The security gate comes"); err != nil {
+	if err := s.notTaken(ctx, s.intake, productHolder(in.ID), "The security gate comes"); err != nil {
 		return nil, err
 	}
 	accepted, err := s.acceptor.Accept(ctx, t)

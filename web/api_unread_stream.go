@@ -17,8 +17,15 @@ const (
 	callerPause = 3 * time.Second
 )
 
-func (s *server) apiStreamUnread(context.Context, *struct{}) (*huma.StreamResponse, error) {
-	return &huma.StreamResponse{Body: s.streamUnread}, nil
+func (s *server) apiStreamUnread(ctx context.Context, _ *struct{}) (*huma.StreamResponse, error) {
+	leave, ok := s.streams.enter(ctx)
+	if !ok {
+		return nil, tooMany(5, "You follow as many streams as one user may: close one of them.")
+	}
+	return &huma.StreamResponse{Body: func(ctx huma.Context) {
+		defer leave()
+		s.streamUnread(ctx)
+	}}, nil
 }
 
 // streamUnread sends the count of unread notifications when it changes, until the client goes away, its token or session

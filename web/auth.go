@@ -134,7 +134,7 @@ func (s *server) callerByToken(ctx context.Context, token string) (*caller, erro
 			return &caller{viewer: dbmodel.AutomationViewer()}, nil
 		}
 	}
-	v, err := dbmodel.ViewerByToken(ctx, s.db.Reader, token)
+	v, err := dbmodel.ViewerByToken(ctx, s.intake.Reader, token)
 	switch {
 	case errors.Is(err, dbmodel.ErrNotFound):
 		return nil, nil //nolint:nilnil // nobody, and no fault

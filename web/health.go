@@ -1,6 +1,7 @@
 package web
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -65,7 +66,7 @@ func (s *server) showReady(w http.ResponseWriter, r *http.Request) {
 		redis <- answer{err, wrong}
 	}()
 	h, code := health{Status: isOK, Database: isOK, Redis: isOK}, http.StatusOK
-	errDatabase := dbmodel.CheckSchema(ctx, s.db)
+	errDatabase := dbmodel.CheckSchema(ctx, cmp.Or(s.intake, s.db))
 	switch found := <-redis; {
 	case found.err != nil:
 		h.Status, h.Redis = isDegraded, isUnavailable

@@ -45,14 +45,26 @@ const searchTime = 8 * time.Second
 
 var errSearchTime = invalid(input.Fault{Location: "query.q", Message: "takes too long to search for: choose more filters, such as a product"})
 
-// search runs a query that looks for a text, if there is one, and ends it after searchTime.
-func search(ctx context.Context, text string, query func(context.Context) error) error {
+// search runs a query that looks for a text, if there is one, and ends it after searchTime. A user has few of them at once.
+func (s *server) search(ctx context.Context, text string, query func(context.Context) error) error {
 	if text == "" {
 		return query(ctx)
 	}
+	leave, ok := s.searches.enter(ctx)
+	if !ok {
+		return tooMany(1, "You have searches that run already: wait until one of them ends.")
+	}
+	defer leave()
 	limited, cancel := context.WithTimeout(ctx, searchTime)
 	defer cancel()
-	err := query(limited)
+	var err error
+	select {
+	case s.searching <- struct{}{}:
+		err = query(limited)
+		<-s.searching
+	case <-limited.Done():
+		err = limited.Err()
+	}
 	if err != nil && limited.Err() != nil && ctx.Err() == nil {
 		return errSearchTime
 	}

@@ -201,9 +201,9 @@ func storedItem(n *dbmodel.Notification) PreviewItem {
 	return item
 }
 
-// inPreviewTime runs a preview and ends it after searchTime.
-func inPreviewTime(ctx context.Context, run func(context.Context) error) error {
-	err := search(ctx, "preview", run)
+// inPreviewTime runs a preview, which counts as a search, and ends it after searchTime.
+func (s *server) inPreviewTime(ctx context.Context, run func(context.Context) error) error {
+	err := s.search(ctx, "preview", run)
 	if errors.Is(err, errSearchTime) {
 		return errPreviewTime
 	}

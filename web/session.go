@@ -21,7 +21,7 @@ const sessionTime = 7 * 24 * time.Hour
 func newSessions(s *server) *scs.SessionManager {
 	// Not scs.New: that begins with a store in memory, whose goroutine nobody can end for sure.
 	m := &scs.SessionManager{
-		Lifetime: sessionTime, Store: sessionStore{s.db}, Codec: scs.GobCodec{},
+		Lifetime: sessionTime, Store: sessionStore{s.intake}, Codec: scs.GobCodec{},
 		Cookie: scs.SessionCookie{
 			Name: s.cookieName("tocsin_session"), Path: s.cookiePath(), HttpOnly: true, Secure: s.overTLS(), SameSite: http.SameSiteLaxMode, Persist: true,
 		},
@@ -78,7 +78,7 @@ func (s *server) callerBySession(r *http.Request) (*caller, error) {
 	if err != nil || c.Value == "" {
 		return nil, nil //nolint:nilnil,nilerr // nobody, and no fault
 	}
-	v, err := dbmodel.ViewerBySession(r.Context(), s.db.Reader, c.Value)
+	v, err := dbmodel.ViewerBySession(r.Context(), s.intake.Reader, c.Value)
 	switch {
 	case errors.Is(err, dbmodel.ErrNotFound):
 		return nil, nil //nolint:nilnil // nobody, and no fault

@@ -4,6 +4,7 @@
 package web
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/json"
 	"fmt"
@@ -34,7 +35,8 @@ import (
 
 // Config is what the handler needs.
 type Config struct {
-	DB                     *dbmodel.DB
+	DB                     *dbmodel.DB // for what people read and change: its pool is theirs alone, of PeopleConnections
+	Intake                 *dbmodel.DB // the same database, for what is reported, and to know callers; nil: DB
 	Vault                  *dbmodel.Vault
 	Acceptor               *accept.Acceptor
 	Queue                  *queue.Queue
@@ -59,6 +61,10 @@ type Config struct {
 
 type server struct {
 	db        *dbmodel.DB
+	intake    *dbmodel.DB
+	searches  *bounds
+	streams   *bounds
+	searching chan struct{} // holds one for each search that runs
 	vault     *dbmodel.Vault
 	acceptor  *accept.Acceptor
 	queue     *queue.Queue
@@ -102,8 +108,11 @@ func New(cfg Config) http.Handler {
 	if s.registry == nil {
 		s.registry = metrics.NewRegistry()
 	}
+	s.intake = cmp.Or(cfg.Intake, cfg.DB)
+	s.searches, s.streams = newBounds(userSearches), newBounds(userStreams)
+	s.searching = make(chan struct{}, allSearches)
 	s.requests = newRequestMetrics(s.registry)
-	s.registry.MustRegister(&workCollector{db: cfg.DB, queue: cfg.Queue})
+	s.registry.MustRegister(&workCollector{db: s.intake, queue: cfg.Queue})
 	if cfg.AdminToken != "" {
 		hash := sha256.Sum256([]byte(cfg.AdminToken))
 		s.adminToken = hash[:]

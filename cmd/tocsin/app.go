@@ -27,6 +27,7 @@ type app struct {
 	config *config.Config
 	log    zerolog.Logger
 	db     *dbmodel.DB
+	pools  []func() error // close further pools of connections to db
 	vault  *dbmodel.Vault
 	queue  *queue.Queue
 	alive  *liveness
@@ -120,6 +121,15 @@ func openDatabase(c *config.Config, conns int) (*dbmodel.DB, error) {
 	return database.Open(c.Database.DSN.Reveal(), conns)
 }
 
+// share opens another pool of connections to the database.
+func (a *app) share(conns int) (*dbmodel.DB, error) {
+	db, closePool, err := database.Share(a.db, a.config.Database.DSN.Reveal(), conns)
+	if err == nil {
+		a.pools = append(a.pools, closePool)
+	}
+	return db, err
+}
+
 // awaitDatabase waits until the database answers and runs use, again where the database vanishes meanwhile: after a
 // restart of the machine it may start later than this process, and restart once more.
 func (a *app) awaitDatabase(ctx context.Context, use func() error) error {
@@ -159,6 +169,11 @@ func (a *app) close() {
 	}
 	if a.alive != nil {
 		a.alive.end()
+	}
+	for _, closePool := range a.pools {
+		if err := closePool(); err != nil {
+			a.log.Warn().Err(err).Msg("close the database")
+		}
 	}
 	if a.db != nil {
 		if err := a.db.Close(); err != nil {

@@ -19,12 +19,14 @@ import (
 	"github.com/seed91453169/tocsin/web"
 )
 
-// Sizes of the pools of database connections, for each process.
+// Sizes of the pools of database connections, for each process. What serves HTTP has two more: one for people, of
+// web.PeopleConnections, and one for what is reported.
 const (
-	webConns       = 16
+	webConns       = 2
+	intakeConns    = 8
 	workerConns    = 16
 	schedulerConns = 4
-	serveConns     = 24
+	serveConns     = 20
 )
 
 type serveCommand struct{}

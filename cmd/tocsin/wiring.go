@@ -141,6 +141,14 @@ func (a *app) webHandler(ctx context.Context, setup string) (http.Handler, error
 	if err != nil {
 		return nil, err
 	}
+	people, err := a.share(web.PeopleConnections)
+	if err != nil {
+		return nil, err
+	}
+	intake, err := a.share(intakeConns)
+	if err != nil {
+		return nil, err
+	}
 	var oidc *login.OIDC
 	if o := a.config.OIDC; o != nil {
 		oidc = &login.OIDC{
@@ -155,11 +163,12 @@ func (a *app) webHandler(ctx context.Context, setup string) (http.Handler, error
 			Settings: takes("settings"),
 		}
 	}
-	acceptor := accept.New(a.db, a.queue)
+	acceptor := accept.New(intake, a.queue)
 	acceptor.Count = metrics.CountAccepted(a.registry)
 	return web.New(web.Config{
 		SecObserve: followed,
-		DB:         a.db, Vault: a.vault, Acceptor: acceptor, Registry: a.registry, Queue: a.queue, Redis: a.clients[0],
+		DB:         people, Intake: intake, Vault: a.vault, Acceptor: acceptor, Registry: a.registry,
+		Queue: a.queue, Redis: a.clients[0],
 		Senders: all, Log: a.log, Version: version(), Stopping: ctx.Done(),
 		BaseURL: a.config.BaseURL, TrustedProxies: a.config.TrustedProxies,
 		WebhookAllowedNetworks: a.config.WebhookAllowedNetworks, MonitorWrite: a.config.MonitorWrite,

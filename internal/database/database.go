@@ -41,6 +41,25 @@ func Open(rawURL string, conns int) (*dbmodel.DB, error) {
 	return nil, fmt.Errorf("open the database: the URL must begin with postgres:// or sqlite:///")
 }
 
+// Share opens another pool of conns connections to the database of db, at the same URL: who waits for a connection of
+// one pool does not wait for those who hold the other's. SQLite has one writer, which both use. The caller closes the
+// pool before db.
+func Share(db *dbmodel.DB, rawURL string, conns int) (shared *dbmodel.DB, closePool func() error, err error) {
+	rest, isSQLite := strings.CutPrefix(rawURL, "sqlite://")
+	if !isSQLite {
+		if shared, err = Open(rawURL, conns); err != nil {
+			return nil, nil, err
+		}
+		return shared, shared.Close, nil
+	}
+	path, query, _ := strings.Cut(rest, "?")
+	reader, err := sqliteReader(path, query, conns)
+	if err != nil {
+		return nil, nil, err
+	}
+	return &dbmodel.DB{DB: db.DB, Reader: reader}, reader.Close, nil
+}
+
 // Exists reports whether there is a database at the URL, as far as that can be known without opening it, which makes a
 // SQLite file that is missing.
 func Exists(rawURL string) bool {
@@ -114,28 +133,7 @@ func openSQLite(path string, conns int) (*dbmodel.DB, error) {
 	if err := addFunctions(); err != nil {
 		return nil, fmt.Errorf("open the database: %w", err)
 	}
-	open := func(conns int, extra url.Values) (*bun.DB, error) {
-		params, err := url.ParseQuery(query)
-		if err != nil {
-			return nil, fmt.Errorf("open the database: the query of the SQLite URL is not valid")
-		}
-		for _, pragma := range []string{"busy_timeout(10000)", "journal_mode(WAL)", "synchronous(FULL)", "foreign_keys(ON)",
-			"cache_size(-32000)", "temp_store(MEMORY)"} {
-			params.Add("_pragma", pragma)
-		}
-		params.Set("_time_integer_format", "unix_micro")
-		params.Set("_inttotime", "1")
-		for name, values := range extra {
-			params[name] = append(params[name], values...)
-		}
-		pool, err := sql.Open("sqlite", "file:"+(&url.URL{Path: path}).EscapedPath()+"?"+params.Encode())
-		if err != nil {
-			return nil, fmt.Errorf("open the database: %w", err)
-		}
-		limit(pool, conns)
-		return bun.NewDB(pool, newSQLiteDialect()), nil
-	}
-	writer, err := open(1, url.Values{"_txlock": {"immediate"}})
+	writer, err := sqlitePool(path, query, 1, url.Values{"_txlock": {"immediate"}})
 	if err != nil {
 		return nil, err
 	}
@@ -143,11 +141,37 @@ func openSQLite(path string, conns int) (*dbmodel.DB, error) {
 	if err := writer.PingContext(context.Background()); err != nil {
 		return nil, fmt.Errorf("open the database %s: %w", path, err)
 	}
-	reader, err := open(conns, url.Values{"_pragma": {"query_only(ON)"}})
+	reader, err := sqliteReader(path, query, conns)
 	if err != nil {
 		return nil, err
 	}
 	return &dbmodel.DB{DB: writer, Reader: reader}, nil
+}
+
+func sqliteReader(path, query string, conns int) (*bun.DB, error) {
+	return sqlitePool(path, query, conns, url.Values{"_pragma": {"query_only(ON)"}})
+}
+
+func sqlitePool(path, query string, conns int, extra url.Values) (*bun.DB, error) {
+	params, err := url.ParseQuery(query)
+	if err != nil {
+		return nil, fmt.Errorf("open the database: the query of the SQLite URL is not valid")
+	}
+	for _, pragma := range []string{"busy_timeout(10000)", "journal_mode(WAL)", "synchronous(FULL)", "foreign_keys(ON)",
+		"cache_size(-32000)", "temp_store(MEMORY)"} {
+		params.Add("_pragma", pragma)
+	}
+	params.Set("_time_integer_format", "unix_micro")
+	params.Set("_inttotime", "1")
+	for name, values := range extra {
+		params[name] = append(params[name], values...)
+	}
+	pool, err := sql.Open("sqlite", "file:"+(&url.URL{Path: path}).EscapedPath()+"?"+params.Encode())
+	if err != nil {
+		return nil, fmt.Errorf("open the database: %w", err)
+	}
+	limit(pool, conns)
+	return bun.NewDB(pool, newSQLiteDialect()), nil
 }
 
 // makePrivate makes the file of a new database, which SQLite would let everybody on the machine read; what SQLite puts

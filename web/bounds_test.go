@@ -1,0 +1,169 @@
+package web_test
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/seed91453169/tocsin/dbmodel"
+	"github.com/seed91453169/tocsin/internal/accept"
+	"github.com/seed91453169/tocsin/internal/database"
+	"github.com/seed91453169/tocsin/internal/testenv"
+	"github.com/seed91453169/tocsin/web"
+)
+
+// withPools starts a web process with a pool for people and one for what is reported, as the program does.
+func withPools(t *testing.T, url string) (e *env, people *dbmodel.DB) {
+	t.Helper()
+	db := testenv.OpenDB(t, url)
+	share := func(conns int) *dbmodel.DB {
+		shared, closePool, err := database.Share(db, url, conns)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			if err := closePool(); err != nil {
+				t.Error(err)
+			}
+		})
+		return shared
+	}
+	people = share(web.PeopleConnections)
+	intake := share(4)
+	return newEnv(t, db, func(c *web.Config) {
+		c.DB, c.Intake, c.Acceptor = people, intake, accept.New(intake, c.Queue)
+	}), people
+}
+
+// Readers who hold all connections for people delay nothing that is reported.
+func TestReadersDoNotStallTheIntake(t *testing.T) {
+	t.Parallel()
+	urls := map[string]func(*testing.T) string{
+		"postgres": func(t *testing.T) string { return testenv.PostgresURL(t, testenv.MigrateSchema) },
+		"sqlite":   func(t *testing.T) string { return testenv.SQLiteURL(t) },
+	}
+	for name, url := range urls {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			e, people := withPools(t, url(t))
+			e.product(1)
+			e.user("ingester", true)
+			token := e.token("ingester", dbmodel.ScopeIngest)
+			for range web.PeopleConnections {
+				conn, err := people.Reader.Conn(t.Context())
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer conn.Close()
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), testTime)
+			defer cancel()
+			for _, call := range [][3]string{
+				{"POST", postPath, `{"observations":[` + observation(1, 1, nil) + `]}`},
+				{"PUT", "/api/v1/products/1/security-gate", `{"passed":false}`},
+				{"POST", "/api/v1/exceptions", `{"class":"ValueError"}`},
+				{"GET", "/readyz", ""},
+			} {
+				if got := e.send(call[0], call[1], call[2], "Authorization", "Bearer "+token); got.status >= 300 || ctx.Err() != nil {
+					t.Errorf("%s %s: %d %s", call[0], call[1], got.status, got.text)
+				}
+			}
+		})
+	}
+}
+
+// 32 searches that hang, two of each user, delay neither what is reported nor what the others read; a third one of a user is
+// refused.
+func TestSearchesAtOnce(t *testing.T) {
+	t.Parallel()
+	e, people := withPools(t, testenv.PostgresURL(t, testenv.MigrateSchema))
+	e.product(1)
+	const users = 16
+	tokens := make([]string, users)
+	for i := range tokens {
+		name := fmt.Sprintf("user%d", i)
+		e.user(name, true)
+		tokens[i] = "Bearer " + e.token(name, dbmodel.ScopeUser)
+	}
+	lock, err := e.db.BeginTx(t.Context(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer lock.Rollback() //nolint:errcheck // it was ended below
+	if _, err := lock.ExecContext(t.Context(), "LOCK TABLE notifications IN ACCESS EXCLUSIVE MODE"); err != nil {
+		t.Fatal(err)
+	}
+	var all sync.WaitGroup
+	var sent atomic.Int32
+	for i := range 2 * users {
+		all.Go(func() {
+			sent.Add(1)
+			e.send(http.MethodGet, inboxPath+"?q=cve", nil, "Authorization", tokens[i%users])
+		})
+	}
+	deadline := time.Now().Add(testTime)
+	for people.Reader.Stats().InUse < web.PeopleConnections/2 && time.Now().Before(deadline) {
+		<-time.After(time.Millisecond) // until they hang
+	}
+	refused := 0
+	for _, token := range tokens {
+		got := e.send(http.MethodGet, inboxPath+"?q=cve", nil, "Authorization", token)
+		if got.status == http.StatusTooManyRequests && got.header.Get("Retry-After") != "" {
+			refused++
+		}
+		if sent.Load() == 2*users && refused > 0 {
+			break
+		}
+	}
+	if refused == 0 {
+		t.Error("no third search was refused")
+	}
+	began := time.Now()
+	e.want(202, "POST", postPath, `{"observations":[`+observation(1, 1, nil)+`]}`)
+	e.want(200, "GET", "/api/v1/products", nil)
+	if took := time.Since(began); took > 3*time.Second {
+		t.Errorf("it took %s beside 32 searches", took)
+	}
+	if err := lock.Rollback(); err != nil {
+		t.Fatal(err)
+	}
+	all.Wait()
+	e.want(200, "GET", inboxPath+"?q=cve", nil, "Authorization", tokens[0])
+}
+
+func TestStreamsOfOneUser(t *testing.T) {
+	t.Parallel()
+	e := newSQLiteEnv(t)
+	e.user("alex", false)
+	e.user("kim", false)
+	const path = inboxPath + "/stream"
+	alex := e.as("alex")
+	for range 9 {
+		e.stream(alex...)
+	}
+	ctx, end := context.WithCancel(t.Context())
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, e.server.URL+path, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set(alex[0], alex[1])
+	res, err := e.client.Do(req)
+	if err != nil || res.StatusCode != 200 {
+		t.Fatalf("the tenth: %v", err)
+	}
+	defer res.Body.Close()
+	if got := e.want(429, "GET", path, nil, alex...); got.header.Get("Retry-After") == "" {
+		t.Error("no Retry-After")
+	}
+	e.stream(e.as("kim")...)
+	end()
+	for deadline := time.Now().Add(testTime); e.send("GET", path, nil, alex...).status != 200; {
+		if time.Now().After(deadline) {
+			t.Fatal("a stream that ended still counts")
+		}
+	}
+}
