@@ -1,8 +1,8 @@
 package input
 
 import (
+	"bytes"
 	"fmt"
-	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/go-json-experiment/json/jsontext"
@@ -24,23 +24,32 @@ type Contact struct {
 // contactListIn reads contacts. Whether an address is needed, and the URL of a webhook, are checked where the stored ones and
 // the user are known.
 func contactListIn(v jsontext.Value, to *ContactList) string {
-	entries, ok := elements(v)
-	if !ok || len(entries) > MaxContacts {
-		return fmt.Sprintf("must be a list of 1 to %d contacts", MaxContacts)
-	}
-	for i, e := range entries {
+	message := fmt.Sprintf("must be a list of 1 to %d contacts", MaxContacts)
+	faulty := ""
+	ok := eachElement(v, func(e jsontext.Value) bool {
+		if len(*to) == MaxContacts {
+			faulty = ""
+			return false
+		}
 		var c Contact
-		if message := c.read(e); message != "" {
-			return fmt.Sprintf("has a faulty contact, number %d: %s", i+1, message)
+		if fault := c.read(e); fault != "" && faulty == "" {
+			faulty = fmt.Sprintf("has a faulty contact, number %d: %s", len(*to)+1, fault)
 		}
 		*to = append(*to, c)
+		return true
+	})
+	switch {
+	case faulty != "":
+		return faulty
+	case !ok:
+		return message
 	}
 	return ""
 }
 
 // read reads one contact. When it was disabled is answered, and may be sent back.
 func (c *Contact) read(v jsontext.Value) (message string) {
-	dec := jsontext.NewDecoder(strings.NewReader(string(v)))
+	dec := jsontext.NewDecoder(bytes.NewReader(v))
 	err := readObject(dec, func(name string) error {
 		raw, err := dec.ReadValue()
 		if err != nil || message != "" {

@@ -1,6 +1,7 @@
 package input
 
 import (
+	"bytes"
 	"fmt"
 	"slices"
 	"strconv"
@@ -253,19 +254,18 @@ func MustBeOneOf[T ~string](words []T) string { return "must be one of " + Joine
 
 // wordsIn reads a list of words; one that comes twice is taken once.
 func wordsIn[T ~string](v jsontext.Value, words []T, to *[]T) string {
-	message := "must be a list out of " + Joined(words)
-	entries, ok := elements(v)
-	if !ok {
-		return message
-	}
-	for _, e := range entries {
+	ok := eachElement(v, func(e jsontext.Value) bool {
 		var word T
 		if wordIn(e, words, &word) != "" {
-			return message
+			return false
 		}
 		if !slices.Contains(*to, word) {
 			*to = append(*to, word)
 		}
+		return true
+	})
+	if !ok {
+		return "must be a list out of " + Joined(words)
 	}
 	return ""
 }
@@ -274,38 +274,41 @@ func wordsIn[T ~string](v jsontext.Value, words []T, to *[]T) string {
 const MaxIDs = 250
 
 func idsIn(v jsontext.Value, to *[]int64) string {
-	entries, ok := elements(v)
-	if !ok || len(entries) > MaxIDs {
-		return fmt.Sprintf("must be a list of at most %d ids", MaxIDs)
-	}
-	for _, e := range entries {
-		id, message := wholeNumber(e)
-		if message != "" {
-			return "must be a list of whole numbers"
+	message := fmt.Sprintf("must be a list of at most %d ids", MaxIDs)
+	ok := eachElement(v, func(e jsontext.Value) bool {
+		if len(*to) == MaxIDs {
+			return false
+		}
+		id, fault := wholeNumber(e)
+		if fault != "" {
+			message = "must be a list of whole numbers"
 		}
 		*to = append(*to, id)
+		return fault == ""
+	})
+	if !ok {
+		return message
 	}
 	return ""
 }
 
-// elements splits a JSON array.
-func elements(v jsontext.Value) ([]jsontext.Value, bool) {
+// eachElement passes the elements of a JSON array to read, which keeps none, until it returns false. ok is false where v is
+// no array, or read returned false.
+func eachElement(v jsontext.Value, read func(jsontext.Value) bool) (ok bool) {
 	if v.Kind() != '[' {
-		return nil, false
+		return false
 	}
-	dec := jsontext.NewDecoder(strings.NewReader(string(v)))
+	dec := jsontext.NewDecoder(bytes.NewReader(v))
 	if _, err := dec.ReadToken(); err != nil {
-		return nil, false
+		return false
 	}
-	var out []jsontext.Value
 	for dec.PeekKind() != ']' {
 		e, err := dec.ReadValue()
-		if err != nil {
-			return nil, false
+		if err != nil || !read(e) {
+			return false
 		}
-		out = append(out, e.Clone())
 	}
-	return out, true
+	return true
 }
 
 func timeIn(v jsontext.Value, to *time.Time) string {
