@@ -202,6 +202,11 @@ func TestBodyTooLarge(t *testing.T) {
 		e.want(413, method, path, bytes.NewReader(large))
 		e.want(413, method, path, io.MultiReader(bytes.NewReader(large))) // chunked: its length is not known before
 	}
+	small := append([]byte(`{"class":"ValueError"}`), bytes.Repeat([]byte(" "), 1<<20)...)
+	for _, path := range []string{"/api/v1/exceptions", "/api/v1/notifications/viewed", "/api/v1/subscriptions"} {
+		e.want(413, "POST", path, bytes.NewReader(small))
+	}
+	e.want(202, "POST", "/api/v1/exceptions", bytes.NewReader(small[:1<<20]))
 	request := fmt.Sprintf("PUT /api/v1/products/1 HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\nConnection: close\r\n\r\n", adminToken, len(large))
 	if answer := e.rawly(t, request+string(large)); !strings.HasPrefix(answer, "HTTP/1.1 413 ") {
 		t.Errorf("%.200s", answer)

@@ -16,14 +16,18 @@ import (
 )
 
 const (
-	maxJSON     = 32 << 20         // bytes of a JSON body
+	maxJSON     = 1 << 20          // bytes of a JSON body, but for
+	maxImport   = 32 << 20         // those of observations
 	bodyPause   = 30 * time.Second // how long a body may stand still
 	jsonTime    = 2 * time.Minute  // for all of a JSON body
 	maxLeftOver = 64 << 20         // bytes, and
 	leftTime    = 5 * time.Second  // time, that are read and thrown away after an answer
 )
 
-var errBodyTooLarge = errors.New("the body is too large")
+var (
+	errBodyTooLarge   = errors.New("the body is larger than 1 MiB")
+	errImportTooLarge = errors.New("the body is larger than 32 MiB")
+)
 
 // requestBody is the body of a request with our limits instead of the server's: no length for a stream of lines, but an
 // end to waiting for somebody who sends nothing.
@@ -41,19 +45,32 @@ type requestBody struct {
 
 // limitBody puts our limits on the body of a request.
 func limitBody(w http.ResponseWriter, r *http.Request) *requestBody {
-	b := &requestBody{body: r.Body, control: http.NewResponseController(w), most: maxJSON, length: r.ContentLength, asks: r.Header.Get("Expect") != ""}
-	if mediaType(r) == mediaNDJSON {
-		b.most = 0
-	} else {
-		b.until = time.Now().Add(jsonTime)
+	return &requestBody{
+		body: r.Body, control: http.NewResponseController(w), most: maxJSON, length: r.ContentLength, asks: r.Header.Get("Expect") != "",
+		until: time.Now().Add(jsonTime),
 	}
-	return b
+}
+
+// takeImport lets the body be one of observations: larger, or as lines of any number.
+func (b *requestBody) takeImport(media string) {
+	b.most = maxImport
+	if media == mediaNDJSON {
+		b.most, b.until = 0, time.Time{}
+	}
+}
+
+// tooLarge is the error of a body that is larger than it may be.
+func (b *requestBody) tooLarge() error {
+	if b.most == maxImport {
+		return errImportTooLarge
+	}
+	return errBodyTooLarge
 }
 
 // Read implements io.Reader.
 func (b *requestBody) Read(p []byte) (int, error) {
 	if b.most > 0 && (b.length > b.most || b.read > b.most) {
-		return 0, errBodyTooLarge // also before the first byte, so that who asks with "Expect: 100-continue" sends none
+		return 0, b.tooLarge() // also before the first byte, so that who asks with "Expect: 100-continue" sends none
 	}
 	b.extend(bodyPause)
 	n, err := b.body.Read(p)
@@ -62,7 +79,7 @@ func (b *requestBody) Read(p []byte) (int, error) {
 		b.end()
 	}
 	if b.most > 0 && b.read > b.most {
-		return 0, errBodyTooLarge
+		return 0, b.tooLarge()
 	}
 	return n, err
 }
@@ -180,8 +197,10 @@ func brokenJSON(err *input.SyntaxError) *problem {
 func unreadable(err error) *problem {
 	var tooLarge *http.MaxBytesError
 	switch {
-	case errors.Is(err, errBodyTooLarge), errors.As(err, &tooLarge):
+	case errors.Is(err, errImportTooLarge):
 		return newProblem(http.StatusRequestEntityTooLarge, "The body is larger than 32 MiB: send less at once.")
+	case errors.Is(err, errBodyTooLarge), errors.As(err, &tooLarge):
+		return newProblem(http.StatusRequestEntityTooLarge, "The body is larger than 1 MiB: send less at once.")
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return newProblem(http.StatusRequestTimeout, "The body did not come in time.")
 	}
