@@ -77,10 +77,10 @@ func TestMetrics(t *testing.T) {
 		e.accept(observation(5, 2, rule.High))
 		e.accept(observation(6, 3, rule.High))
 		for range 3 {
-			e.tell(accept.NewException(accept.ExceptionInfo{Class: "KeyError"}))
+			e.report(accept.NewException(accept.ExceptionInfo{Class: "KeyError"}))
 		}
 		failed := true
-		e.tell(accept.NewSecurityGate(1, &failed))
+		e.report(accept.NewSecurityGate(1, &failed))
 		e.idle(20 * time.Second)
 		want := map[string]float64{
 			"events_accepted_total observation": 6, "events_accepted_total exception": 3, "events_accepted_total security_gate": 1,
