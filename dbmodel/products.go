@@ -11,6 +11,7 @@ import (
 
 // NotificationSettings are the columns that products and product groups share. Their contacts are rows of their own.
 type NotificationSettings struct {
+	PausedFrom     *time.Time    `bun:"notification_paused_from"` // nil: at once
 	PausedUntil    *time.Time    `bun:"notification_paused_until"`
 	MinSeverity    rule.Severity `bun:"observation_notification_min_severity"`
 	Statuses       []rule.Status `bun:"observation_notification_statuses,type:jsonb,nullzero,default:'[]'"`
@@ -25,7 +26,7 @@ func (n *NotificationSettings) Rule(contacts rule.Contacts, now time.Time) rule.
 			MinSeverity: n.MinSeverity, Statuses: n.Statuses, MinPriority: n.MinPriority, KnownExploited: n.KnownExploited,
 		},
 		Contacts: contacts,
-		Paused:   n.PausedUntil != nil && n.PausedUntil.After(now),
+		Paused:   n.PausedUntil != nil && n.PausedUntil.After(now) && (n.PausedFrom == nil || !n.PausedFrom.After(now)),
 	}
 }
 
@@ -258,11 +259,11 @@ func (r *contextRow) context() *ProductContext {
 }
 
 const productContexts = `
-	SELECT p.id, p.generation, p.name, p.notification_paused_until > clock_timestamp() AS product_paused,
+	SELECT p.id, p.generation, p.name, @product_paused AS product_paused,
 		p.observation_notification_min_severity AS product_min_severity, p.observation_notification_statuses AS product_statuses,
 		p.observation_notification_min_priority AS product_min_priority,
 		p.observation_notification_known_exploited AS product_known_exploited,
-		g.id AS group_id, g.name AS group_name, g.notification_paused_until > clock_timestamp() AS group_paused,
+		g.id AS group_id, g.name AS group_name, @group_paused AS group_paused,
 		g.observation_notification_min_severity AS group_min_severity, g.observation_notification_statuses AS group_statuses,
 		g.observation_notification_min_priority AS group_min_priority,
 		g.observation_notification_known_exploited AS group_known_exploited
@@ -271,7 +272,9 @@ const productContexts = `
 // ProductContexts returns the products with the given ids by id; those that do not exist are left out. Whether
 // notifications are paused is seen by the database's clock.
 func ProductContexts(ctx context.Context, db bun.IDB, ids []int64) (map[int64]*ProductContext, error) {
-	found, err := queryAll[contextRow](ctx, db, productContexts, args{"products": numbers(ids)})
+	found, err := queryAll[contextRow](ctx, db, productContexts, args{
+		"products": numbers(ids), "product_paused": bun.Safe(paused(db, "p")), "group_paused": bun.Safe(paused(db, "g")),
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -299,7 +302,7 @@ func ProductContexts(ctx context.Context, db bun.IDB, ids []int64) (map[int64]*P
 
 func setNotification(q *bun.InsertQuery) *bun.InsertQuery {
 	for _, c := range []string{
-		"notification_paused_until",
+		"notification_paused_from", "notification_paused_until",
 		"observation_notification_min_severity", "observation_notification_statuses", "observation_notification_min_priority",
 		"observation_notification_known_exploited",
 	} {

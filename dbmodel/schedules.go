@@ -80,9 +80,14 @@ func SettledNumber(ctx context.Context, db *DB) (int64, error) {
 
 const dueSlots = `next_slot_at <= clock_timestamp() AND enabled`
 
-// HasDueDigests reports whether the slot of a subscription has come.
+// HasDueDigests reports whether the slot of a subscription has come, or a pause is over.
 func HasDueDigests(ctx context.Context, db bun.IDB) (bool, error) {
-	return queryOne[bool](ctx, db, `SELECT EXISTS (SELECT 1 FROM subscriptions WHERE `+dueSlots+`)`, nil)
+	due, err := queryOne[bool](ctx, db, `SELECT EXISTS (SELECT 1 FROM subscriptions WHERE `+dueSlots+`)`, nil)
+	if err != nil || due {
+		return due, err
+	}
+	ended, err := EndedPauses(ctx, db)
+	return len(ended) > 0, err
 }
 
 // DueSubscriptions lists the first limit subscriptions with an id above after whose slot has come, by id.

@@ -69,7 +69,7 @@ func (s *server) putHolder(
 			return err
 		}
 	}
-	sent.NotificationFields.merge(p.settings)
+	sent.NotificationFields.merge(p.settings, &faults)
 	contacts := sent.contacts(p.holder)
 	if err := s.mergeContacts(ctx, tx, &faults, contacts); err != nil {
 		return err

@@ -19,7 +19,7 @@ const (
 func emptyProduct(id int, name string) map[string]any {
 	return map[string]any{
 		"id": float64(id), "name": name, "product_group_id": nil, "security_gate_passed": nil,
-		"notification_email_to": "", "notification_ms_teams_webhook": "", "notification_slack_webhook": "", "notification_paused_until": nil,
+		"notification_email_to": "", "notification_ms_teams_webhook": "", "notification_slack_webhook": "", "notification_paused_from": nil, "notification_paused_until": nil,
 		"observation_notification_min_severity": "", "observation_notification_statuses": []any{}, "observation_notification_min_priority": nil,
 		"observation_notification_known_exploited": nil,
 	}

@@ -17,6 +17,7 @@ const notificationPrefix = "notification_"
 // NotificationFields are the settings that products and product groups share, as they come in.
 type NotificationFields struct {
 	Contacts    input.Contacts             `json:"-" contacts:"notification_"`
+	PausedFrom  input.Field[time.Time]     `json:"notification_paused_from" doc:"When the pause begins; null: at once"`
 	PausedUntil input.Field[time.Time]     `json:"notification_paused_until" doc:"Until then notifications are stored without deliveries"`
 	MinSeverity input.Field[rule.Severity] `json:"observation_notification_min_severity"`
 	Statuses    input.Field[[]rule.Status] `json:"observation_notification_statuses"`
@@ -34,6 +35,7 @@ func (f NotificationFields) TransformSchema(_ huma.Registry, s *huma.Schema) *hu
 // NotificationAnswer is the same as it is shown. A type that embeds it shows its contacts in its own MarshalJSON.
 type NotificationAnswer struct {
 	contacts    shownContacts
+	PausedFrom  *time.Time    `json:"notification_paused_from"`
 	PausedUntil *time.Time    `json:"notification_paused_until"`
 	MinSeverity rule.Severity `json:"observation_notification_min_severity"`
 	Statuses    []rule.Status `json:"observation_notification_statuses" nullable:"false"`
@@ -50,7 +52,7 @@ func (NotificationAnswer) TransformSchema(_ huma.Registry, s *huma.Schema) *huma
 
 func showNotificationSettings(n *dbmodel.NotificationSettings, holder rule.Holder, c holdersContacts) NotificationAnswer {
 	out := NotificationAnswer{
-		contacts: c.shown(notificationPrefix, holder), PausedUntil: utc(n.PausedUntil), MinSeverity: n.MinSeverity, Statuses: filled(n.Statuses), MinPriority: n.MinPriority,
+		contacts: c.shown(notificationPrefix, holder), PausedFrom: utc(n.PausedFrom), PausedUntil: utc(n.PausedUntil), MinSeverity: n.MinSeverity, Statuses: filled(n.Statuses), MinPriority: n.MinPriority,
 	}
 	if n.KnownExploited {
 		out.KnownExploited = new(true)
@@ -58,9 +60,16 @@ func showNotificationSettings(n *dbmodel.NotificationSettings, holder rule.Holde
 	return out
 }
 
-// merge puts what was sent, but for contacts, into n.
-func (f *NotificationFields) merge(n *dbmodel.NotificationSettings) {
+// merge puts what was sent, but for contacts, into n. A pause that is cleared has no beginning either.
+func (f *NotificationFields) merge(n *dbmodel.NotificationSettings, faults *input.Faults) {
+	input.Apply(f.PausedFrom, &n.PausedFrom, nil, input.Pointer)
 	input.Apply(f.PausedUntil, &n.PausedUntil, nil, input.Pointer)
+	switch from, until := n.PausedFrom, n.PausedUntil; {
+	case until == nil && f.PausedUntil.Set && (!f.PausedFrom.Set || f.PausedFrom.Empty):
+		n.PausedFrom = nil
+	case from != nil && (until == nil || !from.Before(*until)):
+		faults.AddOnce("notification_paused_from", "must be before notification_paused_until")
+	}
 	input.Apply(f.MinSeverity, &n.MinSeverity, "", input.Same)
 	input.Apply(f.Statuses, &n.Statuses, nil, input.Same)
 	input.Apply(f.MinPriority.Field, &n.MinPriority, nil, input.Pointer)

@@ -192,7 +192,7 @@ func (s *server) loadSettingFields(
 	if err != nil {
 		return f, err
 	}
-	f = settingFields{own: own, holder: holder, contacts: shown.contacts[holder], names: shown.names}
+	f = settingFields{now: now, own: own, holder: holder, contacts: shown.contacts[holder], names: shown.names}
 	settings := own.Rule(f.contacts, now)
 	var inherited *rule.Settings
 	if group != nil {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/seed91453169/tocsin/dbmodel"
 	"github.com/seed91453169/tocsin/rule"
@@ -22,6 +23,7 @@ type settingFields struct {
 	groupIs   linkTo // "group Payments"
 	// paused says of each whether notification_paused_until is in the future, by the database's clock.
 	ownPaused, groupPaused bool
+	now                    time.Time // the database's
 }
 
 // fields returns the form.
@@ -59,7 +61,7 @@ func (f *settingFields) fields() []formField {
 			list[i].Help += " Empty: as " + f.groupIs.Text + " says."
 		}
 	}
-	return append(list, f.pause())
+	return append(list, f.pauseFrom(), f.pause())
 }
 
 // source says where contacts come from; FromProduct stands for the holder itself, also where that is a group.
@@ -94,11 +96,25 @@ func (f *settingFields) where(words string, from rule.Source, without string, wi
 
 func (f *settingFields) fromGroup() linkTo { return linkTo{f.groupIs.Path, "from " + f.groupIs.Text} }
 
+// pauseFrom is the field of notification_paused_from.
+func (f *settingFields) pauseFrom() formField {
+	out := formField{
+		Name: "notification_paused_from", Label: "Paused from", Kind: timeField, Unit: "UTC",
+		Help:    "When the pause begins. Empty: at once.",
+		Applies: &applied{Words: "Not set", Own: f.own.PausedFrom != nil},
+	}
+	if f.own.PausedFrom != nil {
+		out.Value = f.own.PausedFrom.UTC().Format(input.FormTimeLayout)
+		out.Applies.Words, out.Applies.From = f.own.PausedFrom.UTC().Format("2006-01-02 15:04 UTC"), linkTo{Text: "set here"}
+	}
+	return out
+}
+
 // pause is the field of notification_paused_until: a product is paused by itself or by its group, neither overrides the other.
 func (f *settingFields) pause() formField {
 	out := formField{
 		Name: "notification_paused_until", Label: "Paused until", Kind: timeField, Unit: "UTC",
-		Help:    "Until then notifications are stored and shown in the inbox, and no message is sent. Empty: not paused.",
+		Help:    "Until then notifications are stored and shown in the inbox, and no message is sent. Then each recipient gets one message with what has changed. Empty: not paused.",
 		Applies: &applied{Words: "Not paused", Own: f.own.PausedUntil != nil},
 	}
 	const shown = "2006-01-02 15:04 UTC"
@@ -110,6 +126,8 @@ func (f *settingFields) pause() formField {
 		out.Applies.Words, out.Applies.From.Text = "Paused until "+f.own.PausedUntil.UTC().Format(shown), "set here"
 	case f.groupPaused:
 		out.Applies.Words, out.Applies.From = "Paused until "+f.group.PausedUntil.UTC().Format(shown), f.fromGroup()
+	case f.own.PausedUntil != nil && f.own.PausedFrom != nil && f.own.PausedFrom.After(f.now):
+		out.Applies.Words, out.Applies.From = "Paused from "+f.own.PausedFrom.UTC().Format(shown)+" until "+f.own.PausedUntil.UTC().Format(shown), linkTo{Text: "set here"}
 	case f.own.PausedUntil != nil:
 		out.Applies.Words, out.Applies.From.Text = "Not paused any more since "+f.own.PausedUntil.UTC().Format(shown), "set here"
 	}

@@ -63,10 +63,11 @@ func (d *digests) make(ctx context.Context) (err error) {
 	if d.now, err = dbmodel.DatabaseNow(ctx, db); err != nil {
 		return fmt.Errorf("ask for the time: %w", err)
 	}
-	settled, cancel := context.WithTimeout(ctx, settleTime)
-	defer cancel()
-	if d.through, err = dbmodel.SettledNumber(settled, db); err != nil {
-		return fmt.Errorf("wait for notifications that are being stored: %w", err)
+	if err := d.pauses(ctx); err != nil {
+		return err
+	}
+	if err := d.settle(ctx); err != nil {
+		return err
 	}
 	groups, err := d.dueGroups(ctx)
 	if err != nil {
@@ -79,6 +80,19 @@ func (d *digests) make(ctx context.Context) (err error) {
 		if err := d.slot(ctx, g); err != nil {
 			return err
 		}
+		if err := d.pauses(ctx); err != nil { // they end within seconds, however many slots come at the same time
+			return err
+		}
+	}
+	return nil
+}
+
+// settle waits until all notifications up to a number are there.
+func (d *digests) settle(ctx context.Context) (err error) {
+	ctx, cancel := context.WithTimeout(ctx, settleTime)
+	defer cancel()
+	if d.through, err = dbmodel.SettledNumber(ctx, d.w.DB); err != nil {
+		return fmt.Errorf("wait for notifications that are being stored: %w", err)
 	}
 	return nil
 }
@@ -266,7 +280,7 @@ func (d *digests) sum(
 				return
 			}
 			yield(n)
-			if data && !sent(n) {
+			if data && (sent == nil || !sent(n)) {
 				ids = append(ids, n.ID)
 			}
 		})

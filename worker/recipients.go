@@ -72,6 +72,7 @@ func (e *evaluation) decideRecipients(ctx context.Context) ([]int64, error) {
 	targets := map[int64]bool{}
 	for i := range e.notifications {
 		n, applied := e.notifications[i].Rule(), e.under[i]
+		e.notifications[i].HeldBack = applied.Paused
 		key := alike{applied: applied}
 		if len(applied.Subscriptions) > 0 {
 			key = alike{applied, n.Type, n.Event, n.ParserType, stateOf(n.Before), stateOf(n.After)}

@@ -1,0 +1,78 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/uptrace/bun"
+
+	"github.com/seed91453169/tocsin/dbmodel"
+	"github.com/seed91453169/tocsin/internal/testenv"
+	"github.com/seed91453169/tocsin/rule"
+)
+
+// pause sets from when until when notifications of a product are paused.
+func (e *env) pause(product int64, from, until *time.Time) {
+	e.t.Helper()
+	err := e.db.InTx(e.t.Context(), func(ctx context.Context, tx bun.Tx) error {
+		p, err := dbmodel.ProductForUpdate(ctx, tx, product)
+		if err != nil {
+			return err
+		}
+		p.PausedFrom, p.PausedUntil = from, until
+		return dbmodel.SaveProduct(ctx, tx, p)
+	})
+	if err != nil {
+		e.t.Fatal(err)
+	}
+}
+
+// TestPauseEndsWithDigest: each contact that was held back gets one message, a subscription with a schedule in its next slot; a
+// pause that begins later holds nothing back before.
+func TestPauseEndsWithDigest(t *testing.T) {
+	t.Parallel()
+	testenv.EachDatabase(t, func(t *testing.T, db *dbmodel.DB) {
+		e := newEnv(t, db, nil)
+		e.product(1, "/product")
+		e.subscribe("team", rule.Slack, func(s *dbmodel.Subscription) {
+			about(1)(s)
+			s.MinSeverity = rule.Critical
+		}, e.receiver.URL+"/team", e.receiver.URL+"/product")
+		slow := e.subscribe("slow", rule.Slack, func(s *dbmodel.Subscription) {
+			about(1)(s)
+			daily(s)
+		}, e.receiver.URL+"/slow")
+		tomorrow, later := time.Now().AddDate(0, 0, 1), time.Now().AddDate(0, 0, 2)
+		e.pause(1, &tomorrow, &later)
+		e.accept(observation(1, 1, rule.High))
+		e.idle(10 * time.Second)
+		e.pause(1, nil, &later)
+		e.accept(observation(2, 1, rule.Critical), observation(3, 1, rule.High))
+		e.idle(10 * time.Second)
+		resolved := observation(3, 1, rule.High)
+		resolved.Status = rule.Resolved
+		e.accept(resolved)
+		e.idle(10 * time.Second)
+		e.slotComes(slow.ID)
+		e.pause(1, nil, nil)
+		testenv.Eventually(t, 15*time.Second, func() error {
+			if n := len(e.receiver.headlines("/team")); n == 0 {
+				return errors.New("nothing yet")
+			}
+			return nil
+		}, "the pause ends")
+		e.slotComes(slow.ID)
+		after := "After the pause, Product 1: 1 new Critical"
+		for path, want := range map[string][]string{
+			"/product": {"High: CVE-1 in Product 1", after}, "/team": {after},
+			"/slow": {"Daily, Product 1: 1 new High", "Daily, Product 1: 1 new Critical"},
+		} {
+			if diff := cmp.Diff(want, e.receiver.headlines(path)); diff != "" {
+				t.Errorf("%s (-want +got):\n%s", path, diff)
+			}
+		}
+	})
+}
