@@ -56,11 +56,16 @@ func (w *Worker) targetDrain(ctx context.Context, t *asynq.Task) error {
 	w.unpoke(ctx, p.TargetID)
 	from, _ := asynq.GetQueueName(ctx)
 	leave, entered := w.lanes.enter(laneOf(&lease.Target, from == queue.BulkDrains))
-	if !entered {
-		if _, err := dbmodel.ReleaseTarget(ctx, w.DB, p.TargetID, owner, crowdedRest()); err != nil {
+	if !entered { // the sweep comes back to it; one that does not fail stays due, for a single event may find a place sooner
+		if lease.FailingSince == nil {
+			err = dbmodel.YieldTarget(ctx, w.DB, p.TargetID, owner)
+		} else {
+			_, err = dbmodel.ReleaseTarget(ctx, w.DB, p.TargetID, owner, crowdedRest())
+		}
+		if err != nil {
 			return fmt.Errorf("give target %d back: %w", p.TargetID, err)
 		}
-		return nil // the sweep comes back to it
+		return nil
 	}
 	defer leave()
 	err = (&drain{w: w, target: &lease.Target, owner: owner, renewed: renewed}).safely(ctx)

@@ -121,7 +121,7 @@ func (q *Queue) poke(ctx context.Context, targets []int64, queue string) {
 	set := make([]*redis.BoolCmd, len(targets))
 	_, err := q.redis.Pipelined(ctx, func(p redis.Pipeliner) error {
 		for i, id := range targets {
-			set[i] = p.SetNX(ctx, pokeKey(id), 1, pokeTime)
+			set[i] = p.SetNX(ctx, pokeKey(queue, id), 1, pokeTime)
 		}
 		return nil
 	})
@@ -142,7 +142,12 @@ func (q *Queue) poke(ctx context.Context, targets []int64, queue string) {
 func (q *Queue) Unpoke(ctx context.Context, target int64) error {
 	ctx, cancel := context.WithTimeout(ctx, EnqueueTime)
 	defer cancel()
-	return q.redis.Del(ctx, pokeKey(target)).Err()
+	_, err := q.redis.Pipelined(ctx, func(p redis.Pipeliner) error {
+		p.Del(ctx, pokeKey(Drains, target))
+		p.Del(ctx, pokeKey(BulkDrains, target))
+		return nil
+	})
+	return err
 }
 
 // HoldPokes keeps pokes of a target away for d. Only who looks into the database after that, and calls Unpoke before,
@@ -150,10 +155,18 @@ func (q *Queue) Unpoke(ctx context.Context, target int64) error {
 func (q *Queue) HoldPokes(ctx context.Context, target int64, d time.Duration) error {
 	ctx, cancel := context.WithTimeout(ctx, EnqueueTime)
 	defer cancel()
-	return q.redis.Set(ctx, pokeKey(target), 1, d).Err()
+	_, err := q.redis.Pipelined(ctx, func(p redis.Pipeliner) error {
+		p.Set(ctx, pokeKey(Drains, target), 1, d)
+		p.Set(ctx, pokeKey(BulkDrains, target), 1, d)
+		return nil
+	})
+	return err
 }
 
-func pokeKey(target int64) string { return "tocsin:poke:" + strconv.FormatInt(target, 10) }
+// pokeKey differs by queue: a task that waits behind those of an import keeps no poke of a single event away.
+func pokeKey(queue string, target int64) string {
+	return "tocsin:poke:" + queue + ":" + strconv.FormatInt(target, 10)
+}
 
 // Claim makes the event with the given id the one that notifies what key stands for, for the time of ttl, unless
 // another has claimed it before; it returns whose the claim is now. The error says that Redis does not answer.
