@@ -50,6 +50,14 @@ type payload struct {
 	Baseline     bool                  `json:"baseline,omitempty"`
 }
 
+// payload returns the event as it goes through Redis.
+func (e *Event) payload(reportedAt time.Time) payload {
+	return payload{
+		Kind: e.kind, Observations: e.observations, ID: e.id, Passed: e.passed, Exception: e.exception,
+		ReportedAt: reportedAt.UTC(), Baseline: e.baseline,
+	}
+}
+
 func checkID(field string, id int64) error {
 	if id < 1 || id > MaxID {
 		return InvalidError{{field, fmt.Sprintf("must be from 1 to %d", int64(MaxID))}}

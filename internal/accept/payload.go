@@ -17,7 +17,7 @@ import (
 // Payload returns the event as the payload of queue.TypeEventAccept. Of states of the same thing the one that was
 // reported last counts, in whatever order workers accept them.
 func (e *Event) Payload(reportedAt time.Time) ([]byte, error) {
-	b, err := json.Marshal(payload{e.kind, e.observations, e.id, e.passed, e.exception, reportedAt.UTC(), e.baseline})
+	b, err := json.Marshal(e.payload(reportedAt))
 	if err != nil {
 		return nil, fmt.Errorf("write an event as JSON: %w", err)
 	}
