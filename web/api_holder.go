@@ -34,8 +34,8 @@ type holderPut struct {
 	contacts []*contactChange // putHolder fills it
 }
 
-// forUpdate locks the row of a product or a product group. With add it makes the row first where there is none: of two calls
-// that make it at once, none is lost. isNew reports that there is no row.
+// forUpdate locks the row of a product or a product group. With add it makes the row first where there is none: of two
+// calls that make it at once, none is lost. isNew reports that there is no row.
 func forUpdate[T any](
 	ctx context.Context, tx bun.Tx, id int64, add bool,
 	lock func(context.Context, bun.Tx, int64) (*T, error), insert func(context.Context, bun.Tx, int64) error,
@@ -52,8 +52,8 @@ func forUpdate[T any](
 	return row, false, err
 }
 
-// putHolder merges what was sent into a product or a product group, and stores it with its contacts. It refuses faults that
-// were found before together with its own.
+// putHolder merges what was sent into a product or a product group, and stores it with its contacts. It refuses faults
+// that were found before together with its own.
 func (s *server) putHolder(
 	ctx context.Context, tx bun.Tx, p *holderPut, sent *NamedFields, found input.Faults,
 ) error {
@@ -105,7 +105,7 @@ func (f *NamedFields) merge(id int64, isNew bool, name *string, faults *input.Fa
 	}
 }
 
-// mayEdit answers who is no program and no administrator: 404 where role finds nothing that they see, 403 where their role
+// mayEdit answers members: 404 where role finds nothing that they see, 403 where their role
 // does not allow to change notification settings.
 func mayEdit(v dbmodel.Viewer, role func() (rule.Role, error)) error {
 	if v.Admin || v.Ingest {

@@ -106,7 +106,7 @@ type inboxValues struct {
 	KnownExploited *bool `json:"known_exploited"`
 }
 
-// arguments are the arguments of a background task: an object, or null; "..." for who may not see them.
+// arguments are the arguments of a background task: an object, or null; "..." for callers who may not see them.
 type arguments json.RawMessage
 
 // MarshalJSON implements json.Marshaler.

@@ -177,7 +177,7 @@ func (s *server) apiEvaluateObservation(ctx context.Context, in *IDParam) (*stru
 	return nil, missing(s.accept(ctx, t, err), "observation", in.ID)
 }
 
-// mayEvaluate answers 404 to who does not see the observation, and 403 to who only sees it.
+// mayEvaluate answers 404 to callers who do not see the observation, and 403 to those who only see it.
 func (s *server) mayEvaluate(ctx context.Context, id int64) error {
 	v := viewerOf(ctx)
 	if v.Ingest {

@@ -19,7 +19,7 @@ type productGroupFields struct {
 type productGroupAnswer struct {
 	ID                  int64  `json:"id"`
 	Name                string `json:"name"`
-	*NotificationAnswer        // nil for who sees no more than the name
+	*NotificationAnswer        // nil for callers who see no more than the name
 }
 
 // MarshalJSON implements json.Marshaler.

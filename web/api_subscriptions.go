@@ -169,7 +169,7 @@ func (s *server) subscriptionToChange(ctx context.Context, tx bun.Tx, id int64) 
 func mayChange(ctx context.Context, db bun.IDB, sub *dbmodel.Subscription) error {
 	v := viewerOf(ctx)
 	if v.Admin || sub.UserID != nil {
-		return nil // who sees a personal one may change it
+		return nil // a caller who sees a personal one may change it
 	}
 	var role rule.Role
 	var err error

@@ -22,7 +22,7 @@ type caller struct {
 	session bool // came with the cookie of a browser
 }
 
-// access says who may make a call at all. What somebody sees, and may change of that, is decided with the Viewer.
+// access says which callers may make a call at all. What somebody sees, and may change of that, is decided with the Viewer.
 type access int
 
 const (
@@ -32,7 +32,7 @@ const (
 	everybody                    // all three
 )
 
-// accessWords say who may make a call.
+// accessWords say which callers may make a call.
 var accessWords = map[access]string{
 	administrators: "For administrators.",
 	ingesters:      "For administrators and tokens of the scope ingest.",

@@ -70,7 +70,8 @@ func (b *requestBody) tooLarge() error {
 // Read implements io.Reader.
 func (b *requestBody) Read(p []byte) (int, error) {
 	if b.most > 0 && (b.length > b.most || b.read > b.most) {
-		return 0, b.tooLarge() // also before the first byte, so that who asks with "Expect: 100-continue" sends none
+		// Also before the first byte, so that a client with "Expect: 100-continue" sends none.
+		return 0, b.tooLarge()
 	}
 	b.extend(bodyPause)
 	n, err := b.body.Read(p)

@@ -15,7 +15,8 @@ import (
 	"github.com/seed91453169/tocsin/web/input"
 )
 
-// pagePolicy is the Content-Security-Policy of the pages: what they need is our own, and nothing of it stands in the page.
+// pagePolicy is the Content-Security-Policy of the pages: what they need is our own, and nothing of it stands in the
+// page.
 const pagePolicy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 
 // maxForm is how many bytes a form may have: 250 ids and some texts are far below it.
@@ -85,8 +86,8 @@ func (s *server) publicPage(mux *http.ServeMux, pattern string, handler pageHand
 	mux.Handle(pattern, s.browser(handler))
 }
 
-// browser is what all pages have in common: their time, their policy, the check where a form comes from, the session, and that
-// errors become pages.
+// browser is what all pages have in common: their time, their policy, the check where a form comes from, the session,
+// and that errors become pages.
 func (s *server) browser(handler pageHandler) http.Handler {
 	page := s.sessions.LoadAndSave(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Security-Policy", pagePolicy)
@@ -147,7 +148,8 @@ func (s *server) write(w http.ResponseWriter, v view, f frame) error {
 	return nil
 }
 
-// mostUnread is how many unread notifications the badge counts: nobody reads more of them one by one, and every page counts.
+// mostUnread is how many unread notifications the badge counts: nobody reads more of them one by one, and every page
+// counts.
 const mostUnread = 999
 
 // unreadWords is what the badge says.
@@ -277,8 +279,8 @@ func idInPath(r *http.Request, what string) (int64, error) {
 	return id, nil
 }
 
-// loginFor is where who has not logged in does so, and comes back to what was wanted: the page, or that with the form, which
-// must be sent again.
+// loginFor is the address of the login, from which the browser comes back to what was asked for: the page, or that
+// with the form, which must be sent again.
 func (s *server) loginFor(r *http.Request) string {
 	if r.Method != http.MethodPost {
 		return withQuery(loginPath, "next", r.URL.RequestURI())

@@ -15,7 +15,7 @@ import (
 // ownPassword is the page on which people change their password.
 type ownPassword struct {
 	Username    string
-	HasPassword bool // who has none logs in through OpenID Connect
+	HasPassword bool // a user without one logs in through OpenID Connect
 	Fault       string
 }
 

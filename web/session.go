@@ -88,7 +88,7 @@ func (s *server) callerBySession(r *http.Request) (*caller, error) {
 	return &caller{viewer: v, session: true}, nil
 }
 
-// logIn begins a session for who has proved who they are, and ends the one of before.
+// logIn begins a session for a user who has proved their identity, and ends the earlier one.
 func (s *server) logIn(r *http.Request, who dbmodel.NewSession) error {
 	ctx := r.Context()
 	if err := s.sessions.Clear(ctx); err != nil {
@@ -127,7 +127,7 @@ func (s sessionStore) CommitCtx(ctx context.Context, token string, data []byte, 
 	return err
 }
 
-// passwordChanged answers who proved to know a password that another one has replaced since.
+// passwordChanged is the answer to a user who proved a password that was replaced meanwhile.
 func passwordChanged() *problem {
 	return newProblem(http.StatusConflict, "The password was changed in this moment: log in with the new one.")
 }

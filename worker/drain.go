@@ -111,7 +111,7 @@ type drain struct {
 	ahead     int       // how many single deliveries are read at once
 	most      int       // of a signed webhook: how many notifications its receiver takes at once; 0: not known
 	address   string    // empty: the key that sealed it is lost
-	firstName string    // of who has this email address; empty where that is not known
+	firstName string    // of the user with this email address; empty where there is none
 	name      string    // of the target, as a person knows it; empty: not read yet
 	sent      int       // single deliveries since the last digest
 	digested  bool      // the last message was a digest

@@ -150,8 +150,8 @@ func (q *Queue) Unpoke(ctx context.Context, target int64) error {
 	return err
 }
 
-// HoldPokes keeps pokes of a target away for d. Only who looks into the database after that, and calls Unpoke before,
-// may do so; should that process be lost, the sweep looks.
+// HoldPokes keeps pokes of a target away for d. Only a caller that looks into the database after that, and calls
+// Unpoke before, may do so; should that process be lost, the sweep looks.
 func (q *Queue) HoldPokes(ctx context.Context, target int64, d time.Duration) error {
 	ctx, cancel := context.WithTimeout(ctx, EnqueueTime)
 	defer cancel()
