@@ -67,7 +67,7 @@ const upsertObservations = `
 	SELECT i.id, i.product_id, i.title, i.title_hash, i.severity, i.status, i.priority, i.parser_type, i.vulnerability_id,
 		i.cvss_score, i.origin, i.url, i.known_exploited, i.details,
 		coalesce(@reported_at::timestamptz, clock_timestamp()), k.generation
-	FROM @observations AS i JOIN known AS k ON k.id = i.product_id
+	FROM @observations AS i LEFT JOIN known AS k ON k.id = i.product_id
 	LEFT JOIN LATERAL (SELECT * FROM observations AS e WHERE e.id = i.id OFFSET 0) AS e ON true
 	WHERE (SELECT count(*) FROM known) = @products_expected
 		AND (e.id IS NULL OR e.generation <> k.generation OR ` + differsFromStored + `)
