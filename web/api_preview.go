@@ -130,7 +130,7 @@ func (s *server) previewSettings(ctx context.Context, id int64, sent *productFie
 		if err := knownGroup(ctx, tx, sent.ProductGroupID.Field, &faults); err != nil {
 			return err
 		}
-		sent.NotificationFields.merge(&product.NotificationSettings)
+		sent.NotificationFields.merge(&product.NotificationSettings, &faults)
 		if err := s.checkContacts(ctx, tx, &faults, sent.contacts(productHolder(id))); err != nil {
 			return err
 		}
