@@ -64,7 +64,7 @@ func TestOpenAPI(t *testing.T) {
 		}
 	}
 	fields := doc.Components.Schemas["ProductFields"].(map[string]any)
-	if fields["additionalProperties"] != false || len(fields["properties"].(map[string]any)) != 12 || fields["required"] != nil {
+	if fields["additionalProperties"] != false || len(fields["properties"].(map[string]any)) != 13 || fields["required"] != nil {
 		t.Errorf("a product's fields: %v", fields)
 	}
 	if gate := doc.Components.Schemas["GateFields"].(map[string]any); !cmp.Equal(gate["required"], []any{"passed"}) {
