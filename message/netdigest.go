@@ -26,13 +26,15 @@ type NetDigest struct {
 	Notifications map[int64]*dbmodel.Notification // those that the message names
 }
 
-// NetDigest builds one message of net changes: counts by product, the worst by name, and a link to exactly these in the inbox.
-// batch is the number of the message, the same at every attempt. A brief one names nothing.
+// NetDigest builds one message of net changes: counts by product, the worst by name, and a link to exactly these in
+// the inbox. batch is the number of the message, the same at every attempt. A brief one names nothing.
 func (b Builder) NetDigest(d NetDigest, batch int64, brief bool, to Recipient) *channel.Message {
 	m := &channel.Message{
 		Headline: d.headline(), Tone: d.tone(), Facts: d.facts(),
-		Action: channel.Link{Label: "Open these in the inbox", URL: b.page("?viewed=all&digest=" + strconv.FormatInt(d.Number, 10))},
-		ID:     "digest-" + strconv.FormatInt(batch, 10),
+		Action: channel.Link{
+			Label: "Open these in the inbox", URL: b.page("?viewed=all&digest=" + strconv.FormatInt(d.Number, 10)),
+		},
+		ID: "digest-" + strconv.FormatInt(batch, 10),
 	}
 	total := len(d.Content.Failures)
 	for _, p := range d.Content.Products {
@@ -53,7 +55,8 @@ func (b Builder) NetDigest(d NetDigest, batch int64, brief bool, to Recipient) *
 	case to.Source.Kind == rule.HolderSubscription:
 		from = subscription(to.Source.ID, to.SourceName)
 	case to.Source.Kind == rule.HolderGroup:
-		from = source{"the notification settings of a product group", "product-groups/" + strconv.FormatInt(to.Source.ID, 10) + addresses}
+		page := "product-groups/" + strconv.FormatInt(to.Source.ID, 10)
+		from = source{"the notification settings of a product group", page + addresses}
 	case only:
 		from = source{"the notification settings of " + d.name(0), productPage(d.Content.Products[0].Product) + addresses}
 	}

@@ -205,7 +205,9 @@ func TeamTypes() []Type { return []Type{TypeObservation, TypeSecurityGate, TypeT
 
 // PersonalTypes returns the types that recipients of a member's subscription see, of those that members see.
 func PersonalTypes(memberTypes []Type) []Type {
-	return slices.DeleteFunc(slices.Clone(memberTypes), func(t Type) bool { return t == TypeObservationTitle || t == TypeException })
+	return slices.DeleteFunc(slices.Clone(memberTypes), func(t Type) bool {
+		return t == TypeObservationTitle || t == TypeException
+	})
 }
 
 // Takes reports whether s takes n, at once or with its next slot.

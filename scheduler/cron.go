@@ -129,8 +129,8 @@ func (s *Scheduler) addSecObserve(ctx context.Context, now time.Time) error {
 	return nil
 }
 
-// addDigests stores and enqueues a run that makes digests where the slot of a subscription has come or a pause is over at now,
-// the database's time. None begins while another one is under way.
+// addDigests stores and enqueues a run that makes digests where the slot of a subscription has come or a pause is over
+// at now, the database's time. None begins while another one is under way.
 func (s *Scheduler) addDigests(ctx context.Context, now time.Time) error {
 	due := func(ctx context.Context, db bun.IDB) (bool, error) {
 		due, err := dbmodel.HasDueDigests(ctx, db)

@@ -58,9 +58,10 @@ type Scheduler struct {
 
 // New returns a Scheduler that does nothing until Start.
 func New(db *dbmodel.DB, queue *queue.Queue, log zerolog.Logger) *Scheduler {
-	return &Scheduler{db: db, queue: queue, log: log, cancel: func() {}, requeued: prometheus.NewCounter(prometheus.CounterOpts{
+	requeued := prometheus.NewCounter(prometheus.CounterOpts{
 		Name: "tocsin_requeued_events_total", Help: "Events that were enqueued again because Redis had lost their task.",
-	})}
+	})
+	return &Scheduler{db: db, queue: queue, log: log, cancel: func() {}, requeued: requeued}
 }
 
 // Metrics is what the Scheduler counts for Prometheus.

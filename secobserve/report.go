@@ -23,7 +23,9 @@ const (
 
 // report accepts the event that reports a problem to administrators, in the transaction of the caller. It is notified
 // each time: the callers report a problem once.
-func (c *Connector) report(ctx context.Context, tx bun.Tx, class, message, trace string) ([]dbmodel.QueueableEvent, error) {
+func (c *Connector) report(
+	ctx context.Context, tx bun.Tx, class, message, trace string,
+) ([]dbmodel.QueueableEvent, error) {
 	event, err := accept.NewOwnFailure(class, dbmodel.PeriodicSecObserve, message, trace)
 	if err != nil {
 		return nil, err

@@ -26,8 +26,9 @@ const (
 	settleTime = 2 * evaluationTime
 )
 
-// periodicDigests handles queue.TypePeriodicDigests: it makes the digests of the slots that have come. A run that is cut short is
-// taken up again, which makes what is left: each slot is noted in the transaction that stores its deliveries.
+// periodicDigests handles queue.TypePeriodicDigests: it makes the digests of the slots that have come. A run that is
+// cut short is taken up again, which makes what is left: each slot is noted in the transaction that stores its
+// deliveries.
 func (w *Worker) periodicDigests(ctx context.Context, run *dbmodel.PeriodicRun) (done string, err error) {
 	ctx, end := context.WithCancelCause(ctx)
 	defer end(nil)
@@ -52,7 +53,8 @@ type digests struct {
 
 // done is what the run did so far, in words.
 func (d *digests) done() string {
-	return fmt.Sprintf("%s slots and pauses ended, %s messages made", thousands(int64(d.slots)), thousands(int64(d.messages)))
+	return fmt.Sprintf("%s slots and pauses ended, %s messages made",
+		thousands(int64(d.slots)), thousands(int64(d.messages)))
 }
 
 func (d *digests) make(ctx context.Context) (err error) {
@@ -142,7 +144,9 @@ func (d *digests) dueGroups(ctx context.Context) ([]*slotGroup, error) {
 }
 
 // groupOf is the group of one subscription, and what must be equal in it. of is nil where it has no contact.
-func (d *digests) groupOf(ctx context.Context, s *dbmodel.Subscription, of *rule.Subscription) (*slotGroup, string, error) {
+func (d *digests) groupOf(
+	ctx context.Context, s *dbmodel.Subscription, of *rule.Subscription,
+) (*slotGroup, string, error) {
 	slots, refused := rule.Schedule{Line: s.Schedule, Timezone: s.Timezone}.Slots()
 	if len(refused) > 0 {
 		return nil, "", fmt.Errorf("read the schedule of subscription %d: %s", s.ID, refused[0].Reason)
@@ -152,7 +156,9 @@ func (d *digests) groupOf(ctx context.Context, s *dbmodel.Subscription, of *rule
 		at = *s.NextSlotAt
 	}
 	g := &slotGroup{
-		Slot:     dbmodel.Slot{Due: *s.NextSlotAt, At: at.UTC(), Next: slots.Next(at).UTC(), Reported: s.Reported, Through: d.through},
+		Slot: dbmodel.Slot{
+			Due: *s.NextSlotAt, At: at.UTC(), Next: slots.Next(at).UTC(), Reported: s.Reported, Through: d.through,
+		},
 		occasion: occasion(slots, at),
 	}
 	if of == nil {
@@ -300,7 +306,9 @@ func (d *digests) sum(
 }
 
 // store stores deliveries: of the digest to people, of the notifications data to those who take data.
-func (d *digests) store(ctx context.Context, tx bun.Tx, content *dbmodel.NetDigest, data []int64, to []rule.Recipient) error {
+func (d *digests) store(
+	ctx context.Context, tx bun.Tx, content *dbmodel.NetDigest, data []int64, to []rule.Recipient,
+) error {
 	var people, programs []rule.Recipient
 	for _, r := range to {
 		if r.Channel == rule.Webhook {

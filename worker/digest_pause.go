@@ -36,8 +36,8 @@ type heldTarget struct {
 	sources   map[rule.Holder]*heldSource
 }
 
-// pauses ends the pauses that are over: it stores, for each contact that was held back, a digest of what it would have received.
-// Subscriptions on a schedule take that into their next slot.
+// pauses ends the pauses that are over: it stores, for each contact that was held back, a digest of what it would have
+// received. Subscriptions on a schedule take that into their next slot.
 func (d *digests) pauses(ctx context.Context) error {
 	products, err := dbmodel.EndedPauses(ctx, d.w.DB)
 	if err != nil || len(products) == 0 {
@@ -111,13 +111,15 @@ func (d *digests) pauses(ctx context.Context) error {
 	return nil
 }
 
-// heldTargets finds who would have received something of products: their contacts, and the subscriptions that take all at once.
+// heldTargets finds who would have received something of products: their contacts, and the subscriptions that take all
+// at once.
 func (d *digests) heldTargets(ctx context.Context, products []int64) (map[int64]*heldTarget, error) {
 	contexts, err := dbmodel.ProductContexts(ctx, d.w.DB, products)
 	if err != nil {
 		return nil, fmt.Errorf("load products: %w", err)
 	}
-	subscribers, err := dbmodel.EnabledSubscribers(ctx, d.w.DB, products, rule.Types, d.settings.MemberNotificationTypes, "")
+	memberTypes := d.settings.MemberNotificationTypes
+	subscribers, err := dbmodel.EnabledSubscribers(ctx, d.w.DB, products, rule.Types, memberTypes, "")
 	if err != nil {
 		return nil, fmt.Errorf("load subscriptions: %w", err)
 	}

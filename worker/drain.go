@@ -56,7 +56,8 @@ func (w *Worker) targetDrain(ctx context.Context, t *asynq.Task) error {
 	w.unpoke(ctx, p.TargetID)
 	from, _ := asynq.GetQueueName(ctx)
 	leave, entered := w.lanes.enter(laneOf(&lease.Target, from == queue.BulkDrains))
-	if !entered { // the sweep comes back to it; one that does not fail stays due, for a single event may find a place sooner
+	// The sweep comes back to it; one that does not fail stays due, for a single event may find a place sooner.
+	if !entered {
 		if lease.FailingSince == nil {
 			err = dbmodel.YieldTarget(ctx, w.DB, p.TargetID, owner)
 		} else {
@@ -252,7 +253,9 @@ func (d *drain) deliver(ctx context.Context) (outcome, error) {
 		case len(waiting) == 0:
 			return nobody, nil
 		}
-		if slices.ContainsFunc(waiting, func(one dbmodel.PendingDelivery) bool { return one.Source.Kind == rule.HolderSubscription }) {
+		if slices.ContainsFunc(waiting, func(one dbmodel.PendingDelivery) bool {
+			return one.Source.Kind == rule.HolderSubscription
+		}) {
 			if changed, err := d.askAgain(ctx); err != nil || changed {
 				return goOn, err
 			}
@@ -325,11 +328,17 @@ func (d *drain) send(ctx context.Context, m *channel.Message) (result *channel.E
 	sender, configured := w.Senders[d.target.Channel]
 	switch {
 	case d.address == "":
-		return &channel.Error{Kind: channel.Permanent, Reason: string(rule.AddressLost), Err: channel.ErrNotConfigured}, false, nil
+		return &channel.Error{
+			Kind: channel.Permanent, Reason: string(rule.AddressLost), Err: channel.ErrNotConfigured,
+		}, false, nil
 	case !configured:
-		return &channel.Error{Kind: channel.Permanent, Reason: string(d.target.Channel.Info().NotConfigured), Err: channel.ErrNotConfigured}, false, nil
+		return &channel.Error{
+			Kind: channel.Permanent, Reason: string(d.target.Channel.Info().NotConfigured), Err: channel.ErrNotConfigured,
+		}, false, nil
 	case d.target.Channel.Info().Addresses && m.From == "":
-		return &channel.Error{Kind: channel.Permanent, Reason: string(rule.NoSender), Err: channel.ErrNotConfigured}, false, nil
+		return &channel.Error{
+			Kind: channel.Permanent, Reason: string(rule.NoSender), Err: channel.ErrNotConfigured,
+		}, false, nil
 	}
 	// Neither the end of the task nor a shutdown cuts a send short: its outcome would not be known.
 	limit := channel.SendTime

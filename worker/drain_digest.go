@@ -41,7 +41,9 @@ func (d *drain) deliverNetDigest(ctx context.Context, first dbmodel.PendingDeliv
 }
 
 // netDigest reads the digest of a delivery with those of its notifications that wait, as its recipient may see it now.
-func (d *drain) netDigest(ctx context.Context, of dbmodel.PendingDelivery, waiting map[int64]bool) (message.NetDigest, error) {
+func (d *drain) netDigest(
+	ctx context.Context, of dbmodel.PendingDelivery, waiting map[int64]bool,
+) (message.NetDigest, error) {
 	out := message.NetDigest{Number: of.Digest}
 	content, err := dbmodel.NetDigestByID(ctx, d.w.DB, of.Digest)
 	if errors.Is(err, dbmodel.ErrNotFound) {

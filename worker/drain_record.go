@@ -63,7 +63,9 @@ func (d *drain) recordSent(part dbmodel.DeliverySet, taken func(id int64) time.T
 }
 
 // recordTried records that a message was not taken this time, and returns its deliveries.
-func (d *drain) recordTried(set dbmodel.DeliverySet, result *channel.Error) (tried []dbmodel.MarkedDelivery, err error) {
+func (d *drain) recordTried(
+	set dbmodel.DeliverySet, result *channel.Error,
+) (tried []dbmodel.MarkedDelivery, err error) {
 	for _, part := range set.Parts() {
 		err := d.w.record("a delivery was not taken", func(ctx context.Context) error {
 			marked, err := dbmodel.MarkTried(ctx, d.w.DB, part, d.owner, result.Reason)
@@ -79,8 +81,8 @@ func (d *drain) recordTried(set dbmodel.DeliverySet, result *channel.Error) (tri
 	return tried, nil
 }
 
-// ended counts deliveries that were not sent, with what follows from that, and logs each with its target as a person knows it,
-// without an address.
+// ended counts deliveries that were not sent, with what follows from that, and logs each with its target as a person
+// knows it, without an address.
 func (d *drain) ended(how, text string, result *channel.Error, list []dbmodel.MarkedDelivery) {
 	if len(list) == 0 {
 		return

@@ -43,7 +43,9 @@ func (w *Worker) prepareException(ctx context.Context, e *dbmodel.Event) (prepar
 }
 
 // evaluateException notifies an exception, or counts it for the next equal one where it is held back.
-func (w *Worker) evaluateException(ctx context.Context, tx bun.Tx, event *dbmodel.Event, p prepared) (evaluated, error) {
+func (w *Worker) evaluateException(
+	ctx context.Context, tx bun.Tx, event *dbmodel.Event, p prepared,
+) (evaluated, error) {
 	if p.heldBack {
 		return evaluated{}, dbmodel.Suppress(ctx, tx, w.exceptionKey(event))
 	}

@@ -54,14 +54,19 @@ func newCounted(r *prometheus.Registry) *counted {
 		return prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: name, Help: help, Buckets: buckets}, labels)
 	}
 	c := &counted{
-		accepted:      metrics.CountAccepted(r),
-		evaluated:     counter("tocsin_events_evaluated_total", "Events that were evaluated; failed: that were set aside.", "kind", "result"),
-		evaluation:    histogram("tocsin_evaluation_duration_seconds", "Time of one evaluation, of one event or of many.", sends, "kind"),
+		accepted: metrics.CountAccepted(r),
+		evaluated: counter("tocsin_events_evaluated_total", "Events that were evaluated; failed: that were set aside.",
+			"kind", "result"),
+		evaluation: histogram("tocsin_evaluation_duration_seconds", "Time of one evaluation, of one event or of many.",
+			sends, "kind"),
 		notifications: counter("tocsin_notifications_total", "Notifications that were stored.", "type", "event"),
-		held:          counter("tocsin_exceptions_held_back_total", "Exceptions that equal one that was notified a short time before.", "type"),
-		deliveries:    counter("tocsin_deliveries_total", "Deliveries that were sent, that will be tried again, and that failed for good.", "channel", "result", "reason"),
-		delivery:      histogram("tocsin_delivery_duration_seconds", "Time of one send.", sends, "channel"),
-		delay:         histogram("tocsin_notification_delay_seconds", "Time from the acceptance of an event until a receiver has its notification.", delays, "channel"),
+		held: counter("tocsin_exceptions_held_back_total",
+			"Exceptions that equal one that was notified a short time before.", "type"),
+		deliveries: counter("tocsin_deliveries_total",
+			"Deliveries that were sent, that will be tried again, and that failed for good.", "channel", "result", "reason"),
+		delivery: histogram("tocsin_delivery_duration_seconds", "Time of one send.", sends, "channel"),
+		delay: histogram("tocsin_notification_delay_seconds",
+			"Time from the acceptance of an event until a receiver has its notification.", delays, "channel"),
 	}
 	r.MustRegister(c.evaluated, c.evaluation, c.notifications, c.held, c.deliveries, c.delivery, c.delay)
 	for _, kind := range metrics.Kinds {

@@ -40,7 +40,9 @@ func (w *Worker) begin(ctx context.Context, tx bun.Tx, productIDs []int64) (*eva
 		a := rule.Effective(p.Product, p.Group)
 		applied[id] = &a
 	}
-	return &evaluation{w: w, tx: tx, settings: settings, products: products, applied: applied, caused: map[int64]bool{}}, nil
+	return &evaluation{
+		w: w, tx: tx, settings: settings, products: products, applied: applied, caused: map[int64]bool{},
+	}, nil
 }
 
 // evaluateObservations decides about observations and their titles, in their state of now.

@@ -8,12 +8,13 @@ import (
 	"github.com/seed91453169/tocsin/internal/queue"
 )
 
-// evaluatedAtOnce is how many observations one event has where all of a product are evaluated again: long titles may be among
-// them.
+// evaluatedAtOnce is how many observations one event has where all of a product are evaluated again: long titles may
+// be among them.
 const evaluatedAtOnce = 1_000
 
-// EvaluateAll has all observations of products evaluated again, as events of an import, and returns how many these are. Each
-// event is kept on its own: where the error is not nil, the events before it are kept, and to repeat the call does no harm.
+// EvaluateAll has all observations of products evaluated again, as events of an import, and returns how many these
+// are. Each event is kept on its own: where the error is not nil, the events before it are kept, and to repeat the
+// call does no harm.
 func (a *Acceptor) EvaluateAll(ctx context.Context, productIDs []int64) (total int, err error) {
 	var ids []int64
 	keep := func() error {

@@ -1,5 +1,5 @@
-// Package metrics is what the roles of one process share in their metrics for Prometheus: the registry and the counter of
-// accepted events. The metrics of a role stand in its own package.
+// Package metrics is what the roles of one process share in their metrics for Prometheus: the registry and the counter
+// of accepted events. The metrics of a role stand in its own package.
 package metrics
 
 import (
