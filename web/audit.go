@@ -21,15 +21,23 @@ func (s *server) audit(ctx context.Context, what string) *zerolog.Event {
 	return s.auditOf(ctx, what, name)
 }
 
-// auditOf is audit where the caller is not logged in: name is the one that was given. What is no name of a user is not logged:
-// it may be a password in the wrong field.
+// auditOf is audit where the caller is not logged in: name is whose login it is about; empty: nobody's.
 func (s *server) auditOf(ctx context.Context, what, name string) *zerolog.Event {
 	x := exchangeOf(ctx)
 	line := s.log.Info().Str("audit", what).Str("client", addressOf(x.r)).Str("request_id", x.id)
-	if dbmodel.CheckUsername(name) == nil {
+	if name != "" {
 		line = line.Str("user", name)
 	}
 	return line
+}
+
+// auditFailedLogin begins the line about a name and a password that do not fit. It has the name only where a user bears
+// it: else it may be a password in the wrong field.
+func (s *server) auditFailedLogin(ctx context.Context, name string) *zerolog.Event {
+	if _, err := dbmodel.UserByName(ctx, s.db.Reader, name); err != nil {
+		name = ""
+	}
+	return s.auditOf(ctx, "login_failed", name).Str("by", "password")
 }
 
 // auditChange logs which fields of a call have changed settings, without their values. A call that changed nothing is not

@@ -20,6 +20,7 @@ func TestAudit(t *testing.T) {
 	e.observed(1, "second", "new", "High")
 	e.form("/login", url.Values{"username": {"boss"}, "password": {"a wrong passphrase"}})
 	e.form("/login", url.Values{"username": {"hunter2 in the wrong field"}, "password": {"x"}})
+	e.form("/login", url.Values{"username": {"hunter2"}, "password": {"x"}})
 	cookie, _ := e.logIn("boss", goodPassword, "/")
 	boss := &visitor{e: e, cookie: cookie}
 	const kim = "/users/kim"
@@ -66,6 +67,7 @@ func TestAudit(t *testing.T) {
 	}
 	want := `product_changed automation id=1 fields=[name]
 login_failed boss by=password
+login_failed <nil> by=password
 login_failed <nil> by=password
 login boss by=password
 password_changed boss of=kim

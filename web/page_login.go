@@ -63,7 +63,7 @@ func (s *server) renderLogin(w http.ResponseWriter, r *http.Request, status int,
 func (s *server) logInWithPassword(w http.ResponseWriter, r *http.Request) error {
 	v := loginView{Next: localPath(r.PostFormValue("next")), Username: nameIn(r)}
 	if err := dbmodel.CheckUsername(v.Username); err != nil && v.Username != "" { // it says nothing about who exists
-		s.auditOf(r.Context(), "login_failed", v.Username).Str("by", "password").Msg("somebody gave what is no name of a user")
+		s.auditOf(r.Context(), "login_failed", "").Str("by", "password").Msg("somebody gave what is no name of a user")
 		v.Fault = "The name " + err.Error() + "."
 		return s.renderLogin(w, r, http.StatusUnauthorized, v)
 	}
@@ -96,7 +96,7 @@ func (s *server) guess(w http.ResponseWriter, r *http.Request, username string) 
 	keys := s.guessKeys(r, username)
 	if wait := s.guesses.Begin(keys, time.Now()); wait > 0 {
 		seconds := int(wait.Seconds()) + 1
-		s.auditOf(r.Context(), "login_failed", username).Str("by", "password").Msg("somebody gave a wrong name or password too often")
+		s.auditFailedLogin(r.Context(), username).Msg("somebody gave a wrong name or password too often")
 		w.Header().Set("Retry-After", strconv.Itoa(seconds))
 		return nil, "That was wrong too often. Wait " + plural(seconds, "second", "seconds") + ", then try again.", nil
 	}
@@ -105,7 +105,7 @@ func (s *server) guess(w http.ResponseWriter, r *http.Request, username string) 
 	case err != nil:
 		return nil, "", err
 	case who == nil:
-		s.auditOf(r.Context(), "login_failed", username).Str("by", "password").Msg("somebody gave a wrong name or password")
+		s.auditFailedLogin(r.Context(), username).Msg("somebody gave a wrong name or password")
 		return nil, "", nil
 	}
 	s.guesses.Succeeded(keys)
