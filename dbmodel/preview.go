@@ -42,12 +42,12 @@ const (
 	previewKnown = "CASE WHEN %[1]s IS NULL THEN -1 WHEN %[1]s THEN 1 ELSE 0 END"
 )
 
-// dayOf is the number of whole days from the argument $1 to the time at.
+// dayOf is the number of whole days from the argument $1 to the time at; -1 where that was before, or is not known.
 func dayOf(db bun.IDB, at string) string {
 	if isSQLite(db) {
-		return fmt.Sprintf("CASE WHEN %[1]s < $1 THEN -1 ELSE (%[1]s - $1) / %[2]d END", at, daySeconds*1_000_000)
+		return fmt.Sprintf("CASE WHEN %[1]s IS NULL OR %[1]s < $1 THEN -1 ELSE (%[1]s - $1) / %[2]d END", at, daySeconds*1_000_000)
 	}
-	return fmt.Sprintf("CASE WHEN %[1]s < $1::timestamptz THEN -1 ELSE (extract(epoch FROM %[1]s - $1::timestamptz) / %[2]d)::int END", at, daySeconds)
+	return fmt.Sprintf("CASE WHEN %[1]s IS NULL OR %[1]s < $1::timestamptz THEN -1 ELSE (extract(epoch FROM %[1]s - $1::timestamptz) / %[2]d)::int END", at, daySeconds)
 }
 
 // recent is the columns by which notifications are grouped, and where they come from.
