@@ -69,8 +69,12 @@ func (c *cleanup) do(ctx context.Context) (err error) {
 		if err != nil {
 			return fmt.Errorf("ask for the time: %w", err)
 		}
-		if err := c.notifications(ctx, now.AddDate(0, 0, -days)); err != nil {
+		before := now.AddDate(0, 0, -days)
+		if err := c.notifications(ctx, before); err != nil {
 			return err
+		}
+		if _, err := dbmodel.DeleteOldDigests(ctx, c.w.DB, before); err != nil {
+			return fmt.Errorf("delete old digests: %w", err)
 		}
 	}
 	if _, err := dbmodel.DeleteOldSuppressions(ctx, c.w.DB, suppressionAge); err != nil {

@@ -3,6 +3,7 @@ package worker
 import (
 	"context"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -93,16 +94,32 @@ func TestCleanupSparesTheYoungAndThePending(t *testing.T) {
 			time.Now().Add(-91*day), time.Now().Add(-31*day)).Exec(t.Context()); err != nil {
 			t.Fatal(err)
 		}
+		if _, err := db.NewRaw("INSERT INTO digests (id, content, notifications, created_at) VALUES "+
+			"(1, '{}', '[]', ?0), (2, '{}', '[]', ?0), (3, '{}', '[]', ?1)", time.Now().Add(-91*day), time.Now().Add(-89*day)).Exec(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := db.NewRaw("UPDATE deliveries SET digest_id = 2").Exec(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		digests := func(want ...int64) {
+			t.Helper()
+			var ids []int64
+			if err := db.NewRaw("SELECT id FROM digests ORDER BY id").Scan(t.Context(), &ids); err != nil || !slices.Equal(ids, want) {
+				t.Errorf("digests %v (%v), want %v", ids, err, want)
+			}
+		}
 
 		e.settings(func(s *dbmodel.Settings) { s.NotificationRetentionDays = 0 })
 		if run := e.cleanUp(); run.Status != dbmodel.RunSucceeded || run.Message != "deleted 0 notifications" {
 			t.Errorf("kept for ever: %+v", run)
 		}
+		digests(1, 2, 3)
 		e.settings(func(s *dbmodel.Settings) { s.NotificationRetentionDays = 90 })
 		run := e.cleanUp()
 		if run.Status != dbmodel.RunSucceeded || run.Message != "deleted 1,070 notifications" || run.StartedAt == nil || run.Duration == nil {
 			t.Errorf("run: %+v", run)
 		}
+		digests(2, 3)
 		if n := len(e.notifications()); n != 8 {
 			t.Errorf("%d notifications are left, want 8", n)
 		}
