@@ -70,6 +70,9 @@ func MendDueTimes(ctx context.Context, db *DB, setBack time.Duration) error {
 			return fmt.Errorf("mend due times: %w", err)
 		}
 	}
+	if err := mendSlots(ctx, db); err != nil {
+		return fmt.Errorf("mend the next slots of subscriptions: %w", err)
+	}
 	for _, mend := range []struct {
 		statement string
 		args      args

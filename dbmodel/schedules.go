@@ -78,6 +78,47 @@ func SettledNumber(ctx context.Context, db *DB) (int64, error) {
 	return n, err
 }
 
+const (
+	slotsAhead = `
+		SELECT DISTINCT schedule, timezone, next_slot_at FROM subscriptions WHERE next_slot_at > clock_timestamp()`
+
+	mendSlot = `
+		UPDATE subscriptions SET next_slot_at = @next
+		WHERE schedule = @schedule AND timezone = @timezone AND next_slot_at = @due`
+)
+
+// mendSlots brings next slots that lie too far ahead back to the first after now. One that would be the second stays: the slot
+// before it is done, and the clock repeats it.
+func mendSlots(ctx context.Context, db *DB) error {
+	list, err := queryAll[struct {
+		Schedule, Timezone string
+		NextSlotAt         time.Time
+	}](ctx, db, slotsAhead, nil)
+	if err != nil || len(list) == 0 {
+		return err
+	}
+	now, err := DatabaseNow(ctx, db)
+	if err != nil {
+		return err
+	}
+	for _, s := range list {
+		slots, refused := rule.Schedule{Line: s.Schedule, Timezone: s.Timezone}.Slots()
+		if len(refused) > 0 { // the run that makes its digest reports that
+			continue
+		}
+		next := slots.Next(now)
+		if !s.NextSlotAt.After(slots.Next(next)) {
+			continue
+		}
+		if _, err := exec(ctx, db, mendSlot, args{
+			"next": next.UTC(), "schedule": s.Schedule, "timezone": s.Timezone, "due": s.NextSlotAt,
+		}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 const dueSlots = `next_slot_at <= clock_timestamp() AND enabled`
 
 // HasDueDigests reports whether the slot of a subscription has come, or a pause is over.
