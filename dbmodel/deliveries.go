@@ -121,7 +121,7 @@ type PendingDelivery struct {
 	ID             int64
 	NotificationID int64
 	Source         rule.Holder // of the contact that it comes from
-	SourceName     string      // of a subscription
+	SourceName     string      // of a subscription or a product group
 	UserID         int64       // the user whose subscription alone it comes from; 0: nobody's
 	Masked         bool        // it says what members may read
 	Digest         int64       // the NetDigest that it belongs to; 0: none
@@ -132,8 +132,9 @@ type PendingDelivery struct {
 const (
 	pendingDeliveries = `
 		SELECT id, notification_id, source_kind, source_id, coalesce(user_id, 0) AS user_id, masked,
-			coalesce(digest_id, 0) AS digest_id, CASE WHEN source_kind = 'subscription'
-			THEN coalesce((SELECT s.name FROM subscriptions s WHERE s.id = source_id), '') ELSE '' END AS source_name
+			coalesce(digest_id, 0) AS digest_id, coalesce(CASE source_kind
+				WHEN 'subscription' THEN (SELECT s.name FROM subscriptions s WHERE s.id = source_id)
+				WHEN 'product_group' THEN (SELECT g.name FROM product_groups g WHERE g.id = source_id) END, '') AS source_name
 		FROM deliveries INDEXED BY deliveries_pending
 		WHERE target_id BETWEEN @target AND @target AND state = 'pending' AND @live ORDER BY target_id, id LIMIT @limit`
 

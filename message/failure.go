@@ -67,6 +67,9 @@ func placeInWords(h rule.Holder, name string) string {
 		}
 		return "of " + name
 	case rule.HolderGroup:
+		if name == "" {
+			name = strconv.FormatInt(h.ID, 10)
+		}
 		return "of group " + name
 	case rule.HolderTitles:
 		return "of observation titles"

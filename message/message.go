@@ -30,7 +30,7 @@ type Recipient struct {
 	Address   string      // an email address; empty for webhooks, whose URLs are secrets
 	FirstName string      // of the user with this address; empty where there is none
 	Source    rule.Holder // the holder of its contact; the zero value: not known
-	// SourceName is the name of Source where that is a subscription.
+	// SourceName is the name of Source where that is a subscription or a product group.
 	SourceName string
 	// Unsubscribe is the link that disables the personal subscription which is the only reason for the message; else
 	// empty.

@@ -55,8 +55,7 @@ func (b Builder) NetDigest(d NetDigest, batch int64, brief bool, to Recipient) *
 	case to.Source.Kind == rule.HolderSubscription:
 		from = subscription(to.Source.ID, to.SourceName)
 	case to.Source.Kind == rule.HolderGroup:
-		page := "product-groups/" + strconv.FormatInt(to.Source.ID, 10)
-		from = source{"the notification settings of a product group", page + addresses}
+		from = sourceOf(to.Source, to.SourceName, "product-groups/"+strconv.FormatInt(to.Source.ID, 10)+addresses)
 	case only:
 		from = source{"the notification settings of " + d.name(0), productPage(d.Content.Products[0].Product) + addresses}
 	}

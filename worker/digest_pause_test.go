@@ -3,12 +3,14 @@ package worker
 import (
 	"context"
 	"errors"
+	"fmt"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/uptrace/bun"
 
+	"github.com/seed91453169/tocsin/channel"
 	"github.com/seed91453169/tocsin/dbmodel"
 	"github.com/seed91453169/tocsin/internal/testenv"
 	"github.com/seed91453169/tocsin/rule"
@@ -73,6 +75,51 @@ func TestPauseEndsWithDigest(t *testing.T) {
 			if diff := cmp.Diff(want, e.receiver.headlines(path)); diff != "" {
 				t.Errorf("%s (-want +got):\n%s", path, diff)
 			}
+		}
+	})
+}
+
+// TestPauseOfGroupEnds: by time. Its contact gets one digest of all products, which names the group.
+func TestPauseOfGroupEnds(t *testing.T) {
+	t.Parallel()
+	testenv.EachDatabase(t, func(t *testing.T, db *dbmodel.DB) {
+		mail := &letters{got: map[string][]*channel.Message{}}
+		e := newEnv(t, db, func(w *Worker) { w.Senders[rule.Email] = mail })
+		e.settings(func(s *dbmodel.Settings) { s.EmailFrom = "tocsin@example.com" })
+		ends := func(until time.Time) {
+			g := &dbmodel.ProductGroup{ID: 3, Name: "Payments"}
+			g.PausedUntil = &until
+			if err := dbmodel.SaveProductGroup(t.Context(), db, g); err != nil {
+				t.Fatal(err)
+			}
+		}
+		ends(time.Now().AddDate(0, 0, 1))
+		e.contact(rule.Holder{Kind: rule.HolderGroup, ID: 3}, rule.Email, "team@example.com")
+		for id := range int64(2) {
+			p := &dbmodel.Product{ID: id + 1, Name: "P", ProductGroupID: new(int64(3))}
+			p.MinSeverity = rule.High
+			if err := dbmodel.SaveProduct(t.Context(), db, p); err != nil {
+				t.Fatal(err)
+			}
+		}
+		e.accept(observation(1, 1, rule.High), observation(2, 2, rule.High))
+		e.idle(10 * time.Second)
+		ends(time.Now().Add(-time.Second))
+		testenv.Eventually(t, 15*time.Second, func() error {
+			var n int
+			err := db.NewRaw("SELECT count(*) FROM notifications WHERE held_back").Scan(t.Context(), &n)
+			if err == nil && n > 0 {
+				err = fmt.Errorf("%d are held back", n)
+			}
+			return err
+		}, "the pause ends")
+		e.idle(10 * time.Second)
+		mail.mu.Lock()
+		defer mail.mu.Unlock()
+		got := mail.got["team@example.com"]
+		if len(got) != 1 || got[0].Headline != "After the pause, P and 1 more: 2 new High" ||
+			got[0].Reason != "because team@example.com is set in the notification settings of group Payments" {
+			t.Errorf("mail: %+v", got)
 		}
 	})
 }
