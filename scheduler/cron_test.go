@@ -136,6 +136,41 @@ func TestEachSlotIsAddedOnce(t *testing.T) {
 	})
 }
 
+// Three schedulers find the slot of a subscription at the same time: one run makes its digest.
+func TestDueDigestsAreAddedOnce(t *testing.T) {
+	t.Parallel()
+	testenv.EachDatabase(t, func(t *testing.T, db *dbmodel.DB) {
+		ctx, server := t.Context(), testenv.Redis(t)
+		s := &dbmodel.Subscription{Name: "Daily", Schedule: "0 8 * * *", Timezone: "UTC", Enabled: true}
+		err := db.InTx(ctx, func(ctx context.Context, tx bun.Tx) error {
+			if err := dbmodel.AddSubscription(ctx, tx, s); err != nil {
+				return err
+			}
+			past := s.NextSlotAt.AddDate(0, 0, -1)
+			s.NextSlotAt = &past
+			_, err := tx.NewUpdate().Model(s).Column("next_slot_at").WherePK().Exec(ctx)
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		now := time.Now()
+		var g errgroup.Group
+		for i := range 3 {
+			each := newScheduler(t, db, server)
+			g.Go(func() error { return each.addDigests(ctx, now.Add(time.Duration(i)*time.Millisecond)) })
+		}
+		if err := g.Wait(); err != nil {
+			t.Fatal(err)
+		}
+		runs, err := dbmodel.PeriodicRuns(ctx, db, 0, 10)
+		runs = slices.DeleteFunc(runs, func(r dbmodel.PeriodicRun) bool { return r.Task != dbmodel.PeriodicDigests })
+		if err != nil || len(runs) != 1 {
+			t.Errorf("%d runs make digests (%v), want 1", len(runs), err)
+		}
+	})
+}
+
 func TestMissedSlotsAreMadeUpOnce(t *testing.T) {
 	t.Parallel()
 	testenv.EachDatabase(t, func(t *testing.T, db *dbmodel.DB) {

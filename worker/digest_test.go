@@ -2,12 +2,16 @@ package worker
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/seed91453169/tocsin/dbmodel"
 	"github.com/seed91453169/tocsin/internal/testenv"
@@ -155,6 +159,60 @@ func TestSlotOfData(t *testing.T) {
 		e.slotComes(s.ID)
 		if got := received(); got != stored {
 			t.Errorf("%d notifications after another slot, want %d", got, stored)
+		}
+	})
+}
+
+// TestSlotIsMadeOnce: several workers that have found the same slot make it at the same time.
+func TestSlotIsMadeOnce(t *testing.T) {
+	t.Parallel()
+	testenv.EachDatabase(t, func(t *testing.T, db *dbmodel.DB) {
+		e := newEnv(t, db, nil)
+		e.product(1, "")
+		s := e.subscribe("Mine", rule.Slack, func(s *dbmodel.Subscription) {
+			about(1)(s)
+			daily(s)
+		}, e.receiver.URL+"/team")
+		e.accept(observation(1, 1, rule.High))
+		e.idle(10 * time.Second)
+		e.scheduler.Shutdown()
+		past := s.NextSlotAt.AddDate(0, 0, -1)
+		s.NextSlotAt = &past
+		if _, err := db.NewUpdate().Model(s).Column("next_slot_at").WherePK().Exec(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		var found sync.WaitGroup
+		found.Add(3)
+		var made errgroup.Group
+		var ended atomic.Int64
+		for range 3 {
+			made.Go(func() error {
+				d := &digests{w: e.worker}
+				groups, err := func() ([]*slotGroup, error) {
+					defer found.Done()
+					var errSettings, errNow error
+					d.settings, errSettings = dbmodel.LoadSettings(t.Context(), db)
+					d.now, errNow = dbmodel.DatabaseNow(t.Context(), db)
+					if err := errors.Join(errSettings, errNow, d.settle(t.Context())); err != nil {
+						return nil, err
+					}
+					return d.dueGroups(t.Context())
+				}()
+				found.Wait() // all have found it before one ends it
+				if err != nil || len(groups) != 1 {
+					return fmt.Errorf("%d slots were found (%w)", len(groups), err)
+				}
+				err = d.slot(t.Context(), groups[0])
+				ended.Add(int64(d.slots))
+				return err
+			})
+		}
+		if err := made.Wait(); err != nil || ended.Load() != 1 {
+			t.Errorf("%d workers ended the slot (%v), want 1", ended.Load(), err)
+		}
+		e.idle(10 * time.Second)
+		if diff := cmp.Diff([]string{"Daily, Product 1: 1 new High"}, e.receiver.headlines("/team")); diff != "" {
+			t.Errorf("headlines (-want +got):\n%s", diff)
 		}
 	})
 }
