@@ -19,6 +19,7 @@ const (
 	PendingIDsStatement        = pendingIDs
 	WaitingTargetsStatement    = waitingTargets
 	FailingTargetsDueStatement = failingTargetsDue
+	OldestWorkStatement        = oldestWork
 )
 
 // What statements are made of.

@@ -49,36 +49,38 @@ type Oldest struct {
 	Delivery time.Duration // since its notification was stored, or since the next try of a target that fails was due
 }
 
-// The oldest event is looked for among those that come first, of each queue. For deliveries it is the first one of each
-// target; the query steps from target to target through the index of pending deliveries, see PendingDeliveries.
+// The oldest event is looked for among those that come first, of each queue. For deliveries it is the first one of each of the
+// targets that come first; the query steps from target to target through the index of pending deliveries, see PendingDeliveries.
 const oldestWork = `
-	WITH RECURSIVE waiting(id) AS (
-		SELECT min(target_id) FROM deliveries WHERE state = 'pending'
+	WITH RECURSIVE waiting(id, step) AS (
+		SELECT (SELECT min(target_id) FROM deliveries WHERE state = 'pending'), 1
 		UNION ALL
-		SELECT (SELECT min(target_id) FROM deliveries WHERE state = 'pending' AND target_id > waiting.id)
-		FROM waiting WHERE waiting.id IS NOT NULL
-	), first AS (
+		SELECT (SELECT min(target_id) FROM deliveries WHERE state = 'pending' AND target_id > waiting.id), step + 1
+		FROM waiting WHERE waiting.id IS NOT NULL AND step < @most
+	), first AS MATERIALIZED (
 		SELECT t.failing_since, t.next_at, (
 			SELECT n.created_at FROM deliveries INDEXED BY deliveries_pending JOIN notifications n ON n.id = deliveries.notification_id
 			WHERE deliveries.target_id BETWEEN t.id AND t.id AND deliveries.state = 'pending' AND @live
 			ORDER BY deliveries.target_id, deliveries.id LIMIT 1
 		) AS created_at
-		FROM waiting JOIN targets t ON t.id = waiting.id
+		FROM waiting JOIN LATERAL (SELECT * FROM targets AS t WHERE t.id = waiting.id OFFSET 0) AS t ON true
 		WHERE t.failing_since IS NULL OR t.next_at <= clock_timestamp()
 	), events AS (
 		SELECT created_at FROM (
-			SELECT created_at FROM outbox WHERE failed_at IS NULL AND NOT bulk AND run_after <= clock_timestamp() AND @events ORDER BY id LIMIT @most
+			SELECT created_at FROM outbox INDEXED BY outbox_waiting
+			WHERE failed_at IS NULL AND bulk = false AND run_after <= clock_timestamp() AND @events ORDER BY id LIMIT @most
 		) AS single
 		UNION ALL
 		SELECT created_at FROM (
-			SELECT created_at FROM outbox WHERE failed_at IS NULL AND bulk AND run_after <= clock_timestamp() AND @events ORDER BY id LIMIT @most
+			SELECT created_at FROM outbox INDEXED BY outbox_waiting
+			WHERE failed_at IS NULL AND bulk = true AND run_after <= clock_timestamp() AND @events ORDER BY id LIMIT @most
 		) AS imports
 	)
 	SELECT clock_timestamp() AS now, (SELECT min(created_at) FROM events) AS event,
 		(SELECT min(CASE WHEN failing_since IS NULL OR created_at > next_at THEN created_at ELSE next_at END) FROM first
 			WHERE created_at IS NOT NULL) AS delivery`
 
-// oldestAmong is how many events of each queue the oldest is looked for among.
+// oldestAmong is how many events of each queue, and how many targets, the oldest is looked for among.
 const oldestAmong = 2_000
 
 // OldestWork returns how long what is due has waited.
