@@ -68,11 +68,13 @@ func (s *server) accept(ctx context.Context, t *accept.Event, err error) error {
 func readException(
 	ctx context.Context, read func(io.Reader) (*accept.TaskExceptionInfo, error),
 ) (*accept.TaskExceptionInfo, error) {
-	r := exchangeOf(ctx).r
-	if !isJSON(mediaType(r)) {
+	x := exchangeOf(ctx)
+	media := mediaType(x.r)
+	if !isJSON(media) {
 		return nil, wrongMediaType("application/json")
 	}
-	return read(r.Body)
+	x.body.takeLarge(media)
+	return read(x.r.Body)
 }
 
 // ownTime bounds how long an answer waits until a fault of ours is stored.

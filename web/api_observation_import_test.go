@@ -203,10 +203,15 @@ func TestBodyTooLarge(t *testing.T) {
 		e.want(413, method, path, io.MultiReader(bytes.NewReader(large))) // chunked: its length is not known before
 	}
 	small := append([]byte(`{"class":"ValueError"}`), bytes.Repeat([]byte(" "), 1<<20)...)
-	for _, path := range []string{"/api/v1/exceptions", "/api/v1/notifications/viewed", "/api/v1/subscriptions"} {
+	for _, path := range []string{"/api/v1/notifications/viewed", "/api/v1/subscriptions"} {
 		e.want(413, "POST", path, bytes.NewReader(small))
 	}
-	e.want(202, "POST", "/api/v1/exceptions", bytes.NewReader(small[:1<<20]))
+	// Of exceptions what is long is cut, whatever it is.
+	long := strings.Repeat("x", 2<<20)
+	e.want(202, "POST", "/api/v1/exceptions", strings.NewReader(`{"class":"Long","message":"`+long+`","trace":"`+long+`"}`))
+	e.want(202, "POST", "/api/v1/task-exceptions",
+		strings.NewReader(`{"class":"Long","arguments":{"token":"`+long+`","list":[`+strings.Repeat("1,", 2<<20)+`1]}}`))
+	e.want(413, "POST", "/api/v1/exceptions", bytes.NewReader(large))
 	request := fmt.Sprintf("PUT /api/v1/products/1 HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\nConnection: close\r\n\r\n", adminToken, len(large))
 	if answer := e.rawly(t, request+string(large)); !strings.HasPrefix(answer, "HTTP/1.1 413 ") {
 		t.Errorf("%.200s", answer)

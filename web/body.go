@@ -17,7 +17,7 @@ import (
 
 const (
 	maxJSON     = 1 << 20          // bytes of a JSON body, but for
-	maxImport   = 32 << 20         // those of observations
+	maxLarge    = 32 << 20         // those of observations, and of exceptions, whose long texts are cut
 	bodyPause   = 30 * time.Second // how long a body may stand still
 	jsonTime    = 2 * time.Minute  // for all of a JSON body
 	maxLeftOver = 64 << 20         // bytes, and
@@ -25,8 +25,8 @@ const (
 )
 
 var (
-	errBodyTooLarge   = errors.New("the body is larger than 1 MiB")
-	errImportTooLarge = errors.New("the body is larger than 32 MiB")
+	errBodyTooLarge  = errors.New("the body is larger than 1 MiB")
+	errLargeTooLarge = errors.New("the body is larger than 32 MiB")
 )
 
 // requestBody is the body of a request with our limits instead of the server's: no length for a stream of lines, but an
@@ -51,9 +51,9 @@ func limitBody(w http.ResponseWriter, r *http.Request) *requestBody {
 	}
 }
 
-// takeImport lets the body be one of observations: larger, or as lines of any number.
-func (b *requestBody) takeImport(media string) {
-	b.most = maxImport
+// takeLarge lets the body be one of observations or an exception: larger, or as lines of any number.
+func (b *requestBody) takeLarge(media string) {
+	b.most = maxLarge
 	if media == mediaNDJSON {
 		b.most, b.until = 0, time.Time{}
 	}
@@ -61,8 +61,8 @@ func (b *requestBody) takeImport(media string) {
 
 // tooLarge is the error of a body that is larger than it may be.
 func (b *requestBody) tooLarge() error {
-	if b.most == maxImport {
-		return errImportTooLarge
+	if b.most == maxLarge {
+		return errLargeTooLarge
 	}
 	return errBodyTooLarge
 }
@@ -198,7 +198,7 @@ func brokenJSON(err *input.SyntaxError) *problem {
 func unreadable(err error) *problem {
 	var tooLarge *http.MaxBytesError
 	switch {
-	case errors.Is(err, errImportTooLarge):
+	case errors.Is(err, errLargeTooLarge):
 		return newProblem(http.StatusRequestEntityTooLarge, "The body is larger than 32 MiB: send less at once.")
 	case errors.Is(err, errBodyTooLarge), errors.As(err, &tooLarge):
 		return newProblem(http.StatusRequestEntityTooLarge, "The body is larger than 1 MiB: send less at once.")

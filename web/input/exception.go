@@ -2,6 +2,7 @@ package input
 
 import (
 	"encoding/json"
+	"fmt"
 	"io"
 	"strconv"
 	"strings"
@@ -89,11 +90,18 @@ func anyID(v jsontext.Value) int64 {
 	return n
 }
 
+// maxArguments is how many bytes of arguments are decoded: as values they take many times as much memory, and at most
+// 64 KiB of them are kept.
+const maxArguments = 1 << 20
+
 // anyArguments is an object with its numbers as they are written; another value becomes one. An object within quotes is
-// read as one, so that its secrets are masked.
+// read as one, so that its secrets are masked. What is longer than maxArguments is left out, for its secrets are not known.
 func anyArguments(v jsontext.Value) map[string]any {
-	if v.Kind() == 'n' {
+	switch {
+	case v.Kind() == 'n':
 		return nil
+	case len(v) > maxArguments:
+		return map[string]any{"…": fmt.Sprintf("left out: the arguments had %d bytes", len(v))}
 	}
 	inner := jsontext.Value(strings.TrimSpace(anyText(v)))
 	if v.Kind() == '"' && inner.Kind() == '{' &&
