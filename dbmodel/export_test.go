@@ -20,6 +20,7 @@ const (
 	WaitingTargetsStatement    = waitingTargets
 	FailingTargetsDueStatement = failingTargetsDue
 	OldestWorkStatement        = oldestWork
+	UpsertStatement            = knownProducts + upsertObservations
 )
 
 // What statements are made of.
@@ -36,3 +37,6 @@ func NewCol(name, pgType string, values any) col { return col{name, pgType, valu
 func QueryAll[T any](ctx context.Context, db bun.IDB, statement string, a Args) ([]T, error) {
 	return queryAll[T](ctx, db, statement, a)
 }
+
+// ObservationCols are the Rows of observations.
+func ObservationCols(list []Observation) Rows { return observationCols(list) }

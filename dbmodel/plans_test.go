@@ -3,9 +3,12 @@ package dbmodel_test
 import (
 	"context"
 	"fmt"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/uptrace/bun"
+	"github.com/uptrace/bun/dialect"
 
 	"github.com/seed91453169/tocsin/dbmodel"
 	"github.com/seed91453169/tocsin/internal/testenv"
@@ -48,6 +51,26 @@ func TestImportScansNothing(t *testing.T) {
 	if after := scans(); after != before {
 		t.Errorf("%d sequential scans of observations", after-before)
 	}
+}
+
+// TestAcceptLooksUpEachObservation reads on SQLite, which keeps no statistics, what is accepted once, and looks up for each row of
+// it the product and what is stored.
+func TestAcceptLooksUpEachObservation(t *testing.T) {
+	t.Parallel()
+	testenv.EachDatabase(t, func(t *testing.T, db *dbmodel.DB) {
+		if db.Dialect().Name() == dialect.PG {
+			return // see TestImportScansNothing
+		}
+		list := []dbmodel.Observation{{ID: 1, ProductID: 1, Title: "CVE-1", Severity: rule.High, Status: rule.Open}}
+		plan := planOf(t, db, dbmodel.UpsertStatement, dbmodel.Args{
+			"observations": dbmodel.ObservationCols(list), "products": dbmodel.Numbers{1}, "products_expected": 1,
+			"reported_at": (*time.Time)(nil),
+		})
+		if strings.Contains(plan, "SCAN k\n") || !strings.Contains(plan, "SEARCH k USING") ||
+			!strings.Contains(plan, "SEARCH e USING INTEGER PRIMARY KEY") {
+			t.Errorf("not looked up row by row:\n%s", plan)
+		}
+	})
 }
 
 // importChunk accepts 5,000 observations and does to them what their evaluation does.
