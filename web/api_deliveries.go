@@ -49,18 +49,23 @@ func (s *server) apiListDeliveries(ctx context.Context, in *deliveryParams) (*li
 	if err != nil {
 		return nil, err
 	}
-	filter := dbmodel.DeliveryFilter{State: dbmodel.State(in.State), Channel: rule.Channel(in.Channel), ProductID: in.ProductID, Before: before}
+	filter := dbmodel.DeliveryFilter{
+		State: dbmodel.State(in.State), Channel: rule.Channel(in.Channel), ProductID: in.ProductID, Before: before,
+	}
 	list, err := dbmodel.Deliveries(ctx, s.db.Reader, viewerOf(ctx), filter, in.Limit+1)
 	if err != nil {
 		return nil, fmt.Errorf("list deliveries: %w", err)
 	}
-	return pageOf(list, in.Limit, func(d *dbmodel.Delivery) listedDelivery { return listedDelivery{s.showDelivery(d), d.NotificationID} },
+	return pageOf(list, in.Limit, func(d *dbmodel.Delivery) listedDelivery {
+		return listedDelivery{s.showDelivery(d), d.NotificationID}
+	},
 		func(d *dbmodel.Delivery) string { return idCursorOf(d.ID) }), nil
 }
 
 func (s *server) showDelivery(d *dbmodel.Delivery) DeliveryAnswer {
 	return DeliveryAnswer{
-		ID: d.ID, Channel: d.Channel, Target: s.redacted(d.Channel, d.Address), Source: newContactSource(d.Source, d.SourceName), State: d.State, Attempts: d.Attempts,
+		ID: d.ID, Channel: d.Channel, Target: s.redacted(d.Channel, d.Address),
+		Source: newContactSource(d.Source, d.SourceName), State: d.State, Attempts: d.Attempts,
 		LastError: d.LastError, NextAttemptAt: utc(d.NextAttemptAt), SentAt: utc(d.SentAt),
 	}
 }

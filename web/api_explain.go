@@ -118,10 +118,12 @@ func (s *server) apiExplain(ctx context.Context, in *IDParam) (*explainOutput, e
 	return out, nil
 }
 
-// wouldBe is what would be notified of an observation: what an evaluation would now or, where that is nothing, what it would as
-// soon as a condition is met.
+// wouldBe is what would be notified of an observation: what an evaluation would now or, where that is nothing, what it
+// would as soon as a condition is met.
 func wouldBe(t rule.Type, o *dbmodel.StoredObservation, x rule.Explanation) *rule.Notification {
-	n := &rule.Notification{Type: t, Event: x.Event, ParserType: o.ParserType, Before: x.Remembered, After: new(o.Rule().Values)}
+	n := &rule.Notification{
+		Type: t, Event: x.Event, ParserType: o.ParserType, Before: x.Remembered, After: new(o.Rule().Values),
+	}
 	if n.Event == rule.NoEvent {
 		n.Event = rule.EventNew
 		if x.Remembered != nil {
@@ -158,7 +160,8 @@ func (e *explainer) explain(
 	return out, nil
 }
 
-// recipients says which contacts receive what is notified under the settings that apply, and why others are passed over.
+// recipients says which contacts receive what is notified under the settings that apply, and why others are passed
+// over.
 func (e *explainer) recipients(ctx context.Context, db bun.IDB, a rule.Applied) ([]ExplainedRecipient, error) {
 	contacts, err := e.s.recipients(ctx, db, a, e.about, e.settings)
 	if err != nil {
@@ -174,7 +177,8 @@ func (e *explainer) recipients(ctx context.Context, db bun.IDB, a rule.Applied) 
 		}
 		r := ExplainedRecipient{
 			Channel: c.Channel, Target: c.shown, Source: *newContactSource(c.Holder, name),
-			Recipient: c.Reason == "", Reason: c.Reason.Sentence(), target: c.Target, from: sourceLink(e.viewer, c.Holder, name, c.Channel),
+			Recipient: c.Reason == "", Reason: c.Reason.Sentence(), target: c.Target,
+			from: sourceLink(e.viewer, c.Holder, name, c.Channel),
 		}
 		if c.fails {
 			if r.failure, err = failureOf(ctx, db, e.viewer, c.Target); err != nil {

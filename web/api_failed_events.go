@@ -73,7 +73,8 @@ func (s *server) apiDismissFailedEvent(ctx context.Context, in *IDParam) (*struc
 		return nil, missing(err, "failed event", in.ID)
 	}
 	s.audit(ctx, "failed_event_dismissed").Int64("event", e.ID).Str("kind", string(e.Kind)).
-		Int64("product", e.ProductID).Ints64("observations", e.Payload.IDs).Str("reason", e.Reason).Msg("a failed event was dismissed")
+		Int64("product", e.ProductID).Ints64("observations", e.Payload.IDs).Str("reason", e.Reason).
+		Msg("a failed event was dismissed")
 	return nil, nil //nolint:nilnil // 204
 }
 
@@ -93,7 +94,8 @@ func whySetAside(e *dbmodel.FailedEvent) string {
 // showFailedEvent shows what an event names, never what it says: that may be anything.
 func showFailedEvent(e *dbmodel.FailedEvent) failedEventAnswer {
 	out := failedEventAnswer{
-		ID: e.ID, Kind: eventKind(e.Kind), Why: whySetAside(e), Reason: e.Reason, Attempts: e.Attempts, CreatedAt: e.CreatedAt.UTC(),
+		ID: e.ID, Kind: eventKind(e.Kind), Why: whySetAside(e), Reason: e.Reason, Attempts: e.Attempts,
+		CreatedAt:      e.CreatedAt.UTC(),
 		FailedAt:       e.FailedAt.UTC(),
 		ObservationIDs: filled(e.Payload.IDs),
 	}

@@ -70,9 +70,11 @@ func (s *server) apiDeleteMember(of memberSource) func(context.Context, *memberP
 	}
 }
 
-// listMembers lists the members of what the caller is a member of; a caller who sees the name of a group alone does not see
-// its members.
-func (s *server) listMembers(ctx context.Context, of memberSource, in *membersParams) (*listOutput[memberAnswer], error) {
+// listMembers lists the members of what the caller is a member of; a caller who sees the name of a group alone does
+// not see its members.
+func (s *server) listMembers(
+	ctx context.Context, of memberSource, in *membersParams,
+) (*listOutput[memberAnswer], error) {
 	after, err := nameCursor(in.Cursor)
 	if err != nil {
 		return nil, err
@@ -89,7 +91,9 @@ func (s *server) listMembers(ctx context.Context, of memberSource, in *membersPa
 	if err != nil {
 		return nil, fmt.Errorf("list the members of %s %d: %w", of.name, in.ID, err)
 	}
-	return pageOf(members, in.Limit, func(m *dbmodel.Member) memberAnswer { return memberAnswer{m.Username, m.FullName, memberRole(m.Role)} },
+	return pageOf(members, in.Limit, func(m *dbmodel.Member) memberAnswer {
+		return memberAnswer{m.Username, m.FullName, memberRole(m.Role)}
+	},
 		func(m *dbmodel.Member) string { return nameCursorOf(m.Username) }), nil
 }
 
@@ -102,7 +106,8 @@ func (s *server) setMember(ctx context.Context, of memberSource, in *memberParam
 		return dbmodel.SetMember(ctx, tx, of.in(in.ID), userID, sent.Role.Value)
 	})
 	if err == nil {
-		s.audit(ctx, "role_changed").Str("of", in.Username).Str("in", of.name).Int64("id", in.ID).Str("role", string(sent.Role.Value)).
+		s.audit(ctx, "role_changed").Str("of", in.Username).Str("in", of.name).Int64("id", in.ID).
+			Str("role", string(sent.Role.Value)).
 			Msg("a user is a member")
 	}
 	return err
@@ -114,13 +119,16 @@ func (s *server) removeMember(ctx context.Context, of memberSource, in *memberPa
 		return dbmodel.RemoveMember(ctx, tx, of.in(in.ID), userID)
 	})
 	if err == nil {
-		s.audit(ctx, "role_changed").Str("of", in.Username).Str("in", of.name).Int64("id", in.ID).Str("role", "").Msg("a user is no member any more")
+		s.audit(ctx, "role_changed").Str("of", in.Username).Str("in", of.name).Int64("id", in.ID).Str("role", "").
+			Msg("a user is no member any more")
 	}
 	return err
 }
 
 // editMember has edit change the membership of a user, where the caller may.
-func (s *server) editMember(ctx context.Context, of memberSource, in *memberParams, edit func(ctx context.Context, tx bun.Tx, userID int64) error) error {
+func (s *server) editMember(
+	ctx context.Context, of memberSource, in *memberParams, edit func(ctx context.Context, tx bun.Tx, userID int64) error,
+) error {
 	return s.db.InTx(ctx, func(ctx context.Context, tx bun.Tx) error {
 		v := viewerOf(ctx)
 		role, err := of.role(ctx, tx, v, in.ID)

@@ -85,7 +85,8 @@ func readFilter(object input.Object) (dbmodel.NotificationFilter, error) {
 	}
 	f := dbmodel.NotificationFilter{
 		Type: sent.Type.Value, Event: sent.Event.Value, Severities: sent.Severity.Value, ProductID: sent.ProductID.Value,
-		GroupID: sent.GroupID.Value, User: sent.User.Value, Contains: sent.Q.Value, Since: sent.Since.Value, Until: sent.Until.Value,
+		GroupID: sent.GroupID.Value, User: sent.User.Value, Contains: sent.Q.Value, Since: sent.Since.Value,
+		Until: sent.Until.Value,
 	}
 	if sent.Viewed.Set && !sent.Viewed.Null {
 		f.Viewed = &sent.Viewed.Value
@@ -93,8 +94,8 @@ func readFilter(object input.Object) (dbmodel.NotificationFilter, error) {
 	return f, faults.Err()
 }
 
-// deleteByFilter deletes what the caller may of the notifications that a filter wants, and returns how many these are. It
-// answers 403 where the caller sees some of them and may delete none.
+// deleteByFilter deletes what the caller may of the notifications that a filter wants, and returns how many these are.
+// It answers 403 where the caller sees some of them and may delete none.
 func (s *server) deleteByFilter(ctx context.Context, f dbmodel.NotificationFilter) (n int, err error) {
 	err = s.search(ctx, f.Contains, func(ctx context.Context) (err error) {
 		n, err = dbmodel.DeleteNotificationsByFilter(ctx, s.db, viewerOf(ctx), f)
@@ -103,7 +104,8 @@ func (s *server) deleteByFilter(ctx context.Context, f dbmodel.NotificationFilte
 	if n > 0 {
 		s.unread.look()
 		s.removeDeleted(ctx)
-		s.audit(ctx, "notifications_deleted").Int("notifications", n).Bool("by_filter", true).Msg("notifications were deleted")
+		s.audit(ctx, "notifications_deleted").Int("notifications", n).Bool("by_filter", true).
+			Msg("notifications were deleted")
 	}
 	if err != nil {
 		return n, fmt.Errorf("delete notifications by filter: %w", err)
@@ -132,8 +134,8 @@ func (s *server) mayDeleteNone(ctx context.Context, f dbmodel.NotificationFilter
 
 var errDeleteRight = forbidden("Notifications are deleted by owners of their product and by administrators.")
 
-// deleteNotifications deletes what the caller sees of the given notifications: everything or, where the right is missing for
-// one, nothing. It returns how many these are.
+// deleteNotifications deletes what the caller sees of the given notifications: everything or, where the right is
+// missing for one, nothing. It returns how many these are.
 func (s *server) deleteNotifications(ctx context.Context, ids []int64) (n int, err error) {
 	err = s.db.InTx(ctx, func(ctx context.Context, tx bun.Tx) error {
 		may, mayNot, err := dbmodel.NotificationRights(ctx, tx, viewerOf(ctx), ids, rule.Owner)
@@ -151,7 +153,8 @@ func (s *server) deleteNotifications(ctx context.Context, ids []int64) (n int, e
 	})
 	if err == nil && n > 0 {
 		s.unread.look()
-		s.audit(ctx, "notifications_deleted").Int("notifications", n).Bool("by_filter", false).Msg("notifications were deleted")
+		s.audit(ctx, "notifications_deleted").Int("notifications", n).Bool("by_filter", false).
+			Msg("notifications were deleted")
 	}
 	return n, err
 }

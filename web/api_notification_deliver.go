@@ -76,7 +76,8 @@ func (s *server) recipientsByHand(ctx context.Context, tx bun.Tx, n *dbmodel.Not
 		return nil, err
 	}
 	about := n.Rule()
-	applied.Subscriptions, err = dbmodel.SubscribersFor(ctx, tx, everything, about.Product, settings.MemberNotificationTypes)
+	applied.Subscriptions, err = dbmodel.SubscribersFor(ctx, tx, everything, about.Product,
+		settings.MemberNotificationTypes)
 	if err != nil {
 		return nil, err
 	}
@@ -97,7 +98,8 @@ func (s *server) deliverOnPage(w http.ResponseWriter, r *http.Request) error {
 	}
 	text := "Nothing to deliver: all that would receive it now have it, or wait for it."
 	if n := out.Body.Deliveries; n > 0 {
-		text = plural(n, "delivery waits", "deliveries wait") + " to be sent. Load this page anew in a moment to see what became of it."
+		text = plural(n, "delivery waits", "deliveries wait") +
+			" to be sent. Load this page anew in a moment to see what became of it."
 	}
 	s.notice(r.Context(), text)
 	s.redirect(w, r, notificationPath(id))

@@ -56,7 +56,9 @@ func (s *server) markViewedUntil(ctx context.Context, until time.Time) error {
 }
 
 func (s *server) markViewed(ctx context.Context, ids []int64) error {
-	err := s.db.InTx(ctx, func(ctx context.Context, tx bun.Tx) error { return dbmodel.MarkViewed(ctx, tx, viewerOf(ctx), ids) })
+	err := s.db.InTx(ctx, func(ctx context.Context, tx bun.Tx) error {
+		return dbmodel.MarkViewed(ctx, tx, viewerOf(ctx), ids)
+	})
 	if err != nil {
 		return fmt.Errorf("mark notifications as viewed: %w", err)
 	}

@@ -119,7 +119,9 @@ func (a arguments) MarshalJSON() ([]byte, error) {
 
 // Schema implements huma.SchemaProvider.
 func (arguments) Schema(huma.Registry) *huma.Schema {
-	return &huma.Schema{OneOf: []*huma.Schema{{Type: huma.TypeObject, AdditionalProperties: true}, {Type: huma.TypeString}, {Type: "null"}}}
+	return &huma.Schema{
+		OneOf: []*huma.Schema{{Type: huma.TypeObject, AdditionalProperties: true}, {Type: huma.TypeString}, {Type: "null"}},
+	}
 }
 
 type notificationOutput struct{ Body inboxAnswer }
@@ -245,8 +247,10 @@ func (s *server) loadNotification(ctx context.Context, id int64) (*listedNotific
 
 func (s *server) showNotification(n *listedNotification) inboxAnswer {
 	out := inboxAnswer{
-		ID: n.ID, Type: n.Type, Name: n.Name, Message: n.Message, Before: showValues(n.Before()), After: showValues(n.After()),
-		Facts: showFacts(&n.Notification), User: n.Username, Function: n.Function, Arguments: arguments(n.Arguments), Trace: n.Trace, Suppressed: n.Suppressed,
+		ID: n.ID, Type: n.Type, Name: n.Name, Message: n.Message, Before: showValues(n.Before()),
+		After: showValues(n.After()),
+		Facts: showFacts(&n.Notification), User: n.Username, Function: n.Function, Arguments: arguments(n.Arguments),
+		Trace: n.Trace, Suppressed: n.Suppressed,
 		CreatedAt: n.CreatedAt.UTC(), Viewed: n.viewed, Deliveries: make([]DeliveryAnswer, len(n.deliveries)),
 	}
 	if n.Event != rule.NoEvent {

@@ -50,8 +50,8 @@ type lineImport struct {
 	stored  int // the leading lines that are kept
 }
 
-// importLines stores observations, one a line, as a baseline or not. Where it ends with an error, the lines before the faulty one are stored all
-// the same; the error says so.
+// importLines stores observations, one a line, as a baseline or not. Where it ends with an error, the lines before the
+// faulty one are stored all the same; the error says so.
 func (s *server) importLines(ctx context.Context, body io.Reader, baseline bool) (accept.Accepted, error) {
 	// The lines that came are stored, also where the client goes away in the middle of the next one.
 	ctx = context.WithoutCancel(ctx)
@@ -89,7 +89,8 @@ func (im *lineImport) read(ctx context.Context, body io.Reader) error {
 func lineProblem(line int, err error) *problem {
 	var p *problem
 	if refused, ok := errors.AsType[*input.LineError](err); ok {
-		p = newProblem(http.StatusUnprocessableEntity, fmt.Sprintf("Line %d %s. The lines before it are stored.", line, refused.Reason))
+		p = newProblem(http.StatusUnprocessableEntity,
+			fmt.Sprintf("Line %d %s. The lines before it are stored.", line, refused.Reason))
 		p.Errors = refused.Faults
 	} else if p = unreadable(err); p == nil {
 		p = newProblem(http.StatusBadRequest, "The body ends before its end. The whole lines are stored.")
@@ -152,7 +153,9 @@ func (im *lineImport) store(ctx context.Context, c *chunk) error {
 		var unknown *dbmodel.UnknownProductsError
 		switch {
 		case errors.As(err, &unknown):
-			first := slices.IndexFunc(list, func(o dbmodel.Observation) bool { return slices.Contains(unknown.IDs, o.ProductID) })
+			first := slices.IndexFunc(list, func(o dbmodel.Observation) bool {
+				return slices.Contains(unknown.IDs, o.ProductID)
+			})
 			faulty = lineProblem(c.lines[first], unknownProduct(list[first].ProductID))
 			list = list[:first] // again: another one may just have been deleted
 			continue

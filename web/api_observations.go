@@ -88,7 +88,10 @@ func (originAnswer) Schema(huma.Registry) *huma.Schema {
 	part := &huma.Schema{Type: huma.TypeString}
 	return &huma.Schema{Description: "Where the finding was made", OneOf: []*huma.Schema{
 		{Type: huma.TypeString},
-		{Type: huma.TypeObject, AdditionalProperties: false, Properties: map[string]*huma.Schema{"component": part, "image": part, "file": part, "endpoint": part}},
+		{
+			Type: huma.TypeObject, AdditionalProperties: false,
+			Properties: map[string]*huma.Schema{"component": part, "image": part, "file": part, "endpoint": part},
+		},
 		{Type: "null"},
 	}}
 }
@@ -131,14 +134,19 @@ func (s *server) apiGetObservation(ctx context.Context, in *IDParam) (*observati
 
 func showObservation(o *dbmodel.StoredObservation) observationAnswer {
 	return observationAnswer{
-		ID: o.ID, ProductID: o.ProductID, Title: o.Title, Severity: severity(o.Severity), Status: observationStatus(o.Status), Priority: o.Priority,
-		ParserType: parserType(o.ParserType), VulnerabilityID: o.VulnerabilityID, CVSSScore: o.CVSSScore, Origin: originAnswer(o.Origin), URL: o.URL,
-		KnownExploited: o.KnownExploited, EPSSScore: o.EPSSScore, FixedVersion: o.FixedVersion, Branch: o.Branch, Service: o.Service,
+		ID: o.ID, ProductID: o.ProductID, Title: o.Title, Severity: severity(o.Severity),
+		Status: observationStatus(o.Status), Priority: o.Priority,
+		ParserType: parserType(o.ParserType), VulnerabilityID: o.VulnerabilityID, CVSSScore: o.CVSSScore,
+		Origin: originAnswer(o.Origin), URL: o.URL,
+		KnownExploited: o.KnownExploited, EPSSScore: o.EPSSScore, FixedVersion: o.FixedVersion, Branch: o.Branch,
+		Service: o.Service,
 		Scanner: o.Scanner,
 	}
 }
 
-func (s *server) apiListObservations(ctx context.Context, in *observationParams) (*listOutput[observationAnswer], error) {
+func (s *server) apiListObservations(
+	ctx context.Context, in *observationParams,
+) (*listOutput[observationAnswer], error) {
 	after, err := idCursor(in.Cursor)
 	if err != nil {
 		return nil, err
@@ -151,7 +159,9 @@ func (s *server) apiListObservations(ctx context.Context, in *observationParams)
 	if err != nil {
 		return nil, fmt.Errorf("list observations: %w", err)
 	}
-	return pageOf(list, in.Limit, showObservation, func(o *dbmodel.StoredObservation) string { return idCursorOf(o.ID) }), nil
+	return pageOf(list, in.Limit, showObservation, func(o *dbmodel.StoredObservation) string {
+		return idCursorOf(o.ID)
+	}), nil
 }
 
 func (s *server) apiDeleteObservation(ctx context.Context, in *IDParam) (*struct{}, error) {

@@ -31,7 +31,10 @@ func (s *server) apiListPeriodicTasks(ctx context.Context, in *ListParams) (*lis
 }
 
 func showRun(r *dbmodel.PeriodicRun) periodicRunAnswer {
-	out := periodicRunAnswer{ID: r.ID, Task: r.Task, Slot: r.Slot.UTC(), StartedAt: utc(r.StartedAt), Status: runStatus(r.Status), Message: r.Message}
+	out := periodicRunAnswer{
+		ID: r.ID, Task: r.Task, Slot: r.Slot.UTC(), StartedAt: utc(r.StartedAt), Status: runStatus(r.Status),
+		Message: r.Message,
+	}
 	if r.Duration != nil {
 		out.DurationMS = new(r.Duration.Milliseconds())
 	}

@@ -64,7 +64,8 @@ func (s *server) apiPreview(ctx context.Context, in *IDParam) (*previewOutput, e
 	if err := readJSON(ctx, &sent); err != nil {
 		return nil, err
 	}
-	bySettings, bySubscription := sent.Settings.Set && !sent.Settings.Null, sent.Subscription.Set && !sent.Subscription.Null
+	bySettings := sent.Settings.Set && !sent.Settings.Null
+	bySubscription := sent.Subscription.Set && !sent.Subscription.Null
 	if bySettings == bySubscription {
 		return nil, invalid(input.Fault{Location: "settings", Message: "either settings or subscription must be given"})
 	}
@@ -111,9 +112,11 @@ func below(field string, err error) error {
 	return &out
 }
 
-// previewSettings previews settings of a product that are not stored. It refuses faults that were found before together with
-// its own.
-func (s *server) previewSettings(ctx context.Context, id int64, sent *productFields, faults input.Faults, days int) (p *preview, err error) {
+// previewSettings previews settings of a product that are not stored. It refuses faults that were found before
+// together with its own.
+func (s *server) previewSettings(
+	ctx context.Context, id int64, sent *productFields, faults input.Faults, days int,
+) (p *preview, err error) {
 	err = s.inPreview(ctx, days, func(ctx context.Context, tx bun.Tx, started *preview, now time.Time) error {
 		p = started
 		v := viewerOf(ctx)
@@ -151,7 +154,9 @@ func (s *server) previewSettings(ctx context.Context, id int64, sent *productFie
 }
 
 // previewDraft previews a new subscription, in a product.
-func (s *server) previewDraft(ctx context.Context, id int64, sent *subscriptionFields, faults input.Faults, days int) (p *preview, err error) {
+func (s *server) previewDraft(
+	ctx context.Context, id int64, sent *subscriptionFields, faults input.Faults, days int,
+) (p *preview, err error) {
 	err = s.inPreview(ctx, days, func(ctx context.Context, tx bun.Tx, started *preview, _ time.Time) error {
 		p = started
 		products, err := dbmodel.ProductContexts(ctx, tx, []int64{id})
@@ -192,7 +197,9 @@ func (s *server) previewDraft(ctx context.Context, id int64, sent *subscriptionF
 }
 
 // inPreview runs a preview over one snapshot of the database.
-func (s *server) inPreview(ctx context.Context, days int, run func(context.Context, bun.Tx, *preview, time.Time) error) error {
+func (s *server) inPreview(
+	ctx context.Context, days int, run func(context.Context, bun.Tx, *preview, time.Time) error,
+) error {
 	return s.inPreviewTime(ctx, func(ctx context.Context) error {
 		return s.db.Snapshot(ctx, func(ctx context.Context, tx bun.Tx) error {
 			now, err := dbmodel.DatabaseNow(ctx, tx)
@@ -208,12 +215,17 @@ func (s *server) inPreview(ctx context.Context, days int, run func(context.Conte
 func (s *server) mergeDraft(
 	ctx context.Context, tx bun.Tx, draft *dbmodel.Subscription, sent *subscriptionFields, found input.Faults,
 ) (*subscriptionMerge, error) {
-	m := &subscriptionMerge{s: s, sub: draft, isNew: draft.ID == 0, sent: sent, faults: append(input.Faults(nil), found...), noContacts: !sent.Contacts.Set}
+	m := &subscriptionMerge{
+		s: s, sub: draft, isNew: draft.ID == 0, sent: sent, faults: append(input.Faults(nil), found...),
+		noContacts: !sent.Contacts.Set,
+	}
 	return m, m.run(ctx, tx)
 }
 
 // ruleOfDraft returns what decides about the notifications of a draft, and what its recipients see.
-func (s *server) ruleOfDraft(ctx context.Context, tx bun.Tx, m *subscriptionMerge) (*rule.Subscription, dbmodel.Viewer, error) {
+func (s *server) ruleOfDraft(
+	ctx context.Context, tx bun.Tx, m *subscriptionMerge,
+) (*rule.Subscription, dbmodel.Viewer, error) {
 	settings, err := dbmodel.LoadSettings(ctx, tx)
 	if err != nil {
 		return nil, dbmodel.Viewer{}, fmt.Errorf("load settings: %w", err)
@@ -229,7 +241,9 @@ func (s *server) ruleOfDraft(ctx context.Context, tx bun.Tx, m *subscriptionMerg
 
 // output answers a preview.
 func (p *preview) output() *previewOutput {
-	out := &previewOutput{previewAnswer{Matching: p.matching, Days: make([]dayCount, len(p.days)), First: noNull(p.newest)}}
+	out := &previewOutput{
+		previewAnswer{Matching: p.matching, Days: make([]dayCount, len(p.days)), First: noNull(p.newest)},
+	}
 	for i, n := range p.days {
 		out.Body.Days[i] = dayCount{p.since.AddDate(0, 0, i).Format(dateLayout), n}
 	}

@@ -76,15 +76,18 @@ func TestPreviewSettings(t *testing.T) {
 			{"as it is", `{"settings":{},"days":3}`, 1, []float64{1, 1, 0}, []string{"dropped CVE-2026-2", "new CVE-2026-1"}},
 			{
 				"wider", `{"settings":{"observation_notification_min_severity":"Medium"},"days":3}`, 4,
-				[]float64{1, 1, 1}, []string{"new CVE-2026-4", "changed CVE-2026-2", "new CVE-2026-1"},
+				[]float64{1, 1, 1},
+				[]string{"new CVE-2026-4", "changed CVE-2026-2", "new CVE-2026-1"},
 			},
 			{
 				"further back", `{"settings":{"observation_notification_min_severity":"High"},"days":30}`, 3,
-				append(make([]float64, 20), 1, 0, 0, 0, 0, 0, 0, 1, 1, 0), []string{"changed CVE-2026-2", "new CVE-2026-1", "new CVE-2026-3"},
+				append(make([]float64, 20), 1, 0, 0, 0, 0, 0, 0, 1, 1, 0),
+				[]string{"changed CVE-2026-2", "new CVE-2026-1", "new CVE-2026-3"},
 			},
 			{
 				"another status", `{"settings":{"observation_notification_min_severity":"High","observation_notification_statuses":["Resolved"]},"days":1}`, 1,
-				[]float64{1}, []string{"new CVE-2026-6"},
+				[]float64{1},
+				[]string{"new CVE-2026-6"},
 			},
 			{"the group's where it is cleared", `{"settings":{"observation_notification_min_severity":""},"days":1}`, 1, []float64{0}, nil},
 		} {

@@ -59,7 +59,9 @@ func (s *server) apiListProductGroups(ctx context.Context, in *ListParams) (*lis
 	if err != nil {
 		return nil, err
 	}
-	return pageOf(groups, in.Limit, func(g *dbmodel.ProductGroup) productGroupAnswer { return showProductGroup(g, contacts) },
+	return pageOf(groups, in.Limit, func(g *dbmodel.ProductGroup) productGroupAnswer {
+		return showProductGroup(g, contacts)
+	},
 		func(g *dbmodel.ProductGroup) string { return idCursorOf(g.ID) }), nil
 }
 
@@ -80,8 +82,8 @@ func (s *server) apiPutProductGroup(ctx context.Context, in *IDParam) (*productG
 	return s.putProductGroup(ctx, in.ID, &sent, found)
 }
 
-// putProductGroup makes a product group, or changes what was sent of it, where the caller may. It refuses faults that were
-// found before together with its own.
+// putProductGroup makes a product group, or changes what was sent of it, where the caller may. It refuses faults that
+// were found before together with its own.
 func (s *server) putProductGroup(
 	ctx context.Context, id int64, sent *productGroupFields, found input.Faults,
 ) (out *productGroupOutput, err error) {
@@ -129,7 +131,9 @@ func (s *server) apiDeleteProductGroup(ctx context.Context, in *IDParam) (*struc
 	return nil, nil //nolint:nilnil // 204
 }
 
-func (s *server) productGroupOutput(ctx context.Context, db bun.IDB, g *dbmodel.ProductGroup) (*productGroupOutput, error) {
+func (s *server) productGroupOutput(
+	ctx context.Context, db bun.IDB, g *dbmodel.ProductGroup,
+) (*productGroupOutput, error) {
 	contacts, err := s.contactsOf(ctx, db, groupHolder(g.ID))
 	if err != nil {
 		return nil, err

@@ -83,8 +83,8 @@ func (s *server) apiPutProduct(ctx context.Context, in *IDParam) (*productOutput
 	return s.putProduct(ctx, in.ID, &sent, found)
 }
 
-// putProduct makes a product, or changes what was sent of it, where the caller may. It refuses faults that were found before
-// together with its own.
+// putProduct makes a product, or changes what was sent of it, where the caller may. It refuses faults that were found
+// before together with its own.
 func (s *server) putProduct(
 	ctx context.Context, id int64, sent *productFields, found input.Faults,
 ) (out *productOutput, err error) {

@@ -85,7 +85,8 @@ func (s *server) resendFailed(ctx context.Context, target int64) (*resentOutput,
 		var resent int
 		var targets []int64
 		err := s.db.InTx(ctx, func(ctx context.Context, tx bun.Tx) (err error) {
-			after, resent, targets, err = dbmodel.ResendFailed(ctx, tx, viewerOf(ctx), rule.Maintainer, target, after, resendAtOnce)
+			after, resent, targets, err = dbmodel.ResendFailed(ctx, tx, viewerOf(ctx), rule.Maintainer, target, after,
+				resendAtOnce)
 			return err
 		})
 		if err != nil {

@@ -93,7 +93,9 @@ func (s *server) apiPatchSettings(ctx context.Context, _ *struct{}) (*settingsOu
 }
 
 // patchSettings changes those settings that were sent. It refuses faults that were found before together with its own.
-func (s *server) patchSettings(ctx context.Context, sent *settingsFields, found input.Faults) (out *settingsOutput, err error) {
+func (s *server) patchSettings(
+	ctx context.Context, sent *settingsFields, found input.Faults,
+) (out *settingsOutput, err error) {
 	var changed []*contactChange
 	err = s.db.InTx(ctx, func(ctx context.Context, tx bun.Tx) error {
 		settings, err := dbmodel.SettingsForUpdate(ctx, tx)
@@ -180,9 +182,12 @@ func (s *server) settingsOutput(ctx context.Context, db bun.IDB, v *dbmodel.Sett
 	maps.Copy(contacts, c.shown(exceptionPrefix, exceptionHolder))
 	return &settingsOutput{settingsAnswer{
 		EmailFrom: v.EmailFrom, contacts: contacts,
-		TitleMinSeverity: v.TitleMinSeverity, TitleStatuses: filled(v.TitleStatuses), TitleMinPriority: v.TitleMinPriority, TitleParserType: v.TitleParserType,
-		ExceptionRateLimit: v.ExceptionRateLimit, MemberTypes: filled(v.MemberNotificationTypes), GiveUpHours: v.DeliveryGiveUpHours,
-		DigestThreshold: v.DigestThreshold, ObservationURL: v.ObservationURL, ProductURL: v.ProductURL, ObservationTitle: v.ObservationTitleURL,
-		RetentionDays: v.NotificationRetentionDays, CleanupCron: v.CleanupCron,
+		TitleMinSeverity: v.TitleMinSeverity, TitleStatuses: filled(v.TitleStatuses), TitleMinPriority: v.TitleMinPriority,
+		TitleParserType:    v.TitleParserType,
+		ExceptionRateLimit: v.ExceptionRateLimit, MemberTypes: filled(v.MemberNotificationTypes),
+		GiveUpHours:     v.DeliveryGiveUpHours,
+		DigestThreshold: v.DigestThreshold, ObservationURL: v.ObservationURL, ProductURL: v.ProductURL,
+		ObservationTitle: v.ObservationTitleURL,
+		RetentionDays:    v.NotificationRetentionDays, CleanupCron: v.CleanupCron,
 	}}, nil
 }

@@ -28,7 +28,11 @@ func (s *server) apiGetStatus(ctx context.Context, _ *struct{}) (*statusOutput, 
 	if err != nil {
 		return nil, fmt.Errorf("count what is left to do: %w", err)
 	}
-	return &statusOutput{statusAnswer{c.Outbox, c.FailedEvents, c.PendingDeliveries, c.FailedDeliveries, queueSizes(s.queue), pausedQueues(ctx, s.queue)}}, nil
+	return &statusOutput{
+		statusAnswer{
+			c.Outbox, c.FailedEvents, c.PendingDeliveries, c.FailedDeliveries, queueSizes(s.queue), pausedQueues(ctx, s.queue),
+		},
+	}, nil
 }
 
 // pausedQueues lists the queues that are paused; none where Redis does not say so in time.

@@ -71,7 +71,9 @@ type ContactAnswer struct {
 
 type subscriptionOutput struct{ Body subscriptionAnswer }
 
-func (s *server) apiListSubscriptions(ctx context.Context, in *subscriptionParams) (*listOutput[subscriptionAnswer], error) {
+func (s *server) apiListSubscriptions(
+	ctx context.Context, in *subscriptionParams,
+) (*listOutput[subscriptionAnswer], error) {
 	after, err := idCursor(in.Cursor)
 	if err != nil {
 		return nil, err
@@ -123,7 +125,9 @@ func (s *server) apiPostSubscription(ctx context.Context, _ *struct{}) (*subscri
 }
 
 // addSubscription stores a new subscription. It refuses faults that were found before together with its own.
-func (s *server) addSubscription(ctx context.Context, sent *subscriptionFields, found input.Faults) (out *subscriptionOutput, err error) {
+func (s *server) addSubscription(
+	ctx context.Context, sent *subscriptionFields, found input.Faults,
+) (out *subscriptionOutput, err error) {
 	err = s.db.InTx(ctx, func(ctx context.Context, tx bun.Tx) error {
 		sub := &dbmodel.Subscription{Timezone: "UTC", Enabled: true}
 		out, err = s.changeSubscription(ctx, tx, sub, sent, found)
@@ -234,10 +238,13 @@ func (s *server) subscriptionOutput(
 	return &subscriptionOutput{s.showSubscription(sub, contacts[sub.ID], secrets)}, nil
 }
 
-func (s *server) showSubscription(sub *dbmodel.Subscription, contacts []dbmodel.SubscriptionContact, secrets map[int]string) subscriptionAnswer {
+func (s *server) showSubscription(
+	sub *dbmodel.Subscription, contacts []dbmodel.SubscriptionContact, secrets map[int]string,
+) subscriptionAnswer {
 	out := subscriptionAnswer{
 		ID: sub.ID, Name: sub.Name, Username: sub.Username, ProductID: sub.ProductID, ProductGroupID: sub.ProductGroupID,
-		Types: noNull(sub.Types), Events: noNull(sub.Events), ParserTypes: noNull(sub.ParserTypes), MinSeverity: sub.MinSeverity,
+		Types: noNull(sub.Types), Events: noNull(sub.Events), ParserTypes: noNull(sub.ParserTypes),
+		MinSeverity: sub.MinSeverity,
 		Statuses:    noNull(sub.Statuses),
 		MinPriority: sub.MinPriority, KnownExploited: sub.KnownExploited, Contacts: make([]ContactAnswer, 0, len(contacts)),
 		Schedule: sub.Schedule, Timezone: sub.Timezone, ImmediateMinSeverity: sub.ImmediateMinSeverity, Enabled: sub.Enabled,

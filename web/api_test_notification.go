@@ -66,7 +66,9 @@ func (s *server) testProduct(ctx context.Context, id int64, only rule.Channel) (
 	}
 	a := rule.Effective(p.Product, p.Group)
 	a.Paused = false // a test is no notification
-	return s.test(ctx, only, a, func(b message.Builder, to message.Recipient) *channel.Message { return b.Test(p.Name, p.ID, to) })
+	return s.test(ctx, only, a, func(b message.Builder, to message.Recipient) *channel.Message {
+		return b.Test(p.Name, p.ID, to)
+	})
 }
 
 func (s *server) apiTestSettings(ctx context.Context, _ *struct{}) (*testOutput, error) {
@@ -89,7 +91,9 @@ func (s *server) testSettings(ctx context.Context, only rule.Channel) (*testOutp
 			all[c] = append(all[c], list...)
 		}
 	}
-	return s.test(ctx, only, rule.Applied{Contacts: all}, func(b message.Builder, to message.Recipient) *channel.Message { return b.Test("", 0, to) })
+	return s.test(ctx, only, rule.Applied{Contacts: all}, func(b message.Builder, to message.Recipient) *channel.Message {
+		return b.Test("", 0, to)
+	})
 }
 
 // test sends a test that say makes to contacts, of only one channel where that is given, and says what became of each.

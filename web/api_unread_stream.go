@@ -28,8 +28,8 @@ func (s *server) apiStreamUnread(ctx context.Context, _ *struct{}) (*huma.Stream
 	}}, nil
 }
 
-// streamUnread sends the count of unread notifications when it changes, until the client goes away, its token or session
-// ends, or the process does.
+// streamUnread sends the count of unread notifications when it changes, until the client goes away, its token or
+// session ends, or the process does.
 func (s *server) streamUnread(ctx huma.Context) {
 	r, plain := humago.Unwrap(ctx)
 	h := plain.Header()

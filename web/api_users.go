@@ -66,7 +66,9 @@ func (s *server) apiPutUser(ctx context.Context, in *UserParam) (*userOutput, er
 
 // putUser makes a user, or changes what was sent of it, where the caller may. It refuses faults that were found before
 // together with its own.
-func (s *server) putUser(ctx context.Context, in *UserParam, sent *userFields, found input.Faults) (out *userOutput, err error) {
+func (s *server) putUser(
+	ctx context.Context, in *UserParam, sent *userFields, found input.Faults,
+) (out *userOutput, err error) {
 	if err := notReserved(in.Username); err != nil {
 		return nil, err
 	}
@@ -102,7 +104,8 @@ func (s *server) putUser(ctx context.Context, in *UserParam, sent *userFields, f
 		return nil
 	})
 	if err == nil && wasAdmin != isAdmin {
-		s.audit(ctx, "role_changed").Str("of", in.Username).Bool("administrator", isAdmin).Msg("a user became, or is no more, an administrator")
+		s.audit(ctx, "role_changed").Str("of", in.Username).Bool("administrator", isAdmin).
+			Msg("a user became, or is no more, an administrator")
 	}
 	return out, err
 }

@@ -11,8 +11,8 @@ import (
 	"github.com/seed91453169/tocsin/dbmodel"
 )
 
-// audit begins a line of the log about something that the caller did: what, who, and from where. docs/operations.md lists what
-// is logged so. The words of what are part of that; no line holds a secret.
+// audit begins a line of the log about something that the caller did: what, who, and from where. docs/operations.md
+// lists what is logged so. The words of what are part of that; no line holds a secret.
 func (s *server) audit(ctx context.Context, what string) *zerolog.Event {
 	name := ""
 	if x := exchangeOf(ctx); x.caller != nil {
@@ -40,8 +40,8 @@ func (s *server) auditFailedLogin(ctx context.Context, name string) *zerolog.Eve
 	return s.auditOf(ctx, "login_failed", name).Str("by", "password")
 }
 
-// auditChange logs which fields of a call have changed settings, without their values. A call that changed nothing is not
-// logged.
+// auditChange logs which fields of a call have changed settings, without their values. A call that changed nothing is
+// not logged.
 func (s *server) auditChange(ctx context.Context, what string, id int64, sent any, contacts []*contactChange) {
 	fields := sentFields(reflect.ValueOf(sent).Elem())
 	for _, c := range contacts {

@@ -22,7 +22,8 @@ type caller struct {
 	session bool // came with the cookie of a browser
 }
 
-// access says which callers may make a call at all. What somebody sees, and may change of that, is decided with the Viewer.
+// access says which callers may make a call at all. What somebody sees, and may change of that, is decided with the
+// Viewer.
 type access int
 
 const (
@@ -64,8 +65,8 @@ func needs(role, needed rule.Role) error {
 	return forbidden("This needs the role " + string(needed) + " there.")
 }
 
-// authenticate lets only requests through whose caller is known, and puts the caller into their exchange. It stands before
-// everything below /api/v1/, also before what does not exist.
+// authenticate lets only requests through whose caller is known, and puts the caller into their exchange. It stands
+// before everything below /api/v1/, also before what does not exist.
 func (s *server) authenticate(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		limited, cancel := context.WithTimeout(r.Context(), callTime)
@@ -102,7 +103,8 @@ func allow(a access) func(huma.Context, func(huma.Context)) {
 		case c.may(a):
 			next(ctx)
 		case c.viewer.Ingest:
-			refuseCall(ctx, "A token of the scope ingest reports what happens, and keeps products, groups, members and users: this call needs another one.")
+			refuseCall(ctx, "A token of the scope ingest reports what happens, and keeps products, groups, members and users: "+
+				"this call needs another one.")
 		default:
 			refuseCall(ctx, "This call is for administrators only.")
 		}
@@ -114,8 +116,8 @@ func refuseCall(ctx huma.Context, detail string) {
 	refuse(w, forbidden(detail))
 }
 
-// callerOf returns who makes a request, nil where that is not known; given says that it came with a token. Without one the
-// cookie of a session counts.
+// callerOf returns who makes a request, nil where that is not known; given says that it came with a token. Without one
+// the cookie of a session counts.
 func (s *server) callerOf(r *http.Request) (who *caller, given bool, err error) {
 	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
 	token = strings.TrimSpace(token)

@@ -46,7 +46,8 @@ type requestBody struct {
 // limitBody puts our limits on the body of a request.
 func limitBody(w http.ResponseWriter, r *http.Request) *requestBody {
 	return &requestBody{
-		body: r.Body, control: http.NewResponseController(w), most: maxJSON, length: r.ContentLength, asks: r.Header.Get("Expect") != "",
+		body: r.Body, control: http.NewResponseController(w), most: maxJSON, length: r.ContentLength,
+		asks:  r.Header.Get("Expect") != "",
 		until: time.Now().Add(jsonTime),
 	}
 }
@@ -117,8 +118,8 @@ func (b *requestBody) letAnswerFirst() {
 // comes reports whether something of the body is still to come.
 func (b *requestBody) comes() bool { return !b.ended && b.length != 0 && (!b.asks || b.read > 0) }
 
-// finish is called after the answer was written. Closing a connection while its client still sends destroys the answer on
-// its way; so what is left is read for a while.
+// finish is called after the answer was written. Closing a connection while its client still sends destroys the answer
+// on its way; so what is left is read for a while.
 func (b *requestBody) finish() {
 	if !b.comes() {
 		return
@@ -145,11 +146,13 @@ func mediaType(r *http.Request) string {
 }
 
 func isJSON(media string) bool {
-	return media == "" || media == "application/json" || strings.HasPrefix(media, "application/") && strings.HasSuffix(media, "+json")
+	return media == "" || media == "application/json" ||
+		strings.HasPrefix(media, "application/") && strings.HasSuffix(media, "+json")
 }
 
 func wrongMediaType(known string) *problem {
-	return newProblem(http.StatusUnsupportedMediaType, "The body must be "+known+", not compressed, and the header Content-Type must say so.")
+	return newProblem(http.StatusUnsupportedMediaType,
+		"The body must be "+known+", not compressed, and the header Content-Type must say so.")
 }
 
 // readJSON reads the JSON object of a request into the fields of v, see input.ReadJSON.
@@ -184,8 +187,8 @@ func readOptionalJSON[T any](ctx context.Context, v *T) error {
 	return readJSON(ctx, v)
 }
 
-// brokenJSON is the problem where JSON is broken, or did not come as it should: what is wrong and where, never what stands
-// there.
+// brokenJSON is the problem where JSON is broken, or did not come as it should: what is wrong and where, never what
+// stands there.
 func brokenJSON(err *input.SyntaxError) *problem {
 	if p := unreadable(err); p != nil {
 		return p

@@ -14,8 +14,8 @@ type contactSource struct {
 	Name string        `json:"name" doc:"Of the product, product group or subscription"`
 }
 
-// newContactSource returns the place where the contacts of a holder are set; nil where the holder is not known. A holder
-// that is gone has no name.
+// newContactSource returns the place where the contacts of a holder are set; nil where the holder is not known. A
+// holder that is gone has no name.
 func newContactSource(h rule.Holder, name string) *contactSource {
 	s := &contactSource{Kind: contactHolder(h.Source()), Name: name}
 	switch {

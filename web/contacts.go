@@ -24,8 +24,8 @@ type contact struct {
 	fails   bool   // its target took no message when it was tried last, which not everybody may see
 }
 
-// recipients says who would receive n, or with nil whatever is notified under the settings that apply, by what this process
-// can send.
+// recipients says who would receive n, or with nil whatever is notified under the settings that apply, by what this
+// process can send.
 func (s *server) recipients(
 	ctx context.Context, db bun.IDB, a rule.Applied, n *rule.Notification, settings *dbmodel.Settings,
 ) ([]contact, error) {
@@ -216,8 +216,8 @@ func contactsSent(prefix string, holder rule.Holder, sent input.Contacts) []*con
 	return out
 }
 
-// mergeContacts finds the targets of contacts that were sent, or what is wrong with them. The redacted form of the stored
-// ones changes nothing.
+// mergeContacts finds the targets of contacts that were sent, or what is wrong with them. The redacted form of the
+// stored ones changes nothing.
 func (s *server) mergeContacts(ctx context.Context, tx bun.Tx, faults *input.Faults, changes []*contactChange) error {
 	if err := s.checkContacts(ctx, tx, faults, changes); err != nil || len(*faults) > 0 { // nothing will be stored
 		return err
@@ -256,7 +256,8 @@ func (s *server) checkContacts(ctx context.Context, tx bun.Tx, faults *input.Fau
 				return err
 			}
 			if stored.of(c.holder, c.channel) != c.text {
-				faults.AddOnce(c.name, "is not the shortened form of the stored address: give the whole one, or leave the field out")
+				faults.AddOnce(c.name, "is not the shortened form of the stored address: give the whole one, "+
+					"or leave the field out")
 			}
 		default:
 			if err := channel.CheckWebhookURL(c.text, s.networks); err != nil {

@@ -64,7 +64,8 @@ func (s *server) evaluateHolder(k holderKind) pageHandler {
 		if n == 1 {
 			are = "is"
 		}
-		s.notice(r.Context(), fmt.Sprintf("%s %s being evaluated again. What is notified appears in the inbox.", plural(n, "observation", "observations"), are))
+		s.notice(r.Context(), fmt.Sprintf("%s %s being evaluated again. What is notified appears in the inbox.",
+			plural(n, "observation", "observations"), are))
 		s.redirect(w, r, k.path(id))
 		return nil
 	}

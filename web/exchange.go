@@ -105,8 +105,8 @@ func (a *answer) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// release sends what was kept back, with its length: by that the client knows that it has all, before we have all of its
-// body.
+// release sends what was kept back, with its length: by that the client knows that it has all, before we have all of
+// its body.
 func (a *answer) release() {
 	if !a.holds {
 		return
@@ -117,8 +117,8 @@ func (a *answer) release() {
 	_, _ = a.send(a.held) // a client that has gone needs no answer
 }
 
-// begin is the outermost handler: it gives a request its id, its limits and its line in the log, and answers for a handler
-// that panics. Neither the address nor a header is logged: both may hold secrets.
+// begin is the outermost handler: it gives a request its id, its limits and its line in the log, and answers for a
+// handler that panics. Neither the address nor a header is logged: both may hold secrets.
 func (s *server) begin(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		started := time.Now()
@@ -168,7 +168,8 @@ func (s *server) end(x *exchange, started time.Time) {
 	}
 }
 
-// panicked answers 500, if there is no answer yet. What was thrown may hold anything: the log gets its type and the stack.
+// panicked answers 500, if there is no answer yet. What was thrown may hold anything: the log gets its type and the
+// stack.
 func (s *server) panicked(x *exchange, v any) {
 	if x.r.Context().Err() != nil {
 		return // huma panics when it cannot write an answer
@@ -177,7 +178,8 @@ func (s *server) panicked(x *exchange, v any) {
 	if err, ok := v.(interface{ RuntimeError() }); ok {
 		kind = fmt.Sprint(err) // "index out of range [3] with length 3"
 	}
-	s.log.Error().Str("request_id", x.id).Str("route", x.r.Pattern).Str("panic", kind).Bytes("stack", debug.Stack()).Msg("a request panicked")
+	s.log.Error().Str("request_id", x.id).Str("route", x.r.Pattern).Str("panic", kind).Bytes("stack", debug.Stack()).
+		Msg("a request panicked")
 	s.reportOwn(x, "Panic", kind, string(debug.Stack()))
 	if x.w.status == 0 {
 		p := newProblem(http.StatusInternalServerError, "Something went wrong here; the log says what.")

@@ -14,7 +14,9 @@ func (e *explainer) decision(x rule.Explanation, title bool) string {
 	switch x.Event {
 	case rule.EventNew:
 		why := "every condition is met"
-		if c := exploitedCondition(x); c != nil && c.Met && slices.ContainsFunc(x.Conditions, func(c rule.Condition) bool { return !c.Met }) {
+		if c := exploitedCondition(x); c != nil && c.Met && slices.ContainsFunc(x.Conditions, func(c rule.Condition) bool {
+			return !c.Met
+		}) {
 			why = "it is known to be exploited, which " + e.asks(c.Source)
 		}
 		return "Notified as new at its next evaluation: " + why + ", and nothing was notified of it before."
@@ -23,9 +25,11 @@ func (e *explainer) decision(x rule.Explanation, title bool) string {
 		if c := exploitedCondition(x); c != nil && c.Met && !x.Remembered.Exploited() {
 			since = ", and is known to be exploited now"
 		}
-		return "Notified as changed at its next evaluation: it was last notified as " + valuesInWords(x.Remembered) + since + "."
+		return "Notified as changed at its next evaluation: it was last notified as " +
+			valuesInWords(x.Remembered) + since + "."
 	case rule.EventDropped:
-		return "Notified as dropped at its next evaluation: it was last notified as " + valuesInWords(x.Remembered) + ", and now " + e.unmet(x, title) + "."
+		return "Notified as dropped at its next evaluation: it was last notified as " + valuesInWords(x.Remembered) +
+			", and now " + e.unmet(x, title) + "."
 	case rule.NoEvent, rule.EventPassed, rule.EventFailed, rule.EventNone:
 	}
 	if x.Matches {

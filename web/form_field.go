@@ -142,7 +142,9 @@ func numeral(n *int) string {
 // contactField is the field of the contacts of one channel.
 func contactField(prefix string, c rule.Channel, value string) formField {
 	info := c.Info()
-	f := formField{Name: prefix + info.Setting, Label: info.Name + " webhook", Kind: webhookField, Value: value, Help: info.Help}
+	f := formField{
+		Name: prefix + info.Setting, Label: info.Name + " webhook", Kind: webhookField, Value: value, Help: info.Help,
+	}
 	if info.Addresses {
 		f.Label, f.Kind = info.Name+" to", textField
 	}

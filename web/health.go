@@ -13,8 +13,9 @@ import (
 	"github.com/seed91453169/tocsin/internal/queue"
 )
 
-// Health returns the handler of /healthz, /readyz and /metrics of a process without web, with what is registered in r. A worker
-// is not ready without Redis: it gets no tasks. What only the database knows is a metric of others: there are many workers.
+// Health returns the handler of /healthz, /readyz and /metrics of a process without web, with what is registered in r.
+// A worker is not ready without Redis: it gets no tasks. What only the database knows is a metric of others: there are
+// many workers.
 func Health(db *dbmodel.DB, queue *queue.Queue, r *prometheus.Registry, isWorker bool) http.Handler {
 	s := &server{db: db, queue: queue, needsRedis: isWorker}
 	if !isWorker {

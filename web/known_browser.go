@@ -24,7 +24,8 @@ const (
 	knownTime = 180 * 24 * time.Hour
 )
 
-// knownBrowser returns the id of a browser in which the user with this name has logged in before, empty where that is not so.
+// knownBrowser returns the id of a browser in which the user with this name has logged in before, empty where that is
+// not so.
 func (s *server) knownBrowser(r *http.Request, name string) string {
 	c, err := r.Cookie(s.cookieName(knownCookie))
 	if err != nil {

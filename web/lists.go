@@ -39,13 +39,16 @@ func pageOf[R, T any](rows []R, limit int, show func(*R) T, cursor func(*R) stri
 	return out
 }
 
-// searchTime is how long a text may be searched for. No index finds a part of a name: all that the other filters leave is
-// read, about a million rows in a second.
+// searchTime is how long a text may be searched for. No index finds a part of a name: all that the other filters leave
+// is read, about a million rows in a second.
 const searchTime = 8 * time.Second
 
-var errSearchTime = invalid(input.Fault{Location: "query.q", Message: "takes too long to search for: choose more filters, such as a product"})
+var errSearchTime = invalid(input.Fault{
+	Location: "query.q", Message: "takes too long to search for: choose more filters, such as a product",
+})
 
-// search runs a query that looks for a text, if there is one, and ends it after searchTime. A user has few of them at once.
+// search runs a query that looks for a text, if there is one, and ends it after searchTime. A user has few of them at
+// once.
 func (s *server) search(ctx context.Context, text string, query func(context.Context) error) error {
 	if text == "" {
 		return query(ctx)
@@ -84,7 +87,8 @@ func idCursor(cursor string) (int64, error) {
 	}
 	var id int64
 	text, ok := decodeCursor(cursor)
-	if n, err := fmt.Sscanf(text, "id %d", &id); !ok || err != nil || n != 1 || id < 1 || id > accept.MaxID || idCursorOf(id) != cursor {
+	if n, err := fmt.Sscanf(text, "id %d", &id); !ok || err != nil || n != 1 || id < 1 || id > accept.MaxID ||
+		idCursorOf(id) != cursor {
 		return 0, errCursor
 	}
 	return id, nil

@@ -104,15 +104,16 @@ func monitorPage(pages http.Handler, root string) []byte {
 	return needless.ReplaceAll(page.Bytes(), nil)
 }
 
-// monitorPolicy is the Content-Security-Policy for asynqmon: its own files, the scripts that stand in its page, by their
-// hash, and the styles that these write into the page.
+// monitorPolicy is the Content-Security-Policy for asynqmon: its own files, the scripts that stand in its page, by
+// their hash, and the styles that these write into the page.
 func monitorPolicy(page []byte) string {
 	scripts := []string{"'self'"}
 	for _, script := range inlineScript.FindAllSubmatch(page, -1) {
 		hash := sha256.Sum256(script[1])
 		scripts = append(scripts, "'sha256-"+base64.StdEncoding.EncodeToString(hash[:])+"'")
 	}
-	return "default-src 'none'; script-src " + strings.Join(scripts, " ") + "; style-src 'self' 'unsafe-inline'; img-src 'self' data:; connect-src 'self'; " +
+	return "default-src 'none'; script-src " + strings.Join(scripts, " ") +
+		"; style-src 'self' 'unsafe-inline'; img-src 'self' data:; connect-src 'self'; " +
 		"base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 }
 

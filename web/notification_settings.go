@@ -50,9 +50,12 @@ func (NotificationAnswer) TransformSchema(_ huma.Registry, s *huma.Schema) *huma
 	return s
 }
 
-func showNotificationSettings(n *dbmodel.NotificationSettings, holder rule.Holder, c holdersContacts) NotificationAnswer {
+func showNotificationSettings(
+	n *dbmodel.NotificationSettings, holder rule.Holder, c holdersContacts,
+) NotificationAnswer {
 	out := NotificationAnswer{
-		contacts: c.shown(notificationPrefix, holder), PausedFrom: utc(n.PausedFrom), PausedUntil: utc(n.PausedUntil), MinSeverity: n.MinSeverity, Statuses: filled(n.Statuses), MinPriority: n.MinPriority,
+		contacts: c.shown(notificationPrefix, holder), PausedFrom: utc(n.PausedFrom), PausedUntil: utc(n.PausedUntil),
+		MinSeverity: n.MinSeverity, Statuses: filled(n.Statuses), MinPriority: n.MinPriority,
 	}
 	if n.KnownExploited {
 		out.KnownExploited = new(true)

@@ -17,7 +17,8 @@ import (
 
 // pagePolicy is the Content-Security-Policy of the pages: what they need is our own, and nothing of it stands in the
 // page.
-const pagePolicy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+const pagePolicy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; " +
+	"connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 
 // maxForm is how many bytes a form may have: 250 ids and some texts are far below it.
 const maxForm = 1 << 20
@@ -91,14 +92,17 @@ func (s *server) publicPage(mux *http.ServeMux, pattern string, handler pageHand
 func (s *server) browser(handler pageHandler) http.Handler {
 	page := s.sessions.LoadAndSave(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Security-Policy", pagePolicy)
-		w.Header().Set("Referrer-Policy", "same-origin") // with none at all, browsers hide from us where our own forms come from
+		// with none at all, browsers hide from us where our own forms come from
+		w.Header().Set("Referrer-Policy", "same-origin")
 		exchangeOf(r.Context()).begun = true
 		r.Body = http.MaxBytesReader(w, r.Body, maxForm)
 		err := s.crossOrigin.Check(r)
 		if err != nil {
-			err = forbidden("This form was sent from a page of another site. If that was you, open the page here and send it again.")
+			err = forbidden("This form was sent from a page of another site. If that was you, " +
+				"open the page here and send it again.")
 		} else if r.Method == http.MethodPost && r.ContentLength != 0 && mediaType(r) != formMedia {
-			err = newProblem(http.StatusUnsupportedMediaType, "Pages take forms as "+formMedia+"; programs call what lies below "+apiRoot+".")
+			err = newProblem(http.StatusUnsupportedMediaType,
+				"Pages take forms as "+formMedia+"; programs call what lies below "+apiRoot+".")
 		} else if err = r.ParseForm(); err != nil {
 			err = brokenForm(err)
 		} else {
@@ -215,16 +219,20 @@ func (s *server) failPage(w http.ResponseWriter, r *http.Request, err error) {
 }
 
 func (s *server) showProblem(w http.ResponseWriter, r *http.Request, p *problem) {
-	f := failure{Status: p.Status, Title: p.Title, Detail: p.Detail, Faults: p.Errors, ID: strings.TrimPrefix(p.Instance, requestURN)}
+	f := failure{
+		Status: p.Status, Title: p.Title, Detail: p.Detail, Faults: p.Errors, ID: strings.TrimPrefix(p.Instance, requestURN),
+	}
 	switch {
 	case p.Status == http.StatusNotFound:
-		f.Title, f.Help = "There is nothing here", "It may have been deleted, or you may not see it. Somebody who owns the product can make you a member."
+		f.Title, f.Help = "There is nothing here", "It may have been deleted, or you may not see it. "+
+			"Somebody who owns the product can make you a member."
 	case p.Status == http.StatusForbidden:
 		f.Title, f.Help = "You may not do this", "Nothing was changed. Ask an owner of the product, or an administrator."
 	case p.Status == http.StatusServiceUnavailable:
 		f.Title, f.Help = "The database does not answer", "Wait a moment and load the page again. What was accepted is kept."
 	case p.Status >= http.StatusInternalServerError:
-		f.Title, f.Help = "Something went wrong here", "Try again. If it stays, give an administrator the number below: the log says more."
+		f.Title, f.Help = "Something went wrong here",
+			"Try again. If it stays, give an administrator the number below: the log says more."
 	case p.Status == http.StatusUnprocessableEntity:
 		f.Title, f.Help = "That cannot be used", "Nothing was changed. Go back and correct what is named here."
 	default:
@@ -296,7 +304,8 @@ func (s *server) loginFor(r *http.Request) string {
 func localPath(path string) string {
 	const longest = 2000 // bytes: a cookie keeps it on the way to a provider
 	u, err := url.Parse(path)
-	if err != nil || len(path) > longest || u.Scheme != "" || u.Host != "" || u.Opaque != "" || !strings.HasPrefix(path, "/") || strings.HasPrefix(path, "//") ||
+	if err != nil || len(path) > longest || u.Scheme != "" || u.Host != "" || u.Opaque != "" ||
+		!strings.HasPrefix(path, "/") || strings.HasPrefix(path, "//") ||
 		strings.ContainsAny(path, "\\\x00\r\n\t") || strings.HasPrefix(path, loginPath) {
 		return "/"
 	}

@@ -35,7 +35,9 @@ func (s *server) loadContacts(ctx context.Context, p *holderPage) error {
 	}
 	rows := map[string]int{} // in Contacts, by channel and target
 	for _, c := range contacts {
-		row := contactRow{Channel: channelName(c.Channel), Target: c.shown, From: linkTo{Text: "set here"}, Hindrance: c.Reason.Sentence()}
+		row := contactRow{
+			Channel: channelName(c.Channel), Target: c.shown, From: linkTo{Text: "set here"}, Hindrance: c.Reason.Sentence(),
+		}
 		switch {
 		case c.Holder.Kind == rule.HolderSubscription:
 			for _, sub := range applied.Subscriptions {
@@ -50,13 +52,21 @@ func (s *server) loadContacts(ctx context.Context, p *holderPage) error {
 			rows[row.Channel+row.Target] = len(p.Contacts)
 		}
 		p.Contacts = append(p.Contacts, row)
-		if c.Holder.Kind != rule.HolderSubscription && !slices.ContainsFunc(p.Channels, func(o option) bool { return o.Value == string(c.Channel) }) {
+		if c.Holder.Kind != rule.HolderSubscription && !slices.ContainsFunc(p.Channels, func(o option) bool {
+			return o.Value == string(c.Channel)
+		}) {
 			p.Channels = append(p.Channels, option{Value: string(c.Channel), Label: channelName(c.Channel)})
 		}
 	}
 	if p.IsGroup {
 		return nil
 	}
+	return s.loadLastDeliveries(ctx, p, rows)
+}
+
+// loadLastDeliveries adds the last deliveries to the contacts of a product. rows is where each stands in Contacts, by
+// channel and target.
+func (s *server) loadLastDeliveries(ctx context.Context, p *holderPage, rows map[string]int) error {
 	const perTarget, recent = 3, 200
 	deliveries, err := dbmodel.LastDeliveries(ctx, s.db.Reader, viewerOf(ctx), p.ID, perTarget, recent)
 	if err != nil {
@@ -82,8 +92,11 @@ func (s *server) loadContacts(ctx context.Context, p *holderPage) error {
 	return nil
 }
 
-// subscribersOf returns the subscriptions that the page shows: those of teams, and those of the caller. It counts the others.
-func (s *server) subscribersOf(ctx context.Context, p *holderPage, settings *dbmodel.Settings) ([]*rule.Subscription, error) {
+// subscribersOf returns the subscriptions that the page shows: those of teams, and those of the caller. It counts the
+// others.
+func (s *server) subscribersOf(
+	ctx context.Context, p *holderPage, settings *dbmodel.Settings,
+) ([]*rule.Subscription, error) {
 	v := viewerOf(ctx)
 	load, scope := dbmodel.SubscribersFor, "product"
 	if p.IsGroup {

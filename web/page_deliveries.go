@@ -71,7 +71,8 @@ type deliveryRow struct {
 func (s *server) showDeliveries(w http.ResponseWriter, r *http.Request) error {
 	ctx := r.Context()
 	v := viewerOf(ctx)
-	state, by, before := queryWord(r, "state", dbmodel.States), queryWord(r, "channel", rule.Channels), queryID(r, "before")
+	state, by, before := queryWord(r, "state", dbmodel.States), queryWord(r, "channel", rule.Channels),
+		queryID(r, "before")
 	out := deliveryList{ID: queryID(r, "product_id"), Admin: v.Admin, States: choices(dbmodel.States, "Any state", state)}
 	out.Channels = append(out.Channels, option{"", "Any channel", by == ""})
 	for _, c := range rule.Channels {
@@ -85,7 +86,9 @@ func (s *server) showDeliveries(w http.ResponseWriter, r *http.Request) error {
 		}
 		out.Product, product = &linkTo{productPath(p.ID), p.Name}, strconv.FormatInt(p.ID, 10)
 	}
-	list, err := dbmodel.Deliveries(ctx, s.db.Reader, v, dbmodel.DeliveryFilter{State: state, Channel: by, ProductID: out.ID, Before: before}, rowsOfPage+1)
+	list, err := dbmodel.Deliveries(ctx, s.db.Reader, v, dbmodel.DeliveryFilter{
+		State: state, Channel: by, ProductID: out.ID, Before: before,
+	}, rowsOfPage+1)
 	if err != nil {
 		return fmt.Errorf("list deliveries: %w", err)
 	}
@@ -139,7 +142,8 @@ func (s *server) loadFailing(ctx context.Context, out *deliveryList) error {
 	for _, t := range failing {
 		out.MayAll = out.MayAll || t.Entitled && t.Failed > 0
 		out.Failing = append(out.Failing, failingRow{
-			ID: t.ID, Channel: channelName(t.Channel), Target: s.redacted(t.Channel, t.Address), Since: t.Since, NextAt: t.NextAt,
+			ID: t.ID, Channel: channelName(t.Channel), Target: s.redacted(t.Channel, t.Address), Since: t.Since,
+			NextAt:  t.NextAt,
 			Waiting: t.Waiting, Failed: t.Failed, LastError: t.LastError, May: t.Entitled,
 		})
 	}
@@ -174,7 +178,8 @@ func (s *server) deliveryRows(ctx context.Context, list []dbmodel.Delivery) ([]d
 			continue
 		}
 		row := deliveryRow{
-			DeliveryAnswer: s.showDelivery(&list[i]), Channel: channelName(list[i].Channel), From: deliveredFrom(viewerOf(ctx), &list[i]),
+			DeliveryAnswer: s.showDelivery(&list[i]), Channel: channelName(list[i].Channel),
+			From:      deliveredFrom(viewerOf(ctx), &list[i]),
 			CreatedAt: n.CreatedAt, Type: n.Type,
 			notification: n.ID, Notification: linkTo{notificationPath(n.ID), nameOf(&n)}, Where: linkTo{Text: whereOf(&n)},
 		}
@@ -246,7 +251,9 @@ func (s *server) resendTarget(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	if t.Waiting > 0 {
-		if err := s.db.InTx(ctx, func(ctx context.Context, tx bun.Tx) error { return dbmodel.RetryTarget(ctx, tx, id) }); err != nil {
+		if err := s.db.InTx(ctx, func(ctx context.Context, tx bun.Tx) error {
+			return dbmodel.RetryTarget(ctx, tx, id)
+		}); err != nil {
 			return fmt.Errorf("retry target %d: %w", id, err)
 		}
 		s.queue.Poke(ctx, []int64{id})

@@ -111,8 +111,9 @@ func (s *server) showObservations(w http.ResponseWriter, r *http.Request) error 
 	for i := range found {
 		o := &found[i]
 		out.Rows = append(out.Rows, observationRow{
-			ID: o.ID, Path: explainPath(o.ID), Title: shortened(o.Title), Severity: o.Severity, Status: o.Status, Priority: o.Priority,
-			Product: names[o.ProductID], Notified: o.Remembered != nil,
+			ID: o.ID, Path: explainPath(o.ID), Title: shortened(o.Title), Severity: o.Severity, Status: o.Status,
+			Priority: o.Priority,
+			Product:  names[o.ProductID], Notified: o.Remembered != nil,
 		})
 	}
 	return s.render(w, r, view{template: "observations", title: "Observations", section: "products", data: out})
@@ -122,8 +123,13 @@ func (s *server) showObservations(w http.ResponseWriter, r *http.Request) error 
 func (l *observationList) readFilter(r *http.Request) dbmodel.ObservationSearch {
 	severity, status := queryWord(r, "severity", rule.Severities), queryWord(r, "status", rule.Statuses)
 	notified := queryWord(r, "notified", []string{"true", "false"})
-	l.Severities, l.Statuses = choices(rule.Severities, "Any severity", severity), choices(rule.Statuses, "Any status", status)
-	l.Notified = []option{{"", "Notified or not", notified == ""}, {"true", "Notified", notified == "true"}, {"false", "Not notified", notified == "false"}}
+	l.Severities, l.Statuses = choices(rule.Severities, "Any severity", severity),
+		choices(rule.Statuses, "Any status", status)
+	l.Notified = []option{
+		{"", "Notified or not", notified == ""},
+		{"true", "Notified", notified == "true"},
+		{"false", "Not notified", notified == "false"},
+	}
 	l.Filtered = severity != "" || status != "" || notified != ""
 	wanted := dbmodel.ObservationSearch{Part: l.Q, ProductID: l.ID, After: queryID(r, "after")}
 	if id, err := strconv.ParseInt(l.Q, 10, 64); err == nil && id > 0 && id <= accept.MaxID {
@@ -183,15 +189,19 @@ func (s *server) showExplain(w http.ResponseWriter, r *http.Request) error {
 		at.group.Text = names[*g]
 	}
 	out := explainPage{
-		ID: id, Title: a.Observation.Title, Product: at.product, ProductID: product.ID, MayEvaluate: role.Covers(rule.Maintainer),
-		Whole: at.explained(a.ExplainedAnswer, false),
-		Inbox: withQuery("/", "q", firstRunes(a.Observation.Title, 200), "viewed", "all"), // proxies take short addresses only
+		ID: id, Title: a.Observation.Title, Product: at.product, ProductID: product.ID,
+		MayEvaluate: role.Covers(rule.Maintainer),
+		Whole:       at.explained(a.ExplainedAnswer, false),
+		// proxies take short addresses only
+		Inbox: withQuery("/", "q", firstRunes(a.Observation.Title, 200), "viewed", "all"),
 	}
 	if a.Title != nil {
 		title := at.explained(*a.Title, true)
 		out.Titles = &title
 	}
-	return s.render(w, r, view{template: "explain", title: "Why? " + shortened(a.Observation.Title), section: "products", data: out})
+	return s.render(w, r, view{
+		template: "explain", title: "Why? " + shortened(a.Observation.Title), section: "products", data: out,
+	})
 }
 
 func (s *server) evaluateAgain(w http.ResponseWriter, r *http.Request) error {
@@ -202,7 +212,8 @@ func (s *server) evaluateAgain(w http.ResponseWriter, r *http.Request) error {
 	if _, err := s.apiEvaluateObservation(r.Context(), &IDParam{id}); err != nil {
 		return err
 	}
-	s.notice(r.Context(), "It is being evaluated again. Load this page anew in a moment: what was notified stands under “Last notified”.")
+	s.notice(r.Context(), "It is being evaluated again. Load this page anew in a moment: "+
+		"what was notified stands under “Last notified”.")
 	s.redirect(w, r, explainPath(id))
 	return nil
 }
@@ -227,21 +238,25 @@ func (at sources) words(from rule.Source, anchor string) (words, path string) {
 func (at sources) explained(a ExplainedAnswer, title bool) explained {
 	prefix, set := "observation_notification_", linkTo{at.product.Path, "for product " + at.product.Text}
 	out := explained{
-		ID: "observation", Heading: "This observation", Decision: a.Decision, Notified: a.Event != nil, Remembered: "nothing yet",
-		What: "By the settings of product " + at.product.Text + orGroup(at.group.Text) + ".",
+		ID: "observation", Heading: "This observation", Decision: a.Decision, Notified: a.Event != nil,
+		Remembered: "nothing yet",
+		What:       "By the settings of product " + at.product.Text + orGroup(at.group.Text) + ".",
 	}
 	if title {
 		prefix, set = "observation_title_notification_", linkTo{settingsPath, "in the settings"}
-		out.ID, out.Heading, out.What = "title", "Its title, in all products", "By the settings for observation titles, which hold for all products."
+		out.ID, out.Heading, out.What = "title", "Its title, in all products",
+			"By the settings for observation titles, which hold for all products."
 	}
 	if v := a.Remembered; v != nil {
 		out.Remembered = valuesInWords(&rule.Values{
-			Severity: rule.Severity(v.Severity), Status: rule.Status(v.Status), Priority: v.Priority, KnownExploited: v.KnownExploited,
+			Severity: rule.Severity(v.Severity), Status: rule.Status(v.Status), Priority: v.Priority,
+			KnownExploited: v.KnownExploited,
 		})
 	}
 	if !a.IsSet {
 		out.Conditions = append(out.Conditions, conditionRow{
-			Name: "Conditions", Value: "none is set", Limit: "at least one", Source: "Set one " + set.Text, Path: set.Path + "#" + prefix + "min_severity",
+			Name: "Conditions", Value: "none is set", Limit: "at least one", Source: "Set one " + set.Text,
+			Path: set.Path + "#" + prefix + "min_severity",
 		})
 	}
 	for _, c := range a.Conditions {

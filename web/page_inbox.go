@@ -71,7 +71,8 @@ func (s *server) showInbox(w http.ResponseWriter, r *http.Request) error {
 	}
 	if len(list) > inboxRows {
 		last := list[inboxRows-1]
-		v.Older = withParam(r.URL, "cursor", positionCursorOf(dbmodel.Position{CreatedAt: last.CreatedAt, ID: last.ID}, in.Sort))
+		v.Older = withParam(r.URL, "cursor", positionCursorOf(dbmodel.Position{CreatedAt: last.CreatedAt, ID: last.ID},
+			in.Sort))
 	}
 	if in.Cursor != "" {
 		v.Newest = withParam(r.URL, "cursor", "")
@@ -120,7 +121,9 @@ func (s *server) inboxRows(ctx context.Context, v *inboxView, list []listedNotif
 }
 
 func rowOf(n *listedNotification) inboxRow {
-	row := inboxRow{ID: n.ID, Name: nameOf(&n.Notification), Where: whereOf(&n.Notification), CreatedAt: n.CreatedAt, Viewed: n.viewed}
+	row := inboxRow{
+		ID: n.ID, Name: nameOf(&n.Notification), Where: whereOf(&n.Notification), CreatedAt: n.CreatedAt, Viewed: n.viewed,
+	}
 	row.Kind, row.Lead, row.Event = leadOf(&n.Notification)
 	row.Change = changeWords(changesOf(n.Before(), n.After()))
 	for i := range n.deliveries {
@@ -223,7 +226,10 @@ func (s *server) whyEmpty(ctx context.Context, f inboxFilter, behind bool) (empt
 	case behind:
 		return emptyInbox{"There is nothing older.", []linkTo{{"/", "To the newest"}}}, nil
 	case f.Set && f.Unviewed:
-		return emptyInbox{"Nothing that is not viewed fits this filter.", []linkTo{{"/", "Show all that is not viewed"}, {"/?viewed=all", "Show viewed ones, too"}}}, nil
+		return emptyInbox{
+			"Nothing that is not viewed fits this filter.",
+			[]linkTo{{"/", "Show all that is not viewed"}, {"/?viewed=all", "Show viewed ones, too"}},
+		}, nil
 	case f.Set:
 		return emptyInbox{"Nothing fits this filter.", []linkTo{{"/?viewed=all", "Show everything"}}}, nil
 	}
@@ -237,7 +243,12 @@ func (s *server) whyEmpty(ctx context.Context, f inboxFilter, behind bool) (empt
 	}
 	steps := []linkTo(nil)
 	if without > 0 {
-		steps = []linkTo{{withQuery(productsPath, "contacts", noContact), plural(without, "product has", "products have") + " no target for notifications: set one"}}
+		steps = []linkTo{
+			{
+				withQuery(productsPath, "contacts", noContact),
+				plural(without, "product has", "products have") + " no target for notifications: set one",
+			},
+		}
 	}
 	sight := ""
 	if !viewerOf(ctx).Admin {
@@ -247,8 +258,15 @@ func (s *server) whyEmpty(ctx context.Context, f inboxFilter, behind bool) (empt
 		sight = " " + sight
 	}
 	if len(one) > 0 {
-		return emptyInbox{"Nothing new: you have viewed everything." + sight, append(steps, linkTo{"/?viewed=all", "Show viewed ones"})}, nil
+		return emptyInbox{
+			"Nothing new: you have viewed everything." + sight, append(steps, linkTo{"/?viewed=all", "Show viewed ones"}),
+		}, nil
 	}
+	return s.nothingYet(ctx, sight, steps)
+}
+
+// nothingYet says why there was never a notification that the caller sees, and what to do next.
+func (s *server) nothingYet(ctx context.Context, sight string, steps []linkTo) (emptyInbox, error) {
 	products, err := dbmodel.SearchProducts(ctx, s.db.Reader, viewerOf(ctx), dbmodel.ProductSearch{}, 1)
 	if err != nil {
 		return emptyInbox{}, fmt.Errorf("list products: %w", err)
@@ -257,18 +275,27 @@ func (s *server) whyEmpty(ctx context.Context, f inboxFilter, behind bool) (empt
 	case len(products) > 0:
 		return emptyInbox{
 			"Nothing has happened yet that is worth knowing. Conditions and contacts are set for each product." + sight,
-			append(steps, linkTo{productsPath, "Look at the products"}, linkTo{observationsPath, "Ask why an observation was not notified"}),
+			append(steps, linkTo{productsPath, "Look at the products"}, linkTo{
+				observationsPath, "Ask why an observation was not notified",
+			}),
 		}, nil
 	case viewerOf(ctx).Admin:
-		return emptyInbox{"There are no products yet: the application that Tocsin serves reports them over HTTP.", []linkTo{{usersPath, "Add a user for it, with a token"}, {settingsPath, "Look at the settings"}}}, nil
+		return emptyInbox{
+			"There are no products yet: the application that Tocsin serves reports them over HTTP.",
+			[]linkTo{{usersPath, "Add a user for it, with a token"}, {settingsPath, "Look at the settings"}},
+		}, nil
 	}
 	administrated, err := dbmodel.HasAdministrator(ctx, s.db.Reader)
 	if err != nil {
 		return emptyInbox{}, fmt.Errorf("look for an administrator: %w", err)
 	}
 	if !administrated {
-		return emptyInbox{"There is no administrator yet. Make one with the link that \"tocsin serve\" printed when it started, " +
+		return emptyInbox{"There is no administrator yet. " +
+			"Make one with the link that \"tocsin serve\" printed when it started, " +
 			"or with \"tocsin user add NAME --admin\".", nil}, nil
 	}
-	return emptyInbox{"You are a member of no product yet, so there is nothing to see. Ask an owner of a product, or an administrator.", nil}, nil
+	return emptyInbox{
+		"You are a member of no product yet, so there is nothing to see. Ask an owner of a product, or an administrator.",
+		nil,
+	}, nil
 }

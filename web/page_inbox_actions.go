@@ -123,8 +123,8 @@ func (s *server) removeNotifications(w http.ResponseWriter, r *http.Request) err
 	return s.render(w, r, view{template: "delete", title: "Delete?", section: "inbox", data: v})
 }
 
-// askToDelete returns what is to be asked. It answers 404 where none of the notifications is seen, 403 where none may be
-// deleted.
+// askToDelete returns what is to be asked. It answers 404 where none of the notifications is seen, 403 where none may
+// be deleted.
 func (s *server) askToDelete(ctx context.Context, ids []int64) (v deleteView, err error) {
 	may, mayNot, err := dbmodel.NotificationRights(ctx, s.db.Reader, viewerOf(ctx), ids, rule.Owner)
 	switch {
@@ -146,8 +146,8 @@ func (s *server) askToDelete(ctx context.Context, ids []int64) (v deleteView, er
 	return v, nil
 }
 
-// removeFitting deletes the notifications that fit the filter of the inbox at the address next. It says how many these are
-// before it asks.
+// removeFitting deletes the notifications that fit the filter of the inbox at the address next. It says how many these
+// are before it asks.
 func (s *server) removeFitting(w http.ResponseWriter, r *http.Request, next string) error {
 	ctx := r.Context()
 	in, shown, err := s.inboxFilterAt(r, next)

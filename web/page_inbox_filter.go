@@ -13,7 +13,8 @@ import (
 	"github.com/seed91453169/tocsin/rule"
 )
 
-// mostProductChoices is how many products, or product groups, the filter lists; with more products their names are typed.
+// mostProductChoices is how many products, or product groups, the filter lists; with more products their names are
+// typed.
 const mostProductChoices = 100
 
 // inboxFilter is what the form above the list holds.
@@ -97,7 +98,8 @@ func (s *server) readGroupFilter(ctx context.Context, in *notificationParams, f 
 	return nil
 }
 
-// readProductFilter fills the choice of products. Where there are many, a name is typed: what it means is looked up here.
+// readProductFilter fills the choice of products. Where there are many, a name is typed: what it means is looked up
+// here.
 func (s *server) readProductFilter(ctx context.Context, typed string, in *notificationParams, f *inboxFilter) error {
 	products, err := dbmodel.SearchProducts(ctx, s.db.Reader, viewerOf(ctx), dbmodel.ProductSearch{}, mostProductChoices+1)
 	if err != nil {

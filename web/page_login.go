@@ -39,13 +39,14 @@ func (s *server) showLogin(w http.ResponseWriter, r *http.Request) error {
 	}
 	v := loginView{Next: next, Unsaved: r.FormValue("unsaved") != ""}
 	if r.FormValue("in") != "" {
-		v.Fault = "Name and password are right, but your browser did not keep the session: it does so at " + s.baseURL + " only. Log in there."
+		v.Fault = "Name and password are right, but your browser did not keep the session: it does so at " + s.baseURL +
+			" only. Log in there."
 	}
 	return s.renderLogin(w, r, http.StatusOK, v)
 }
 
-// loggedIn leads to what was wanted. Who came without TLS though the address of Tocsin has it may have a browser that keeps no
-// cookie of ours: that one comes back to the page to log in, which says so.
+// loggedIn leads to what was wanted. Who came without TLS though the address of Tocsin has it may have a browser that
+// keeps no cookie of ours: that one comes back to the page to log in, which says so.
 func (s *server) loggedIn(w http.ResponseWriter, r *http.Request, next string) {
 	if s.overTLS() && strings.HasPrefix(r.Header.Get("Origin"), "http://") {
 		next = withQuery(loginPath, "next", next, "in", "yes")
@@ -75,7 +76,8 @@ func (s *server) logInWithPassword(w http.ResponseWriter, r *http.Request) error
 		v.Fault = tooOften
 		return s.renderLogin(w, r, http.StatusTooManyRequests, v)
 	case who == nil:
-		v.Fault = "Name and password do not fit together. Somebody who runs Tocsin can set another password with \"tocsin user passwd\"."
+		v.Fault = "Name and password do not fit together. " +
+			"Somebody who runs Tocsin can set another password with \"tocsin user passwd\"."
 		return s.renderLogin(w, r, http.StatusUnauthorized, v)
 	}
 	if err := s.logIn(r, *who); err != nil {
@@ -90,9 +92,11 @@ func (s *server) logInWithPassword(w http.ResponseWriter, r *http.Request) error
 // nameIn is the name of a user in a form, which may have been copied with invisible characters at its ends.
 func nameIn(r *http.Request) string { return channel.TrimInvisible(r.PostFormValue("username")) }
 
-// guess checks whether the password in a form is that of a user. who is nil where it is not, or where tooOften says that it was
-// not even looked at.
-func (s *server) guess(w http.ResponseWriter, r *http.Request, username string) (who *dbmodel.NewSession, tooOften string, err error) {
+// guess checks whether the password in a form is that of a user. who is nil where it is not, or where tooOften says
+// that it was not even looked at.
+func (s *server) guess(
+	w http.ResponseWriter, r *http.Request, username string,
+) (who *dbmodel.NewSession, tooOften string, err error) {
 	keys := s.guessKeys(r, username)
 	if wait := s.guesses.Begin(keys, time.Now()); wait > 0 {
 		seconds := int(wait.Seconds()) + 1

@@ -37,7 +37,9 @@ func (s *server) saveMember(k holderKind) pageHandler {
 		}
 		// A user that does not exist is a slip of the pen; a product that one does not see stays a page of its own.
 		if errors.Is(err, errNoUser) {
-			err = invalid(input.Fault{Location: "username", Message: "is no user here: an administrator adds users in the settings"})
+			err = invalid(input.Fault{
+				Location: "username", Message: "is no user here: an administrator adds users in the settings",
+			})
 		}
 		if refused, is := faultsIn(err); is {
 			p.Member = memberForm{Username: in.Username, Role: r.PostForm.Get("role"), Faults: refused}

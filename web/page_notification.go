@@ -98,15 +98,18 @@ func (s *server) showNotificationPage(w http.ResponseWriter, r *http.Request) er
 	for i := range n.deliveries {
 		d := s.showDelivery(&n.deliveries[i])
 		v.Deliveries = append(v.Deliveries, sentTo{
-			d, channelName(d.Channel), deliveredFrom(viewerOf(ctx), &n.deliveries[i]), d.State == dbmodel.Failed && role.Covers(rule.Maintainer),
+			d, channelName(d.Channel), deliveredFrom(viewerOf(ctx), &n.deliveries[i]),
+			d.State == dbmodel.Failed && role.Covers(rule.Maintainer),
 		})
 	}
 	return s.render(w, r, view{template: "notification", title: v.Headline, section: "inbox", data: v})
 }
 
-// passedOver lists the contacts that apply to a notification today and have no delivery of it, with the reasons. Contacts in
-// the settings are shown to administrators alone.
-func (s *server) passedOver(ctx context.Context, n *listedNotification, settings *dbmodel.Settings) ([]recipientRow, error) {
+// passedOver lists the contacts that apply to a notification today and have no delivery of it, with the reasons.
+// Contacts in the settings are shown to administrators alone.
+func (s *server) passedOver(
+	ctx context.Context, n *listedNotification, settings *dbmodel.Settings,
+) ([]recipientRow, error) {
 	e := explainer{s: s, settings: settings, viewer: viewerOf(ctx)}
 	applied, err := e.appliedTo(ctx, s.db.Reader, &n.Notification)
 	if err != nil {
@@ -116,7 +119,8 @@ func (s *server) passedOver(ctx context.Context, n *listedNotification, settings
 	if n.ProductID != nil {
 		product = *n.ProductID
 	}
-	applied.Subscriptions, err = dbmodel.SubscribersFor(ctx, s.db.Reader, e.viewer, product, settings.MemberNotificationTypes)
+	applied.Subscriptions, err = dbmodel.SubscribersFor(ctx, s.db.Reader, e.viewer, product,
+		settings.MemberNotificationTypes)
 	if err != nil {
 		return nil, err
 	}
@@ -194,7 +198,8 @@ func changesOf(before, after *rule.Values) []change {
 	}
 	if before.KnownExploited != nil || after.KnownExploited != nil {
 		out = append(out, change{
-			Name: "Known exploited", Before: exploitedIs(before), After: exploitedIs(after), Changed: before.Exploited() != after.Exploited(),
+			Name: "Known exploited", Before: exploitedIs(before), After: exploitedIs(after),
+			Changed: before.Exploited() != after.Exploited(),
 		})
 	}
 	return out
@@ -247,8 +252,8 @@ func (v *notificationView) fillTexts(n *listedNotification, who dbmodel.Viewer) 
 	}
 }
 
-// linkWhy links the explanation where there still is something to explain: the observation or, of a title, the worst that
-// bears it.
+// linkWhy links the explanation where there still is something to explain: the observation or, of a title, the worst
+// that bears it.
 func (s *server) linkWhy(ctx context.Context, n *listedNotification, v *notificationView) error {
 	var o *dbmodel.StoredObservation
 	var err error

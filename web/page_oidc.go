@@ -22,7 +22,8 @@ const (
 	// oidcTime is how long a user may take at the provider.
 	oidcTime = 15 * time.Minute
 
-	oidcUnusable = "The login service gave an answer that cannot be used. Try again; an administrator finds more in the log."
+	oidcUnusable = "The login service gave an answer that cannot be used. Try again; " +
+		"an administrator finds more in the log."
 )
 
 // startOIDC sends the browser to the provider.
@@ -30,7 +31,8 @@ func (s *server) startOIDC(w http.ResponseWriter, r *http.Request) error {
 	trip := login.NewTrip(localPath(r.FormValue("next")))
 	at, err := s.oidc.URL(r.Context(), trip)
 	if err != nil {
-		return s.oidcFailed(w, r, http.StatusBadGateway, trip, "The login service does not answer. Try again in a moment.", err)
+		return s.oidcFailed(w, r, http.StatusBadGateway, trip, "The login service does not answer. Try again in a moment.",
+			err)
 	}
 	text, err := json.Marshal(trip)
 	if err != nil {
@@ -47,7 +49,8 @@ func (s *server) logInWithOIDC(w http.ResponseWriter, r *http.Request) error {
 	http.SetCookie(w, s.cookie(oidcCookie, "", -time.Second))
 	switch {
 	case !ok || r.FormValue("state") != trip.State:
-		return s.oidcFailed(w, r, http.StatusBadRequest, trip, "That login was begun in another window, or too long ago. Begin anew.", nil)
+		return s.oidcFailed(w, r, http.StatusBadRequest, trip,
+			"That login was begun in another window, or too long ago. Begin anew.", nil)
 	case r.FormValue("error") != "":
 		return s.oidcFailed(w, r, http.StatusForbidden, trip, "The login service did not let you in.", nil)
 	}
@@ -83,8 +86,11 @@ func (s *server) oidcTripOf(r *http.Request) (trip login.Trip, ok bool) {
 	return trip, err == nil && json.Unmarshal(text, &trip) == nil && trip.State != "" && trip.Nonce != ""
 }
 
-// oidcFailed shows the page to log in again. What the provider says may hold secrets: the log gets the error, the page not.
-func (s *server) oidcFailed(w http.ResponseWriter, r *http.Request, status int, trip login.Trip, text string, err error) error {
+// oidcFailed shows the page to log in again. What the provider says may hold secrets: the log gets the error, the page
+// not.
+func (s *server) oidcFailed(
+	w http.ResponseWriter, r *http.Request, status int, trip login.Trip, text string, err error,
+) error {
 	s.auditOf(r.Context(), "login_failed", "").Str("by", "oidc").Err(err).Msg("a login through OpenID Connect failed")
 	return s.renderLogin(w, r, status, loginView{Next: localPath(trip.Next), Fault: text})
 }

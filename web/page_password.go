@@ -27,7 +27,9 @@ func (s *server) showOwnPassword(w http.ResponseWriter, r *http.Request) error {
 	return s.renderOwnPassword(w, r, u, http.StatusOK, "")
 }
 
-func (s *server) renderOwnPassword(w http.ResponseWriter, r *http.Request, u *dbmodel.User, status int, fault string) error {
+func (s *server) renderOwnPassword(
+	w http.ResponseWriter, r *http.Request, u *dbmodel.User, status int, fault string,
+) error {
 	v := ownPassword{Username: u.Username, HasPassword: u.PasswordHash != "", Fault: fault}
 	return s.render(w, r, view{status: status, template: "password", title: "Change your password", data: v})
 }
@@ -42,8 +44,8 @@ func (s *server) self(r *http.Request) (*dbmodel.User, error) {
 	return u, nil
 }
 
-// changeOwnPassword changes the password of a user who proves the current one. All sessions of the user end but this one,
-// which begins anew.
+// changeOwnPassword changes the password of a user who proves the current one. All sessions of the user end but this
+// one, which begins anew.
 func (s *server) changeOwnPassword(w http.ResponseWriter, r *http.Request) error {
 	u, err := s.self(r)
 	if err != nil {

@@ -91,7 +91,8 @@ func (s *server) loadHolder(r *http.Request, k holderKind) (*holderPage, error) 
 		return nil, fmt.Errorf("ask the database for the time: %w", err)
 	}
 	p := &holderPage{
-		IsGroup: k.group, ID: id, Path: k.path(id), MayEdit: role.Covers(rule.Maintainer), MayManage: role.Covers(rule.Owner), Roles: choices(rule.Roles, ""),
+		IsGroup: k.group, ID: id, Path: k.path(id), MayEdit: role.Covers(rule.Maintainer),
+		MayManage: role.Covers(rule.Owner), Roles: choices(rule.Roles, ""),
 		Member: memberForm{Role: string(rule.Reader)}, Evaluate: evaluateWords(int(queryID(r, "unnotified"))),
 	}
 	if k.group {
@@ -116,7 +117,9 @@ func (s *server) loadHolder(r *http.Request, k holderKind) (*holderPage, error) 
 		pause := p.settings.pause().Applies
 		p.Paused = pause.Words + ", " + pause.From.Text
 	}
-	in := &membersParams{IDParam: IDParam{id}, ListParams: ListParams{Limit: maxMembers, Cursor: r.URL.Query().Get("members")}}
+	in := &membersParams{
+		IDParam: IDParam{id}, ListParams: ListParams{Limit: maxMembers, Cursor: r.URL.Query().Get("members")},
+	}
 	members, err := s.listMembers(ctx, k.members(), in)
 	if err != nil {
 		return nil, err
@@ -169,8 +172,8 @@ func (s *server) loadGroupPage(ctx context.Context, p *holderPage, now time.Time
 	return err
 }
 
-// loadSettingFields returns the settings of a product or a group for its form; group is that of a product, nil where there
-// is none.
+// loadSettingFields returns the settings of a product or a group for its form; group is that of a product, nil where
+// there is none.
 func (s *server) loadSettingFields(
 	ctx context.Context, holder rule.Holder, own *dbmodel.NotificationSettings, group *dbmodel.ProductGroup, now time.Time,
 ) (f settingFields, err error) {
@@ -302,7 +305,9 @@ func (s *server) sendProductTest(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	if p.Tests = out.Body.Results; len(p.Tests) == 0 {
-		p.Tests = []testResult{{Message: "Nothing is set, so no message was sent: fill in an email address or a webhook, and save."}}
+		p.Tests = []testResult{
+			{Message: "Nothing is set, so no message was sent: fill in an email address or a webhook, and save."},
+		}
 	}
 	return s.renderHolder(w, r, p, 0)
 }

@@ -50,7 +50,9 @@ type productList struct {
 func (s *server) showProducts(w http.ResponseWriter, r *http.Request) error {
 	ctx := r.Context()
 	v, contacts := viewerOf(ctx), queryWord(r, "contacts", []string{noContact})
-	search := dbmodel.ProductSearch{Part: queryText(r, "q"), After: queryID(r, "after"), WithoutContacts: contacts == noContact}
+	search := dbmodel.ProductSearch{
+		Part: queryText(r, "q"), After: queryID(r, "after"), WithoutContacts: contacts == noContact,
+	}
 	found, err := dbmodel.SearchProducts(ctx, s.db.Reader, v, search, rowsOfPage+1)
 	if err != nil {
 		return fmt.Errorf("search products: %w", err)

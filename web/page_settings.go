@@ -92,7 +92,9 @@ func (s *server) sendSettingsTest(w http.ResponseWriter, r *http.Request) error 
 		return err
 	}
 	if p.Tests = out.Body.Results; len(p.Tests) == 0 {
-		p.Tests = []testResult{{Message: "Nothing is set, so no message was sent: fill in an email address or a webhook, and save."}}
+		p.Tests = []testResult{
+			{Message: "Nothing is set, so no message was sent: fill in an email address or a webhook, and save."},
+		}
 	}
 	return s.renderSettings(w, r, p, 0)
 }
@@ -100,14 +102,20 @@ func (s *server) sendSettingsTest(w http.ResponseWriter, r *http.Request) error 
 // settingsSections are all settings, each with what it does.
 func settingsSections(a *settingsAnswer) []settingsSection {
 	sections := []settingsSection{
-		{"Email", "Who messages come from. The mail server itself is set in the environment: MAILGUN_DOMAIN and MAILGUN_API_KEY, or SMTP_URL.", []formField{
-			{Name: "email_from", Label: "Sender", Kind: textField, Value: a.EmailFrom, Help: "For example Tocsin <tocsin@example.com>. Empty: no email is sent to anybody."},
+		{"Email", "Who messages come from. The mail server itself is set in the environment: " +
+			"MAILGUN_DOMAIN and MAILGUN_API_KEY, or SMTP_URL.", []formField{
+			{
+				Name: "email_from", Label: "Sender", Kind: textField, Value: a.EmailFrom,
+				Help: "For example Tocsin <tocsin@example.com>. Empty: no email is sent to anybody.",
+			},
 		}},
 		{"Observation titles", "One message for a title, however many products it appears in.", titleFields(a)},
 		{"Exceptions and background tasks", "Faults of the application, and of Tocsin itself.", exceptionSettings(a)},
 		{"What members see", "Administrators see everything.", []formField{{
-			Name: "member_notification_types", Label: "Types in the inbox of members", Kind: choicesField, Options: typeChoices(a.MemberTypes),
-			Help: "Members see these types of notifications, of products where they are members. None: they see nothing. " + memberSightWords(a.MemberTypes), Default: "security gates and background tasks",
+			Name: "member_notification_types", Label: "Types in the inbox of members", Kind: choicesField,
+			Options: typeChoices(a.MemberTypes),
+			Help: "Members see these types of notifications, of products where they are members. None: they see nothing. " +
+				memberSightWords(a.MemberTypes), Default: "security gates and background tasks",
 		}}},
 		{"Delivery", "", deliveryFields(a)},
 		{"Links in messages", "Where the links in messages lead. Empty: to Tocsin's own page.", linkFields(a)},
@@ -127,20 +135,23 @@ func titleFields(a *settingsAnswer) []formField {
 	const prefix = titlePrefix
 	list := []formField{
 		{
-			Name: prefix + "min_severity", Label: "Minimum severity", Kind: choiceField, Options: choices(rule.Severities, "Not set", a.TitleMinSeverity),
-			Help: "Titles of this severity and worse are notified. Without any condition no title is.",
+			Name: prefix + "min_severity", Label: "Minimum severity", Kind: choiceField,
+			Options: choices(rule.Severities, "Not set", a.TitleMinSeverity),
+			Help:    "Titles of this severity and worse are notified. Without any condition no title is.",
 		},
 		{
-			Name: prefix + "statuses", Label: "Statuses", Kind: choicesField, Options: choices(rule.Statuses, "", a.TitleStatuses...),
-			Help: "Without any: those that are active, Open, Affected and In review.",
+			Name: prefix + "statuses", Label: "Statuses", Kind: choicesField,
+			Options: choices(rule.Statuses, "", a.TitleStatuses...),
+			Help:    "Without any: those that are active, Open, Affected and In review.",
 		},
 		{
 			Name: prefix + "min_priority", Label: "Minimum priority", Kind: numberField, Value: numeral(a.TitleMinPriority),
 			Help: "1 is the most urgent, 99 the least. Titles with this priority and more urgent ones are notified.",
 		},
 		{
-			Name: prefix + "parser_type", Label: "Parser type", Kind: choiceField, Options: choices(rule.ParserTypes, "Not set", a.TitleParserType),
-			Help: "Only titles that such a scanner has found.",
+			Name: prefix + "parser_type", Label: "Parser type", Kind: choiceField,
+			Options: choices(rule.ParserTypes, "Not set", a.TitleParserType),
+			Help:    "Only titles that such a scanner has found.",
 		},
 	}
 	return append(list, contactFields(titlePrefix, a.contacts)...)
@@ -158,8 +169,11 @@ func contactFields(prefix string, shown shownContacts) []formField {
 func exceptionSettings(a *settingsAnswer) []formField {
 	def := dbmodel.DefaultSettings()
 	return append(contactFields(exceptionPrefix, a.contacts), formField{
-		Name: "exception_rate_limit", Label: "Silence after an exception", Kind: numberField, Unit: "seconds", Value: strconv.Itoa(a.ExceptionRateLimit),
-		Default: strconv.Itoa(def.ExceptionRateLimit), Help: "The same exception is notified once in this time; the next message says how many were held back. 0: every one is notified.",
+		Name: "exception_rate_limit", Label: "Silence after an exception", Kind: numberField, Unit: "seconds",
+		Value:   strconv.Itoa(a.ExceptionRateLimit),
+		Default: strconv.Itoa(def.ExceptionRateLimit),
+		Help: "The same exception is notified once in this time; the next message says how many were held back. 0: " +
+			"every one is notified.",
 	})
 }
 
@@ -167,11 +181,13 @@ func deliveryFields(a *settingsAnswer) []formField {
 	def := dbmodel.DefaultSettings()
 	return []formField{
 		{
-			Name: "delivery_give_up_hours", Label: "Give up after", Kind: numberField, Unit: "hours", Value: strconv.Itoa(a.GiveUpHours), Default: strconv.Itoa(def.DeliveryGiveUpHours),
+			Name: "delivery_give_up_hours", Label: "Give up after", Kind: numberField, Unit: "hours",
+			Value: strconv.Itoa(a.GiveUpHours), Default: strconv.Itoa(def.DeliveryGiveUpHours),
 			Help: "When a target took nothing for so long, all that waits for it has failed. It can be sent again.",
 		},
 		{
-			Name: "digest_threshold", Label: "Digest from", Kind: numberField, Unit: "waiting messages", Value: strconv.Itoa(a.DigestThreshold), Default: strconv.Itoa(def.DigestThreshold),
+			Name: "digest_threshold", Label: "Digest from", Kind: numberField, Unit: "waiting messages",
+			Value: strconv.Itoa(a.DigestThreshold), Default: strconv.Itoa(def.DigestThreshold),
 			Help: "When more than so many wait for one target, they go out as one message. 0: never.",
 		},
 	}
@@ -179,9 +195,15 @@ func deliveryFields(a *settingsAnswer) []formField {
 
 func linkFields(a *settingsAnswer) []formField {
 	return []formField{
-		{Name: "observation_url", Label: "Observation", Kind: textField, Value: a.ObservationURL, Help: "{id} stands for the observation, as in https://secobserve.example/#/observations/{id}/show"},
+		{
+			Name: "observation_url", Label: "Observation", Kind: textField, Value: a.ObservationURL,
+			Help: "{id} stands for the observation, as in https://secobserve.example/#/observations/{id}/show",
+		},
 		{Name: "product_url", Label: "Product", Kind: textField, Value: a.ProductURL, Help: "{id} stands for the product."},
-		{Name: "observation_title_url", Label: "Observation title", Kind: textField, Value: a.ObservationTitle, Help: "{title} stands for the title."},
+		{
+			Name: "observation_title_url", Label: "Observation title", Kind: textField, Value: a.ObservationTitle,
+			Help: "{title} stands for the title.",
+		},
 	}
 }
 
@@ -189,18 +211,22 @@ func cleanupFields(a *settingsAnswer) []formField {
 	def := dbmodel.DefaultSettings()
 	return []formField{
 		{
-			Name: "notification_retention_days", Label: "Keep notifications for", Kind: numberField, Unit: "days", Value: strconv.Itoa(a.RetentionDays),
+			Name: "notification_retention_days", Label: "Keep notifications for", Kind: numberField, Unit: "days",
+			Value:   strconv.Itoa(a.RetentionDays),
 			Default: strconv.Itoa(def.NotificationRetentionDays), Help: "Older ones are deleted. 0: they are kept for ever.",
 		},
 		{
-			Name: "cleanup_cron", Label: "When to clean up", Kind: textField, Unit: "UTC", Value: a.CleanupCron, Default: def.CleanupCron,
-			Help: "A cron line: minute, hour, day of the month, month, day of the week.",
+			Name: "cleanup_cron", Label: "When to clean up", Kind: textField, Unit: "UTC", Value: a.CleanupCron,
+			Default: def.CleanupCron,
+			Help:    "A cron line: minute, hour, day of the month, month, day of the week.",
 		},
 	}
 }
 
 // typeNames are the types of notifications that members may see, as pages call them.
-var typeNames = map[rule.Type]string{rule.TypeObservation: "Observations", rule.TypeSecurityGate: "Security gates", rule.TypeTask: "Background tasks"}
+var typeNames = map[rule.Type]string{
+	rule.TypeObservation: "Observations", rule.TypeSecurityGate: "Security gates", rule.TypeTask: "Background tasks",
+}
 
 func typeChoices(chosen []rule.Type) []option {
 	out := choices(rule.MemberTypes, "", chosen...)

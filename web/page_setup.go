@@ -42,12 +42,14 @@ func (s *server) renderSetup(w http.ResponseWriter, r *http.Request, status int,
 
 // errDeadLink is the answer to a link of another process, and to one that was used.
 func errDeadLink() *problem {
-	return newProblem(http.StatusNotFound, "This link is not valid any more: an administrator was made, or Tocsin was restarted. "+
+	return newProblem(http.StatusNotFound, "This link is not valid any more: an administrator was made, "+
+		"or Tocsin was restarted. "+
 		"Log in if you have a user. Else run \"tocsin user add NAME --admin\", or restart \"tocsin serve\", "+
 		"which prints a new link as long as there is no administrator.")
 }
 
-// mayStillSetUp returns an error unless the token is that of this process and unused, and there is no administrator yet.
+// mayStillSetUp returns an error unless the token is that of this process and unused, and there is no administrator
+// yet.
 func (s *server) mayStillSetUp(r *http.Request) error {
 	token := r.FormValue("token")
 	if s.setupToken == "" || s.wasSetUp.Load() || subtle.ConstantTimeCompare([]byte(token), []byte(s.setupToken)) != 1 {
@@ -63,15 +65,17 @@ func (s *server) mayStillSetUp(r *http.Request) error {
 	return nil
 }
 
-// saveSetup makes the first administrator and logs it in. The link makes one administrator, even where that one is deleted
-// later.
+// saveSetup makes the first administrator and logs it in. The link makes one administrator, even where that one is
+// deleted later.
 func (s *server) saveSetup(w http.ResponseWriter, r *http.Request) error {
 	s.settingUp.Lock() // two at once must not make two
 	defer s.settingUp.Unlock()
 	if err := s.mayStillSetUp(r); err != nil {
 		return err
 	}
-	v := setupView{Token: r.PostFormValue("token"), Username: nameIn(r), FullName: strings.TrimSpace(r.PostFormValue("full_name"))}
+	v := setupView{
+		Token: r.PostFormValue("token"), Username: nameIn(r), FullName: strings.TrimSpace(r.PostFormValue("full_name")),
+	}
 	password, fault := chosenPassword(r, "password")
 	nameFault := dbmodel.CheckUsername(v.Username)
 	switch {
@@ -112,8 +116,8 @@ func (s *server) saveSetup(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// addAdministrator adds an administrator. The error is dbmodel.ErrConflict where the name belongs to a user already: the
-// link takes over no account.
+// addAdministrator adds an administrator. The error is dbmodel.ErrConflict where the name belongs to a user already:
+// the link takes over no account.
 func addAdministrator(ctx context.Context, tx bun.Tx, name, fullName, hash string) (int64, error) {
 	u, isNew, err := dbmodel.EnsuredUser(ctx, tx, name)
 	if err == nil && !isNew {

@@ -84,17 +84,52 @@ func (s *server) loadSubscription(r *http.Request, id int64) (*subscriptionPage,
 func (a *subscriptionAnswer) fields() []formField {
 	return []formField{
 		{Name: "name", Label: "Name", Kind: textField, Value: a.Name, Help: "Mails and lists name it."},
-		{Name: "enabled", Label: "Enabled", Kind: checkField, Value: strconv.FormatBool(a.Enabled), Help: "Without it nothing is sent because of this subscription."},
-		{Name: "min_severity", Label: "Minimum severity", Kind: choiceField, Options: choices(rule.Severities, "Any", a.MinSeverity), Help: "Of now or before the change: what was Critical and is Low now passes Critical."},
-		{Name: "types", Label: "Types", Kind: choicesField, Options: choices(rule.Types, "", a.Types...), Help: "None: all that you may see."},
-		{Name: "events", Label: "Events", Kind: choicesField, Options: choices(rule.Events, "", a.Events...), Help: "None: all. Exceptions and tasks have no event."},
-		{Name: "statuses", Label: "Statuses", Kind: choicesField, Options: choices(rule.Statuses, "", a.Statuses...), Help: "None: all. Of now or before the change."},
-		{Name: "parser_types", Label: "Parser types", Kind: choicesField, Options: choices(rule.ParserTypes, "", a.ParserTypes...), Help: "None: all."},
-		{Name: "min_priority", Label: "Minimum priority", Kind: numberField, Min: rule.MinPriority, Max: rule.MaxPriority, Value: numeral(a.MinPriority), Help: "1 is the most urgent. Empty: any, and none."},
-		{Name: "known_exploited", Label: "Known exploited only", Kind: checkField, Value: strconv.FormatBool(a.KnownExploited), Help: "Those of which it is known that they are exploited."},
-		{Name: "schedule", Label: "Schedule", Kind: textField, Value: a.Schedule, Help: "A cron line like 0 8 * * 1-5 (minute, hour, day, month, weekday): one digest each time. Empty: at once."},
-		{Name: "timezone", Label: "Time zone", Kind: textField, Value: a.Timezone, Default: "UTC", Help: "Like Europe/Berlin: the clock of the schedule."},
-		{Name: "immediate_min_severity", Label: "At once in spite of the schedule", Kind: choiceField, Options: choices(rule.Severities, "Nothing", a.ImmediateMinSeverity), Help: "Of this severity or worse, and failed gates."},
+		{
+			Name: "enabled", Label: "Enabled", Kind: checkField, Value: strconv.FormatBool(a.Enabled),
+			Help: "Without it nothing is sent because of this subscription.",
+		},
+		{
+			Name: "min_severity", Label: "Minimum severity", Kind: choiceField,
+			Options: choices(rule.Severities, "Any", a.MinSeverity),
+			Help:    "Of now or before the change: what was Critical and is Low now passes Critical.",
+		},
+		{
+			Name: "types", Label: "Types", Kind: choicesField, Options: choices(rule.Types, "", a.Types...),
+			Help: "None: all that you may see.",
+		},
+		{
+			Name: "events", Label: "Events", Kind: choicesField, Options: choices(rule.Events, "", a.Events...),
+			Help: "None: all. Exceptions and tasks have no event.",
+		},
+		{
+			Name: "statuses", Label: "Statuses", Kind: choicesField, Options: choices(rule.Statuses, "", a.Statuses...),
+			Help: "None: all. Of now or before the change.",
+		},
+		{
+			Name: "parser_types", Label: "Parser types", Kind: choicesField,
+			Options: choices(rule.ParserTypes, "", a.ParserTypes...), Help: "None: all.",
+		},
+		{
+			Name: "min_priority", Label: "Minimum priority", Kind: numberField, Min: rule.MinPriority, Max: rule.MaxPriority,
+			Value: numeral(a.MinPriority), Help: "1 is the most urgent. Empty: any, and none.",
+		},
+		{
+			Name: "known_exploited", Label: "Known exploited only", Kind: checkField,
+			Value: strconv.FormatBool(a.KnownExploited), Help: "Those of which it is known that they are exploited.",
+		},
+		{
+			Name: "schedule", Label: "Schedule", Kind: textField, Value: a.Schedule,
+			Help: "A cron line like 0 8 * * 1-5 (minute, hour, day, month, weekday): one digest each time. Empty: at once.",
+		},
+		{
+			Name: "timezone", Label: "Time zone", Kind: textField, Value: a.Timezone, Default: "UTC",
+			Help: "Like Europe/Berlin: the clock of the schedule.",
+		},
+		{
+			Name: "immediate_min_severity", Label: "At once in spite of the schedule", Kind: choiceField,
+			Options: choices(rule.Severities, "Nothing", a.ImmediateMinSeverity),
+			Help:    "Of this severity or worse, and failed gates.",
+		},
 	}
 }
 
@@ -107,7 +142,9 @@ func (s *server) showSubscriptionPage(w http.ResponseWriter, r *http.Request) er
 }
 
 // renderSubscription shows the page of a subscription, changed before.
-func (s *server) renderSubscription(w http.ResponseWriter, r *http.Request, id int64, status int, change func(*subscriptionPage)) error {
+func (s *server) renderSubscription(
+	w http.ResponseWriter, r *http.Request, id int64, status int, change func(*subscriptionPage),
+) error {
 	p, err := s.loadSubscription(r, id)
 	if err != nil {
 		return err
@@ -153,7 +190,9 @@ func (s *server) saveSubscription(w http.ResponseWriter, r *http.Request) error 
 }
 
 // previewStored says what a stored subscription, changed as was sent, would have taken.
-func (s *server) previewStored(ctx context.Context, id int64, sent *subscriptionFields, faults input.Faults) (words string, err error) {
+func (s *server) previewStored(
+	ctx context.Context, id int64, sent *subscriptionFields, faults input.Faults,
+) (words string, err error) {
 	err = s.inPreview(ctx, previewDays, func(ctx context.Context, tx bun.Tx, p *preview, _ time.Time) error {
 		stored, err := dbmodel.VisibleSubscriptionByID(ctx, tx, viewerOf(ctx), id)
 		if err != nil {
@@ -225,7 +264,9 @@ func (s *server) saveContacts(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	if i := slices.IndexFunc(out.Body.Contacts, func(c ContactAnswer) bool { return c.Secret != "" }); i >= 0 {
-		return s.renderSubscription(w, r, id, http.StatusOK, func(p *subscriptionPage) { p.Secret = out.Body.Contacts[i].Secret })
+		return s.renderSubscription(w, r, id, http.StatusOK, func(p *subscriptionPage) {
+			p.Secret = out.Body.Contacts[i].Secret
+		})
 	}
 	s.notice(r.Context(), "Saved.")
 	s.redirect(w, r, subscriptionPath(id))

@@ -76,7 +76,8 @@ func filterWords(a *subscriptionAnswer, where string) string {
 		parts = append(parts, fmt.Sprintf("priority %d or more urgent", *a.MinPriority))
 	}
 	for _, list := range []string{
-		strings.Join(typesInWords(a.Types), " or "), input.Joined(a.Events), input.Joined(a.ParserTypes), input.Joined(a.Statuses),
+		strings.Join(typesInWords(a.Types), " or "), input.Joined(a.Events), input.Joined(a.ParserTypes),
+		input.Joined(a.Statuses),
 	} {
 		if list != "" {
 			parts = append(parts, list)
@@ -137,7 +138,8 @@ func (s *server) loadSubscriptions(r *http.Request) (*subscriptionList, error) {
 	if err != nil {
 		return nil, err
 	}
-	list, err := dbmodel.Subscriptions(ctx, s.db.Reader, v, dbmodel.SubscriptionFilter{UserID: v.UserID, After: after}, rowsOfPage+1)
+	list, err := dbmodel.Subscriptions(ctx, s.db.Reader, v, dbmodel.SubscriptionFilter{UserID: v.UserID, After: after},
+		rowsOfPage+1)
 	if err != nil {
 		return nil, fmt.Errorf("list subscriptions: %w", err)
 	}
@@ -181,14 +183,16 @@ func (s *server) subscriptionRows(ctx context.Context, list []dbmodel.Subscripti
 	for i := range list {
 		a := s.showSubscription(&list[i], contacts[list[i].ID], nil)
 		rows = append(rows, subscriptionRow{
-			Path: subscriptionPath(a.ID), Name: a.Name, What: filterWords(&a, whereWords(&list[i])), By: contactsInWords(a.Contacts),
+			Path: subscriptionPath(a.ID), Name: a.Name, What: filterWords(&a, whereWords(&list[i])),
+			By:   contactsInWords(a.Contacts),
 			When: whenWords(a.Schedule, a.Timezone), Enabled: a.Enabled,
 		})
 	}
 	return rows, nil
 }
 
-// fillNewSubscription makes the form of a new subscription: that of the team of a product or group where the address asks for it.
+// fillNewSubscription makes the form of a new subscription: that of the team of a product or group where the address
+// asks for it.
 func (s *server) fillNewSubscription(ctx context.Context, r *http.Request, p *subscriptionList) error {
 	where, err := s.whereOptions(ctx, queryText(r, "where"))
 	if err != nil {
@@ -205,17 +209,30 @@ func (s *server) fillNewSubscription(ctx context.Context, r *http.Request, p *su
 		}
 	}
 	for _, c := range rule.Channels {
-		p.Channels = append(p.Channels, option{Value: string(c), Label: c.Info().Name, Chosen: r.FormValue("channel") == string(c)})
+		p.Channels = append(p.Channels, option{
+			Value: string(c), Label: c.Info().Name, Chosen: r.FormValue("channel") == string(c),
+		})
 	}
 	severity := queryWord(r, "min_severity", rule.Severities)
 	p.Add = []formField{
-		{Name: "min_severity", Label: "What", Kind: choiceField, Options: choices(rule.Severities, "All that is notified", severity), Help: "Of this severity or worse. More filters come on the next page."},
-		{Name: "schedule", Label: "When", Kind: choiceField, Options: append([]option(nil), schedules...), Help: "A digest says what changed since the one before."},
-		{Name: "timezone", Label: "Time zone", Kind: textField, Value: "UTC", Help: "Like Europe/Berlin: the clock of the digest."},
+		{
+			Name: "min_severity", Label: "What", Kind: choiceField,
+			Options: choices(rule.Severities, "All that is notified", severity),
+			Help:    "Of this severity or worse. More filters come on the next page.",
+		},
+		{
+			Name: "schedule", Label: "When", Kind: choiceField, Options: append([]option(nil), schedules...),
+			Help: "A digest says what changed since the one before.",
+		},
+		{
+			Name: "timezone", Label: "Time zone", Kind: textField, Value: "UTC",
+			Help: "Like Europe/Berlin: the clock of the digest.",
+		},
 	}
 	if p.Team == "" {
 		p.Add = append([]formField{{
-			Name: "where", Label: "Where", Kind: choiceField, Options: where, Help: "One product, all of a group, or all that you see.",
+			Name: "where", Label: "Where", Kind: choiceField, Options: where,
+			Help: "One product, all of a group, or all that you see.",
 		}}, p.Add...)
 	}
 	return nil
@@ -254,7 +271,9 @@ func (s *server) showSubscriptions(w http.ResponseWriter, r *http.Request) error
 }
 
 func (s *server) renderSubscriptions(w http.ResponseWriter, r *http.Request, p *subscriptionList, status int) error {
-	return s.render(w, r, view{status: status, template: "subscriptions", title: "My notifications", section: "subscriptions", data: p})
+	return s.render(w, r, view{
+		status: status, template: "subscriptions", title: "My notifications", section: "subscriptions", data: p,
+	})
 }
 
 // createSubscription stores what the form of five lines, or the button Notify me, says.

@@ -18,7 +18,8 @@ type unsubscribeView struct {
 }
 
 // errNoSubscription is the answer to a link of a subscription that is gone, and to one that never was.
-var errNoSubscription = newProblem(http.StatusNotFound, "This link belongs to no subscription: it was deleted, so no more mail comes from it.")
+var errNoSubscription = newProblem(http.StatusNotFound,
+	"This link belongs to no subscription: it was deleted, so no more mail comes from it.")
 
 // subscriptionInLink returns the subscription that a link to disable it names. Nobody is logged in.
 func (s *server) subscriptionInLink(r *http.Request) (*dbmodel.Subscription, error) {
@@ -42,12 +43,14 @@ func (s *server) showUnsubscribe(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	return s.render(w, r, view{
-		template: "unsubscribe", title: "Unsubscribe", data: unsubscribeView{Name: sub.Name, Enabled: sub.Enabled, Self: r.URL.Path},
+		template: "unsubscribe", title: "Unsubscribe", data: unsubscribeView{
+			Name: sub.Name, Enabled: sub.Enabled, Self: r.URL.Path,
+		},
 	})
 }
 
-// unsubscribe disables the subscription. It takes the forms of the page and of mail programs, which send no cookie, and answers
-// the latter without a redirect: https://www.rfc-editor.org/rfc/rfc8058#section-3.2
+// unsubscribe disables the subscription. It takes the forms of the page and of mail programs, which send no cookie,
+// and answers the latter without a redirect: https://www.rfc-editor.org/rfc/rfc8058#section-3.2
 func (s *server) unsubscribe(w http.ResponseWriter, r *http.Request) {
 	sub, err := s.subscriptionInLink(r)
 	if err == nil {

@@ -55,7 +55,11 @@ func (s *server) loadUsers(r *http.Request) (*userList, error) {
 	if err != nil {
 		return nil, err
 	}
-	out := &userList{Add: append([]formField{{Name: "username", Label: "Name", Kind: textField, Help: "As they log in: letters, digits and . _ @ + -"}}, userForm(userAnswer{})...)}
+	out := &userList{
+		Add: append([]formField{
+			{Name: "username", Label: "Name", Kind: textField, Help: "As they log in: letters, digits and . _ @ + -"},
+		}, userForm(userAnswer{})...),
+	}
 	for _, u := range list.Body.Items {
 		out.Rows = append(out.Rows, userRowOf(u))
 	}
@@ -84,8 +88,14 @@ func (s *server) renderUsers(w http.ResponseWriter, r *http.Request, p *userList
 func userForm(u userAnswer) []formField {
 	return []formField{
 		{Name: "full_name", Label: "Full name", Kind: textField, Value: u.FullName, Help: "Mails greet by its first word."},
-		{Name: "email", Label: "Email", Kind: textField, Value: u.Email, Help: "One address. Mails to it greet by name, and the user's own subscriptions send there."},
-		{Name: "is_admin", Label: "Administrator", Kind: checkField, Value: fmt.Sprint(u.IsAdmin), Help: "Sees and may do everything."},
+		{
+			Name: "email", Label: "Email", Kind: textField, Value: u.Email,
+			Help: "One address. Mails to it greet by name, and the user's own subscriptions send there.",
+		},
+		{
+			Name: "is_admin", Label: "Administrator", Kind: checkField, Value: fmt.Sprint(u.IsAdmin),
+			Help: "Sees and may do everything.",
+		},
 	}
 }
 
@@ -143,7 +153,13 @@ func (s *server) loadUser(r *http.Request) (*userPage, *dbmodel.User, error) {
 		Tokens: slices.DeleteFunc(tokens, func(t dbmodel.Token) bool { return t.Username != name }),
 		TokenFields: []formField{
 			{
-				Name: "scope", Label: "Scope", Kind: choiceField, Options: []option{{string(dbmodel.ScopeUser), "user: does what the user may", true}, {string(dbmodel.ScopeIngest), "ingest: reports what happens, and keeps all products, groups, members and users", false}},
+				Name: "scope", Label: "Scope", Kind: choiceField, Options: []option{
+					{string(dbmodel.ScopeUser), "user: does what the user may", true},
+					{
+						string(dbmodel.ScopeIngest), "ingest: reports what happens, and keeps all products, groups, members and users",
+						false,
+					},
+				},
 				Help: "Programs of the web tier need ingest.",
 			},
 			{Name: "expires", Label: "Good until", Kind: timeField, Unit: "UTC", Help: "Empty: until it is revoked."},
@@ -216,7 +232,9 @@ func (s *server) renewPassword(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return fmt.Errorf("hash a password: %w", err)
 	}
-	err = s.db.InTx(r.Context(), func(ctx context.Context, tx bun.Tx) error { return dbmodel.SetPassword(ctx, tx, u.ID, hash) })
+	err = s.db.InTx(r.Context(), func(ctx context.Context, tx bun.Tx) error {
+		return dbmodel.SetPassword(ctx, tx, u.ID, hash)
+	})
 	if err != nil {
 		return fmt.Errorf("store the password of %s: %w", u.Username, err)
 	}
@@ -256,7 +274,8 @@ func (s *server) createToken(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return fmt.Errorf("store a token of %s: %w", u.Username, err)
 	}
-	s.audit(ctx, "token_created").Int64("id", id).Str("of", u.Username).Str("scope", string(scope)).Msg("a token was created")
+	s.audit(ctx, "token_created").Int64("id", id).Str("of", u.Username).Str("scope", string(scope)).
+		Msg("a token was created")
 	if p, _, err = s.loadUser(r); err != nil { // with the new one in the list
 		return err
 	}

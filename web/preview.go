@@ -60,9 +60,11 @@ func newestGroups(groups []dbmodel.Group) []dbmodel.Group {
 	return groups[:min(len(groups), previewFirst)]
 }
 
-// words says what the preview is about: "There would have been 14 notifications in the last 7 days, 2 of them Critical."
+// words says what the preview is about: "There would have been 14 notifications in the last 7 days, 2 of them
+// Critical".
 func (p *preview) words() string {
-	text := "There would have been " + plural(p.total, "notification", "notifications") + " in the last " + plural(len(p.days), "day", "days")
+	text := "There would have been " + plural(p.total, "notification", "notifications") + " in the last " +
+		plural(len(p.days), "day", "days")
 	if p.critical > 0 {
 		text += fmt.Sprintf(", %s of them Critical", number(p.critical))
 	}
@@ -82,9 +84,9 @@ func decideAgain(c rule.Conditions, before, after *rule.Values) (rule.Event, *ru
 	return event, before
 }
 
-// fillSettings fills in what there would have been of the observations of a product under conditions. A stored notification
-// counts where it would have been one under them, too. An observation of which nothing is remembered counts once where it
-// matches: it would have been notified when its state of now was reported.
+// fillSettings fills in what there would have been of the observations of a product under conditions. A stored
+// notification counts where it would have been one under them, too. An observation of which nothing is remembered
+// counts once where it matches: it would have been notified when its state of now was reported.
 func (p *preview) fillSettings(ctx context.Context, db bun.IDB, product int64, c rule.Conditions) error {
 	all := dbmodel.Viewer{Admin: true}
 	scope := dbmodel.RecentScope{ProductID: product, Type: rule.TypeObservation, Since: p.since}
@@ -147,7 +149,9 @@ func (p *preview) fillObservations(ctx context.Context, db bun.IDB, product int6
 }
 
 // fillSubscription fills in what a subscription would have taken of the notifications that sight sees in scope.
-func (p *preview) fillSubscription(ctx context.Context, db bun.IDB, sight dbmodel.Viewer, scope dbmodel.RecentScope, sub *rule.Subscription) error {
+func (p *preview) fillSubscription(
+	ctx context.Context, db bun.IDB, sight dbmodel.Viewer, scope dbmodel.RecentScope, sub *rule.Subscription,
+) error {
 	scope.Since, scope.ParserTypes = p.since, len(sub.Filter.ParserTypes) > 0
 	groups, err := dbmodel.RecentGroups(ctx, db, sight, scope)
 	if err != nil {
@@ -173,7 +177,9 @@ func (p *preview) fillSubscription(ctx context.Context, db bun.IDB, sight dbmode
 }
 
 // countMatching counts the observations of a product that match now and would pass the filter of a subscription.
-func (p *preview) countMatching(ctx context.Context, db bun.IDB, product int64, c rule.Conditions, sub *rule.Subscription) error {
+func (p *preview) countMatching(
+	ctx context.Context, db bun.IDB, product int64, c rule.Conditions, sub *rule.Subscription,
+) error {
 	groups, err := dbmodel.ObservationGroups(ctx, db, product, p.since)
 	if err != nil {
 		return fmt.Errorf("look through the observations of product %d: %w", product, err)
@@ -191,7 +197,10 @@ func (p *preview) countMatching(ctx context.Context, db bun.IDB, product int64, 
 
 // storedItem is a stored notification in a preview.
 func storedItem(n *dbmodel.Notification) PreviewItem {
-	item := PreviewItem{Type: n.Type, Name: n.Name, Before: showValues(n.Before()), After: showValues(n.After()), CreatedAt: n.CreatedAt.UTC()}
+	item := PreviewItem{
+		Type: n.Type, Name: n.Name, Before: showValues(n.Before()), After: showValues(n.After()),
+		CreatedAt: n.CreatedAt.UTC(),
+	}
 	if n.Event != rule.NoEvent {
 		item.Event = &n.Event
 	}

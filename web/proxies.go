@@ -10,8 +10,8 @@ import (
 	"strings"
 )
 
-// behindProxies lets next see requests as if there were no reverse proxy: with the address of the client, and without the
-// path of the base URL, whether or not the proxy has taken that away.
+// behindProxies lets next see requests as if there were no reverse proxy: with the address of the client, and without
+// the path of the base URL, whether or not the proxy has taken that away.
 func (s *server) behindProxies(next http.Handler, trusted []netip.Prefix) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		inner := *r
@@ -48,8 +48,9 @@ func (s *server) redirectClean(w http.ResponseWriter, r *http.Request) {
 	w.WriteHeader(http.StatusTemporaryRedirect)
 }
 
-// clientAddress returns where a request comes from, in the form of http.Request.RemoteAddr: the peer, or, where that is a
-// trusted proxy, the rightmost address in X-Forwarded-For that is not. What stands left of it, the client may have made up.
+// clientAddress returns where a request comes from, in the form of http.Request.RemoteAddr: the peer, or, where that
+// is a trusted proxy, the rightmost address in X-Forwarded-For that is not. What stands left of it, the client may
+// have made up.
 func clientAddress(r *http.Request, trusted []netip.Prefix) string {
 	host, _, err := net.SplitHostPort(r.RemoteAddr)
 	if err != nil {

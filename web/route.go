@@ -29,12 +29,14 @@ type call struct {
 	lines    bool // the body may come as application/x-ndjson, too
 }
 
-// newAPI returns the API without any calls. huma reads the parameters, writes answers and documents all; bodies are read by
-// readJSON, whose faults name every field and repeat no value.
+// newAPI returns the API without any calls. huma reads the parameters, writes answers and documents all; bodies are
+// read by readJSON, whose faults name every field and repeat no value.
 func newAPI(mux *http.ServeMux, cfg Config) huma.API {
 	doc := &huma.OpenAPI{
 		OpenAPI: "3.1.0",
-		Info:    &huma.Info{Title: "Tocsin", Version: cfg.Version, Description: "Notifications of a vulnerability-management application."},
+		Info: &huma.Info{
+			Title: "Tocsin", Version: cfg.Version, Description: "Notifications of a vulnerability-management application.",
+		},
 		Components: &huma.Components{
 			Schemas:         huma.NewMapRegistry("#/components/schemas/", schemaName),
 			SecuritySchemes: map[string]*huma.SecurityScheme{"token": {Type: "http", Scheme: "bearer"}},
@@ -45,7 +47,9 @@ func newAPI(mux *http.ServeMux, cfg Config) huma.API {
 		doc.Servers = []*huma.Server{{URL: strings.TrimSuffix(cfg.BaseURL, "/")}}
 	}
 	return humago.New(mux, huma.Config{
-		OpenAPI: doc, Formats: map[string]huma.Format{"application/json": huma.DefaultJSONFormat, "json": huma.DefaultJSONFormat}, DefaultFormat: "application/json",
+		OpenAPI: doc, Formats: map[string]huma.Format{
+			"application/json": huma.DefaultJSONFormat, "json": huma.DefaultJSONFormat,
+		}, DefaultFormat: "application/json",
 		RejectUnknownQueryParameters: true, Transformers: []huma.Transformer{fromHuma},
 	})
 }
@@ -116,7 +120,8 @@ func requestBodyOf(registry huma.Registry, c call) *huma.RequestBody {
 	content := map[string]*huma.MediaType{"application/json": {Schema: schema}}
 	if c.lines {
 		content[mediaNDJSON] = &huma.MediaType{Schema: &huma.Schema{
-			Type: huma.TypeString, Description: "One observation a line, as in the list of application/json; a line has at most 1 MiB. Lines are stored in chunks.",
+			Type: huma.TypeString, Description: "One observation a line, as in the list of application/json; " +
+				"a line has at most 1 MiB. Lines are stored in chunks.",
 		}}
 	}
 	return &huma.RequestBody{Required: !c.optional, Content: content}
@@ -126,7 +131,10 @@ func requestBodyOf(registry huma.Registry, c call) *huma.RequestBody {
 func unknownCall(mux *http.ServeMux) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		var allowed []string
-		for _, method := range []string{http.MethodGet, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete} {
+		for _, method := range []string{
+			http.MethodGet, http.MethodPost, http.MethodPut, http.MethodPatch,
+			http.MethodDelete,
+		} {
 			probe := r.Clone(r.Context())
 			probe.Method = method
 			if _, pattern := mux.Handler(probe); strings.HasPrefix(pattern, method+" ") {
@@ -138,6 +146,7 @@ func unknownCall(mux *http.ServeMux) http.HandlerFunc {
 			return
 		}
 		w.Header().Set("Allow", strings.Join(allowed, ", "))
-		refuse(w, newProblem(http.StatusMethodNotAllowed, "This address knows other methods only: "+strings.Join(allowed, ", ")+"."))
+		refuse(w, newProblem(http.StatusMethodNotAllowed,
+			"This address knows other methods only: "+strings.Join(allowed, ", ")+"."))
 	}
 }

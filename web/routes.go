@@ -39,7 +39,10 @@ func (s *server) inventoryCalls() {
 	route(s, "GET /product-groups/{id}", everybody, s.apiGetProductGroup,
 		call{id: "getProductGroup", tag: tagGroups, summary: "Show a product group"})
 	route(s, "PUT /product-groups/{id}", everybody, s.apiPutProductGroup,
-		call{id: "putProductGroup", tag: tagGroups, body: productGroupFields{}, summary: "Make a product group, or change the fields that are sent"})
+		call{
+			id: "putProductGroup", tag: tagGroups, body: productGroupFields{},
+			summary: "Make a product group, or change the fields that are sent",
+		})
 	route(s, "DELETE /product-groups/{id}", ingesters, s.apiDeleteProductGroup,
 		call{id: "deleteProductGroup", tag: tagGroups, summary: "Delete a product group; its products stay"})
 
@@ -48,9 +51,15 @@ func (s *server) inventoryCalls() {
 	route(s, "GET /products/{id}", everybody, s.apiGetProduct,
 		call{id: "getProduct", tag: tagProducts, summary: "Show a product"})
 	route(s, "PUT /products/{id}", everybody, s.apiPutProduct,
-		call{id: "putProduct", tag: tagProducts, body: productFields{}, summary: "Make a product, or change the fields that are sent"})
+		call{
+			id: "putProduct", tag: tagProducts, body: productFields{},
+			summary: "Make a product, or change the fields that are sent",
+		})
 	route(s, "DELETE /products/{id}", ingesters, s.apiDeleteProduct,
-		call{id: "deleteProduct", tag: tagProducts, summary: "Delete a product with its observations, notifications and pending deliveries"})
+		call{
+			id: "deleteProduct", tag: tagProducts,
+			summary: "Delete a product with its observations, notifications and pending deliveries",
+		})
 	route(s, "POST /products/{id}/test-notification", people, s.apiTestProduct,
 		call{
 			id: "testProduct", tag: tagProducts, body: testFields{}, optional: true, status: http.StatusOK,
@@ -116,9 +125,15 @@ func (s *server) eventCalls() {
 			summary: "Report the state of observations",
 		})
 	route(s, "POST /observations/{id}/evaluate", everybody, s.apiEvaluateObservation,
-		call{id: "evaluateObservation", tag: tagObservations, status: http.StatusAccepted, summary: "Evaluate an observation again"})
+		call{
+			id: "evaluateObservation", tag: tagObservations, status: http.StatusAccepted,
+			summary: "Evaluate an observation again",
+		})
 	route(s, "POST /products/{id}/evaluate", everybody, s.apiEvaluateAll(productMembers),
-		call{id: "evaluateProduct", tag: tagProducts, status: http.StatusAccepted, summary: "Evaluate all observations of a product again"})
+		call{
+			id: "evaluateProduct", tag: tagProducts, status: http.StatusAccepted,
+			summary: "Evaluate all observations of a product again",
+		})
 	route(s, "POST /product-groups/{id}/evaluate", everybody, s.apiEvaluateAll(groupMembers),
 		call{
 			id: "evaluateProductGroup", tag: tagGroups, status: http.StatusAccepted,
@@ -155,11 +170,14 @@ func (s *server) inboxCalls() {
 			summary: "Mark notifications as viewed",
 		})
 	route(s, "DELETE /notifications/{id}", people, s.apiDeleteNotification,
-		call{id: "deleteNotification", tag: tagInbox, summary: "Delete a notification for everyone, with its pending deliveries"})
+		call{
+			id: "deleteNotification", tag: tagInbox, summary: "Delete a notification for everyone, with its pending deliveries",
+		})
 	route(s, "POST /notifications/delete", people, s.apiDeleteNotifications,
 		call{
 			id: "deleteNotifications", tag: tagInbox, body: deleteFields{}, status: http.StatusNoContent,
-			summary: "Delete notifications for everyone: by ids all or none of those that the caller sees (204), by filter those that the caller may delete",
+			summary: "Delete notifications for everyone: by ids all or none of those that the caller sees (204), " +
+				"by filter those that the caller may delete",
 		})
 	answers := s.operation(http.MethodPost, "/notifications/delete").Responses
 	answers["202"], answers["204"] = answers["204"], &huma.Response{Description: "Deleted by ids"}
@@ -176,7 +194,9 @@ func (s *server) inboxCalls() {
 	s.api.OpenAPI().Paths[apiRoot+"/notifications/stream"].Get.Responses["200"] = &huma.Response{
 		Description: `Server-sent events: "unread" on connecting and whenever the count changes`,
 		Content: map[string]*huma.MediaType{
-			"text/event-stream": {Schema: s.api.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[countAnswer](), true, "Count")},
+			"text/event-stream": {
+				Schema: s.api.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[countAnswer](), true, "Count"),
+			},
 		},
 	}
 
@@ -206,7 +226,10 @@ func (s *server) subscriptionCalls() {
 	route(s, "GET /subscriptions/{id}", people, s.apiGetSubscription,
 		call{id: "getSubscription", tag: tagSubscriptions, summary: "Show a subscription"})
 	route(s, "PATCH /subscriptions/{id}", people, s.apiPatchSubscription,
-		call{id: "patchSubscription", tag: tagSubscriptions, body: subscriptionFields{}, summary: "Change the fields that are sent"})
+		call{
+			id: "patchSubscription", tag: tagSubscriptions, body: subscriptionFields{},
+			summary: "Change the fields that are sent",
+		})
 	route(s, "DELETE /subscriptions/{id}", people, s.apiDeleteSubscription,
 		call{id: "deleteSubscription", tag: tagSubscriptions, summary: "Delete a subscription"})
 	route(s, "POST /subscriptions/{id}/test", people, s.apiTestSubscription,
@@ -224,7 +247,9 @@ func (s *server) subscriptionCalls() {
 // operationCalls are for administrators.
 func (s *server) operationCalls() {
 	route(s, "GET /failed-events", administrators, s.apiListFailedEvents,
-		call{id: "listFailedEvents", tag: tagOperations, summary: "List events whose evaluation failed for good, newest first"})
+		call{
+			id: "listFailedEvents", tag: tagOperations, summary: "List events whose evaluation failed for good, newest first",
+		})
 	route(s, "POST /failed-events/retry", administrators, s.apiRetryFailedEvents,
 		call{
 			id: "retryFailedEvents", tag: tagOperations, body: retryFields{}, optional: true, status: http.StatusAccepted,
@@ -247,7 +272,8 @@ func (s *server) operationCalls() {
 		})
 }
 
-// pages returns all that is served: the pages, the calls below /api/v1, the monitor, and what probes and Prometheus read.
+// pages returns all that is served: the pages, the calls below /api/v1, the monitor, and what probes and Prometheus
+// read.
 func (s *server) pages(calls http.Handler, client redis.UniversalClient, monitorWrite bool) *http.ServeMux {
 	mux := http.NewServeMux()
 	mux.Handle(apiRoot+"/", s.authenticate(calls))
@@ -277,20 +303,7 @@ func (s *server) pages(calls http.Handler, client redis.UniversalClient, monitor
 	s.page(mux, "POST /notifications/viewed", people, s.saveViewed)
 	s.page(mux, "POST /notifications/delete", people, s.removeNotifications)
 
-	products, groups := holderKind{root: productsPath}, holderKind{root: productGroupsPath, group: true}
-	s.page(mux, "GET /products", people, s.showProducts)
-	s.page(mux, "GET /products/{id}", people, s.showHolder(products))
-	s.page(mux, "POST /products/{id}", people, s.saveHolder(products))
-	s.page(mux, "POST /products/{id}/test", people, s.sendProductTest)
-	s.page(mux, "POST /products/{id}/evaluate", people, s.evaluateHolder(products))
-	s.page(mux, "POST /products/{id}/members", people, s.saveMember(products))
-	s.page(mux, "POST /products/{id}/members/remove", people, s.takeMemberOut(products))
-	s.page(mux, "GET /product-groups", people, s.showProductGroups)
-	s.page(mux, "GET /product-groups/{id}", people, s.showHolder(groups))
-	s.page(mux, "POST /product-groups/{id}", people, s.saveHolder(groups))
-	s.page(mux, "POST /product-groups/{id}/evaluate", people, s.evaluateHolder(groups))
-	s.page(mux, "POST /product-groups/{id}/members", people, s.saveMember(groups))
-	s.page(mux, "POST /product-groups/{id}/members/remove", people, s.takeMemberOut(groups))
+	s.holderPages(mux)
 
 	s.page(mux, "GET /observations", people, s.showObservations)
 	s.page(mux, "GET /observations/{id}", people, s.redirectToExplain)
@@ -312,6 +325,24 @@ func (s *server) pages(calls http.Handler, client redis.UniversalClient, monitor
 	s.subscriptionPages(mux)
 	mux.Handle("/", s.unknownPage(unknownCall(mux)))
 	return mux
+}
+
+// holderPages are about products and product groups.
+func (s *server) holderPages(mux *http.ServeMux) {
+	products, groups := holderKind{root: productsPath}, holderKind{root: productGroupsPath, group: true}
+	s.page(mux, "GET /products", people, s.showProducts)
+	s.page(mux, "GET /products/{id}", people, s.showHolder(products))
+	s.page(mux, "POST /products/{id}", people, s.saveHolder(products))
+	s.page(mux, "POST /products/{id}/test", people, s.sendProductTest)
+	s.page(mux, "POST /products/{id}/evaluate", people, s.evaluateHolder(products))
+	s.page(mux, "POST /products/{id}/members", people, s.saveMember(products))
+	s.page(mux, "POST /products/{id}/members/remove", people, s.takeMemberOut(products))
+	s.page(mux, "GET /product-groups", people, s.showProductGroups)
+	s.page(mux, "GET /product-groups/{id}", people, s.showHolder(groups))
+	s.page(mux, "POST /product-groups/{id}", people, s.saveHolder(groups))
+	s.page(mux, "POST /product-groups/{id}/evaluate", people, s.evaluateHolder(groups))
+	s.page(mux, "POST /product-groups/{id}/members", people, s.saveMember(groups))
+	s.page(mux, "POST /product-groups/{id}/members/remove", people, s.takeMemberOut(groups))
 }
 
 // userPages are about users and the password of one's own.

@@ -19,8 +19,8 @@ type SecObserve struct {
 	Contacts, Conditions, Members, Settings bool // whether these are taken
 }
 
-// elsewhere answers 409 where something that comes from SecObserve would be changed here. path leads to it there; empty: none
-// does.
+// elsewhere answers 409 where something that comes from SecObserve would be changed here. path leads to it there;
+// empty: none does.
 func (s *server) elsewhere(ctx context.Context, db bun.IDB, what, path string) error {
 	state, err := dbmodel.LoadSecObserve(ctx, db)
 	if err != nil {
@@ -191,7 +191,8 @@ func (s *server) loadTaken(ctx context.Context, p *holderPage) (err error) {
 	}
 	for i := range p.Fields {
 		f := &p.Fields[i]
-		taken := s.secObserve.Conditions && slices.Contains(takenConditions, f.Name) || s.secObserve.Contacts && contacts[f.Name]
+		taken := s.secObserve.Conditions && slices.Contains(takenConditions, f.Name) ||
+			s.secObserve.Contacts && contacts[f.Name]
 		f.ReadOnly = f.ReadOnly || taken
 	}
 	return nil
@@ -202,8 +203,8 @@ var takenConditions = []string{
 	"observation_notification_min_severity", "observation_notification_statuses", "observation_notification_min_priority",
 }
 
-// takenNotice says on the page of a product or a product group that it comes from SecObserve, with a link; both are empty
-// where it does not.
+// takenNotice says on the page of a product or a product group that it comes from SecObserve, with a link; both are
+// empty where it does not.
 func (s *server) takenNotice(ctx context.Context, holder rule.Holder) (link string, err error) {
 	if s.secObserve == nil {
 		return "", nil

@@ -23,7 +23,8 @@ func newSessions(s *server) *scs.SessionManager {
 	m := &scs.SessionManager{
 		Lifetime: sessionTime, Store: sessionStore{s.intake}, Codec: scs.GobCodec{},
 		Cookie: scs.SessionCookie{
-			Name: s.cookieName("tocsin_session"), Path: s.cookiePath(), HttpOnly: true, Secure: s.overTLS(), SameSite: http.SameSiteLaxMode, Persist: true,
+			Name: s.cookieName("tocsin_session"), Path: s.cookiePath(), HttpOnly: true, Secure: s.overTLS(),
+			SameSite: http.SameSiteLaxMode, Persist: true,
 		},
 	}
 	m.ErrorFunc = func(w http.ResponseWriter, r *http.Request, err error) {
@@ -39,8 +40,8 @@ func newSessions(s *server) *scs.SessionManager {
 // overTLS reports whether browsers come over TLS, by the address that they know.
 func (s *server) overTLS() bool { return strings.HasPrefix(s.baseURL, "https://") }
 
-// cookieName is the name of a cookie. Browsers take one that begins with __Host- only from this very host, over TLS, and for
-// all its paths; below a path, __Secure- at least says that it came over TLS.
+// cookieName is the name of a cookie. Browsers take one that begins with __Host- only from this very host, over TLS,
+// and for all its paths; below a path, __Secure- at least says that it came over TLS.
 func (s *server) cookieName(name string) string {
 	switch {
 	case s.overTLS() && s.basePath == "":
@@ -54,15 +55,17 @@ func (s *server) cookieName(name string) string {
 // cookiePath limits cookies to the path of the base URL: another application may have the rest of the host.
 func (s *server) cookiePath() string { return cmp.Or(s.basePath, "/") }
 
-// cookie is a cookie for this host alone, for so long; less than nothing takes it away. Links from elsewhere send it, as that by
-// which a provider leads back here, forms from elsewhere do not.
+// cookie is a cookie for this host alone, for so long; less than nothing takes it away. Links from elsewhere send it,
+// as that by which a provider leads back here, forms from elsewhere do not.
 func (s *server) cookie(name, value string, keep time.Duration) *http.Cookie {
 	return &http.Cookie{ // #nosec G124 -- Secure where we are reached over TLS
-		Name: s.cookieName(name), Value: value, Path: s.cookiePath(), MaxAge: int(keep.Seconds()), HttpOnly: true, Secure: s.overTLS(), SameSite: http.SameSiteLaxMode,
+		Name: s.cookieName(name), Value: value, Path: s.cookiePath(), MaxAge: int(keep.Seconds()), HttpOnly: true,
+		Secure: s.overTLS(), SameSite: http.SameSiteLaxMode,
 	}
 }
 
-// newCrossOrigin returns the check that a request which changes something comes from a page of ours, or from no page at all.
+// newCrossOrigin returns the check that a request which changes something comes from a page of ours, or from no page
+// at all.
 func newCrossOrigin(baseURL string) *http.CrossOriginProtection {
 	c := http.NewCrossOriginProtection()
 	if u, err := url.Parse(baseURL); err == nil && u.Host != "" {
@@ -71,8 +74,8 @@ func newCrossOrigin(baseURL string) *http.CrossOriginProtection {
 	return c
 }
 
-// callerBySession returns who comes with the cookie of a session, nil where that is nobody. The database is asked each time:
-// a session that has ended, and a right that was taken, are gone at once.
+// callerBySession returns who comes with the cookie of a session, nil where that is nobody. The database is asked each
+// time: a session that has ended, and a right that was taken, are gone at once.
 func (s *server) callerBySession(r *http.Request) (*caller, error) {
 	c, err := r.Cookie(s.sessions.Cookie.Name)
 	if err != nil || c.Value == "" {

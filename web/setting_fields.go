@@ -31,29 +31,36 @@ func (f *settingFields) fields() []formField {
 	a, b := f.applied, f.inherited
 	list := []formField{
 		{
-			Name: "observation_notification_min_severity", Label: "Minimum severity", Kind: choiceField, Options: choices(rule.Severities, "Not set", f.own.MinSeverity),
+			Name: "observation_notification_min_severity", Label: "Minimum severity", Kind: choiceField,
+			Options: choices(rule.Severities, "Not set", f.own.MinSeverity),
 			Help:    "Observations of this severity and worse are notified.",
 			Applies: f.where(severityWords(a.Conditions), a.From.MinSeverity, severityWords(b.Conditions), b.From.MinSeverity),
 		},
 		{
-			Name: "observation_notification_statuses", Label: "Statuses", Kind: choicesField, Options: choices(rule.Statuses, "", f.own.Statuses...),
+			Name: "observation_notification_statuses", Label: "Statuses", Kind: choicesField,
+			Options: choices(rule.Statuses, "", f.own.Statuses...),
 			Help:    "Observations in one of these are notified; without any those that are active: Open, Affected, In review.",
 			Applies: f.where(statusWords(a.Conditions), a.From.Statuses, statusWords(b.Conditions), b.From.Statuses),
 		},
 		{
-			Name: "observation_notification_min_priority", Label: "Minimum priority", Kind: numberField, Min: rule.MinPriority, Max: rule.MaxPriority, Value: numeral(f.own.MinPriority),
+			Name: "observation_notification_min_priority", Label: "Minimum priority", Kind: numberField, Min: rule.MinPriority,
+			Max: rule.MaxPriority, Value: numeral(f.own.MinPriority),
 			Help:    "1 is the most urgent, 99 the least. Observations with this priority and more urgent ones are notified.",
 			Applies: f.where(priorityWords(a.Conditions), a.From.MinPriority, priorityWords(b.Conditions), b.From.MinPriority),
 		},
 		{
-			Name: "observation_notification_known_exploited", Label: "Known exploited", Kind: checkField, Value: strconv.FormatBool(f.own.KnownExploited),
-			Help:    "Observations that are known to be exploited are notified whatever their severity and priority, as long as their status fits; becoming known exploited is notified as a change.",
-			Applies: f.where(exploitedWords(a.Conditions), a.From.KnownExploited, exploitedWords(b.Conditions), b.From.KnownExploited),
+			Name: "observation_notification_known_exploited", Label: "Known exploited", Kind: checkField,
+			Value: strconv.FormatBool(f.own.KnownExploited),
+			Help: "Observations that are known to be exploited are notified whatever their severity and priority, " +
+				"as long as their status fits; becoming known exploited is notified as a change.",
+			Applies: f.where(exploitedWords(a.Conditions), a.From.KnownExploited, exploitedWords(b.Conditions),
+				b.From.KnownExploited),
 		},
 	}
 	for _, c := range rule.SettingChannels {
 		field := contactField(notificationPrefix, c, f.names.of(f.contacts, c))
-		field.Applies = f.where(f.names.of(a.Contacts, c), f.source(a.Contacts[c]), f.names.of(b.Contacts, c), f.source(b.Contacts[c]))
+		field.Applies = f.where(f.names.of(a.Contacts, c), f.source(a.Contacts[c]), f.names.of(b.Contacts, c),
+			f.source(b.Contacts[c]))
 		list = append(list, field)
 	}
 	for i := range list {
@@ -110,11 +117,13 @@ func (f *settingFields) pauseFrom() formField {
 	return out
 }
 
-// pause is the field of notification_paused_until: a product is paused by itself or by its group, neither overrides the other.
+// pause is the field of notification_paused_until: a product is paused by itself or by its group, neither overrides
+// the other.
 func (f *settingFields) pause() formField {
 	out := formField{
 		Name: "notification_paused_until", Label: "Paused until", Kind: timeField, Unit: "UTC",
-		Help:    "Until then notifications are stored and shown in the inbox, and no message is sent. Then each recipient gets one message with what has changed. Empty: not paused.",
+		Help: "Until then notifications are stored and shown in the inbox, and no message is sent. " +
+			"Then each recipient gets one message with what has changed. Empty: not paused.",
 		Applies: &applied{Words: "Not paused", Own: f.own.PausedUntil != nil},
 	}
 	const shown = "2006-01-02 15:04 UTC"
@@ -127,9 +136,11 @@ func (f *settingFields) pause() formField {
 	case f.groupPaused:
 		out.Applies.Words, out.Applies.From = "Paused until "+f.group.PausedUntil.UTC().Format(shown), f.fromGroup()
 	case f.own.PausedUntil != nil && f.own.PausedFrom != nil && f.own.PausedFrom.After(f.now):
-		out.Applies.Words, out.Applies.From = "Paused from "+f.own.PausedFrom.UTC().Format(shown)+" until "+f.own.PausedUntil.UTC().Format(shown), linkTo{Text: "set here"}
+		from, until := f.own.PausedFrom.UTC().Format(shown), f.own.PausedUntil.UTC().Format(shown)
+		out.Applies.Words, out.Applies.From = "Paused from "+from+" until "+until, linkTo{Text: "set here"}
 	case f.own.PausedUntil != nil:
-		out.Applies.Words, out.Applies.From.Text = "Not paused any more since "+f.own.PausedUntil.UTC().Format(shown), "set here"
+		out.Applies.Words = "Not paused any more since " + f.own.PausedUntil.UTC().Format(shown)
+		out.Applies.From.Text = "set here"
 	}
 	return out
 }
@@ -212,9 +223,11 @@ func conditionWords(c rule.Conditions) string {
 	return strings.Join(out, "; ")
 }
 
-// matchWords says what follows from changed settings: how many of the counted observations match them by now. It also returns
-// how many of these were not notified yet.
-func matchWords(counts []dbmodel.ObservationCount, conditions map[int64]rule.Conditions) (words string, unnotified int) {
+// matchWords says what follows from changed settings: how many of the counted observations match them by now. It also
+// returns how many of these were not notified yet.
+func matchWords(
+	counts []dbmodel.ObservationCount, conditions map[int64]rule.Conditions,
+) (words string, unnotified int) {
 	n, word := 0, "open observation"
 	for _, c := range counts {
 		if conditions[c.ProductID].Matches(rule.Observation{Values: c.Values}) {

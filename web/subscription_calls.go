@@ -34,8 +34,8 @@ func (s *server) rotateSecret(ctx context.Context, id, contact int64) (string, e
 	return secret, err
 }
 
-// testSubscription sends a test to the contacts of a subscription, by one channel or, where only is empty, by all. A receiver
-// that takes it is not gone any more.
+// testSubscription sends a test to the contacts of a subscription, by one channel or, where only is empty, by all. A
+// receiver that takes it is not gone any more.
 func (s *server) testSubscription(ctx context.Context, id int64, only rule.Channel) (*testOutput, error) {
 	sub, err := dbmodel.VisibleSubscriptionByID(ctx, s.db.Reader, viewerOf(ctx), id)
 	if err != nil {
@@ -50,9 +50,13 @@ func (s *server) testSubscription(ctx context.Context, id int64, only rule.Chann
 	}
 	all := &rule.Subscription{ID: id, Name: sub.Name, Enabled: true, Whole: true}
 	for _, c := range contacts[id] {
-		all.Contacts = append(all.Contacts, rule.Contact{Holder: sub.Holder(), Channel: c.Channel, Target: c.Target, Address: c.Address})
+		all.Contacts = append(all.Contacts, rule.Contact{
+			Holder: sub.Holder(), Channel: c.Channel, Target: c.Target, Address: c.Address,
+		})
 	}
-	return s.test(ctx, only, rule.Applied{Subscriptions: []*rule.Subscription{all}}, func(b message.Builder, to message.Recipient) *channel.Message {
+	return s.test(ctx, only, rule.Applied{
+		Subscriptions: []*rule.Subscription{all},
+	}, func(b message.Builder, to message.Recipient) *channel.Message {
 		return b.SubscriptionTest(sub.Name, id, to)
 	})
 }

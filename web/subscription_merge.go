@@ -118,7 +118,8 @@ func (m *subscriptionMerge) scope(ctx context.Context, tx bun.Tx) error {
 	input.Apply(m.sent.ProductID.Field, &m.sub.ProductID, nil, input.Pointer)
 	input.Apply(m.sent.ProductGroupID.Field, &m.sub.ProductGroupID, nil, input.Pointer)
 	if m.sub.ProductID != nil && m.sub.ProductGroupID != nil {
-		m.faults.AddOnce("product_group_id", "must be empty where product_id is filled: a subscription is about one of both, or about everything")
+		m.faults.AddOnce("product_group_id", "must be empty where product_id is filled: "+
+			"a subscription is about one of both, or about everything")
 	}
 	if p := m.sub.ProductID; p != nil && !equal(p, before.ProductID) {
 		if _, err := dbmodel.VisibleProductByID(ctx, tx, v, *p); errors.Is(err, dbmodel.ErrNotFound) {

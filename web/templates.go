@@ -22,7 +22,8 @@ var pageFiles embed.FS
 // templates are all pages, each with the base around it.
 type templates map[string]*template.Template
 
-// newTemplates parses the pages. base.html is around each of them; parts.html and forms.html hold what several of them use.
+// newTemplates parses the pages. base.html is around each of them; parts.html and forms.html hold what several of them
+// use.
 func newTemplates(basePath string) templates {
 	shared := template.Must(template.New("").Funcs(template.FuncMap{
 		"path":     func(p string) string { return basePath + p },
@@ -81,7 +82,8 @@ func showStatic(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	w.Header().Set("Cache-Control", "no-cache")
-	if r.URL.RequestURI() == assetPath(name) { // another process may be of another version, and asked for these contents or others
+	// Another process may be of another version, and asked for these contents or others.
+	if r.URL.RequestURI() == assetPath(name) {
 		w.Header().Set("Cache-Control", "public, max-age=31536000, immutable")
 	}
 	http.ServeContent(w, r, name, time.Time{}, strings.NewReader(string(b)))

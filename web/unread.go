@@ -13,13 +13,13 @@ import (
 const (
 	// unreadPause is how long the database is not asked after a look at the inboxes, if nobody here changed one.
 	unreadPause = time.Second
-	// recountPause is when the unread are counted though nothing seems to have changed: a membership may have, or an import
-	// have stored notifications out of order.
+	// recountPause is when the unread are counted though nothing seems to have changed: a membership may have, or an
+	// import have stored notifications out of order.
 	recountPause = 15 * time.Second
 )
 
-// unreadWatch counts what is unread for all streams of this process. One goroutine asks the database for whatever moved and
-// counts once for each viewer, one after the other; it is there only while somebody watches.
+// unreadWatch counts what is unread for all streams of this process. One goroutine asks the database for whatever
+// moved and counts once for each viewer, one after the other; it is there only while somebody watches.
 type unreadWatch struct {
 	db  *dbmodel.DB
 	log zerolog.Logger
@@ -116,8 +116,11 @@ func (u *unreadWatch) run() {
 	}
 }
 
-// count counts for those viewers whose inbox may have changed since seen, or for all, and reports the counts to their streams.
-func (u *unreadWatch) count(viewers map[dbmodel.Viewer][]*unreadWatcher, seen dbmodel.InboxState, all bool) (dbmodel.InboxState, error) {
+// count counts for those viewers whose inbox may have changed since seen, or for all, and reports the counts to their
+// streams.
+func (u *unreadWatch) count(
+	viewers map[dbmodel.Viewer][]*unreadWatcher, seen dbmodel.InboxState, all bool,
+) (dbmodel.InboxState, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	ids := make([]int64, 0, len(viewers))

@@ -1,6 +1,6 @@
-// Package web is Tocsin over HTTP: the API below /api/v1 with its OpenAPI document, the pages, which call the functions of
-// the API, and the health of the process. It evaluates nothing, and sends nothing but test messages: it stores what it
-// accepts through accept.Acceptor, and a worker evaluates it. routes.go lists every method and path.
+// Package web is Tocsin over HTTP: the API below /api/v1 with its OpenAPI document, the pages, which call the
+// functions of the API, and the health of the process. It evaluates nothing, and sends nothing but test messages: it
+// stores what it accepts through accept.Acceptor, and a worker evaluates it. routes.go lists every method and path.
 package web
 
 import (
@@ -101,8 +101,10 @@ const (
 // New returns the handler of a web process. It wants the server settings of NewServer.
 func New(cfg Config) http.Handler {
 	s := &server{
-		db: cfg.DB, vault: cfg.Vault, acceptor: cfg.Acceptor, queue: cfg.Queue, networks: cfg.WebhookAllowedNetworks, log: cfg.Log,
-		senders: cfg.Senders, baseURL: strings.TrimSuffix(cfg.BaseURL, "/"), unread: newUnreadWatch(cfg.DB, cfg.Log), stopping: cfg.Stopping,
+		db: cfg.DB, vault: cfg.Vault, acceptor: cfg.Acceptor, queue: cfg.Queue, networks: cfg.WebhookAllowedNetworks,
+		log:     cfg.Log,
+		senders: cfg.Senders, baseURL: strings.TrimSuffix(cfg.BaseURL, "/"), unread: newUnreadWatch(cfg.DB, cfg.Log),
+		stopping:   cfg.Stopping,
 		secObserve: cfg.SecObserve, registry: cfg.Registry,
 	}
 	if s.registry == nil {
@@ -144,9 +146,9 @@ func document(doc *huma.OpenAPI) http.HandlerFunc {
 	}
 }
 
-// NewServer returns an HTTP server with the settings that New's handler wants. It has no ReadTimeout: an import takes as long
-// as it takes, and the handler itself ends the waiting for a body that stands still. It also gives each part of an answer a
-// time of its own in place of WriteTimeout, which is for what the server answers by itself.
+// NewServer returns an HTTP server with the settings that New's handler wants. It has no ReadTimeout: an import takes
+// as long as it takes, and the handler itself ends the waiting for a body that stands still. It also gives each part
+// of an answer a time of its own in place of WriteTimeout, which is for what the server answers by itself.
 func NewServer(handler http.Handler, log zerolog.Logger) *http.Server {
 	return &http.Server{
 		Handler:           handler,

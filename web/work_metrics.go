@@ -16,16 +16,16 @@ import (
 const (
 	// metricsTime bounds the questions that a scrape asks.
 	metricsTime = 5 * time.Second
-	// workPause is how long an answer of workCollector holds; where asking takes long it holds longer, so that asking takes no
-	// more than a fifth of the time.
+	// workPause is how long an answer of workCollector holds; where asking takes long it holds longer, so that asking
+	// takes no more than a fifth of the time.
 	workPause = time.Second
 	askPart   = 5
 	// mostCounted is how many events or deliveries a scrape counts at the most.
 	mostCounted = 100_000
 )
 
-// workCollector asks database and Redis when it is scraped, once for all who do so at the same time: anybody may. What does not
-// answer is left out.
+// workCollector asks database and Redis when it is scraped, once for all who do so at the same time: anybody may. What
+// does not answer is left out.
 type workCollector struct {
 	db    *dbmodel.DB
 	queue *queue.Queue
@@ -40,24 +40,36 @@ func gaugeDesc(name, help string, labels ...string) *prometheus.Desc {
 }
 
 var (
-	outboxDesc         = gaugeDesc("tocsin_outbox_events", "Accepted events that wait for their evaluation; 100000 stands for more.")
-	failedEventsDesc   = gaugeDesc("tocsin_failed_events", "Events that are set aside because their evaluation failed for good; 100000 stands for more.")
-	deliveriesDesc     = gaugeDesc("tocsin_deliveries", "Deliveries that wait or have failed for good; 100000 stands for more.", "state")
-	oldestEventDesc    = gaugeDesc("tocsin_oldest_event_age_seconds", "How long the oldest event that is due waits for its evaluation; 0: none does.")
-	oldestDeliveryDesc = gaugeDesc("tocsin_oldest_delivery_age_seconds", "How long the oldest delivery that is due waits; 0: none does.")
-	failingDesc        = gaugeDesc("tocsin_failing_targets", "Targets that took nothing when they were tried last.", "channel")
-	succeededDesc      = gaugeDesc("tocsin_periodic_task_last_success_timestamp_seconds", "When a periodic task last succeeded; 0: never.", "task")
-	failedRunDesc      = gaugeDesc("tocsin_periodic_task_last_failure_timestamp_seconds", "When a periodic task last failed; 0: never.", "task")
-	processesDesc      = gaugeDesc("tocsin_processes", "Processes that are alive; one that runs all roles counts for each.", "role")
-	pausedDesc         = gaugeDesc("tocsin_queue_paused", "1: somebody has paused the queue, and none of its tasks runs.", "queue")
-	queueDesc          = gaugeDesc("tocsin_queue_tasks", "Tasks that wait in Redis.", "queue")
-	policyDesc         = gaugeDesc("tocsin_redis_policy_wrong", "1: the maxmemory-policy of Redis lets it drop tasks when it is full.")
+	outboxDesc = gaugeDesc("tocsin_outbox_events",
+		"Accepted events that wait for their evaluation; 100000 stands for more.")
+	failedEventsDesc = gaugeDesc("tocsin_failed_events",
+		"Events that are set aside because their evaluation failed for good; 100000 stands for more.")
+	deliveriesDesc = gaugeDesc("tocsin_deliveries",
+		"Deliveries that wait or have failed for good; 100000 stands for more.", "state")
+	oldestEventDesc = gaugeDesc("tocsin_oldest_event_age_seconds",
+		"How long the oldest event that is due waits for its evaluation; 0: none does.")
+	oldestDeliveryDesc = gaugeDesc("tocsin_oldest_delivery_age_seconds",
+		"How long the oldest delivery that is due waits; 0: none does.")
+	failingDesc = gaugeDesc("tocsin_failing_targets",
+		"Targets that took nothing when they were tried last.", "channel")
+	succeededDesc = gaugeDesc("tocsin_periodic_task_last_success_timestamp_seconds",
+		"When a periodic task last succeeded; 0: never.", "task")
+	failedRunDesc = gaugeDesc("tocsin_periodic_task_last_failure_timestamp_seconds",
+		"When a periodic task last failed; 0: never.", "task")
+	processesDesc = gaugeDesc("tocsin_processes",
+		"Processes that are alive; one that runs all roles counts for each.", "role")
+	pausedDesc = gaugeDesc("tocsin_queue_paused",
+		"1: somebody has paused the queue, and none of its tasks runs.", "queue")
+	queueDesc  = gaugeDesc("tocsin_queue_tasks", "Tasks that wait in Redis.", "queue")
+	policyDesc = gaugeDesc("tocsin_redis_policy_wrong",
+		"1: the maxmemory-policy of Redis lets it drop tasks when it is full.")
 )
 
 // Describe implements prometheus.Collector.
 func (*workCollector) Describe(to chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
-		outboxDesc, failedEventsDesc, deliveriesDesc, oldestEventDesc, oldestDeliveryDesc, failingDesc, succeededDesc, failedRunDesc,
+		outboxDesc, failedEventsDesc, deliveriesDesc, oldestEventDesc, oldestDeliveryDesc, failingDesc, succeededDesc,
+		failedRunDesc,
 		processesDesc, pausedDesc, queueDesc, policyDesc,
 	} {
 		to <- d

@@ -64,7 +64,8 @@ func checkLink(s string) string {
 	return ""
 }
 
-// checkCron takes what the scheduler's parser takes. Zones are refused: lines are in UTC, and the parser panics on some.
+// checkCron takes what the scheduler's parser takes. Zones are refused: lines are in UTC, and the parser panics on
+// some.
 func checkCron(s string) string {
 	const message = "must be a cron line like 0 3 * * * (minute, hour, day, month, weekday; UTC) or a word like @daily"
 	if strings.Contains(s, "TZ=") {

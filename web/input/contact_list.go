@@ -21,8 +21,8 @@ type Contact struct {
 	Address string // empty: the one that is stored or, for email, that of the user
 }
 
-// contactListIn reads contacts. Whether an address is needed, and the URL of a webhook, are checked where the stored ones and
-// the user are known.
+// contactListIn reads contacts. Whether an address is needed, and the URL of a webhook, are checked where the stored
+// ones and the user are known.
 func contactListIn(v jsontext.Value, to *ContactList) string {
 	message := fmt.Sprintf("must be a list of 1 to %d contacts", MaxContacts)
 	faulty := ""
@@ -100,9 +100,13 @@ func contactSchema() *huma.Schema {
 		return &huma.Schema{Type: huma.TypeString, Nullable: true, Description: description}
 	}
 	return &huma.Schema{Type: huma.TypeObject, Properties: map[string]*huma.Schema{
-		"id":          {Type: huma.TypeInteger, Nullable: true, Description: "Of one that the subscription has; left out for a new one"},
-		"channel":     WordSchema(rule.Channels),
-		"address":     text("An email address or the URL of a webhook. The redacted form, or none, of one with an id changes nothing."),
+		"id": {
+			Type: huma.TypeInteger, Nullable: true,
+			Description: "Of one that the subscription has; left out for a new one",
+		},
+		"channel": WordSchema(rule.Channels),
+		"address": text("An email address or the URL of a webhook. The redacted form, or none, " +
+			"of one with an id changes nothing."),
 		"disabled_at": text("May be sent back, and changes nothing"),
 	}, AdditionalProperties: false}
 }

@@ -9,8 +9,8 @@ import (
 	"github.com/seed91453169/tocsin/rule"
 )
 
-// Contacts are the contacts in a body: a field for each channel of rule.SettingChannels. In the struct of the body, the tag
-// contacts holds the beginning of the names of these fields, and the tag json is "-".
+// Contacts are the contacts in a body: a field for each channel of rule.SettingChannels. In the struct of the body,
+// the tag contacts holds the beginning of the names of these fields, and the tag json is "-".
 type Contacts map[rule.Channel]*ContactField
 
 // contactsTag is the name of the tag.
@@ -66,7 +66,8 @@ func ContactsSchema(s *huma.Schema, t reflect.Type) {
 		}
 		for _, c := range rule.SettingChannels {
 			info := c.Info()
-			description := "The URL of a webhook. Answers show its redacted form, which may be sent back and then changes nothing."
+			description := "The URL of a webhook. Answers show its redacted form, " +
+				"which may be sent back and then changes nothing."
 			if info.Addresses {
 				description = "Email addresses with commas between them"
 			}

@@ -15,8 +15,8 @@ import (
 	"github.com/seed91453169/tocsin/rule"
 )
 
-// Field is a value in a body that may be left out: then Set is false. null, "" and [] are Empty; what that means depends
-// on the field.
+// Field is a value in a body that may be left out: then Set is false. null, "" and [] are Empty; what that means
+// depends on the field.
 type Field[T any] struct {
 	Set   bool
 	Empty bool
@@ -292,8 +292,8 @@ func idsIn(v jsontext.Value, to *[]int64) string {
 	return ""
 }
 
-// eachElement passes the elements of a JSON array to read, which keeps none, until it returns false. ok is false where v is
-// no array, or read returned false.
+// eachElement passes the elements of a JSON array to read, which keeps none, until it returns false. ok is false where
+// v is no array, or read returned false.
 func eachElement(v jsontext.Value, read func(jsontext.Value) bool) (ok bool) {
 	if v.Kind() != '[' {
 		return false

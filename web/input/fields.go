@@ -18,9 +18,9 @@ type fieldInfo struct {
 	min, max *int64
 }
 
-// ReadJSON reads the JSON object that is the whole of a body into the fields of the struct v, each a Field or a Must. It
-// returns every faulty field. The error is for JSON that is broken, a *SyntaxError, or no object, Faults. The tags minimum
-// and maximum are checked, which say the same in the OpenAPI document.
+// ReadJSON reads the JSON object that is the whole of a body into the fields of the struct v, each a Field or a Must.
+// It returns every faulty field. The error is for JSON that is broken, a *SyntaxError, or no object, Faults. The tags
+// minimum and maximum are checked, which say the same in the OpenAPI document.
 func ReadJSON[T any](body io.Reader, v *T) (Faults, error) {
 	infos := fieldsOf(reflect.TypeFor[T]())
 	value := reflect.ValueOf(v).Elem()

@@ -21,9 +21,9 @@ const RemoveSuffix = ".remove"
 // change different fields at once, neither undoes the change of the other.
 const WasSuffix = ".was"
 
-// ReadForm reads a form into the fields of v, each by the rule that reads it in a JSON body; so a page takes what the API
-// takes, and names faults with the same words. It leaves out a field whose name the form does not have, one that was not
-// changed, and a webhook that is empty, unless its check box asks to remove it.
+// ReadForm reads a form into the fields of v, each by the rule that reads it in a JSON body; so a page takes what the
+// API takes, and names faults with the same words. It leaves out a field whose name the form does not have, one that
+// was not changed, and a webhook that is empty, unless its check box asks to remove it.
 func ReadForm[T any](form url.Values, v *T) Faults {
 	var faults Faults
 	value := reflect.ValueOf(v).Elem()
@@ -54,8 +54,8 @@ func ReadForm[T any](form url.Values, v *T) Faults {
 	return faults
 }
 
-// shownText is what a field shows, as its hidden field says it: the checked boxes with commas between them. The first text
-// is that of the hidden field before the boxes, where there are several.
+// shownText is what a field shows, as its hidden field says it: the checked boxes with commas between them. The first
+// text is that of the hidden field before the boxes, where there are several.
 func shownText(texts []string) string {
 	if len(texts) > 1 {
 		texts = texts[1:]
@@ -63,8 +63,8 @@ func shownText(texts []string) string {
 	return strings.Join(texts, ",")
 }
 
-// formValue is what a form says for a field, as JSON would say it. What cannot be said so stays a text, and is refused as
-// one.
+// formValue is what a form says for a field, as JSON would say it. What cannot be said so stays a text, and is refused
+// as one.
 func formValue(to any, texts []string) jsontext.Value {
 	last := ""
 	if len(texts) > 0 {
@@ -107,8 +107,8 @@ func jsonValue(v any) jsontext.Value {
 // FormTimeLayout is how browsers send a date with a time.
 const FormTimeLayout = "2006-01-02T15:04"
 
-// FormTime makes an RFC 3339 time of the date with a time that a browser sends, which pages say is UTC. Another text stays
-// as it is.
+// FormTime makes an RFC 3339 time of the date with a time that a browser sends, which pages say is UTC. Another text
+// stays as it is.
 func FormTime(text string) string {
 	for _, layout := range []string{FormTimeLayout, "2006-01-02T15:04:05"} {
 		if t, err := time.Parse(layout, text); err == nil {

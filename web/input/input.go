@@ -1,6 +1,6 @@
 // Package input reads what callers send and checks it: JSON bodies and forms into fields, observations as JSON and as
-// lines, exceptions. It knows neither requests nor answers: what is wrong comes back as Faults, as a *SyntaxError or as a
-// *LineError, and none of them repeats a value, which may be a secret.
+// lines, exceptions. It knows neither requests nor answers: what is wrong comes back as Faults, as a *SyntaxError or
+// as a *LineError, and none of them repeats a value, which may be a secret.
 package input
 
 import (
@@ -54,8 +54,8 @@ func (l *Faults) AddOnce(location, message string) {
 	}
 }
 
-// ShownName returns the name of an unknown field as a fault may show it. The caller chooses names, and a URL that stands
-// in the wrong place must not come back.
+// ShownName returns the name of an unknown field as a fault may show it. The caller chooses names, and a URL that
+// stands in the wrong place must not come back.
 func ShownName(name string) string {
 	const longest = 60
 	plain := func(r rune) bool {

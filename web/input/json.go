@@ -27,8 +27,8 @@ func (e *SyntaxError) Unwrap() error { return e.Err }
 // errNoObject is the fault of a body that is JSON, but no object.
 var errNoObject = Faults{{Message: "must be a JSON object"}}
 
-// readObject reads the JSON object that is the whole of a body. member reads the value of each name; an error of dec becomes
-// a *SyntaxError, an error of another kind ends the reading and is returned as it is.
+// readObject reads the JSON object that is the whole of a body. member reads the value of each name; an error of dec
+// becomes a *SyntaxError, an error of another kind ends the reading and is returned as it is.
 func readObject(dec *jsontext.Decoder, member func(name string) error) error {
 	if dec.PeekKind() != '{' {
 		if err := dec.SkipValue(); err != nil {

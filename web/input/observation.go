@@ -29,11 +29,11 @@ var requiredFields = []string{"id", "product_id", "title", "severity", "status",
 // observationOptions takes a name that comes twice, whose last value counts: looking for it costs a tenth of the time.
 var observationOptions = []jsontext.Options{jsontext.AllowDuplicateNames(true)}
 
-// readObservation reads one observation. The error is one of dec: the JSON is broken, or cannot be read. What is wrong with
-// single fields is added to faults, with locations below at; the rest is read all the same.
+// readObservation reads one observation. The error is one of dec: the JSON is broken, or cannot be read. What is wrong
+// with single fields is added to faults, with locations below at; the rest is read all the same.
 //
-// It works on tokens because a struct with reflection takes twice the time, and says neither all faults nor which required
-// fields are missing.
+// It works on tokens because a struct with reflection takes twice the time, and says neither all faults nor which
+// required fields are missing.
 func readObservation(dec *jsontext.Decoder, o *dbmodel.Observation, at string, faults *Faults) error {
 	if dec.PeekKind() != '{' {
 		if err := dec.SkipValue(); err != nil {
@@ -197,8 +197,8 @@ func readString(dec *jsontext.Decoder, optional bool) (string, string, error) {
 	return t.String(), "", nil
 }
 
-// readWord reads one of words. It returns the word out of the list, so that 10,000 observations do not keep 10,000 copies
-// of "Critical".
+// readWord reads one of words. It returns the word out of the list, so that 10,000 observations do not keep 10,000
+// copies of "Critical".
 func readWord[T ~string](dec *jsontext.Decoder, words []T) (T, string, error) {
 	if dec.PeekKind() == '"' {
 		v, err := dec.ReadValue()

@@ -16,7 +16,8 @@ import (
 	"github.com/seed91453169/tocsin/internal/accept"
 )
 
-// ReadObservations reads {"observations":[…]}, the whole of a body. The error is Faults, a *SyntaxError or one of reading.
+// ReadObservations reads {"observations":[…]}, the whole of a body. The error is Faults, a *SyntaxError or one of
+// reading.
 func ReadObservations(body io.Reader) ([]dbmodel.Observation, error) {
 	dec := jsontext.NewDecoder(body, observationOptions...)
 	var faults Faults

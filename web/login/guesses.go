@@ -6,9 +6,9 @@ import (
 	"time"
 )
 
-// A wrong guess makes the next ones wait, first those at the same name from the same address, later those at the name from
-// anywhere and all from the address. An attacker could shut users out so, above all where all of them come through one
-// proxy: a browser in which the user has logged in before therefore counts for itself, see BrowserKeys.
+// A wrong guess makes the next ones wait, first those at the same name from the same address, later those at the name
+// from anywhere and all from the address. An attacker could shut users out so, above all where all of them come
+// through one proxy: a browser in which the user has logged in before therefore counts for itself, see BrowserKeys.
 var guessLimits = [...]struct {
 	free    int // wrong ones before the next one waits
 	longest time.Duration
@@ -57,11 +57,12 @@ func GuessKeys(name, address string) []GuessKey {
 	return []GuessKey{{0, name, address}, {1, name, ""}, {2, "", address}}
 }
 
-// BrowserKeys returns what a guess at a name counts for in a browser in which the user with this name has logged in before.
+// BrowserKeys returns what a guess at a name counts for in a browser in which the user with this name has logged in
+// before.
 func BrowserKeys(name, browserID string) []GuessKey { return []GuessKey{{0, name, browserID}} }
 
-// Begin counts a guess as a wrong one until Succeeded says otherwise, so that many at once count, too. It returns how long
-// to wait instead, 0 where the guess may be made.
+// Begin counts a guess as a wrong one until Succeeded says otherwise, so that many at once count, too. It returns how
+// long to wait instead, 0 where the guess may be made.
 func (g *Guesses) Begin(keys []GuessKey, now time.Time) (wait time.Duration) {
 	g.mu.Lock()
 	defer g.mu.Unlock()

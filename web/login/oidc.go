@@ -121,8 +121,8 @@ func (c *textClaim) UnmarshalJSON(b []byte) error {
 	return nil
 }
 
-// Claims exchanges the code for what the provider says, and checks that it says so to this Tocsin, now and for this browser.
-// What the ID token lacks comes from UserInfo.
+// Claims exchanges the code for what the provider says, and checks that it says so to this Tocsin, now and for this
+// browser. What the ID token lacks comes from UserInfo.
 func (p *Provider) Claims(ctx context.Context, code string, trip Trip) (*Claims, error) {
 	ctx, cancel := context.WithTimeout(oidc.ClientContext(ctx, p.client), providerTime)
 	defer cancel()
@@ -168,8 +168,8 @@ func withoutAnswer(err error) error {
 	return err
 }
 
-// complete fills what c lacks from UserInfo. A provider whose UserInfo does not answer is no error here: users who are known
-// already log in all the same.
+// complete fills what c lacks from UserInfo. A provider whose UserInfo does not answer is no error here: users who are
+// known already log in all the same.
 func (c *Claims) complete(ctx context.Context, found *oidc.Provider, token oauth2.TokenSource) error {
 	info, err := found.UserInfo(ctx, token)
 	if err != nil || info.Subject == "" { // the error's text may repeat the answer

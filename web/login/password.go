@@ -1,5 +1,5 @@
-// Package login is what proves who a user is: passwords and their hashes, the slowing down of guesses, and OpenID Connect. It
-// knows neither pages nor sessions.
+// Package login is what proves who a user is: passwords and their hashes, the slowing down of guesses, and OpenID
+// Connect. It knows neither pages nor sessions.
 package login
 
 import (
@@ -30,8 +30,8 @@ const (
 	hashBytes    = 32
 )
 
-// HashPassword returns the argon2id hash of a password, with its salt and costs, as users keep it. The error says in words
-// what is wrong with the password.
+// HashPassword returns the argon2id hash of a password, with its salt and costs, as users keep it. The error says in
+// words what is wrong with the password.
 func HashPassword(password string) (string, error) {
 	if err := ValidatePassword(password); err != nil {
 		return "", err
