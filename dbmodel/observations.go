@@ -238,7 +238,9 @@ func valueCols(list []*rule.Values) rows {
 		}
 	}
 	return rows{
-		{"severity", "text", severities}, {"status", "text", statuses}, {"priority", "smallint", priorities},
+		{"severity", "text", severities},
+		{"status", "text", statuses},
+		{"priority", "smallint", priorities},
 		{"known_exploited", "boolean", exploited},
 	}
 }

@@ -124,8 +124,10 @@ func (s *Scheduler) sweep(ctx context.Context) (worked bool, err error) {
 		}
 		s.setBack = 0
 	}
-	for _, step := range []func(context.Context) error{s.watchPauses, s.sweepEvents, s.sweepImports, s.forgetFailures,
-		s.sweepTargets, s.sweepPeriodic, s.sweepDeletions} {
+	for _, step := range []func(context.Context) error{
+		s.watchPauses, s.sweepEvents, s.sweepImports, s.forgetFailures,
+		s.sweepTargets, s.sweepPeriodic, s.sweepDeletions,
+	} {
 		// Of a Redis in parts one may answer while another does not.
 		err = errors.Join(err, step(ctx))
 	}

@@ -157,8 +157,10 @@ func sqlitePool(path, query string, conns int, extra url.Values) (*bun.DB, error
 	if err != nil {
 		return nil, fmt.Errorf("open the database: the query of the SQLite URL is not valid")
 	}
-	for _, pragma := range []string{"busy_timeout(10000)", "journal_mode(WAL)", "synchronous(FULL)", "foreign_keys(ON)",
-		"cache_size(-32000)", "temp_store(MEMORY)"} {
+	for _, pragma := range []string{
+		"busy_timeout(10000)", "journal_mode(WAL)", "synchronous(FULL)", "foreign_keys(ON)",
+		"cache_size(-32000)", "temp_store(MEMORY)",
+	} {
 		params.Add("_pragma", pragma)
 	}
 	params.Set("_time_integer_format", "unix_micro")
