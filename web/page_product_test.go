@@ -182,6 +182,33 @@ func TestPausedOnThePage(t *testing.T) {
 	})
 }
 
+// TestPauseBegins: before it ends, of a product and of a group; a pause that is cleared has no beginning either.
+func TestPauseBegins(t *testing.T) {
+	both(t, func(t *testing.T, e *env) {
+		e.shop()
+		const from, until = "notification_paused_from", "notification_paused_until"
+		for _, path := range []string{"/api/v1/products/1", "/api/v1/product-groups/1"} {
+			for _, body := range []string{
+				`{"` + from + `":"2100-01-02T03:04:00Z"}`,
+				`{"` + from + `":"2100-01-02T03:04:00Z","` + until + `":"2100-01-02T03:04:00Z"}`,
+				`{"` + from + `":"2100-01-02T03:04:01Z","` + until + `":"2100-01-02T03:04:00Z"}`,
+			} {
+				if faults := e.want(422, "PUT", path, body).faults(); len(faults) != 1 || faults[from] == "" {
+					t.Errorf("%s %s: %v", path, body, faults)
+				}
+			}
+			e.want(200, "PUT", path, `{"`+from+`":"2100-01-01T00:00:00Z","`+until+`":"2100-01-02T03:04:00Z"}`)
+			if faults := e.want(422, "PUT", path, `{"`+until+`":"2100-01-01T00:00:00Z"}`).faults(); faults[from] == "" {
+				t.Errorf("%s, only the end: %v", path, faults)
+			}
+			e.want(200, "PUT", path, `{"`+until+`":null}`)
+			if got := e.want(200, "GET", path, nil).json; got[from] != nil || got[until] != nil {
+				t.Errorf("%s is cleared: %v, %v", path, got[from], got[until])
+			}
+		}
+	})
+}
+
 func TestLastDeliveriesOnThePage(t *testing.T) {
 	both(t, func(_ *testing.T, e *env) {
 		e.shop()
