@@ -48,9 +48,9 @@ const deleteQuietNotifications = `
 		AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.notification_id = n.id AND d.state = 'pending')
 		AND NOT ` + unreported
 
-// DeleteQuietNotifications deletes those of the given notifications that have no pending delivery and that no digest has yet to
-// report, with their deliveries and marks, and returns how many that were. The caller holds them: a resend, or a change of a
-// subscription, that came before shows here.
+// DeleteQuietNotifications deletes those of the given notifications that have no pending delivery and that no digest
+// has yet to report, with their deliveries and marks, and returns how many that were. The caller holds them: a resend,
+// or a change of a subscription, that came before shows here.
 func DeleteQuietNotifications(ctx context.Context, tx bun.Tx, ids []int64) (int64, error) {
 	return exec(ctx, tx, deleteQuietNotifications, args{"ids": numbers(ids)})
 }

@@ -134,7 +134,8 @@ const (
 		SELECT id, notification_id, source_kind, source_id, coalesce(user_id, 0) AS user_id, masked,
 			coalesce(digest_id, 0) AS digest_id, coalesce(CASE source_kind
 				WHEN 'subscription' THEN (SELECT s.name FROM subscriptions s WHERE s.id = source_id)
-				WHEN 'product_group' THEN (SELECT g.name FROM product_groups g WHERE g.id = source_id) END, '') AS source_name
+				WHEN 'product_group' THEN (SELECT g.name FROM product_groups g WHERE g.id = source_id)
+				END, '') AS source_name
 		FROM deliveries INDEXED BY deliveries_pending
 		WHERE target_id BETWEEN @target AND @target AND state = 'pending' AND @live ORDER BY target_id, id LIMIT @limit`
 

@@ -87,8 +87,8 @@ const (
 		WHERE schedule = @schedule AND timezone = @timezone AND next_slot_at = @due`
 )
 
-// mendSlots brings next slots that lie too far ahead back to the first after now. One that would be the second stays: the slot
-// before it is done, and the clock repeats it.
+// mendSlots brings next slots that lie too far ahead back to the first after now. One that would be the second stays:
+// the slot before it is done, and the clock repeats it.
 func mendSlots(ctx context.Context, db *DB) error {
 	list, err := queryAll[struct {
 		Schedule, Timezone string

@@ -18,7 +18,9 @@ func TestUnreportedIsNotDeleted(t *testing.T) {
 	t.Parallel()
 	testenv.EachDatabase(t, func(t *testing.T, db *dbmodel.DB) {
 		s := newSubscribers(t, db)
-		s.add(&dbmodel.Subscription{Name: "weekly", ProductID: new(int64(1)), Schedule: "0 8 * * 1", Timezone: "UTC", Enabled: true})
+		s.add(&dbmodel.Subscription{
+			Name: "weekly", ProductID: new(int64(1)), Schedule: "0 8 * * 1", Timezone: "UTC", Enabled: true,
+		})
 		s.tx(func(ctx context.Context, tx bun.Tx) error {
 			list := make([]dbmodel.NewNotification, 3)
 			for i, product := range []int64{1, 2, 2} {
@@ -45,7 +47,8 @@ func TestUnreportedIsNotDeleted(t *testing.T) {
 	})
 }
 
-// TestMendSlots: after the clock was far ahead the next slot is the first after now; one that the clock repeats stays done.
+// TestMendSlots: after the clock was far ahead the next slot is the first after now; one that the clock repeats
+// stays done.
 func TestMendSlots(t *testing.T) {
 	t.Parallel()
 	testenv.EachDatabase(t, func(t *testing.T, db *dbmodel.DB) {

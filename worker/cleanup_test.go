@@ -95,7 +95,8 @@ func TestCleanupSparesTheYoungAndThePending(t *testing.T) {
 			t.Fatal(err)
 		}
 		if _, err := db.NewRaw("INSERT INTO digests (id, content, notifications, created_at) VALUES "+
-			"(1, '{}', '[]', ?0), (2, '{}', '[]', ?0), (3, '{}', '[]', ?1)", time.Now().Add(-91*day), time.Now().Add(-89*day)).Exec(t.Context()); err != nil {
+			"(1, '{}', '[]', ?0), (2, '{}', '[]', ?0), (3, '{}', '[]', ?1)",
+			time.Now().Add(-91*day), time.Now().Add(-89*day)).Exec(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := db.NewRaw("UPDATE deliveries SET digest_id = 2").Exec(t.Context()); err != nil {
@@ -104,7 +105,8 @@ func TestCleanupSparesTheYoungAndThePending(t *testing.T) {
 		digests := func(want ...int64) {
 			t.Helper()
 			var ids []int64
-			if err := db.NewRaw("SELECT id FROM digests ORDER BY id").Scan(t.Context(), &ids); err != nil || !slices.Equal(ids, want) {
+			err := db.NewRaw("SELECT id FROM digests ORDER BY id").Scan(t.Context(), &ids)
+			if err != nil || !slices.Equal(ids, want) {
 				t.Errorf("digests %v (%v), want %v", ids, err, want)
 			}
 		}
