@@ -62,38 +62,6 @@ func later(db bun.IDB, d time.Duration) string {
 	return fmt.Sprintf("(clock_timestamp() + interval '%d microseconds')", d.Microseconds())
 }
 
-// forUpdate locks the rows of a SELECT until the transaction ends. SQLite has one writer: nothing to lock.
-func forUpdate(db bun.IDB) string {
-	if isSQLite(db) {
-		return ""
-	}
-	return " FOR NO KEY UPDATE"
-}
-
-// skipLocked is forUpdate that passes over rows which somebody else has locked.
-func skipLocked(db bun.IDB) string {
-	if isSQLite(db) {
-		return ""
-	}
-	return " FOR NO KEY UPDATE SKIP LOCKED"
-}
-
-// forKeyShare keeps rows of a SELECT from being deleted until the transaction ends.
-func forKeyShare(db bun.IDB) string {
-	if isSQLite(db) {
-		return ""
-	}
-	return " FOR KEY SHARE"
-}
-
-// differs is the operator that compares with NULL as a value.
-func differs(db bun.IDB) string {
-	if isSQLite(db) {
-		return "IS NOT"
-	}
-	return "IS DISTINCT FROM"
-}
-
 // FoldFunction is a function of SQL that a connection to SQLite must have: text in upper case by the rules of Unicode for no
 // language in particular, where ß is SS, ς and σ are Σ, and İ is not i. SQLite's own functions know ASCII only.
 const FoldFunction = "tocsin_fold"
@@ -143,19 +111,6 @@ func among(db bun.IDB, expr, query string) string {
 		return expr + " IN (" + query + ")"
 	}
 	return expr + " = ANY (ARRAY(" + query + "))"
-}
-
-// lookUp is a join, JOIN or LEFT JOIN, that looks up rows of a table by key for each row on its left, in the order of these. The
-// condition begins with a column of the table; lock is what locks a row, or empty. Neither database may turn it into a join that
-// reads the whole table, whatever it believes about the sizes of both: OFFSET 0 and CROSS JOIN forbid that.
-func lookUp(db bun.IDB, join, table, alias, condition, lock string) string {
-	if isSQLite(db) {
-		if join == "JOIN" {
-			join = "CROSS JOIN"
-		}
-		return join + " " + table + " AS " + alias + " ON " + alias + "." + condition
-	}
-	return join + " LATERAL (SELECT * FROM " + table + " WHERE " + table + "." + condition + " OFFSET 0" + lock + ") AS " + alias + " ON true"
 }
 
 // indexed follows a table and names the index to be used. Only SQLite needs it: it keeps no statistics here, and takes
