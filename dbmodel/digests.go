@@ -216,14 +216,14 @@ func DeleteOldDigests(ctx context.Context, db bun.IDB, before time.Time) (int64,
 
 // Keep leaves out the products that keep does not take, and the failures whose notifications are not among the given ones.
 func (d *NetDigest) Keep(keep func(product int64) bool, notifications map[int64]bool) {
-	d.Digest.Products = slices.DeleteFunc(d.Digest.Products, func(p rule.ProductChanges) bool { return !keep(p.Product) })
+	d.Products = slices.DeleteFunc(d.Products, func(p rule.ProductChanges) bool { return !keep(p.Product) })
 	d.Failures = slices.DeleteFunc(d.Failures, func(f rule.Failure) bool { return !notifications[f.Last] })
 }
 
 // Named lists the ids of the notifications that a message of d names, at most limit: those of failed gates and the worst first.
 func (d *NetDigest) Named(limit int) []int64 {
 	var gates, changes, failures []int64
-	for _, p := range d.Digest.Products {
+	for _, p := range d.Products {
 		if p.Gate != nil {
 			gates = append(gates, p.Gate.Last)
 		}

@@ -184,7 +184,7 @@ func deliveryCols(list []NewNotification) rows {
 		for _, r := range list[i].Recipients {
 			all = append(all, delivery{int64(i + 1), r})
 		}
-		for _, t := range list[i].Targets {
+		for _, t := range list[i].Targets { //nolint:gosec // i is an index of list
 			all = append(all, delivery{int64(i + 1), rule.Recipient{Contact: rule.Contact{Target: t}}})
 		}
 	}

@@ -86,6 +86,7 @@ type Event struct {
 // Type is what the event is about, in the words of notifications; empty for one that was refused.
 func (e *Event) Type() rule.Type {
 	switch e.Kind {
+	case KindObservation, KindSecurityGate: // are named like their types
 	case KindBaseline:
 		return rule.TypeObservation
 	case KindException:

@@ -142,7 +142,7 @@ func (p *pass) storeUser(
 func (p *pass) checkUser(ctx context.Context, tx bun.Tx, u *user, k *dbmodel.SecObserveUser) ([]string, error) {
 	name := u.Username.V
 	if err := dbmodel.CheckUsername(name); err != nil {
-		return []string{"username: " + err.Error()}, nil
+		return []string{"username: " + err.Error()}, nil //nolint:nilerr // it is why the user is refused
 	}
 	switch {
 	case name == dbmodel.Automation:

@@ -125,7 +125,7 @@ func (s *server) previewSettings(
 			return missing(err, "product", id)
 		}
 		name, group := product.Name, product.ProductGroupID
-		sent.NamedFields.merge(id, false, &product.Name, &faults)
+		sent.merge(id, false, &product.Name, &faults)
 		input.Apply(sent.ProductGroupID.Field, &product.ProductGroupID, nil, input.Pointer)
 		if err := keepsStructure(v, name == product.Name && equal(group, product.ProductGroupID)); err != nil {
 			return err

@@ -24,6 +24,7 @@ func (s *server) audit(ctx context.Context, what string) *zerolog.Event {
 // auditOf is audit where the caller is not logged in: name is whose login it is about; empty: nobody's.
 func (s *server) auditOf(ctx context.Context, what, name string) *zerolog.Event {
 	x := exchangeOf(ctx)
+	//nolint:zerologlint // the caller ends it
 	line := s.log.Info().Str("audit", what).Str("client", addressOf(x.r)).Str("request_id", x.id)
 	if name != "" {
 		line = line.Str("user", name)
