@@ -95,7 +95,8 @@ func anyID(v jsontext.Value) int64 {
 const maxArguments = 1 << 20
 
 // anyArguments is an object with its numbers as they are written; another value becomes one. An object within quotes is
-// read as one, so that its secrets are masked. What is longer than maxArguments is left out, for its secrets are not known.
+// read as one, so that its secrets are masked. What is longer than maxArguments is left out, for its secrets are not
+// known.
 func anyArguments(v jsontext.Value) map[string]any {
 	switch {
 	case v.Kind() == 'n':
