@@ -53,8 +53,9 @@ const mendQueuedEvents = `
 	UPDATE outbox SET queued_at = clock_timestamp() WHERE id IN (
 		SELECT id FROM outbox WHERE queued_at > clock_timestamp() ORDER BY id LIMIT @limit FOR NO KEY UPDATE SKIP LOCKED)`
 
-// MendDueTimes brings times that were written before the database's clock was set back by setBack to where the clock is now. What
-// a process holds stays its own for as long as it would have: a lease or claim is cut to its full length from now, never ended.
+// MendDueTimes brings times that were written before the database's clock was set back by setBack to where the clock is
+// now, the next slots of subscriptions, too. What a process holds stays its own for as long as it would have: a lease or
+// claim is cut to its full length from now, never ended.
 func MendDueTimes(ctx context.Context, db *DB, setBack time.Duration) error {
 	for _, mend := range []struct {
 		statement string
