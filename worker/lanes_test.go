@@ -102,7 +102,7 @@ func (e *env) triedAll(prefix string, n int) bool {
 
 func (e *env) waitFor(what string, there func() bool) {
 	e.t.Helper()
-	testenv.Eventually(e.t, 10*time.Second, func() error {
+	testenv.Eventually(e.t, time.Minute, func() error {
 		if !there() {
 			return errors.New("not yet")
 		}
