@@ -59,7 +59,7 @@ const (
 		FROM notifications n
 		WHERE n.id > @behind AND n.id <= @through AND (n.id > @after OR n.released > @after)
 			AND (n.released IS NULL OR n.released <= @through) AND n.held_back = @held_back
-			AND n.type IN (@types) AND @products AND @live
+			AND n.type IN (@types) AND (@all_products OR n.product_id = ANY (@products)) AND @live
 		ORDER BY n.id LIMIT @limit`
 
 	// summedAtOnce is how many notifications are read at once.
@@ -79,14 +79,14 @@ func EachNotification(ctx context.Context, db bun.IDB, r NotificationRange, yiel
 	for i, t := range r.Types {
 		types[i] = "'" + string(t) + "'"
 	}
-	products := bun.Safe("TRUE")
-	if !r.AllProducts {
-		products = bun.Safe("n.product_id IN (" + strings.Trim(strings.Join(strings.Fields(fmt.Sprint(r.Products)), ","), "[]") + ")")
+	allProducts := bun.Safe("FALSE") // constant, so that the plan knows it
+	if r.AllProducts {
+		allProducts = "TRUE"
 	}
 	for behind = min(behind, r.After); ; {
 		list, err := queryAll[summedNotification](ctx, db, summedNotifications, args{
 			"behind": behind, "through": r.Through, "after": r.After, "held_back": r.HeldBack,
-			"types": bun.Safe(strings.Join(types, ", ")), "products": products,
+			"types": bun.Safe(strings.Join(types, ", ")), "all_products": allProducts, "products": numbers(r.Products),
 			"live": bun.Safe(liveNotifications("n")), "limit": summedAtOnce,
 		})
 		if err != nil {
