@@ -209,14 +209,11 @@ type cveSource struct {
 	Source string `json:"source"`
 }
 
-func (o *observation) identity() int64 { return o.ID.V }
 func (o *observation) missing() string {
 	return firstMissing(needed{"id", &o.ID}, needed{"product", &o.Product}, needed{"title", &o.Title},
-		needed{"current_severity", &o.Severity}, needed{"current_status", &o.Status}, needed{
-			"current_priority",
-			&o.Priority,
-		},
-		needed{"parser_data", &o.Parser}, needed{"last_observation_log", &o.LastLog})
+		needed{"current_severity", &o.Severity}, needed{"current_status", &o.Status},
+		needed{"current_priority", &o.Priority}, needed{"parser_data", &o.Parser},
+		needed{"last_observation_log", &o.LastLog})
 }
 
 // title is an observation of which only the id is read.
@@ -224,7 +221,6 @@ type title struct {
 	ID field[int64] `json:"id"`
 }
 
-func (t *title) identity() int64 { return t.ID.V }
 func (t *title) missing() string { return firstMissing(needed{"id", &t.ID}) }
 
 // approval is the log of an assessment that was approved, with the observation as it is now.
@@ -234,7 +230,6 @@ type approval struct {
 	Observation field[observation] `json:"observation_data"`
 }
 
-func (a *approval) identity() int64 { return a.ID.V }
 func (a *approval) missing() string {
 	if name := firstMissing(needed{"id", &a.ID}, needed{"approval_date", &a.Approved},
 		needed{"observation_data", &a.Observation}); name != "" {

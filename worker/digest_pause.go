@@ -55,36 +55,11 @@ func (d *digests) pauses(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	type group struct {
-		content *dbmodel.NetDigest
-		data    []int64
-		to      []rule.Recipient
-	}
-	groups := map[string]*group{}
-	for _, id := range slices.Sorted(maps.Keys(held)) {
-		t := held[id]
-		sources := make([]*heldSource, len(t.order))
-		for i, h := range t.order {
-			sources[i] = t.sources[h]
-		}
-		key, err := json.Marshal(sources)
-		if err != nil {
-			return fmt.Errorf("group what was held back: %w", err)
-		}
-		g := groups[string(key)]
-		if g == nil {
-			g = &group{}
-			groups[string(key)] = g
-			all := dbmodel.NotificationRange{Through: through, Types: rule.Types, Products: products, HeldBack: true}
-			g.content, g.data, err = d.sum(ctx, all, func(n *rule.Notification) bool {
-				return slices.ContainsFunc(sources, func(s *heldSource) bool { return s.passes(n) })
-			}, nil, true)
-			if err != nil {
-				return err
-			}
-			g.content.Occasion = afterPause
-		}
-		g.to = append(g.to, t.recipient)
+	groups, err := d.pauseGroups(ctx, held, dbmodel.NotificationRange{
+		Through: through, Types: rule.Types, Products: products, HeldBack: true,
+	})
+	if err != nil {
+		return err
 	}
 	var targets []int64
 	err = d.w.DB.InTx(ctx, func(ctx context.Context, tx bun.Tx) error {
@@ -109,6 +84,45 @@ func (d *digests) pauses(ctx context.Context) error {
 	}
 	d.w.Queue.Poke(ctx, targets)
 	return nil
+}
+
+// pauseGroup is the digest of what targets with equal sources would have received.
+type pauseGroup struct {
+	content *dbmodel.NetDigest
+	data    []int64
+	to      []rule.Recipient
+}
+
+// pauseGroups makes one digest for all targets that would have received the same.
+func (d *digests) pauseGroups(
+	ctx context.Context, held map[int64]*heldTarget, all dbmodel.NotificationRange,
+) (map[string]*pauseGroup, error) {
+	groups := map[string]*pauseGroup{}
+	for _, id := range slices.Sorted(maps.Keys(held)) {
+		t := held[id]
+		sources := make([]*heldSource, len(t.order))
+		for i, h := range t.order {
+			sources[i] = t.sources[h]
+		}
+		key, err := json.Marshal(sources)
+		if err != nil {
+			return nil, fmt.Errorf("group what was held back: %w", err)
+		}
+		g := groups[string(key)]
+		if g == nil {
+			g = new(pauseGroup)
+			groups[string(key)] = g
+			g.content, g.data, err = d.sum(ctx, all, func(n *rule.Notification) bool {
+				return slices.ContainsFunc(sources, func(s *heldSource) bool { return s.passes(n) })
+			}, nil, true)
+			if err != nil {
+				return nil, err
+			}
+			g.content.Occasion = afterPause
+		}
+		g.to = append(g.to, t.recipient)
+	}
+	return groups, nil
 }
 
 // heldTargets finds who would have received something of products: their contacts, and the subscriptions that take all
