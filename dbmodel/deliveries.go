@@ -312,8 +312,7 @@ func GiveUpTarget(ctx context.Context, tx bun.Tx, id int64, owner, reason string
 	if err != nil || !mine {
 		return nil, !mine, err
 	}
-	failed, err = mark(ctx, tx, `UPDATE deliveries SET state = 'failed', last_error = CASE WHEN last_error = '' THEN $2 ELSE $2 || ' Last: ' || last_error END
-		WHERE id IN (SELECT id FROM deliveries WHERE target_id = $1 AND state = 'pending' ORDER BY id LIMIT $3)`, id, reason, partSize)
+	failed, err = queryAll[MarkedDelivery](ctx, tx, markGivenUp, args{"target": id, "reason": reason, "limit": partSize})
 	if err != nil || len(failed) == partSize {
 		return failed, false, err
 	}

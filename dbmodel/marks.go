@@ -2,7 +2,6 @@ package dbmodel
 
 import (
 	"context"
-	"database/sql"
 	"time"
 
 	"github.com/uptrace/bun"
@@ -21,41 +20,48 @@ type SentDelivery struct {
 	SentAt     time.Time // by the database's clock, as AcceptedAt
 }
 
-const markColumns = " RETURNING id, notification_id, attempts"
+const (
+	// markSent names the states one by one, because each has an index of its own.
+	markSent = `
+		UPDATE deliveries SET state = 'sent', attempts = attempts + 1, last_error = '', sent_at = clock_timestamp()
+		WHERE target_id = @target AND id = ANY (@ids) AND state = 'pending'
+			OR target_id = @target AND id = ANY (@ids) AND state = 'failed'
+		RETURNING id, accepted_at, sent_at`
 
-// mark runs an UPDATE of deliveries, which ends with markColumns.
-func mark(ctx context.Context, db bun.IDB, query string, args ...any) ([]MarkedDelivery, error) {
-	return collect(ctx, db, func(rows *sql.Rows) (m MarkedDelivery, err error) {
-		err = rows.Scan(&m.ID, &m.NotificationID, &m.Attempts)
-		return m, err
-	}, query+markColumns, args...)
-}
+	markFailed = `
+		UPDATE deliveries SET state = 'failed', attempts = attempts + 1, last_error = @reason
+		WHERE target_id = @target AND id = ANY (@ids) AND state = 'pending'
+			AND EXISTS (SELECT 1 FROM targets WHERE id = @target AND owner = @owner)
+		RETURNING id, notification_id, attempts`
 
-// MarkSent records that the receiver took the message; also where the lease is lost by now, and over a failure. The states
-// are named one by one, because each has an index of its own.
+	markTried = `
+		UPDATE deliveries SET attempts = attempts + 1, last_error = @reason, batch = coalesce(@batch::bigint, batch)
+		WHERE target_id = @target AND id = ANY (@ids) AND state = 'pending'
+			AND EXISTS (SELECT 1 FROM targets WHERE id = @target AND owner = @owner)
+		RETURNING id, notification_id, attempts`
+
+	markGivenUp = `
+		UPDATE deliveries SET state = 'failed',
+			last_error = CASE WHEN last_error = '' THEN @reason ELSE @reason || ' Last: ' || last_error END
+		WHERE id IN (SELECT id FROM deliveries WHERE target_id = @target AND state = 'pending' ORDER BY id LIMIT @limit)
+		RETURNING id, notification_id, attempts`
+)
+
+// MarkSent records that the receiver took the message; also where the lease is lost by now, and over a failure.
 func MarkSent(ctx context.Context, db bun.IDB, t DeliverySet) ([]SentDelivery, error) {
-	these, args := t.these(db, "deliveries")
-	return collect(ctx, db, func(rows *sql.Rows) (d SentDelivery, err error) {
-		var accepted, sent instant
-		err = rows.Scan(&d.ID, &accepted, &sent)
-		d.AcceptedAt, d.SentAt = accepted.Time, sent.Time
-		return d, err
-	}, "UPDATE deliveries SET state = 'sent', attempts = attempts + 1, last_error = '', sent_at = "+now(db)+
-		" WHERE "+these+" AND state = 'pending' OR "+these+" AND state = 'failed' RETURNING id, accepted_at, sent_at", args...)
+	return queryAll[SentDelivery](ctx, db, markSent, args{"target": t.TargetID, "ids": numbers(t.IDs)})
 }
 
 // MarkFailed records that the message was refused for good, where owner still has the lease.
 func MarkFailed(ctx context.Context, db bun.IDB, t DeliverySet, owner, reason string) ([]MarkedDelivery, error) {
-	these, args := t.these(db, "deliveries")
-	return mark(ctx, db, "UPDATE deliveries SET state = 'failed', attempts = attempts + 1, last_error = $3 WHERE "+these+
-		" AND state = 'pending' AND EXISTS (SELECT 1 FROM targets WHERE id = $1 AND owner = $4)", append(args, reason, owner)...)
+	return queryAll[MarkedDelivery](ctx, db, markFailed,
+		args{"target": t.TargetID, "ids": numbers(t.IDs), "owner": owner, "reason": reason})
 }
 
-// MarkTried records that the message was not taken this time, where owner still has the lease. Deliveries of a digest are marked
-// with its number, so that the next try is about the same ones.
+// MarkTried records that the message was not taken this time, where owner still has the lease. Deliveries of a digest
+// are marked with its number, so that the next try is about the same ones.
 func MarkTried(ctx context.Context, db bun.IDB, t DeliverySet, owner, reason string) ([]MarkedDelivery, error) {
-	these, args := t.these(db, "deliveries")
-	return mark(ctx, db, "UPDATE deliveries SET attempts = attempts + 1, last_error = $3, batch = coalesce(CAST($5 AS bigint), batch) WHERE "+
-		these+" AND state = 'pending' AND EXISTS (SELECT 1 FROM targets WHERE id = $1 AND owner = $4)",
-		append(args, reason, owner, t.batchNumber())...)
+	return queryAll[MarkedDelivery](ctx, db, markTried, args{
+		"target": t.TargetID, "ids": numbers(t.IDs), "owner": owner, "reason": reason, "batch": t.batchNumber(),
+	})
 }
