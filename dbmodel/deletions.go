@@ -106,8 +106,6 @@ func liveObservations(alias string) string {
 		WHERE gone.product_id = %[1]s.product_id AND gone.generation = %[1]s.generation))`, alias)
 }
 
-// liveEvents is the same of an event, a row of outbox.
-func liveEvents(alias string) string {
-	return fmt.Sprintf(`(NOT EXISTS (SELECT 1 FROM deletions) OR NOT EXISTS (SELECT 1 FROM deletions gone
-		WHERE gone.product_id = %[1]s.product_id AND gone.until_event >= %[1]s.id))`, alias)
-}
+// liveEvents is the same of an event: a row of outbox, which has no other name in the statement.
+const liveEvents bun.Safe = `(NOT EXISTS (SELECT 1 FROM deletions) OR NOT EXISTS (SELECT 1 FROM deletions gone
+	WHERE gone.product_id = outbox.product_id AND gone.until_event >= outbox.id))`

@@ -22,7 +22,7 @@ const failedEvents = `
 // less.
 func FailedEvents(ctx context.Context, db bun.IDB, before int64, limit int) ([]FailedEvent, error) {
 	return queryAll[FailedEvent](ctx, db, failedEvents,
-		args{"before": before, "limit": limit, "live": bun.Safe(liveEvents("outbox"))})
+		args{"before": before, "limit": limit, "live": liveEvents})
 }
 
 const dismissFailedEvent = `
@@ -30,7 +30,7 @@ const dismissFailedEvent = `
 
 // DismissFailedEvent deletes an event that is set aside, and returns it: ErrNotFound where there is none with this id.
 func DismissFailedEvent(ctx context.Context, db bun.IDB, id int64) (*FailedEvent, error) {
-	e, err := queryOne[FailedEvent](ctx, db, dismissFailedEvent, args{"id": id, "live": bun.Safe(liveEvents("outbox"))})
+	e, err := queryOne[FailedEvent](ctx, db, dismissFailedEvent, args{"id": id, "live": liveEvents})
 	if err != nil {
 		return nil, err
 	}
@@ -45,5 +45,5 @@ const retryFailedEvents = `
 // those with the given ids, or all of them. The sweep enqueues them.
 func RetryFailedEvents(ctx context.Context, db bun.IDB, all bool, ids []int64) (int64, error) {
 	return exec(ctx, db, retryFailedEvents,
-		args{"all": all, "ids": numbers(ids), "live": bun.Safe(liveEvents("outbox"))})
+		args{"all": all, "ids": numbers(ids), "live": liveEvents})
 }

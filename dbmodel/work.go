@@ -39,7 +39,7 @@ func Count(ctx context.Context, db bun.IDB) (Counts, error) {
 // CountUpTo returns all counts as of one moment; what is more than most counts as most.
 func CountUpTo(ctx context.Context, db bun.IDB, most int) (Counts, error) {
 	return queryOne[Counts](ctx, db, countWork, args{
-		"events": bun.Safe(liveEvents("outbox")), "live": bun.Safe(liveNotifications("deliveries")), "most": most,
+		"events": liveEvents, "live": bun.Safe(liveNotifications("deliveries")), "most": most,
 	})
 }
 
@@ -86,7 +86,7 @@ const oldestAmong = 2_000
 // OldestWork returns how long what is due has waited.
 func OldestWork(ctx context.Context, db bun.IDB) (o Oldest, err error) {
 	at, err := queryOne[struct{ Now, Event, Delivery time.Time }](ctx, db, oldestWork, args{
-		"live": bun.Safe(liveNotifications("deliveries")), "events": bun.Safe(liveEvents("outbox")), "most": oldestAmong,
+		"live": bun.Safe(liveNotifications("deliveries")), "events": liveEvents, "most": oldestAmong,
 	})
 	if err != nil {
 		return o, err

@@ -15,9 +15,10 @@ import (
 	"github.com/seed91453169/tocsin/rule"
 )
 
-func (e *env) deleteProduct(id int64) {
+// deleteProduct deletes product 1.
+func (e *env) deleteProduct() {
 	e.t.Helper()
-	err := e.db.InTx(e.t.Context(), func(ctx context.Context, tx bun.Tx) error { return dbmodel.DeleteProduct(ctx, tx, id) })
+	err := e.db.InTx(e.t.Context(), func(ctx context.Context, tx bun.Tx) error { return dbmodel.DeleteProduct(ctx, tx, 1) })
 	if err != nil {
 		e.t.Fatal(err)
 	}
@@ -74,7 +75,7 @@ func TestRemoveDeletedProduct(t *testing.T) {
 		if n := e.rows("notifications"); n != len(list) {
 			t.Fatalf("%d notifications", n)
 		}
-		e.deleteProduct(1)
+		e.deleteProduct()
 		e.removed()
 		for table, want := range map[string]int{"observations": 1, "notifications": 1, "deliveries": 1, "outbox": 0} {
 			if n := e.rows(table); n != want {
@@ -118,7 +119,7 @@ func TestHiddenDeliveries(t *testing.T) {
 		if _, err := dbmodel.InsertEvent(t.Context(), db, dbmodel.NewEvent{Kind: dbmodel.KindSecurityGate, ProductID: 1, Payload: dbmodel.EventPayload{}}); err != nil {
 			t.Fatal(err)
 		}
-		e.deleteProduct(1)
+		e.deleteProduct()
 		if c, err := dbmodel.Count(t.Context(), db); err != nil || c.PendingDeliveries != 1 || c.Outbox != 0 {
 			t.Errorf("the status shows what is hidden: %+v %v", c, err)
 		}
@@ -164,7 +165,7 @@ func TestProductIsDeletedDuringDrain(t *testing.T) {
 					}
 					return nil
 				}, "not evaluated")
-				e.deleteProduct(1)
+				e.deleteProduct()
 				e.removed()
 				close(goOn)
 				e.idle(20 * time.Second)
@@ -201,7 +202,7 @@ func TestDeletedWhileItComesIn(t *testing.T) {
 			e.report(task, err)
 			gate, err := accept.NewSecurityGate(1, new(round%2 == 0))
 			e.report(gate, err)
-			e.deleteProduct(1)
+			e.deleteProduct()
 			create()
 		}
 		e.idle(30 * time.Second)
