@@ -215,7 +215,7 @@ func TestPreviewOnPages(t *testing.T) {
 	})
 }
 
-// Where there is much to look through, a preview takes some hundred milliseconds.
+// A preview looks through far more than it names.
 func TestPreviewOfMany(t *testing.T) {
 	t.Parallel()
 	const many = 20_000
@@ -223,11 +223,7 @@ func TestPreviewOfMany(t *testing.T) {
 	e.want(200, "PUT", "/api/v1/products/1", `{"name":"product","observation_notification_min_severity":"High"}`)
 	e.exec(`INSERT INTO observations (id, product_id, title, title_hash, severity, status, parser_type, reported_at)
 		WITH RECURSIVE i(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM i WHERE n < ?) SELECT n, 1, 'CVE-' || n, n, 'High', 'Open', 'SCA', ? FROM i`, many, time.Now())
-	began := time.Now()
 	if _, days, first := e.preview(`{"settings":{"observation_notification_min_severity":"Low"},"days":1}`); days[0] != many || len(first) != 10 {
 		t.Errorf("%v, %v", days, first)
-	}
-	if took := time.Since(began); took > 3*time.Second {
-		t.Errorf("it took %s", took)
 	}
 }

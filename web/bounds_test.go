@@ -130,7 +130,7 @@ func TestSearchesAtOnce(t *testing.T) {
 	began := time.Now()
 	e.want(202, "POST", postPath, `{"observations":[`+observation(1, 1, nil)+`]}`)
 	e.want(200, "GET", "/api/v1/products", nil)
-	if took := time.Since(began); took > 3*time.Second {
+	if took := time.Since(began); took > 20*time.Second {
 		t.Errorf("it took %s beside 32 searches", took)
 	}
 	if err := lock.Rollback(); err != nil {

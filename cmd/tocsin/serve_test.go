@@ -40,7 +40,7 @@ func TestServeEndsItsStreams(t *testing.T) {
 	for lines.Scan() && lines.Text() != `data: {"count":0}` {
 		continue
 	}
-	if code, took := d.web.terminate(); code != 0 || took > 5*time.Second {
+	if code, took := d.web.terminate(); code != 0 || took > 15*time.Second {
 		t.Errorf("exit %d after %s", code, took)
 	}
 }
