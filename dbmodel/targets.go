@@ -2,7 +2,6 @@ package dbmodel
 
 import (
 	"context"
-	"database/sql"
 	"maps"
 	"slices"
 	"time"
@@ -15,7 +14,7 @@ import (
 // LeaseTime is how long a target belongs to a drain that shows no sign of life.
 const LeaseTime = 20 * time.Second
 
-// Target is an email address or a webhook, and the state of telling it.
+// Target is an email address or a webhook, and the state of delivering to it.
 type Target struct {
 	bun.BaseModel `bun:"table:targets,alias:targets"`
 
@@ -53,15 +52,23 @@ func TargetsByID(ctx context.Context, db bun.IDB, ids []int64) (map[int64]*Targe
 }
 
 const (
-	findTargets = `SELECT t.id, t.key, t.unused_since IS NOT NULL AS unused FROM targets t
+	findTargets = `
+		SELECT t.id, t.key, t.unused_since IS NOT NULL AS unused FROM targets t
 		WHERE t.channel = @channel AND t.key IN (SELECT i.key FROM @keys AS i) ORDER BY t.id FOR KEY SHARE`
-	addTargets = `INSERT INTO targets (channel, key, address) SELECT @channel, i.key, i.address FROM @targets AS i WHERE true
-		ORDER BY i.key ON CONFLICT (channel, key) DO NOTHING`
+
+	addTargets = `
+		INSERT INTO targets (channel, key, address)
+		SELECT @channel, i.key, i.address FROM @targets AS i WHERE true ORDER BY i.key
+		ON CONFLICT (channel, key) DO NOTHING`
+
+	targetsInUse = `UPDATE targets SET unused_since = NULL WHERE id = ANY (@ids)`
 )
 
-// EnsureTargets returns the ids of the targets with the given addresses, in their order; those that are new are stored. None of
-// them is removed before the caller's transaction ends.
-func EnsureTargets(ctx context.Context, db bun.IDB, v *Vault, channel rule.Channel, addresses []string) ([]int64, error) {
+// EnsureTargets returns the ids of the targets with the given addresses, in their order; those that are new are
+// stored. None of them is removed before the caller's transaction ends.
+func EnsureTargets(
+	ctx context.Context, db bun.IDB, v *Vault, channel rule.Channel, addresses []string,
+) ([]int64, error) {
 	if len(addresses) == 0 {
 		return nil, nil
 	}
@@ -83,8 +90,8 @@ func EnsureTargets(ctx context.Context, db bun.IDB, v *Vault, channel rule.Chann
 				missing, sealed = append(missing, []byte(key)), append(sealed, v.SealAddress(channel, a))
 			}
 		}
-		_, err := exec(ctx, db, addTargets, args{"channel": string(channel), "targets": rows{{"key", "bytea", missing}, {"address", "bytea", sealed}}})
-		if err != nil {
+		added := rows{{"key", "bytea", missing}, {"address", "bytea", sealed}}
+		if _, err := exec(ctx, db, addTargets, args{"channel": string(channel), "targets": added}); err != nil {
 			return nil, err
 		}
 		if ids, err = targetIDs(ctx, db, channel, slices.Collect(maps.Keys(written))); err != nil {
@@ -120,7 +127,7 @@ func targetIDs(ctx context.Context, db bun.IDB, channel rule.Channel, keys []str
 		}
 	}
 	if len(unused) > 0 {
-		_, err = exec(ctx, db, "UPDATE targets SET unused_since = NULL WHERE id = ANY (@ids)", args{"ids": unused})
+		_, err = exec(ctx, db, targetsInUse, args{"ids": unused})
 	}
 	return ids, err
 }
@@ -128,70 +135,90 @@ func targetIDs(ctx context.Context, db bun.IDB, channel rule.Channel, keys []str
 // Lease is what TakeTarget found.
 type Lease struct {
 	Target
-	Mine bool // false: somebody else works on the target, and will look again before it ends
+	Mine bool // false: another worker holds the target, and will look again before it ends
 }
 
-// TakeTarget makes owner, a text that is never used twice, the only one that sends to the target. It returns ErrNotFound where
-// the target is not due before its next_at; then the search for due targets finds it again.
+const (
+	takeTarget = `
+		UPDATE targets SET
+			again = owner IS NOT NULL AND lease_until > clock_timestamp(),
+			owner = CASE WHEN owner IS NULL OR lease_until <= clock_timestamp() THEN @owner ELSE owner END,
+			lease_until = CASE WHEN owner IS NULL OR lease_until <= clock_timestamp()
+				THEN clock_timestamp() + @lease_time ELSE lease_until END
+		WHERE id = @target AND (owner IS NOT NULL AND lease_until > clock_timestamp() OR next_at <= clock_timestamp())
+		RETURNING id, owner, channel, address, failures, failing_since, batch, failure_notified`
+
+	renewTarget = `
+		UPDATE targets SET lease_until = clock_timestamp() + @lease_time WHERE id = @target AND owner = @owner`
+
+	releaseAndPause = `
+		UPDATE targets SET owner = NULL, next_at = clock_timestamp() + @pause WHERE id = @target AND owner = @owner`
+
+	releaseUnasked = `
+		UPDATE targets SET owner = NULL
+		WHERE id = @target AND owner = @owner AND (NOT again OR next_at > clock_timestamp())`
+
+	forgetAsking = `UPDATE targets SET again = false WHERE id = @target AND owner = @owner`
+
+	yieldTarget = `UPDATE targets SET owner = NULL WHERE id = @target AND owner = @owner`
+
+	restTarget = `UPDATE targets SET next_at = clock_timestamp() + @rest WHERE id = @target AND owner IS NULL`
+
+	forgetFailures = `
+		UPDATE targets SET failures = 0, failing_since = NULL WHERE failing_since IS NOT NULL AND owner IS NULL
+			AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.target_id = targets.id AND d.state = 'pending')`
+)
+
+// TakeTarget makes owner, a text that is never used twice, the only one that sends to the target. It returns
+// ErrNotFound where the target is not due before its next_at; then the search for due targets finds it again.
 func TakeTarget(ctx context.Context, db bun.IDB, id int64, owner string) (*Lease, error) {
-	n := now(db)
-	const free = "(owner IS NULL OR lease_until <= "
-	isFree := free + n + ")"
-	row := raw(db).QueryRowContext(ctx, `UPDATE targets SET
-		again = NOT `+isFree+`,
-		owner = CASE WHEN `+isFree+` THEN $2 ELSE owner END,
-		lease_until = CASE WHEN `+isFree+` THEN `+later(db, LeaseTime)+` ELSE lease_until END
-		WHERE id = $1 AND (NOT `+isFree+` OR next_at <= `+n+`)
-		RETURNING owner, channel, address, failures, failing_since, coalesce(batch, 0), failure_notified`, id, owner)
-	var holder string
-	var since instant
-	l := &Lease{Target: Target{ID: id}}
-	if err := row.Scan(&holder, &l.Channel, &l.Address, &l.Failures, &since, &l.Batch, &l.FailureNotified); err != nil {
-		return nil, Translate(err)
+	t, err := queryOne[struct {
+		Target
+		Owner string
+	}](ctx, db, takeTarget, args{"target": id, "owner": owner, "lease_time": LeaseTime})
+	if err != nil {
+		return nil, err
 	}
-	l.FailingSince = since.pointer()
-	l.Mine = holder == owner
-	return l, nil
+	return &Lease{Target: t.Target, Mine: t.Owner == owner}, nil
 }
 
 // RenewTarget prolongs the lease and reports whether owner still has it.
 func RenewTarget(ctx context.Context, db bun.IDB, id int64, owner string) (bool, error) {
-	n, err := execCount(ctx, db, "UPDATE targets SET lease_until = "+later(db, LeaseTime)+" WHERE id = $1 AND owner = $2", id, owner)
+	n, err := exec(ctx, db, renewTarget, args{"target": id, "owner": owner, "lease_time": LeaseTime})
 	return n > 0, err
 }
 
-// ReleaseTarget ends the lease; nothing is sent to the target for pause. It returns false, and the lease goes on, where somebody
-// asked for another look meanwhile.
+// ReleaseTarget ends the lease; nothing is sent to the target for pause. It returns false, and the lease goes on,
+// where somebody asked for another look meanwhile.
 func ReleaseTarget(ctx context.Context, db bun.IDB, id int64, owner string, pause time.Duration) (bool, error) {
 	if pause > 0 { // the sweep looks again when it is over
-		_, err := execCount(ctx, db, "UPDATE targets SET owner = NULL, next_at = "+later(db, pause)+" WHERE id = $1 AND owner = $2", id, owner)
+		_, err := exec(ctx, db, releaseAndPause, args{"target": id, "owner": owner, "pause": pause})
 		return err == nil, err
 	}
-	n, err := execCount(ctx, db, "UPDATE targets SET owner = NULL WHERE id = $1 AND owner = $2 AND (NOT again OR next_at > "+now(db)+")", id, owner)
+	n, err := exec(ctx, db, releaseUnasked, args{"target": id, "owner": owner})
 	if err != nil || n > 0 {
 		return n > 0, err
 	}
-	n, err = execCount(ctx, db, "UPDATE targets SET again = false WHERE id = $1 AND owner = $2", id, owner)
+	n, err = exec(ctx, db, forgetAsking, args{"target": id, "owner": owner})
 	return n == 0, err // 0: the lease was lost, there is nothing to end
 }
 
-// YieldTarget ends the lease whether or not there is more to do; the caller sees to it that somebody goes on.
+// YieldTarget ends the lease whether or not there is more to do; the caller sees to it that another worker goes on.
 func YieldTarget(ctx context.Context, db bun.IDB, id int64, owner string) error {
-	_, err := execCount(ctx, db, "UPDATE targets SET owner = NULL WHERE id = $1 AND owner = $2", id, owner)
+	_, err := exec(ctx, db, yieldTarget, args{"target": id, "owner": owner})
 	return err
 }
 
 // RestTarget keeps a target from being sent to for a while, unless a worker holds it.
 func RestTarget(ctx context.Context, db bun.IDB, id int64, rest time.Duration) error {
-	_, err := execCount(ctx, db, "UPDATE targets SET next_at = "+later(db, rest)+" WHERE id = $1 AND owner IS NULL", id)
+	_, err := exec(ctx, db, restTarget, args{"target": id, "rest": rest})
 	return err
 }
 
 // ForgetFailures ends the counting of failures of targets for which nothing waits any more: what comes next to them has
 // its whole time.
 func ForgetFailures(ctx context.Context, db bun.IDB) error {
-	_, err := execCount(ctx, db, `UPDATE targets SET failures = 0, failing_since = NULL WHERE failing_since IS NOT NULL AND owner IS NULL
-		AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.target_id = targets.id AND d.state = 'pending')`)
+	_, err := exec(ctx, db, forgetFailures, nil)
 	return err
 }
 
@@ -207,43 +234,52 @@ type ContactPlace struct {
 	Name string
 }
 
+const (
+	anyContact = `SELECT EXISTS (SELECT 1 FROM contacts WHERE channel = @channel)`
+
+	placesOfTarget = `
+		SELECT c.kind, coalesce(c.product_id, c.product_group_id, c.subscription_id, 0) AS id,
+			coalesce(p.name, g.name, s.name, '') AS name
+		FROM contacts c
+		LEFT JOIN products p ON p.id = c.product_id
+		LEFT JOIN product_groups g ON g.id = c.product_group_id
+		LEFT JOIN subscriptions s ON s.id = c.subscription_id
+		WHERE c.target_id = @target
+		ORDER BY CASE c.kind WHEN 'product' THEN 1 WHEN 'product_group' THEN 2 ELSE 3 END, c.kind, 2`
+
+	placesOfWebhooks = `
+		SELECT c.target_id, c.kind, coalesce(c.product_id, c.product_group_id, c.subscription_id, 0) AS id,
+			coalesce(p.name, g.name, s.name, '') AS name
+		FROM contacts c
+		LEFT JOIN products p ON p.id = c.product_id
+		LEFT JOIN product_groups g ON g.id = c.product_group_id
+		LEFT JOIN subscriptions s ON s.id = c.subscription_id
+		WHERE c.channel NOT IN (@address_channels)
+		ORDER BY CASE c.kind WHEN 'product' THEN 3 WHEN 'product_group' THEN 2 ELSE 1 END, c.kind, 3, c.channel`
+)
+
 // HasEmailContacts reports whether a product, a group or the settings name an email address.
-func HasEmailContacts(ctx context.Context, db bun.IDB) (there bool, err error) {
-	err = raw(db).QueryRowContext(ctx, "SELECT EXISTS (SELECT 1 FROM contacts WHERE channel = $1)", string(rule.Email)).Scan(&there)
-	return there, Translate(err)
+func HasEmailContacts(ctx context.Context, db bun.IDB) (bool, error) {
+	return queryOne[bool](ctx, db, anyContact, args{"channel": string(rule.Email)})
 }
 
 // PlacesOf lists where a target is set now.
 func PlacesOf(ctx context.Context, db bun.IDB, target int64) ([]ContactPlace, error) {
-	return collect(ctx, db, func(rows *sql.Rows) (p ContactPlace, err error) {
-		err = rows.Scan(&p.Kind, &p.ID, &p.Name)
-		return p, err
-	}, `SELECT c.kind, coalesce(c.product_id, c.product_group_id, c.subscription_id, 0), coalesce(p.name, g.name, s.name, '') FROM contacts c
-		LEFT JOIN products p ON p.id = c.product_id LEFT JOIN product_groups g ON g.id = c.product_group_id
-		LEFT JOIN subscriptions s ON s.id = c.subscription_id
-		WHERE c.target_id = $1 ORDER BY CASE c.kind WHEN 'product' THEN 1 WHEN 'product_group' THEN 2 ELSE 3 END, c.kind, 2`, target)
+	return queryAll[ContactPlace](ctx, db, placesOfTarget, args{"target": target})
 }
 
 // ConfiguredWebhooks lists the targets that are URLs and that products, groups and settings name now, by id.
 func ConfiguredWebhooks(ctx context.Context, db bun.IDB) ([]ConfiguredTarget, error) {
-	type row struct {
-		target int64
-		place  ContactPlace
-	}
-	list, err := collect(ctx, db, func(rows *sql.Rows) (r row, err error) {
-		err = rows.Scan(&r.target, &r.place.Kind, &r.place.ID, &r.place.Name)
-		return r, err
-	}, `SELECT c.target_id, c.kind, coalesce(c.product_id, c.product_group_id, c.subscription_id, 0), coalesce(p.name, g.name, s.name, '') FROM contacts c
-		LEFT JOIN products p ON p.id = c.product_id LEFT JOIN product_groups g ON g.id = c.product_group_id
-		LEFT JOIN subscriptions s ON s.id = c.subscription_id
-		WHERE c.channel NOT IN (`+addressChannels()+`)
-		ORDER BY CASE c.kind WHEN 'product' THEN 3 WHEN 'product_group' THEN 2 ELSE 1 END, c.kind, 3, c.channel`)
+	list, err := queryAll[struct {
+		ContactPlace
+		TargetID int64
+	}](ctx, db, placesOfWebhooks, args{"address_channels": bun.Safe(addressChannels())})
 	if err != nil {
 		return nil, err
 	}
 	places := map[int64][]ContactPlace{}
 	for _, r := range list {
-		places[r.target] = append(places[r.target], r.place)
+		places[r.TargetID] = append(places[r.TargetID], r.ContactPlace)
 	}
 	targets, err := TargetsByID(ctx, db, slices.Collect(maps.Keys(places)))
 	if err != nil {
