@@ -17,6 +17,7 @@ var (
 const (
 	PendingDeliveriesStatement = pendingDeliveries
 	PendingIDsStatement        = pendingIDs
+	AskAgainStatement          = askAgain
 	WaitingTargetsStatement    = waitingTargets
 	FailingTargetsDueStatement = failingTargetsDue
 	OldestWorkStatement        = oldestWork

@@ -2,8 +2,6 @@ package dbmodel
 
 import (
 	"context"
-	"database/sql"
-	"fmt"
 	"time"
 
 	"github.com/uptrace/bun"
@@ -16,7 +14,7 @@ type FailingTarget struct {
 	ID        int64
 	Channel   rule.Channel
 	Address   []byte     // sealed
-	Since     *time.Time // nil: nothing is tried any more, its deliveries failed for good
+	Since     *time.Time `bun:"failing_since"` // nil: nothing is tried any more, its deliveries failed for good
 	NextAt    *time.Time // the next try; nil: there is none
 	Waiting   int        // deliveries
 	Failed    int
@@ -25,16 +23,63 @@ type FailingTarget struct {
 }
 
 // isFailing is the condition that a target t fails: it is tried again, or it failed for good and took nothing since.
-const isFailing = "(t.failing_since IS NOT NULL OR t.failure_notified)"
+const isFailing = bun.Safe("(t.failing_since IS NOT NULL OR t.failure_notified)")
 
-// FailingTargets lists up to limit targets that fail and that v sees something of, those that failed first coming first.
-// Deliveries count as far as v sees their notifications; needed is the role that Entitled is about.
+// There is a query for each state, because each has an index of its own.
+const (
+	failingTargetsOrOne = `
+		SELECT t.id, t.channel, t.address, t.failing_since,
+			CASE WHEN t.failing_since IS NOT NULL AND f.waiting > 0 THEN t.next_at END AS next_at,
+			f.waiting, f.failed, f.entitled > 0 AS entitled,
+			(SELECT last_error FROM deliveries WHERE id = f.last) AS last_error
+		FROM (
+			SELECT target_id, sum(CASE WHEN state = 'pending' THEN 1 ELSE 0 END) AS waiting,
+				sum(CASE WHEN state = 'failed' THEN 1 ELSE 0 END) AS failed,
+				sum(entitled) AS entitled, max(CASE WHEN last_error <> '' THEN id END) AS last
+			FROM (
+				SELECT d.id, d.target_id, d.state, d.last_error, CASE WHEN @entitled THEN 1 ELSE 0 END AS entitled
+				FROM targets t JOIN deliveries d INDEXED BY deliveries_pending ON d.target_id = t.id
+				WHERE (@target = t.id OR @target = 0 AND @failing) AND d.state = 'pending' AND @visible
+				UNION ALL
+				SELECT d.id, d.target_id, d.state, d.last_error, CASE WHEN @entitled THEN 1 ELSE 0 END AS entitled
+				FROM targets t JOIN deliveries d INDEXED BY deliveries_failed ON d.target_id = t.id
+				WHERE (@target = t.id OR @target = 0 AND @failing) AND d.state = 'failed' AND @visible
+			) AS unsent GROUP BY target_id
+		) AS f JOIN targets t ON t.id = f.target_id
+		ORDER BY CASE WHEN t.failing_since IS NULL THEN 1 ELSE 0 END, t.failing_since, t.id LIMIT @limit`
+
+	failingCount = `
+		SELECT count(*) FROM targets t WHERE @failing AND (
+			EXISTS (SELECT 1 FROM deliveries d INDEXED BY deliveries_pending
+				WHERE d.target_id = t.id AND d.state = 'pending' AND @visible)
+			OR EXISTS (SELECT 1 FROM deliveries d INDEXED BY deliveries_failed
+				WHERE d.target_id = t.id AND d.state = 'failed' AND @visible)
+		)`
+
+	failingByChannel = `
+		SELECT t.channel, count(*) AS count FROM targets t WHERE @failing AND (
+			EXISTS (SELECT 1 FROM deliveries d INDEXED BY deliveries_pending WHERE d.target_id = t.id AND d.state = 'pending')
+			OR EXISTS (SELECT 1 FROM deliveries d INDEXED BY deliveries_failed WHERE d.target_id = t.id AND d.state = 'failed')
+		) GROUP BY t.channel`
+
+	lastDeliveries = shownDeliveries + ` AND d.id IN (
+			SELECT id FROM (
+				SELECT x.id, row_number() OVER (PARTITION BY x.target_id ORDER BY x.id DESC) AS place FROM (
+					SELECT d.id, d.target_id FROM deliveries d INDEXED BY deliveries_product_id
+					WHERE d.product_id = @product AND @visible ORDER BY d.id DESC LIMIT @recent
+				) AS x
+			) AS ranked WHERE place <= @per_target
+		) ORDER BY t.channel, d.target_id, d.id DESC`
+)
+
+// FailingTargets lists up to limit targets that fail and that v sees something of, those that failed first coming
+// first. Deliveries count as far as v sees their notifications; needed is the role that Entitled is about.
 func FailingTargets(ctx context.Context, db bun.IDB, v Viewer, needed rule.Role, limit int) ([]FailingTarget, error) {
 	return failingTargets(ctx, db, v, needed, 0, limit)
 }
 
-// FailingTargetByID returns one of FailingTargets, or another target with deliveries that wait or failed; ErrNotFound where
-// v sees none of them.
+// FailingTargetByID returns one of FailingTargets, or another target with deliveries that wait or failed; ErrNotFound
+// where v sees none of them.
 func FailingTargetByID(ctx context.Context, db bun.IDB, v Viewer, needed rule.Role, id int64) (*FailingTarget, error) {
 	list, err := failingTargets(ctx, db, v, needed, id, 1)
 	if err != nil {
@@ -46,38 +91,32 @@ func FailingTargetByID(ctx context.Context, db bun.IDB, v Viewer, needed rule.Ro
 	return &list[0], nil
 }
 
-func failingTargets(ctx context.Context, db bun.IDB, v Viewer, needed rule.Role, id int64, limit int) ([]FailingTarget, error) {
-	// A query for each state, because each has an index of its own.
-	of := func(state State) string {
-		return fmt.Sprintf(`SELECT d.id, d.target_id, d.state, d.last_error, CASE WHEN %s THEN 1 ELSE 0 END AS entitled
-			FROM targets t JOIN deliveries d%s ON d.target_id = t.id
-			WHERE ($1 = t.id OR $1 = 0 AND %s) AND d.state = '%s' AND %s`,
-			EntitledDeliveries(db, v, "d", needed), indexed(db, "deliveries_"+string(state)), isFailing, state, VisibleDeliveries(db, v, "d"))
-	}
-	return collect(ctx, db, func(rows *sql.Rows) (t FailingTarget, err error) {
-		var since, next instant
-		var lastError sql.NullString
-		err = rows.Scan(&t.ID, &t.Channel, &t.Address, &since, &next, &t.Waiting, &t.Failed, &t.Entitled, &lastError)
-		t.Since, t.NextAt, t.LastError = since.pointer(), next.pointer(), lastError.String
-		return t, err
-	}, `SELECT t.id, t.channel, t.address, t.failing_since, CASE WHEN t.failing_since IS NOT NULL AND f.waiting > 0 THEN t.next_at END,
-			f.waiting, f.failed, f.entitled > 0, (SELECT last_error FROM deliveries WHERE id = f.last)
-		FROM (
-			SELECT target_id, sum(CASE WHEN state = 'pending' THEN 1 ELSE 0 END) AS waiting, sum(CASE WHEN state = 'failed' THEN 1 ELSE 0 END) AS failed,
-				sum(entitled) AS entitled, max(CASE WHEN last_error <> '' THEN id END) AS last
-			FROM (`+of(Pending)+" UNION ALL "+of(Failed)+`) AS unsent GROUP BY target_id
-		) AS f JOIN targets t ON t.id = f.target_id
-		ORDER BY CASE WHEN t.failing_since IS NULL THEN 1 ELSE 0 END, t.failing_since, t.id LIMIT $2`, id, limit)
+func failingTargets(
+	ctx context.Context, db bun.IDB, v Viewer, needed rule.Role, id int64, limit int,
+) ([]FailingTarget, error) {
+	return queryAll[FailingTarget](ctx, db, failingTargetsOrOne, args{
+		"target": id, "limit": limit, "failing": isFailing, "visible": bun.Safe(VisibleDeliveries(db, v, "d")),
+		"entitled": bun.Safe(EntitledDeliveries(db, v, "d", needed)),
+	})
 }
 
 // FailingCount is how many targets FailingTargets would list without a limit.
-func FailingCount(ctx context.Context, db bun.IDB, v Viewer) (n int, err error) {
-	some := func(state State) string {
-		return fmt.Sprintf("EXISTS (SELECT 1 FROM deliveries d%s WHERE d.target_id = t.id AND d.state = '%s' AND %s)",
-			indexed(db, "deliveries_"+string(state)), state, VisibleDeliveries(db, v, "d"))
+func FailingCount(ctx context.Context, db bun.IDB, v Viewer) (int, error) {
+	return queryOne[int](ctx, db, failingCount,
+		args{"failing": isFailing, "visible": bun.Safe(VisibleDeliveries(db, v, "d"))})
+}
+
+// FailingByChannel returns how many targets of each channel fail; channels without one are left out.
+func FailingByChannel(ctx context.Context, db bun.IDB) (map[rule.Channel]int, error) {
+	list, err := queryAll[struct {
+		Channel rule.Channel
+		Count   int
+	}](ctx, db, failingByChannel, args{"failing": isFailing})
+	out := make(map[rule.Channel]int, len(list))
+	for _, c := range list {
+		out[c.Channel] = c.Count
 	}
-	err = raw(db).QueryRowContext(ctx, "SELECT count(*) FROM targets t WHERE "+isFailing+" AND ("+some(Pending)+" OR "+some(Failed)+")").Scan(&n)
-	return n, Translate(err)
+	return out, err
 }
 
 // RetryTarget has what waits for a target tried at once.
@@ -85,12 +124,11 @@ func RetryTarget(ctx context.Context, tx bun.Tx, id int64) error {
 	return startAnew(ctx, tx, []int64{id})
 }
 
-// LastDeliveries lists the newest deliveries about a product for each target, at most perTarget of each, as far as v sees
-// them, by target and newest first. It looks at the newest recent deliveries about the product.
-func LastDeliveries(ctx context.Context, db bun.IDB, v Viewer, productID int64, perTarget, recent int) ([]Delivery, error) {
-	return collect(ctx, db, scanDelivery, shownDeliveries(v)+`d.id IN (SELECT id FROM (
-			SELECT x.id, row_number() OVER (PARTITION BY x.target_id ORDER BY x.id DESC) AS place FROM (
-				SELECT d.id, d.target_id FROM deliveries d`+indexed(db, "deliveries_product_id")+` WHERE d.product_id = $1 AND `+VisibleDeliveries(db, v, "d")+` ORDER BY d.id DESC LIMIT $3
-			) AS x
-		) AS ranked WHERE place <= $2) ORDER BY t.channel, d.target_id, d.id DESC`, productID, perTarget, recent)
+// LastDeliveries lists the newest deliveries about a product for each target, at most perTarget of each, as far as v
+// sees them, by target and newest first. It looks at the newest recent deliveries about the product.
+func LastDeliveries(
+	ctx context.Context, db bun.IDB, v Viewer, productID int64, perTarget, recent int,
+) ([]Delivery, error) {
+	return queryAll[Delivery](ctx, db, lastDeliveries,
+		shownTo(db, v, args{"product": productID, "per_target": perTarget, "recent": recent}))
 }

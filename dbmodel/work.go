@@ -2,14 +2,10 @@ package dbmodel
 
 import (
 	"context"
-	"database/sql"
-	"fmt"
 	"slices"
 	"time"
 
 	"github.com/uptrace/bun"
-
-	"github.com/seed91453169/tocsin/rule"
 )
 
 // Counts says how much is left to do.
@@ -22,8 +18,12 @@ type Counts struct {
 
 const countWork = `
 	SELECT
-		(SELECT count(*) FROM (SELECT 1 FROM outbox WHERE failed_at IS NULL AND @events LIMIT @most) AS e) AS outbox,
-		(SELECT count(*) FROM (SELECT 1 FROM outbox INDEXED BY outbox_failed WHERE failed_at IS NOT NULL AND @events LIMIT @most) AS e) AS failed_events,
+		(SELECT count(*) FROM (
+			SELECT 1 FROM outbox WHERE failed_at IS NULL AND @events LIMIT @most
+		) AS e) AS outbox,
+		(SELECT count(*) FROM (
+			SELECT 1 FROM outbox INDEXED BY outbox_failed WHERE failed_at IS NOT NULL AND @events LIMIT @most
+		) AS e) AS failed_events,
 		(SELECT count(*) FROM (
 			SELECT 1 FROM deliveries INDEXED BY deliveries_pending WHERE state = 'pending' AND @live LIMIT @most
 		) AS d) AS pending_deliveries,
@@ -49,8 +49,9 @@ type Oldest struct {
 	Delivery time.Duration // since its notification was stored, or since the next try of a target that fails was due
 }
 
-// The oldest event is looked for among those that come first, of each queue. For deliveries it is the first one of each of the
-// targets that come first; the query steps from target to target through the index of pending deliveries, see PendingDeliveries.
+// The oldest event is looked for among those that come first, of each queue. For deliveries it is the first one of
+// each of the targets that come first; the query steps from target to target through the index of pending deliveries,
+// see PendingDeliveries.
 const oldestWork = `
 	WITH RECURSIVE waiting(id, step) AS (
 		SELECT (SELECT min(target_id) FROM deliveries WHERE state = 'pending'), 1
@@ -59,7 +60,8 @@ const oldestWork = `
 		FROM waiting WHERE waiting.id IS NOT NULL AND step < @most
 	), first AS MATERIALIZED (
 		SELECT t.failing_since, t.next_at, (
-			SELECT n.created_at FROM deliveries INDEXED BY deliveries_pending JOIN notifications n ON n.id = deliveries.notification_id
+			SELECT n.created_at FROM deliveries INDEXED BY deliveries_pending
+			JOIN notifications n ON n.id = deliveries.notification_id
 			WHERE deliveries.target_id BETWEEN t.id AND t.id AND deliveries.state = 'pending' AND @live
 			ORDER BY deliveries.target_id, deliveries.id LIMIT 1
 		) AS created_at
@@ -98,23 +100,6 @@ func OldestWork(ctx context.Context, db bun.IDB) (o Oldest, err error) {
 		return max(at.Now.Sub(t), 0) // the clock may have been set back
 	}
 	return Oldest{Event: age(at.Event), Delivery: age(at.Delivery)}, nil
-}
-
-// FailingByChannel returns how many targets of each channel fail; channels without one are left out.
-func FailingByChannel(ctx context.Context, db bun.IDB) (map[rule.Channel]int, error) {
-	some := func(state State) string {
-		return fmt.Sprintf("EXISTS (SELECT 1 FROM deliveries d%s WHERE d.target_id = t.id AND d.state = '%s')",
-			indexed(db, "deliveries_"+string(state)), state)
-	}
-	out := map[rule.Channel]int{}
-	_, err := collect(ctx, db, func(rows *sql.Rows) (struct{}, error) {
-		var c rule.Channel
-		var n int
-		err := rows.Scan(&c, &n)
-		out[c] = n
-		return struct{}{}, err
-	}, "SELECT t.channel, count(*) FROM targets t WHERE "+isFailing+" AND ("+some(Pending)+" OR "+some(Failed)+") GROUP BY t.channel")
-	return out, err
 }
 
 // LastRuns is when runs of a periodic task ended last; zero: none did.

@@ -1,0 +1,147 @@
+package dbmodel
+
+import (
+	"context"
+	"slices"
+
+	"github.com/uptrace/bun"
+
+	"github.com/seed91453169/tocsin/rule"
+)
+
+// PendingDelivery is a delivery that waits, with its notification.
+type PendingDelivery struct {
+	ID             int64
+	NotificationID int64
+	Source         rule.Holder `bun:"embed:source_"` // of the contact that it comes from
+	SourceName     string      // of a subscription or a product group
+	UserID         int64       // the user whose subscription alone it comes from; 0: nobody's
+	Masked         bool        // it says what members may read
+	Digest         int64       `bun:"digest_id"` // the NetDigest that it belongs to; 0: none
+}
+
+// What waits for one target is read in the order of the index of pending deliveries. A target between id and id stands
+// for one that is id: PostgreSQL orders by a constant without an index, and then by the primary key, through all that
+// was delivered.
+const (
+	pendingDeliveries = `
+		SELECT id, notification_id, source_kind, source_id, user_id, masked, digest_id, CASE source_kind
+				WHEN 'subscription' THEN (SELECT s.name FROM subscriptions s WHERE s.id = source_id)
+				WHEN 'product_group' THEN (SELECT g.name FROM product_groups g WHERE g.id = source_id)
+			END AS source_name
+		FROM deliveries INDEXED BY deliveries_pending
+		WHERE target_id BETWEEN @target AND @target AND state = 'pending' AND @live
+		ORDER BY target_id, id LIMIT @limit`
+
+	pendingIDs = `
+		SELECT id FROM deliveries INDEXED BY deliveries_pending
+		WHERE target_id BETWEEN @target AND @target AND state = 'pending' AND digest_id IS NULL
+			AND (@batch::bigint = 0 OR batch = @batch::bigint) AND @live
+		ORDER BY target_id, id LIMIT @limit`
+
+	soleSource = `
+		SELECT d.source_kind, d.source_id, d.user_id, s.name AS source_name FROM deliveries d
+		LEFT JOIN subscriptions s ON d.source_kind = 'subscription' AND s.id = d.source_id
+		WHERE d.target_id = @target AND d.id = ANY (@ids) GROUP BY 1, 2, 3, 4 LIMIT 2`
+)
+
+// PendingDeliveries lists the first limit deliveries that wait for a target, in the order in which they must be
+// delivered.
+func PendingDeliveries(ctx context.Context, db bun.IDB, targetID int64, limit int) ([]PendingDelivery, error) {
+	return queryAll[PendingDelivery](ctx, db, pendingDeliveries,
+		args{"target": targetID, "limit": limit, "live": bun.Safe(liveNotifications("deliveries"))})
+}
+
+// MaxDigest is how many deliveries one digest holds at the most.
+const MaxDigest = 50_000
+
+// PendingIDs lists what waits for a target and belongs to no NetDigest, at most MaxDigest deliveries: all of it, or
+// what belongs to the digest with the number batch.
+func PendingIDs(ctx context.Context, db bun.IDB, targetID, batch int64) ([]int64, error) {
+	return queryAll[int64](ctx, db, pendingIDs, args{
+		"target": targetID, "batch": batch, "limit": MaxDigest, "live": bun.Safe(liveNotifications("deliveries")),
+	})
+}
+
+// DeliverySet is the deliveries that one message stands for: a single one, or those of a digest, all of one target.
+type DeliverySet struct {
+	TargetID int64
+	IDs      []int64 // of deliveries
+	Digest   bool
+	All      bool   // everything that waits, when the target is given up
+	batch    *int64 // of a part: the number of the whole digest
+}
+
+// partSize is how many deliveries one transaction changes: more may take longer than anything that is recorded may.
+const partSize = 10_000
+
+// Parts splits t into sets of deliveries that are recorded one after the other.
+func (t DeliverySet) Parts() []DeliverySet {
+	parts := make([]DeliverySet, 0, len(t.IDs)/partSize+1)
+	for ids := range slices.Chunk(t.IDs, partSize) {
+		part := t
+		part.IDs, part.batch = ids, t.batchNumber()
+		parts = append(parts, part)
+	}
+	return parts
+}
+
+// batchNumber is the number of a digest: its last delivery. A single delivery has none.
+func (t DeliverySet) batchNumber() *int64 {
+	switch {
+	case t.batch != nil:
+		return t.batch
+	case t.Digest && len(t.IDs) > 0:
+		return &t.IDs[len(t.IDs)-1]
+	}
+	return nil
+}
+
+// SoleSource returns what all deliveries of t come from; the zero value where they come from several things. It has no
+// more of a PendingDelivery than that.
+func SoleSource(ctx context.Context, db bun.IDB, t DeliverySet) (PendingDelivery, error) {
+	list, err := queryAll[PendingDelivery](ctx, db, soleSource, args{"target": t.TargetID, "ids": numbers(t.IDs)})
+	if err != nil || len(list) != 1 {
+		return PendingDelivery{}, err
+	}
+	return list[0], nil
+}
+
+// UnseenReason is why a delivery of a personal subscription fails without an attempt.
+const UnseenReason = "Its user does not see this notification any more."
+
+// askAgain looks at deliveries of personal subscriptions: sees is whether the user of one still sees its notification.
+const askAgain = `
+	UPDATE deliveries SET masked = true, state = CASE WHEN sees THEN state ELSE 'failed' END,
+		last_error = CASE WHEN sees THEN last_error ELSE @reason END
+	FROM (
+		SELECT d.id AS delivery, coalesce(u.is_admin, false) AS admin, u.id IS NOT NULL AND (u.is_admin OR @member_type AND (
+			EXISTS (SELECT 1 FROM product_members m WHERE m.user_id = u.id AND m.product_id = d.product_id)
+			OR EXISTS (SELECT 1 FROM products p JOIN product_group_members g ON g.product_group_id = p.product_group_id
+				WHERE p.id = d.product_id AND g.user_id = u.id))) AS sees
+		FROM deliveries d LEFT JOIN users u ON u.id = d.user_id
+		WHERE d.target_id = @target AND d.state = 'pending' AND d.user_id > 0
+	) AS asked
+	WHERE id = delivery AND target_id = @target AND state = 'pending' AND (NOT sees OR NOT masked AND NOT admin)
+		AND EXISTS (SELECT 1 FROM targets WHERE targets.id = @target AND targets.owner = @owner)
+	RETURNING state, id, notification_id, attempts`
+
+// AskAgain decides once more about what waits for a target because of personal subscriptions, where owner has the
+// lease: a delivery whose user is gone or does not see its notification any more fails, and one whose user is no
+// administrator any more says what members may read. It reports whether anything changed, and which ones failed.
+func AskAgain(
+	ctx context.Context, db bun.IDB, targetID int64, owner string,
+) (changed bool, failed []MarkedDelivery, err error) {
+	list, err := queryAll[struct {
+		MarkedDelivery
+		State State
+	}](ctx, db, askAgain, args{
+		"target": targetID, "owner": owner, "reason": UnseenReason, "member_type": bun.Safe(memberTypes(db, "d.type")),
+	})
+	for _, d := range list {
+		if d.State == Failed {
+			failed = append(failed, d.MarkedDelivery)
+		}
+	}
+	return len(list) > 0, failed, err
+}

@@ -1,0 +1,105 @@
+package dbmodel
+
+import (
+	"context"
+	"time"
+
+	"github.com/uptrace/bun"
+)
+
+const (
+	keepBatch = `UPDATE targets SET batch = @batch WHERE id = @target AND owner = @owner`
+
+	endBatch = `UPDATE targets SET batch = NULL WHERE id = @target AND owner = @owner`
+
+	targetSucceeded = `
+		UPDATE targets SET failures = 0, failing_since = NULL, failure_notified = false, batch = NULL
+		WHERE id = @target AND owner = @owner`
+
+	targetFailed = `
+		UPDATE targets SET failures = failures + 1, next_at = clock_timestamp() + @wait, failing_since = CASE
+			WHEN failing_since IS NULL OR next_at < clock_timestamp() - @nobody_tried THEN clock_timestamp()
+			ELSE failing_since END
+		WHERE id = @target AND owner = @owner RETURNING failing_since <= clock_timestamp() - @give_up AS give_up_now`
+
+	notifyFailure = `
+		UPDATE targets SET failure_notified = true
+		WHERE id = @target AND owner = @owner AND NOT failure_notified AND EXISTS (
+			SELECT 1 FROM deliveries d JOIN notifications n ON n.id = d.notification_id
+			WHERE NOT n.own AND d.target_id = @target AND d.id = ANY (@ids)
+		)`
+
+	notifyFailureOfAll = `
+		UPDATE targets SET failure_notified = true
+		WHERE id = @target AND owner = @owner AND NOT failure_notified AND EXISTS (
+			SELECT 1 FROM deliveries d JOIN notifications n ON n.id = d.notification_id
+			WHERE NOT n.own AND d.target_id = @target AND d.state = 'pending'
+		)`
+
+	releaseGivenUp = `
+		UPDATE targets SET failures = 0, failing_since = NULL, batch = NULL, next_at = clock_timestamp(), owner = NULL
+		WHERE id = @target`
+)
+
+// KeepBatch notes that the next message is the digest t again, whose deliveries MarkTried has marked, where owner still
+// has the lease.
+func KeepBatch(ctx context.Context, db bun.IDB, t DeliverySet, owner string) error {
+	_, err := exec(ctx, db, keepBatch, args{"target": t.TargetID, "owner": owner, "batch": t.batchNumber()})
+	return err
+}
+
+// EndBatch ends the digest that is tried again without a success, where owner still has the lease.
+func EndBatch(ctx context.Context, db bun.IDB, id int64, owner string) error {
+	_, err := exec(ctx, db, endBatch, args{"target": id, "owner": owner})
+	return err
+}
+
+// TargetSucceeded clears what counts failures and the digest that was tried again, where owner still has the lease.
+func TargetSucceeded(ctx context.Context, db bun.IDB, id int64, owner string) error {
+	_, err := exec(ctx, db, targetSucceeded, args{"target": id, "owner": owner})
+	return err
+}
+
+// nobodyTried is how long after a target was due a try comes too late: Tocsin was down itself, and the target does not
+// fail for all that time.
+const nobodyTried = 10 * time.Minute
+
+// TargetFailed counts a failure: nothing is sent to the target for wait. It returns whether it fails for giveUp or
+// longer, by the database's clock and without the time in which nobody tried; ErrNotFound where owner has lost the
+// lease.
+func TargetFailed(
+	ctx context.Context, db bun.IDB, id int64, owner string, wait, giveUp time.Duration,
+) (giveUpNow bool, err error) {
+	return queryOne[bool](ctx, db, targetFailed, args{
+		"target": id, "owner": owner, "wait": wait, "give_up": giveUp, "nobody_tried": nobodyTried,
+	})
+}
+
+// MustNotifyFailure reports whether the failure of t for good must be notified: not all of t are failures of Tocsin
+// itself, and no failure of the target was notified since its last success. From now on one was: the caller must report
+// it in the same transaction. It is false where owner has lost the lease.
+func MustNotifyFailure(ctx context.Context, tx bun.Tx, t DeliverySet, owner string) (bool, error) {
+	statement, a := notifyFailure, args{"target": t.TargetID, "owner": owner, "ids": numbers(t.IDs)}
+	if t.All {
+		statement, a = notifyFailureOfAll, args{"target": t.TargetID, "owner": owner}
+	}
+	n, err := exec(ctx, tx, statement, a)
+	return n > 0, err
+}
+
+// GiveUpTarget fails the next ones that wait for a target, where owner still has the lease, which it prolongs, and
+// returns them. With the last ones, and where the lease is lost, it is done: then the lease is ended.
+func GiveUpTarget(
+	ctx context.Context, tx bun.Tx, id int64, owner, reason string,
+) (failed []MarkedDelivery, done bool, err error) {
+	mine, err := RenewTarget(ctx, tx, id, owner)
+	if err != nil || !mine {
+		return nil, !mine, err
+	}
+	failed, err = queryAll[MarkedDelivery](ctx, tx, markGivenUp, args{"target": id, "reason": reason, "limit": partSize})
+	if err != nil || len(failed) == partSize {
+		return failed, false, err
+	}
+	_, err = exec(ctx, tx, releaseGivenUp, args{"target": id})
+	return failed, true, err
+}
