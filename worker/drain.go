@@ -41,6 +41,13 @@ func (w *Worker) targetDrain(ctx context.Context, t *asynq.Task) error {
 	if err := json.Unmarshal(t.Payload(), &p); err != nil {
 		return fmt.Errorf("read the payload of %s: %w", t.Type(), err)
 	}
+	from, _ := asynq.GetQueueName(ctx)
+	bulk := from == queue.BulkDrains
+	turn, err := w.turns.begin(ctx, bulk)
+	if err != nil {
+		return nil //nolint:nilerr // the task ended before it had looked at its target, which stays due
+	}
+	defer turn.give()
 	owner, renewed := rand.Text(), time.Now()
 	lease, err := dbmodel.TakeTarget(ctx, w.DB, p.TargetID, owner)
 	switch {
@@ -54,8 +61,7 @@ func (w *Worker) targetDrain(ctx context.Context, t *asynq.Task) error {
 		return nil
 	}
 	w.unpoke(ctx, p.TargetID)
-	from, _ := asynq.GetQueueName(ctx)
-	leave, entered := w.lanes.enter(laneOf(&lease.Target, from == queue.BulkDrains))
+	leave, entered := w.lanes.enter(laneOf(&lease.Target, bulk))
 	// The sweep comes back to it; one that does not fail stays due, for a single event may find a place sooner.
 	if !entered {
 		if lease.FailingSince == nil {
@@ -69,7 +75,7 @@ func (w *Worker) targetDrain(ctx context.Context, t *asynq.Task) error {
 		return nil
 	}
 	defer leave()
-	err = (&drain{w: w, target: &lease.Target, owner: owner, renewed: renewed}).safely(ctx)
+	err = (&drain{w: w, target: &lease.Target, owner: owner, renewed: renewed, turn: turn}).safely(ctx)
 	if err != nil && !errors.Is(err, dbmodel.ErrUnavailable) {
 		return errors.Join(err, w.record("a target rests after a fault", func(ctx context.Context) error {
 			return w.restTarget(ctx, p.TargetID, err)
@@ -107,6 +113,7 @@ type drain struct {
 	target    *dbmodel.Target
 	owner     string
 	held      context.Context // of the lease
+	turn      *turn           // at the database
 	settings  *dbmodel.Settings
 	renewed   time.Time // when the lease was taken, or renewed between messages
 	ahead     int       // how many single deliveries are read at once
@@ -133,6 +140,7 @@ func (d *drain) safely(ctx context.Context) (err error) {
 		if p := recover(); p != nil {
 			p = kindOf(p)
 			d.w.Log.Error().Int64("target", d.target.ID).Bytes("stack", debug.Stack()).Msgf("panic: %v", p)
+			d.turn.take()
 			err = d.leave(&panicked{p})
 		}
 	}()
@@ -229,13 +237,15 @@ func (d *drain) rest(since time.Duration) time.Duration {
 	return rest - since
 }
 
-// wait rests with the lease held. Pokes are held back meanwhile: this drain looks again by itself.
+// wait rests with the lease held, without a turn. Pokes are held back meanwhile: this drain looks again by itself.
 func (d *drain) wait(ctx context.Context, rest time.Duration) bool {
 	if rest >= 100*time.Millisecond {
 		if err := d.w.Queue.HoldPokes(ctx, d.target.ID, rest); err == nil {
 			defer d.w.Queue.Unpoke(context.WithoutCancel(ctx), d.target.ID) //nolint:errcheck // it ends by itself
 		}
 	}
+	d.turn.give()
+	defer d.turn.take()
 	return d.w.pause(rest)
 }
 
@@ -313,12 +323,19 @@ func (d *drain) askAgain(ctx context.Context) (bool, error) {
 	return changed || len(withdrawn) > 0, nil
 }
 
-// send renews the lease, unless that was done a moment ago, and sends; the time of the send begins when the request
-// leaves. lost says that the lease is another's by now: then nothing was sent. result is nil where the receiver took
-// the message.
+// send is transmit for a drain that has its turn at the database, and has it again after that.
 func (d *drain) send(ctx context.Context, m *channel.Message) (result *channel.Error, lost bool, err error) {
+	defer d.turn.take()
+	return d.transmit(ctx, m)
+}
+
+// transmit renews the lease, unless that was done a moment ago, gives the turn up and sends; the time of the send
+// begins when the request leaves. lost says that the lease is another's by now: then nothing was sent. result is nil
+// where the receiver took the message.
+func (d *drain) transmit(ctx context.Context, m *channel.Message) (result *channel.Error, lost bool, err error) {
 	w := d.w
 	if now := time.Now(); now.Sub(d.renewed) > freshTime {
+		d.turn.take()
 		mine, err := dbmodel.RenewTarget(ctx, w.DB, d.target.ID, d.owner)
 		if err != nil || !mine {
 			return nil, !mine, err
@@ -345,6 +362,7 @@ func (d *drain) send(ctx context.Context, m *channel.Message) (result *channel.E
 	if patient, ok := sender.(channel.Patient); ok {
 		limit = patient.SendTime()
 	}
+	d.turn.give()
 	sendCtx, cancel := context.WithTimeout(d.held, limit)
 	defer cancel()
 	began := time.Now()

@@ -35,6 +35,7 @@ func (d *drain) burst(ctx context.Context, waiting []dbmodel.PendingDelivery) (n
 	}
 	sent := &group{d: d}
 	defer func() { // also where a send panics: what was taken is known
+		d.turn.take()
 		if e := sent.flush(); e != nil {
 			next, err = stop, e
 		}
@@ -49,11 +50,12 @@ func (d *drain) burst(ctx context.Context, waiting []dbmodel.PendingDelivery) (n
 		if !found {
 			continue // deleted a moment ago, and the delivery with it
 		}
-		result, lost, err := d.send(ctx, d.single(n, one))
+		result, lost, err := d.transmit(ctx, d.single(n, one))
 		if err != nil || lost {
 			return stop, err
 		}
 		if result != nil || d.target.Failures > 0 || d.target.FailingSince != nil || d.target.FailureNotified {
+			d.turn.take()
 			if err := sent.flush(); err != nil {
 				return stop, err
 			}
@@ -90,11 +92,17 @@ func (g *group) add(id int64, at time.Time) {
 	}
 	g.taken[id] = at
 	if len(g.ids) == 1 {
-		g.timer = time.AfterFunc(groupTime, func() { _ = g.flush() }) // the last flush returns the error
+		g.timer = time.AfterFunc(groupTime, func() {
+			mine := turn{of: g.d.turn.of}
+			mine.take()
+			defer mine.give()
+			_ = g.flush() // the last flush returns the error
+		})
 	}
 }
 
 // flush records what was sent, for as long as that takes, and returns why something of the burst could not be recorded.
+// Its caller has a turn at the database.
 func (g *group) flush() error {
 	g.recording.Lock()
 	defer g.recording.Unlock()

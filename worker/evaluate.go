@@ -177,7 +177,9 @@ func (w *Worker) attempt(ctx context.Context, e *dbmodel.Event, h handler) (targ
 			return nil, err
 		}
 	}
+	var began time.Time // when the event had a connection of the pool
 	err = w.DB.InTx(ctx, func(ctx context.Context, tx bun.Tx) error {
+		began = time.Now()
 		taken, err := dbmodel.TakeEvent(ctx, tx, e)
 		if err != nil || !taken {
 			return err
@@ -190,7 +192,8 @@ func (w *Worker) attempt(ctx context.Context, e *dbmodel.Event, h handler) (targ
 	switch {
 	case dbmodel.TookTooLong(err) && ctx.Err() == nil:
 		err = errors.New("a statement took longer than the database grants: see its statement_timeout")
-	case err != nil && ctx.Err() == context.DeadlineExceeded && w.DB.Ping(w.ended) == nil:
+	case err != nil && ctx.Err() == context.DeadlineExceeded && !began.IsZero() &&
+		time.Since(began) > evaluationTime/2 && w.DB.Ping(w.ended) == nil:
 		err = fmt.Errorf("it took more than %s", evaluationTime) // the database answers: the event itself takes too long
 	}
 	return targets, err

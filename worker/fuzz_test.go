@@ -57,7 +57,9 @@ func FuzzPayloads(f *testing.F) {
 			f.Fatal(err)
 		}
 		log := zerolog.Nop()
-		workers = append(workers, New(Config{DB: db, Vault: vault, Queue: queue.New(client, log), Senders: map[rule.Channel]channel.Sender{}, Log: log}))
+		w := New(Config{DB: db, Vault: vault, Queue: queue.New(client, log), Senders: map[rule.Channel]channel.Sender{}, Log: log})
+		w.turns = newTurns(10, 4, usualLanes)
+		workers = append(workers, w)
 	}
 	f.Fuzz(func(t *testing.T, payload []byte) {
 		for _, w := range workers {

@@ -36,8 +36,8 @@ type laneLimits struct {
 	long     int
 }
 
-// The lanes of targets that do not fail are about as many drains as the pool of database connections serves without a
-// queue; what only waits for a receiver leaves them.
+// What only waits for a receiver leaves the lanes of targets that do not fail; how many of all drains use the database
+// at once is the business of turns.
 var usualLanes = laneLimits{healthy: 64, failing: 256, patience: 200 * time.Millisecond, long: 1024}
 
 // most is how many drains run at the most.

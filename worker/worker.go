@@ -62,8 +62,9 @@ type Worker struct {
 
 	// alone is shared by ordinary evaluations; one whose event may kill its process has it for itself.
 	alone sync.RWMutex
-	// lanes bound the drains, leases holds theirs.
+	// lanes bound the drains, turns those of them that use the database, and leases holds theirs.
 	lanes  *lanes
+	turns  *turns
 	leases *leases
 	// strangers are the types of tasks that this version does not know, and that were reported.
 	strangers sync.Map
@@ -90,6 +91,7 @@ func (w *Worker) Start() error {
 	if err != nil {
 		return err
 	}
+	w.turns = newTurns(w.DB.Reader.Stats().MaxOpenConnections, w.Concurrency, w.lanes.laneLimits)
 	go w.leases.keep(w.ended)
 	drains := map[string]asynq.HandlerFunc{queue.TypeTargetDrain: w.targetDrain}
 	err = w.serve(w.lanes.most()+spareSlots, drains, queue.Drains, queue.BulkDrains)

@@ -20,13 +20,14 @@ import (
 )
 
 // Sizes of the pools of database connections, for each process. What serves HTTP has two more: one for people, of
-// web.PeopleConnections, and one for what is reported.
+// web.PeopleConnections, and one for what is reported. Where a worker runs, there is one more connection for each
+// evaluation at once.
 const (
 	webConns       = 2
 	intakeConns    = 8
-	workerConns    = 16
+	workerConns    = 12
 	schedulerConns = 4
-	serveConns     = 20
+	serveConns     = 16
 )
 
 type serveCommand struct{}
@@ -75,7 +76,7 @@ func serve(
 	}
 	defer listener.Close()
 	c.SetListen(listener.Addr().String())
-	a, err := newApp(ctx, c, t, serveConns, true)
+	a, err := newApp(ctx, c, t, serveConns+c.WorkerConcurrency, true)
 	if err != nil {
 		return unlessEnded(ctx, err)
 	}
@@ -139,6 +140,9 @@ func withApp(ctx context.Context, t *terminal, role config.Role, conns int, do f
 	c, err := config.Load(role, t.environ)
 	if err != nil {
 		return err
+	}
+	if role == config.Worker {
+		conns += c.WorkerConcurrency
 	}
 	a, err := newApp(ctx, c, t, conns, false)
 	if err != nil {

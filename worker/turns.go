@@ -1,0 +1,68 @@
+package worker
+
+import "context"
+
+// turns bound how many drains use the database at once: no more than the worker's pool of connections serves without
+// a queue. So nothing that a worker does waits behind thousands of drains for a connection, and what is slow is seen as
+// the database's fault, not as one of a receiver. A drain that only waits, for a receiver or for its pace, has no turn.
+type turns struct {
+	all chan struct{}
+	// doors let one drain of each kind in after the other, so that those that have begun and must record what they know
+	// do not wait behind those that have not.
+	swift, bulk chan struct{}
+}
+
+// otherConnections is how many connections of its pool a worker leaves to leases, periodic tasks and removals, beside
+// those of its evaluations.
+const otherConnections = 4
+
+// newTurns returns turns for a worker with so many connections and evaluations at once. No connections: any number.
+func newTurns(connections, evaluations int, limits laneLimits) *turns {
+	n := limits.most()
+	if connections > 0 {
+		n = max(connections-evaluations-otherConnections, 1)
+	}
+	return &turns{make(chan struct{}, n), make(chan struct{}, 1), make(chan struct{}, 1)}
+}
+
+// begin waits for the first turn of a drain; the error is that of ctx. bulk says that no single event waits for it.
+func (t *turns) begin(ctx context.Context, bulk bool) (*turn, error) {
+	door := t.swift
+	if bulk {
+		door = t.bulk
+	}
+	select {
+	case door <- struct{}{}:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	defer func() { <-door }()
+	select {
+	case t.all <- struct{}{}:
+		return &turn{of: t, held: true}, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// turn is what a drain needs to use the database. It is for one goroutine.
+type turn struct {
+	of   *turns
+	held bool
+}
+
+// take waits for the turn, unless the drain has it.
+func (t *turn) take() {
+	if !t.held {
+		t.of.all <- struct{}{}
+		t.held = true
+	}
+}
+
+// give lets others have the turn.
+func (t *turn) give() {
+	if t.held {
+		<-t.of.all
+		t.held = false
+	}
+}

@@ -1,0 +1,167 @@
+package worker
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/hibiken/asynq"
+	"github.com/uptrace/bun"
+
+	"github.com/seed91453169/tocsin/dbmodel"
+	"github.com/seed91453169/tocsin/internal/queue"
+	"github.com/seed91453169/tocsin/internal/testenv"
+	"github.com/seed91453169/tocsin/rule"
+)
+
+// exhaust takes all connections of the pool that changes are made through, until release is called.
+func exhaust(t *testing.T, db *dbmodel.DB) (release func()) {
+	t.Helper()
+	var held []bun.Conn
+	for range db.DB.Stats().MaxOpenConnections {
+		conn, err := db.Conn(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		held = append(held, conn)
+	}
+	release = sync.OnceFunc(func() {
+		for _, conn := range held {
+			_ = conn.Close()
+		}
+	})
+	t.Cleanup(release)
+	return release
+}
+
+// waitingFor has targets wait for a delivery each, which nobody has tried, and returns their ids.
+func (e *env) waitingFor(targets int) (ids []int64) {
+	e.t.Helper()
+	later := time.Now().Add(time.Hour)
+	var list []dbmodel.Observation
+	for i := range int64(targets) {
+		e.product(1+i, fmt.Sprint("/a", i))
+		list = append(list, observation(1+i, 1+i, rule.High))
+	}
+	update := func(at time.Time) {
+		if _, err := e.db.NewUpdate().Model((*dbmodel.Target)(nil)).Set("next_at = ?", at).Where("true").Exec(e.t.Context()); err != nil {
+			e.t.Fatal(err)
+		}
+	}
+	update(later)
+	e.accept(list...)
+	e.waitFor("all is evaluated", func() bool { return len(e.deliveries(dbmodel.Pending)) == targets })
+	e.scheduler.Shutdown() // the test alone says when a target is looked at
+	e.waitFor("no task is left", func() bool { return e.tasks(queue.All, "pending", "active") == 0 })
+	update(time.Now().Add(-time.Minute))
+	if err := e.db.NewSelect().Model((*dbmodel.Target)(nil)).Column("id").Scan(e.t.Context(), &ids); err != nil {
+		e.t.Fatal(err)
+	}
+	return ids
+}
+
+// tasks is how many tasks of some queues there are in some of asynq's states.
+func (e *env) tasks(queues []string, states ...string) (n int64) {
+	e.t.Helper()
+	client := e.newRedis()
+	defer client.Close()
+	for _, q := range queues {
+		for _, state := range states {
+			some, err := client.LLen(e.t.Context(), "asynq:{"+q+"}:"+state).Result()
+			if err != nil {
+				e.t.Fatal(err)
+			}
+			n += some
+		}
+	}
+	return n
+}
+
+// wantUntouched checks that no target rests or fails, and that nothing is reported of one.
+func (e *env) wantUntouched() {
+	e.t.Helper()
+	var targets []dbmodel.Target
+	if err := e.db.NewSelect().Model(&targets).Scan(e.t.Context()); err != nil {
+		e.t.Fatal(err)
+	}
+	for _, t := range targets {
+		if t.Failures > 0 || t.FailingSince != nil || t.NextAt.After(time.Now()) {
+			e.t.Errorf("target %d has %d failures and rests until %s", t.ID, t.Failures, t.NextAt)
+		}
+	}
+	for _, n := range e.notifications() {
+		if n.Own {
+			e.t.Errorf("reported: %s: %s", n.Name, n.Message)
+		}
+	}
+}
+
+// TestDrainsWaitForTheirTurns: with more drains than the pool has connections, few wait for one of these, and the receivers
+// are not blamed.
+func TestDrainsWaitForTheirTurns(t *testing.T) {
+	t.Parallel()
+	testenv.EachDatabase(t, func(t *testing.T, db *dbmodel.DB) {
+		const targets = 60
+		e := newEnv(t, db, nil)
+		ids := e.waitingFor(targets)
+		release := exhaust(t, db)
+		before := db.DB.Stats().WaitCount
+		e.queue.Poke(t.Context(), ids)
+		e.waitFor("drains wait", func() bool {
+			return db.DB.Stats().WaitCount > before && e.tasks([]string{queue.Drains}, "active") == targets
+		})
+		if most := int64(cap(e.worker.turns.all) + otherConnections); db.DB.Stats().WaitCount-before > most {
+			t.Errorf("%d wait for a connection, want %d at the most", db.DB.Stats().WaitCount-before, most)
+		}
+		release()
+		e.idle(30 * time.Second)
+		e.wantUntouched()
+		if n := len(e.deliveries(dbmodel.Sent)); n != targets {
+			t.Errorf("%d are sent", n)
+		}
+	})
+}
+
+// TestTaskThatEndsInTheQueueOfThePool: neither a drain nor an evaluation that waits for a connection until its task ends is a
+// failure of its target, or event.
+func TestTaskThatEndsInTheQueueOfThePool(t *testing.T) {
+	t.Parallel()
+	testenv.EachDatabase(t, func(t *testing.T, db *dbmodel.DB) {
+		const targets = 3 * 10
+		e := newEnv(t, db, nil)
+		ids := e.waitingFor(targets)
+		release := exhaust(t, db)
+		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+		defer cancel()
+		var all sync.WaitGroup
+		for _, id := range ids {
+			payload, err := json.Marshal(queue.DrainTask{TargetID: id})
+			if err != nil {
+				t.Fatal(err)
+			}
+			all.Go(func() {
+				err := e.worker.targetDrain(ctx, asynq.NewTask(queue.TypeTargetDrain, payload))
+				if err != nil && !errors.Is(err, dbmodel.ErrUnavailable) {
+					t.Error(err)
+				}
+			})
+		}
+		event := &dbmodel.Event{ID: 1_000_000, Kind: dbmodel.KindObservation}
+		all.Go(func() {
+			_, err := e.worker.attempt(ctx, event, handler{evaluate: e.worker.evaluateObservations})
+			if !errors.Is(err, dbmodel.ErrUnavailable) {
+				t.Errorf("an evaluation without a connection: %v", err)
+			}
+		})
+		<-ctx.Done()
+		release()
+		all.Wait()
+		e.wantUntouched()
+		e.queue.Poke(t.Context(), ids)
+		e.idle(30 * time.Second)
+	})
+}
