@@ -40,6 +40,8 @@ type deliveryList struct {
 	Admin    bool
 	Events   []failedEventAnswer
 	AllShown bool // there are no more events than Events
+	Alive    *aliveAnswer
+	Waits    string // how long what is due waits
 }
 
 // failingRow is a target that fails.
@@ -150,12 +152,29 @@ func (s *server) loadFailing(ctx context.Context, out *deliveryList) error {
 	if !v.Admin {
 		return nil
 	}
+	alive, err := s.loadAlive(ctx)
+	if err != nil {
+		return err
+	}
+	out.Alive, out.Waits = &alive, alive.waits()
 	events, err := s.apiListFailedEvents(ctx, &ListParams{Limit: mostFailedEvents})
 	if err != nil {
 		return err
 	}
 	out.Events, out.AllShown = events.Body.Items, events.Body.NextCursor == nil
 	return nil
+}
+
+// waits says how long what is due waits.
+func (a *aliveAnswer) waits() string {
+	of := func(what string, seconds float64) string {
+		if text := span(time.Duration(seconds * float64(time.Second))); text != "" {
+			return "The oldest " + what + " waits for " + text + ". "
+		}
+		return ""
+	}
+	text := of("event", a.OldestEventSeconds) + of("delivery", a.OldestDeliverySeconds)
+	return cmp.Or(strings.TrimSpace(text), "Nothing that is due waits for more than a few seconds.")
 }
 
 // deliveryRows shows deliveries with what they are about.

@@ -65,7 +65,16 @@ func (a *app) open(ctx context.Context, conns int, migrate bool) error {
 	client := newRedis(a.redis)
 	a.clients = append(a.clients, client)
 	a.queue = queue.New(client, a.log)
+	go a.checkPolicy(ctx)
 	return nil
+}
+
+// checkPolicy logs that Redis may drop tasks. It waits for no answer: a Redis that is away at the start is found out
+// about by /readyz and the metrics.
+func (a *app) checkPolicy(ctx context.Context) {
+	if wrong, _ := a.queue.WrongPolicy(ctx); wrong != "" {
+		a.log.Error().Msg("Redis: " + queue.PolicyFault(wrong))
+	}
 }
 
 // prepare checks the schema, migrates it first where migrate is set, opens the vault and records that the process runs.

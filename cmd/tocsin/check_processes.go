@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -28,6 +29,7 @@ func (k *checker) processes(ctx context.Context, db *dbmodel.DB) {
 		return
 	}
 	k.overdueEvents(ctx, db)
+	k.oldestDelivery(ctx, db)
 	count := make(map[string]int)
 	var roles, words, missing []string
 	for _, p := range list { // sorted by role
@@ -47,7 +49,24 @@ func (k *checker) processes(ctx context.Context, db *dbmodel.DB) {
 	if len(missing) > 0 {
 		err = errors.New(strings.Join(missing, " and ") + " runs on this database: events wait until one is started")
 	}
-	k.say(what, strings.Join(words, ", "), err)
+	var since []string
+	for role, a := range dbmodel.AliveByRole(list) {
+		since = append(since, role+" since "+a.Since.UTC().Format("2006-01-02 15:04:05 UTC"))
+	}
+	slices.Sort(since)
+	k.say(what, strings.Join(words, ", ")+"; "+strings.Join(since, ", "), err)
+}
+
+// oldestDelivery says how long the oldest delivery that is due waits. What is paced may wait: it is no fault.
+func (k *checker) oldestDelivery(ctx context.Context, db *dbmodel.DB) {
+	const what = "Deliveries"
+	oldest, err := dbmodel.OldestWork(ctx, db)
+	if err == nil && oldest.Delivery > overdueAfter {
+		k.warn(what, "the oldest that is due has waited for "+oldest.Delivery.Round(time.Second).String()+
+			": see the page Deliveries, and what the worker logs")
+		return
+	}
+	k.say(what, "none that is due has waited for more than a minute", err)
 }
 
 // overdueEvents reports a fault where an event has waited for more than a minute.
@@ -55,8 +74,9 @@ func (k *checker) overdueEvents(ctx context.Context, db *dbmodel.DB) {
 	const what = "Events"
 	overdue, err := dbmodel.HasOverdueEvents(ctx, db, overdueAfter)
 	if err == nil && overdue {
-		err = errors.New("at least one has waited for more than a minute to be evaluated: " +
-			"see whether Redis and a worker run, and what the worker logs")
+		oldest, errOldest := dbmodel.OldestWork(ctx, db)
+		err = errors.Join(errOldest, fmt.Errorf("at least one has waited for more than a minute to be evaluated, the oldest "+
+			"for %s: see whether Redis and a worker run, and what the worker logs", oldest.Event.Round(time.Second)))
 	}
 	k.say(what, "none has waited for more than a minute to be evaluated", err)
 }

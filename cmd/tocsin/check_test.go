@@ -188,6 +188,37 @@ func TestCheckSaysWhyRedisRefuses(t *testing.T) {
 	}
 }
 
+// TestWrongPolicyIsSaid: a Redis that may drop tasks is an error at the start, and /readyz is degraded.
+func TestWrongPolicyIsSaid(t *testing.T) {
+	t.Parallel()
+	rd := testenv.Redis(t)
+	o, err := redis.ParseURL(rd.URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := redis.NewClient(o)
+	defer client.Close()
+	if err := client.ConfigSet(t.Context(), "maxmemory-policy", "allkeys-lru").Err(); err != nil {
+		t.Fatal(err)
+	}
+	d := newDeployment(t, "DATABASE_URL="+testenv.PostgresURL(t, testenv.MigrateSchema), "REDIS_URL="+rd.URL())
+	d.web = start(t, d.env, "web")
+	d.ready() // degraded, too
+	const fault = "maxmemory-policy is allkeys-lru: set it to noeviction"
+	if _, answer, err := d.try(http.MethodGet, "/readyz", nil); err != nil || !strings.Contains(string(answer), `"degraded"`) ||
+		!strings.Contains(string(answer), fault) {
+		t.Errorf("/readyz: %s %v", answer, err)
+	}
+	testenv.Eventually(t, 10*time.Second, func() error {
+		for line := range strings.Lines(d.web.log.String()) {
+			if strings.Contains(line, fault) && strings.Contains(line, `"level":"error"`) {
+				return nil
+			}
+		}
+		return fmt.Errorf("no error line in\n%s", d.web.log)
+	}, "the log says it")
+}
+
 // TestCheckNamesTheKeyFile: the key of another folder lies where check looks while TOCSIN_SECRET_KEY is unset.
 func TestCheckNamesTheKeyFile(t *testing.T) {
 	t.Parallel()

@@ -3,6 +3,7 @@ package main
 import (
 	"net/http"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -65,6 +66,9 @@ func TestCheckNamesMissingRoles(t *testing.T) {
 	if code, output := wait(start(t, d.env, "check")); code != 0 || !strings.Contains(output, "ok    Processes: 1 scheduler, 1 web, 1 worker") {
 		t.Errorf("all roles run: exit %d\n%s", code, output)
 	}
+	if _, line := d.checked("Processes"); !regexp.MustCompile(`; scheduler since 2.* UTC, web since 2.* UTC, worker since 2.* UTC$`).MatchString(line) {
+		t.Error(line)
+	}
 	for _, p := range []*process{d.worker, d.scheduler} {
 		p.terminate()
 	}
@@ -81,7 +85,10 @@ func TestCheckNamesMissingRoles(t *testing.T) {
 		"UPDATE outbox SET run_after = run_after - interval '2 minutes'"); err != nil {
 		t.Fatal(err)
 	}
-	if _, line := d.checked("Events"); !strings.HasPrefix(line, "FAIL") {
+	if _, line := d.checked("Events"); !strings.HasPrefix(line, "FAIL") || !strings.Contains(line, "the oldest for ") {
+		t.Error(line)
+	}
+	if _, line := d.checked("Deliveries"); !strings.HasPrefix(line, "ok") {
 		t.Error(line)
 	}
 }
