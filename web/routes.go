@@ -301,7 +301,7 @@ func (s *server) pages(calls http.Handler, client redis.UniversalClient, monitor
 	if client != nil {
 		mux.Handle(monitorPath+"/", s.monitor(client, monitorWrite))
 	}
-	mux.HandleFunc("GET /static/{name}", showStatic)
+	mux.HandleFunc(staticPattern, showStatic)
 
 	s.publicPage(mux, "GET /login", s.showLogin)
 	s.publicPage(mux, "POST /login", s.logInWithPassword)

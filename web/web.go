@@ -94,6 +94,7 @@ type server struct {
 const (
 	healthPattern = "GET /healthz"
 	readyPattern  = "GET /readyz"
+	staticPattern = "GET /static/{name}"
 )
 
 // New returns the handler of a web process. It wants the server settings of NewServer.
