@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -27,6 +28,8 @@ type NotificationRange struct {
 	Products       []int64
 	AllProducts    bool // and what has no product
 	HeldBack       bool // those that wait for the end of a pause, and no others
+	// SentTo is a subscription: of each notification it is found out whether it went to that at once. 0: of none.
+	SentTo int64
 }
 
 type summedNotification struct {
@@ -42,6 +45,7 @@ type summedNotification struct {
 	AfterKnownExploited           *bool
 	Suppressed                    int
 	Released                      *int64
+	Sent                          bool
 }
 
 const (
@@ -52,7 +56,7 @@ const (
 	summedNotifications = `
 		SELECT n.id, n.product_id, n.observation_id, n.type, n.event, n.name, n.facts ->> 'parser_type' AS parser_type,
 			n.before_severity, n.before_status, n.before_priority, n.before_known_exploited,
-			n.after_severity, n.after_status, n.after_priority, n.after_known_exploited, n.suppressed, n.released,
+			n.after_severity, n.after_status, n.after_priority, n.after_known_exploited, n.suppressed, n.released, @sent AS sent,
 			CASE WHEN n.type = 'security_gate' THEN (SELECT g.event FROM notifications g
 				WHERE g.product_id = n.product_id AND g.type = 'security_gate' AND (g.created_at, g.id) < (n.created_at, n.id)
 				ORDER BY g.created_at DESC, g.id DESC LIMIT 1) END AS gate_before
@@ -61,6 +65,12 @@ const (
 			AND (n.released IS NULL OR n.released <= @through) AND n.held_back = @held_back
 			AND n.type IN (@types) AND (@all_products OR n.product_id = ANY (@products)) AND @live
 		ORDER BY n.id LIMIT @limit`
+
+	// What went to a target of a subscription for another reason is known there, too.
+	sentAtOnce = `
+		EXISTS (SELECT 1 FROM deliveries d WHERE d.notification_id = n.id AND d.digest_id IS NULL
+			AND (d.source_kind = 'subscription' AND d.source_id = @subscription
+				OR d.target_id IN (SELECT c.target_id FROM contacts c WHERE c.subscription_id = @subscription)))`
 
 	// summedAtOnce is how many notifications are read at once.
 	summedAtOnce = 5_000
@@ -83,11 +93,15 @@ func EachNotification(ctx context.Context, db bun.IDB, r NotificationRange, yiel
 	if r.AllProducts {
 		allProducts = "TRUE"
 	}
+	sent := "FALSE"
+	if r.SentTo != 0 {
+		sent = strings.ReplaceAll(sentAtOnce, "@subscription", strconv.FormatInt(r.SentTo, 10))
+	}
 	for behind = min(behind, r.After); ; {
 		list, err := queryAll[summedNotification](ctx, db, summedNotifications, args{
 			"behind": behind, "through": r.Through, "after": r.After, "held_back": r.HeldBack,
 			"types": bun.Safe(strings.Join(types, ", ")), "all_products": allProducts, "products": numbers(r.Products),
-			"live": bun.Safe(liveNotifications("n")), "limit": summedAtOnce,
+			"live": bun.Safe(liveNotifications("n")), "limit": summedAtOnce, "sent": bun.Safe(sent),
 		})
 		if err != nil {
 			return fmt.Errorf("read the notifications of a digest: %w", err)
@@ -107,7 +121,7 @@ func (n *summedNotification) rule() *rule.Notification {
 		ID: n.ID, Type: n.Type, Event: n.Event, Product: n.ProductID, ParserType: n.ParserType,
 		Before:     values(n.BeforeSeverity, n.BeforeStatus, n.BeforePriority, n.BeforeKnownExploited),
 		After:      values(n.AfterSeverity, n.AfterStatus, n.AfterPriority, n.AfterKnownExploited),
-		GateBefore: n.GateBefore, HeldBack: n.Released != nil,
+		GateBefore: n.GateBefore, HeldBack: n.Released != nil, Sent: n.Sent,
 	}
 	switch n.Type {
 	case rule.TypeObservation:

@@ -18,6 +18,27 @@ func lastNumber(db bun.IDB) string {
 	return "(SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM notifications_id_seq)"
 }
 
+// decisionTime is longer than it takes from the decision on what goes at once to the commit of what was decided about.
+const decisionTime = 30 * time.Second
+
+// endOfSchedule is an expression of when the last slot comes of a schedule that ends now.
+func endOfSchedule(db bun.IDB) string {
+	if isSQLite(db) {
+		return fmt.Sprintf("%s + %d", now(db), decisionTime.Microseconds())
+	}
+	return fmt.Sprintf("%s + interval '%d seconds'", now(db), int(decisionTime.Seconds()))
+}
+
+// Ends reports whether the schedule of s was removed, or s disabled or deleted, and its last slot has yet to be made.
+func (s *Subscription) Ends() bool { return (s.Schedule == "" || !s.Enabled) && s.NextSlotAt != nil }
+
+// IsUnsettled reports whether what goes at once was changed so late that notifications which no slot has reported yet may have
+// been decided about under either setting.
+func (s *Subscription) IsUnsettled() bool {
+	return s.Ends() || s.ImmediateChangedAt != nil &&
+		(s.LastSlotAt == nil || !s.ImmediateChangedAt.Add(decisionTime).Before(*s.LastSlotAt))
+}
+
 // firstSlot sets when the next slot of s is, from the database's time on.
 func (s *Subscription) firstSlot(ctx context.Context, db bun.IDB) error {
 	s.NextSlotAt = nil
@@ -80,20 +101,17 @@ func SettledNumber(ctx context.Context, db *DB) (int64, error) {
 
 const (
 	slotsAhead = `
-		SELECT DISTINCT schedule, timezone, next_slot_at FROM subscriptions WHERE next_slot_at > clock_timestamp()`
+		SELECT DISTINCT schedule, timezone, enabled, next_slot_at FROM subscriptions WHERE next_slot_at > clock_timestamp()`
 
 	mendSlot = `
 		UPDATE subscriptions SET next_slot_at = @next
-		WHERE schedule = @schedule AND timezone = @timezone AND next_slot_at = @due`
+		WHERE schedule = @schedule AND timezone = @timezone AND enabled = @enabled AND next_slot_at = @due`
 )
 
 // mendSlots brings next slots that lie too far ahead back to the first after now. One that would be the second stays:
 // the slot before it is done, and the clock repeats it.
 func mendSlots(ctx context.Context, db *DB) error {
-	list, err := queryAll[struct {
-		Schedule, Timezone string
-		NextSlotAt         time.Time
-	}](ctx, db, slotsAhead, nil)
+	list, err := queryAll[Subscription](ctx, db, slotsAhead, nil)
 	if err != nil || len(list) == 0 {
 		return err
 	}
@@ -102,6 +120,14 @@ func mendSlots(ctx context.Context, db *DB) error {
 		return err
 	}
 	for _, s := range list {
+		a := args{"schedule": s.Schedule, "timezone": s.Timezone, "enabled": s.Enabled, "due": s.NextSlotAt}
+		if s.Ends() {
+			a["next"] = now
+			if _, err := exec(ctx, db, mendSlot, a); err != nil {
+				return err
+			}
+			continue
+		}
 		slots, refused := rule.Schedule{Line: s.Schedule, Timezone: s.Timezone}.Slots()
 		if len(refused) > 0 { // the run that makes its digest reports that
 			continue
@@ -110,16 +136,15 @@ func mendSlots(ctx context.Context, db *DB) error {
 		if !s.NextSlotAt.After(slots.Next(next)) {
 			continue
 		}
-		if _, err := exec(ctx, db, mendSlot, args{
-			"next": next.UTC(), "schedule": s.Schedule, "timezone": s.Timezone, "due": s.NextSlotAt,
-		}); err != nil {
+		a["next"] = next.UTC()
+		if _, err := exec(ctx, db, mendSlot, a); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-const dueSlots = `next_slot_at <= clock_timestamp() AND enabled`
+const dueSlots = `next_slot_at <= clock_timestamp()`
 
 // HasDueDigests reports whether the slot of a subscription has come, or a pause is over.
 func HasDueDigests(ctx context.Context, db bun.IDB) (bool, error) {
@@ -171,20 +196,25 @@ func (s *Subscription) ProductsOf(ctx context.Context, db bun.IDB, whole bool) (
 
 // Slot is one moment of a schedule that some subscriptions share.
 type Slot struct {
-	Due      time.Time // that stood for the next one
-	At       time.Time // the newest that has come: those in between were missed
-	Next     time.Time
-	Reported int64 // up to which number the one before has reported
-	Through  int64 // up to which number this one does
+	Due      time.Time  // that stood for the next one
+	At       time.Time  // the newest that has come: those in between were missed
+	Next     *time.Time // nil: it was the last one
+	Reported int64      // up to which number the one before has reported
+	Through  int64      // up to which number this one does
 }
 
 const endSlot = `
 	UPDATE subscriptions SET last_slot_at = @at, next_slot_at = @next, reported = @through
-	WHERE id = ANY (@ids) AND enabled AND next_slot_at = @due AND reported = @reported RETURNING id`
+	WHERE id = ANY (@ids) AND next_slot_at = @due AND reported = @reported RETURNING id`
 
-// EndSlot notes that a slot of subscriptions is done, and returns those for which nobody else has.
+// EndSlot notes that a slot of subscriptions is done, and returns those for which nobody else has. It removes those that were
+// deleted.
 func EndSlot(ctx context.Context, tx bun.Tx, ids []int64, s Slot) ([]int64, error) {
-	return queryAll[int64](ctx, tx, endSlot, args{
+	ended, err := queryAll[int64](ctx, tx, endSlot, args{
 		"ids": numbers(ids), "at": s.At, "next": s.Next, "due": s.Due, "reported": s.Reported, "through": s.Through,
 	})
+	if err == nil && s.Next == nil {
+		_, err = exec(ctx, tx, deleteEnded, args{"ids": numbers(ended)})
+	}
+	return ended, err
 }

@@ -37,11 +37,11 @@ type Subscription struct {
 	Enabled    bool
 	EnabledAt  time.Time  `bun:",nullzero"` // since when it is enabled
 	LastSlotAt *time.Time // the newest slot that is done; nil: none is
-	NextSlotAt *time.Time // nil: there is no schedule, or it is disabled
+	NextSlotAt *time.Time // nil: there is no schedule, or it is disabled; of one that Ends: the last one
 	Reported   int64      // up to which number of a notification is reported; only EndSlot changes it
-	// ImmediateFrom is the number of a notification after which ImmediateMinSeverity holds.
-	ImmediateFrom int64
-	CreatedAt     time.Time `bun:",nullzero"`
+	// ImmediateChangedAt is when it was last changed what goes at once; nil: never.
+	ImmediateChangedAt *time.Time
+	CreatedAt          time.Time `bun:",nullzero"`
 
 	Username         string `bun:",scanonly"` // empty: it is a team's
 	ProductName      string `bun:",scanonly"` // these two are empty where the viewer does not see what they name
@@ -75,11 +75,11 @@ type SubscriptionFilter struct {
 func (v Viewer) subscriptions(alias string) string {
 	switch {
 	case v.Admin:
-		return "TRUE"
+		return "NOT " + alias + ".deleted"
 	case v.Ingest || v.UserID == 0:
 		return "FALSE"
 	}
-	return fmt.Sprintf(`(%[3]s.user_id = %[1]d OR %[3]s.user_id IS NULL AND (%[3]s.product_id IN (%[2]s)
+	return fmt.Sprintf(`NOT %[3]s.deleted AND (%[3]s.user_id = %[1]d OR %[3]s.user_id IS NULL AND (%[3]s.product_id IN (%[2]s)
 		OR %[3]s.product_group_id IN (SELECT product_group_id FROM product_group_members WHERE user_id = %[1]d)))`,
 		v.UserID, v.productIDs(rule.Reader), alias)
 }
@@ -135,42 +135,64 @@ func AddSubscription(ctx context.Context, tx bun.Tx, s *Subscription) error {
 	if err := s.firstSlot(ctx, tx); err != nil {
 		return err
 	}
-	last := lastNumber(tx)
-	_, err := tx.NewInsert().Model(s).ExcludeColumn("id", "enabled_at", "created_at").Value("reported", last).Value("immediate_from", last).
-		Returning("id, enabled_at, created_at, reported, immediate_from").Exec(ctx)
+	_, err := tx.NewInsert().Model(s).ExcludeColumn("id", "enabled_at", "created_at").Value("reported", lastNumber(tx)).
+		Returning("id, enabled_at, created_at, reported").Exec(ctx)
 	return Translate(err)
 }
 
 // SaveSubscription stores all of a subscription that may change: whose it is and where it belongs stay. One that is enabled
 // now and was not is enabled since now. A schedule that is new counts from now on, one that is changed from its last slot; the
-// next one is the first after now.
+// next one is the first after now. Where it is removed, or the subscription disabled, there is a last slot for what waited:
+// it comes once all is stored that was decided under the schedule.
 func SaveSubscription(ctx context.Context, tx bun.Tx, s *Subscription) error {
 	s.noNulls()
 	if err := s.firstSlot(ctx, tx); err != nil {
 		return err
 	}
-	last := bun.Safe(lastNumber(tx))
+	last, clock := bun.Safe(lastNumber(tx)), bun.Safe(now(tx))
 	_, err := tx.NewUpdate().Model(s).WherePK().
 		Column("name", "product_id", "product_group_id", "types", "events", "parser_types", "min_severity", "statuses", "min_priority",
 			"known_exploited", "schedule", "timezone", "immediate_min_severity", "enabled").
-		Set("enabled_at = CASE WHEN ? AND NOT enabled THEN ? ELSE enabled_at END", s.Enabled, bun.Safe(now(tx))).
-		Set("reported = CASE WHEN ? AND NOT enabled OR schedule = '' AND ? <> '' THEN ? ELSE reported END", s.Enabled, s.Schedule, last).
-		Set("immediate_from = CASE WHEN immediate_min_severity <> ? THEN ? ELSE immediate_from END", s.ImmediateMinSeverity, last).
-		Set("next_slot_at = CASE WHEN enabled = ? AND schedule = ? AND timezone = ? THEN next_slot_at ELSE ? END",
-			s.Enabled, s.Schedule, s.Timezone, s.NextSlotAt).
+		Set("enabled_at = CASE WHEN ? AND NOT enabled THEN ? ELSE enabled_at END", s.Enabled, clock).
+		Set("reported = CASE WHEN next_slot_at IS NULL AND ? AND ? <> '' THEN ? ELSE reported END", s.Enabled, s.Schedule, last).
+		Set("immediate_changed_at = CASE WHEN enabled <> ? OR (schedule = '') <> (? = '') OR immediate_min_severity <> ? "+
+			"THEN ? ELSE immediate_changed_at END", s.Enabled, s.Schedule, s.ImmediateMinSeverity, clock).
+		Set("next_slot_at = CASE WHEN enabled = ? AND schedule = ? AND timezone = ? THEN next_slot_at "+
+			"WHEN (? = '' OR NOT ?) AND next_slot_at IS NOT NULL THEN "+endOfSchedule(tx)+" ELSE ? END",
+			s.Enabled, s.Schedule, s.Timezone, s.Schedule, s.Enabled, s.NextSlotAt).
 		Exec(ctx)
 	return Translate(err)
 }
 
+const (
+	disableSubscription = `
+		UPDATE subscriptions SET enabled = false,
+			next_slot_at = CASE WHEN enabled AND next_slot_at IS NOT NULL THEN @last ELSE next_slot_at END
+		WHERE id = @id AND user_id IS NOT NULL AND NOT deleted`
+
+	hideSubscription = `
+		UPDATE subscriptions SET enabled = false, deleted = true, next_slot_at = @last
+		WHERE id = @id AND next_slot_at IS NOT NULL AND NOT deleted`
+
+	deleteSubscription = `DELETE FROM subscriptions WHERE id = @id AND NOT deleted`
+
+	deleteEnded = `DELETE FROM subscriptions WHERE id = ANY (@ids) AND deleted`
+)
+
 // DisableSubscription disables the subscription of a user and reports whether there is one; it may be disabled already.
 func DisableSubscription(ctx context.Context, db bun.IDB, id int64) (bool, error) {
-	n, err := exec(ctx, db, `UPDATE subscriptions SET enabled = false, next_slot_at = NULL WHERE id = @id AND user_id IS NOT NULL`, args{"id": id})
+	n, err := exec(ctx, db, disableSubscription, args{"id": id, "last": bun.Safe(endOfSchedule(db))})
 	return n > 0, err
 }
 
-// DeleteSubscription removes a subscription with its contacts. What waits for these is delivered.
+// DeleteSubscription removes a subscription with its contacts; one with a schedule once its last slot is done, and until then
+// nobody sees it. What waits for its contacts fails, see FailWithdrawn.
 func DeleteSubscription(ctx context.Context, db bun.IDB, id int64) error {
-	return execOne(ctx, db, `DELETE FROM subscriptions WHERE id = @id`, args{"id": id})
+	n, err := exec(ctx, db, hideSubscription, args{"id": id, "last": bun.Safe(endOfSchedule(db))})
+	if err != nil || n > 0 {
+		return err
+	}
+	return execOne(ctx, db, deleteSubscription, args{"id": id})
 }
 
 // noNulls has empty lists stored as such.

@@ -28,6 +28,8 @@ type Notification struct {
 
 	// HeldBack: a pause held it back, so that nothing of it went at once.
 	HeldBack bool
+	// Sent: the subscription that asks received it at once; false where nobody asked.
+	Sent bool
 }
 
 // hasValues reports whether notifications of the type are about values.
@@ -196,6 +198,7 @@ type Subscription struct {
 	Sees     []Type // otherwise: the types that they see
 	Filter   Filter
 	Schedule string // empty: all goes at once
+	Ends     bool   // its schedule was removed, or it was disabled: what waited goes in a last digest
 	AtOnce   AtOnce
 	Contacts []Contact // in the order in which they are written
 }

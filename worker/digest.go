@@ -103,7 +103,6 @@ func (d *digests) settle(ctx context.Context) (err error) {
 type slotGroup struct {
 	dbmodel.Slot
 	occasion      string
-	immediateFrom int64
 	notifications dbmodel.NotificationRange
 	subscriptions []*rule.Subscription
 	alone         []int64 // subscriptions without a contact
@@ -147,24 +146,27 @@ func (d *digests) dueGroups(ctx context.Context) ([]*slotGroup, error) {
 func (d *digests) groupOf(
 	ctx context.Context, s *dbmodel.Subscription, of *rule.Subscription,
 ) (*slotGroup, string, error) {
-	slots, refused := rule.Schedule{Line: s.Schedule, Timezone: s.Timezone}.Slots()
-	if len(refused) > 0 {
-		return nil, "", fmt.Errorf("read the schedule of subscription %d: %s", s.ID, refused[0].Reason)
-	}
-	at := slots.Last(d.now)
-	if at.Before(*s.NextSlotAt) { // the clock was set back a moment ago
-		at = *s.NextSlotAt
-	}
 	g := &slotGroup{
-		Slot: dbmodel.Slot{
-			Due: *s.NextSlotAt, At: at.UTC(), Next: slots.Next(at).UTC(), Reported: s.Reported, Through: d.through,
-		},
-		occasion: occasion(slots, at),
+		Slot:     dbmodel.Slot{Due: *s.NextSlotAt, At: *s.NextSlotAt, Reported: s.Reported, Through: d.through},
+		occasion: lastDigest,
+	}
+	if !s.Ends() {
+		slots, refused := rule.Schedule{Line: s.Schedule, Timezone: s.Timezone}.Slots()
+		if len(refused) > 0 {
+			return nil, "", fmt.Errorf("read the schedule of subscription %d: %s", s.ID, refused[0].Reason)
+		}
+		if at := slots.Last(d.now); at.After(g.At) { // else the clock was set back a moment ago
+			g.At = at.UTC()
+		}
+		g.Next, g.occasion = new(slots.Next(g.At).UTC()), occasion(slots, g.At)
 	}
 	if of == nil {
 		g.alone = []int64{s.ID}
 		key, err := json.Marshal(g.Slot)
 		return g, string(key), err
+	}
+	if of.Ends { // what waits for one that is disabled is stored, too: the reason why it is not sent shows there
+		of.Enabled = true
 	}
 	g.subscriptions = []*rule.Subscription{of}
 	g.notifications = dbmodel.NotificationRange{After: s.Reported, Through: d.through, Types: of.Sees}
@@ -175,21 +177,21 @@ func (d *digests) groupOf(
 	if g.notifications.Products, g.notifications.AllProducts, err = s.ProductsOf(ctx, d.w.DB, of.Whole); err != nil {
 		return nil, "", fmt.Errorf("find the products of subscription %d: %w", s.ID, err)
 	}
-	immediateFrom := s.ImmediateFrom
-	if of.AtOnce.MinSeverity == "" || immediateFrom <= s.Reported {
-		immediateFrom = 0
+	if s.IsUnsettled() {
+		g.notifications.SentTo = s.ID
 	}
-	g.immediateFrom = immediateFrom
 	key, err := json.Marshal(struct {
 		Slot          dbmodel.Slot
 		Notifications dbmodel.NotificationRange
 		Filter        rule.Filter
 		AtOnce        rule.AtOnce
-		ImmediateFrom int64
 		Occasion      string
-	}{g.Slot, g.notifications, of.Filter, of.AtOnce, immediateFrom, g.occasion})
+	}{g.Slot, g.notifications, of.Filter, of.AtOnce, g.occasion})
 	return g, string(key), err
 }
+
+// lastDigest is the occasion of what waited for a schedule when that was removed.
+const lastDigest = "Last digest"
 
 // occasion names a schedule by how long it is from one slot to the next.
 func occasion(slots rule.Slots, at time.Time) string {
@@ -216,9 +218,11 @@ func (d *digests) slot(ctx context.Context, g *slotGroup) error {
 	if len(g.subscriptions) > 0 {
 		s := g.subscriptions[0]
 		var err error
-		content, data, err = d.sum(ctx, g.notifications, s.Filter.Passes, func(n *rule.Notification) bool {
-			return n.ID > g.immediateFrom && s.AtOnce.Takes(n)
-		}, slices.ContainsFunc(g.subscriptions, takesData))
+		sent := s.AtOnce.Takes
+		if g.notifications.SentTo != 0 {
+			sent = func(n *rule.Notification) bool { return n.Sent }
+		}
+		content, data, err = d.sum(ctx, g.notifications, s.Filter.Passes, sent, slices.ContainsFunc(g.subscriptions, takesData))
 		if err != nil {
 			return err
 		}

@@ -126,7 +126,7 @@ func (d *digests) pauseGroups(
 }
 
 // heldTargets finds who would have received something of products: their contacts, and the subscriptions that take all
-// at once.
+// at once. What has a slot to come takes it into that.
 func (d *digests) heldTargets(ctx context.Context, products []int64) (map[int64]*heldTarget, error) {
 	contexts, err := dbmodel.ProductContexts(ctx, d.w.DB, products)
 	if err != nil {
@@ -162,7 +162,7 @@ func (d *digests) heldTargets(ctx context.Context, products []int64) (map[int64]
 	for _, personal := range []bool{false, true} {
 		for _, id := range slices.Sorted(maps.Keys(contexts)) {
 			for _, s := range subscribers.Of(id) {
-				if (s.User != 0) == personal && s.Schedule == "" {
+				if (s.User != 0) == personal && s.Schedule == "" && !s.Ends {
 					add(id, recipients(rule.Applied{Subscriptions: []*rule.Subscription{s}}, d.settings),
 						heldSource{Filter: s.Filter, Sees: s.Sees, Whole: s.Whole})
 				}

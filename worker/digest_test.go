@@ -21,6 +21,17 @@ import (
 // daily gives a subscription a schedule.
 func daily(s *dbmodel.Subscription) { s.Schedule, s.Timezone = "0 8 * * *", "Europe/Berlin" }
 
+// slotIsDue has the next slot of a subscription come.
+func (e *env) slotIsDue(s *dbmodel.Subscription) (due time.Time) {
+	e.t.Helper()
+	due = s.NextSlotAt.AddDate(0, 0, -1)
+	s.NextSlotAt = &due
+	if _, err := e.db.NewUpdate().Model(s).Column("next_slot_at").WherePK().Exec(e.t.Context()); err != nil {
+		e.t.Fatal(err)
+	}
+	return due
+}
+
 // slotComes has the next slot of a subscription come, and waits until it is over.
 func (e *env) slotComes(id int64) {
 	e.t.Helper()
@@ -29,14 +40,10 @@ func (e *env) slotComes(id int64) {
 	if err != nil {
 		e.t.Fatal(err)
 	}
-	past := s.NextSlotAt.AddDate(0, 0, -1)
-	s.NextSlotAt = &past
-	if _, err := e.db.NewUpdate().Model(s).Column("next_slot_at").WherePK().Exec(ctx); err != nil {
-		e.t.Fatal(err)
-	}
+	past := e.slotIsDue(s)
 	testenv.Eventually(e.t, 15*time.Second, func() error {
 		s, err := dbmodel.VisibleSubscriptionByID(ctx, e.db, everything, id)
-		if err == nil && !s.NextSlotAt.After(past) {
+		if err == nil && s.NextSlotAt != nil && !s.NextSlotAt.After(past) {
 			err = errors.New("the slot is not over")
 		}
 		return err
@@ -176,11 +183,7 @@ func TestSlotIsMadeOnce(t *testing.T) {
 		e.accept(observation(1, 1, rule.High))
 		e.idle(10 * time.Second)
 		e.scheduler.Shutdown()
-		past := s.NextSlotAt.AddDate(0, 0, -1)
-		s.NextSlotAt = &past
-		if _, err := db.NewUpdate().Model(s).Column("next_slot_at").WherePK().Exec(t.Context()); err != nil {
-			t.Fatal(err)
-		}
+		e.slotIsDue(s)
 		var found sync.WaitGroup
 		found.Add(3)
 		var made errgroup.Group

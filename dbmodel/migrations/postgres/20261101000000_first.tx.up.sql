@@ -125,8 +125,9 @@ CREATE INDEX users_is_admin ON users (id) WHERE is_admin;
 -- A subscription adds recipients: those notifications of a product, of a group or of everything that pass its filter go to
 -- its contacts, at once or, where schedule is filled, once in a slot. user_id: whose it is; null for one of a team.
 -- enabled_at: since when it is enabled. last_slot_at: the newest slot that is done, null before the first. next_slot_at: the
--- next one; null where there is no schedule, or it is disabled. reported: the number up to which notifications are
--- reported, see notifications. immediate_from: the number after which immediate_min_severity holds.
+-- next one; null where there is no schedule, or it is disabled; where that is so since a moment ago the last one, until it is
+-- done. deleted: it goes after its last slot, and nobody sees it. reported: the number up to which notifications are reported,
+-- see notifications. immediate_changed_at: when it was last changed what goes at once, null for never.
 CREATE TABLE subscriptions (
     id                     bigserial PRIMARY KEY,
     name                   text NOT NULL,
@@ -144,11 +145,12 @@ CREATE TABLE subscriptions (
     timezone               text NOT NULL DEFAULT 'UTC',
     immediate_min_severity text NOT NULL DEFAULT '',
     enabled                boolean NOT NULL DEFAULT true,
+    deleted                boolean NOT NULL DEFAULT false,
     enabled_at             timestamptz NOT NULL DEFAULT clock_timestamp(),
     last_slot_at           timestamptz,
     next_slot_at           timestamptz,
     reported               bigint NOT NULL DEFAULT 0,
-    immediate_from         bigint NOT NULL DEFAULT 0,
+    immediate_changed_at   timestamptz,
     created_at             timestamptz NOT NULL DEFAULT clock_timestamp(),
     CHECK (product_id IS NULL OR product_group_id IS NULL)
 );
