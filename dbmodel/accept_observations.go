@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/uptrace/bun"
+
+	"github.com/seed91453169/tocsin/rule"
 )
 
 // UnknownProductsError says which products of given observations do not exist.
@@ -39,6 +41,18 @@ func (how Accepting) kind() EventKind {
 		return KindBaseline
 	}
 	return KindObservation
+}
+
+// payload is what the event of a list carries, all but the ids of those that changed.
+func (how Accepting) payload(list []Observation) EventPayload {
+	if !how.Baseline {
+		return EventPayload{}
+	}
+	reported := make(map[int64]rule.Values, len(list))
+	for i := range list {
+		reported[list[i].ID] = list[i].Rule().Values
+	}
+	return EventPayload{Reported: reported}
 }
 
 const knownProducts = `
@@ -93,7 +107,7 @@ const upsertObservations = `
 const acceptObservations = knownProducts + `, changed AS (` + upsertObservations + `
 	), queued AS (
 		INSERT INTO outbox (kind, bulk, payload, queued_at)
-		SELECT @kind, @bulk::boolean, jsonb_build_object('ids', jsonb_agg(id ORDER BY id)),
+		SELECT @kind, @bulk::boolean, @payload::jsonb || jsonb_build_object('ids', jsonb_agg(id ORDER BY id)),
 			CASE WHEN @queued::boolean THEN clock_timestamp() END
 		FROM changed HAVING count(*) > 0 RETURNING id
 	)
@@ -116,6 +130,8 @@ func AcceptObservations(ctx context.Context, db bun.IDB, list []Observation, how
 		return Accepted{}, err
 	}
 	upsert["kind"], upsert["bulk"], upsert["queued"] = string(how.kind()), how.Bulk, how.Queued
+	payload := how.payload(list)
+	upsert["payload"] = payload.column()
 	a, err := queryOne[struct {
 		Changed int
 		EventID int64
@@ -155,8 +171,10 @@ func acceptSQLite(ctx context.Context, db bun.IDB, upsert args, list []Observati
 	}
 	slices.Sort(changed)
 	a.Changed = len(changed)
+	payload := how.payload(list)
+	payload.IDs = changed
 	a.EventID, err = InsertEvent(ctx, db, NewEvent{
-		Kind: how.kind(), Payload: EventPayload{IDs: changed}, Bulk: how.Bulk, Queued: how.Queued,
+		Kind: how.kind(), Payload: payload, Bulk: how.Bulk, Queued: how.Queued,
 	})
 	return a, err
 }

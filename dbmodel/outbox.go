@@ -43,6 +43,9 @@ type EventPayload struct {
 	Before *bool   `json:"before,omitempty"` // of a gate
 	After  *bool   `json:"after,omitempty"`  // of a gate
 
+	// Reported is what a baseline said of its observations, by id: one that changes before it is evaluated has changed since.
+	Reported map[int64]rule.Values `json:"reported,omitempty"`
+
 	Exception *Exception      `json:"exception,omitempty"`
 	Task      json.RawMessage `json:"task,omitempty"` // of KindRefused: what was refused
 }
@@ -203,6 +206,9 @@ func SplitEvent(ctx context.Context, tx bun.Tx, e *Event) (bool, error) {
 	payloads := make([]string, len(e.Payload.IDs))
 	for i, id := range e.Payload.IDs {
 		single := EventPayload{IDs: []int64{id}}
+		if v, found := e.Payload.Reported[id]; found {
+			single.Reported = map[int64]rule.Values{id: v}
+		}
 		payloads[i] = single.column()
 	}
 	err = insertOnce(ctx, tx, e.Kind, e.Bulk, payloads, e.CreatedAt)
@@ -283,6 +289,19 @@ const hasWaitingEvents = `SELECT EXISTS (SELECT 1 FROM outbox WHERE kind = @kind
 // HasWaitingEvents reports whether events of a kind wait to be evaluated.
 func HasWaitingEvents(ctx context.Context, db bun.IDB, kind EventKind) (bool, error) {
 	return queryOne[bool](ctx, db, hasWaitingEvents, args{"kind": string(kind)})
+}
+
+const waitsForBaseline = `
+	SELECT EXISTS (SELECT 1 FROM outbox AS o, @ids_of AS i
+		WHERE o.kind = 'baseline' AND o.failed_at IS NULL AND CAST(i.value AS bigint) = ANY (@ids))`
+
+// WaitsForBaseline reports whether a baseline of one of the given observations waits to be evaluated, or is evaluated in this moment.
+func WaitsForBaseline(ctx context.Context, db bun.IDB, ids []int64) (bool, error) {
+	idsOf := "jsonb_array_elements(o.payload -> 'ids')"
+	if isSQLite(db) {
+		idsOf = "json_each(o.payload, '$.ids')"
+	}
+	return queryOne[bool](ctx, db, waitsForBaseline, args{"ids_of": bun.Safe(idsOf), "ids": numbers(ids)})
 }
 
 const nextInOrder = `

@@ -11,7 +11,7 @@ import (
 )
 
 // evaluateBaseline remembers observations that match, and their titles, as if they had been notified, and forgets
-// those that do not match. It stores no notification: these observations are known already.
+// those that do not match, by what the baseline said of them: a change that comes meanwhile waits. It stores no notification: these observations are known already.
 func (w *Worker) evaluateBaseline(
 	ctx context.Context, tx bun.Tx, event *dbmodel.Event, _ prepared,
 ) (evaluated, error) {
@@ -23,6 +23,9 @@ func (w *Worker) evaluateBaseline(
 	var values []*rule.Values
 	for i := range observations {
 		o := &observations[i]
+		if v, found := event.Payload.Reported[o.ID]; found {
+			o.Severity, o.Status, o.Priority, o.KnownExploited = v.Severity, v.Status, v.Priority, v.KnownExploited
+		}
 		switch now := o.Rule(); {
 		case e.applied[o.ProductID].Conditions.Matches(now):
 			ids, values = append(ids, o.ID), append(values, &now.Values)

@@ -2,6 +2,7 @@ package worker
 
 import (
 	"context"
+	"errors"
 	"testing"
 	"time"
 
@@ -121,4 +122,48 @@ func TestBaselineThroughTheOutbox(t *testing.T) {
 	if _, err := tasks.NewBaseline([]tasks.Observation{{}}); err == nil {
 		t.Error("a faulty observation passes")
 	}
+}
+
+// TestChangeAfterBaseline: a change that is evaluated before the baseline of its observation has changed since, and is not new.
+func TestChangeAfterBaseline(t *testing.T) {
+	t.Parallel()
+	testenv.EachDatabase(t, func(t *testing.T, db *dbmodel.DB) {
+		e := newEnv(t, db, nil)
+		e.product(1, "/slack")
+		baselineComes := func(ctx context.Context, db bun.IDB, at time.Time) error {
+			_, err := db.NewRaw("UPDATE outbox SET run_after = ? WHERE kind = 'baseline'", at).Exec(ctx)
+			return err
+		}
+		event, err := accept.NewObservations([]dbmodel.Observation{observation(1, 1, rule.High), observation(2, 1, rule.High)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = db.InTx(t.Context(), func(ctx context.Context, tx bun.Tx) error {
+			if _, err := accept.InTx(ctx, tx, event.Baseline()); err != nil {
+				return err
+			}
+			return baselineComes(ctx, tx, time.Now().Add(time.Hour))
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		e.accept(observation(1, 1, rule.Critical))
+		testenv.Eventually(t, 15*time.Second, func() error {
+			var tries int
+			err := db.NewRaw("SELECT coalesce(max(attempts), 1) FROM outbox WHERE kind = 'observation'").Scan(t.Context(), &tries)
+			if err == nil && tries < 1 {
+				err = errors.New("the change was not tried")
+			}
+			return err
+		}, "the change waits")
+		if err := baselineComes(t.Context(), db, time.Now().Add(-time.Second)); err != nil {
+			t.Fatal(err)
+		}
+		e.idle(30 * time.Second)
+		got := e.notifications()
+		if len(got) != 1 || got[0].Event != rule.EventChanged || got[0].Before().Severity != rule.High ||
+			got[0].After().Severity != rule.Critical {
+			t.Errorf("notified: %+v", got)
+		}
+	})
 }

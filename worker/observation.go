@@ -2,9 +2,11 @@ package worker
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/uptrace/bun"
 
@@ -45,6 +47,11 @@ func (w *Worker) begin(ctx context.Context, tx bun.Tx, productIDs []int64) (*eva
 	}, nil
 }
 
+// baselineWait is how long a change waits, again and again, for the baseline of its observation.
+const baselineWait = 100 * time.Millisecond
+
+var errBaseline = errors.New("a baseline of these observations is evaluated first")
+
 // evaluateObservations decides about observations and their titles, in their state of now.
 //
 // Most observations of an import have no outcome. So many are read without a lock, and decided; those with an outcome,
@@ -54,6 +61,12 @@ func (w *Worker) evaluateObservations(
 	ctx context.Context, tx bun.Tx, event *dbmodel.Event, _ prepared,
 ) (evaluated, error) {
 	ids := event.Payload.IDs
+	if waits, err := dbmodel.WaitsForBaseline(ctx, tx, ids); err != nil || waits {
+		if waits {
+			err = &postponed{wait: baselineWait, err: errBaseline}
+		}
+		return evaluated{}, err
+	}
 	if len(ids) > 1 {
 		observations, e, err := w.read(ctx, tx, ids, false)
 		if err != nil {

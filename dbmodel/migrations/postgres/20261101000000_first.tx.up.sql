@@ -330,6 +330,9 @@ CREATE TABLE outbox (
 CREATE INDEX outbox_waiting ON outbox (bulk, id) WHERE failed_at IS NULL;
 
 --bun:split
+CREATE INDEX outbox_baseline ON outbox (id) WHERE kind = 'baseline' AND failed_at IS NULL;
+
+--bun:split
 CREATE INDEX outbox_failed ON outbox (id) WHERE failed_at IS NOT NULL;
 
 --bun:split
