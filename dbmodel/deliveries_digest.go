@@ -1,7 +1,10 @@
 package dbmodel
 
 import (
+	"cmp"
 	"context"
+	"errors"
+	"slices"
 
 	"github.com/uptrace/bun"
 
@@ -12,75 +15,210 @@ import (
 type DigestGroup struct {
 	Type     rule.Type
 	Event    rule.Event
-	Severity rule.Severity `bun:"after_severity"` // empty for what has none
+	Severity rule.Severity // empty for what has none
 	Count    int
 }
 
-// Digest is what a digest is about.
+// Digest is what a digest is about: what waits for one target.
 type Digest struct {
+	IDs      []int64 // of the deliveries
 	Groups   []DigestGroup
 	Products int            // different products
 	Named    []Notification // gates and exceptions, oldest first, cut at the limit
 	Worst    []Notification // observations and titles, the worst first, cut at the limit
+	// Source is what all deliveries come from; the zero value where they come from several things. It has no more of a
+	// PendingDelivery than that.
+	Source PendingDelivery
+	// Subscribed says that deliveries come from subscriptions.
+	Subscribed bool
 }
 
 const (
-	digestGroups = `
-		SELECT n.type, n.event, n.after_severity, count(*) AS count
-		FROM deliveries d JOIN notifications n ON n.id = d.notification_id
-		WHERE d.target_id = @target AND d.id = ANY (@ids) AND d.state = 'pending'
-		GROUP BY n.type, n.event, n.after_severity ORDER BY 1, 2, 3`
+	// digestAtOnce is how many deliveries of a digest are read in one statement.
+	digestAtOnce = 5_000
 
-	digestProducts = `
-		SELECT count(DISTINCT n.product_id) FROM deliveries d JOIN notifications n ON n.id = d.notification_id
-		WHERE d.target_id = @target AND d.id = ANY (@ids) AND d.state = 'pending'`
+	digestMembers = `
+		SELECT d.id, d.notification_id, d.source_kind, d.source_id, d.user_id, d.masked,
+			n.type, n.event, n.product_id, n.after_severity, n.after_priority
+		FROM (
+			SELECT * FROM deliveries INDEXED BY deliveries_pending
+			WHERE target_id BETWEEN @target AND @target AND state = 'pending' AND digest_id IS NULL AND id > @after
+				AND (@batch::bigint = 0 OR batch = @batch::bigint) AND @live
+			ORDER BY target_id, id LIMIT @limit
+		) AS d JOIN notifications n ON n.id = d.notification_id`
 
-	digestFirst = `
-		SELECT id FROM (
-			SELECT id, named, row_number() OVER (PARTITION BY named ORDER BY
-				CASE WHEN named THEN 0 ELSE @severity_rank END, CASE WHEN event = 'dropped' THEN 1 ELSE 0 END,
-				coalesce(after_priority, 100), id) AS place
-			FROM (
-				SELECT n.id, n.event, n.after_severity, n.after_priority,
-					n.type NOT IN ('observation', 'observation_title') AS named
-				FROM deliveries d JOIN notifications n ON n.id = d.notification_id
-				WHERE d.target_id = @target AND d.id = ANY (@ids) AND d.state = 'pending'
-			) AS waiting
-		) AS ranked WHERE place <= @limit ORDER BY named, place`
+	subscriptionName = `SELECT name FROM subscriptions WHERE id = @id`
 )
 
-// DigestOf reads what a digest is about; at most limit notifications of each sort are named.
-func DigestOf(ctx context.Context, db bun.IDB, t DeliverySet, limit int) (*Digest, error) {
-	out := new(Digest)
+// digestMember is a delivery of a digest, with what its notification is counted and ordered by.
+type digestMember struct {
+	ID             int64
+	NotificationID int64
+	Source         rule.Holder `bun:"embed:source_"`
+	UserID         int64
+	Masked         bool
+	Type           rule.Type
+	Event          rule.Event
+	ProductID      *int64
+	AfterSeverity  rule.Severity
+	AfterPriority  *int
+}
+
+// isNamed reports whether a digest names it before it names observations.
+func (m *digestMember) isNamed() bool {
+	return m.Type != rule.TypeObservation && m.Type != rule.TypeObservationTitle
+}
+
+// worse compares two members that are both named, or both not, in the order in which a digest names them.
+func (m *digestMember) worse(other *digestMember) int {
+	rank := func(m *digestMember) int {
+		if rank := m.AfterSeverity.Rank(); rank > 0 {
+			return rank
+		}
+		return rule.SeverityUnknown.Rank()
+	}
+	dropped := func(m *digestMember) int {
+		if m.Event == rule.EventDropped {
+			return 1
+		}
+		return 0
+	}
+	priority := func(m *digestMember) int {
+		if m.AfterPriority == nil {
+			return 100
+		}
+		return *m.AfterPriority
+	}
+	if m.isNamed() {
+		return cmp.Compare(m.NotificationID, other.NotificationID)
+	}
+	return cmp.Or(cmp.Compare(rank(m), rank(other)), cmp.Compare(dropped(m), dropped(other)),
+		cmp.Compare(priority(m), priority(other)), cmp.Compare(m.NotificationID, other.NotificationID))
+}
+
+// DigestOf reads what waits for a target and belongs to no NetDigest, at most MaxDigest deliveries: all of it, or what
+// belongs to the digest with the number batch. At most limit notifications of each sort are named.
+func DigestOf(ctx context.Context, db bun.IDB, target, batch int64, limit int) (*Digest, error) {
+	out, s := new(Digest), newDigestSums(limit)
+	for after := int64(0); len(out.IDs) < MaxDigest; after = out.IDs[len(out.IDs)-1] {
+		part, err := queryAll[digestMember](ctx, db, digestMembers, args{
+			"target": target, "batch": batch, "after": after, "limit": digestAtOnce,
+			"live": bun.Safe(liveNotifications("deliveries")),
+		})
+		if err != nil {
+			return nil, err
+		}
+		slices.SortFunc(part, func(a, b digestMember) int { return cmp.Compare(a.ID, b.ID) })
+		for i := range part {
+			out.IDs = append(out.IDs, part[i].ID)
+			s.add(&part[i])
+		}
+		if len(part) < digestAtOnce {
+			break
+		}
+	}
+	out.Groups, out.Products, out.Subscribed = s.sortedGroups(), len(s.products), s.subscribed
 	var err error
-	out.Groups, err = queryAll[DigestGroup](ctx, db, digestGroups, args{"target": t.TargetID, "ids": numbers(t.IDs)})
-	if err != nil || len(out.Groups) == 0 {
-		return out, err
-	}
-	out.Products, err = queryOne[int](ctx, db, digestProducts, args{"target": t.TargetID, "ids": numbers(t.IDs)})
-	if err != nil {
+	if out.Source, err = s.source(ctx, db); err != nil {
 		return nil, err
 	}
-	ids, err := queryAll[int64](ctx, db, digestFirst, args{
-		"target": t.TargetID, "ids": numbers(t.IDs), "limit": limit,
-		"severity_rank": bun.Safe(severityRank("after_severity")),
+	out.Named, out.Worst, err = s.first(ctx, db)
+	return out, err
+}
+
+// digestSums is what is known of the members of a digest that were read.
+type digestSums struct {
+	limit        int
+	groups       map[DigestGroup]int // how often; Count is 0
+	products     map[int64]bool
+	named, worst []digestMember // the first of each sort, and some more
+	sole         digestMember   // the source of all members
+	several      bool           // they have different ones
+	subscribed   bool
+	any          bool
+}
+
+func newDigestSums(limit int) *digestSums {
+	return &digestSums{limit: limit, groups: map[DigestGroup]int{}, products: map[int64]bool{}}
+}
+
+func (s *digestSums) add(m *digestMember) {
+	s.groups[DigestGroup{Type: m.Type, Event: m.Event, Severity: m.AfterSeverity}]++
+	if m.ProductID != nil {
+		s.products[*m.ProductID] = true
+	}
+	list := &s.worst
+	if m.isNamed() {
+		list = &s.named
+	}
+	if *list = append(*list, *m); len(*list) >= 2*s.limit+100 {
+		*list = s.cut(*list)
+	}
+	s.subscribed = s.subscribed || m.Source.Kind == rule.HolderSubscription
+	s.several = s.several || s.any && (m.Source != s.sole.Source || m.UserID != s.sole.UserID)
+	if !s.any {
+		s.any, s.sole = true, *m
+	}
+}
+
+// cut sorts members and keeps the first of them.
+func (s *digestSums) cut(list []digestMember) []digestMember {
+	slices.SortFunc(list, func(a, b digestMember) int { return a.worse(&b) })
+	return list[:min(len(list), s.limit)]
+}
+
+func (s *digestSums) sortedGroups() []DigestGroup {
+	out := make([]DigestGroup, 0, len(s.groups))
+	for g, count := range s.groups {
+		g.Count = count
+		out = append(out, g)
+	}
+	slices.SortFunc(out, func(a, b DigestGroup) int {
+		return cmp.Or(cmp.Compare(a.Type, b.Type), cmp.Compare(a.Event, b.Event), cmp.Compare(a.Severity, b.Severity))
 	})
-	if err != nil {
-		return nil, err
+	return out
+}
+
+// source is the Source of a Digest.
+func (s *digestSums) source(ctx context.Context, db bun.IDB) (PendingDelivery, error) {
+	if s.several || !s.any {
+		return PendingDelivery{}, nil
+	}
+	out := PendingDelivery{Source: s.sole.Source, UserID: s.sole.UserID}
+	if out.Source.Kind != rule.HolderSubscription {
+		return out, nil
+	}
+	var err error
+	out.SourceName, err = queryOne[string](ctx, db, subscriptionName, args{"id": out.Source.ID})
+	if errors.Is(err, ErrNotFound) { // deleted meanwhile
+		err = nil
+	}
+	return out, err
+}
+
+// first reads the notifications that are named. A delivery that says what members may read names it so.
+func (s *digestSums) first(ctx context.Context, db bun.IDB) (named, worst []Notification, err error) {
+	s.named, s.worst = s.cut(s.named), s.cut(s.worst)
+	ids := make([]int64, 0, len(s.named)+len(s.worst))
+	for _, m := range slices.Concat(s.named, s.worst) {
+		ids = append(ids, m.NotificationID)
 	}
 	byID, err := NotificationsByID(ctx, db, ids)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	for _, id := range ids {
-		n := byID[id]
-		switch {
-		case n == nil: // deleted meanwhile
-		case n.Type == rule.TypeObservation || n.Type == rule.TypeObservationTitle:
-			out.Worst = append(out.Worst, *n)
-		default:
-			out.Named = append(out.Named, *n)
+	read := func(members []digestMember) (out []Notification) {
+		for _, m := range members {
+			n := byID[m.NotificationID]
+			switch {
+			case n == nil: // deleted meanwhile
+			case m.Masked:
+				out = append(out, *n.Masked())
+			default:
+				out = append(out, *n)
+			}
 		}
+		return out
 	}
-	return out, nil
+	return read(s.named), read(s.worst), nil
 }

@@ -17,6 +17,7 @@ var (
 const (
 	PendingDeliveriesStatement = pendingDeliveries
 	PendingIDsStatement        = pendingIDs
+	DigestMembersStatement     = digestMembers
 	AskAgainStatement          = askAgain
 	WaitingTargetsStatement    = waitingTargets
 	FailingTargetsDueStatement = failingTargetsDue

@@ -338,8 +338,8 @@ func TestNotificationsAndDeliveries(t *testing.T) {
 		if err != nil || len(ids) != 2 {
 			t.Fatalf("waiting: %v %v", ids, err)
 		}
-		digest, err := dbmodel.DigestOf(ctx, db, set, 10)
-		if err != nil || len(digest.Groups) != 1 || digest.Groups[0].Count != 2 || digest.Products != 1 || len(digest.Worst) != 2 {
+		digest, err := dbmodel.DigestOf(ctx, db, emails[0], 0, 10)
+		if err != nil || len(digest.Groups) != 1 || digest.Groups[0].Count != 2 || digest.Products != 1 || len(digest.Worst) != 2 || !cmp.Equal(digest.IDs, ids) {
 			t.Fatalf("digest: %+v %v", digest, err)
 		}
 		inTx(t, db, func(ctx context.Context, tx bun.Tx) error {

@@ -38,11 +38,6 @@ const (
 		WHERE target_id BETWEEN @target AND @target AND state = 'pending' AND digest_id IS NULL
 			AND (@batch::bigint = 0 OR batch = @batch::bigint) AND @live
 		ORDER BY target_id, id LIMIT @limit`
-
-	soleSource = `
-		SELECT d.source_kind, d.source_id, d.user_id, s.name AS source_name FROM deliveries d
-		LEFT JOIN subscriptions s ON d.source_kind = 'subscription' AND s.id = d.source_id
-		WHERE d.target_id = @target AND d.id = ANY (@ids) GROUP BY 1, 2, 3, 4 LIMIT 2`
 )
 
 // PendingDeliveries lists the first limit deliveries that wait for a target, in the order in which they must be
@@ -95,16 +90,6 @@ func (t DeliverySet) batchNumber() *int64 {
 		return &t.IDs[len(t.IDs)-1]
 	}
 	return nil
-}
-
-// SoleSource returns what all deliveries of t come from; the zero value where they come from several things. It has no
-// more of a PendingDelivery than that.
-func SoleSource(ctx context.Context, db bun.IDB, t DeliverySet) (PendingDelivery, error) {
-	list, err := queryAll[PendingDelivery](ctx, db, soleSource, args{"target": t.TargetID, "ids": numbers(t.IDs)})
-	if err != nil || len(list) != 1 {
-		return PendingDelivery{}, err
-	}
-	return list[0], nil
 }
 
 // UnseenReason is why a delivery of a personal subscription fails without an attempt.

@@ -35,7 +35,7 @@ type notificationParams struct {
 type inboxAnswer struct {
 	ID          int64             `json:"id"`
 	Type        rule.Type         `json:"type"`
-	Event       *rule.Event       `json:"event" nullable:"true"`
+	Event       *rule.Event       `json:"event"`
 	Name        string            `json:"name"`
 	Message     string            `json:"message"`
 	Product     *inboxProduct     `json:"product"`

@@ -17,7 +17,6 @@ import (
 	"github.com/seed91453169/tocsin/channel"
 	"github.com/seed91453169/tocsin/dbmodel"
 	"github.com/seed91453169/tocsin/internal/queue"
-	"github.com/seed91453169/tocsin/message"
 	"github.com/seed91453169/tocsin/rule"
 )
 
@@ -26,8 +25,6 @@ const (
 	renewTime = dbmodel.LeaseTime / 5
 	// drainTime is how long a drain goes on while others wait for its slot.
 	drainTime = 5 * time.Second
-	// gatherTime is how long a target rests after much was sent at once, so that what arrives meanwhile goes together.
-	gatherTime = time.Second
 	// freshTime is how long a lease need not be renewed before a message. With renewTime it stays below the time of a
 	// lease.
 	freshTime = 2 * time.Second
@@ -61,7 +58,7 @@ func (w *Worker) targetDrain(ctx context.Context, t *asynq.Task) error {
 		return nil
 	}
 	w.unpoke(ctx, p.TargetID)
-	leave, entered := w.enter(laneOf(&lease.Target, bulk), turn)
+	leave, entered := w.lanes.enter(laneOf(&lease.Target, bulk))
 	// The sweep comes back to it; one that does not fail stays due, for a single event may find a place sooner.
 	if !entered {
 		if lease.FailingSince == nil {
@@ -75,7 +72,7 @@ func (w *Worker) targetDrain(ctx context.Context, t *asynq.Task) error {
 		return nil
 	}
 	defer leave()
-	err = (&drain{w: w, target: &lease.Target, owner: owner, renewed: renewed, turn: turn}).safely(ctx)
+	err = (&drain{w: w, target: &lease.Target, owner: owner, renewed: renewed, bulk: bulk, turn: turn}).safely(ctx)
 	if err != nil && !errors.Is(err, dbmodel.ErrUnavailable) {
 		return errors.Join(err, w.record("a target rests after a fault", func(ctx context.Context) error {
 			return w.restTarget(ctx, p.TargetID, err)
@@ -114,6 +111,7 @@ type drain struct {
 	owner     string
 	held      context.Context // of the lease
 	turn      *turn           // at the database
+	bulk      bool            // no single event waits for the target
 	settings  *dbmodel.Settings
 	renewed   time.Time // when the lease was taken, or renewed between messages
 	ahead     int       // how many single deliveries are read at once
@@ -196,12 +194,12 @@ func (d *drain) run(ctx context.Context) error {
 			w.unpoke(ctx, id)
 			continue
 		}
-		if wait := d.rest(time.Since(sentAt)); wait > drainTime {
-			if _, err := dbmodel.ReleaseTarget(ctx, w.DB, id, d.owner, wait); err != nil {
+		if least, most := d.rest(time.Since(sentAt)); most > drainTime {
+			if _, err := dbmodel.ReleaseTarget(ctx, w.DB, id, d.owner, most); err != nil {
 				return d.leave(err)
 			}
 			return nil
-		} else if wait > 0 && !d.wait(ctx, wait) {
+		} else if most > 0 && !d.wait(ctx, least, most) {
 			return d.leave(nil)
 		}
 		if time.Since(began) > drainTime {
@@ -221,32 +219,50 @@ func (d *drain) leave(err error) error {
 	}))
 }
 
-// rest is how long the target rests after a message that was begun so long ago.
-func (d *drain) rest(since time.Duration) time.Duration {
-	var rest time.Duration
+// rest is how long the target rests after a message that was begun so long ago, at least and at the most.
+func (d *drain) rest(since time.Duration) (least, most time.Duration) {
 	if rate := d.w.Rates[d.target.Channel]; rate > 0 {
-		rest = time.Duration(float64(time.Second) / rate)
+		least = time.Duration(float64(time.Second) / rate)
 	}
-	if d.target.Channel == rule.Webhook {
-		return rest - since
-	}
-	if d.digested || d.sent > d.settings.DigestThreshold && d.settings.DigestThreshold > 0 {
-		rest = max(rest, gatherTime)
+	most = least
+	many := d.digested || d.sent > d.settings.DigestThreshold && d.settings.DigestThreshold > 0
+	if many && d.target.Channel != rule.Webhook {
+		most = max(least, gatherTime)
 		d.sent, d.digested = 0, false
 	}
-	return rest - since
+	return least - since, most - since
 }
 
-// wait rests with the lease held, without a turn. Pokes are held back meanwhile: this drain looks again by itself.
-func (d *drain) wait(ctx context.Context, rest time.Duration) bool {
-	if rest >= 100*time.Millisecond {
-		if err := d.w.Queue.HoldPokes(ctx, d.target.ID, rest); err == nil {
+// wait rests with the lease held, without a turn: for most, or, once, only until no more of an import is expected. Pokes
+// are held back meanwhile: this drain looks again by itself. It returns false where the worker stops.
+func (d *drain) wait(ctx context.Context, least, most time.Duration) bool {
+	if most >= 100*time.Millisecond {
+		if err := d.w.Queue.HoldPokes(ctx, d.target.ID, most); err == nil {
 			defer d.w.Queue.Unpoke(context.WithoutCancel(ctx), d.target.ID) //nolint:errcheck // it ends by itself
 		}
 	}
 	d.turn.give()
 	defer d.turn.take()
-	return d.w.pause(rest)
+	if least > 0 && !d.w.pause(least) {
+		return false
+	}
+	rest := most - max(least, 0)
+	if rest <= 0 {
+		return true
+	}
+	if !d.bulk {
+		return d.w.pause(rest)
+	}
+	timer := time.NewTimer(rest)
+	defer timer.Stop()
+	select {
+	case <-d.w.gathering.over():
+		d.bulk = false
+	case <-timer.C:
+	case <-d.w.stopping:
+		return false
+	}
+	return true
 }
 
 // deliver sends what comes next, if something waits, and records what became of it: a digest where there is one to
@@ -280,32 +296,7 @@ func (d *drain) deliver(ctx context.Context) (outcome, error) {
 			return d.burst(ctx, waiting)
 		}
 	}
-	if _, err := d.askAgain(ctx); err != nil {
-		return stop, err
-	}
-	m, set, err := d.nextDigest(ctx)
-	if err != nil {
-		return stop, err
-	}
-	if m == nil { // nothing of it waits any more
-		return goOn, nil
-	}
-	result, lost, err := d.send(ctx, m)
-	if err != nil || lost {
-		return stop, err
-	}
-	if result != nil && result.TooLarge {
-		brief, e := d.digest(ctx, set, message.Builder.BriefDigest)
-		if e != nil {
-			return stop, e
-		}
-		if brief != nil {
-			if result, lost, err = d.send(ctx, brief); err != nil || lost {
-				return stop, err
-			}
-		}
-	}
-	return d.recordResult(set, result)
+	return d.deliverDigest(ctx)
 }
 
 // askAgain decides once more about what waits because of subscriptions, and reports whether anything changed.

@@ -11,6 +11,40 @@ import (
 	"github.com/seed91453169/tocsin/message"
 )
 
+// deliverDigest sends the digest that is tried again, else one of all that waits.
+func (d *drain) deliverDigest(ctx context.Context) (outcome, error) {
+	w, id := d.w, d.target.ID
+	content, err := dbmodel.DigestOf(ctx, w.DB, id, d.target.Batch, digestItems)
+	switch {
+	case err != nil:
+		return stop, fmt.Errorf("read a digest for target %d: %w", id, err)
+	case len(content.IDs) == 0 && d.target.Batch != 0: // nothing of it waits any more
+		d.target.Batch = 0
+		return goOn, dbmodel.EndBatch(ctx, w.DB, id, d.owner)
+	case len(content.IDs) == 0:
+		return goOn, nil
+	case content.Subscribed:
+		if changed, err := d.askAgain(ctx); err != nil || changed {
+			return goOn, err
+		}
+	}
+	send := func(say func(message.Builder, *dbmodel.Digest, int64, message.Recipient) *channel.Message) (
+		*channel.Error, bool, error,
+	) {
+		return d.send(ctx, d.build(func(b message.Builder, to message.Recipient) *channel.Message {
+			return say(b, content, content.IDs[len(content.IDs)-1], d.from(to, content.Source))
+		}))
+	}
+	result, lost, err := send(message.Builder.Digest)
+	if err == nil && !lost && result != nil && result.TooLarge {
+		result, lost, err = send(message.Builder.BriefDigest)
+	}
+	if err != nil || lost {
+		return stop, err
+	}
+	return d.recordResult(dbmodel.DeliverySet{TargetID: id, IDs: content.IDs, Digest: true}, result)
+}
+
 // deliverNetDigest sends, as one message, all that waits of the digest of a schedule or a pause.
 func (d *drain) deliverNetDigest(ctx context.Context, first dbmodel.PendingDelivery) (outcome, error) {
 	w := d.w

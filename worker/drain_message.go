@@ -1,7 +1,6 @@
 package worker
 
 import (
-	"context"
 	"crypto/rand"
 	"fmt"
 	"runtime/debug"
@@ -12,26 +11,6 @@ import (
 	"github.com/seed91453169/tocsin/rule"
 )
 
-// nextDigest makes the digest that must be sent next: the one that is tried again, else one of all that waits. It
-// returns no message where nothing of it waits any more.
-func (d *drain) nextDigest(ctx context.Context) (*channel.Message, dbmodel.DeliverySet, error) {
-	w, id := d.w, d.target.ID
-	set := dbmodel.DeliverySet{TargetID: id, Digest: true}
-	var err error
-	if set.IDs, err = dbmodel.PendingIDs(ctx, w.DB, id, d.target.Batch); err != nil {
-		return nil, set, fmt.Errorf("find the deliveries of a digest for target %d: %w", id, err)
-	}
-	var m *channel.Message
-	if len(set.IDs) > 0 {
-		m, err = d.digest(ctx, set, message.Builder.Digest)
-	}
-	if err == nil && m == nil && d.target.Batch != 0 {
-		d.target.Batch = 0
-		err = dbmodel.EndBatch(ctx, w.DB, id, d.owner)
-	}
-	return m, set, err
-}
-
 // single makes the message of one delivery.
 func (d *drain) single(n *dbmodel.Notification, waiting dbmodel.PendingDelivery) *channel.Message {
 	if waiting.Masked {
@@ -40,27 +19,6 @@ func (d *drain) single(n *dbmodel.Notification, waiting dbmodel.PendingDelivery)
 	return d.build(func(b message.Builder, to message.Recipient) *channel.Message {
 		return b.Notification(n, waiting.ID, d.from(to, waiting))
 	})
-}
-
-// digest makes the message of a digest; nil where nothing of it waits any more.
-func (d *drain) digest(
-	ctx context.Context, set dbmodel.DeliverySet,
-	build func(message.Builder, *dbmodel.Digest, int64, message.Recipient) *channel.Message,
-) (*channel.Message, error) {
-	content, err := dbmodel.DigestOf(ctx, d.w.DB, set, digestItems)
-	if err != nil {
-		return nil, fmt.Errorf("load a digest of target %d: %w", set.TargetID, err)
-	}
-	if len(content.Groups) == 0 {
-		return nil, nil
-	}
-	source, err := dbmodel.SoleSource(ctx, d.w.DB, set)
-	if err != nil {
-		return nil, fmt.Errorf("find what a digest of target %d comes from: %w", set.TargetID, err)
-	}
-	return d.build(func(b message.Builder, to message.Recipient) *channel.Message {
-		return build(b, content, set.IDs[len(set.IDs)-1], d.from(to, source))
-	}), nil
 }
 
 // from is to with what its message comes from and, where that is a subscription of its user alone, the link that

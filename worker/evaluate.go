@@ -125,6 +125,11 @@ func (w *Worker) evaluate(
 				fmt.Errorf("the worker process was lost each time, %d times", e.ProcessesLost))
 		}
 	}
+	var gathered []int64
+	if e.Bulk {
+		w.gathering.begin()
+		defer func() { w.gathering.done(len(e.Payload.IDs), gathered) }()
+	}
 	began := time.Now()
 	targets, err := w.attempt(ctx, e, h)
 	w.counted.attempted(e, time.Since(began))
@@ -133,7 +138,7 @@ func (w *Worker) evaluate(
 	switch {
 	case err == nil:
 		if e.Bulk {
-			w.Queue.PokeBulk(ctx, targets)
+			gathered = targets
 		} else {
 			w.Queue.Poke(ctx, targets)
 		}

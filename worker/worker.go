@@ -22,8 +22,8 @@ import (
 	"github.com/seed91453169/tocsin/rule"
 )
 
-// spareSlots is how many tasks of drains a worker takes beyond those that may run: they find out that their lane and
-// its queue are full.
+// spareSlots is how many tasks of drains a worker takes beyond those that may run: they find out that their lane is
+// full.
 const spareSlots = 32
 
 // Config is what a Worker needs.
@@ -66,6 +66,8 @@ type Worker struct {
 	lanes  *lanes
 	turns  *turns
 	leases *leases
+	// gathering holds the pokes of imports back.
+	gathering *gathering
 	// strangers are the types of tasks that this version does not know, and that were reported.
 	strangers sync.Map
 	// patience is held by the one exception that waits in place for an equal one.
@@ -82,6 +84,7 @@ func New(c Config) *Worker {
 	}
 	w.counted = newCounted(c.Registry)
 	w.ended, w.end = context.WithCancel(context.Background())
+	w.gathering = newGathering(c.Queue)
 	return w
 }
 
@@ -160,6 +163,7 @@ func (w *Worker) Shutdown() {
 		all.Go(s.Shutdown)
 	}
 	all.Wait()
+	w.gathering.end()
 	w.end()
 	for i := range w.clients {
 		w.wakers[i].close()

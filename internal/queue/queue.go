@@ -118,10 +118,64 @@ func (q *Queue) poke(ctx context.Context, targets []int64, queue string) {
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), EnqueueTime)
 	defer cancel()
+	q.enqueue(ctx, drains(q.reserve(ctx, targets, queue, pokeTime), queue), queue)
+}
+
+// reserve keeps other pokes of targets away for d, and returns those that nobody has poked.
+func (q *Queue) reserve(ctx context.Context, targets []int64, queue string, d time.Duration) (reserved []int64) {
 	set := make([]*redis.BoolCmd, len(targets))
 	_, err := q.redis.Pipelined(ctx, func(p redis.Pipeliner) error {
 		for i, id := range targets {
-			set[i] = p.SetNX(ctx, pokeKey(queue, id), 1, pokeTime)
+			set[i] = p.SetNX(ctx, pokeKey(queue, id), 1, d)
+		}
+		return nil
+	})
+	if err != nil {
+		q.Note(err)
+		return nil
+	}
+	for i, id := range targets {
+		if set[i].Val() {
+			reserved = append(reserved, id)
+		}
+	}
+	return reserved
+}
+
+func drains(targets []int64, queue string) []*asynq.Task {
+	tasks := make([]*asynq.Task, len(targets))
+	for i, id := range targets {
+		tasks[i] = newTask(TypeTargetDrain, DrainTask{TargetID: id}, asynq.Queue(queue))
+	}
+	return tasks
+}
+
+// ReserveBulk announces PokeReserved, which follows within d, for the targets that it returns: nobody else pokes them as
+// PokeBulk does until then. The others have been poked, and nothing has been looked for since.
+func (q *Queue) ReserveBulk(ctx context.Context, targets []int64, d time.Duration) (reserved []int64) {
+	if len(targets) == 0 || q.resting() {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), EnqueueTime)
+	defer cancel()
+	return q.reserve(ctx, targets, BulkDrains, d)
+}
+
+// PokeReserved is PokeBulk for targets that ReserveBulk returned.
+func (q *Queue) PokeReserved(ctx context.Context, targets []int64) {
+	if len(targets) == 0 || q.resting() {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), EnqueueTime)
+	defer cancel()
+	room := q.Room(BulkDrains)
+	_, err := q.redis.Pipelined(ctx, func(p redis.Pipeliner) error {
+		for _, id := range targets {
+			if room {
+				p.Set(ctx, pokeKey(BulkDrains, id), 1, pokeTime)
+			} else {
+				p.Del(ctx, pokeKey(BulkDrains, id)) // the sweep comes to it
+			}
 		}
 		return nil
 	})
@@ -129,13 +183,9 @@ func (q *Queue) poke(ctx context.Context, targets []int64, queue string) {
 		q.Note(err)
 		return
 	}
-	var tasks []*asynq.Task
-	for i, id := range targets {
-		if set[i].Val() {
-			tasks = append(tasks, newTask(TypeTargetDrain, DrainTask{TargetID: id}, asynq.Queue(queue)))
-		}
+	if room {
+		q.enqueue(ctx, drains(targets, BulkDrains), BulkDrains)
 	}
-	q.enqueue(ctx, tasks, queue)
 }
 
 // Unpoke lets the next Poke of a target through; a drain calls it before it looks into the database.

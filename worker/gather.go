@@ -1,0 +1,184 @@
+package worker
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/seed91453169/tocsin/internal/queue"
+)
+
+const (
+	// gatherTime is how long new deliveries of an import wait at the most for others to the same target, and how long a
+	// target rests after much was sent at once, so that what arrives meanwhile goes together.
+	gatherTime = time.Second
+	// manyAtOnce is how many observations of an event say that others of the same import are likely to follow.
+	manyAtOnce = 1_000
+	// askAgainTime is how long the answer whether bulk events wait is good for.
+	askAgainTime = 20 * time.Millisecond
+	// pokedAtOnce is how many targets are poked in one call of Redis.
+	pokedAtOnce = 1_000
+)
+
+// gathering holds back the pokes of targets that bulk events have new deliveries for, up to gatherTime, so that a target
+// gets what one import brings in few messages. It ends at once where no bulk event is expected any more.
+type gathering struct {
+	waits   func() bool                          // reports whether bulk events wait for a worker
+	reserve func(targets []int64) (mine []int64) // keeps others from poking targets
+	poke    func(targets []int64)                // has what waits for reserved targets delivered
+
+	mu       sync.Mutex
+	running  int       // evaluations of bulk events
+	last     time.Time // when one ended
+	expected time.Time // until when the next one is expected to begin
+	targets  map[int64]bool
+	since    time.Time // when the first of targets was added
+	timer    *time.Timer
+	calm     chan struct{} // closed while no bulk event runs or is expected
+	asked    time.Time     // when waits was called
+	waiting  bool          // its answer
+}
+
+func newGathering(q *queue.Queue) *gathering {
+	g := &gathering{targets: map[int64]bool{}, calm: make(chan struct{})}
+	close(g.calm)
+	ctx := context.Background()
+	g.waits = func() bool {
+		tasks, _, err := q.Size(queue.Bulk)
+		return err == nil && tasks > 0
+	}
+	g.reserve = func(targets []int64) (mine []int64) {
+		for some := range slices.Chunk(targets, pokedAtOnce) {
+			mine = append(mine, q.ReserveBulk(ctx, some, 2*gatherTime)...)
+		}
+		return mine
+	}
+	g.poke = func(targets []int64) {
+		for some := range slices.Chunk(targets, pokedAtOnce) {
+			q.PokeReserved(ctx, some)
+		}
+	}
+	return g
+}
+
+// begin says that the evaluation of a bulk event begins; done follows.
+func (g *gathering) begin() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.running++
+	if isClosed(g.calm) {
+		g.calm = make(chan struct{})
+	}
+}
+
+// done says that the evaluation of a bulk event has ended: how many observations it was about, and which targets have
+// new deliveries of it.
+func (g *gathering) done(observations int, targets []int64) {
+	waits := g.askWaits()
+	targets = g.reserve(targets)
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	now := time.Now()
+	if len(g.targets) == 0 {
+		g.since = now
+	}
+	for _, id := range targets {
+		g.targets[id] = true
+	}
+	g.running--
+	switch {
+	case g.running > 0 || waits:
+		g.expected = now.Add(gatherTime)
+	case observations >= manyAtOnce: // the next one comes about as soon as this one did
+		g.expected = now.Add(min(2*min(now.Sub(g.last), gatherTime), gatherTime))
+	default:
+		g.expected = now
+	}
+	g.last = now
+	next := g.expected
+	if end := g.since.Add(gatherTime); len(g.targets) > 0 && end.Before(next) {
+		next = end
+	}
+	g.look(now, next)
+}
+
+// askWaits is waits, whose answer is good for a moment.
+func (g *gathering) askWaits() bool {
+	g.mu.Lock()
+	if time.Since(g.asked) < askAgainTime {
+		defer g.mu.Unlock()
+		return g.waiting
+	}
+	g.asked = time.Now()
+	g.mu.Unlock()
+	waits := g.waits()
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.waiting = waits
+	return waits
+}
+
+// look pokes what was gathered, at the time of next; the caller holds the mutex.
+func (g *gathering) look(now, next time.Time) {
+	if g.timer != nil {
+		g.timer.Stop()
+		g.timer = nil
+	}
+	if now.Before(next) {
+		var timer *time.Timer
+		timer = time.AfterFunc(next.Sub(now), func() {
+			g.mu.Lock()
+			defer g.mu.Unlock()
+			if g.timer == timer {
+				g.look(time.Now(), next)
+			}
+		})
+		g.timer = timer
+		return
+	}
+	g.flush()
+	switch {
+	case g.running > 0: // done comes back to it
+	case now.Before(g.expected):
+		g.look(now, g.expected)
+	case !isClosed(g.calm):
+		close(g.calm)
+	}
+}
+
+// flush pokes what was gathered; the caller holds the mutex.
+func (g *gathering) flush() {
+	if len(g.targets) == 0 {
+		return
+	}
+	targets := slices.Sorted(maps.Keys(g.targets))
+	clear(g.targets)
+	go g.poke(targets)
+}
+
+// end pokes what was gathered, so that another process goes on with it.
+func (g *gathering) end() {
+	g.mu.Lock()
+	targets := slices.Sorted(maps.Keys(g.targets))
+	clear(g.targets)
+	g.mu.Unlock()
+	g.poke(targets)
+}
+
+// over is closed once no bulk event runs or is expected.
+func (g *gathering) over() <-chan struct{} {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.calm
+}
+
+func isClosed(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
+	}
+}

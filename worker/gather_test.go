@@ -1,0 +1,130 @@
+package worker
+
+import (
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// gatherer is a gathering whose pokes are kept with their time.
+type gatherer struct {
+	*gathering
+	began time.Time
+	waits bool
+	pokes []poked
+}
+
+type poked struct {
+	targets []int64
+	after   time.Duration
+}
+
+func newGatherer() *gatherer {
+	g := &gatherer{began: time.Now()}
+	g.gathering = newGathering(nil)
+	g.gathering.waits = func() bool { return g.waits }
+	g.reserve = func(targets []int64) []int64 { return targets }
+	g.poke = func(targets []int64) {
+		if len(targets) > 0 {
+			g.pokes = append(g.pokes, poked{targets, time.Since(g.began)})
+		}
+	}
+	return g
+}
+
+// event is evaluated for so long.
+func (g *gatherer) event(took time.Duration, observations int, targets ...int64) {
+	g.begin()
+	time.Sleep(took)
+	g.done(observations, targets)
+	synctest.Wait()
+}
+
+func (g *gatherer) want(t *testing.T, want ...poked) {
+	t.Helper()
+	synctest.Wait()
+	if !slices.EqualFunc(g.pokes, want, func(a, b poked) bool { return a.after == b.after && slices.Equal(a.targets, b.targets) }) {
+		t.Errorf("poked %v, want %v", g.pokes, want)
+	}
+}
+
+// A small import is sent at once.
+func TestGatheringEndsWithASmallImport(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newGatherer()
+		g.event(50*time.Millisecond, 50, 1, 2)
+		g.want(t, poked{[]int64{1, 2}, 50 * time.Millisecond})
+		if !isClosed(g.over()) {
+			t.Error("more is expected")
+		}
+	})
+}
+
+// While events of an import wait or come one after the other, a target is poked once in gatherTime; the last ones wait
+// for no longer than another would have taken to come.
+func TestGatheringOfAnImport(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newGatherer()
+		for i := range 20 { // one each 190 ms
+			g.event(130*time.Millisecond, 5_000, 1, int64(i+2))
+			if isClosed(g.over()) {
+				t.Error("no more is expected")
+			}
+			time.Sleep(60 * time.Millisecond)
+		}
+		time.Sleep(time.Minute)
+		ms := time.Millisecond
+		g.want(t, poked{[]int64{1, 2, 3, 4, 5, 6, 7}, 1130 * ms}, poked{[]int64{1, 8, 9, 10, 11, 12, 13}, 2270 * ms},
+			poked{[]int64{1, 14, 15, 16, 17, 18, 19}, 3410 * ms}, poked{[]int64{1, 20, 21}, 4120 * ms})
+		if !isClosed(g.over()) {
+			t.Error("more is expected")
+		}
+	})
+}
+
+// Small events that wait are an import, too; the last one ends it.
+func TestGatheringOfWhatWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newGatherer()
+		g.waits = true
+		for range 3 {
+			g.event(100*time.Millisecond, 1, 1)
+		}
+		g.want(t)
+		g.waits = false
+		g.event(100*time.Millisecond, 1, 2)
+		g.want(t, poked{[]int64{1, 2}, 400 * time.Millisecond})
+	})
+}
+
+// What is gathered while the process ends is poked.
+func TestGatheringEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newGatherer()
+		g.event(0, 5_000, 1)
+		g.want(t)
+		g.end()
+		g.want(t, poked{[]int64{1}, 0})
+		time.Sleep(time.Minute)
+		g.want(t, poked{[]int64{1}, 0})
+	})
+}
+
+// An event that is evaluated for long keeps nothing back for longer than gatherTime.
+func TestGatheringBesideALongEvaluation(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newGatherer()
+		g.begin()
+		g.event(100*time.Millisecond, 1, 1)
+		time.Sleep(10 * time.Second)
+		g.want(t, poked{[]int64{1}, 1100 * time.Millisecond})
+		if isClosed(g.over()) {
+			t.Error("no more is expected")
+		}
+		g.done(1, nil)
+		if !isClosed(g.over()) {
+			t.Error("more is expected")
+		}
+	})
+}
