@@ -39,7 +39,7 @@ func (taskExceptionBody) TransformSchema(_ huma.Registry, s *huma.Schema) *huma.
 }
 
 func (s *server) apiPostException(ctx context.Context, _ *struct{}) (*struct{}, error) {
-	e, err := readException(ctx, input.ReadException)
+	e, err := s.readException(ctx, input.ReadException)
 	if err != nil {
 		return nil, err
 	}
@@ -48,7 +48,7 @@ func (s *server) apiPostException(ctx context.Context, _ *struct{}) (*struct{}, 
 }
 
 func (s *server) apiPostTaskException(ctx context.Context, _ *struct{}) (*struct{}, error) {
-	e, err := readException(ctx, input.ReadTaskException)
+	e, err := s.readException(ctx, input.ReadTaskException)
 	if err != nil {
 		return nil, err
 	}
@@ -65,7 +65,7 @@ func (s *server) accept(ctx context.Context, t *accept.Event, err error) error {
 }
 
 // readException reads the body of an exception.
-func readException(
+func (s *server) readException(
 	ctx context.Context, read func(io.Reader) (*accept.TaskExceptionInfo, error),
 ) (*accept.TaskExceptionInfo, error) {
 	x := exchangeOf(ctx)
@@ -73,7 +73,7 @@ func readException(
 	if !isJSON(media) {
 		return nil, wrongMediaType("application/json")
 	}
-	x.body.takeLarge(media)
+	x.body.takeLarge(ctx, media, s.large)
 	return read(x.r.Body)
 }
 

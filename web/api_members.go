@@ -56,6 +56,10 @@ func (s *server) apiListMembers(
 
 func (s *server) apiPutMember(of memberSource) func(context.Context, *memberParams) (*struct{}, error) {
 	return func(ctx context.Context, in *memberParams) (*struct{}, error) {
+		// Before the body, which may be large; setMember asks again.
+		if err := mayEditMembers(ctx, s.db.Reader, of, in.ID); err != nil {
+			return nil, err
+		}
 		var sent memberFields
 		if err := readJSON(ctx, &sent); err != nil {
 			return nil, err
@@ -125,20 +129,27 @@ func (s *server) removeMember(ctx context.Context, of memberSource, in *memberPa
 	return err
 }
 
+// mayEditMembers answers callers who may not edit the members: 404 where they do not see what these are members of, else
+// 403.
+func mayEditMembers(ctx context.Context, db bun.IDB, of memberSource, id int64) error {
+	v := viewerOf(ctx)
+	role, err := of.role(ctx, db, v, id)
+	if err != nil {
+		return missing(err, of.name, id)
+	}
+	if v.Ingest {
+		return nil
+	}
+	return needs(role, rule.Owner)
+}
+
 // editMember has edit change the membership of a user, where the caller may.
 func (s *server) editMember(
 	ctx context.Context, of memberSource, in *memberParams, edit func(ctx context.Context, tx bun.Tx, userID int64) error,
 ) error {
 	return s.db.InTx(ctx, func(ctx context.Context, tx bun.Tx) error {
-		v := viewerOf(ctx)
-		role, err := of.role(ctx, tx, v, in.ID)
-		if err != nil {
-			return missing(err, of.name, in.ID)
-		}
-		if !v.Ingest {
-			if err := needs(role, rule.Owner); err != nil {
-				return err
-			}
+		if err := mayEditMembers(ctx, tx, of, in.ID); err != nil {
+			return err
 		}
 		u, err := dbmodel.UserByName(ctx, tx, in.Username)
 		if err != nil {

@@ -74,6 +74,12 @@ func (s *server) apiGetProductGroup(ctx context.Context, in *IDParam) (*productG
 }
 
 func (s *server) apiPutProductGroup(ctx context.Context, in *IDParam) (*productGroupOutput, error) {
+	v := viewerOf(ctx)
+	// Before the body, which may be large; putProductGroup asks again.
+	err := mayEdit(v, func() (rule.Role, error) { return dbmodel.RoleInGroup(ctx, s.db.Reader, v, in.ID) })
+	if err != nil {
+		return nil, missing(err, "product group", in.ID)
+	}
 	var sent productGroupFields
 	found, err := readJSONFaults(ctx, &sent)
 	if err != nil {

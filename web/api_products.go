@@ -75,6 +75,12 @@ func (s *server) apiGetProduct(ctx context.Context, in *IDParam) (*productOutput
 }
 
 func (s *server) apiPutProduct(ctx context.Context, in *IDParam) (*productOutput, error) {
+	v := viewerOf(ctx)
+	// Before the body, which may be large; putProduct asks again.
+	err := mayEdit(v, func() (rule.Role, error) { return dbmodel.RoleIn(ctx, s.db.Reader, v, in.ID) })
+	if err != nil {
+		return nil, missing(err, "product", in.ID)
+	}
 	var sent productFields
 	found, err := readJSONFaults(ctx, &sent)
 	if err != nil {

@@ -137,6 +137,9 @@ func (s *server) addSubscription(
 }
 
 func (s *server) apiPatchSubscription(ctx context.Context, in *IDParam) (*subscriptionOutput, error) {
+	if err := s.mayChangeSubscription(ctx, in.ID); err != nil {
+		return nil, err
+	}
 	var sent subscriptionFields
 	found, err := readJSONFaults(ctx, &sent)
 	if err != nil {
@@ -167,6 +170,15 @@ func (s *server) subscriptionToChange(ctx context.Context, tx bun.Tx, id int64) 
 		return nil, missing(err, "subscription", id)
 	}
 	return sub, mayChange(ctx, tx, sub)
+}
+
+// mayChangeSubscription answers callers who may not change a subscription before their body is read.
+func (s *server) mayChangeSubscription(ctx context.Context, id int64) error {
+	sub, err := dbmodel.VisibleSubscriptionByID(ctx, s.db.Reader, viewerOf(ctx), id)
+	if err != nil {
+		return missing(err, "subscription", id)
+	}
+	return mayChange(ctx, s.db.Reader, sub)
 }
 
 // mayChange answers 403 where the caller, who sees a subscription or its scope, may not change it.
@@ -287,6 +299,9 @@ type secretOutput struct {
 }
 
 func (s *server) apiRotateSecret(ctx context.Context, in *IDParam) (*secretOutput, error) {
+	if err := s.mayChangeSubscription(ctx, in.ID); err != nil {
+		return nil, err
+	}
 	var sent rotateFields
 	if err := readJSON(ctx, &sent); err != nil {
 		return nil, err

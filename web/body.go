@@ -12,6 +12,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sync/semaphore"
+
 	"github.com/seed91453169/tocsin/web/input"
 )
 
@@ -20,6 +22,7 @@ const (
 	maxLarge    = 32 << 20         // those of observations, and of exceptions, whose long texts are cut
 	bodyPause   = 30 * time.Second // how long a body may stand still
 	jsonTime    = 2 * time.Minute  // for all of a JSON body
+	roomTime    = 30 * time.Second // how long a large body waits for others that are held
 	maxLeftOver = 64 << 20         // bytes, and
 	leftTime    = 5 * time.Second  // time, that are read and thrown away after an answer
 )
@@ -27,6 +30,7 @@ const (
 var (
 	errBodyTooLarge  = errors.New("the body is larger than 1 MiB")
 	errLargeTooLarge = errors.New("the body is larger than 32 MiB")
+	errNoRoom        = errors.New("other large bodies are held")
 )
 
 // requestBody is the body of a request with our limits instead of the server's: no length for a stream of lines, but an
@@ -41,6 +45,8 @@ type requestBody struct {
 	until    time.Time // for all of it; zero: any time
 	deadline time.Time // that is set
 	ended    bool
+	room     func() (release func(), err error) // waits for room for a large body; nil: it may not be large
+	release  func()                             // ends the use of that room; nil: it is small so far
 }
 
 // limitBody puts our limits on the body of a request.
@@ -52,11 +58,36 @@ func limitBody(w http.ResponseWriter, r *http.Request) *requestBody {
 	}
 }
 
-// takeLarge lets the body be one of observations or an exception: larger, or as lines of any number.
-func (b *requestBody) takeLarge(media string) {
+// takeLarge lets the body be one of observations or an exception: larger, where there is room for it, or as lines of any
+// number.
+func (b *requestBody) takeLarge(ctx context.Context, media string, room *semaphore.Weighted) {
 	b.most = maxLarge
 	if media == mediaNDJSON {
 		b.most, b.until = 0, time.Time{}
+		return
+	}
+	b.room = func() (func(), error) {
+		size := int64(maxLarge) // of a body that does not say
+		if b.length > 0 {
+			size = min(b.length, maxLarge)
+		}
+		ctx, cancel := context.WithTimeout(ctx, roomTime)
+		defer cancel()
+		if err := room.Acquire(ctx, size); err != nil {
+			return nil, errNoRoom
+		}
+		return func() { room.Release(size) }, nil
+	}
+}
+
+// isLarge reports whether more than maxJSON is known of the body.
+func (b *requestBody) isLarge() bool { return max(b.length, b.read) > maxJSON }
+
+// done ends the use of the room that the body took; its handler has ended.
+func (b *requestBody) done() {
+	if b.release != nil {
+		b.release()
+		b.release = nil
 	}
 }
 
@@ -73,6 +104,15 @@ func (b *requestBody) Read(p []byte) (int, error) {
 	if b.most > 0 && (b.length > b.most || b.read > b.most) {
 		// Also before the first byte, so that a client with "Expect: 100-continue" sends none.
 		return 0, b.tooLarge()
+	}
+	if b.room != nil && b.release == nil && b.isLarge() {
+		began := time.Now()
+		var err error
+		if b.release, err = b.room(); err != nil {
+			b.room = func() (func(), error) { return nil, err } // it waits no second time
+			return 0, err
+		}
+		b.until = b.until.Add(time.Since(began))
 	}
 	b.extend(bodyPause)
 	n, err := b.body.Read(p)
@@ -125,7 +165,7 @@ func (b *requestBody) finish() {
 		return
 	}
 	_ = b.control.Flush()
-	b.most, b.deadline, b.until = 0, time.Time{}, time.Now().Add(leftTime)
+	b.most, b.room, b.deadline, b.until = 0, nil, time.Time{}, time.Now().Add(leftTime)
 	_, _ = io.CopyN(io.Discard, b, maxLeftOver)
 }
 
@@ -205,6 +245,8 @@ func unreadable(err error) *problem {
 		return newProblem(http.StatusRequestEntityTooLarge, "The body is larger than 32 MiB: send less at once.")
 	case errors.Is(err, errBodyTooLarge), errors.As(err, &tooLarge):
 		return newProblem(http.StatusRequestEntityTooLarge, "The body is larger than 1 MiB: send less at once.")
+	case errors.Is(err, errNoRoom):
+		return tooMany(5, "Other large bodies are being stored: send it again in a moment, or less at once.")
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return newProblem(http.StatusRequestTimeout, "The body did not come in time.")
 	}

@@ -5,12 +5,14 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/rs/zerolog"
+	"golang.org/x/sync/semaphore"
 )
 
 // pipeListener hands out the server's end of one connection.
@@ -168,5 +170,104 @@ func TestNobodyReads(t *testing.T) {
 			_ = client.Close()
 			_ = server.Close()
 		})
+	}
+}
+
+// TestRoomForLargeBodies: while a large body is held, another large one waits for a while, and nothing else does.
+func TestRoomForLargeBodies(t *testing.T) {
+	t.Parallel()
+	const token = "the-token-of-the-tests-0123456789"
+	const large = "Content-Length: 33554432\r\n\r\n{"
+	begin := func(path, media string) string {
+		return "POST /api/v1/" + path + " HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer " + token + "\r\nContent-Type: " + media + "\r\n"
+	}
+	const list = "observations"
+	for name, c := range map[string]struct {
+		request string
+		after   time.Duration // the answer comes
+		status  int
+	}{
+		"large":           {begin(list, "application/json") + large, roomTime, http.StatusTooManyRequests},
+		"large exception": {begin("exceptions", "application/json") + large, roomTime, http.StatusTooManyRequests},
+		"chunked, large": {
+			begin(list, "application/json") + "Transfer-Encoding: chunked\r\n\r\n200000\r\n[" + strings.Repeat(" ", 2<<20),
+			roomTime, http.StatusTooManyRequests,
+		},
+		"chunked, small":  {begin(list, "application/json") + "Transfer-Encoding: chunked\r\n\r\n2\r\n[]\r\n0\r\n\r\n", 0, http.StatusUnprocessableEntity},
+		"small":           {begin(list, "application/json") + "Content-Length: 2\r\n\r\n{]", 0, http.StatusBadRequest},
+		"small exception": {begin("task-exceptions", "application/json") + "Content-Length: 2\r\n\r\n{}", 0, http.StatusUnprocessableEntity},
+		"lines":           {begin(list, mediaNDJSON) + "Content-Length: 33554432\r\n\r\n{]\n", 0, http.StatusUnprocessableEntity},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			server := NewServer(New(Config{AdminToken: token, Log: zerolog.Nop()}), zerolog.Nop())
+			listener := make(pipeListener)
+			go func() { _ = server.Serve(listener) }()
+			send := func(request string) net.Conn {
+				client, end := net.Pipe()
+				listener <- end
+				go func() { _, _ = io.WriteString(client, request) }()
+				return client
+			}
+			held := send(begin(list, "application/json") + large)
+			go func() {
+				for {
+					<-time.After(bodyPause / 2)
+					if _, err := io.WriteString(held, " "); err != nil {
+						return
+					}
+				}
+			}()
+			synctest.Wait()
+			began := time.Now()
+			client := send(c.request)
+			res, err := http.ReadResponse(bufio.NewReader(client), nil)
+			if err != nil {
+				t.Fatalf("%s: %v", name, err)
+			}
+			if res.StatusCode != c.status || time.Since(began).Round(time.Second) != c.after {
+				t.Errorf("%s: %d after %v, want %d after %v", name, res.StatusCode, time.Since(began), c.status, c.after)
+			}
+			if res.StatusCode == http.StatusTooManyRequests && res.Header.Get("Retry-After") == "" {
+				t.Errorf("%s: no Retry-After", name)
+			}
+			_ = res.Body.Close()
+			_ = client.Close()
+			_ = held.Close()
+			_ = server.Close()
+			<-time.After(bodyPause) // until all that waits has ended
+		})
+	}
+}
+
+// TestRoomIsGivenBack: a large body that waits goes on when the one before it has ended.
+func TestRoomIsGivenBack(t *testing.T) {
+	t.Parallel()
+	room := semaphore.NewWeighted(maxLarge)
+	body := func(size int) *requestBody {
+		r := httptest.NewRequest(http.MethodPost, "/", strings.NewReader(strings.Repeat(" ", size)))
+		b := limitBody(httptest.NewRecorder(), r)
+		b.takeLarge(t.Context(), "application/json", room)
+		return b
+	}
+	first, second, small := body(maxLarge), body(maxLarge), body(maxJSON)
+	if _, err := io.Copy(io.Discard, first); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.Copy(io.Discard, small); err != nil {
+		t.Fatal(err)
+	}
+	read := make(chan error)
+	go func() {
+		_, err := io.Copy(io.Discard, second)
+		read <- err
+	}()
+	first.done()
+	if err := <-read; err != nil {
+		t.Error(err)
+	}
+	small.done()
+	second.done()
+	if !room.TryAcquire(maxLarge) {
+		t.Error("some room is lost")
 	}
 }

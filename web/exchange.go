@@ -141,6 +141,7 @@ func (s *server) begin(next http.Handler) http.Handler {
 
 // end answers for a handler that panicked, and writes the line in the log.
 func (s *server) end(x *exchange, started time.Time) {
+	x.body.done()
 	if v := recover(); v != nil {
 		if v == http.ErrAbortHandler { //nolint:errorlint // it is no error in a chain
 			panic(v)

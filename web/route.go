@@ -76,7 +76,7 @@ func route[I, O any](s *server, pattern string, a access, handler func(context.C
 	huma.Register(s.api, op, func(ctx context.Context, in *I) (*O, error) {
 		if c.lines {
 			x := exchangeOf(ctx)
-			x.body.takeLarge(mediaType(x.r))
+			x.body.takeLarge(ctx, mediaType(x.r), s.large)
 		} else {
 			limited, cancel := context.WithTimeout(ctx, callTime)
 			defer cancel()

@@ -23,6 +23,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/redis/go-redis/v9"
 	"github.com/rs/zerolog"
+	"golang.org/x/sync/semaphore"
 
 	"github.com/seed91453169/tocsin/channel"
 	"github.com/seed91453169/tocsin/dbmodel"
@@ -65,6 +66,8 @@ type server struct {
 	searches  *bounds
 	streams   *bounds
 	searching chan struct{} // holds one for each search that runs
+	// large is the room for bodies of more than maxJSON that are held at the same time, in bytes; smaller ones need none.
+	large     *semaphore.Weighted
 	vault     *dbmodel.Vault
 	acceptor  *accept.Acceptor
 	queue     *queue.Queue
@@ -113,6 +116,7 @@ func New(cfg Config) http.Handler {
 	s.intake = cmp.Or(cfg.Intake, cfg.DB)
 	s.searches, s.streams = newBounds(userSearches), newBounds(userStreams)
 	s.searching = make(chan struct{}, allSearches)
+	s.large = semaphore.NewWeighted(maxLarge)
 	s.requests = newRequestMetrics(s.registry)
 	s.registry.MustRegister(&workCollector{db: s.intake, queue: cfg.Queue})
 	if cfg.AdminToken != "" {

@@ -5,10 +5,12 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"math"
 	"net"
 	"net/http"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"strings"
 	"time"
 
@@ -165,8 +167,15 @@ type webCommand struct{}
 // Help is printed below the usage.
 func (webCommand) Help() string { return needed }
 
+// webMemory is from where on a web process collects garbage often instead of growing; GOMEMLIMIT replaces it. What
+// callers may have it hold at once is well below that, so it grows little beyond.
+const webMemory = 128 << 20
+
 // Run serves HTTP until ctx ends.
 func (webCommand) Run(ctx context.Context, t *terminal) error {
+	if debug.SetMemoryLimit(-1) == math.MaxInt64 { // no GOMEMLIMIT
+		debug.SetMemoryLimit(webMemory)
+	}
 	return withApp(ctx, t, config.Web, webConns, func(a *app) error {
 		listener, err := listen(ctx, a.config.Listen)
 		if err != nil {

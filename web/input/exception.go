@@ -2,7 +2,6 @@ package input
 
 import (
 	"encoding/json"
-	"fmt"
 	"io"
 	"strconv"
 	"strings"
@@ -41,7 +40,7 @@ func taskExceptionFields(e *accept.TaskExceptionInfo) map[string]any {
 }
 
 func readException(body io.Reader, e *accept.TaskExceptionInfo, fields map[string]any) error {
-	dec := jsontext.NewDecoder(body, jsontext.AllowInvalidUTF8(true), jsontext.AllowDuplicateNames(true))
+	dec := jsontext.NewDecoder(&cutStrings{in: body}, jsontext.AllowInvalidUTF8(true), jsontext.AllowDuplicateNames(true))
 	var faults Faults
 	err := readObject(dec, func(name string) error {
 		value, err := dec.ReadValue()
@@ -78,7 +77,7 @@ func anyText(v jsontext.Value) string {
 	if v.Kind() == '"' && json.Unmarshal(v, &s) == nil { // it puts U+FFFD for what is no UTF-8
 		return s
 	}
-	return string(v)
+	return string(v[:min(len(v), maxString)])
 }
 
 // anyID is a whole number, also within quotes; 0 for anything else.
@@ -102,7 +101,7 @@ func anyArguments(v jsontext.Value) map[string]any {
 	case v.Kind() == 'n':
 		return nil
 	case len(v) > maxArguments:
-		return map[string]any{"…": fmt.Sprintf("left out: the arguments had %d bytes", len(v))}
+		return map[string]any{"…": "left out: the arguments had more than 1 MiB"}
 	}
 	inner := jsontext.Value(strings.TrimSpace(anyText(v)))
 	if v.Kind() == '"' && inner.Kind() == '{' &&

@@ -19,7 +19,7 @@ import (
 // ReadObservations reads {"observations":[…]}, the whole of a body. The error is Faults, a *SyntaxError or one of
 // reading.
 func ReadObservations(body io.Reader) ([]dbmodel.Observation, error) {
-	dec := jsontext.NewDecoder(body, observationOptions...)
+	dec := jsontext.NewDecoder(&cutStrings{in: body}, observationOptions...)
 	var faults Faults
 	var list []dbmodel.Observation
 	found := false
