@@ -90,8 +90,12 @@ type Config struct {
 	LogFormat         LogFormat
 	ShutdownTimeout   time.Duration
 
+	changed      []Setting
 	baseURLGiven bool
 }
+
+// Setting is a variable with its value; that of a secret is "set".
+type Setting struct{ Name, Value string }
 
 // Database says where the data is.
 type Database struct {
@@ -160,23 +164,7 @@ func (e Errors) Error() string {
 //
 // The demo uses no database, Redis, key or mail account from the environment: it ignores those variables.
 func Load(role Role, environ []string) (*Config, error) {
-	c := &Config{
-		Role:              role,
-		Listen:            "127.0.0.1:8080",
-		DataDir:           "tocsin-data",
-		Rates:             make(map[rule.Channel]float64),
-		WorkerConcurrency: 2 * runtime.NumCPU(),
-		LogLevel:          zerolog.InfoLevel,
-		LogFormat:         JSON,
-		ShutdownTimeout:   20 * time.Second,
-	}
-	for _, channel := range rule.Channels {
-		c.Rates[channel] = channel.Info().Rate
-	}
-	if isatty.IsTerminal(os.Stderr.Fd()) {
-		c.LogFormat = Console
-	}
-
+	c := defaults(role)
 	env := make(map[string]string, len(environ))
 	for _, line := range environ {
 		name, value, _ := strings.Cut(line, "=")
@@ -196,7 +184,9 @@ func Load(role Role, environ []string) (*Config, error) {
 		value, err := lookup(env, v)
 		if err == nil && value != "" {
 			given[v.Name] = true
-			err = v.set(c, value)
+			if err = v.set(c, value); err == nil && v.changes(role, value) {
+				c.changed = append(c.changed, v.shown(value))
+			}
 		}
 		if err != nil {
 			given[v.Name] = true // a faulty one is not missing as well
@@ -220,6 +210,30 @@ func Load(role Role, environ []string) (*Config, error) {
 		c.SetDataDir(c.DataDir)
 	}
 	return c, nil
+}
+
+// Changed lists the variables whose values differ from the defaults, in the order in which they are documented.
+func (c *Config) Changed() []Setting { return c.changed }
+
+// defaults is the configuration of role where the environment is empty.
+func defaults(role Role) *Config {
+	c := &Config{
+		Role:              role,
+		Listen:            "127.0.0.1:8080",
+		DataDir:           "tocsin-data",
+		Rates:             make(map[rule.Channel]float64),
+		WorkerConcurrency: 2 * runtime.NumCPU(),
+		LogLevel:          zerolog.InfoLevel,
+		LogFormat:         JSON,
+		ShutdownTimeout:   20 * time.Second,
+	}
+	for _, channel := range rule.Channels {
+		c.Rates[channel] = channel.Info().Rate
+	}
+	if isatty.IsTerminal(os.Stderr.Fd()) {
+		c.LogFormat = Console
+	}
+	return c
 }
 
 // SetListen sets the address that the process listens on, for instance once port 0 has become a real port. The base

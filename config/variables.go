@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 	"fmt"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -30,6 +31,20 @@ type variable struct {
 	// set stores a value that is not empty. Its error says what is wrong and what to do, without the name of the variable
 	// and without the value of a secret.
 	set func(c *Config, value string) error
+}
+
+// changes reports whether a value that set has accepted differs from the default.
+func (v variable) changes(role Role, value string) bool {
+	c := defaults(role)
+	return v.set(c, value) != nil || !reflect.DeepEqual(c, defaults(role))
+}
+
+// shown is the variable with a value as a log may show it.
+func (v variable) shown(value string) Setting {
+	if v.Secret {
+		value = "set"
+	}
+	return Setting{v.Name, value}
 }
 
 func plain(name string, set func(*Config, string) error) variable {

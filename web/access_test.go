@@ -139,17 +139,22 @@ var outside = []matrixRow{
 func calls() (sorted []string, bodies map[string]bool) {
 	bodies = map[string]bool{}
 	for _, row := range matrix {
-		method, path, _ := strings.Cut(row.call, " ")
-		for _, example := range []string{"/nobody", "/administrator", "/automation", "/new-{n}"} {
-			path = strings.Replace(path, example, "/{username}", 1)
-		}
-		bodies[method+" /api/v1"+path] = row.body != ""
+		bodies[matrixCall(row)] = row.body != ""
 	}
 	for c := range bodies {
 		sorted = append(sorted, c)
 	}
 	slices.Sort(sorted)
 	return sorted, bodies
+}
+
+// matrixCall is the call of a row, as the OpenAPI document names it.
+func matrixCall(row matrixRow) string {
+	method, path, _ := strings.Cut(row.call, " ")
+	for _, example := range []string{"/nobody", "/administrator", "/automation", "/new-{n}"} {
+		path = strings.Replace(path, example, "/{username}", 1)
+	}
+	return method + " /api/v1" + path
 }
 
 // TestMatrix asks every call as every caller.

@@ -31,7 +31,7 @@ type ExplainedAnswer struct {
 	IsSet      bool             `json:"is_set" doc:"At least one condition is set; else nothing matches"`
 	Matches    bool             `json:"matches"`
 	Remembered *inboxValues     `json:"remembered" doc:"What was last notified; null: nothing"`
-	Event      *rule.Event      `json:"event" doc:"What an evaluation would notify now; null: nothing"`
+	Event      *rule.Event      `json:"event" nullable:"true" doc:"What an evaluation would notify now; null: nothing"`
 	Decision   string           `json:"decision" doc:"The same in words"`
 	Paused     bool             `json:"paused"`
 	// Recipients are all contacts, those that are passed over too.

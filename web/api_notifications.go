@@ -35,7 +35,7 @@ type notificationParams struct {
 type inboxAnswer struct {
 	ID          int64             `json:"id"`
 	Type        rule.Type         `json:"type"`
-	Event       *rule.Event       `json:"event"`
+	Event       *rule.Event       `json:"event" nullable:"true"`
 	Name        string            `json:"name"`
 	Message     string            `json:"message"`
 	Product     *inboxProduct     `json:"product"`

@@ -35,7 +35,7 @@ type dayCount struct {
 // PreviewItem is a notification that there would have been.
 type PreviewItem struct {
 	Type        rule.Type         `json:"type"`
-	Event       *rule.Event       `json:"event"`
+	Event       *rule.Event       `json:"event" nullable:"true"`
 	Name        string            `json:"name"`
 	Observation *inboxObservation `json:"observation"`
 	Before      *inboxValues      `json:"before"`

@@ -17,7 +17,7 @@ import (
 const resendAtOnce = 5_000
 
 type resendFields struct {
-	State input.Must[string] `json:"state" doc:"failed"`
+	State input.Must[string] `json:"state" enum:"failed" nullable:"false"`
 }
 
 type resentOutput struct {

@@ -70,6 +70,7 @@ func (a settingsAnswer) MarshalJSON() ([]byte, error) {
 func (settingsAnswer) TransformSchema(_ huma.Registry, s *huma.Schema) *huma.Schema {
 	shownContactsSchema(s, titlePrefix)
 	shownContactsSchema(s, exceptionPrefix)
+	s.Properties["member_notification_types"].Items = input.WordSchema(rule.MemberTypes)
 	return s
 }
 

@@ -70,7 +70,7 @@ func TestOpenAPI(t *testing.T) {
 	if gate := doc.Components.Schemas["GateFields"].(map[string]any); !cmp.Equal(gate["required"], []any{"passed"}) {
 		t.Errorf("a gate's fields: %v", gate)
 	}
-	if got := doc.Components.Schemas["Inbox"].(map[string]any)["properties"].(map[string]any)["before"]; !strings.Contains(fmt.Sprint(got), "null") {
+	if got := doc.Components.Schemas["Notification"].(map[string]any)["properties"].(map[string]any)["before"]; !strings.Contains(fmt.Sprint(got), "null") {
 		t.Errorf("before may be null: %v", got)
 	}
 	statuses := fields["properties"].(map[string]any)["observation_notification_statuses"].(map[string]any)

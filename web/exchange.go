@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"runtime/debug"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -118,7 +119,7 @@ func (a *answer) release() {
 }
 
 // begin is the outermost handler: it gives a request its id, its limits and its line in the log, and answers for a
-// handler that panics. Neither the address nor a header is logged: both may hold secrets.
+// handler that panics. Neither a query nor a header is logged: both may hold secrets.
 func (s *server) begin(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		started := time.Now()
@@ -150,10 +151,12 @@ func (s *server) end(x *exchange, started time.Time) {
 	}
 	level := zerolog.InfoLevel
 	s.observe(x.r.Pattern, x.w.status, time.Since(started))
-	if x.r.Pattern == healthPattern || x.r.Pattern == readyPattern || x.r.Pattern == metricsPattern {
+	switch x.r.Pattern {
+	case healthPattern, readyPattern, metricsPattern, staticPattern:
 		level = zerolog.DebugLevel
 	}
 	line := s.log.WithLevel(level).Str("request_id", x.id).Str("method", x.r.Method).Str("route", x.r.Pattern).
+		Str("path", loggedPath(x.r.URL.Path)).
 		Int("status", x.w.status).Dur("duration_ms", time.Since(started)).Int64("bytes", x.w.bytes)
 	if client, _, err := net.SplitHostPort(x.r.RemoteAddr); err == nil {
 		line = line.Str("client", client)
@@ -167,6 +170,27 @@ func (s *server) end(x *exchange, started time.Time) {
 	if x.caller != nil { // a stranger's bytes are not waited for
 		x.body.finish()
 	}
+}
+
+// Longest parts of a path in the log: what is longer may be a key, as in the links that end a subscription.
+const (
+	longestSegment = 24
+	longestPath    = 200
+)
+
+// loggedPath is a path without what may be a secret in it.
+func loggedPath(path string) string {
+	segments := strings.Split(path, "/")
+	for i, s := range segments {
+		if len(s) > longestSegment {
+			segments[i] = "…"
+		}
+	}
+	path = strings.ToValidUTF8(strings.Join(segments, "/"), "�")
+	if runes := []rune(path); len(runes) > longestPath {
+		return string(runes[:longestPath]) + "…"
+	}
+	return path
 }
 
 // panicked answers 500, if there is no answer yet. What was thrown may hold anything: the log gets its type and the

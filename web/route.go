@@ -1,6 +1,7 @@
 package web
 
 import (
+	"cmp"
 	"context"
 	"net/http"
 	"reflect"
@@ -36,15 +37,22 @@ func newAPI(mux *http.ServeMux, cfg Config) huma.API {
 		OpenAPI: "3.1.0",
 		Info: &huma.Info{
 			Title: "Tocsin", Version: cfg.Version, Description: "Notifications of a vulnerability-management application.",
+			License: &huma.License{Name: "Apache License 2.0", Identifier: "Apache-2.0"},
 		},
+		Tags: tags,
 		Components: &huma.Components{
 			Schemas:         huma.NewMapRegistry("#/components/schemas/", schemaName),
+			Responses:       map[string]*huma.Response{},
 			SecuritySchemes: map[string]*huma.SecurityScheme{"token": {Type: "http", Scheme: "bearer"}},
 		},
 		Security: []map[string][]string{{"token": {}}},
 	}
-	if cfg.BaseURL != "" {
-		doc.Servers = []*huma.Server{{URL: strings.TrimSuffix(cfg.BaseURL, "/")}}
+	doc.Servers = []*huma.Server{{URL: cmp.Or(strings.TrimSuffix(cfg.BaseURL, "/"), "/")}}
+	for t, words := range wordTypes {
+		doc.Components.Schemas.RegisterTypeAlias(t, words)
+	}
+	for status, text := range refusals {
+		doc.Components.Responses[refusalName(status)] = refusal(doc.Components.Schemas, text)
 	}
 	return humago.New(mux, huma.Config{
 		OpenAPI: doc, Formats: map[string]huma.Format{
@@ -56,7 +64,8 @@ func newAPI(mux *http.ServeMux, cfg Config) huma.API {
 
 // schemaName is the name of a type in the OpenAPI document.
 func schemaName(t reflect.Type, hint string) string {
-	return strings.ReplaceAll(huma.DefaultSchemaNamer(t, hint), "Answer", "")
+	return strings.NewReplacer("Answer", "", "OutputBody", "", "Inbox", "Notification").Replace(
+		huma.DefaultSchemaNamer(t, hint))
 }
 
 // route adds a call for pattern, a method with a path below /api/v1. fail answers the errors of its handler.
@@ -66,12 +75,7 @@ func route[I, O any](s *server, pattern string, a access, handler func(context.C
 	op := huma.Operation{
 		Method: method, Path: apiRoot + path, OperationID: c.id, Summary: c.summary, Tags: []string{c.tag},
 		DefaultStatus: c.status, Description: accessWords[a], Middlewares: huma.Middlewares{allow(a)},
-		Responses: map[string]*huma.Response{"default": {
-			Description: "Anything else",
-			Content: map[string]*huma.MediaType{
-				"application/problem+json": {Schema: registry.Schema(reflect.TypeFor[problem](), true, "Problem")},
-			},
-		}},
+		Responses: refusalsOf(registry, method, path, a, c),
 	}
 	huma.Register(s.api, op, func(ctx context.Context, in *I) (*O, error) {
 		if c.lines {

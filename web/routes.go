@@ -2,7 +2,6 @@ package web
 
 import (
 	"net/http"
-	"reflect"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/redis/go-redis/v9"
@@ -21,6 +20,20 @@ const (
 	tagSettings      = "Settings"
 	tagSubscriptions = "Subscriptions"
 )
+
+// tags say what the calls of a tag are about, in the order in which they are shown.
+var tags = []*huma.Tag{
+	{Name: tagProducts, Description: "What is scanned, with its members and notification settings"},
+	{Name: tagGroups, Description: "Products that share members and notification settings"},
+	{Name: tagObservations, Description: "Findings in products, as the web tier reports them"},
+	{Name: tagUsers, Description: "People who receive and see notifications"},
+	{Name: tagExceptions, Description: "What went wrong in the web tier and its background tasks"},
+	{Name: tagInbox, Description: "Notifications, as the caller sees them"},
+	{Name: tagDeliveries, Description: "Notifications on their way to their recipients"},
+	{Name: tagSubscriptions, Description: "What people and teams receive beside the contacts of products, and when"},
+	{Name: tagSettings, Description: "Settings for all products"},
+	{Name: tagOperations, Description: "What is left to do, and what failed"},
+}
 
 // calls adds all calls of the API, below /api/v1.
 func (s *server) calls() {
@@ -191,11 +204,14 @@ func (s *server) inboxCalls() {
 		call{id: "countUnread", tag: tagInbox, summary: "Count the notifications that the caller has not viewed"})
 	route(s, "GET /notifications/stream", people, s.apiStreamUnread,
 		call{id: "streamUnread", tag: tagInbox, summary: "Follow how many notifications the caller has not viewed"})
-	s.api.OpenAPI().Paths[apiRoot+"/notifications/stream"].Get.Responses["200"] = &huma.Response{
-		Description: `Server-sent events: "unread" on connecting and whenever the count changes`,
+	// A generator cannot do more with a stream of events than hand it over as it comes.
+	s.operation(http.MethodGet, "/notifications/stream").Responses["200"] = &huma.Response{
+		Description: "Server-sent events: on connecting and whenever the count changes, one event unread, whose data is " +
+			"an object as GET /notifications/unread-count answers it",
 		Content: map[string]*huma.MediaType{
 			"text/event-stream": {
-				Schema: s.api.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[countAnswer](), true, "Count"),
+				Schema:  &huma.Schema{Type: huma.TypeString, Format: "binary"},
+				Example: "event: unread\ndata: {\"count\":3}\n\n",
 			},
 		},
 	}
@@ -278,14 +294,14 @@ func (s *server) pages(calls http.Handler, client redis.UniversalClient, monitor
 	mux := http.NewServeMux()
 	mux.Handle(apiRoot+"/", s.authenticate(calls))
 	mux.Handle(apiRoot, s.authenticate(calls))
-	mux.Handle("GET /api/openapi.json", document(s.api.OpenAPI()))
+	mux.Handle("GET "+documentPath, showDocument(documentOf(s.api.OpenAPI())))
 	mux.HandleFunc(healthPattern, s.showHealth)
 	mux.HandleFunc(readyPattern, s.showReady)
 	mux.Handle(metricsPattern, metricsHandler(s.registry))
 	if client != nil {
 		mux.Handle(monitorPath+"/", s.monitor(client, monitorWrite))
 	}
-	mux.HandleFunc("GET /static/{name}", showStatic)
+	mux.HandleFunc(staticPattern, showStatic)
 
 	s.publicPage(mux, "GET /login", s.showLogin)
 	s.publicPage(mux, "POST /login", s.logInWithPassword)

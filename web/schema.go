@@ -1,6 +1,8 @@
 package web
 
 import (
+	"reflect"
+	"slices"
 	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -25,6 +27,9 @@ type (
 	eventKind         dbmodel.EventKind
 	runStatus         dbmodel.RunStatus
 	truth             string // true, false; empty: the parameter is left out
+
+	optionalSeverity   rule.Severity   // may be empty
+	optionalParserType rule.ParserType // may be empty
 )
 
 // Schema implements huma.SchemaProvider, as those below do.
@@ -52,7 +57,27 @@ func (eventKind) Schema(huma.Registry) *huma.Schema { return input.WordSchema(db
 
 func (runStatus) Schema(huma.Registry) *huma.Schema { return input.WordSchema(dbmodel.RunStatuses) }
 
+func (optionalSeverity) Schema(huma.Registry) *huma.Schema {
+	return input.WordSchema(append(slices.Clone(rule.Severities), ""))
+}
+
+func (optionalParserType) Schema(huma.Registry) *huma.Schema {
+	return input.WordSchema(append(slices.Clone(rule.ParserTypes), ""))
+}
+
 func (truth) Schema(huma.Registry) *huma.Schema { return input.WordSchema([]truth{"true", "false"}) }
+
+// wordTypes are the types that the document describes fields of other types as. A severity and a parser type that may
+// not be empty have types of their own.
+var wordTypes = map[reflect.Type]reflect.Type{
+	reflect.TypeFor[rule.Severity]():   reflect.TypeFor[optionalSeverity](),
+	reflect.TypeFor[rule.ParserType](): reflect.TypeFor[optionalParserType](),
+	reflect.TypeFor[rule.Status]():     reflect.TypeFor[observationStatus](),
+	reflect.TypeFor[rule.Type]():       reflect.TypeFor[notificationType](),
+	reflect.TypeFor[rule.Event]():      reflect.TypeFor[notificationEvent](),
+	reflect.TypeFor[rule.Channel]():    reflect.TypeFor[channelWord](),
+	reflect.TypeFor[dbmodel.State]():   reflect.TypeFor[deliveryState](),
+}
 
 // pointer returns nil where the parameter is left out.
 func (t truth) pointer() *bool {

@@ -6,8 +6,6 @@ package web
 import (
 	"cmp"
 	"crypto/sha256"
-	"encoding/json"
-	"fmt"
 	stdlog "log"
 	"net/http"
 	"net/netip"
@@ -99,6 +97,7 @@ type server struct {
 const (
 	healthPattern = "GET /healthz"
 	readyPattern  = "GET /readyz"
+	staticPattern = "GET /static/{name}"
 )
 
 // New returns the handler of a web process. It wants the server settings of NewServer.
@@ -136,18 +135,6 @@ func New(cfg Config) http.Handler {
 	s.calls()
 	calls.HandleFunc("/", unknownCall(calls))
 	return s.behindProxies(s.begin(s.pages(calls, cfg.Redis, cfg.MonitorWrite)), cfg.TrustedProxies)
-}
-
-// document serves the OpenAPI document.
-func document(doc *huma.OpenAPI) http.HandlerFunc {
-	text, err := json.Marshal(doc)
-	if err != nil {
-		panic(fmt.Sprintf("web: the OpenAPI document: %v", err)) // it is the same in every process
-	}
-	return func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", "application/json")
-		_, _ = w.Write(text)
-	}
 }
 
 // NewServer returns an HTTP server with the settings that New's handler wants. It has no ReadTimeout: an import takes

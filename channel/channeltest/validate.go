@@ -2,9 +2,7 @@ package channeltest
 
 import (
 	"bytes"
-	"crypto/sha256"
 	"embed"
-	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -13,16 +11,13 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
-	"syscall"
 	"testing"
+
+	"github.com/seed91453169/tocsin/internal/testenv/node"
 )
 
-//go:embed validate/package.json validate/package-lock.json validate/cards.cjs validate/webhooks.cjs
+//go:embed validate/cards.cjs validate/webhooks.cjs
 var validators embed.FS
-
-// install is done once a process; processes take turns.
-var install = sync.OnceValues(installValidators)
 
 // ValidateCards has the parser of npm's adaptivecards read each card, and TypeScript hold it against the types of
 // @microsoft/teams.cards.
@@ -64,7 +59,7 @@ func cardFaults(t *testing.T, cards map[string]json.RawMessage) (faults []string
 // scriptFaults gives values to a script of the folder validate, and returns what it finds wrong.
 func scriptFaults(t *testing.T, name string, values any) (faults []string) {
 	t.Helper()
-	modules := nodeModules(t)
+	modules := node.Modules(t)
 	script := filepath.Join(t.TempDir(), name)
 	source, err := validators.ReadFile("validate/" + name)
 	if err == nil {
@@ -95,7 +90,7 @@ func scriptFaults(t *testing.T, name string, values any) (faults []string) {
 // faults.
 func typeFaults(t *testing.T, typ, pkg string, values map[string]json.RawMessage) (faults []string) {
 	t.Helper()
-	modules, dir := nodeModules(t), t.TempDir()
+	modules, dir := node.Modules(t), t.TempDir()
 	if err := os.Symlink(modules, filepath.Join(dir, "node_modules")); err != nil {
 		t.Fatal(err)
 	}
@@ -117,76 +112,4 @@ func typeFaults(t *testing.T, typ, pkg string, values map[string]json.RawMessage
 		faults = append(faults, fmt.Sprintf("tsc: %v\n%.4000s", err, out))
 	}
 	return faults
-}
-
-func nodeModules(t *testing.T) string {
-	t.Helper()
-	dir, err := install()
-	if err != nil {
-		t.Fatalf("the validators of payloads are missing: %v", err)
-	}
-	return dir
-}
-
-// installValidators puts the packages of validate/package-lock.json into the user's cache, where they stay until the
-// lock changes, and returns their folder.
-func installValidators() (string, error) {
-	for _, tool := range []string{"node", "npm"} {
-		if _, err := exec.LookPath(tool); err != nil {
-			return "", fmt.Errorf("%s is needed to check payloads with the vendors' own types (Node.js 20 or newer): %w", tool,
-				err)
-		}
-	}
-	cache, err := os.UserCacheDir()
-	if err != nil {
-		return "", err
-	}
-	lock, err := validators.ReadFile("validate/package-lock.json")
-	if err != nil {
-		return "", err
-	}
-	sum := sha256.Sum256(lock)
-	dir := filepath.Join(cache, "tocsin-test-validators", hex.EncodeToString(sum[:8]))
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return "", err
-	}
-	release, err := takeTurn(filepath.Join(dir, "lock"))
-	if err != nil {
-		return "", err
-	}
-	defer release()
-	modules, done := filepath.Join(dir, "node_modules"), filepath.Join(dir, "installed")
-	if _, err := os.Stat(done); err == nil {
-		return modules, nil
-	}
-	for _, name := range []string{"package.json", "package-lock.json"} {
-		content, err := validators.ReadFile("validate/" + name)
-		if err == nil {
-			err = os.WriteFile(filepath.Join(dir, name), content, 0o600)
-		}
-		if err != nil {
-			return "", err
-		}
-	}
-	//nolint:noctx // it outlives the test that asks first
-	cmd := exec.Command("npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund")
-	cmd.Dir = dir
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("npm ci: %w\n%s", err, out)
-	}
-	return modules, os.WriteFile(done, nil, 0o600)
-}
-
-// takeTurn holds the lock file until release; the lock ends with the process that holds it.
-func takeTurn(path string) (release func(), err error) {
-	// #nosec G304 -- a file of this package
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
-	if err != nil {
-		return nil, err
-	}
-	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX); err != nil {
-		_ = f.Close()
-		return nil, err
-	}
-	return func() { _ = f.Close() }, nil
 }

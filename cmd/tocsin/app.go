@@ -43,6 +43,11 @@ type app struct {
 // of database connections. The caller closes the app.
 func newApp(ctx context.Context, c *config.Config, t *terminal, conns int, migrate bool) (*app, error) {
 	a := &app{config: c, log: newLogger(c, t.err), redis: c.Redis, registry: metrics.NewRegistry()}
+	settings := zerolog.Dict()
+	for _, one := range c.Changed() {
+		settings.Str(one.Name, one.Value)
+	}
+	a.log.Info().Str("role", string(c.Role)).Str("version", version()).Dict("settings", settings).Msg("starting")
 	if err := a.open(ctx, conns, migrate); err != nil {
 		a.close()
 		return nil, err

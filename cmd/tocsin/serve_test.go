@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"context"
+	"encoding/json"
 	"io"
 	"net/http"
 	"net/http/cookiejar"
@@ -109,5 +110,28 @@ func TestServePrintsALinkAtItsFirstStart(t *testing.T) {
 	}
 	if code, _ := d.web.terminate(); code != 0 || strings.Contains(d.web.log.String(), "setup") {
 		t.Errorf("the second start: exit %d, printed %s", code, d.web.log)
+	}
+}
+
+// TestStartLine: the first line of the log says what starts, and with which settings.
+func TestStartLine(t *testing.T) {
+	t.Parallel()
+	d := newDeployment(t, "TOCSIN_DATA_DIR="+t.TempDir(), "TOCSIN_LOG_LEVEL=info", "TOCSIN_WORKER_CONCURRENCY=3")
+	d.web = start(t, d.env, "serve")
+	d.ready()
+	var line struct {
+		Message, Role, Version string
+		Settings               map[string]string
+	}
+	first, _, _ := strings.Cut(d.web.log.String(), "\n")
+	if err := json.Unmarshal([]byte(first), &line); err != nil {
+		t.Fatalf("%s: %v", first, err)
+	}
+	if line.Message != "starting" || line.Role != "serve" || line.Version == "" || line.Settings["TOCSIN_WORKER_CONCURRENCY"] != "3" ||
+		line.Settings["TOCSIN_SECRET_KEY"] != "set" || line.Settings["SMTP_URL"] != "set" {
+		t.Error(first)
+	}
+	if _, there := line.Settings["TOCSIN_LOG_LEVEL"]; there {
+		t.Errorf("info is the default: %s", first)
 	}
 }

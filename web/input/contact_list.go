@@ -95,13 +95,15 @@ func (c *Contact) Fault() string {
 	return ""
 }
 
-func contactSchema() *huma.Schema {
+// contactSchema returns a reference to the schema of a contact, which it adds to the registry.
+func contactSchema(r huma.Registry) *huma.Schema {
+	const name = "ContactFields"
 	text := func(description string) *huma.Schema {
 		return &huma.Schema{Type: huma.TypeString, Nullable: true, Description: description}
 	}
-	return &huma.Schema{Type: huma.TypeObject, Properties: map[string]*huma.Schema{
+	r.Map()[name] = &huma.Schema{Type: huma.TypeObject, Properties: map[string]*huma.Schema{
 		"id": {
-			Type: huma.TypeInteger, Nullable: true,
+			Type: huma.TypeInteger, Format: int64Format, Nullable: true,
 			Description: "Of one that the subscription has; left out for a new one",
 		},
 		"channel": WordSchema(rule.Channels),
@@ -109,4 +111,5 @@ func contactSchema() *huma.Schema {
 			"of one with an id changes nothing."),
 		"disabled_at": text("May be sent back, and changes nothing"),
 	}, AdditionalProperties: false}
+	return &huma.Schema{Ref: "#/components/schemas/" + name}
 }

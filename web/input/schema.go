@@ -9,16 +9,21 @@ import (
 	"github.com/seed91453169/tocsin/rule"
 )
 
+// int64Format is the format of whole numbers of 64 bits.
+const int64Format = "int64"
+
 // Schema implements huma.SchemaProvider.
-func (f Field[T]) Schema(huma.Registry) *huma.Schema {
+func (f Field[T]) Schema(r huma.Registry) *huma.Schema {
 	s := &huma.Schema{Type: huma.TypeString, Nullable: true}
 	switch any(f.Value).(type) {
 	case bool:
 		s.Type = huma.TypeBoolean
 	case OnlyTrue:
-		s.Type, s.Enum = huma.TypeBoolean, []any{true, nil}
-	case int, int64:
+		s.Type = huma.TypeBoolean
+	case int:
 		s.Type = huma.TypeInteger
+	case int64:
+		s.Type, s.Format = huma.TypeInteger, int64Format
 	case time.Time:
 		s.Format = "date-time"
 	case rule.Severity:
@@ -40,7 +45,7 @@ func (f Field[T]) Schema(huma.Registry) *huma.Schema {
 	case rule.Event:
 		s.Enum = append(Enum(rule.Events), "", nil)
 	case []int64:
-		s.Type, s.Items, s.MaxItems = huma.TypeArray, &huma.Schema{Type: huma.TypeInteger}, new(MaxIDs)
+		s.Type, s.Items, s.MaxItems = huma.TypeArray, &huma.Schema{Type: huma.TypeInteger, Format: int64Format}, new(MaxIDs)
 	case AnyTypes:
 		s.Type, s.Items = huma.TypeArray, WordSchema(rule.Types)
 	case []rule.Event:
@@ -48,7 +53,7 @@ func (f Field[T]) Schema(huma.Registry) *huma.Schema {
 	case []rule.ParserType:
 		s.Type, s.Items = huma.TypeArray, WordSchema(rule.ParserTypes)
 	case ContactList:
-		s.Type, s.Items, s.MaxItems = huma.TypeArray, contactSchema(), new(MaxContacts)
+		s.Type, s.Items, s.MaxItems = huma.TypeArray, contactSchema(r), new(MaxContacts)
 	case []rule.Type:
 		s.Type, s.Items = huma.TypeArray, WordSchema(rule.MemberTypes)
 	}
