@@ -1,4 +1,4 @@
-.PHONY: run build test race torture fuzz lint fmt bench tidy deadcode vuln verify screenshots
+.PHONY: run build test race torture fuzz lint fmt bench tidy generate openapi deadcode vuln verify screenshots
 
 # Tools have a module of their own, so that importers of this one do not need their requirements.
 TOOL := go tool -modfile=tools/go.mod
@@ -49,7 +49,7 @@ screenshots:
 # Beside tests, no Go file may have more than 400 lines.
 lint:
 	$(TOOL) golangci-lint run
-	@git ls-files '*.go' ':!*_test.go' | \
+	@git ls-files '*.go' ':!*_test.go' ':!*.gen.go' | \
 		xargs awk 'FNR == 401 { print FILENAME ": more than 400 lines"; found = 1 } END { exit found }'
 
 fmt:
@@ -59,6 +59,17 @@ tidy:
 	go mod tidy -diff
 	go -C tools mod tidy -diff
 	go -C bench mod tidy -diff
+
+# The OpenAPI document, and the Go client's types.
+generate:
+	$(WITH) go test ./web -count 1 -run '^TestDocumentIsKept$$' -update
+	go generate ./client
+
+# Generators that the tests do not run make Go code of the OpenAPI document.
+openapi:
+	@folder=$$(mktemp -d) && $(TOOL) ogen --loglevel error --target $$folder/ogen --clean client/openapi.json && \
+		$(TOOL) oapi-codegen -generate types,client,std-http -package api -o $$folder/api.go client/openapi.json && \
+		wc -l $$folder/ogen/*.go $$folder/api.go | tail -1 && rm -r $$folder
 
 # deadcode lists the functions that no program and no test calls, and always exits with 0. Examples without an output are
 # only compiled.
@@ -70,4 +81,4 @@ vuln:
 	$(TOOL) govulncheck ./...
 
 # The vulnerabilities come last: their database is on the network.
-verify: tidy lint deadcode race vuln
+verify: tidy lint openapi deadcode race vuln

@@ -118,10 +118,10 @@ func (a arguments) MarshalJSON() ([]byte, error) {
 }
 
 // Schema implements huma.SchemaProvider.
-func (arguments) Schema(huma.Registry) *huma.Schema {
-	return &huma.Schema{
-		OneOf: []*huma.Schema{{Type: huma.TypeObject, AdditionalProperties: true}, {Type: huma.TypeString}, {Type: "null"}},
-	}
+func (arguments) Schema(r huma.Registry) *huma.Schema {
+	return nullable(r, "Arguments", &huma.Schema{
+		OneOf: []*huma.Schema{{Type: huma.TypeObject, AdditionalProperties: true}, {Type: huma.TypeString}},
+	})
 }
 
 type notificationOutput struct{ Body inboxAnswer }

@@ -84,16 +84,15 @@ type originAnswer dbmodel.Origin
 func (o originAnswer) MarshalJSON() ([]byte, error) { return json.Marshal(dbmodel.Origin(o)) }
 
 // Schema implements huma.SchemaProvider.
-func (originAnswer) Schema(huma.Registry) *huma.Schema {
+func (originAnswer) Schema(r huma.Registry) *huma.Schema {
 	part := &huma.Schema{Type: huma.TypeString}
-	return &huma.Schema{Description: "Where the finding was made", OneOf: []*huma.Schema{
+	return nullable(r, "Origin", &huma.Schema{Description: "Where the finding was made", OneOf: []*huma.Schema{
 		{Type: huma.TypeString},
 		{
 			Type: huma.TypeObject, AdditionalProperties: false,
 			Properties: map[string]*huma.Schema{"component": part, "image": part, "file": part, "endpoint": part},
 		},
-		{Type: "null"},
-	}}
+	}})
 }
 
 func (s *server) apiPostObservations(ctx context.Context, in *reportParams) (*receivedOutput, error) {

@@ -79,6 +79,12 @@ var wordTypes = map[reflect.Type]reflect.Type{
 	reflect.TypeFor[dbmodel.State]():   reflect.TypeFor[deliveryState](),
 }
 
+// nullable adds a schema to the registry, and returns one that allows null, too.
+func nullable(r huma.Registry, name string, s *huma.Schema) *huma.Schema {
+	r.Map()[name] = s
+	return &huma.Schema{OneOf: []*huma.Schema{{Ref: componentRoot + name}, {Type: "null"}}}
+}
+
 // pointer returns nil where the parameter is left out.
 func (t truth) pointer() *bool {
 	if t == "" {

@@ -20,9 +20,7 @@ func (f Field[T]) Schema(r huma.Registry) *huma.Schema {
 		s.Type = huma.TypeBoolean
 	case OnlyTrue:
 		s.Type = huma.TypeBoolean
-	case int:
-		s.Type = huma.TypeInteger
-	case int64:
+	case int, int64:
 		s.Type, s.Format = huma.TypeInteger, int64Format
 	case time.Time:
 		s.Format = "date-time"
