@@ -6,20 +6,9 @@ import (
 	_ "embed"
 	"encoding/json"
 	"fmt"
-)
 
-// observation is one as the API takes it.
-type observation struct {
-	ID              int64             `json:"id"`
-	ProductID       int64             `json:"product_id"`
-	Title           string            `json:"title"`
-	Severity        string            `json:"severity"`
-	Status          string            `json:"status"`
-	Priority        *int              `json:"priority"`
-	ParserType      string            `json:"parser_type"`
-	VulnerabilityID string            `json:"vulnerability_id,omitempty"`
-	Origin          map[string]string `json:"origin,omitempty"`
-}
+	"github.com/seed91453169/tocsin/client"
+)
 
 type product struct {
 	ID      int64  `json:"id"`
@@ -35,7 +24,7 @@ var (
 )
 
 // sample reads the embedded data.
-func sample() ([]product, []observation, error) {
+func sample() ([]product, []client.ObservationBody, error) {
 	var products []product
 	if err := json.Unmarshal(productsFile, &products); err != nil {
 		return nil, nil, fmt.Errorf("sample products: %w", err)
@@ -44,14 +33,14 @@ func sample() ([]product, []observation, error) {
 	for _, p := range products {
 		byID[p.ID] = p
 	}
-	var list []observation
+	var list []client.ObservationBody
 	for lines := bufio.NewScanner(bytes.NewReader(observationsFile)); lines.Scan(); {
-		var o observation
+		var o client.ObservationBody
 		if err := json.Unmarshal(lines.Bytes(), &o); err != nil {
 			return nil, nil, fmt.Errorf("sample observation %d: %w", len(list)+1, err)
 		}
 		if p := byID[o.ProductID]; p.GroupID == images {
-			o.Origin = map[string]string{"image": p.Name}
+			o.Origin = &client.Origin{Image: p.Name}
 		}
 		list = append(list, o)
 	}

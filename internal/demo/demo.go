@@ -39,10 +39,7 @@ func seed(ctx context.Context, t Target) error {
 	if err != nil {
 		return err
 	}
-	api := newClient(t.APIBase, t.Token)
-	if err := api.ready(ctx); err != nil {
-		return err
-	}
+	api := newTocsin(t.APIBase, t.Token)
 	if err := setUp(ctx, api, t.Receiver, products); err != nil {
 		return fmt.Errorf("set up the demo: %w", err)
 	}

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/rs/zerolog"
+
+	"github.com/seed91453169/tocsin/client"
 )
 
 // api is what Seed speaks to: it notes calls.
@@ -128,7 +130,7 @@ func checkStates(t *testing.T, bodies []string) {
 		if err := json.Unmarshal([]byte(body), &in); err != nil || len(in.Observations) != 1 {
 			t.Fatalf("%s: %v", body, err)
 		}
-		var o observation
+		var o client.ObservationBody
 		if err := json.Unmarshal(in.Observations[0], &o); err != nil {
 			t.Fatal(err)
 		}
@@ -154,7 +156,7 @@ func TestManyEvents(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := newStory(newClient(target.APIBase, target.Token), products, observations)
+	s := newStory(newTocsin(target.APIBase, target.Token), products, observations)
 	for range 600 {
 		if err := s.next(t.Context()); err != nil {
 			t.Fatal(err)

@@ -2,10 +2,9 @@ package demo
 
 import (
 	"context"
-	"errors"
-	"fmt"
-	"net/http"
 	"time"
+
+	"github.com/seed91453169/tocsin/client"
 )
 
 // Product groups of the sample.
@@ -32,88 +31,107 @@ const (
 	userEmail = "alex@demo.example"
 )
 
-// users are further users and the products and groups of which they are members. They can log in once an administrator
-// has generated a password for them.
-var users = []struct{ name, of, role string }{
-	{userName, "/product-groups/1", "maintainer"},
-	{"container-owner", "/product-groups/1", "owner"},
-	{"repository-maintainer", "/product-groups/2", "maintainer"},
-	{"auditor", "/product-groups/2", "reader"},
-	{"auditor", "/products/54", "reader"},
+// users are further users and the product groups and products of which they are members. They can log in once an
+// administrator has generated a password for them.
+var users = []struct {
+	name           string
+	group, product int64 // one of them
+	role           client.Role
+}{
+	{userName, images, 0, client.RoleMaintainer},
+	{"container-owner", images, 0, client.RoleOwner},
+	{"repository-maintainer", repositories, 0, client.RoleMaintainer},
+	{"auditor", repositories, 0, client.RoleReader},
+	{"auditor", 0, spring, client.RoleReader},
 }
-
-type object = map[string]any
 
 // setUp stores the settings: groups with one or two channels each, a few products that differ from their group,
 // global settings for titles and exceptions, and users with roles.
-func setUp(ctx context.Context, api *client, to *Receiver, products []product) error {
-	put := func(path string, body object) error { return api.send(ctx, http.MethodPut, path, body) }
-	if err := put("/users/"+userName, object{"full_name": "Alex Example", "email": userEmail}); err != nil {
+func setUp(ctx context.Context, api tocsin, to *Receiver, products []product) error {
+	alex := client.UserFields{FullName: new("Alex Example"), Email: new(userEmail)}
+	if _, err := api.PutUser(ctx, userName, alex); err != nil {
 		return err
 	}
-	err := api.send(ctx, http.MethodPatch, "/settings", object{
-		"email_from": "noreply@tocsin.example",
+	_, err := api.PatchSettings(ctx, client.SettingsFields{
+		EmailFrom: new("noreply@tocsin.example"),
 		// The import has more such titles than digest_threshold: Slack gets a digest, however slow the machine is.
-		"observation_title_notification_min_severity":  "High",
-		"observation_title_notification_email_to":      "security@demo.example",
-		"observation_title_notification_slack_webhook": to.slackURL("security"),
-		"exception_email_to":                           "operations@demo.example",
-		"exception_ms_teams_webhook":                   to.teamsURL("operations"),
-		"exception_slack_webhook":                      to.slackURL("operations"),
-		"exception_rate_limit":                         int(silence.Seconds()),
+		ObservationTitleNotificationMinSeverity:  new(client.OptionalSeverityHigh),
+		ObservationTitleNotificationEmailTo:      new("security@demo.example"),
+		ObservationTitleNotificationSlackWebhook: new(to.slackURL("security")),
+		ExceptionEmailTo:                         new("operations@demo.example"),
+		ExceptionMsTeamsWebhook:                  new(to.teamsURL("operations")),
+		ExceptionSlackWebhook:                    new(to.slackURL("operations")),
+		ExceptionRateLimit:                       new(int64(silence.Seconds())),
 	})
 	if err != nil {
 		return err
 	}
-	for id, group := range map[int64]object{
+	for id, group := range groups(to) {
+		if _, err := api.PutProductGroup(ctx, id, group); err != nil {
+			return err
+		}
+	}
+	own := ownSettings(to)
+	for _, p := range products {
+		fields := own[p.ID]
+		fields.Name, fields.ProductGroupID = &p.Name, &p.GroupID
+		if _, err := api.PutProduct(ctx, p.ID, fields); err != nil {
+			return err
+		}
+	}
+	return addMembers(ctx, api)
+}
+
+func groups(to *Receiver) map[int64]client.ProductGroupFields {
+	return map[int64]client.ProductGroupFields{
 		images: {
-			"name": "Container images", "observation_notification_min_severity": "High",
-			"notification_email_to":      "container-team@demo.example, " + userEmail,
-			"notification_slack_webhook": to.slackURL("container-images"),
+			Name: new("Container images"), ObservationNotificationMinSeverity: new(client.OptionalSeverityHigh),
+			NotificationEmailTo:      new("container-team@demo.example, " + userEmail),
+			NotificationSlackWebhook: new(to.slackURL("container-images")),
 		},
 		repositories: {
-			"name": "Repositories", "observation_notification_min_severity": "High",
-			"notification_email_to":         "repository-team@demo.example",
-			"notification_ms_teams_webhook": to.teamsURL("repositories"),
+			Name: new("Repositories"), ObservationNotificationMinSeverity: new(client.OptionalSeverityHigh),
+			NotificationEmailTo:        new("repository-team@demo.example"),
+			NotificationMsTeamsWebhook: new(to.teamsURL("repositories")),
 		},
 		fileSystems: {
-			"name": "File systems", "observation_notification_min_severity": "Low",
-			"notification_slack_webhook": to.slackURL("file-systems"),
+			Name: new("File systems"), ObservationNotificationMinSeverity: new(client.OptionalSeverityLow),
+			NotificationSlackWebhook: new(to.slackURL("file-systems")),
 		},
-	} {
-		if err := put(fmt.Sprintf("/product-groups/%d", id), group); err != nil {
-			return err
-		}
 	}
-	own := map[int64]object{
-		alpine: {"notification_ms_teams_webhook": to.teamsURL("alpine")},
-		helm:   {"observation_notification_min_severity": "Medium", "notification_slack_webhook": to.slackURL("helm")},
-		photon: {"notification_slack_webhook": to.slackURL(archived + "photon")},   // which fails for good
-		debian: {"notification_slack_webhook": to.slackURL(overloaded + "debian")}, // which is tried again and again
-		ubi:    {"notification_paused_until": time.Now().Add(24 * time.Hour).UTC().Truncate(time.Minute)},
+}
+
+// ownSettings are the settings of the products that differ from their group.
+func ownSettings(to *Receiver) map[int64]client.ProductFields {
+	return map[int64]client.ProductFields{
+		alpine: {NotificationMsTeamsWebhook: new(to.teamsURL("alpine"))},
+		helm: {
+			ObservationNotificationMinSeverity: new(client.OptionalSeverityMedium),
+			NotificationSlackWebhook:           new(to.slackURL("helm")),
+		},
+		photon: {NotificationSlackWebhook: new(to.slackURL(archived + "photon"))},   // which fails for good
+		debian: {NotificationSlackWebhook: new(to.slackURL(overloaded + "debian"))}, // which is tried again and again
+		ubi:    {NotificationPausedUntil: new(time.Now().Add(24 * time.Hour).UTC().Truncate(time.Minute))},
 		secrets: {
-			"observation_notification_statuses": []string{"Open", "Affected", "In review"},
-			"notification_slack_webhook":        to.slackURL("leaked-secrets"),
+			ObservationNotificationStatuses: &[]client.ObservationStatus{
+				client.ObservationStatusOpen, client.ObservationStatusAffected, client.ObservationStatusInReview,
+			},
+			NotificationSlackWebhook: new(to.slackURL("leaked-secrets")),
 		},
 	}
-	for _, p := range products {
-		settings := own[p.ID]
-		if settings == nil {
-			settings = object{}
-		}
-		settings["name"], settings["product_group_id"] = p.Name, p.GroupID
-		if err := put(fmt.Sprintf("/products/%d", p.ID), settings); err != nil {
-			return err
-		}
-	}
-	return addMembers(put)
 }
 
 // addMembers adds users and makes them members.
-func addMembers(put func(path string, body object) error) error {
+func addMembers(ctx context.Context, api tocsin) error {
 	for _, u := range users {
-		err := errors.Join(put("/users/"+u.name, object{}), put(u.of+"/members/"+u.name, object{"role": u.role}))
-		if err != nil {
+		if _, err := api.PutUser(ctx, u.name, client.UserFields{}); err != nil {
+			return err
+		}
+		put, of := api.PutProductGroupMember, u.group
+		if u.product != 0 {
+			put, of = api.PutProductMember, u.product
+		}
+		if err := put(ctx, of, u.name, u.role); err != nil {
 			return err
 		}
 	}
