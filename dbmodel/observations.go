@@ -181,8 +181,11 @@ const storedColumns = `o.id, o.product_id, o.title, o.severity, o.status, o.prio
 	o.origin, o.url, o.known_exploited, o.details, o.notified_severity, o.notified_status, o.notified_priority,
 	o.notified_known_exploited, o.generation`
 
+// observations reads what decides whether an observation has an outcome: most have none, and need no more.
 const observations = `
-	SELECT ` + storedColumns + ` FROM @ids AS i
+	SELECT o.id, o.product_id, o.title, o.severity, o.status, o.priority, o.parser_type, o.known_exploited, o.notified_severity,
+		o.notified_status, o.notified_priority, o.notified_known_exploited, o.generation
+	FROM @ids AS i
 	JOIN LATERAL (SELECT * FROM observations AS o WHERE o.id = i.id OFFSET 0) AS o ON true`
 
 // observationsForUpdate locks the rows in the order in which they are looked up.
@@ -190,12 +193,13 @@ const observationsForUpdate = `
 	SELECT ` + storedColumns + ` FROM @ids AS i
 	JOIN LATERAL (SELECT * FROM observations AS o WHERE o.id = i.id OFFSET 0 FOR NO KEY UPDATE) AS o ON true`
 
-// Observations reads the observations with the given ids, by id, and locks none. Those that do not exist are left out.
+// Observations reads of the observations with the given ids what decides about them, by id, and locks none: their values,
+// title and what is remembered. Those that do not exist are left out.
 func Observations(ctx context.Context, tx bun.Tx, ids []int64) ([]StoredObservation, error) {
 	return storedObservations(ctx, tx, observations, args{"ids": sortedIDs(ids)})
 }
 
-// ObservationsForUpdate is Observations that keeps others from changing them until the transaction ends.
+// ObservationsForUpdate is Observations of whole observations that keeps others from changing them until the transaction ends.
 func ObservationsForUpdate(ctx context.Context, tx bun.Tx, ids []int64) ([]StoredObservation, error) {
 	return storedObservations(ctx, tx, observationsForUpdate, args{"ids": sortedIDs(ids)})
 }

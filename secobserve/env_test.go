@@ -158,7 +158,7 @@ func (e *env) stored() tables {
 		ids, err := dbmodel.ProductObservations(ctx, db, p.ID)
 		must(err)
 		must(db.InTx(ctx, func(ctx context.Context, tx bun.Tx) error {
-			list, err := dbmodel.Observations(ctx, tx, ids)
+			list, err := dbmodel.ObservationsForUpdate(ctx, tx, ids)
 			for _, o := range list {
 				out.Observations[o.ID] = o.Observation
 			}
