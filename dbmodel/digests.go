@@ -127,7 +127,7 @@ func (n *summedNotification) rule() *rule.Notification {
 	case rule.TypeObservation:
 		out.Thing = n.ObservationID
 	case rule.TypeObservationTitle:
-		out.Thing = titleIndex(n.Name)
+		out.Thing, out.Name = titleIndex(n.Name), n.Name
 	case rule.TypeSecurityGate:
 		out.Thing = n.ProductID
 	case rule.TypeException, rule.TypeTask:

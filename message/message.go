@@ -162,7 +162,7 @@ func thread(n *dbmodel.Notification) string {
 		return fmt.Sprintf("observation-%d", *n.ObservationID)
 	case n.Type == rule.TypeObservationTitle:
 		hash := sha256.Sum256([]byte(n.Name))
-		return "title-" + hex.EncodeToString(hash[:8])
+		return "title-" + hex.EncodeToString(hash[:16])
 	case n.Type == rule.TypeSecurityGate && n.ProductID != nil:
 		return fmt.Sprintf("gate-%d", *n.ProductID)
 	}

@@ -96,7 +96,7 @@ func NetChanges(
 		atOnce := sent != nil && sent(n)
 		switch {
 		case n.Type == TypeSecurityGate || n.Type.hasValues():
-			things.at(thing{n.Type, n.Thing}).add(n, atOnce)
+			things.at(thing{n.Type, n.Thing, n.Name}).add(n, atOnce)
 		case !atOnce:
 			f := failures.at(failure{n.Type, n.Name})
 			f.Type, f.Name, f.Last = n.Type, n.Name, n.ID
@@ -115,8 +115,9 @@ func NetChanges(
 }
 
 type thing struct {
-	typ Type
-	id  int64
+	typ  Type
+	id   int64
+	name string // of a title, of whose id another title may have the same
 }
 
 type failure struct {

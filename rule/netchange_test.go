@@ -56,6 +56,19 @@ func ids(list ...int64) func(*rule.Notification) bool {
 	return func(n *rule.Notification) bool { return slices.Contains(list, n.ID) }
 }
 
+// TestTitlesWithOneHash are two: neither of them takes what the other one comes to.
+func TestTitlesWithOneHash(t *testing.T) {
+	t.Parallel()
+	list := []rule.Notification{
+		{ID: 1, Type: rule.TypeObservationTitle, Event: rule.EventNew, Thing: 4, Name: "a", After: high},
+		{ID: 2, Type: rule.TypeObservationTitle, Event: rule.EventChanged, Thing: 4, Name: "b", Before: high, After: medium},
+	}
+	changes, _ := rule.NetChanges(pointers(list), nil)
+	if len(changes) != 2 {
+		t.Errorf("%+v", changes)
+	}
+}
+
 func TestNetChanges(t *testing.T) {
 	t.Parallel()
 	change := func(m rule.Move, before, after *rule.Values, last int64, count int) []rule.NetChange {

@@ -12,7 +12,7 @@ type Notification struct {
 	Type    Type
 	Event   Event
 	Product int64 // 0: of no product
-	Thing   int64 // of observations, titles and gates: which one, unique within the type
+	Thing   int64 // of observations, titles and gates: which one; unique within the type or, of titles, with Name
 
 	// Of observations and titles only.
 	ParserType ParserType
@@ -22,9 +22,8 @@ type Notification struct {
 	// Of gates only: the event of the gate's notification before, NoEvent where there is none.
 	GateBefore Event
 
-	// Of exceptions and tasks only.
-	Name        string
-	Occurrences int // itself and those that were held back before it
+	Name        string // of titles, exceptions and tasks only
+	Occurrences int    // of exceptions and tasks only: itself and those that were held back before it
 
 	// HeldBack: a pause held it back, so that nothing of it went at once.
 	HeldBack bool

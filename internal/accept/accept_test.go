@@ -124,6 +124,16 @@ func TestFingerprint(t *testing.T) {
 	if b, _ := exception(t, long); a == b {
 		t.Error("messages that differ behind the cut are the same")
 	}
+	given, _ := exception(t, TaskExceptionInfo{ExceptionInfo: ExceptionInfo{Class: "E", Function: "m", Fingerprint: "null"}})
+	spelled, _ := exception(t, TaskExceptionInfo{ExceptionInfo: ExceptionInfo{Class: "E", Message: "m", Function: "fingerprint"}})
+	if given == spelled {
+		t.Error("an exception without a fingerprint is the same as one with")
+	}
+	own, err := NewOwnFailure("E", "f", "m", "")
+	reported, _ := exception(t, TaskExceptionInfo{ExceptionInfo: ExceptionInfo{Class: "E", Function: "f", Message: "m"}})
+	if err != nil || own.exception.Fingerprint == reported {
+		t.Errorf("what is reported is the same as a failure of Tocsin itself (%v)", err)
+	}
 	if _, err := NewException(ExceptionInfo{Class: " "}); err == nil {
 		t.Error("no class is accepted")
 	}
