@@ -2,6 +2,9 @@ package dbmodel
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
 
 	"github.com/uptrace/bun"
 )
@@ -13,7 +16,7 @@ func paused(db bun.IDB, alias string) string {
 }
 
 // It steps from product to product through the index of what is held back, however much there is of each.
-const endedPauses = `
+const productsNotPaused = `
 	WITH RECURSIVE held(id) AS (
 		SELECT min(product_id) FROM notifications WHERE held_back
 		UNION ALL
@@ -22,29 +25,108 @@ const endedPauses = `
 	SELECT p.id FROM held JOIN products p ON p.id = held.id LEFT JOIN product_groups g ON g.id = p.product_group_id
 	WHERE NOT @product AND NOT @group ORDER BY p.id`
 
-// EndedPauses lists the products that have notifications which a pause held back, and are not paused any more.
-func EndedPauses(ctx context.Context, db bun.IDB) ([]int64, error) {
-	return queryAll[int64](ctx, db, endedPauses, args{"product": bun.Safe(paused(db, "p")), "group": bun.Safe(paused(db, "g"))})
+// endedPauses lists the products that have notifications which a pause held back, and are not paused any more.
+func endedPauses(ctx context.Context, db bun.IDB) ([]int64, error) {
+	return queryAll[int64](ctx, db, productsNotPaused,
+		args{"product": bun.Safe(paused(db, "p")), "group": bun.Safe(paused(db, "g"))})
+}
+
+// EndedPause is the end of pauses: what they held back goes to those who would have received it.
+type EndedPause struct {
+	ID       int64
+	Products []int64
+	Through  int64 // up to which number of a notification
+}
+
+const (
+	beginEndedPause = `
+		INSERT INTO ended_pauses (products, through) VALUES (@products::jsonb, @through) ON CONFLICT DO NOTHING`
+
+	unfinishedPauses = `SELECT id, products, through FROM ended_pauses`
+
+	claimPauseTargets = `
+		INSERT INTO ended_pause_targets (ended_pause_id, target_id)
+		SELECT p.id, t.id FROM targets t JOIN ended_pauses p ON p.id = @id WHERE t.id = ANY (@targets) ORDER BY t.id
+		ON CONFLICT DO NOTHING RETURNING target_id`
+
+	deleteEndedPause = `DELETE FROM ended_pauses WHERE id = @id`
+)
+
+// unfinishedPause returns the end of pauses that has begun; nil where there is none.
+func unfinishedPause(ctx context.Context, db bun.IDB) (*EndedPause, error) {
+	row, err := queryOne[struct {
+		ID       int64
+		Products string
+		Through  int64
+	}](ctx, db, unfinishedPauses, nil)
+	if errors.Is(err, ErrNotFound) {
+		return nil, nil //nolint:nilnil // as it says
+	}
+	if err != nil {
+		return nil, err
+	}
+	p := &EndedPause{ID: row.ID, Through: row.Through}
+	if err := json.Unmarshal([]byte(row.Products), &p.Products); err != nil {
+		return nil, fmt.Errorf("read the end of a pause: %w", err)
+	}
+	return p, nil
+}
+
+// NextEndedPause returns the end of pauses that is to be made: one that has begun, else one that begins now; nil where none is
+// over.
+func NextEndedPause(ctx context.Context, db *DB) (*EndedPause, error) {
+	p, err := unfinishedPause(ctx, db)
+	if err != nil || p != nil {
+		return p, err
+	}
+	products, err := endedPauses(ctx, db)
+	if err != nil || len(products) == 0 {
+		return nil, err
+	}
+	through, err := SettledNumber(ctx, db)
+	if err != nil {
+		return nil, fmt.Errorf("wait for notifications that are being stored: %w", err)
+	}
+	_, err = exec(ctx, db, beginEndedPause, args{"products": jsonArg(products), "through": through})
+	if err != nil {
+		return nil, err
+	}
+	return unfinishedPause(ctx, db)
+}
+
+// ClaimTargets returns those of the given targets that have not received yet what was held back, and notes that they have: the
+// caller stores it for them in the same transaction. It returns none where the end is made.
+func (p *EndedPause) ClaimTargets(ctx context.Context, tx bun.Tx, targets []int64) ([]int64, error) {
+	return queryAll[int64](ctx, tx, claimPauseTargets, args{"id": p.ID, "targets": numbers(targets)})
+}
+
+// Done ends the wait of what was held back, once all targets have it, for the schedules, too.
+func (p *EndedPause) Done(ctx context.Context, tx bun.Tx) error {
+	if err := release(ctx, tx, p.Products, p.Through); err != nil {
+		return err
+	}
+	_, err := exec(ctx, tx, deleteEndedPause, args{"id": p.ID})
+	return err
 }
 
 const (
 	nextNumber = `
 		UPDATE sqlite_sequence SET seq = seq + 1 WHERE name = 'notifications'`
 
-	release = `
+	releaseHeldBack = `
 		UPDATE notifications SET held_back = false, released = (SELECT @number)
 		WHERE held_back AND product_id = ANY (@products) AND id <= @through`
 )
 
-// Release ends the wait of what a pause held back of products, up to a number, for the schedules, too. It returns how many
-// notifications these are; 0 where somebody else did so before.
-func Release(ctx context.Context, tx bun.Tx, products []int64, through int64) (int64, error) {
+// release ends the wait of what a pause held back of products, up to a number.
+func release(ctx context.Context, tx bun.Tx, products []int64, through int64) error {
 	number := "nextval('notifications_id_seq')"
 	if isSQLite(tx) {
 		if _, err := exec(ctx, tx, nextNumber, nil); err != nil {
-			return 0, err
+			return err
 		}
 		number = lastNumber(tx)
 	}
-	return exec(ctx, tx, release, args{"number": bun.Safe(number), "products": numbers(products), "through": through})
+	_, err := exec(ctx, tx, releaseHeldBack, args{"number": bun.Safe(number), "products": numbers(products), "through": through})
+	return err
 }

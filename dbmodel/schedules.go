@@ -152,7 +152,11 @@ func HasDueDigests(ctx context.Context, db bun.IDB) (bool, error) {
 	if err != nil || due {
 		return due, err
 	}
-	ended, err := EndedPauses(ctx, db)
+	p, err := unfinishedPause(ctx, db)
+	if err != nil || p != nil {
+		return p != nil, err
+	}
+	ended, err := endedPauses(ctx, db)
 	return len(ended) > 0, err
 }
 

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/uptrace/bun"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/seed91453169/tocsin/dbmodel"
 	"github.com/seed91453169/tocsin/message"
@@ -33,8 +34,20 @@ func (w *Worker) periodicDigests(ctx context.Context, run *dbmodel.PeriodicRun) 
 	ctx, end := context.WithCancelCause(ctx)
 	defer end(nil)
 	go w.keepRun(ctx, run, end)
-	d := &digests{w: w}
-	err = d.make(ctx)
+	d, p := &digests{w: w}, &digests{w: w}
+	err = d.begin(ctx)
+	if err == nil {
+		*p = *d
+		made := make(chan struct{})
+		g, ctx := errgroup.WithContext(ctx)
+		g.Go(func() error { return p.pausesUntil(ctx, made) })
+		g.Go(func() error {
+			defer close(made)
+			return d.make(ctx)
+		})
+		err = g.Wait()
+		d.slots, d.messages = d.slots+p.slots, d.messages+p.messages
+	}
 	if cause := context.Cause(ctx); err != nil && cause != nil {
 		err = cause
 	}
@@ -57,17 +70,19 @@ func (d *digests) done() string {
 		thousands(int64(d.slots)), thousands(int64(d.messages)))
 }
 
-func (d *digests) make(ctx context.Context) (err error) {
-	db := d.w.DB
-	if d.settings, err = dbmodel.LoadSettings(ctx, db); err != nil {
+// begin reads what all digests need.
+func (d *digests) begin(ctx context.Context) (err error) {
+	if d.settings, err = dbmodel.LoadSettings(ctx, d.w.DB); err != nil {
 		return fmt.Errorf("load settings: %w", err)
 	}
-	if d.now, err = dbmodel.DatabaseNow(ctx, db); err != nil {
+	if d.now, err = dbmodel.DatabaseNow(ctx, d.w.DB); err != nil {
 		return fmt.Errorf("ask for the time: %w", err)
 	}
-	if err := d.pauses(ctx); err != nil {
-		return err
-	}
+	return nil
+}
+
+// make makes the digests of slots.
+func (d *digests) make(ctx context.Context) error {
 	if err := d.settle(ctx); err != nil {
 		return err
 	}
@@ -80,9 +95,6 @@ func (d *digests) make(ctx context.Context) (err error) {
 			return errStopping
 		}
 		if err := d.slot(ctx, g); err != nil {
-			return err
-		}
-		if err := d.pauses(ctx); err != nil { // they end within seconds, however many slots come at the same time
 			return err
 		}
 	}

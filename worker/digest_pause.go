@@ -6,12 +6,16 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/uptrace/bun"
 
 	"github.com/seed91453169/tocsin/dbmodel"
 	"github.com/seed91453169/tocsin/rule"
 )
+
+// targetsAtOnce is to how many targets one transaction gives what a pause held back.
+const targetsAtOnce = 200
 
 // afterPause is the occasion of a digest of what a pause held back.
 const afterPause = "After the pause"
@@ -36,68 +40,60 @@ type heldTarget struct {
 	sources   map[rule.Holder]*heldSource
 }
 
+// pausesUntil ends pauses until all slots are made: they end within seconds, however long that takes.
+func (d *digests) pausesUntil(ctx context.Context, made <-chan struct{}) error {
+	ticker := time.NewTicker(time.Second)
+	defer ticker.Stop()
+	for {
+		if err := d.pauses(ctx); err != nil {
+			return err
+		}
+		select {
+		case <-made:
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-ticker.C:
+		}
+	}
+}
+
 // pauses ends the pauses that are over: it stores, for each contact that was held back, a digest of what it would have
 // received. Subscriptions on a schedule take that into their next slot.
 func (d *digests) pauses(ctx context.Context) error {
-	products, err := dbmodel.EndedPauses(ctx, d.w.DB)
-	if err != nil || len(products) == 0 {
+	p, err := dbmodel.NextEndedPause(ctx, d.w.DB)
+	if err != nil || p == nil {
 		return err
 	}
-	slots := d.through
-	if err := d.settle(ctx); err != nil {
-		return err
-	}
-	through := d.through
-	if slots > 0 { // the slots of this run go on to where they began
-		d.through = slots
-	}
-	held, err := d.heldTargets(ctx, products)
+	held, err := d.heldTargets(ctx, p.Products)
 	if err != nil {
 		return err
 	}
-	groups, err := d.pauseGroups(ctx, held, dbmodel.NotificationRange{
-		Through: through, Types: rule.Types, Products: products, HeldBack: true,
-	})
+	groups, err := pauseGroups(held)
 	if err != nil {
 		return err
 	}
-	var targets []int64
-	err = d.w.DB.InTx(ctx, func(ctx context.Context, tx bun.Tx) error {
-		released, err := dbmodel.Release(ctx, tx, products, through)
-		if err != nil || released == 0 {
-			return err
+	for _, g := range groups {
+		if err := d.endPause(ctx, p, g); err != nil {
+			return fmt.Errorf("end a pause: %w", err)
 		}
-		d.slots += len(products)
-		for _, key := range slices.Sorted(maps.Keys(groups)) {
-			g := groups[key]
-			if err := d.store(ctx, tx, g.content, g.data, g.to); err != nil {
-				return err
-			}
-			for _, r := range g.to {
-				targets = append(targets, r.Target)
-			}
-		}
-		return nil
-	})
-	if err != nil {
+	}
+	if err := d.w.DB.InTx(ctx, p.Done); err != nil {
 		return fmt.Errorf("end a pause: %w", err)
 	}
-	d.w.Queue.Poke(ctx, targets)
+	d.slots += len(p.Products)
 	return nil
 }
 
-// pauseGroup is the digest of what targets with equal sources would have received.
+// pauseGroup is targets that would have received the same.
 type pauseGroup struct {
-	content *dbmodel.NetDigest
-	data    []int64
+	sources []*heldSource
 	to      []rule.Recipient
 }
 
-// pauseGroups makes one digest for all targets that would have received the same.
-func (d *digests) pauseGroups(
-	ctx context.Context, held map[int64]*heldTarget, all dbmodel.NotificationRange,
-) (map[string]*pauseGroup, error) {
-	groups := map[string]*pauseGroup{}
+// pauseGroups groups targets that would have received the same, in the order of the first of each group.
+func pauseGroups(held map[int64]*heldTarget) ([]*pauseGroup, error) {
+	groups, order := map[string]*pauseGroup{}, []*pauseGroup(nil)
 	for _, id := range slices.Sorted(maps.Keys(held)) {
 		t := held[id]
 		sources := make([]*heldSource, len(t.order))
@@ -110,19 +106,53 @@ func (d *digests) pauseGroups(
 		}
 		g := groups[string(key)]
 		if g == nil {
-			g = new(pauseGroup)
-			groups[string(key)] = g
-			g.content, g.data, err = d.sum(ctx, all, func(n *rule.Notification) bool {
-				return slices.ContainsFunc(sources, func(s *heldSource) bool { return s.passes(n) })
-			}, nil, true)
-			if err != nil {
-				return nil, err
-			}
-			g.content.Occasion = afterPause
+			g = &pauseGroup{sources: sources}
+			groups[string(key)], order = g, append(order, g)
 		}
 		g.to = append(g.to, t.recipient)
 	}
-	return groups, nil
+	return order, nil
+}
+
+// endPause stores what the targets of a group would have received, a part of them at a time.
+func (d *digests) endPause(ctx context.Context, p *dbmodel.EndedPause, g *pauseGroup) error {
+	isProgram := func(r rule.Recipient) bool { return r.Channel == rule.Webhook }
+	content, data, err := d.sum(ctx, dbmodel.NotificationRange{
+		Through: p.Through, Types: rule.Types, Products: p.Products, HeldBack: true,
+	}, func(n *rule.Notification) bool {
+		return slices.ContainsFunc(g.sources, func(s *heldSource) bool { return s.passes(n) })
+	}, nil, slices.ContainsFunc(g.to, isProgram))
+	if err != nil {
+		return err
+	}
+	content.Occasion = afterPause
+	size := targetsAtOnce
+	if len(data) > targetsAtOnce {
+		size = 1
+	}
+	for part := range slices.Chunk(g.to, size) {
+		if d.w.isStopping() {
+			return errStopping
+		}
+		ids := make([]int64, len(part))
+		for i := range part {
+			ids[i] = part[i].Target
+		}
+		err := d.w.DB.InTx(ctx, func(ctx context.Context, tx bun.Tx) error {
+			claimed, err := p.ClaimTargets(ctx, tx, ids)
+			if err != nil || len(claimed) == 0 {
+				return err
+			}
+			return d.store(ctx, tx, content, data, slices.DeleteFunc(slices.Clone(part), func(r rule.Recipient) bool {
+				return !slices.Contains(claimed, r.Target)
+			}))
+		})
+		if err != nil {
+			return err
+		}
+		d.w.Queue.Poke(ctx, ids)
+	}
+	return nil
 }
 
 // heldTargets finds who would have received something of products: their contacts, and the subscriptions that take all

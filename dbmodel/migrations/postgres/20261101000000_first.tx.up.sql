@@ -460,6 +460,24 @@ CREATE TABLE digests (
 );
 
 --bun:split
+-- The end of pauses that is being made: what they held back of products, a list of ids, up to the number through goes to those
+-- who would have received it. One at a time.
+CREATE TABLE ended_pauses (
+    id       bigserial PRIMARY KEY,
+    products jsonb NOT NULL,
+    through  bigint NOT NULL,
+    one      boolean NOT NULL DEFAULT true UNIQUE
+);
+
+--bun:split
+-- The targets that have what they would have received.
+CREATE TABLE ended_pause_targets (
+    ended_pause_id bigint NOT NULL REFERENCES ended_pauses ON DELETE CASCADE,
+    target_id      bigint NOT NULL,
+    PRIMARY KEY (ended_pause_id, target_id)
+);
+
+--bun:split
 -- What is deleted, and hidden from then on, while a worker removes it in batches: of a product its observations of a
 -- generation, its notifications up to until_notification and its events up to until_event; of a user its marks.
 CREATE TABLE deletions (

@@ -20,6 +20,10 @@ DROP TABLE deleted_notifications;
 --bun:split
 DROP TABLE deletions;
 --bun:split
+DROP TABLE ended_pause_targets;
+--bun:split
+DROP TABLE ended_pauses;
+--bun:split
 DROP TABLE digests;
 
 --bun:split

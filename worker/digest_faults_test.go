@@ -1,0 +1,310 @@
+package worker
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/uptrace/bun"
+	"github.com/uptrace/bun/dialect"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/seed91453169/tocsin/dbmodel"
+	"github.com/seed91453169/tocsin/internal/testenv"
+	"github.com/seed91453169/tocsin/rule"
+)
+
+// dyingContext ends when it was asked so many times whether it has ended: within each statement in its turn.
+type dyingContext struct {
+	context.Context
+	left atomic.Int64
+	end  context.CancelFunc
+}
+
+func (c *dyingContext) Done() <-chan struct{} {
+	if c.left.Add(-1) == 0 {
+		c.end()
+	}
+	return c.Context.Done()
+}
+
+// makeDigests does what a run does, but for its row.
+func (e *env) makeDigests(ctx context.Context) error {
+	d := &digests{w: e.worker}
+	if err := d.begin(ctx); err != nil {
+		return err
+	}
+	if err := d.pauses(ctx); err != nil {
+		return err
+	}
+	return d.make(ctx)
+}
+
+// TestDigestsSurviveDeath: a run that dies at each statement, the one after the other, and three that end them at once, make
+// each digest once.
+func TestDigestsSurviveDeath(t *testing.T) {
+	t.Parallel()
+	testenv.EachDatabase(t, func(t *testing.T, db *dbmodel.DB) {
+		e, data := newEnv(t, db, withWebhooks), newDataReceiver(t)
+		e.product(1, "")
+		e.product(2, "/held")
+		url := e.receiver.URL
+		var all []*dbmodel.Subscription
+		for name, severity := range map[string]rule.Severity{"any": "", "high": rule.High, "same": rule.High} {
+			all = append(all, e.subscribe(name, rule.Slack, func(s *dbmodel.Subscription) {
+				daily(s)
+				about(1)(s)
+				s.MinSeverity = severity
+			}, url+"/"+name))
+		}
+		all = append(all, e.subscribe("data", rule.Webhook, func(s *dbmodel.Subscription) { daily(s); about(1)(s) }, data.URL))
+		e.subscribe("team", rule.Slack, func(s *dbmodel.Subscription) {
+			about(2)(s)
+			s.MinSeverity = rule.High
+		}, url+"/team")
+		later := time.Now().AddDate(0, 0, 1)
+		e.pause(2, nil, &later)
+		e.accept(observation(1, 1, rule.High), observation(2, 1, rule.Critical), observation(3, 2, rule.High))
+		e.idle(10 * time.Second)
+		e.scheduler.Shutdown()
+		e.pause(2, nil, nil)
+		for _, s := range all {
+			e.slotIsDue(s)
+		}
+		var err error
+		for n := int64(1); ; n += 5 {
+			ctx, end := context.WithCancel(t.Context())
+			dying := &dyingContext{Context: ctx, end: end}
+			dying.left.Store(n)
+			err = e.makeDigests(dying)
+			end()
+			if err == nil {
+				break
+			}
+			if n > 10_000 {
+				t.Fatalf("no run ends: %v", err)
+			}
+		}
+		var g errgroup.Group
+		for range 3 {
+			g.Go(func() error { return e.makeDigests(t.Context()) })
+		}
+		if err := g.Wait(); err != nil {
+			t.Fatal(err)
+		}
+		e.scheduler.Start()
+		e.idle(20 * time.Second)
+		after, daily := "After the pause, Product 2: 1 new High", "Daily, Product 1: 1 new Critical, 1 new High"
+		for path, want := range map[string]string{
+			"/held": after, "/team": after, "/any": daily, "/high": daily, "/same": daily,
+		} {
+			if diff := cmp.Diff([]string{want}, e.receiver.headlines(path)); diff != "" {
+				t.Errorf("%s (-want +got):\n%s", path, diff)
+			}
+		}
+		batches, _, _ := data.got()
+		if n := len(slices.Concat(batches...)); n != 2 {
+			t.Errorf("%d notifications as data, want 2", n)
+		}
+	})
+}
+
+// happen stores a notification that nothing else is like.
+func (e *env) happen(ctx context.Context, db bun.Tx, name string) error {
+	return dbmodel.InsertNotifications(ctx, db, []dbmodel.NewNotification{{Notification: dbmodel.Notification{
+		Type: rule.TypeTask, Name: name, ProductID: new(int64(1)),
+	}}})
+}
+
+// digested lists how many notifications each digest sums up.
+func (e *env) digested() []int {
+	e.t.Helper()
+	var lists []string
+	if err := e.db.NewRaw("SELECT notifications FROM digests ORDER BY id").Scan(e.t.Context(), &lists); err != nil {
+		e.t.Fatal(err)
+	}
+	var out []int
+	for _, text := range lists {
+		var ids []int64
+		if err := json.Unmarshal([]byte(text), &ids); err != nil {
+			e.t.Fatal(err)
+		}
+		out = append(out, len(ids))
+	}
+	return out
+}
+
+// TestLateCommitIsDigested: a notification that is being stored when the slot comes is waited for, and one that gets its number
+// after that is in the next digest.
+func TestLateCommitIsDigested(t *testing.T) {
+	t.Parallel()
+	testenv.EachDatabase(t, func(t *testing.T, db *dbmodel.DB) {
+		e := newEnv(t, db, nil)
+		e.product(1, "")
+		s := e.subscribe("Mine", rule.Slack, func(s *dbmodel.Subscription) { daily(s); about(1)(s) }, e.receiver.URL+"/team")
+		e.scheduler.Shutdown()
+		e.slotIsDue(s)
+		ctx := t.Context()
+		d := &digests{w: e.worker}
+		if err := d.begin(ctx); err != nil {
+			t.Fatal(err)
+		}
+		postgres := db.Dialect().Name() == dialect.PG // SQLite has one writer: nothing is stored while it settles
+		settled := make(chan error, 1)
+		err := db.InTx(ctx, func(ctx context.Context, tx bun.Tx) error {
+			if err := e.happen(ctx, tx, "late"); err != nil || !postgres {
+				return err
+			}
+			go func() { settled <- d.settle(t.Context()) }()
+			for { // until it waits for this transaction
+				var asked int
+				err := e.db.Reader.NewRaw("SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%virtualtransaction%' "+
+					"AND pid <> pg_backend_pid() AND datname = current_database()").Scan(ctx, &asked)
+				if err != nil || asked > 0 {
+					return err
+				}
+			}
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !postgres {
+			settled <- d.settle(ctx)
+		}
+		if err := <-settled; err != nil {
+			t.Fatal(err)
+		}
+		err = db.InTx(ctx, func(ctx context.Context, tx bun.Tx) error { return e.happen(ctx, tx, "later") })
+		if err != nil {
+			t.Fatal(err)
+		}
+		groups, err := d.dueGroups(ctx)
+		if err != nil || len(groups) != 1 {
+			t.Fatalf("%d slots (%v), want 1", len(groups), err)
+		}
+		if err := d.slot(ctx, groups[0]); err != nil {
+			t.Fatal(err)
+		}
+		if s, err = dbmodel.VisibleSubscriptionByID(ctx, db, everything, s.ID); err != nil {
+			t.Fatal(err)
+		}
+		e.slotIsDue(s)
+		if err := e.makeDigests(ctx); err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff([]int{1, 1}, e.digested()); diff != "" {
+			t.Errorf("digests (-want +got):\n%s", diff)
+		}
+	})
+}
+
+// clock makes digests as if it were now, where a slot has come by then, and returns the slot that is done.
+func (e *env) clock(id int64, now time.Time) (done time.Time, made bool) {
+	e.t.Helper()
+	ctx := e.t.Context()
+	stored := func() *dbmodel.Subscription {
+		s, err := dbmodel.VisibleSubscriptionByID(ctx, e.db, everything, id)
+		if err != nil {
+			e.t.Fatal(err)
+		}
+		return s
+	}
+	if stored().NextSlotAt.After(now) {
+		return done, false
+	}
+	d := &digests{w: e.worker}
+	if err := d.begin(ctx); err != nil {
+		e.t.Fatal(err)
+	}
+	d.now = now
+	if err := d.make(ctx); err != nil {
+		e.t.Fatal(err)
+	}
+	return *stored().LastSlotAt, true
+}
+
+// TestSlotsThroughClockChanges: each local day has one slot where clocks change, and each hour one where the clock of the
+// database steps an hour ahead and back; what happens is in one digest.
+func TestSlotsThroughClockChanges(t *testing.T) {
+	t.Parallel()
+	testenv.EachDatabase(t, func(t *testing.T, db *dbmodel.DB) {
+		e := newEnv(t, db, nil)
+		e.product(1, "")
+		e.scheduler.Shutdown()
+		for _, c := range []struct {
+			zone, day, line string
+			step            int // at which the clock steps ahead for three
+		}{
+			{"Europe/Berlin", "2024-03-31", "30 2 * * *", 0},
+			{"Europe/Berlin", "2024-10-27", "30 2 * * *", 0},
+			{"America/New_York", "2024-03-10", "30 2 * * *", 0},
+			{"America/New_York", "2024-11-03", "30 1 * * *", 0},
+			{"Australia/Lord_Howe", "2024-10-06", "15 2 * * *", 0},
+			{"Australia/Lord_Howe", "2024-04-07", "45 1 * * *", 0},
+			{"Europe/Berlin", "2024-03-31", "0 * * * *", 7},
+			{"UTC", "2024-06-01", "0 * * * *", 5},
+		} {
+			zone, err := time.LoadLocation(c.zone)
+			if err != nil {
+				t.Fatal(err)
+			}
+			day, err := time.ParseInLocation(time.DateOnly, c.day, zone)
+			if err != nil {
+				t.Fatal(err)
+			}
+			begin, end := day.Add(-12*time.Hour), day.Add(36*time.Hour)
+			slots, _ := rule.Schedule{Line: c.line, Timezone: c.zone}.Slots()
+			var want, got []string
+			for at := slots.Next(begin); !at.After(end); at = slots.Next(at) {
+				want = append(want, at.UTC().Format(time.DateTime))
+			}
+			s := e.subscribe(c.zone, rule.Slack, func(s *dbmodel.Subscription) {
+				about(1)(s)
+				s.Schedule, s.Timezone = c.line, c.zone
+			}, e.receiver.URL+"/team")
+			first := slots.Next(begin).UTC()
+			s.NextSlotAt = &first
+			if _, err := db.NewUpdate().Model(s).Column("next_slot_at").WherePK().Exec(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			before, happened := len(e.digested()), 0
+			for i, now := 0, begin; !now.After(end); i, now = i+1, now.Add(20*time.Minute) {
+				happened++
+				err := db.InTx(t.Context(), func(ctx context.Context, tx bun.Tx) error {
+					return e.happen(ctx, tx, fmt.Sprint(c, i))
+				})
+				if err != nil {
+					t.Fatal(err)
+				}
+				seen := now
+				if c.step > 0 && i >= c.step && i < c.step+3 {
+					seen = now.Add(time.Hour)
+				}
+				if done, made := e.clock(s.ID, seen); made {
+					got = append(got, done.UTC().Format(time.DateTime))
+				}
+			}
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Errorf("%+v: slots (-want +got):\n%s", c, diff)
+			}
+			if _, made := e.clock(s.ID, end.AddDate(0, 0, 2)); !made {
+				t.Errorf("%+v: no slot comes after", c)
+			}
+			sum := 0
+			for _, n := range e.digested()[before:] {
+				sum += n
+			}
+			if sum != happened {
+				t.Errorf("%+v: the digests sum up %d notifications, want %d", c, sum, happened)
+			}
+			if err := dbmodel.DeleteSubscription(t.Context(), db, s.ID); err != nil {
+				t.Fatal(err)
+			}
+		}
+	})
+}
