@@ -59,6 +59,7 @@ tidy:
 	go mod tidy -diff
 	go -C tools mod tidy -diff
 	go -C bench mod tidy -diff
+	go -C examples/webtier mod tidy -diff
 
 # The OpenAPI document, and the Go client's types.
 generate:

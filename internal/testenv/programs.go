@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+	"testing"
 	"time"
 )
 
@@ -91,4 +92,21 @@ func (s *server) inContainer(image, port string, env, args []string) (int, error
 	}
 	s.argv = []string{"docker", "start", "--attach", s.container}
 	return published, run("docker", slices.Concat(create, []string{image}, args)...)
+}
+
+var findPython = sync.OnceValues(func() (string, error) {
+	return findOrInstall("python3", func() (string, bool) {
+		path, err := exec.LookPath("python3")
+		return path, err == nil
+	})
+})
+
+// Python returns the path of python3, installing it where that is possible.
+func Python(t testing.TB) string {
+	t.Helper()
+	path, err := findPython()
+	if err != nil {
+		t.Fatalf("python3 is missing: %v", err)
+	}
+	return path
 }
