@@ -17,7 +17,7 @@ import (
 // commands are the ones of the manual that run without further words.
 var commands = []string{
 	"serve", "demo", "web", "worker", "scheduler", "migrate up", "migrate down", "migrate status",
-	"user list", "token list", "check", "version",
+	"user list", "token list", "check", "health", "version", "help", "man",
 }
 
 type compose struct {

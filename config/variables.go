@@ -21,7 +21,8 @@ const fileSuffix = "_FILE"
 // Variable is one name that Load looks for. Each may also come with _FILE behind it.
 type Variable struct {
 	Name   string
-	Secret bool // the value must never be shown
+	Secret bool   // the value must never be shown
+	About  string // what it is for
 }
 
 type variable struct {
@@ -254,6 +255,7 @@ func Variables() []Variable {
 	vs := make([]Variable, len(variables))
 	for i, v := range variables {
 		vs[i] = v.Variable
+		vs[i].About = about[v.Name]
 	}
 	return vs
 }

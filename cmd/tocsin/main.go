@@ -36,7 +36,12 @@ type commands struct {
 	Token      tokenCommand      `cmd:"" help:"Manage API tokens: create, list, revoke."`
 	SecObserve secObserveCommand `cmd:"" name:"secobserve" help:"Follow a running SecObserve: check, sync."`
 	Check      checkCommand      `cmd:"" help:"Check configuration, database, Redis, mail and webhooks."`
+	Health     healthCommand     `cmd:"" help:"Ask the process of this environment whether it is ready."`
 	Version    versionCommand    `cmd:"" help:"Print the version."`
+	HelpOf     helpCommand       `cmd:"" name:"help" help:"Show the help of a command."`
+	Completion completionCommand `cmd:"" help:"Print the completion for a shell: bash, zsh, fish."`
+	Man        manCommand        `cmd:"" help:"Print the manual page."`
+	Complete   completeCommand   `cmd:"" hidden:"" help:"Complete a command line."`
 }
 
 // terminal holds the standard streams and the environment of a command.
@@ -66,7 +71,7 @@ func run(ctx context.Context, args []string, t *terminal) int {
 		fmt.Fprintln(t.err, "tocsin:", err)
 		return exitFault
 	}
-	command, err := parser.Parse(args)
+	command, err := parser.Parse(helpArguments(args))
 	if exited != nil { // --help
 		return *exited
 	}
@@ -74,7 +79,7 @@ func run(ctx context.Context, args []string, t *terminal) int {
 		fmt.Fprintf(t.err, "tocsin: %v. Run \"tocsin --help\" for the commands.\n", err)
 		return exitConfiguration
 	}
-	err = command.Run()
+	err = command.Run(parser.Model)
 	var faults config.Errors
 	switch {
 	case err == nil:
