@@ -42,6 +42,23 @@ type formField struct {
 	Applies  *applied // of a setting that may come from somewhere else
 }
 
+// Shown is the value of a field that is read-only, in words.
+func (f *formField) Shown() string {
+	var words []string
+	for _, o := range f.Options {
+		if o.Chosen {
+			words = append(words, o.Label)
+		}
+	}
+	if f.Value != "" {
+		words = append(words, strings.TrimSpace(f.Value+" "+f.Unit))
+	}
+	if len(words) == 0 {
+		return "Not set"
+	}
+	return strings.Join(words, ", ")
+}
+
 // option is a word to choose.
 type option struct {
 	Value, Label string

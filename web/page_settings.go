@@ -16,6 +16,7 @@ const settingsPath = "/settings"
 // settingsPageView is the page of the settings.
 type settingsPageView struct {
 	Sections []settingsSection
+	Taken    string // where what is read-only is changed in SecObserve; empty: nothing is
 	Faulty   int
 	Channels []option
 	Tests    []testResult
@@ -40,6 +41,9 @@ func (s *server) loadSettingsPage(ctx context.Context) (*settingsPageView, error
 		return nil, err
 	}
 	p := &settingsPageView{Sections: settingsSections(&out.Body), Runs: runs.Body.Items}
+	if err := s.loadTakenSettings(ctx, p); err != nil {
+		return nil, err
+	}
 	for _, c := range rule.SettingChannels {
 		p.Channels = append(p.Channels, option{Value: string(c), Label: channelName(c)})
 	}

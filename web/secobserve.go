@@ -107,6 +107,9 @@ func changesContacts(ctx context.Context, tx bun.Tx, changes []*contactChange) (
 	return false, nil
 }
 
+// takenSettingsPath is where the pages of SecObserve show its settings.
+const takenSettingsPath = "/#/settings/1/show"
+
 // keepsTakenSettings answers 409 where a change of the settings touches what is taken from SecObserve.
 func (s *server) keepsTakenSettings(
 	ctx context.Context, tx bun.Tx, before, after *dbmodel.Settings, contacts []*contactChange,
@@ -137,7 +140,41 @@ func (s *server) keepsTakenSettings(
 	if !changed {
 		return nil
 	}
-	return s.elsewhere(ctx, tx, "These settings come", "/#/settings/1/show")
+	return s.elsewhere(ctx, tx, "These settings come", takenSettingsPath)
+}
+
+// loadTakenSettings makes read-only, on the page of the settings, what is taken from SecObserve.
+func (s *server) loadTakenSettings(ctx context.Context, p *settingsPageView) error {
+	if s.secObserve == nil || !s.secObserve.Settings {
+		return nil
+	}
+	state, err := dbmodel.LoadSecObserve(ctx, s.db.Reader)
+	if err != nil {
+		return fmt.Errorf("load the state of the connector: %w", err)
+	}
+	if state.Settings == "" { // none was read yet
+		return nil
+	}
+	p.Taken = s.secObserve.URL
+	if state.Frontend != "" {
+		p.Taken = state.Frontend + takenSettingsPath
+	}
+	taken := map[string]bool{"exception_rate_limit": true, "email_from": s.secObserve.Contacts && state.Sender != ""}
+	for _, name := range []string{"min_severity", "statuses", "min_priority", "parser_type"} {
+		taken[titlePrefix+name] = s.secObserve.Conditions
+	}
+	for _, c := range rule.SettingChannels {
+		for _, prefix := range []string{titlePrefix, exceptionPrefix} {
+			taken[prefix+c.Info().Setting] = s.secObserve.Contacts
+		}
+	}
+	for i := range p.Sections {
+		for j := range p.Sections[i].Fields {
+			f := &p.Sections[i].Fields[j]
+			f.ReadOnly = taken[f.Name]
+		}
+	}
+	return nil
 }
 
 // keepsTakenObservations answers 409 where one of the products comes from SecObserve: its observations do, too.

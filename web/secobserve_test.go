@@ -2,6 +2,7 @@ package web_test
 
 import (
 	"context"
+	"net/url"
 	"strings"
 	"testing"
 
@@ -130,5 +131,23 @@ func TestPagesSayWhatComesFromSecObserve(t *testing.T) {
 	}
 	if !strings.Contains(page, `name="notification_paused_until"`) {
 		t.Error("the page of the product offers no pause")
+	}
+	page = e.send("GET", "/settings", nil).text
+	for _, part := range []string{"Some of this comes from SecObserve", frontend + "/#/settings/1/show", "<b>3600 seconds</b>"} {
+		if !strings.Contains(page, part) {
+			t.Errorf("the page of the settings lacks %q:\n%s", part, page)
+		}
+	}
+	for _, field := range []string{
+		"observation_title_notification_statuses", "exception_slack_webhook", "exception_rate_limit", "email_from",
+	} {
+		if strings.Contains(page, `name="`+field+`"`) {
+			t.Errorf("the page of the settings offers to change %s", field)
+		}
+	}
+	own := url.Values{"digest_threshold": {"7"}, "digest_threshold.was": {"10"}}
+	e.send("POST", "/settings", own.Encode(), "Content-Type", formType)
+	if text := e.want(200, "GET", "/api/v1/settings", nil).text; !strings.Contains(text, `"digest_threshold":7`) {
+		t.Errorf("what is Tocsin's own cannot be changed: %s", text)
 	}
 }
