@@ -68,15 +68,25 @@ func ResendableByID(ctx context.Context, tx bun.Tx, v Viewer, id int64) (*Resend
 	return &r, err
 }
 
+// withItsDigest is a delivery. All that failed of the digest of a schedule or a pause for one target goes again with it, as the one
+// message that it is.
+const withItsDigest = `(
+		SELECT id AS delivery, digest_id AS digest, target_id AS target, state FROM deliveries WHERE id = @delivery
+	) AS one`
+
 const resendOne = `
-	UPDATE deliveries SET state = 'pending', batch = NULL, accepted_at = NULL, target_id = @goes_to WHERE id = @delivery AND state = 'failed'`
+	UPDATE deliveries SET state = 'pending', batch = NULL, accepted_at = NULL, target_id = @goes_to FROM ` + withItsDigest + `
+	WHERE deliveries.state = 'failed' AND one.state = 'failed' AND (deliveries.id = one.delivery
+		OR deliveries.digest_id = one.digest AND deliveries.target_id = one.target)`
 
 // keepUnheld succeeds, and keeps others from taking the target, where no worker sends to it in this moment.
 const keepUnheld = `
 	UPDATE targets SET again = again WHERE id = @target AND (owner IS NULL OR lease_until <= clock_timestamp())`
 
 const moveOne = `
-	UPDATE deliveries SET batch = NULL, target_id = @goes_to WHERE id = @delivery AND state = 'pending'`
+	UPDATE deliveries SET batch = NULL, target_id = @goes_to FROM ` + withItsDigest + `
+	WHERE deliveries.state = 'pending' AND (deliveries.id = one.delivery
+		OR deliveries.digest_id = one.digest AND deliveries.target_id = one.target)`
 
 // Resend makes a failed delivery wait again, for the target that it goes to by now, or has a pending one tried at once. It
 // returns false where its state is another one by now.

@@ -18,8 +18,8 @@ func TestUnreportedIsNotDeleted(t *testing.T) {
 	t.Parallel()
 	testenv.EachDatabase(t, func(t *testing.T, db *dbmodel.DB) {
 		s := newSubscribers(t, db)
-		s.add(&dbmodel.Subscription{
-			Name: "weekly", ProductID: new(int64(1)), Schedule: "0 8 * * 1", Timezone: "UTC", Enabled: true,
+		yearly := s.add(&dbmodel.Subscription{
+			Name: "yearly", ProductID: new(int64(1)), Schedule: "0 8 1 1 *", Timezone: "UTC", Enabled: true,
 		})
 		s.tx(func(ctx context.Context, tx bun.Tx) error {
 			list := make([]dbmodel.NewNotification, 3)
@@ -32,6 +32,16 @@ func TestUnreportedIsNotDeleted(t *testing.T) {
 			_, err := tx.NewRaw("UPDATE notifications SET held_back = true WHERE id = 2").Exec(ctx)
 			return err
 		})
+		old := func() (ids []int64) {
+			s.tx(func(ctx context.Context, tx bun.Tx) (err error) {
+				ids, _, err = dbmodel.OldNotifications(ctx, tx, time.Now().Add(time.Hour), nil, 10)
+				return err
+			})
+			return ids
+		}
+		if got := old(); !slices.Equal(got, []int64{3}) {
+			t.Errorf("the clean-up finds %v, want 3 alone", got)
+		}
 		s.tx(func(ctx context.Context, tx bun.Tx) error {
 			deleted, err := dbmodel.DeleteQuietNotifications(ctx, tx, []int64{1, 2, 3})
 			if deleted != 1 {
@@ -43,6 +53,17 @@ func TestUnreportedIsNotDeleted(t *testing.T) {
 		s.ok(db.NewRaw("SELECT id FROM notifications ORDER BY id").Scan(t.Context(), &left))
 		if want := []int64{1, 2}; !slices.Equal(left, want) {
 			t.Errorf("the notifications %v are left, want %v", left, want)
+		}
+		s.tx(func(ctx context.Context, tx bun.Tx) error {
+			slot := dbmodel.Slot{Due: *yearly.NextSlotAt, At: *yearly.NextSlotAt, Next: yearly.NextSlotAt, Through: 3}
+			ended, err := dbmodel.EndSlot(ctx, tx, []int64{yearly.ID}, slot)
+			if len(ended) != 1 {
+				t.Errorf("%d slots ended, want 1", len(ended))
+			}
+			return err
+		})
+		if got := old(); !slices.Equal(got, []int64{1}) {
+			t.Errorf("the clean-up finds %v after the slot, want 1 alone", got)
 		}
 	})
 }

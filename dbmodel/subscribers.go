@@ -179,7 +179,7 @@ const ruleSubscriptionRows = `
 		CASE WHEN s.user_id IS NULL THEN s.product_id IS NULL AND s.product_group_id IS NULL
 			ELSE s.user_id IN (SELECT id FROM users WHERE is_admin) END AS whole,
 		s.types, s.events, s.parser_types, s.statuses, s.min_severity, s.min_priority, s.known_exploited, s.schedule,
-		s.immediate_min_severity, s.next_slot_at, c.channel, c.target_id, c.address, c.disabled_at IS NOT NULL AS gone
+		s.immediate_min_severity, s.timezone, s.next_slot_at, s.reported, c.channel, c.target_id, c.address, c.disabled_at IS NOT NULL AS gone
 	FROM subscriptions s
 	JOIN LATERAL (SELECT * FROM contacts AS c WHERE c.subscription_id = s.id OFFSET 0) AS c ON true
 	WHERE s.id = ANY (@subscriptions) ORDER BY s.id, c.position`
@@ -206,7 +206,8 @@ func ruleSubscriptions(
 		if s == nil {
 			s = &rule.Subscription{
 				ID: row.ID, Name: row.Name, User: row.UserID, Enabled: row.Enabled, Whole: row.Whole,
-				Filter: row.Filter(), Schedule: row.Schedule, Ends: row.Ends(),
+				Filter: row.Filter(), Schedule: row.Schedule, Timezone: row.Timezone, NextSlot: row.NextSlotAt,
+				Reported: row.Reported, Ends: row.Ends(),
 			}
 			s.AtOnce.MinSeverity = row.ImmediateMinSeverity
 			switch {

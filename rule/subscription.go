@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // Notification is what filters and net changes read of a stored notification.
@@ -197,7 +198,10 @@ type Subscription struct {
 	Sees     []Type // otherwise: the types that they see
 	Filter   Filter
 	Schedule string // empty: all goes at once
-	Ends     bool   // its schedule was removed, or it was disabled: what waited goes in a last digest
+	Timezone string
+	NextSlot *time.Time // nil: none is to come
+	Reported int64      // up to which notification its digests reported
+	Ends     bool       // its schedule was removed, or it was disabled: what waited goes in a last digest
 	AtOnce   AtOnce
 	Contacts []Contact // in the order in which they are written
 }
@@ -210,6 +214,18 @@ func PersonalTypes(memberTypes []Type) []Type {
 	return slices.DeleteFunc(slices.Clone(memberTypes), func(t Type) bool {
 		return t == TypeObservationTitle || t == TypeException
 	})
+}
+
+// Held says for which digest s, which Waits, holds n. n is nil for any notification.
+func (s *Subscription) Held(n *Notification) Reason {
+	zone, err := loadZone(s.Timezone)
+	switch {
+	case n != nil && n.ID != 0 && n.ID <= s.Reported:
+		return "it was due with an earlier digest of the subscription"
+	case err != nil || s.NextSlot == nil:
+		return Waits
+	}
+	return Reason("it is held for the digest of " + s.NextSlot.In(zone).Format("2006-01-02 15:04") + " " + zone.String())
 }
 
 // Takes reports whether s takes n, at once or with its next slot.

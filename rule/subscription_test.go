@@ -4,6 +4,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -237,6 +238,21 @@ func TestAtOnce(t *testing.T) {
 	} {
 		if got := (rule.AtOnce{MinSeverity: c.least}).Takes(&c.n); got != c.want {
 			t.Errorf("%s: %v, want %v", name, got, c.want)
+		}
+	}
+}
+
+func TestHeld(t *testing.T) {
+	t.Parallel()
+	next := time.Date(2026, 3, 29, 6, 0, 0, 0, time.UTC)
+	s := &rule.Subscription{Schedule: "0 8 * * *", Timezone: "Europe/Berlin", NextSlot: &next, Reported: 7}
+	for id, want := range map[int64]string{
+		0: "It is held for the digest of 2026-03-29 08:00 Europe/Berlin.",
+		7: "It was due with an earlier digest of the subscription.",
+		8: "It is held for the digest of 2026-03-29 08:00 Europe/Berlin.",
+	} {
+		if got := s.Held(&rule.Notification{ID: id}).Sentence(); got != want {
+			t.Errorf("notification %d: %s", id, got)
 		}
 	}
 }

@@ -173,6 +173,9 @@ func (e *explainer) recipients(ctx context.Context, db bun.IDB, a rule.Applied) 
 		for _, sub := range a.Subscriptions {
 			if c.Holder == (rule.Holder{Kind: rule.HolderSubscription, ID: sub.ID}) {
 				name = sub.Name
+				if c.Reason == rule.Waits {
+					c.Reason = sub.Held(e.about)
+				}
 			}
 		}
 		r := ExplainedRecipient{

@@ -51,6 +51,7 @@ type sentTo struct {
 	ChannelName string
 	From        linkTo // where the contact was set
 	May         bool   // resend it
+	Digest      bool   // it is a part of the digest of a schedule or a pause
 }
 
 func notificationPath(id int64) string { return fmt.Sprintf("/notifications/%d", id) }
@@ -100,6 +101,7 @@ func (s *server) showNotificationPage(w http.ResponseWriter, r *http.Request) er
 		v.Deliveries = append(v.Deliveries, sentTo{
 			d, channelName(d.Channel), deliveredFrom(viewerOf(ctx), &n.deliveries[i]),
 			d.State == dbmodel.Failed && role.Covers(rule.Maintainer),
+			n.deliveries[i].DigestID != 0,
 		})
 	}
 	return s.render(w, r, view{template: "notification", title: v.Headline, section: "inbox", data: v})

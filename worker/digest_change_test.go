@@ -183,3 +183,44 @@ func TestWithdrawnBeforeItsSlot(t *testing.T) {
 		}
 	})
 }
+
+// TestResentDigestIsOneMessage: who resends one delivery of a digest resends all of it that failed, as one message.
+func TestResentDigestIsOneMessage(t *testing.T) {
+	t.Parallel()
+	testenv.EachDatabase(t, func(t *testing.T, db *dbmodel.DB) {
+		e := newEnv(t, db, nil)
+		e.product(1, "")
+		s := e.subscribe("Mine", rule.Slack, func(s *dbmodel.Subscription) { about(1)(s); daily(s) }, e.receiver.URL+"/team")
+		e.high(1, 2, 3)
+		refuse := func(status int) {
+			e.receiver.mu.Lock()
+			defer e.receiver.mu.Unlock()
+			e.receiver.answer = func(string, int) (int, map[string]string) { return status, nil }
+		}
+		refuse(400)
+		e.slotComes(s.ID)
+		failed := e.deliveries(dbmodel.Failed)
+		if len(failed) != 3 {
+			t.Fatalf("%d deliveries failed, want 3", len(failed))
+		}
+		refuse(200)
+		err := db.InTx(t.Context(), func(ctx context.Context, tx bun.Tx) error {
+			r, err := dbmodel.ResendableByID(ctx, tx, everything, failed[1].ID)
+			if err != nil {
+				return err
+			}
+			_, err = dbmodel.Resend(ctx, tx, r)
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		e.idle(10 * time.Second)
+		if diff := cmp.Diff([]string{"Daily, Product 1: 3 new High"}, e.receiver.headlines("/team")); diff != "" {
+			t.Errorf("headlines (-want +got):\n%s", diff)
+		}
+		if left := e.deliveries(dbmodel.Failed); len(left) > 0 {
+			t.Errorf("%d deliveries are still failed", len(left))
+		}
+	})
+}
