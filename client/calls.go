@@ -111,6 +111,11 @@ func (c *Client) Explain(ctx context.Context, observationID int64) (Explain, err
 	return call[Explain](ctx, c, http.MethodGet, fmt.Sprintf("/observations/%d/explain", observationID), nil)
 }
 
+// Subscriptions returns the subscriptions that the caller sees.
+func (c *Client) Subscriptions(ctx context.Context, params ListSubscriptionsParams) iter.Seq2[Subscription, error] {
+	return list[Subscription](ctx, c, "/subscriptions", params)
+}
+
 // PostSubscription makes a subscription. The answer, and no other one, has the secrets of its signed webhooks.
 func (c *Client) PostSubscription(ctx context.Context, fields SubscriptionFields) (Subscription, error) {
 	return call[Subscription](ctx, c, http.MethodPost, "/subscriptions", fields)

@@ -100,7 +100,11 @@ func (d *deployment) demoInbox() (changed string) {
 			Event      string
 			Product    *struct{ ID int64 }
 			Suppressed int
-			Deliveries []object
+			Facts      struct {
+				KnownExploited bool `json:"known_exploited"`
+			}
+			After      *struct{ Severity string }
+			Deliveries []struct{ Source struct{ Name string } }
 		}
 	}
 	d.call(http.MethodGet, "/api/v1/notifications?limit=250", nil, &list)
@@ -109,6 +113,11 @@ func (d *deployment) demoInbox() (changed string) {
 		seen[strings.Trim(n.Type+" "+n.Event, " ")] = true
 		seen["held back"] = seen["held back"] || n.Suppressed == demoHeldBack
 		seen["paused"] = seen["paused"] || n.Product != nil && n.Product.ID == demoPaused && len(n.Deliveries) == 0
+		seen["a Medium that is known to be exploited"] = seen["a Medium that is known to be exploited"] ||
+			n.Facts.KnownExploited && n.After.Severity == "Medium" && len(n.Deliveries) > 0
+		for _, d := range n.Deliveries {
+			seen[d.Source.Name] = true
+		}
 		if n.Type == "observation" && n.Event == "changed" && n.Product.ID == demoPhoton {
 			changed = fmt.Sprintf("/notifications/%d", n.ID)
 		}
@@ -116,6 +125,7 @@ func (d *deployment) demoInbox() (changed string) {
 	for _, want := range []string{
 		"observation new", "observation changed", "observation dropped", "observation_title new", "observation_title changed",
 		"security_gate passed", "security_gate failed", "exception", "task", "held back", "paused",
+		"Critical by mail", "Everything in Slack", "Every morning at 8", "a Medium that is known to be exploited",
 	} {
 		if !seen[want] {
 			d.t.Errorf("the demo's inbox shows no %s", want)

@@ -31,6 +31,9 @@ const (
 	userEmail = "alex@demo.example"
 )
 
+// readerName is the user who subscribes to a digest each morning.
+const readerName = "auditor"
+
 // users are further users and the product groups and products of which they are members. They can log in once an
 // administrator has generated a password for them.
 var users = []struct {
@@ -41,16 +44,20 @@ var users = []struct {
 	{userName, images, 0, client.RoleMaintainer},
 	{"container-owner", images, 0, client.RoleOwner},
 	{"repository-maintainer", repositories, 0, client.RoleMaintainer},
-	{"auditor", repositories, 0, client.RoleReader},
-	{"auditor", 0, spring, client.RoleReader},
+	{readerName, repositories, 0, client.RoleReader},
+	{readerName, 0, spring, client.RoleReader},
 }
 
 // setUp stores the settings: groups with one or two channels each, a few products that differ from their group,
 // global settings for titles and exceptions, and users with roles.
 func setUp(ctx context.Context, api tocsin, to *Receiver, products []product) error {
-	alex := client.UserFields{FullName: new("Alex Example"), Email: new(userEmail)}
-	if _, err := api.PutUser(ctx, userName, alex); err != nil {
-		return err
+	for name, fields := range map[string]client.UserFields{
+		userName:   {FullName: new("Alex Example"), Email: new(userEmail)},
+		readerName: {FullName: new("Robin Example"), Email: new("auditor@demo.example")},
+	} {
+		if _, err := api.PutUser(ctx, name, fields); err != nil {
+			return err
+		}
 	}
 	_, err := api.PatchSettings(ctx, client.SettingsFields{
 		EmailFrom: new("noreply@tocsin.example"),
@@ -62,6 +69,9 @@ func setUp(ctx context.Context, api tocsin, to *Receiver, products []product) er
 		ExceptionMsTeamsWebhook:                  new(to.teamsURL("operations")),
 		ExceptionSlackWebhook:                    new(to.slackURL("operations")),
 		ExceptionRateLimit:                       new(int64(silence.Seconds())),
+		MemberNotificationTypes: &[]client.MemberType{
+			client.MemberTypeObservation, client.MemberTypeSecurityGate, client.MemberTypeTask,
+		},
 	})
 	if err != nil {
 		return err
@@ -79,7 +89,10 @@ func setUp(ctx context.Context, api tocsin, to *Receiver, products []product) er
 			return err
 		}
 	}
-	return addMembers(ctx, api)
+	if err := addMembers(ctx, api); err != nil {
+		return err
+	}
+	return subscribe(ctx, api, to)
 }
 
 func groups(to *Receiver) map[int64]client.ProductGroupFields {
@@ -104,7 +117,11 @@ func groups(to *Receiver) map[int64]client.ProductGroupFields {
 // ownSettings are the settings of the products that differ from their group.
 func ownSettings(to *Receiver) map[int64]client.ProductFields {
 	return map[int64]client.ProductFields{
-		alpine: {NotificationMsTeamsWebhook: new(to.teamsURL("alpine"))},
+		alpine: { // whose team hears of what is Critical, and of what is known to be exploited
+			NotificationMsTeamsWebhook:            new(to.teamsURL("alpine")),
+			ObservationNotificationMinSeverity:    new(client.OptionalSeverityCritical),
+			ObservationNotificationKnownExploited: new(true),
+		},
 		helm: {
 			ObservationNotificationMinSeverity: new(client.OptionalSeverityMedium),
 			NotificationSlackWebhook:           new(to.slackURL("helm")),

@@ -15,6 +15,7 @@ const (
 	springShell = 120 // Critical, in spring
 	muslLibc    = 6   // Critical, in alpine
 	shell       = 100 // High, in photon
+	exploited   = 8   // Medium, in alpine
 	firstOwnID  = 100_000
 )
 
@@ -67,6 +68,7 @@ func (s *story) everyKind(ctx context.Context) error {
 		s.raise(repositories),
 		s.change(shell, func(o *client.ObservationBody) { o.Severity = "Critical" }),
 		s.change(muslLibc, func(o *client.ObservationBody) { o.Status = "Resolved" }),
+		s.change(exploited, func(o *client.ObservationBody) { o.KnownExploited = new(true) }),
 		s.gate(spring, false),
 		s.gate(helm, false),
 		s.gate(spring, true),
