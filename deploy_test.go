@@ -4,6 +4,7 @@ package tocsin_test
 import (
 	"encoding/base64"
 	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -25,6 +26,8 @@ type compose struct {
 		Build       string            `yaml:"build"`
 		Command     []string          `yaml:"command"`
 		Environment map[string]string `yaml:"environment"`
+		Secrets     []string          `yaml:"secrets"`
+		ReadOnly    bool              `yaml:"read_only"`
 		DependsOn   map[string]struct {
 			Condition string `yaml:"condition"`
 		} `yaml:"depends_on"`
@@ -34,6 +37,9 @@ type compose struct {
 		Volumes []string `yaml:"volumes"`
 	} `yaml:"services"`
 	Volumes map[string]any `yaml:"volumes"`
+	Secrets map[string]struct {
+		File string `yaml:"file"`
+	} `yaml:"secrets"`
 }
 
 func read(t *testing.T, name string) string {
@@ -53,12 +59,6 @@ func interpolate(t *testing.T, value string) string {
 		if rest, ok := strings.CutPrefix(rest, "-"); ok {
 			return rest
 		}
-		switch name {
-		case "TOCSIN_SECRET_KEY":
-			return base64.StdEncoding.EncodeToString(make([]byte, 32))
-		case "POSTGRES_PASSWORD":
-			return "0123456789abcdef"
-		}
 		t.Errorf("%s must be given, and no document says so", name)
 		return ""
 	})
@@ -68,7 +68,8 @@ func TestCompose(t *testing.T) {
 	t.Parallel()
 	var file compose
 	// What stands beside a merge key overrides it; this library takes that for a duplicate.
-	if err := yaml.UnmarshalWithOptions([]byte(read(t, "compose.yaml")), &file, yaml.AllowDuplicateMapKey()); err != nil {
+	text := read(t, "compose.yaml")
+	if err := yaml.UnmarshalWithOptions([]byte(text), &file, yaml.AllowDuplicateMapKey()); err != nil {
 		t.Fatal(err)
 	}
 	var roles []string
@@ -84,12 +85,26 @@ func TestCompose(t *testing.T) {
 		}
 		for _, volume := range service.Volumes {
 			volume, _, _ = strings.Cut(volume, ":")
+			if strings.HasPrefix(volume, "./") {
+				if _, err := os.Stat(volume); err != nil {
+					t.Errorf("%s uses %s: %v", name, volume, err)
+				}
+				continue
+			}
 			if _, ok := file.Volumes[volume]; !ok {
 				t.Errorf("%s uses the volume %s, which is not declared", name, volume)
 			}
 		}
+		for _, secret := range service.Secrets {
+			if file.Secrets[secret].File != "./secrets/"+secret || !strings.Contains(text, " > "+secret+"\n") {
+				t.Errorf("%s uses the secret %s, which is not declared, or which no line of the comment makes", name, secret)
+			}
+		}
 		if service.Build == "" {
 			continue
+		}
+		if !service.ReadOnly {
+			t.Errorf("%s may write anywhere", name)
 		}
 		command := strings.Join(service.Command, " ")
 		if !slices.Contains(commands, command) {
@@ -98,6 +113,12 @@ func TestCompose(t *testing.T) {
 		var env []string
 		for name, value := range service.Environment {
 			checkKnown(t, "compose.yaml", name)
+			if secret, ok := strings.CutPrefix(value, "/run/secrets/"); ok {
+				if !slices.Contains(service.Secrets, secret) {
+					t.Errorf("%s is not given the secret %s", command, secret)
+				}
+				value = secretFile(t, secret)
+			}
 			env = append(env, name+"="+interpolate(t, value))
 		}
 		role := config.Role(service.Command[0])
@@ -115,6 +136,20 @@ func TestCompose(t *testing.T) {
 	if want := []string{"migrate", "scheduler", "web", "worker"}; !slices.Equal(roles, want) {
 		t.Errorf("Compose runs %v, want %v", roles, want)
 	}
+}
+
+// secretFile is a file as the comment of compose.yaml makes it.
+func secretFile(t *testing.T, name string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), name)
+	text := map[string]string{
+		"secret_key":   base64.StdEncoding.EncodeToString(make([]byte, 32)) + "\n",
+		"database_url": "postgres://tocsin:0123456789abcdef@postgres:5432/tocsin?sslmode=disable\n",
+	}[name]
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
 }
 
 func TestProcfile(t *testing.T) {

@@ -10,6 +10,7 @@ import (
 func TestAlertRules(t *testing.T) {
 	t.Parallel()
 	testenv.Promtool(t, "check", "rules", "deploy/prometheus/alerts.yml")
+	testenv.Promtool(t, "check", "config", "deploy/prometheus/prometheus.yml")
 	testenv.Promtool(t, "test", "rules", "deploy/prometheus/alerts_test.yml")
 }
 
