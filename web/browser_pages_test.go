@@ -35,7 +35,7 @@ func TestPagesInBrowser(t *testing.T) {
 
 	for name, path := range map[string]string{
 		"products": "/products", "product-groups": "/product-groups", "product": "/products/1", "product-group": "/product-groups/1", "observations": "/observations",
-		"explain": "/observations/1/explain", "error": "/notifications/999", "nobody": "/?viewed=all", "deliveries": "/deliveries", "settings": "/settings", "users": "/users", "user": "/users/owner", "my-notifications": "/subscriptions", "subscription": "/subscriptions/1", "team-subscription": "/subscriptions?team=yes&where=product-1", "password": "/password", "empty": "/observations?q=nothing",
+		"explain": "/observations/1/explain", "error": "/notifications/999", "nobody": "/?viewed=all", "deliveries": "/deliveries", "settings": "/settings", "users": "/users", "user": "/users/owner", "my-notifications": "/subscriptions", "subscription": "/subscriptions/1", "team-subscription": "/subscriptions?team=yes&where=product-1", "password": "/password", "empty": "/observations?q=nothing", "reference": "/api/", "reference-call": "/api/calls/postObservations", "reference-type": "/api/types/ObservationBody",
 	} {
 		b.Open(path)
 		b.Until(`document.querySelector("main h1")`)

@@ -12,7 +12,9 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/seed91453169/tocsin/internal/testenv"
 	"github.com/seed91453169/tocsin/internal/testenv/node"
+	"github.com/seed91453169/tocsin/web"
 )
 
 var updateDocument = flag.Bool("update", false, "write client/openapi.json, from which the Go client is generated")
@@ -100,6 +102,40 @@ func TestStatusesAreDocumented(t *testing.T) {
 			if !known[call][fmt.Sprint(status)] {
 				t.Errorf("%s answers %d, which is not documented", call, status)
 			}
+		}
+	}
+}
+
+// TestReference follows all links of the pages that show the document: each call and each type that one of them names.
+func TestReference(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t, testenv.SQLiteDB(t), func(c *web.Config) { c.BaseURL = "https://tocsin.example/path" })
+	seen, next := map[string]bool{"/api/": true}, []string{"/api/"}
+	for len(next) > 0 {
+		page := e.want(200, "GET", next[0], nil, "Authorization", "").text
+		next = next[1:]
+		for _, link := range strings.Split(page, `href="/path/api/`)[1:] {
+			link, _, _ := strings.Cut(link, `"`)
+			if link = "/api/" + link; !seen[link] && link != "/api/openapi.json" {
+				seen[link] = true
+				next = append(next, link)
+			}
+		}
+	}
+	all, _ := calls()
+	found := 0
+	for link := range seen {
+		if strings.HasPrefix(link, "/api/calls/") {
+			found++
+		}
+	}
+	if found != len(all) || !seen["/api/types/Severity"] || !seen["/api/types/Problem"] || !seen["/api/types/ContactFields"] {
+		t.Errorf("%d of %d calls have a page; %v", found, len(all), seen)
+	}
+	page := e.want(200, "GET", "/api/types/ObservationBody", nil, "Authorization", "").text
+	for _, want := range []string{"whole number, 1 to 99 or null", `<a href="/path/api/types/Severity">Severity</a>`, "text, at most 10000 characters"} {
+		if !strings.Contains(page, want) {
+			t.Errorf("the page lacks %s:\n%s", want, page)
 		}
 	}
 }
