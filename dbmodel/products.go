@@ -150,6 +150,24 @@ func SaveProductGroup(ctx context.Context, db bun.IDB, g *ProductGroup) error {
 	return Translate(err)
 }
 
+// takenOut is how many products TakeOutProducts takes out in one transaction.
+const takenOut = 1_000
+
+const takeOutProducts = `
+	UPDATE products SET product_group_id = NULL WHERE id IN (
+		SELECT id FROM products WHERE product_group_id = @group ORDER BY id LIMIT @limit FOR NO KEY UPDATE)`
+
+// TakeOutProducts takes all products out of a product group, in short transactions, so that DeleteProductGroup, which takes
+// out what is left, locks few of them.
+func TakeOutProducts(ctx context.Context, db *DB, group int64) error {
+	for {
+		n, err := exec(ctx, db, takeOutProducts, args{"group": group, "limit": takenOut})
+		if err != nil || n < takenOut {
+			return err
+		}
+	}
+}
+
 // DeleteProductGroup removes a product group; its products stay. It returns ErrNotFound where there is none.
 func DeleteProductGroup(ctx context.Context, db bun.IDB, id int64) error {
 	return execOne(ctx, db, `DELETE FROM product_groups WHERE id = @id`, args{"id": id})

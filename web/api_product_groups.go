@@ -129,6 +129,9 @@ func (s *server) apiDeleteProductGroup(ctx context.Context, in *IDParam) (*struc
 	if err := s.notTaken(ctx, s.db, groupHolder(in.ID), "The product group comes"); err != nil {
 		return nil, err
 	}
+	if err := dbmodel.TakeOutProducts(ctx, s.db, in.ID); err != nil {
+		return nil, fmt.Errorf("take the products out of product group %d: %w", in.ID, err)
+	}
 	if err := dbmodel.DeleteProductGroup(ctx, s.db, in.ID); err != nil {
 		return nil, missing(err, "product group", in.ID)
 	}

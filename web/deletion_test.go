@@ -1,11 +1,13 @@
 package web_test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
 	"github.com/seed91453169/tocsin/dbmodel"
 	"github.com/seed91453169/tocsin/internal/queue"
+	"github.com/seed91453169/tocsin/internal/testenv"
 	"github.com/seed91453169/tocsin/rule"
 )
 
@@ -59,5 +61,48 @@ func TestDeletionIsEnqueuedAtOnce(t *testing.T) {
 			t.Errorf("%v hidden events are tried again", n)
 		}
 		e.want(404, "DELETE", "/api/v1/failed-events/2", nil)
+	})
+}
+
+// TestDeleteLargeProductGroup: the deletion of a group with many products locks few of them at once.
+func TestDeleteLargeProductGroup(t *testing.T) {
+	t.Parallel()
+	const products, path = 2_500, "/api/v1/product-groups/1"
+	testenv.EachDatabase(t, func(t *testing.T, db *dbmodel.DB) {
+		e := newEnv(t, db)
+		e.want(200, "PUT", path, `{"name":"Shop"}`)
+		e.exec("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 2500) " +
+			"INSERT INTO products (id, name, product_group_id) SELECT i, 'p', 1 FROM n")
+		left := func() int { return e.count("products", "product_group_id = 1") }
+		if db.Reader == db.DB { // PostgreSQL: while another transaction holds the last product, the first ones are out
+			tx, err := db.BeginTx(t.Context(), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer tx.Rollback() //nolint:errcheck // it was ended below
+			if _, err := tx.ExecContext(t.Context(), "SELECT 1 FROM products WHERE id = 2500 FOR UPDATE"); err != nil {
+				t.Fatal(err)
+			}
+			status := make(chan int, 1)
+			go func() { status <- e.send("DELETE", path, nil).status }()
+			testenv.Eventually(t, testTime, func() error {
+				if n := left(); n > products/2 {
+					return fmt.Errorf("%d of %d products are left", n, products)
+				}
+				return nil
+			}, "products are not taken out")
+			if err := tx.Rollback(); err != nil {
+				t.Fatal(err)
+			}
+			if got := <-status; got != 204 {
+				t.Errorf("the deletion is answered %d", got)
+			}
+		} else {
+			e.want(204, "DELETE", path, nil)
+		}
+		if n, all := left(), e.count("products", "true"); n != 0 || all != products {
+			t.Errorf("%d products are left in the group, %d in all", n, all)
+		}
+		e.want(404, "DELETE", path, nil)
 	})
 }
