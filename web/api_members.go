@@ -129,8 +129,8 @@ func (s *server) removeMember(ctx context.Context, of memberSource, in *memberPa
 	return err
 }
 
-// mayEditMembers answers callers who may not edit the members: 404 where they do not see what these are members of, else
-// 403.
+// mayEditMembers answers callers who may not edit the members: 404 where they do not see what these are members of,
+// else 403.
 func mayEditMembers(ctx context.Context, db bun.IDB, of memberSource, id int64) error {
 	v := viewerOf(ctx)
 	role, err := of.role(ctx, db, v, id)

@@ -58,8 +58,8 @@ func limitBody(w http.ResponseWriter, r *http.Request) *requestBody {
 	}
 }
 
-// takeLarge lets the body be one of observations or an exception: larger, where there is room for it, or as lines of any
-// number.
+// takeLarge lets the body be one of observations or an exception: larger, where there is room for it, or as lines of
+// any number.
 func (b *requestBody) takeLarge(ctx context.Context, media string, room *semaphore.Weighted) {
 	b.most = maxLarge
 	if media == mediaNDJSON {

@@ -244,7 +244,7 @@ func TestRoomIsGivenBack(t *testing.T) {
 	t.Parallel()
 	room := semaphore.NewWeighted(maxLarge)
 	body := func(size int) *requestBody {
-		r := httptest.NewRequest(http.MethodPost, "/", strings.NewReader(strings.Repeat(" ", size)))
+		r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/", strings.NewReader(strings.Repeat(" ", size)))
 		b := limitBody(httptest.NewRecorder(), r)
 		b.takeLarge(t.Context(), "application/json", room)
 		return b

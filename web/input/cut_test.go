@@ -30,18 +30,18 @@ func TestCutStrings(t *testing.T) {
 		"numbers":    {"ä", `\u00e4`},
 		"pairs":      {"😀", `\ud83d\uDE00`},
 	} {
-		body := `{"a\"":"` + strings.Repeat(c.written, maxString/len(c.written)-1) + `","b":["` +
+		body := `{"b\"":0,"a":"` + strings.Repeat(c.written, maxString/len(c.written)-1) + `","b":["` +
 			strings.Repeat(c.written, 2*maxString/len(c.written)) + `","\ud83d\ude00",1]}`
 		read, err := io.ReadAll(&cutStrings{in: iotest.HalfReader(strings.NewReader(body))})
 		if err != nil {
 			t.Fatal(err)
 		}
 		var got struct {
-			A string `json:"a\""`
+			A string `json:"a"`
 			B []any  `json:"b"`
 		}
 		var whole struct {
-			A string `json:"a\""`
+			A string `json:"a"`
 		}
 		if err := json.Unmarshal([]byte(body), &whole); err != nil {
 			t.Fatal(err)
