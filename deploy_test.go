@@ -189,3 +189,64 @@ func checkKnown(t *testing.T, file, name string) {
 		t.Errorf("%s sets %s, which config does not read", file, name)
 	}
 }
+
+// TestUnits: the units of systemd run commands that exist, with settings that config reads.
+func TestUnits(t *testing.T) {
+	t.Parallel()
+	for name, want := range map[string][]string{
+		"tocsin.service": {"serve"}, "tocsin@.service": {"web", "worker", "scheduler"},
+	} {
+		text := read(t, "deploy/systemd/"+name)
+		start := regexp.MustCompile(`(?m)^ExecStart=/usr/bin/tocsin (.*)$`).FindStringSubmatch(text)
+		if start == nil {
+			t.Fatalf("%s starts nothing", name)
+		}
+		for _, role := range want {
+			if command := strings.ReplaceAll(start[1], "%i", role); command != role || !slices.Contains(commands, command) {
+				t.Errorf("%s runs %q instead of %q", name, command, role)
+			}
+		}
+		for _, line := range regexp.MustCompile(`(?m)^Environment=(\w+)=`).FindAllStringSubmatch(text, -1) {
+			checkKnown(t, name, line[1])
+		}
+		for _, hardening := range []string{"DynamicUser=yes", "ProtectSystem=strict", "NoNewPrivileges=yes", "SystemCallFilter=@system-service"} {
+			if !strings.Contains(text, "\n"+hardening+"\n") {
+				t.Errorf("%s lacks %s", name, hardening)
+			}
+		}
+	}
+	for _, line := range regexp.MustCompile(`(?m)^#?(\w+)=`).FindAllStringSubmatch(read(t, "deploy/systemd/tocsin.env"), -1) {
+		checkKnown(t, "tocsin.env", line[1])
+	}
+}
+
+// TestPackages: what goreleaser packs is there, or a hook of its own makes it.
+func TestPackages(t *testing.T) {
+	t.Parallel()
+	var file struct {
+		Before struct{ Hooks []string }
+		Builds []struct{ Main string }
+		NFPMs  []struct {
+			Contents []struct{ Src, Dst string }
+		} `yaml:"nfpms"`
+	}
+	if err := yaml.Unmarshal([]byte(read(t, ".goreleaser.yaml")), &file); err != nil {
+		t.Fatal(err)
+	}
+	if len(file.Builds) != 1 || len(file.NFPMs) != 1 || len(file.NFPMs[0].Contents) == 0 {
+		t.Fatalf("%+v", file)
+	}
+	sources := []string{file.Builds[0].Main}
+	for _, c := range file.NFPMs[0].Contents {
+		if !strings.HasPrefix(c.Src, "bin/package/") {
+			sources = append(sources, c.Src)
+		} else if base := strings.SplitN(c.Src, ".", 2); !strings.Contains(strings.Join(file.Before.Hooks, "\n"), base[0]+".") {
+			t.Errorf("nothing makes %s", c.Src)
+		}
+	}
+	for _, path := range sources {
+		if _, err := os.Stat(path); err != nil {
+			t.Error(err)
+		}
+	}
+}
