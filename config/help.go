@@ -1,7 +1,7 @@
 package config
 
 // about says of each variable what it is for, as the help of the program shows it.
-var about = map[string]string{
+var about = map[string]string{ //nolint:gosec // names of secrets, no secrets
 	"DATABASE_URL":                    "postgres://… or sqlite:///path; serve: SQLite in TOCSIN_DATA_DIR",
 	"REDIS_URL":                       "redis://, rediss://, redis-sentinel://, redis-cluster://; serve: in-process",
 	"PORT":                            "Where HTTP is served, on all addresses",

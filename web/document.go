@@ -3,6 +3,7 @@ package web
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"reflect"
 	"slices"
@@ -54,9 +55,7 @@ func documentOf(api *huma.OpenAPI) []byte {
 	r := refiner{schemas: object{}}
 	doc = r.refine(doc).(object)
 	schemas := doc["components"].(object)["schemas"].(object)
-	for name, s := range r.schemas {
-		schemas[name] = s
-	}
+	maps.Copy(schemas, r.schemas)
 	delete(schemas, "ErrorModel") // problem is in its place
 	delete(schemas, "ErrorDetail")
 	for name, s := range schemas {
@@ -142,7 +141,7 @@ var refusals = map[int]string{
 	http.StatusConflict:              "The present state does not allow it; what comes from SecObserve is changed there",
 	http.StatusRequestEntityTooLarge: "The body is too large",
 	http.StatusUnsupportedMediaType:  "The body has another media type",
-	http.StatusUnprocessableEntity:   "Something is not valid: errors has an entry for each faulty field, and nothing is stored",
+	http.StatusUnprocessableEntity:   "Something is not valid, and nothing is stored: errors names each faulty field",
 	http.StatusTooManyRequests:       "The caller does too much at once: Retry-After says when to try again",
 	http.StatusServiceUnavailable:    "The database does not answer: Retry-After says when to try again",
 }

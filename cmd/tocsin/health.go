@@ -16,7 +16,7 @@ type healthCommand struct{}
 
 // Help is printed below the usage.
 func (healthCommand) Help() string {
-	return `Asks /readyz where the process of this environment may listen: TOCSIN_METRICS_LISTEN, and TOCSIN_LISTEN or PORT.
+	return `Asks /readyz where the process of this environment may listen: TOCSIN_METRICS_LISTEN, TOCSIN_LISTEN or PORT.
 Exits with 0 where one of them is ready, else with 1: for the health check of a container.`
 }
 
@@ -52,7 +52,8 @@ func askReady(ctx context.Context, listen string) (string, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	r, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+net.JoinHostPort(host, port)+"/readyz", http.NoBody)
+	url := "http://" + net.JoinHostPort(host, port) + "/readyz"
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, url, http.NoBody)
 	if err != nil {
 		return "", err
 	}

@@ -30,7 +30,8 @@ func helpArguments(args []string) []string {
 // Help is printed below the commands: the environment variables.
 func (*commands) Help() string {
 	var b strings.Builder
-	b.WriteString("Settings come from the environment. Any NAME may come as NAME_FILE, the path of a file with the value.\n\n")
+	b.WriteString("Settings come from the environment. " +
+		"Any NAME may come as NAME_FILE, the path of a file with the value.\n\n")
 	for _, v := range config.Variables() {
 		fmt.Fprintf(&b, "  %-32s %s\n", v.Name, v.About)
 	}
@@ -85,7 +86,9 @@ func (c completeCommand) Run(t *terminal, app *kong.Application) error {
 		words = words[1:]
 	}
 	for _, w := range candidates(app.Node, words) {
-		fmt.Fprintln(t.out, w)
+		if _, err := fmt.Fprintln(t.out, w); err != nil {
+			return err
+		}
 	}
 	return nil
 }

@@ -20,7 +20,8 @@ func (manCommand) Help() string { return "To read it: tocsin man | man -l -" }
 func (manCommand) Run(t *terminal, app *kong.Application) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, ".TH TOCSIN 1 \"\" \"tocsin %s\"\n", roff(version()))
-	b.WriteString(".SH NAME\ntocsin \\- " + roff(app.Help) + "\n.SH SYNOPSIS\n.B tocsin\n.I command\n[arguments]\n.SH COMMANDS\n")
+	b.WriteString(".SH NAME\ntocsin \\- " + roff(app.Help) + "\n")
+	b.WriteString(".SH SYNOPSIS\n.B tocsin\n.I command\n[arguments]\n.SH COMMANDS\n")
 	for _, leaf := range app.Leaves(true) {
 		fmt.Fprintf(&b, ".TP\n.B %s\n%s\n", roff(leaf.Summary()), roff(leaf.Help))
 		if leaf.Detail != "" {

@@ -1,5 +1,5 @@
-// Package node has the validators from npm that tests run: those of the vendors that Tocsin sends to, and those of OpenAPI
-// documents.
+// Package node has the validators from npm that tests run: those of the vendors that Tocsin sends to, and those of
+// OpenAPI documents.
 package node
 
 import (
