@@ -11,7 +11,8 @@ import (
 )
 
 // evaluateBaseline remembers observations that match, and their titles, as if they had been notified, and forgets
-// those that do not match, by what the baseline said of them: a change that comes meanwhile waits. It stores no notification: these observations are known already.
+// those that do not match, by what the baseline said of them: a change that comes meanwhile waits. It
+// stores no notification: these observations are known already.
 func (w *Worker) evaluateBaseline(
 	ctx context.Context, tx bun.Tx, event *dbmodel.Event, _ prepared,
 ) (evaluated, error) {

@@ -234,7 +234,8 @@ func (d *digests) slot(ctx context.Context, g *slotGroup) error {
 		if g.notifications.SentTo != 0 {
 			sent = func(n *rule.Notification) bool { return n.Sent }
 		}
-		content, data, err = d.sum(ctx, g.notifications, s.Filter.Passes, sent, slices.ContainsFunc(g.subscriptions, takesData))
+		content, data, err = d.sum(ctx, g.notifications, s.Filter.Passes, sent,
+			slices.ContainsFunc(g.subscriptions, takesData))
 		if err != nil {
 			return err
 		}
