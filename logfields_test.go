@@ -18,6 +18,12 @@ var logMethods = []string{
 	"AnErr", "Bool", "Bytes", "Dict", "Dur", "Float64", "Int", "Int64", "Ints64", "Str", "Stringer", "Strs", "Time",
 }
 
+// isAttribute reports whether a method is a function for attributes of spans, which are named like methods of zerolog.
+func isAttribute(method *ast.SelectorExpr) bool {
+	of, ok := method.X.(*ast.Ident)
+	return ok && of.Name == "attribute"
+}
+
 // loggedFields are the names of the fields that the program logs, read from its source.
 func loggedFields(t *testing.T) []string {
 	t.Helper()
@@ -39,7 +45,7 @@ func loggedFields(t *testing.T) []string {
 			if call, ok := n.(*ast.CallExpr); ok && len(call.Args) == 2 {
 				method, isMethod := call.Fun.(*ast.SelectorExpr)
 				name, isText := call.Args[0].(*ast.BasicLit)
-				if isMethod && isText && name.Kind == token.STRING && slices.Contains(logMethods, method.Sel.Name) {
+				if isMethod && isText && name.Kind == token.STRING && slices.Contains(logMethods, method.Sel.Name) && !isAttribute(method) {
 					text, _ := strconv.Unquote(name.Value)
 					names[text] = true
 				}

@@ -84,6 +84,7 @@ type Config struct {
 
 	Rates map[rule.Channel]float64 // messages a second for one target; 0: no pacing
 
+	TraceEndpoint     string // of an OTLP collector over HTTP, without a slash at its end; empty: nothing is traced
 	WorkerConcurrency int
 	MonitorWrite      bool
 	LogLevel          zerolog.Level

@@ -202,6 +202,10 @@ var variables = append([]variable{
 		}
 		return nil
 	}),
+	plain("OTEL_EXPORTER_OTLP_ENDPOINT", func(c *Config, s string) (err error) {
+		c.TraceEndpoint, err = parseWebURL(s, "http://collector.example.com:4318")
+		return err
+	}),
 	plain("TOCSIN_LOG_LEVEL", func(c *Config, s string) error {
 		level, err := zerolog.ParseLevel(strings.ToLower(s))
 		if err != nil || level < zerolog.TraceLevel || level > zerolog.ErrorLevel {

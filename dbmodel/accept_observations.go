@@ -31,6 +31,8 @@ type Accepting struct {
 	Bulk     bool // part of an import: single events go first
 	Baseline bool // what matches is remembered without being notified
 	Queued   bool // the caller enqueues a task for the event
+	// TraceParent is EventPayload.TraceParent.
+	TraceParent string
 	// ReportedAt is when the web tier reported them, where they came through Redis and may have been overtaken: then what is
 	// stored and was reported later, but not after now, stays; this needs a transaction. nil: now.
 	ReportedAt *time.Time
@@ -46,13 +48,13 @@ func (how Accepting) kind() EventKind {
 // payload is what the event of a list carries, all but the ids of those that changed.
 func (how Accepting) payload(list []Observation) EventPayload {
 	if !how.Baseline {
-		return EventPayload{}
+		return EventPayload{TraceParent: how.TraceParent}
 	}
 	reported := make(map[int64]rule.Values, len(list))
 	for i := range list {
 		reported[list[i].ID] = list[i].Rule().Values
 	}
-	return EventPayload{Reported: reported}
+	return EventPayload{Reported: reported, TraceParent: how.TraceParent}
 }
 
 const knownProducts = `

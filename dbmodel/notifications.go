@@ -59,6 +59,8 @@ type Facts struct {
 	Scanner          string          `json:"scanner,omitempty"`
 	Observations     int             `json:"observations,omitempty"` // that bear the title
 	Products         int             `json:"products,omitempty"`     // that these are in
+
+	TraceParent string `json:"trace_parent,omitempty"` // of its evaluation, for its deliveries; never shown
 }
 
 // Before returns what was last notified, nil for nothing.

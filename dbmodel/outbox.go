@@ -48,6 +48,8 @@ type EventPayload struct {
 
 	Exception *Exception      `json:"exception,omitempty"`
 	Task      json.RawMessage `json:"task,omitempty"` // of KindRefused: what was refused
+
+	TraceParent string `json:"trace_parent,omitempty"` // of what has accepted it; empty: it is not traced
 }
 
 // Scan implements sql.Scanner.
@@ -205,7 +207,7 @@ func SplitEvent(ctx context.Context, tx bun.Tx, e *Event) (bool, error) {
 	}
 	payloads := make([]string, len(e.Payload.IDs))
 	for i, id := range e.Payload.IDs {
-		single := EventPayload{IDs: []int64{id}}
+		single := EventPayload{IDs: []int64{id}, TraceParent: e.Payload.TraceParent}
 		if v, found := e.Payload.Reported[id]; found {
 			single.Reported = map[int64]rule.Values{id: v}
 		}

@@ -13,6 +13,15 @@ import (
 // Task is an event, made by one of the New functions, for an Outbox or a Client.
 type Task struct{ event *accept.Event }
 
+// InTrace has what Tocsin does because of the task belong to a trace of the caller. parent is the caller's place in it,
+// as the header traceparent of W3C Trace Context says it; one of a trace that is not sampled changes nothing.
+func (t *Task) InTrace(parent string) *Task {
+	if t != nil && t.event != nil {
+		t.event.InTrace(parent)
+	}
+	return t
+}
+
 // errNoTask refuses a nil Task.
 var errNoTask = errors.New("no task: its constructor returned an error")
 

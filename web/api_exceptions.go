@@ -96,7 +96,7 @@ func (s *server) reportOwn(x *exchange, class, message, trace string) {
 		err = s.accept(ctx, t, nil)
 	}
 	if err != nil {
-		s.log.Error().Err(fmt.Errorf("report a fault of Tocsin: %w", err)).Str("request_id", x.id).
+		s.log.Error().Err(fmt.Errorf("report a fault of Tocsin: %w", err)).Func(x.ids).
 			Msg("a fault is only in the log")
 	}
 }

@@ -25,7 +25,7 @@ func (s *server) audit(ctx context.Context, what string) *zerolog.Event {
 func (s *server) auditOf(ctx context.Context, what, name string) *zerolog.Event {
 	x := exchangeOf(ctx)
 	//nolint:zerologlint // the caller ends it
-	line := s.log.Info().Str("audit", what).Str("client", addressOf(x.r)).Str("request_id", x.id)
+	line := s.log.Info().Str("audit", what).Str("client", addressOf(x.r)).Func(x.ids)
 	if name != "" {
 		line = line.Str("user", name)
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/seed91453169/tocsin/dbmodel"
+	"github.com/seed91453169/tocsin/internal/tracing"
 )
 
 // exchange is one request with its answer, as everything that handles it sees it.
@@ -125,7 +126,9 @@ func (s *server) begin(next http.Handler) http.Handler {
 		started := time.Now()
 		x := &exchange{id: rand.Text()[:16], body: limitBody(w, r)}
 		x.w = &answer{ResponseWriter: w, body: x.body}
-		x.r = r.WithContext(context.WithValue(r.Context(), exchangeKey{}, x))
+		ctx, span := s.startSpan(r)
+		defer x.endSpan(span)
+		x.r = r.WithContext(context.WithValue(ctx, exchangeKey{}, x))
 		x.r.Body = x.body
 		h := w.Header()
 		h.Set("X-Request-Id", x.id)
@@ -155,7 +158,7 @@ func (s *server) end(x *exchange, started time.Time) {
 	case healthPattern, readyPattern, metricsPattern, staticPattern:
 		level = zerolog.DebugLevel
 	}
-	line := s.log.WithLevel(level).Str("request_id", x.id).Str("method", x.r.Method).Str("route", x.r.Pattern).
+	line := s.log.WithLevel(level).Func(x.ids).Str("method", x.r.Method).Str("route", x.r.Pattern).
 		Str("path", loggedPath(x.r.URL.Path)).
 		Int("status", x.w.status).Dur("duration_ms", time.Since(started)).Int64("bytes", x.w.bytes)
 	if client, _, err := net.SplitHostPort(x.r.RemoteAddr); err == nil {
@@ -193,6 +196,11 @@ func loggedPath(path string) string {
 	return path
 }
 
+// ids adds to a log line which request it is about.
+func (x *exchange) ids(line *zerolog.Event) {
+	line.Str("request_id", x.id).Func(tracing.Log(x.r.Context()))
+}
+
 // panicked answers 500, if there is no answer yet. What was thrown may hold anything: the log gets its type and the
 // stack.
 func (s *server) panicked(x *exchange, v any) {
@@ -203,7 +211,7 @@ func (s *server) panicked(x *exchange, v any) {
 	if err, ok := v.(interface{ RuntimeError() }); ok {
 		kind = fmt.Sprint(err) // "index out of range [3] with length 3"
 	}
-	s.log.Error().Str("request_id", x.id).Str("route", x.r.Pattern).Str("panic", kind).Bytes("stack", debug.Stack()).
+	s.log.Error().Func(x.ids).Str("route", x.r.Pattern).Str("panic", kind).Bytes("stack", debug.Stack()).
 		Msg("a request panicked")
 	s.reportOwn(x, "Panic", kind, string(debug.Stack()))
 	if x.w.status == 0 {

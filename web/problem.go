@@ -154,12 +154,12 @@ func (s *server) fail(ctx context.Context, err error) *problem {
 	case p.Status < http.StatusInternalServerError:
 	case errors.Is(ctx.Err(), context.Canceled):
 		// The caller went away; at most somebody who has only ended sending waits for the answer.
-		s.log.Debug().Err(p.cause).Str("request_id", x.id).Msg("the caller did not wait for the answer")
+		s.log.Debug().Err(p.cause).Func(x.ids).Msg("the caller did not wait for the answer")
 		p = newProblem(http.StatusBadRequest, "The connection was closed before the answer was ready: ask again, "+
 			"and keep it open.")
 	default:
 		p.Instance = requestURN + x.id
-		s.log.Error().Err(p.cause).Str("request_id", x.id).Str("route", x.r.Pattern).Int("status", p.Status).
+		s.log.Error().Err(p.cause).Func(x.ids).Str("route", x.r.Pattern).Int("status", p.Status).
 			Msg("a request failed")
 		if p.Status == http.StatusInternalServerError { // not a 503: without the database nothing can be accepted
 			s.reportOwn(x, "InternalServerError", "a request failed: the log says why", p.Instance)

@@ -21,6 +21,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/redis/go-redis/v9"
 	"github.com/rs/zerolog"
+	"go.opentelemetry.io/otel/trace"
 	"golang.org/x/sync/semaphore"
 
 	"github.com/seed91453169/tocsin/channel"
@@ -55,7 +56,9 @@ type Config struct {
 	Version    string
 	// Registry has the metrics of the process, which /metrics shows; nil: those of the handler alone.
 	Registry *prometheus.Registry
-	Log      zerolog.Logger
+	// Tracer makes the spans of requests; nil: nothing is traced.
+	Tracer trace.Tracer
+	Log    zerolog.Logger
 }
 
 type server struct {
@@ -88,6 +91,7 @@ type server struct {
 	secObserve  *SecObserve
 	adminToken  []byte // SHA-256; nil: there is none
 	networks    []netip.Prefix
+	tracer      trace.Tracer // nil: nothing is traced
 	log         zerolog.Logger
 	registry    *prometheus.Registry
 	requests    *prometheus.HistogramVec
@@ -104,7 +108,7 @@ const (
 func New(cfg Config) http.Handler {
 	s := &server{
 		db: cfg.DB, vault: cfg.Vault, acceptor: cfg.Acceptor, queue: cfg.Queue, networks: cfg.WebhookAllowedNetworks,
-		log:     cfg.Log,
+		log: cfg.Log, tracer: cfg.Tracer,
 		senders: cfg.Senders, baseURL: strings.TrimSuffix(cfg.BaseURL, "/"), unread: newUnreadWatch(cfg.DB, cfg.Log),
 		stopping:   cfg.Stopping,
 		secObserve: cfg.SecObserve, registry: cfg.Registry,

@@ -121,6 +121,9 @@ type drain struct {
 	name      string    // of the target, as a person knows it; empty: not read yet
 	sent      int       // single deliveries since the last digest
 	digested  bool      // the last message was a digest
+
+	parents []string        // of the notifications of the next message, where they are traced
+	trace   context.Context // of the last message; nil: none
 }
 
 // outcome says how a drain goes on after a message.
@@ -268,6 +271,7 @@ func (d *drain) wait(ctx context.Context, least, most time.Duration) bool {
 // deliver sends what comes next, if something waits, and records what became of it: a digest where there is one to
 // send, else single deliveries.
 func (d *drain) deliver(ctx context.Context) (outcome, error) {
+	d.sends()
 	if d.target.Channel == rule.Webhook {
 		return d.deliverData(ctx)
 	}
@@ -325,6 +329,8 @@ func (d *drain) send(ctx context.Context, m *channel.Message) (result *channel.E
 // where the receiver took the message.
 func (d *drain) transmit(ctx context.Context, m *channel.Message) (result *channel.Error, lost bool, err error) {
 	w := d.w
+	span := d.startSend()
+	defer func() { endSend(span, result) }()
 	if now := time.Now(); now.Sub(d.renewed) > freshTime {
 		d.turn.take()
 		mine, err := dbmodel.RenewTarget(ctx, w.DB, d.target.ID, d.owner)

@@ -28,6 +28,11 @@ func (d *drain) deliverDigest(ctx context.Context) (outcome, error) {
 			return goOn, err
 		}
 	}
+	for _, named := range [][]dbmodel.Notification{content.Named, content.Worst} {
+		for i := range named {
+			d.traces(&named[i])
+		}
+	}
 	send := func(say func(message.Builder, *dbmodel.Digest, int64, message.Recipient) *channel.Message) (
 		*channel.Error, bool, error,
 	) {
@@ -107,6 +112,9 @@ func (d *drain) netDigest(
 	out.Content = content
 	if out.Notifications, err = dbmodel.NotificationsByID(ctx, d.w.DB, ids); err != nil {
 		return out, fmt.Errorf("load the notifications of digest %d: %w", of.Digest, err)
+	}
+	for _, n := range out.Notifications {
+		d.traces(n)
 	}
 	if of.Masked {
 		for id, n := range out.Notifications {

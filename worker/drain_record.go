@@ -11,6 +11,7 @@ import (
 	"github.com/seed91453169/tocsin/channel"
 	"github.com/seed91453169/tocsin/dbmodel"
 	"github.com/seed91453169/tocsin/internal/queue"
+	"github.com/seed91453169/tocsin/internal/tracing"
 	"github.com/seed91453169/tocsin/message"
 )
 
@@ -95,7 +96,7 @@ func (d *drain) ended(how, text string, result *channel.Error, list []dbmodel.Ma
 		}
 	}
 	for _, one := range list {
-		w.Log.Warn().Int64("delivery", one.ID).Int64("notification", one.NotificationID).Int("attempt", one.Attempts).
+		w.Log.Warn().Func(tracing.Log(d.trace)).Int64("delivery", one.ID).Int64("notification", one.NotificationID).Int("attempt", one.Attempts).
 			Int64("target", t.ID).Str("target_name", d.name).Str("channel", string(t.Channel)).
 			Str("category", string(result.Category())).Str("reason", result.Reason).AnErr("cause", result.Err).Msg(text)
 	}

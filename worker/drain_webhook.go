@@ -93,6 +93,7 @@ func (d *drain) batch(
 		d.w.Log.Error().Err(err).Int64("target", d.target.ID).Msg("the secret of a webhook cannot be read")
 	}
 	m := &channel.Message{}
+	d.sends()
 	for _, one := range waiting {
 		n, found := notifications[one.NotificationID]
 		if !found {
@@ -101,6 +102,7 @@ func (d *drain) batch(
 		if one.Masked {
 			n = n.Masked()
 		}
+		d.traces(n)
 		set.IDs = append(set.IDs, one.ID)
 		m.Notifications = append(m.Notifications, message.Data(n))
 		if n.CreatedAt.After(m.At) {

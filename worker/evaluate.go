@@ -14,6 +14,7 @@ import (
 	"github.com/seed91453169/tocsin/dbmodel"
 	"github.com/seed91453169/tocsin/internal/accept"
 	"github.com/seed91453169/tocsin/internal/queue"
+	"github.com/seed91453169/tocsin/internal/tracing"
 )
 
 // evaluationTime bounds one evaluation; it ends before the claim does.
@@ -131,7 +132,9 @@ func (w *Worker) evaluate(
 		defer func() { w.gathering.done(len(e.Payload.IDs), gathered) }()
 	}
 	began := time.Now()
+	ctx, span := w.startEvaluation(ctx, e)
 	targets, err := w.attempt(ctx, e, h)
+	endSpan(span, err)
 	w.counted.attempted(e, time.Since(began))
 	var wait *postponed
 	var recorded error
@@ -172,7 +175,7 @@ func (w *Worker) attempt(ctx context.Context, e *dbmodel.Event, h handler) (targ
 	defer cancel()
 	defer func() {
 		if p := recover(); p != nil {
-			w.Log.Error().Int64("event", e.ID).Bytes("stack", debug.Stack()).Msgf("panic: %v", p)
+			w.Log.Error().Func(tracing.Log(ctx)).Int64("event", e.ID).Bytes("stack", debug.Stack()).Msgf("panic: %v", p)
 			targets, err = nil, &panicked{p}
 		}
 	}()
@@ -240,7 +243,7 @@ func (w *Worker) setAside(ctx context.Context, e *dbmodel.Event, class string, r
 			return err
 		}
 		dbmodel.AfterCommit(ctx, func() { w.counted.setAside(e) })
-		w.Log.Error().Err(reason).Str("class", class).Msg(what + " is set aside: its evaluation failed for good")
+		w.Log.Error().Err(reason).Func(tracing.Log(tracing.Continue(ctx, e.Payload.TraceParent))).Str("class", class).Msg(what + " is set aside: its evaluation failed for good")
 		if e.Payload.Exception != nil && e.Payload.Exception.Own {
 			return nil
 		}

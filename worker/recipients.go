@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/seed91453169/tocsin/dbmodel"
+	"github.com/seed91453169/tocsin/internal/tracing"
 	"github.com/seed91453169/tocsin/rule"
 )
 
@@ -24,8 +25,9 @@ func (e *evaluation) store(ctx context.Context, event *dbmodel.Event) (evaluated
 	if err != nil {
 		return evaluated{}, err
 	}
+	parent := tracing.Parent(ctx)
 	for i := range e.notifications {
-		e.notifications[i].AcceptedAt = event.CreatedAt
+		e.notifications[i].AcceptedAt, e.notifications[i].Facts.TraceParent = event.CreatedAt, parent
 	}
 	if err := dbmodel.InsertNotifications(ctx, e.tx, e.notifications); err != nil {
 		return evaluated{}, fmt.Errorf("store notifications: %w", err)

@@ -15,6 +15,7 @@ import (
 	"github.com/redis/go-redis/v9"
 	"github.com/rs/zerolog"
 	"github.com/uptrace/bun"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/seed91453169/tocsin/channel"
 	"github.com/seed91453169/tocsin/dbmodel"
@@ -46,7 +47,9 @@ type Config struct {
 	ShutdownTimeout time.Duration
 	// Registry has the metrics of the process; nil: nobody reads them.
 	Registry *prometheus.Registry
-	Log      zerolog.Logger
+	// Tracer makes the spans of what is traced; nil: nothing is.
+	Tracer trace.Tracer
+	Log    zerolog.Logger
 }
 
 // Worker handles tasks until Shutdown.

@@ -10,6 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/redis/go-redis/v9"
 	"github.com/rs/zerolog"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 
 	"github.com/seed91453169/tocsin/config"
 	"github.com/seed91453169/tocsin/dbmodel"
@@ -33,6 +34,7 @@ type app struct {
 	alive  *liveness
 	// registry has the metrics of all roles of the process.
 	registry *prometheus.Registry
+	traces   *sdktrace.TracerProvider // nil: nothing is traced
 
 	redis    *redis.UniversalOptions
 	clients  []redis.UniversalClient
@@ -48,7 +50,11 @@ func newApp(ctx context.Context, c *config.Config, t *terminal, conns int, migra
 		settings.Str(one.Name, one.Value)
 	}
 	a.log.Info().Str("role", string(c.Role)).Str("version", version()).Dict("settings", settings).Msg("starting")
-	if err := a.open(ctx, conns, migrate); err != nil {
+	var err error
+	if a.traces, err = startTracing(ctx, c, a.log); err == nil {
+		err = a.open(ctx, conns, migrate)
+	}
+	if err != nil {
 		a.close()
 		return nil, err
 	}
@@ -173,6 +179,7 @@ func (a *app) awaitDatabase(ctx context.Context, use func() error) error {
 
 // close closes what is open, in the reverse order.
 func (a *app) close() {
+	a.endTracing()
 	for _, c := range a.clients {
 		if err := c.Close(); err != nil {
 			a.log.Warn().Err(err).Msg("close Redis")

@@ -18,6 +18,7 @@ import (
 	"github.com/seed91453169/tocsin/dbmodel"
 	"github.com/seed91453169/tocsin/internal/accept"
 	"github.com/seed91453169/tocsin/internal/metrics"
+	"github.com/seed91453169/tocsin/internal/tracing"
 	"github.com/seed91453169/tocsin/rule"
 	"github.com/seed91453169/tocsin/scheduler"
 	"github.com/seed91453169/tocsin/secobserve"
@@ -118,7 +119,7 @@ func (a *app) startWorker() (*worker.Worker, error) {
 		DB:         a.db, Vault: a.vault, Queue: a.queue, Senders: all, BaseURL: a.config.BaseURL, Log: a.log,
 		NewRedis: func() redis.UniversalClient { return newRedis(a.redis) },
 		Rates:    a.config.Rates, Concurrency: a.config.WorkerConcurrency, ShutdownTimeout: a.config.ShutdownTimeout,
-		Registry: a.registry,
+		Registry: a.registry, Tracer: a.tracer(),
 	})
 	return w, w.Start()
 }
@@ -164,10 +165,10 @@ func (a *app) webHandler(ctx context.Context, setup string) (http.Handler, error
 		}
 	}
 	acceptor := accept.New(intake, a.queue)
-	acceptor.Count = metrics.CountAccepted(a.registry)
+	acceptor.Count, acceptor.Trace = metrics.CountAccepted(a.registry), tracing.Within
 	return web.New(web.Config{
 		SecObserve: followed,
-		DB:         people, Intake: intake, Vault: a.vault, Acceptor: acceptor, Registry: a.registry,
+		DB:         people, Intake: intake, Vault: a.vault, Acceptor: acceptor, Registry: a.registry, Tracer: a.tracer(),
 		Queue: a.queue, Redis: a.clients[0],
 		Senders: all, Log: a.log, Version: version(), Stopping: ctx.Done(),
 		BaseURL: a.config.BaseURL, TrustedProxies: a.config.TrustedProxies,

@@ -34,6 +34,9 @@ type Accepted struct {
 type Acceptor struct {
 	// Count, where set, is called with what each method has stored.
 	Count func(Accepted)
+	// Trace, where set, is called before each method stores anything, and the function that it returns after that. parent
+	// is what Event.InTrace takes.
+	Trace func(ctx context.Context, what string) (parent string, end func())
 
 	db    *dbmodel.DB
 	queue *queue.Queue
@@ -42,6 +45,14 @@ type Acceptor struct {
 // New returns an Acceptor that stores events in db and enqueues their evaluation in q.
 func New(db *dbmodel.DB, q *queue.Queue) *Acceptor {
 	return &Acceptor{db: db, queue: q}
+}
+
+// trace calls Trace.
+func (a *Acceptor) trace(ctx context.Context, what string) (parent string, end func()) {
+	if a.Trace == nil {
+		return "", func() {}
+	}
+	return a.Trace(ctx, what)
 }
 
 // stored counts what is stored, and enqueues its evaluation where that is wanted.
@@ -57,6 +68,9 @@ func (a *Acceptor) stored(ctx context.Context, done Accepted, queued bool) {
 // Accept stores an event and enqueues its evaluation. The error is InvalidError, or dbmodel.ErrNotFound where something
 // that the event refers to does not exist.
 func (a *Acceptor) Accept(ctx context.Context, e *Event) (done Accepted, err error) {
+	parent, end := a.trace(ctx, "accept "+string(e.kind))
+	defer end()
+	e.InTrace(parent)
 	how := accepting{queued: a.queue.Room(queue.Of(e.Bulk()))}
 	if e.oneStatement() {
 		done, err = accept(ctx, a.db, e, how)
@@ -77,9 +91,11 @@ func (a *Acceptor) Accept(ctx context.Context, e *Event) (done Accepted, err err
 // import that is stored at once. Those of a baseline are remembered where they match, and not notified. The error is
 // *dbmodel.UnknownProductsError where a product does not exist.
 func (a *Acceptor) Chunk(ctx context.Context, list []dbmodel.Observation, baseline bool) (Accepted, error) {
+	parent, end := a.trace(ctx, "accept observations")
+	defer end()
 	queued := a.queue.Room(queue.Bulk)
 	stored, err := dbmodel.AcceptObservations(ctx, a.db, list, dbmodel.Accepting{
-		Bulk: true, Baseline: baseline, Queued: queued,
+		Bulk: true, Baseline: baseline, Queued: queued, TraceParent: parent,
 	})
 	if err != nil {
 		return Accepted{}, fmt.Errorf("store %d observations: %w", len(list), err)

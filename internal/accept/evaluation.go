@@ -18,9 +18,12 @@ const evaluatedAtOnce = 1_000
 func (a *Acceptor) EvaluateAll(ctx context.Context, productIDs []int64) (total int, err error) {
 	var ids []int64
 	keep := func() error {
+		parent, end := a.trace(ctx, "accept evaluations")
+		defer end()
 		queued := a.queue.Room(queue.Bulk)
 		done, err := insert(ctx, a.db, dbmodel.NewEvent{
-			Kind: dbmodel.KindObservation, Payload: dbmodel.EventPayload{IDs: ids}, Bulk: true, Queued: queued,
+			Kind: dbmodel.KindObservation, Payload: dbmodel.EventPayload{IDs: ids, TraceParent: parent}, Bulk: true,
+			Queued: queued,
 		})
 		if err != nil {
 			return err

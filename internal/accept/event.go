@@ -3,6 +3,7 @@ package accept
 import (
 	"context"
 	"fmt"
+	"regexp"
 	"time"
 
 	"github.com/uptrace/bun"
@@ -22,6 +23,7 @@ type Event struct {
 	passed       *bool
 	baseline     bool // of observations: what matches is remembered, nothing is notified
 	exception    *dbmodel.Exception
+	traceParent  string // empty: it is not traced
 }
 
 // kind is how the events of one kind are accepted.
@@ -48,13 +50,14 @@ type payload struct {
 	Exception    *dbmodel.Exception    `json:"exception,omitempty"`
 	ReportedAt   time.Time             `json:"reported_at"`
 	Baseline     bool                  `json:"baseline,omitempty"`
+	TraceParent  string                `json:"trace_parent,omitempty"`
 }
 
 // payload returns the event as it goes through Redis.
 func (e *Event) payload(reportedAt time.Time) payload {
 	return payload{
 		Kind: e.kind, Observations: e.observations, ID: e.id, Passed: e.passed, Exception: e.exception,
-		ReportedAt: reportedAt.UTC(), Baseline: e.baseline,
+		ReportedAt: reportedAt.UTC(), Baseline: e.baseline, TraceParent: e.traceParent,
 	}
 }
 
@@ -68,6 +71,18 @@ func checkID(field string, id int64) error {
 // Baseline has observations stored, and remembered where they match, without any notification.
 func (e *Event) Baseline() *Event {
 	e.baseline = true
+	return e
+}
+
+// traceParent matches a trace parent, as W3C Trace Context writes it, of a trace that is sampled.
+var traceParent = regexp.MustCompile(`^00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f][13579bdf]$`)
+
+// InTrace has what comes of the event belong to a trace of the caller; parent is the caller's place in it, as the header
+// traceparent says it. One of a trace that is not sampled changes nothing, and so does a faulty one.
+func (e *Event) InTrace(parent string) *Event {
+	if traceParent.MatchString(parent) {
+		e.traceParent = parent
+	}
 	return e
 }
 

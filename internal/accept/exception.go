@@ -159,6 +159,7 @@ func exceptionFrom(p payload) (*Event, error) {
 
 func acceptException(ctx context.Context, db bun.IDB, e *Event, how accepting) (Accepted, error) {
 	return insert(ctx, db, dbmodel.NewEvent{
-		Kind: dbmodel.KindException, Payload: dbmodel.EventPayload{Exception: e.exception}, Queued: how.queued,
+		Kind: dbmodel.KindException, Payload: dbmodel.EventPayload{Exception: e.exception, TraceParent: e.traceParent},
+		Queued: how.queued,
 	})
 }

@@ -188,7 +188,8 @@ func acceptObservation(ctx context.Context, db bun.IDB, e *Event, how accepting)
 		return Accepted{}, fmt.Errorf("find observation %d: %w", e.id, err)
 	}
 	return insert(ctx, db, dbmodel.NewEvent{
-		Kind: dbmodel.KindObservation, Payload: dbmodel.EventPayload{IDs: []int64{e.id}}, Queued: how.queued,
+		Kind: dbmodel.KindObservation, Payload: dbmodel.EventPayload{IDs: []int64{e.id}, TraceParent: e.traceParent},
+		Queued: how.queued,
 	})
 }
 
@@ -209,7 +210,9 @@ func acceptObservations(ctx context.Context, db bun.IDB, e *Event, how accepting
 	for start := 0; start < len(e.observations); start += ChunkSize {
 		chunk := e.observations[start:min(start+ChunkSize, len(e.observations))]
 		done, err := dbmodel.AcceptObservations(ctx, db, chunk,
-			dbmodel.Accepting{Bulk: bulk, Baseline: e.baseline, Queued: how.queued, ReportedAt: how.reportedAt})
+			dbmodel.Accepting{
+				Bulk: bulk, Baseline: e.baseline, Queued: how.queued, ReportedAt: how.reportedAt, TraceParent: e.traceParent,
+			})
 		if unknown, ok := errors.AsType[*dbmodel.UnknownProductsError](err); ok {
 			return Accepted{}, e.unknownProducts(unknown)
 		}

@@ -97,6 +97,7 @@ func acceptPayload(ctx context.Context, tx bun.Tx, text []byte, queued bool) (Ac
 	if err != nil {
 		return Accepted{}, err
 	}
+	e.InTrace(p.TraceParent)
 	now, err := dbmodel.DatabaseNow(ctx, tx)
 	if err != nil {
 		return Accepted{}, fmt.Errorf("ask for the time: %w", err)

@@ -45,7 +45,7 @@ func acceptSecurityGate(ctx context.Context, db bun.IDB, e *Event, how accepting
 		return Accepted{}, nil
 	}
 	a, err := insert(ctx, db, dbmodel.NewEvent{
-		Kind: dbmodel.KindSecurityGate, ProductID: e.id, Payload: dbmodel.EventPayload{Before: before, After: e.passed},
+		Kind: dbmodel.KindSecurityGate, ProductID: e.id, Payload: dbmodel.EventPayload{Before: before, After: e.passed, TraceParent: e.traceParent},
 		Queued: how.queued,
 	})
 	a.GateChanged = err == nil

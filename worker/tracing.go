@@ -1,0 +1,79 @@
+package worker
+
+import (
+	"context"
+
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/trace"
+	"go.opentelemetry.io/otel/trace/noop"
+
+	"github.com/seed91453169/tocsin/channel"
+	"github.com/seed91453169/tocsin/dbmodel"
+	"github.com/seed91453169/tocsin/internal/tracing"
+)
+
+// continued begins a span of a trace that was stored with what is handled now; one that does nothing where none was.
+func (w *Worker) continued(
+	ctx context.Context, parent, name string, kind trace.SpanKind, attributes ...attribute.KeyValue,
+) (context.Context, trace.Span) {
+	if w.Tracer == nil || parent == "" {
+		return ctx, noop.Span{}
+	}
+	return w.Tracer.Start(tracing.Continue(ctx, parent), name, trace.WithSpanKind(kind), trace.WithAttributes(attributes...))
+}
+
+// startEvaluation begins the span of the evaluation of an event.
+func (w *Worker) startEvaluation(ctx context.Context, e *dbmodel.Event) (context.Context, trace.Span) {
+	return w.continued(ctx, e.Payload.TraceParent, "evaluate "+string(e.Kind), trace.SpanKindConsumer,
+		attribute.Int64("tocsin.event", e.ID), attribute.Int("tocsin.observations", len(e.Payload.IDs)),
+		attribute.Int("tocsin.attempt", e.Attempts))
+}
+
+// endSpan ends a span; err is why what it stands for failed.
+func endSpan(span trace.Span, err error) {
+	if err != nil {
+		span.SetStatus(codes.Error, err.Error())
+	}
+	span.End()
+}
+
+// sends begins the next message of the drain, which holds these notifications; see traces.
+func (d *drain) sends(notifications ...*dbmodel.Notification) {
+	d.parents, d.trace = d.parents[:0], nil
+	for _, n := range notifications {
+		d.traces(n)
+	}
+}
+
+// traces has the next message belong to the trace of a notification too: its span lies in the first trace and is linked
+// to the others.
+func (d *drain) traces(n *dbmodel.Notification) {
+	if n.Facts.TraceParent != "" {
+		d.parents = append(d.parents, n.Facts.TraceParent)
+	}
+}
+
+// startSend begins the span of a message that the drain sends.
+func (d *drain) startSend() trace.Span {
+	if len(d.parents) == 0 {
+		return noop.Span{}
+	}
+	ctx, span := d.w.continued(context.Background(), d.parents[0], "deliver "+string(d.target.Channel), trace.SpanKindClient,
+		attribute.Int64("tocsin.target", d.target.ID), attribute.String("tocsin.channel", string(d.target.Channel)),
+		attribute.Int("tocsin.notifications", len(d.parents)))
+	for _, parent := range d.parents[1:] {
+		span.AddLink(trace.LinkFromContext(tracing.Continue(context.Background(), parent)))
+	}
+	d.trace = ctx
+	return span
+}
+
+// endSend ends the span of a message; result is what the channel said.
+func endSend(span trace.Span, result *channel.Error) {
+	if result != nil {
+		span.SetAttributes(attribute.String("tocsin.category", string(result.Category())))
+		span.SetStatus(codes.Error, result.Reason)
+	}
+	span.End()
+}
