@@ -58,7 +58,7 @@ func (w *Worker) targetDrain(ctx context.Context, t *asynq.Task) error {
 		return nil
 	}
 	w.unpoke(ctx, p.TargetID)
-	leave, entered := w.lanes.enter(laneOf(&lease.Target, bulk))
+	leave, entered := w.enter(laneOf(&lease.Target, bulk), turn)
 	// The sweep comes back to it; one that does not fail stays due, for a single event may find a place sooner.
 	if !entered {
 		if lease.FailingSince == nil {

@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"slices"
 	"sync"
 	"time"
 
@@ -24,6 +25,7 @@ const (
 	bulkLane
 	// failingLane is for targets whose last try failed.
 	failingLane
+	laneKinds
 )
 
 // laneLimits say how many drains a worker runs at once.
@@ -34,25 +36,34 @@ type laneLimits struct {
 	// which each channel has at most long.
 	patience time.Duration
 	long     int
+	// waiting is how many drains wait for a place in each lane, in the order in which they came, each for waitingTime. A
+	// target that finds no place is found again by the next sweep.
+	waiting     int
+	waitingTime time.Duration
 }
 
 // What only waits for a receiver leaves the lanes of targets that do not fail; how many of all drains use the database
 // at once is the business of turns.
-var usualLanes = laneLimits{healthy: 64, failing: 256, patience: 200 * time.Millisecond, long: 1024}
+var usualLanes = laneLimits{
+	healthy: 64, failing: 256, patience: 200 * time.Millisecond, long: 1024, waiting: 256, waitingTime: time.Second,
+}
 
-// most is how many drains run at the most.
-func (l laneLimits) most() int { return len(rule.Channels) * (2*l.healthy + l.failing + l.long) }
+// most is how many drains run, or wait for a place, at the most.
+func (l laneLimits) most() int {
+	return len(rule.Channels) * (2*l.healthy + l.failing + l.long + int(laneKinds)*l.waiting)
+}
 
 // lanes counts the drains that run.
 type lanes struct {
 	laneLimits
 	mu      sync.Mutex
 	running map[lane]int
+	queues  map[lane][]*place    // who waits, in order
 	longer  map[rule.Channel]int // drains that run for longer than patience
 }
 
 func newLanes(limits laneLimits) *lanes {
-	return &lanes{laneLimits: limits, running: map[lane]int{}, longer: map[rule.Channel]int{}}
+	return &lanes{laneLimits: limits, running: map[lane]int{}, queues: map[lane][]*place{}, longer: map[rule.Channel]int{}}
 }
 
 // laneOf is the lane for a target. bulk says that no single event waits for it.
@@ -66,43 +77,119 @@ func laneOf(t *dbmodel.Target, bulk bool) lane {
 	return lane{t.Channel, swiftLane}
 }
 
-// enter counts a drain until leave is called. It returns false where the lane is full.
-func (l *lanes) enter(in lane) (leave func(), entered bool) {
+// place is that of a drain in a lane, or in the queue before it.
+type place struct {
+	lanes   *lanes
+	in      lane
+	entered chan struct{} // closed when the drain may run
+	move    *time.Timer
+	isLong  bool
+}
+
+// enter returns a place in a lane or, where that is full, in its queue; nil: that is full, too. The caller leaves it.
+func (l *lanes) enter(in lane) *place {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	most := l.healthy
 	if in.kind == failingLane {
 		most = l.failing
 	}
-	if l.running[in] >= most {
-		return nil, false
+	p := &place{lanes: l, in: in, entered: make(chan struct{})}
+	switch {
+	case l.running[in] < most:
+		l.running[in]++
+		l.begin(p)
+	case len(l.queues[in]) < l.waiting:
+		l.queues[in] = append(l.queues[in], p)
+	default:
+		return nil
 	}
-	l.running[in]++
-	isLong := false
-	var move *time.Timer
-	if in.kind != failingLane {
-		move = time.AfterFunc(l.patience, func() {
-			l.mu.Lock()
-			defer l.mu.Unlock()
-			if l.longer[in.channel] >= l.long || move == nil {
-				return
-			}
-			isLong = true
-			l.running[in]--
-			l.longer[in.channel]++
-		})
+	return p
+}
+
+// begin lets the drain of a place run; the caller holds the mutex, and has counted it.
+func (l *lanes) begin(p *place) {
+	close(p.entered)
+	if p.in.kind == failingLane {
+		return
 	}
-	return func() {
+	p.move = time.AfterFunc(l.patience, func() {
 		l.mu.Lock()
 		defer l.mu.Unlock()
-		if move != nil {
-			move.Stop()
-			move = nil
+		if p.move == nil || l.longer[p.in.channel] >= l.long {
+			return
 		}
-		if isLong {
-			l.longer[in.channel]--
-		} else {
-			l.running[in]--
-		}
-	}, true
+		p.isLong = true
+		l.longer[p.in.channel]++
+		l.free(p.in)
+	})
+}
+
+// free gives a place in a lane to the first drain that waits for one; the caller holds the mutex.
+func (l *lanes) free(in lane) {
+	if waiting := l.queues[in]; len(waiting) > 0 {
+		l.queues[in] = waiting[1:]
+		l.begin(waiting[0])
+		return
+	}
+	l.running[in]--
+}
+
+// hasEntered reports whether the drain may run.
+func (p *place) hasEntered() bool {
+	select {
+	case <-p.entered:
+		return true
+	default:
+		return false
+	}
+}
+
+// wait waits for a place in the lane, up to waitingTime or until stop is closed, and reports whether the drain may run.
+func (p *place) wait(stop <-chan struct{}) bool {
+	timer := time.NewTimer(p.lanes.waitingTime)
+	defer timer.Stop()
+	select {
+	case <-p.entered:
+	case <-timer.C:
+	case <-stop:
+	}
+	return p.hasEntered()
+}
+
+// leave gives the place to another drain.
+func (p *place) leave() {
+	l := p.lanes
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if p.move != nil {
+		p.move.Stop()
+		p.move = nil
+	}
+	switch {
+	case p.isLong:
+		l.longer[p.in.channel]--
+	case p.hasEntered():
+		l.free(p.in)
+	default:
+		l.queues[p.in] = slices.DeleteFunc(l.queues[p.in], func(one *place) bool { return one == p })
+	}
+}
+
+// enter gets a drain a place in a lane, which it waits for without its turn at the database, until leave is called.
+func (w *Worker) enter(in lane, turn *turn) (leave func(), entered bool) {
+	p := w.lanes.enter(in)
+	if p == nil {
+		return nil, false
+	}
+	if p.hasEntered() {
+		return p.leave, true
+	}
+	turn.give()
+	defer turn.take()
+	if p.wait(w.stopping) {
+		return p.leave, true
+	}
+	p.leave()
+	return nil, false
 }

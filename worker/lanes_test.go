@@ -23,11 +23,14 @@ func TestLanes(t *testing.T) {
 		l := newLanes(laneLimits{healthy: 1, failing: 1, patience: time.Second, long: 1})
 		enters := func(in lane, want bool) (leave func()) {
 			t.Helper()
-			leave, entered := l.enter(in)
-			if entered != want {
-				t.Errorf("%v: %t after %s", in, entered, time.Since(since))
+			p := l.enter(in)
+			if (p != nil) != want {
+				t.Errorf("%v: %t after %s", in, p != nil, time.Since(since))
 			}
-			return leave
+			if p == nil {
+				return nil
+			}
+			return p.leave
 		}
 		first := enters(swift, true)
 		enters(swift, false)
@@ -52,13 +55,80 @@ func TestLanes(t *testing.T) {
 	})
 }
 
+// TestQueueOfLane: places go to those that wait, in the order in which they came.
+func TestQueueOfLane(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		in := laneOf(&dbmodel.Target{Channel: rule.Slack}, true)
+		l := newLanes(laneLimits{healthy: 1, patience: time.Second / 4, long: 1, waiting: 3, waitingTime: time.Second})
+		first, second, third, late := l.enter(in), l.enter(in), l.enter(in), l.enter(in)
+		if l.enter(in) != nil {
+			t.Error("a fifth one waits")
+		}
+		if !first.hasEntered() || second.hasEntered() {
+			t.Errorf("entered: first %t, second %t", first.hasEntered(), second.hasEntered())
+		}
+		if !second.wait(nil) || third.hasEntered() { // the first one is a long one by now
+			t.Errorf("entered: second %t, third %t", second.hasEntered(), third.hasEntered())
+		}
+		late.leave()
+		second.leave()
+		if !third.wait(nil) {
+			t.Error("nothing comes after the second")
+		}
+		if other := l.enter(in); other.wait(nil) { // there is one long one already
+			t.Error("two run in a lane for one")
+		} else {
+			other.leave()
+		}
+		first.leave()
+		third.leave()
+		if l.running[in] != 0 || l.longer[in.channel] != 0 || len(l.queues[in]) != 0 {
+			t.Errorf("left: %d, %d long ones, %d wait", l.running[in], l.longer[in.channel], len(l.queues[in]))
+		}
+	})
+}
+
+// TestTargetsWaitForAPlace: targets that find their lane full are tried as soon as there is room, not with the sweeps.
+func TestTargetsWaitForAPlace(t *testing.T) {
+	t.Parallel()
+	testenv.EachDatabase(t, func(t *testing.T, db *dbmodel.DB) {
+		const many = 10
+		e := newEnv(t, db, func(w *Worker) {
+			w.ShutdownTimeout = time.Second
+			w.lanes = newLanes(laneLimits{
+				healthy: 2, failing: 2, patience: 20 * time.Millisecond, long: many, waiting: 2 * many, waitingTime: time.Minute,
+			})
+		})
+		e.scheduler.Shutdown()
+		answered := make(chan struct{})
+		t.Cleanup(sync.OnceFunc(func() { close(answered) }))
+		e.receiver.answer = func(path string, _ int) (int, map[string]string) {
+			if strings.HasPrefix(path, "/hangs") {
+				<-answered
+			}
+			return 200, nil
+		}
+		var list []dbmodel.Observation
+		for i := range int64(many) {
+			e.product(1+i, fmt.Sprint("/hangs", i))
+			e.product(101+i, fmt.Sprint("/healthy", i))
+			list = append(list, observation(1+i, 1+i, rule.High), observation(101+i, 101+i, rule.High))
+		}
+		e.accept(list...)
+		e.waitFor("all are tried", func() bool { return e.triedAll("/hangs", many) && e.triedAll("/healthy", many) })
+	})
+}
+
 // TestHangingTargetsDelayNoOther has more webhooks hang, and more fail, than a lane has places.
 func TestHangingTargetsDelayNoOther(t *testing.T) {
 	t.Parallel()
 	testenv.EachDatabase(t, func(t *testing.T, db *dbmodel.DB) {
 		e := newEnv(t, db, func(w *Worker) {
 			w.ShutdownTimeout = time.Second
-			w.lanes = newLanes(laneLimits{healthy: 2, failing: 2, patience: 20 * time.Millisecond, long: 12})
+			w.lanes = newLanes(laneLimits{
+				healthy: 2, failing: 2, patience: 20 * time.Millisecond, long: 12, waiting: 4, waitingTime: time.Second,
+			})
 		})
 		answered := make(chan struct{})
 		t.Cleanup(sync.OnceFunc(func() { close(answered) }))

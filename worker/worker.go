@@ -23,8 +23,8 @@ import (
 	"github.com/seed91453169/tocsin/rule"
 )
 
-// spareSlots is how many tasks of drains a worker takes beyond those that may run: they find out that their lane is
-// full.
+// spareSlots is how many tasks of drains a worker takes beyond those that may run: they find out that their lane and
+// its queue are full.
 const spareSlots = 32
 
 // Config is what a Worker needs.
