@@ -46,6 +46,15 @@ func (o *Observation) TextSize() int {
 	return size
 }
 
+// Facts returns what a notification about the observation keeps of it.
+func (o *Observation) Facts() Facts {
+	return Facts{
+		ObservationTitle: o.Title, ParserType: o.ParserType, VulnerabilityID: o.VulnerabilityID, CVSSScore: o.CVSSScore,
+		Origin: o.Origin, URL: o.URL, KnownExploited: o.KnownExploited, EPSSScore: o.EPSSScore,
+		FixedVersion: o.FixedVersion, Branch: o.Branch, Service: o.Service, Scanner: o.Scanner,
+	}
+}
+
 // details are the optional fields of an observation that decide nothing and are seldom filled, as one column holds them.
 type details struct {
 	EPSSScore    *float64 `json:"epss_score,omitempty"`

@@ -170,13 +170,9 @@ func (e *evaluation) addObservation(
 	now := o.Rule().Values
 	n := dbmodel.Notification{
 		Type: rule.TypeObservation, Event: event, Name: o.Title, ProductID: &product.ID, ObservationID: &o.ID,
-		Facts: dbmodel.Facts{
-			ProductName: product.Name, ProductGroupName: product.GroupName, ObservationTitle: o.Title, ParserType: o.ParserType,
-			VulnerabilityID: o.VulnerabilityID, CVSSScore: o.CVSSScore, Origin: o.Origin, URL: o.URL,
-			KnownExploited: o.KnownExploited, EPSSScore: o.EPSSScore, FixedVersion: o.FixedVersion, Branch: o.Branch,
-			Service: o.Service, Scanner: o.Scanner,
-		},
+		Facts: o.Facts(),
 	}
+	n.Facts.ProductName, n.Facts.ProductGroupName = product.Name, product.GroupName
 	n.SetValues(o.Remembered, &now)
 	e.add(n, applied)
 }
