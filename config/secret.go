@@ -73,7 +73,7 @@ func (c *Config) ReadSecretKey() error {
 	key, err := parseKey(strings.TrimSpace(string(text)))
 	if err != nil {
 		return fmt.Errorf("%s does not hold a key of %d bytes in base64: restore it from a backup; "+
-			"docs/operations.md says what to do where it is lost", path, keySize)
+			"docs/keys.md says what to do where it is lost", path, keySize)
 	}
 	c.SecretKey = key
 	return nil

@@ -133,7 +133,7 @@ func (a *app) ensureSecretKey(ctx context.Context) error {
 func errKeyMissing(c *config.Config) error {
 	return fmt.Errorf("the secret key is missing: TOCSIN_SECRET_KEY is not set, there is no key in %s, "+
 		"and the database was sealed with one: set it, or put secret.key back; "+
-		"docs/operations.md says what to do where it is lost", c.DataDir)
+		"docs/keys.md says what to do where it is lost", c.DataDir)
 }
 
 // openDatabase opens the configured database. It does not wait for an answer: the first query does.

@@ -17,7 +17,7 @@ import (
 
 const newSecretKey = "YWJjZGVmZ2hpamtsbW5vcHFyc3R1dnd4eXphYmNkZWY="
 
-// TestLostKey does what docs/operations.md says where the secret key is lost.
+// TestLostKey does what docs/keys.md says where the secret key is lost.
 func TestLostKey(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -43,7 +43,7 @@ func TestLostKey(t *testing.T) {
 	d.web.Kill()
 
 	d.env = append(d.env, "TOCSIN_SECRET_KEY="+newSecretKey)
-	if code, output := wait(start(t, d.env, "serve")); code != 1 || !strings.Contains(output, "docs/operations.md") {
+	if code, output := wait(start(t, d.env, "serve")); code != 1 || !strings.Contains(output, "docs/keys.md") {
 		t.Errorf("with another key: exit %d:\n%s", code, output)
 	}
 	if _, err := open(t, "sqlite://"+filepath.Join(dir, "tocsin.db")).ExecContext(t.Context(), "DELETE FROM secrets"); err != nil {
@@ -82,7 +82,7 @@ func TestKeyFileIsMissing(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, command := range []string{"check", "serve"} {
-		if code, output := wait(start(t, d.env, command)); code != 1 || !strings.Contains(output, "secret key is missing") || !strings.Contains(output, "docs/operations.md") {
+		if code, output := wait(start(t, d.env, command)); code != 1 || !strings.Contains(output, "secret key is missing") || !strings.Contains(output, "docs/keys.md") {
 			t.Errorf("%s without the key: exit %d:\n%s", command, code, output)
 		}
 	}
@@ -138,7 +138,7 @@ func TestKeyRotation(t *testing.T) {
 		switch accepted {
 		case 500:
 			check(oldAlone, 0, "opens what the database holds")
-			check(newAlone, 1, "docs/operations.md")
+			check(newAlone, 1, "docs/keys.md")
 			check(both, 0, "TOCSIN_SECRET_KEY_OLD opens what the database holds")
 			check(oldAlone, 0, "opens what the database holds") // nothing was changed by looking
 			if code, output := wait(start(t, newAlone, "worker")); code != 1 || !strings.Contains(output, "TOCSIN_SECRET_KEY_OLD, to the key that was used before") || strings.Contains(output, "goroutine") {

@@ -18,7 +18,7 @@ import (
 	"github.com/seed91453169/tocsin/internal/testenv"
 )
 
-// TestRestorePostgres restores what pg_dump wrote while events came in, next to an empty Redis, as docs/operations.md says.
+// TestRestorePostgres restores what pg_dump wrote while events came in, next to an empty Redis, as docs/backup.md says.
 func TestRestorePostgres(t *testing.T) {
 	t.Parallel()
 	before, after := testenv.PostgresURL(t, testenv.MigrateSchema), testenv.PostgresURL(t, nil)
