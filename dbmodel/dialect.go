@@ -19,6 +19,8 @@ var sqliteForms = []struct {
 	postgres *regexp.Regexp
 	sqlite   string
 }{
+	// Whole days between two times.
+	{regexp.MustCompile(`floor\(date_part\('epoch', ([^()]+)\) / 86400\)`), "(($1) / 86400000000)"},
 	{regexp.MustCompile(`clock_timestamp\(\)`), "CAST(unixepoch('subsec') * 1000000 AS INTEGER)"},
 	{regexp.MustCompile(`pg_column_size\(`), "length("},
 	{regexp.MustCompile(`= ANY \((@[a-z_]+)\)`), "IN (SELECT value FROM json_each($1))"},

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/uptrace/bun"
@@ -63,7 +62,7 @@ const (
 		FROM notifications n
 		WHERE n.id > @behind AND n.id <= @through AND (n.id > @after OR n.released > @after)
 			AND (n.released IS NULL OR n.released <= @through) AND n.held_back = @held_back
-			AND n.type IN (@types) AND (@all_products OR n.product_id = ANY (@products)) AND @live
+			AND n.type = ANY (@types) AND (@all_products OR n.product_id = ANY (@products)) AND @live
 		ORDER BY n.id LIMIT @limit`
 
 	// What went to a target of a subscription for another reason is known there, too.
@@ -85,22 +84,18 @@ func EachNotification(ctx context.Context, db bun.IDB, r NotificationRange, yiel
 	if err != nil {
 		return fmt.Errorf("find the first notification of a digest: %w", err)
 	}
-	types := make([]string, len(r.Types))
-	for i, t := range r.Types {
-		types[i] = "'" + string(t) + "'"
-	}
 	allProducts := bun.Safe("FALSE") // constant, so that the plan knows it
 	if r.AllProducts {
 		allProducts = "TRUE"
 	}
 	sent := "FALSE"
 	if r.SentTo != 0 {
-		sent = strings.ReplaceAll(sentAtOnce, "@subscription", strconv.FormatInt(r.SentTo, 10))
+		sent = compose(db, sentAtOnce, args{"subscription": bun.Safe(strconv.FormatInt(r.SentTo, 10))})
 	}
 	for behind = min(behind, r.After); ; {
 		list, err := queryAll[summedNotification](ctx, db, summedNotifications, args{
 			"behind": behind, "through": r.Through, "after": r.After, "held_back": r.HeldBack,
-			"types": bun.Safe(strings.Join(types, ", ")), "all_products": allProducts, "products": numbers(r.Products),
+			"types": textsOf(r.Types), "all_products": allProducts, "products": numbers(r.Products),
 			"live": bun.Safe(liveNotifications("n")), "limit": summedAtOnce, "sent": bun.Safe(sent),
 		})
 		if err != nil {

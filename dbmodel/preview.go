@@ -2,9 +2,7 @@ package dbmodel
 
 import (
 	"context"
-	"database/sql"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/uptrace/bun"
@@ -32,72 +30,175 @@ type Group struct {
 	Dropped           bool // of observations: a notification since RecentScope.Since says that they were dropped
 	Count             int
 	Newest            time.Time // of the notifications, or when the state of an observation was reported
-
-	key []any // what the columns of the group have
 }
 
 const (
-	daySeconds = 24 * 60 * 60
-	// previewKnown is a truth or NULL as a number, which can be compared.
-	previewKnown = "CASE WHEN %[1]s IS NULL THEN -1 WHEN %[1]s THEN 1 ELSE 0 END"
+	recentRows = `
+		SELECT n.id, n.created_at, n.type, n.event, @parser_type AS parser_type,
+			n.before_severity, n.before_status, n.before_priority, n.before_known_exploited,
+			n.after_severity, n.after_status, n.after_priority, n.after_known_exploited,
+			floor(date_part('epoch', n.created_at - @since::timestamptz) / 86400)::int AS day
+		FROM notifications AS n @indexed
+		WHERE n.created_at >= @since::timestamptz AND @scope AND (@type::text = '' OR n.type = @type::text)
+			AND @visible AND @live`
+
+	recentGroups = `
+		SELECT type, event, parser_type, day, count(*) AS count, max(created_at) AS newest,
+			before_severity, before_status, before_priority, before_known_exploited,
+			after_severity, after_status, after_priority, after_known_exploited
+		FROM (` + recentRows + `) AS recent
+		GROUP BY type, event, parser_type, day, before_severity, before_status, before_priority, before_known_exploited,
+			after_severity, after_status, after_priority, after_known_exploited`
+
+	// PostgreSQL takes "IN … IS TRUE" as a filter of rows that it reads in their order, and not as a join.
+	newestOfGroups = `
+		SELECT id FROM (` + recentRows + `) AS recent
+		WHERE ((type, coalesce(event, ''), parser_type, day, coalesce(before_severity, ''), coalesce(before_status, ''),
+			coalesce(before_priority, 0), coalesce(before_known_exploited::integer, -1), coalesce(after_severity, ''),
+			coalesce(after_status, ''), coalesce(after_priority, 0), coalesce(after_known_exploited::integer, -1)
+		) IN (
+			SELECT g.type, g.event, g.parser_type, g.day, g.before_severity, g.before_status, g.before_priority,
+				g.before_known_exploited, g.after_severity, g.after_status, g.after_priority, g.after_known_exploited
+			FROM @groups AS g
+		)) IS TRUE
+		ORDER BY created_at DESC, id DESC LIMIT @limit`
+
+	observationRows = `
+		SELECT o.id, o.title, o.reported_at, o.parser_type, o.severity, o.status, o.priority, o.known_exploited,
+			o.notified_severity IS NOT NULL AS remembered,
+			CASE WHEN o.id IN (
+				SELECT d.observation_id FROM notifications AS d INDEXED BY notifications_product_id
+				WHERE d.product_id = @product AND d.created_at >= @since::timestamptz AND d.event = 'dropped'
+			) THEN TRUE ELSE FALSE END AS dropped,
+			CASE WHEN o.reported_at >= @since::timestamptz
+				THEN floor(date_part('epoch', o.reported_at - @since::timestamptz) / 86400)::int ELSE -1 END AS day
+		FROM observations AS o WHERE o.product_id = @product AND @live`
+
+	observationGroups = `
+		SELECT parser_type, severity AS after_severity, status AS after_status, priority AS after_priority,
+			known_exploited AS after_known_exploited, remembered, dropped, day,
+			count(*) AS count, max(reported_at) AS newest
+		FROM (` + observationRows + `) AS reported
+		GROUP BY parser_type, severity, status, priority, known_exploited, remembered, dropped, day`
+
+	newestObservations = `
+		SELECT id, title, severity, status, priority, known_exploited, reported_at
+		FROM (` + observationRows + `) AS reported
+		WHERE ((parser_type, severity, status, coalesce(priority, 0), coalesce(known_exploited::integer, -1),
+			remembered, dropped, day
+		) IN (
+			SELECT g.parser_type, g.after_severity, g.after_status, g.after_priority, g.after_known_exploited,
+				g.remembered, g.dropped, g.day
+			FROM @groups AS g
+		)) IS TRUE
+		ORDER BY reported_at DESC, id DESC LIMIT @limit`
 )
 
-// dayOf is the number of whole days from the argument $1 to the time at; -1 where that was before, or is not known.
-func dayOf(db bun.IDB, at string) string {
-	if isSQLite(db) {
-		return fmt.Sprintf("CASE WHEN %[1]s IS NULL OR %[1]s < $1 THEN -1 ELSE (%[1]s - $1) / %[2]d END", at, daySeconds*1_000_000)
-	}
-	return fmt.Sprintf("CASE WHEN %[1]s IS NULL OR %[1]s < $1::timestamptz THEN -1 ELSE (extract(epoch FROM %[1]s - $1::timestamptz) / %[2]d)::int END", at, daySeconds)
+// groupRow is a Group as it is read.
+type groupRow struct {
+	Type                rule.Type
+	Event               rule.Event
+	ParserType          rule.ParserType
+	Before              *rule.Values `bun:"embed:before_"`
+	After               *rule.Values `bun:"embed:after_"`
+	Remembered, Dropped bool
+	Day, Count          int
+	Newest              time.Time
 }
 
-// recent is the columns by which notifications are grouped, and where they come from.
-func (s *RecentScope) recent(db bun.IDB, v Viewer) (columns []string, from string) {
-	table, condition := "notifications AS n"+indexed(db, "notifications_created_at"), VisibleProducts(v, "n.product_id")
+func (r *groupRow) group() Group {
+	return Group{
+		Notification: rule.Notification{
+			Type: r.Type, Event: r.Event, ParserType: r.ParserType, Before: r.Before, After: r.After,
+		},
+		Remembered: r.Remembered, Dropped: r.Dropped, Day: r.Day, Count: r.Count, Newest: r.Newest,
+	}
+}
+
+// groupRows are groups as rows. Values that there are not are empty, 0 or -1, which can be compared.
+func groupRows(groups []Group) rows {
+	before, after := make([]rule.Values, len(groups)), make([]rule.Values, len(groups))
+	for i, g := range groups {
+		if g.Before != nil {
+			before[i] = *g.Before
+		}
+		if g.After != nil {
+			after[i] = *g.After
+		}
+	}
+	severity := func(v *rule.Values) string { return string(v.Severity) }
+	status := func(v *rule.Values) string { return string(v.Status) }
+	priority := func(v *rule.Values) int {
+		if v.Priority == nil {
+			return 0
+		}
+		return *v.Priority
+	}
+	exploited := func(v *rule.Values) int {
+		switch {
+		case v.KnownExploited == nil:
+			return -1
+		case *v.KnownExploited:
+			return 1
+		}
+		return 0
+	}
+	return rows{
+		column(groups, "type", "text", func(g *Group) string { return string(g.Type) }),
+		column(groups, "event", "text", func(g *Group) string { return string(g.Event) }),
+		column(groups, "parser_type", "text", func(g *Group) string { return string(g.ParserType) }),
+		column(groups, "day", "integer", func(g *Group) int { return g.Day }),
+		column(groups, "remembered", "boolean", func(g *Group) bool { return g.Remembered }),
+		column(groups, "dropped", "boolean", func(g *Group) bool { return g.Dropped }),
+		column(before, "before_severity", "text", severity), column(before, "before_status", "text", status),
+		column(before, "before_priority", "integer", priority),
+		column(before, "before_known_exploited", "integer", exploited),
+		column(after, "after_severity", "text", severity), column(after, "after_status", "text", status),
+		column(after, "after_priority", "integer", priority),
+		column(after, "after_known_exploited", "integer", exploited),
+	}
+}
+
+// args are those of recentRows, for what v sees.
+func (s *RecentScope) args(db bun.IDB, v Viewer) args {
+	index, scope, parserType := "notifications_created_at", "TRUE", "''"
 	switch {
 	case s.ProductID != 0:
-		table = "notifications AS n" + indexed(db, "notifications_product_id")
-		condition += fmt.Sprintf(" AND n.product_id = %d", s.ProductID)
+		index, scope = "notifications_product_id", fmt.Sprintf("n.product_id = %d", s.ProductID)
 	case s.GroupID != 0:
-		table = "notifications AS n" + indexed(db, "notifications_product_id")
-		condition += " AND " + among(db, "n.product_id", fmt.Sprintf("SELECT id FROM products WHERE product_group_id = %d", s.GroupID))
+		products := fmt.Sprintf("SELECT id FROM products WHERE product_group_id = %d", s.GroupID)
+		index, scope = "notifications_product_id", among(db, "n.product_id", products)
 	}
-	if s.Type != "" {
-		condition += " AND n.type = '" + string(s.Type) + "'"
-	}
-	parserType := "''"
 	if s.ParserTypes {
 		parserType = "coalesce(n.facts ->> 'parser_type', '')"
 	}
-	columns = []string{"n.type", "coalesce(n.event, '')", parserType}
-	for _, of := range []string{"n.before_", "n.after_"} {
-		columns = append(columns, "coalesce("+of+"severity, '')", "coalesce("+of+"status, '')", "coalesce("+of+"priority, 0)", fmt.Sprintf(previewKnown, of+"known_exploited"))
+	return args{
+		"since": s.Since, "type": string(s.Type), "parser_type": bun.Safe(parserType),
+		"indexed": bun.Safe(indexed(db, index)), "scope": bun.Safe(scope),
+		"visible": bun.Safe(VisibleProducts(v, "n.product_id")), "live": bun.Safe(liveNotifications("n")),
 	}
-	return append(columns, dayOf(db, "n.created_at")), table + " WHERE n.created_at >= $1 AND " + condition + " AND " + liveNotifications("n")
 }
 
 // RecentGroups groups the notifications of products that v sees; those without a product are an administrator's.
 func RecentGroups(ctx context.Context, db bun.IDB, v Viewer, s RecentScope) ([]Group, error) {
-	columns, from := s.recent(db, v)
-	return collect(ctx, db, func(rows *sql.Rows) (Group, error) {
-		var g Group
-		var at instant
-		var before, after groupedValues
-		key := append([]any{&g.Type, &g.Event, &g.ParserType}, append(before.dest(), after.dest()...)...)
-		err := rows.Scan(append(key, &g.Day, &g.Count, &at)...)
-		g.Before, g.After, g.Newest = before.values(), after.values(), at.Time
-		g.key = append(append([]any{string(g.Type), string(g.Event), string(g.ParserType)}, append(before.args(), after.args()...)...), g.Day)
-		return g, err
-	}, "SELECT "+strings.Join(columns, ", ")+", count(*), max(n.created_at) FROM "+from+" GROUP BY "+ordinals(len(columns)), timeArg(db, s.Since))
+	list, err := queryAll[groupRow](ctx, db, recentGroups, s.args(db, v))
+	out := make([]Group, len(list))
+	for i := range list {
+		out[i] = list[i].group()
+	}
+	return out, err
 }
 
 // NewestOfGroups returns the newest notifications of groups that RecentGroups has returned, limit at most, whole.
-func NewestOfGroups(ctx context.Context, db bun.IDB, v Viewer, s RecentScope, groups []Group, limit int) ([]Notification, error) {
+func NewestOfGroups(
+	ctx context.Context, db bun.IDB, v Viewer, s RecentScope, groups []Group, limit int,
+) ([]Notification, error) {
 	if len(groups) == 0 {
 		return nil, nil
 	}
-	columns, from := s.recent(db, v)
-	condition, args := isOfGroups(columns, groups, []any{timeArg(db, s.Since)})
-	ids, err := collect(ctx, db, scanID, fmt.Sprintf("SELECT n.id FROM %s AND %s ORDER BY n.created_at DESC, n.id DESC LIMIT %d", from, condition, limit), args...)
+	a := s.args(db, v)
+	a["groups"], a["limit"] = groupRows(groups), limit
+	ids, err := queryAll[int64](ctx, db, newestOfGroups, a)
 	if err != nil {
 		return nil, err
 	}
@@ -111,96 +212,35 @@ func NewestOfGroups(ctx context.Context, db bun.IDB, v Viewer, s RecentScope, gr
 	return out, err
 }
 
-func observationGroups(db bun.IDB, product int64) (columns []string, from string) {
-	dropped := fmt.Sprintf("o.id IN (SELECT d.observation_id FROM notifications AS d%s WHERE d.product_id = %d AND d.created_at >= $1 AND d.event = 'dropped')",
-		indexed(db, "notifications_product_id"), product)
-	return []string{
-		"o.parser_type", "o.severity", "o.status", "coalesce(o.priority, 0)", fmt.Sprintf(previewKnown, "o.known_exploited"),
-		"CASE WHEN o.notified_severity IS NULL THEN 0 ELSE 1 END", "CASE WHEN " + dropped + " THEN 1 ELSE 0 END", dayOf(db, "o.reported_at"),
-	}, fmt.Sprintf("observations AS o WHERE o.product_id = %d AND %s", product, liveObservations("o"))
-}
-
 // ObservationGroups groups the observations of a product.
 func ObservationGroups(ctx context.Context, db bun.IDB, product int64, since time.Time) ([]Group, error) {
-	columns, from := observationGroups(db, product)
-	return collect(ctx, db, func(rows *sql.Rows) (Group, error) {
-		g := Group{Notification: rule.Notification{Type: rule.TypeObservation, Event: rule.EventNew, Product: product}}
-		var at instant
-		var after groupedValues
-		var remembered, dropped int
-		err := rows.Scan(append(append([]any{&g.ParserType}, after.dest()...), &remembered, &dropped, &g.Day, &g.Count, &at)...)
-		g.After, g.Newest, g.Remembered, g.Dropped = after.values(), at.Time, remembered == 1, dropped == 1
-		g.key = append(append([]any{string(g.ParserType)}, after.args()...), remembered, dropped, g.Day)
-		return g, err
-	}, "SELECT "+strings.Join(columns, ", ")+", count(*), max(o.reported_at) FROM "+from+" GROUP BY "+ordinals(len(columns)), timeArg(db, since))
+	list, err := queryAll[groupRow](ctx, db, observationGroups,
+		args{"product": product, "since": since, "live": bun.Safe(liveObservations("o"))})
+	out := make([]Group, len(list))
+	for i := range list {
+		out[i] = list[i].group()
+		out[i].Type, out[i].Event, out[i].Product = rule.TypeObservation, rule.EventNew, product
+	}
+	return out, err
 }
 
 // ReportedObservation is an observation and when its state of now was reported.
 type ReportedObservation struct {
 	ID         int64
 	Title      string
-	Values     rule.Values
+	Values     rule.Values `bun:"embed:"`
 	ReportedAt time.Time
 }
 
-// NewestObservationsOf returns the observations of groups that ObservationGroups has returned which were reported last, limit
-// at most.
-func NewestObservationsOf(ctx context.Context, db bun.IDB, product int64, since time.Time, groups []Group, limit int) ([]ReportedObservation, error) {
+// NewestObservationsOf returns the observations of groups that ObservationGroups has returned which were reported last,
+// limit at most.
+func NewestObservationsOf(
+	ctx context.Context, db bun.IDB, product int64, since time.Time, groups []Group, limit int,
+) ([]ReportedObservation, error) {
 	if len(groups) == 0 {
 		return nil, nil
 	}
-	columns, from := observationGroups(db, product)
-	condition, args := isOfGroups(columns, groups, []any{timeArg(db, since)})
-	return collect(ctx, db, func(rows *sql.Rows) (o ReportedObservation, err error) {
-		var at instant
-		err = rows.Scan(&o.ID, &o.Title, &o.Values.Severity, &o.Values.Status, &o.Values.Priority, &o.Values.KnownExploited, &at)
-		o.ReportedAt = at.Time
-		return o, err
-	}, fmt.Sprintf(`SELECT o.id, o.title, o.severity, o.status, o.priority, o.known_exploited, o.reported_at FROM %s AND %s
-		ORDER BY o.reported_at DESC, o.id DESC LIMIT %d`, from, condition, limit), args...)
-}
-
-// isOfGroups is the condition that a row is of one of the groups, and the arguments with those that are there already.
-func isOfGroups(columns []string, groups []Group, args []any) (string, []any) {
-	all := make([]string, len(groups))
-	for i, g := range groups {
-		parts := make([]string, len(columns))
-		for j, c := range columns {
-			args = append(args, g.key[j])
-			parts[j] = fmt.Sprintf("%s = $%d", c, len(args))
-		}
-		all[i] = strings.Join(parts, " AND ")
-	}
-	return "(" + strings.Join(all, " OR ") + ")", args
-}
-
-// ordinals is "1, 2, …, n".
-func ordinals(n int) string {
-	out := make([]string, n)
-	for i := range out {
-		out[i] = fmt.Sprint(i + 1)
-	}
-	return strings.Join(out, ", ")
-}
-
-// groupedValues takes values from columns without NULL.
-type groupedValues struct {
-	severity, status    string
-	priority, exploited int
-}
-
-func (g *groupedValues) dest() []any { return []any{&g.severity, &g.status, &g.priority, &g.exploited} }
-
-func (g *groupedValues) args() []any { return []any{g.severity, g.status, g.priority, g.exploited} }
-
-func (g *groupedValues) values() *rule.Values {
-	var priority *int
-	if g.priority != 0 {
-		priority = &g.priority
-	}
-	var exploited *bool
-	if g.exploited >= 0 {
-		exploited = new(g.exploited == 1)
-	}
-	return values(rule.Severity(g.severity), rule.Status(g.status), priority, exploited)
+	return queryAll[ReportedObservation](ctx, db, newestObservations, args{
+		"product": product, "since": since, "live": bun.Safe(liveObservations("o")), "groups": groupRows(groups), "limit": limit,
+	})
 }

@@ -21,12 +21,24 @@ import (
 //   - Numbers, texts, booleans, bytes and pointers to them are passed as they are.
 //   - time.Time and time.Duration are compared with and added to times of the database.
 //   - rows is a table: FROM @rows AS i.
-//   - numbers is a list: id = ANY (@ids).
+//   - numbers and texts are lists: id = ANY (@ids).
 //   - bun.Safe is a part of the statement that Go chooses, such as the condition that a Viewer sees a row.
 type args map[string]any
 
 // numbers is a list of numbers as an argument: id = ANY (@ids).
 type numbers []int64
+
+// texts is a list of texts as an argument: type = ANY (@types).
+type texts []string
+
+// textsOf are texts of any type.
+func textsOf[T ~string](list []T) texts {
+	out := make(texts, len(list))
+	for i, t := range list {
+		out[i] = string(t)
+	}
+	return out
+}
 
 // rows is a set of rows as an argument, all columns of the same length. They keep their order in the column ord, from 1.
 // PostgreSQL gets an array for each column, SQLite one JSON text.
@@ -174,10 +186,9 @@ func (e *expansion) text(value any) string {
 	case rows:
 		return e.table(v)
 	case numbers:
-		if e.sqlite {
-			return e.placeholder(jsonArg(append(numbers{}, v...)))
-		}
-		return e.placeholder(arrayArg(e.db, []int64(v))) + "::bigint[]"
+		return e.list(append([]int64{}, v...), "bigint")
+	case texts:
+		return e.list(append([]string{}, v...), "text")
 	case time.Time:
 		return e.placeholder(timeArg(e.db, v))
 	case *time.Time:
@@ -192,6 +203,14 @@ func (e *expansion) text(value any) string {
 		return "(" + e.placeholder(v.Microseconds()) + "::bigint * interval '1 microsecond')"
 	}
 	return e.placeholder(value)
+}
+
+// list is a slice: an array for PostgreSQL, a JSON text for SQLite.
+func (e *expansion) list(slice any, pgType string) string {
+	if e.sqlite {
+		return e.placeholder(jsonArg(slice))
+	}
+	return e.placeholder(arrayArg(e.db, slice)) + "::" + pgType + "[]"
 }
 
 // table is a FROM item without its alias.
