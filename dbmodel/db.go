@@ -82,9 +82,7 @@ func (db *DB) Close() error {
 
 // DatabaseNow is the time by the database's clock, the only one that due times are compared with.
 func DatabaseNow(ctx context.Context, db bun.IDB) (time.Time, error) {
-	var t instant
-	err := raw(db).QueryRowContext(ctx, "SELECT "+now(db)).Scan(&t)
-	return t.Time, Translate(err)
+	return queryOne[time.Time](ctx, db, "SELECT clock_timestamp()", nil)
 }
 
 // ForeignTx is a transaction that somebody else has begun on a PostgreSQL database with Tocsin's tables, with whatever
@@ -103,7 +101,6 @@ func NewForeignTx(tx *sql.Tx) *ForeignTx {
 type querier interface {
 	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
 	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
-	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
 }
 
 // raw gives access below bun, where placeholders are $1, $2, … in both dialects and slices travel as they are.
@@ -123,65 +120,4 @@ func raw(db bun.IDB) querier {
 		return db.tx
 	}
 	panic(fmt.Sprintf("dbmodel: %T is no database", db))
-}
-
-// collect runs a query and reads all its rows.
-func collect[T any](ctx context.Context, db bun.IDB, scan func(*sql.Rows) (T, error), query string, args ...any) ([]T, error) {
-	rows, err := raw(db).QueryContext(ctx, query, args...)
-	if err != nil {
-		return nil, Translate(err)
-	}
-	defer rows.Close()
-	var out []T
-	for rows.Next() {
-		v, err := scan(rows)
-		if err != nil {
-			return nil, Translate(err)
-		}
-		out = append(out, v)
-	}
-	return out, Translate(rows.Err())
-}
-
-// scanID reads rows of one number.
-func scanID(rows *sql.Rows) (int64, error) {
-	var id int64
-	err := rows.Scan(&id)
-	return id, err
-}
-
-// execCount runs a statement and returns how many rows it hit.
-func execCount(ctx context.Context, db bun.IDB, query string, args ...any) (int64, error) {
-	res, err := raw(db).ExecContext(ctx, query, args...)
-	if err != nil {
-		return 0, Translate(err)
-	}
-	n, err := res.RowsAffected()
-	return n, Translate(err)
-}
-
-// instant scans a time from either dialect: a timestamp, or microseconds since 1970.
-type instant struct{ time.Time }
-
-// Scan implements sql.Scanner.
-func (i *instant) Scan(src any) error {
-	switch v := src.(type) {
-	case nil:
-		i.Time = time.Time{}
-	case time.Time:
-		i.Time = v.UTC()
-	case int64:
-		i.Time = time.UnixMicro(v).UTC()
-	default:
-		return fmt.Errorf("scan %T as a time", src)
-	}
-	return nil
-}
-
-// pointer returns nil for the zero time.
-func (i instant) pointer() *time.Time {
-	if i.IsZero() {
-		return nil
-	}
-	return &i.Time
 }

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"reflect"
 	"regexp"
-	"strings"
 	"time"
 
 	"github.com/uptrace/bun"
@@ -19,7 +18,8 @@ var sqliteForms = []struct {
 	postgres *regexp.Regexp
 	sqlite   string
 }{
-	// Whole days between two times.
+	// Milliseconds, and whole days, between two times.
+	{regexp.MustCompile(`\(extract\(epoch FROM (clock_timestamp\(\) - \w+)\) \* 1000\)`), "(($1) / 1000)"},
 	{regexp.MustCompile(`floor\(date_part\('epoch', ([^()]+)\) / 86400\)`), "(($1) / 86400000000)"},
 	{regexp.MustCompile(`clock_timestamp\(\)`), "CAST(unixepoch('subsec') * 1000000 AS INTEGER)"},
 	{regexp.MustCompile(`pg_column_size\(`), "length("},
@@ -51,18 +51,7 @@ func dialectText(statement string, sqlite bool) string {
 func isSQLite(db bun.IDB) bool { return db.Dialect().Name() == dialect.SQLite }
 
 // now is the database's clock as an expression; unlike PostgreSQL's now() it moves within a transaction.
-func now(db bun.IDB) string { return later(db, 0) }
-
-// later is the database's clock plus d.
-func later(db bun.IDB, d time.Duration) string {
-	switch {
-	case isSQLite(db):
-		return fmt.Sprintf("(CAST(unixepoch('subsec') * 1000000 AS INTEGER) + %d)", d.Microseconds())
-	case d == 0:
-		return "clock_timestamp()"
-	}
-	return fmt.Sprintf("(clock_timestamp() + interval '%d microseconds')", d.Microseconds())
-}
+func now(db bun.IDB) string { return dialectText("clock_timestamp()", isSQLite(db)) }
 
 // FoldFunction is a function of SQL that a connection to SQLite must have: text in upper case by the rules of Unicode for no
 // language in particular, where ß is SS, ς and σ are Σ, and İ is not i. SQLite's own functions know ASCII only.
@@ -80,30 +69,6 @@ func folded(db bun.IDB, text string) string {
 // insensitive is an expression that text contains the pattern at placeholder, without case; its % and _ are escaped by \.
 func insensitive(db bun.IDB, text, placeholder string) string {
 	return folded(db, text) + " LIKE " + folded(db, placeholder) + ` ESCAPE '\'`
-}
-
-// rowsFrom is a FROM item of the given rows under the name alias, and its arguments, of which the first gets the number
-// arg. PostgreSQL gets an array per column, SQLite one JSON text. The rows keep their order in the column ord, from 1.
-func rowsFrom(db bun.IDB, alias string, arg int, cols ...col) (string, []any) {
-	if isSQLite(db) {
-		r := rows(cols)
-		return fmt.Sprintf("%s AS %s", r.fromJSON(fmt.Sprintf("$%d", arg)), alias), []any{r.json()}
-	}
-	names, arrays, args := make([]string, len(cols)), make([]string, len(cols)), make([]any, len(cols))
-	for i, c := range cols {
-		names[i] = c.name
-		arrays[i] = fmt.Sprintf("$%d::%s[]", arg+i, c.pgType)
-		args[i] = arrayArg(db, c.values)
-	}
-	return fmt.Sprintf("unnest(%s) WITH ORDINALITY AS %s(%s, ord)", strings.Join(arrays, ", "), alias, strings.Join(names, ", ")), args
-}
-
-// anyOf is a condition that expr is one of the given numbers, and its argument with the number arg.
-func anyOf(db bun.IDB, expr string, arg int, ids []int64) (string, any) {
-	if !isSQLite(db) {
-		return fmt.Sprintf("%s = ANY($%d::bigint[])", expr, arg), arrayArg(db, ids)
-	}
-	return fmt.Sprintf("%s IN (SELECT value FROM json_each($%d))", expr, arg), jsonArg(append([]int64{}, ids...))
 }
 
 // among is a condition that expr is one of the values of a query, which runs once and before anything else: PostgreSQL then
@@ -175,14 +140,6 @@ func byteOrder(db bun.IDB, text string) string {
 		return text
 	}
 	return text + ` COLLATE "C"`
-}
-
-// millisecondsSince is the time since that in a column, by the database's clock.
-func millisecondsSince(db bun.IDB, column string) string {
-	if isSQLite(db) {
-		return "((" + now(db) + " - " + column + ") / 1000)"
-	}
-	return "CAST(extract(epoch FROM " + now(db) + " - " + column + ") * 1000 AS bigint)"
 }
 
 // timeArg is a time as an argument of a statement below bun.

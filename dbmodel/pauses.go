@@ -9,10 +9,14 @@ import (
 	"github.com/uptrace/bun"
 )
 
-// paused is an expression that notifications of a product or a group, the table alias, are paused; false where there is none.
-func paused(db bun.IDB, alias string) string {
-	return "coalesce(" + alias + ".notification_paused_until > " + now(db) + " AND coalesce(" + alias + ".notification_paused_from <= " +
-		now(db) + ", true), false)"
+const isPaused = `
+	coalesce(@holder.notification_paused_until > clock_timestamp()
+		AND coalesce(@holder.notification_paused_from <= clock_timestamp(), true), false)`
+
+// paused is the condition that notifications of a product or a group, the table alias, are paused; false where there is
+// none.
+func paused(db bun.IDB, alias string) bun.Safe {
+	return bun.Safe(compose(db, isPaused, args{"holder": bun.Safe(alias)}))
 }
 
 // It steps from product to product through the index of what is held back, however much there is of each.
@@ -28,7 +32,7 @@ const productsNotPaused = `
 // endedPauses lists the products that have notifications which a pause held back, and are not paused any more.
 func endedPauses(ctx context.Context, db bun.IDB) ([]int64, error) {
 	return queryAll[int64](ctx, db, productsNotPaused,
-		args{"product": bun.Safe(paused(db, "p")), "group": bun.Safe(paused(db, "g"))})
+		args{"product": paused(db, "p"), "group": paused(db, "g")})
 }
 
 // EndedPause is the end of pauses: what they held back goes to those who would have received it.

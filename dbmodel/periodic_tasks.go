@@ -187,7 +187,9 @@ func ReleaseRun(ctx context.Context, db bun.IDB, r *PeriodicRun, wait time.Durat
 }
 
 const endRun = `
-	UPDATE periodic_tasks SET status = @status, message = @message, duration_ms = CASE WHEN @elapsed > 0 THEN @elapsed ELSE 0 END
+	UPDATE periodic_tasks SET status = @status, message = @message, duration_ms = CASE
+		WHEN clock_timestamp() > started_at THEN (extract(epoch FROM clock_timestamp() - started_at) * 1000)::bigint
+		ELSE 0 END
 	WHERE id = @id AND attempts = @claim AND status = 'running'`
 
 const forgetRuns = `
@@ -199,7 +201,6 @@ const forgetRuns = `
 func EndRun(ctx context.Context, db bun.IDB, r *PeriodicRun, status RunStatus, message string) (bool, error) {
 	n, err := exec(ctx, db, endRun, args{
 		"id": r.ID, "claim": r.Attempts, "status": string(status), "message": Clean(message, maxReason),
-		"elapsed": bun.Safe(millisecondsSince(db, "started_at")),
 	})
 	if err != nil {
 		return false, err

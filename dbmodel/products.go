@@ -291,7 +291,7 @@ const productContexts = `
 // notifications are paused is seen by the database's clock.
 func ProductContexts(ctx context.Context, db bun.IDB, ids []int64) (map[int64]*ProductContext, error) {
 	found, err := queryAll[contextRow](ctx, db, productContexts, args{
-		"products": numbers(ids), "product_paused": bun.Safe(paused(db, "p")), "group_paused": bun.Safe(paused(db, "g")),
+		"products": numbers(ids), "product_paused": paused(db, "p"), "group_paused": paused(db, "g"),
 	})
 	if err != nil {
 		return nil, err
