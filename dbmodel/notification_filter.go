@@ -44,7 +44,7 @@ func Notifications(ctx context.Context, db bun.IDB, v Viewer, f NotificationFilt
 		l.direction = "ASC"
 	}
 	if slices.Contains(rule.Types, f.Type) {
-		l.kind = "'" + string(f.Type) + "'" // that of one that members do not see is known before any row is read
+		l.kind = quoted([]rule.Type{f.Type}) // that of one that members do not see is known before any row is read
 	}
 	var err error
 	l.group = f.GroupID

@@ -3,7 +3,6 @@ package dbmodel
 import (
 	"context"
 	"slices"
-	"strings"
 
 	"github.com/uptrace/bun"
 
@@ -21,9 +20,9 @@ type Resendable struct {
 	GoesTo int64
 }
 
-// goesTo is the target that a delivery d (of notification n, to target t) goes to when it is sent again; NULL where no webhook is
-// set any more. It is the first one of the contact's holder, and where the delivery has none, or the product or group that it
-// has names none any more, the one that rule.Effective takes for the notification.
+// goesTo is the target that a delivery d (of notification n, to target t) goes to when it is sent again; NULL where no
+// webhook is set any more. It is the first one of the contact's holder, and where the delivery has none, or the
+// product or group that it has names none any more, the one that rule.Effective takes for the notification.
 const goesTo = `CASE WHEN t.channel IN (@address_channels) THEN d.target_id
 		WHEN d.source_kind = 'subscription' THEN (SELECT c.target_id FROM contacts c
 			WHERE c.subscription_id = d.source_id AND c.channel = t.channel
@@ -43,13 +42,7 @@ const goesTo = `CASE WHEN t.channel IN (@address_channels) THEN d.target_id
 
 // addressChannels lists, for SQL, the channels whose contacts are addresses: what failed goes to the same one again.
 func addressChannels() string {
-	var out []string
-	for _, c := range rule.Channels {
-		if c.Info().Addresses {
-			out = append(out, "'"+string(c)+"'")
-		}
-	}
-	return strings.Join(out, ", ")
+	return quoted(slices.DeleteFunc(slices.Clone(rule.Channels), func(c rule.Channel) bool { return !c.Info().Addresses }))
 }
 
 const resendable = `
@@ -58,8 +51,8 @@ const resendable = `
 	LEFT JOIN products p ON p.id = n.product_id
 	WHERE d.id = @delivery AND @visible AND @own FOR KEY SHARE OF n`
 
-// ResendableByID returns a delivery of a notification that v sees, ErrNotFound where there is none. It keeps the notification
-// from being deleted until the transaction ends: clean-up must find what is pending again.
+// ResendableByID returns a delivery of a notification that v sees, ErrNotFound where there is none. It keeps the
+// notification from being deleted until the transaction ends: clean-up must find what is pending again.
 func ResendableByID(ctx context.Context, tx bun.Tx, v Viewer, id int64) (*Resendable, error) {
 	r, err := queryOne[Resendable](ctx, tx, resendable, args{
 		"delivery": id, "visible": bun.Safe(VisibleNotifications(tx, v, "n")), "own": bun.Safe(v.ownDeliveries("d")),
@@ -88,8 +81,8 @@ const moveOne = `
 	WHERE deliveries.state = 'pending' AND (deliveries.id = one.delivery
 		OR deliveries.digest_id = one.digest AND deliveries.target_id = one.target)`
 
-// Resend makes a failed delivery wait again, for the target that it goes to by now, or has a pending one tried at once. It
-// returns false where its state is another one by now.
+// Resend makes a failed delivery wait again, for the target that it goes to by now, or has a pending one tried at
+// once. It returns false where its state is another one by now.
 func Resend(ctx context.Context, tx bun.Tx, r *Resendable) (bool, error) {
 	n, err := exec(ctx, tx, resendOne, args{"delivery": r.ID, "goes_to": r.GoesTo})
 	if err != nil {
@@ -130,10 +123,10 @@ const resendAll = `
 	) AS r WHERE deliveries.id = r.delivery AND r.target IS NOT NULL AND deliveries.state = 'failed'
 	RETURNING deliveries.target_id`
 
-// ResendFailed makes up to limit failed deliveries with ids above after wait again, each for the target that it goes to by
-// now: those in whose product v has at least the role needed, of one target or, where that is 0, of all. A delivery whose
-// contact has no webhook any more stays as it is. It returns the last id it looked at (0: there was none), how many wait
-// again, and the targets to poke.
+// ResendFailed makes up to limit failed deliveries with ids above after wait again, each for the target that it goes
+// to by now: those in whose product v has at least the role needed, of one target or, where that is 0, of all. A
+// delivery whose contact has no webhook any more stays as it is. It returns the last id it looked at (0: there was
+// none), how many wait again, and the targets to poke.
 func ResendFailed(
 	ctx context.Context, tx bun.Tx, v Viewer, needed rule.Role, target, after int64, limit int,
 ) (last int64, resent int, targets []int64, err error) {

@@ -3,6 +3,7 @@ package dbmodel
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/uptrace/bun"
@@ -10,8 +11,8 @@ import (
 	"github.com/seed91453169/tocsin/rule"
 )
 
-// Viewer is who asks. What it sees stands in the conditions below, and every query for people has one of them: a check that
-// somebody forgets shows nothing instead of everything. The zero value sees nothing.
+// Viewer is who asks. What it sees stands in the conditions below, and every query for people has one of them: a check
+// that somebody forgets shows nothing instead of everything. The zero value sees nothing.
 type Viewer struct {
 	UserID   int64 // 0: nobody
 	Username string
@@ -21,8 +22,8 @@ type Viewer struct {
 	Ingest bool
 }
 
-// VisibleNotifications is a condition that v sees a notification; alias is its table in the statement, or that of a delivery
-// of it. It has no placeholders, so it fits into any statement.
+// VisibleNotifications is a condition that v sees a notification; alias is its table in the statement, or that of a
+// delivery of it. It has no placeholders, so it fits into any statement.
 func VisibleNotifications(db bun.IDB, v Viewer, alias string) string {
 	return v.notifications(db, alias, rule.Reader)
 }
@@ -33,8 +34,8 @@ func EntitledNotifications(db bun.IDB, v Viewer, alias string, needed rule.Role)
 	return v.notifications(db, alias, needed)
 }
 
-// VisibleDeliveries is VisibleNotifications of deliveries without those that come from the subscription of another user alone,
-// or from one to everything.
+// VisibleDeliveries is VisibleNotifications of deliveries without those that come from the subscription of another
+// user alone, or from one to everything.
 func VisibleDeliveries(db bun.IDB, v Viewer, alias string) string {
 	return VisibleNotifications(db, v, alias) + " AND " + v.ownDeliveries(alias)
 }
@@ -72,12 +73,13 @@ func (v Viewer) notifications(db bun.IDB, alias string, needed rule.Role) string
 
 // memberTypes is the condition that members see notifications of the type expr, in their products.
 func memberTypes(db bun.IDB, expr string) string {
-	return fmt.Sprintf("%s AND %s NOT IN ('%s', '%s')", among(db, expr, elementsOf(db, "settings", "member_notification_types")), expr,
-		rule.TypeObservationTitle, rule.TypeException)
+	chosen := elementsOf(db, "settings", "member_notification_types")
+	never := slices.DeleteFunc(slices.Clone(rule.Types), func(t rule.Type) bool { return slices.Contains(rule.MemberTypes, t) })
+	return among(db, expr, chosen) + " AND " + expr + " NOT IN (" + quoted(never) + ")"
 }
 
-// products is the condition that expr is one of the products in which v has at least the role needed, directly or through
-// the product's group of today.
+// products is the condition that expr is one of the products in which v has at least the role needed, directly or
+// through the product's group of today.
 func (v Viewer) products(expr string, needed rule.Role) string {
 	switch {
 	case v.Admin, v.Ingest && needed == rule.Reader:
@@ -95,8 +97,8 @@ func (v Viewer) productIDs(needed rule.Role) string {
 		WHERE m.user_id = %[1]d AND m.role IN (%[2]s)`, v.UserID, quotedRoles(needed))
 }
 
-// groups is the condition that v sees at least the name of the product group whose id is expr: members of the group do, and
-// members of its products.
+// groups is the condition that v sees at least the name of the product group whose id is expr: members of the group
+// do, and members of its products.
 func (v Viewer) groups(expr string) string {
 	switch {
 	case v.Admin, v.Ingest:
@@ -120,9 +122,14 @@ func (v Viewer) selectGroups(q *bun.SelectQuery) *bun.SelectQuery {
 
 // quotedRoles are the roles that cover needed, as literals; a role that does not exist is covered by none.
 func quotedRoles(needed rule.Role) string {
-	list := []string{"''"} // which nobody has
-	for _, r := range needed.AndHigher() {
-		list = append(list, "'"+string(r)+"'")
+	return quoted(append([]rule.Role{""}, needed.AndHigher()...)) // nobody has the first
+}
+
+// quoted are the literals of words of this program, none of which has a quote in it.
+func quoted[T ~string](words []T) string {
+	list := make([]string, len(words))
+	for i, w := range words {
+		list[i] = "'" + string(w) + "'"
 	}
 	return strings.Join(list, ", ")
 }
@@ -134,8 +141,8 @@ const roleIn = `
 	WHERE p.id = @id AND @visible`
 
 // RoleIn returns the role of v in a product: of the direct one and that through the product's group the higher one. It
-// returns ErrNotFound where v does not see the product, or there is none. Administrators are owners, a Viewer of Ingest has
-// NoRole.
+// returns ErrNotFound where v does not see the product, or there is none. Administrators are owners, a Viewer of
+// Ingest has NoRole.
 func RoleIn(ctx context.Context, db bun.IDB, v Viewer, productID int64) (rule.Role, error) {
 	return v.role(ctx, db, roleIn, args{"id": productID, "user": v.UserID, "visible": bun.Safe(v.products("p.id", rule.Reader))})
 }
@@ -145,8 +152,8 @@ const roleInGroup = `
 	LEFT JOIN product_group_members m ON m.product_group_id = g.id AND m.user_id = @user
 	WHERE g.id = @id AND @visible`
 
-// RoleInGroup returns the role of v in a product group: NoRole where v sees no more than its name, ErrNotFound where v does
-// not see it at all, or there is none. Otherwise it is as RoleIn.
+// RoleInGroup returns the role of v in a product group: NoRole where v sees no more than its name, ErrNotFound where v
+// does not see it at all, or there is none. Otherwise it is as RoleIn.
 func RoleInGroup(ctx context.Context, db bun.IDB, v Viewer, groupID int64) (rule.Role, error) {
 	return v.role(ctx, db, roleInGroup, args{"id": groupID, "user": v.UserID, "visible": bun.Safe(v.groups("g.id"))})
 }
@@ -168,8 +175,8 @@ const notificationRights = `
 	SELECT n.id, CASE WHEN @entitled THEN TRUE ELSE FALSE END AS entitled FROM notifications n
 	WHERE n.id = ANY (@ids) AND @visible ORDER BY n.id`
 
-// NotificationRights sorts notifications into those in whose product v has at least the role needed, and those that v sees
-// without having it. What v does not see, or does not exist, is in neither.
+// NotificationRights sorts notifications into those in whose product v has at least the role needed, and those that v
+// sees without having it. What v does not see, or does not exist, is in neither.
 func NotificationRights(
 	ctx context.Context, db bun.IDB, v Viewer, ids []int64, needed rule.Role,
 ) (may, mayNot []int64, err error) {

@@ -207,13 +207,11 @@ type Subscription struct {
 }
 
 // TeamTypes returns the types of notifications that recipients of a team's subscription to a product or a group see.
-func TeamTypes() []Type { return []Type{TypeObservation, TypeSecurityGate, TypeTask} }
+func TeamTypes() []Type { return slices.Clone(MemberTypes) }
 
 // PersonalTypes returns the types that recipients of a member's subscription see, of those that members see.
 func PersonalTypes(memberTypes []Type) []Type {
-	return slices.DeleteFunc(slices.Clone(memberTypes), func(t Type) bool {
-		return t == TypeObservationTitle || t == TypeException
-	})
+	return slices.DeleteFunc(slices.Clone(memberTypes), func(t Type) bool { return !slices.Contains(MemberTypes, t) })
 }
 
 // Held says for which digest s, which Waits, holds n. n is nil for any notification.
