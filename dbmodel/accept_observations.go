@@ -33,8 +33,8 @@ type Accepting struct {
 	Queued   bool // the caller enqueues a task for the event
 	// TraceParent is EventPayload.TraceParent.
 	TraceParent string
-	// ReportedAt is when the web tier reported them, where they came through Redis and may have been overtaken: then what is
-	// stored and was reported later, but not after now, stays; this needs a transaction. nil: now.
+	// ReportedAt is when the web tier reported them, where they came through Redis and may have been overtaken: then what
+	// is stored and was reported later, but not after now, stays; this needs a transaction. nil: now.
 	ReportedAt *time.Time
 }
 
@@ -70,13 +70,14 @@ const differsFromStored = `
 		(i.product_id, i.title, i.severity, i.status, i.priority, i.parser_type, i.vulnerability_id, i.cvss_score, i.origin, i.url,
 			i.known_exploited, i.details)`
 
-// deletedWithProduct is the condition that the stored observation o was deleted with its product, and is not removed yet.
+// deletedWithProduct is the condition that the stored observation o was deleted with its product, and is not removed
+// yet.
 const deletedWithProduct = `EXISTS (
 		SELECT 1 FROM deletions d WHERE d.product_id = o.product_id AND d.generation = o.generation)`
 
-// upsertObservations inserts or updates what differs, where all products are known, and returns the ids of these. What was
-// reported later than @reported_at, but not after now, stays. Of an observation that was deleted with its product nothing is
-// remembered.
+// upsertObservations inserts or updates what differs, where all products are known, and returns the ids of these. What
+// was reported later than @reported_at, but not after now, stays. Of an observation that was deleted with its product
+// nothing is remembered.
 const upsertObservations = `
 	INSERT INTO observations AS o (id, product_id, title, title_hash, severity, status, priority, parser_type, vulnerability_id,
 		cvss_score, origin, url, known_exploited, details, reported_at, generation)
@@ -115,9 +116,10 @@ const acceptObservations = knownProducts + `, changed AS (` + upsertObservations
 	)
 	SELECT (SELECT count(*) FROM changed) AS changed, (SELECT id FROM queued) AS event_id, (SELECT count(*) FROM known) AS known`
 
-// AcceptObservations stores up to some thousand observations with distinct ids, and one outbox row of those that are new or
-// differ. On PostgreSQL this is one statement, so it needs no transaction; it locks neither unchanged observations nor
-// anything else for longer. The error is *UnknownProductsError where a product does not exist; then nothing is stored.
+// AcceptObservations stores up to some thousand observations with distinct ids, and one outbox row of those that are
+// new or differ. On PostgreSQL this is one statement, so it needs no transaction; it locks neither unchanged
+// observations nor anything else for longer. The error is *UnknownProductsError where a product does not exist; then
+// nothing is stored.
 func AcceptObservations(ctx context.Context, db bun.IDB, list []Observation, how Accepting) (Accepted, error) {
 	list = slices.SortedFunc(slices.Values(list), func(a, b Observation) int { return cmp.Compare(a.ID, b.ID) })
 	products := productsOf(list)
@@ -183,8 +185,9 @@ func acceptSQLite(ctx context.Context, db bun.IDB, upsert args, list []Observati
 
 const lockObservations = `SELECT id FROM observations WHERE id = ANY (@ids) ORDER BY id FOR NO KEY UPDATE`
 
-// lockReported keeps stored observations from being changed until those that came through Redis are confirmed. Otherwise an older
-// report, which is being stored, would be confirmed in the place of a younger one that equals what was stored before.
+// lockReported keeps stored observations from being changed until those that came through Redis are confirmed.
+// Otherwise an older report, which is being stored, would be confirmed in the place of a younger one that equals what
+// was stored before.
 func lockReported(ctx context.Context, db bun.IDB, list []Observation, how Accepting) error {
 	if how.ReportedAt == nil {
 		return nil
@@ -202,9 +205,9 @@ const countPassedOver = `
 const confirmReport = `
 	UPDATE observations SET reported_at = @at WHERE id = ANY (@ids) AND (reported_at < @at OR reported_at > clock_timestamp())`
 
-// confirmObservations records when observations that came through Redis were reported, also where they are stored already: an
-// older report that comes later must not undo them. It returns how many of them differ from what is stored and was reported
-// later.
+// confirmObservations records when observations that came through Redis were reported, also where they are stored
+// already: an older report that comes later must not undo them. It returns how many of them differ from what is stored
+// and was reported later.
 func confirmObservations(ctx context.Context, db bun.IDB, list []Observation, how Accepting) (passedOver int, err error) {
 	if how.ReportedAt == nil {
 		return 0, nil

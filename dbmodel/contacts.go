@@ -79,7 +79,8 @@ const insertContacts = `
 	INSERT INTO contacts (kind, product_id, product_group_id, channel, position, target_id, address)
 	SELECT @kind, @product::bigint, @group::bigint, @channel, i.ord, i.target, i.address FROM @contacts AS i ORDER BY i.ord`
 
-// SetContacts replaces the contacts of a holder by one channel. The caller keeps others from changing the holder meanwhile.
+// SetContacts replaces the contacts of a holder by one channel. The caller keeps others from changing the holder
+// meanwhile.
 func SetContacts(
 	ctx context.Context, db bun.IDB, holder rule.Holder, channel rule.Channel, contacts []rule.Contact,
 ) error {
@@ -105,8 +106,8 @@ func SetContacts(
 	return err
 }
 
-// NewContacts makes contacts of addresses, which may have space around them, and finds or stores their targets. Of channels whose
-// addresses are secrets it keeps no address.
+// NewContacts makes contacts of addresses, which may have space around them, and finds or stores their targets. Of
+// channels whose addresses are secrets it keeps no address.
 func NewContacts(ctx context.Context, db bun.IDB, v *Vault, channel rule.Channel, addresses []string) ([]rule.Contact, error) {
 	trimmed := make([]string, len(addresses))
 	for i, a := range addresses {

@@ -1,10 +1,11 @@
-// Package dbmodel is Tocsin's database: models, queries and schema for PostgreSQL and SQLite, a file per table. It decides
-// nothing and sends nothing. Queries take the context first and a bun.IDB, so that the caller says which belong together.
+// Package dbmodel is Tocsin's database: models, queries and schema for PostgreSQL and SQLite, a file per table. It
+// decides nothing and sends nothing. Queries take the context first and a bun.IDB, so that the caller says which
+// belong together.
 //
-// A statement stands whole in a constant, in the words of PostgreSQL, with arguments by name, and runs through exec, queryAll or
-// queryOne; dialect.go lists the forms that SQLite writes in another way. Its rows are read into a struct by the names of the
-// columns, and lists of values are arguments of the types numbers and rows, never arrays or placeholders of its own. What reads
-// better so, such as a filter with many conditions, is built by bun.
+// A statement stands whole in a constant, in the words of PostgreSQL, with arguments by name, and runs through exec,
+// queryAll or queryOne; dialect.go lists the forms that SQLite writes in another way. Its rows are read into a struct
+// by the names of the columns, and lists of values are arguments of the types numbers and rows, never arrays or
+// placeholders of its own. What reads better so, such as a filter with many conditions, is built by bun.
 package dbmodel
 
 import (
@@ -44,8 +45,8 @@ type commitHooks struct{ list []func() }
 // commitKey is the key of the hooks in the context of a transaction.
 type commitKey struct{}
 
-// AfterCommit has f called once the transaction to whose function InTx gave ctx is committed, and not where it fails. Outside of
-// such a transaction f is called at once.
+// AfterCommit has f called once the transaction to whose function InTx gave ctx is committed, and not where it fails.
+// Outside of such a transaction f is called at once.
 func AfterCommit(ctx context.Context, f func()) {
 	if after, ok := ctx.Value(commitKey{}).(*commitHooks); ok {
 		after.list = append(after.list, f)

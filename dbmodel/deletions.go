@@ -12,9 +12,10 @@ import (
 // hiddenAtOnce is how many notifications one transaction of DeleteNotificationsByFilter hides.
 const hiddenAtOnce = 5_000
 
-// DeleteNotificationsByFilter deletes the notifications that f wants of those in whose product v is an owner, and returns how
-// many these are; the others are passed over. Those that come meanwhile stay. From the end of this on nobody sees them and
-// none of their pending deliveries is sent; a worker removes them. f.Behind and f.OldestFirst decide nothing.
+// DeleteNotificationsByFilter deletes the notifications that f wants of those in whose product v is an owner, and
+// returns how many these are; the others are passed over. Those that come meanwhile stay. From the end of this on
+// nobody sees them and none of their pending deliveries is sent; a worker removes them. f.Behind and f.OldestFirst
+// decide nothing.
 //
 // It runs in several short transactions: where it fails, a part may be deleted.
 func DeleteNotificationsByFilter(ctx context.Context, db *DB, v Viewer, f NotificationFilter) (deleted int, err error) {
@@ -70,8 +71,8 @@ func deletable(ctx context.Context, tx bun.Tx, v Viewer, f NotificationFilter, l
 const hideNotificationRows = `
 	INSERT INTO deleted_notifications (id) SELECT i.id FROM @notifications AS i WHERE true ORDER BY i.id ON CONFLICT (id) DO NOTHING`
 
-// hideNotifications hides notifications until they are removed, and returns how many of them were not hidden before. Two
-// callers that hide the same ones wait for each other in the order of the ids.
+// hideNotifications hides notifications until they are removed, and returns how many of them were not hidden before.
+// Two callers that hide the same ones wait for each other in the order of the ids.
 func hideNotifications(ctx context.Context, tx bun.Tx, list []Position) (int, error) {
 	n, err := exec(ctx, tx, hideNotificationRows,
 		args{"notifications": rows{column(list, "id", "bigint", func(p *Position) int64 { return p.ID })}})
@@ -87,8 +88,8 @@ func noteDeletion(ctx context.Context, tx bun.Tx) error {
 	return err
 }
 
-// liveNotifications is a condition that a notification is not deleted; alias is its table in the statement, or that of a
-// delivery of it. Where nothing is being deleted it costs nothing, and it never changes the plan of a statement.
+// liveNotifications is a condition that a notification is not deleted; alias is its table in the statement, or that of
+// a delivery of it. Where nothing is being deleted it costs nothing, and it never changes the plan of a statement.
 func liveNotifications(alias string) string {
 	id := alias + ".id"
 	if alias == "d" || alias == "deliveries" {

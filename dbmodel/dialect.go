@@ -12,8 +12,8 @@ import (
 
 // This file holds what differs between PostgreSQL and SQLite; everything else is said once.
 
-// sqliteForms are the parts of a statement for PostgreSQL that SQLite writes in another way, or has no use for: it has one
-// writer, so that nothing is locked, compares texts byte for byte, and has no types to cast to.
+// sqliteForms are the parts of a statement for PostgreSQL that SQLite writes in another way, or has no use for: it has
+// one writer, so that nothing is locked, compares texts byte for byte, and has no types to cast to.
 var sqliteForms = []struct {
 	postgres *regexp.Regexp
 	sqlite   string
@@ -24,8 +24,8 @@ var sqliteForms = []struct {
 	{regexp.MustCompile(`clock_timestamp\(\)`), "CAST(unixepoch('subsec') * 1000000 AS INTEGER)"},
 	{regexp.MustCompile(`pg_column_size\(`), "length("},
 	{regexp.MustCompile(`= ANY \((@[a-z_]+)\)`), "IN (SELECT value FROM json_each($1))"},
-	// A join that looks up the rows of a table by key for each row on its left, in the order of these. OFFSET 0 and CROSS JOIN
-	// forbid to read the whole table instead, whatever the database believes about its size.
+	// A join that looks up the rows of a table by key for each row on its left, in the order of these. OFFSET 0 and CROSS
+	// JOIN forbid to read the whole table instead, whatever the database believes about its size.
 	{regexp.MustCompile(`LEFT JOIN LATERAL \(SELECT \* FROM (\w+ AS \w+) WHERE ([^()]+) OFFSET 0[^()]*\) AS \w+ ON true`), "LEFT JOIN $1 ON $2"},
 	{regexp.MustCompile(`JOIN LATERAL \(SELECT \* FROM (\w+ AS \w+) WHERE ([^()]+) OFFSET 0[^()]*\) AS \w+ ON true`), "CROSS JOIN $1 ON $2"},
 	{regexp.MustCompile(`\sFOR (NO KEY UPDATE|UPDATE|KEY SHARE|SHARE)( OF \w+)?( SKIP LOCKED)?`), ""},
@@ -33,8 +33,8 @@ var sqliteForms = []struct {
 	{regexp.MustCompile(` COLLATE "C"`), ""},
 }
 
-// postgresForm is the one part that only SQLite has a use for: it keeps no statistics here, and takes any index for as good
-// as another.
+// postgresForm is the one part that only SQLite has a use for: it keeps no statistics here, and takes any index for as
+// good as another.
 var postgresForm = regexp.MustCompile(` INDEXED BY \w+`)
 
 // dialectText is a statement in the words of one dialect.
@@ -53,12 +53,13 @@ func isSQLite(db bun.IDB) bool { return db.Dialect().Name() == dialect.SQLite }
 // now is the database's clock as an expression; unlike PostgreSQL's now() it moves within a transaction.
 func now(db bun.IDB) string { return dialectText("clock_timestamp()", isSQLite(db)) }
 
-// FoldFunction is a function of SQL that a connection to SQLite must have: text in upper case by the rules of Unicode for no
-// language in particular, where ß is SS, ς and σ are Σ, and İ is not i. SQLite's own functions know ASCII only.
+// FoldFunction is a function of SQL that a connection to SQLite must have: text in upper case by the rules of Unicode
+// for no language in particular, where ß is SS, ς and σ are Σ, and İ is not i. SQLite's own functions know ASCII only.
 const FoldFunction = "tocsin_fold"
 
-// folded is an expression of text in the form in which it is compared without case, see FoldFunction; it sorts byte for byte.
-// PostgreSQL's functions follow the locale of the database, which may know ASCII only, unless they are given a collation.
+// folded is an expression of text in the form in which it is compared without case, see FoldFunction; it sorts byte
+// for byte. PostgreSQL's functions follow the locale of the database, which may know ASCII only, unless they are given
+// a collation.
 func folded(db bun.IDB, text string) string {
 	if isSQLite(db) {
 		return FoldFunction + "(" + text + ")"
@@ -66,13 +67,14 @@ func folded(db bun.IDB, text string) string {
 	return `(upper((` + text + `)::text COLLATE "und-x-icu") COLLATE "C")`
 }
 
-// insensitive is an expression that text contains the pattern at placeholder, without case; its % and _ are escaped by \.
+// insensitive is an expression that text contains the pattern at placeholder, without case; its % and _ are escaped by
+// \.
 func insensitive(db bun.IDB, text, placeholder string) string {
 	return folded(db, text) + " LIKE " + folded(db, placeholder) + ` ESCAPE '\'`
 }
 
-// among is a condition that expr is one of the values of a query, which runs once and before anything else: PostgreSQL then
-// looks these values up in an index instead of guessing how many rows a join would leave.
+// among is a condition that expr is one of the values of a query, which runs once and before anything else: PostgreSQL
+// then looks these values up in an index instead of guessing how many rows a join would leave.
 func among(db bun.IDB, expr, query string) string {
 	if isSQLite(db) {
 		return expr + " IN (" + query + ")"
@@ -89,8 +91,8 @@ func indexed(db bun.IDB, index string) string {
 	return ""
 }
 
-// arrayArg is a slice as an argument of PostgreSQL. pgx, which Tocsin itself uses, takes slices as they are; other drivers
-// get the text form of an array, which every one of them passes on:
+// arrayArg is a slice as an argument of PostgreSQL. pgx, which Tocsin itself uses, takes slices as they are; other
+// drivers get the text form of an array, which every one of them passes on:
 // https://www.postgresql.org/docs/current/arrays.html#ARRAYS-IO.
 func arrayArg(db bun.IDB, slice any) any {
 	if _, foreign := db.(*ForeignTx); !foreign {

@@ -48,7 +48,8 @@ type summedNotification struct {
 }
 
 const (
-	// A notification that a pause held back is older than the number that it got at its end: beginning is before the first of them.
+	// A notification that a pause held back is older than the number that it got at its end: beginning is before the
+	// first of them.
 	firstSummed = `
 		SELECT coalesce((SELECT min(id) - 1 FROM notifications WHERE released > @after), @after)`
 
@@ -163,8 +164,8 @@ func AddDigest(ctx context.Context, tx bun.Tx, d *NetDigest) (int64, error) {
 	return queryOne[int64](ctx, tx, addDigest, args{"content": string(content), "notifications": jsonArg(all)})
 }
 
-// AddDigestDeliveries stores pending deliveries of notifications to recipients, each of all of them. digest is the message in which
-// they go; 0: each goes as it is.
+// AddDigestDeliveries stores pending deliveries of notifications to recipients, each of all of them. digest is the
+// message in which they go; 0: each goes as it is.
 func AddDigestDeliveries(ctx context.Context, tx bun.Tx, notifications []int64, to []rule.Recipient, digest int64) error {
 	if len(notifications) == 0 || len(to) == 0 {
 		return nil
@@ -223,13 +224,15 @@ func DeleteOldDigests(ctx context.Context, db bun.IDB, before time.Time) (int64,
 	return exec(ctx, db, deleteOldDigests, args{"before": before})
 }
 
-// Keep leaves out the products that keep does not take, and the failures whose notifications are not among the given ones.
+// Keep leaves out the products that keep does not take, and the failures whose notifications are not among the given
+// ones.
 func (d *NetDigest) Keep(keep func(product int64) bool, notifications map[int64]bool) {
 	d.Products = slices.DeleteFunc(d.Products, func(p rule.ProductChanges) bool { return !keep(p.Product) })
 	d.Failures = slices.DeleteFunc(d.Failures, func(f rule.Failure) bool { return !notifications[f.Last] })
 }
 
-// Named lists the ids of the notifications that a message of d names, at most limit: those of failed gates and the worst first.
+// Named lists the ids of the notifications that a message of d names, at most limit: those of failed gates and the
+// worst first.
 func (d *NetDigest) Named(limit int) []int64 {
 	var gates, changes, failures []int64
 	for _, p := range d.Products {

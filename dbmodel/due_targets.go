@@ -7,8 +7,8 @@ import (
 	"github.com/uptrace/bun"
 )
 
-// A target that fails is found by its time, through an index of these alone; any other one that waits by stepping from target
-// to target through the index of pending deliveries, however many there are of each.
+// A target that fails is found by its time, through an index of these alone; any other one that waits by stepping from
+// target to target through the index of pending deliveries, however many there are of each.
 const (
 	waitingTargets = `
 		WITH RECURSIVE waiting(id, step) AS (
@@ -28,8 +28,8 @@ const (
 		ORDER BY next_at LIMIT @limit`
 )
 
-// WaitingTargets looks at the next limit targets with ids above after that have pending deliveries, and returns those that do
-// not fail, are due, and that nobody delivers to. next is where the following call goes on; 0: from the start.
+// WaitingTargets looks at the next limit targets with ids above after that have pending deliveries, and returns those
+// that do not fail, are due, and that nobody delivers to. next is where the following call goes on; 0: from the start.
 func WaitingTargets(ctx context.Context, db bun.IDB, after int64, limit int) (ids []int64, next int64, err error) {
 	list, err := queryAll[struct {
 		ID  int64
@@ -72,8 +72,8 @@ const (
 		SELECT h.owner FROM @held AS h LEFT JOIN targets AS t ON t.id = h.id AND t.owner = h.owner WHERE t.id IS NULL`
 )
 
-// RenewTargets prolongs leases, and returns the owners of those that were lost. A target that is locked is passed over: what
-// locks it is short, or prolongs the lease itself.
+// RenewTargets prolongs leases, and returns the owners of those that were lost. A target that is locked is passed
+// over: what locks it is short, or prolongs the lease itself.
 func RenewTargets(ctx context.Context, db bun.IDB, held []HeldLease) (lost []string, err error) {
 	for part := range slices.Chunk(held, 1000) {
 		list := rows{

@@ -28,7 +28,8 @@ func (f *failure) Error() string   { return f.kind.Error() + ": " + f.err.Error(
 func (f *failure) Unwrap() []error { return []error{f.kind, f.err} }
 
 // Translate gives an error of the database its meaning: ErrNotFound, ErrConflict or ErrUnavailable where it is one of
-// these, else err itself. Both drivers' errors are known by their SQLState or Code methods, so that no driver is imported.
+// these, else err itself. Both drivers' errors are known by their SQLState or Code methods, so that no driver is
+// imported.
 func Translate(err error) error {
 	if err == nil || errors.Is(err, ErrNotFound) || errors.Is(err, ErrConflict) || errors.Is(err, ErrUnavailable) {
 		return err
@@ -77,8 +78,8 @@ func sqlState(code string) error {
 	return nil
 }
 
-// TookTooLong reports whether PostgreSQL itself has ended a statement, by its statement_timeout as a rule: another try of the
-// same will not do better.
+// TookTooLong reports whether PostgreSQL itself has ended a statement, by its statement_timeout as a rule: another try
+// of the same will not do better.
 func TookTooLong(err error) bool {
 	var state interface{ SQLState() string }
 	return errors.As(err, &state) && state.SQLState() == "57014"

@@ -76,8 +76,8 @@ type Named struct {
 	Product     *ProductContext
 }
 
-// NamedBy finds what an exception names, as it is now, and keeps the product from being deleted until the transaction ends: what
-// names it is deleted with it.
+// NamedBy finds what an exception names, as it is now, and keeps the product from being deleted until the transaction
+// ends: what names it is deleted with it.
 func NamedBy(ctx context.Context, db bun.IDB, e *Exception) (n Named, err error) {
 	if e.ObservationID != 0 {
 		o, err := ObservationByID(ctx, db, e.ObservationID)

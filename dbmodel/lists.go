@@ -37,8 +37,8 @@ func (l listing) and(condition string, args ...any) listing {
 
 const countUpTo = `SELECT count(*) FROM (SELECT 1 FROM products p WHERE @wanted LIMIT @most) AS found`
 
-// searched is l for a text that no index finds. To read all of every product costs less than to read everything where the
-// products of v, a member, are not too many.
+// searched is l for a text that no index finds. To read all of every product costs less than to read everything where
+// the products of v, a member, are not too many.
 func (l listing) searched(ctx context.Context, db bun.IDB, v Viewer) (listing, error) {
 	const most = 100
 	n, err := queryOne[int](ctx, db, countUpTo, args{"wanted": bun.Safe(l.products(v)), "most": most + 1})
@@ -93,8 +93,8 @@ func (l listing) products(v Viewer) string {
 	return visible
 }
 
-// idsOfProducts finds, of each product, the first row. A row of the list belongs to one of the products whose first rows come
-// first; of the others no more than that row is read.
+// idsOfProducts finds, of each product, the first row. A row of the list belongs to one of the products whose first
+// rows come first; of the others no more than that row is read.
 const idsOfProducts = `
 	WITH heads AS MATERIALIZED (
 		SELECT p.id AS product, (@first) AS head FROM products p WHERE @visible
@@ -103,9 +103,9 @@ const idsOfProducts = `
 	)
 	SELECT @table.id FROM best JOIN @table ON @is_of_best @end`
 
-// ofProducts is ids for a member of products, or of a group. It reads each product by itself, in the order of its index and no
-// further than the list may reach: so it takes as long for a member that sees three old rows of a million as for one that sees
-// half of them.
+// ofProducts is ids for a member of products, or of a group. It reads each product by itself, in the order of its
+// index and no further than the list may reach: so it takes as long for a member that sees three old rows of a million
+// as for one that sees half of them.
 func (l listing) ofProducts(db bun.IDB, v Viewer) string {
 	of := func(product string, limit int) string {
 		q := l.from(db, l.table+"_product_id").Column("id").Where(l.table + ".product_id = " + product)

@@ -43,8 +43,8 @@ const setMember = `
 	INSERT INTO @members (@holder, user_id, role) VALUES (@id, @user, @role)
 	ON CONFLICT (user_id, @holder) DO UPDATE SET role = EXCLUDED.role`
 
-// SetMember makes a user a member with this role, or changes the role. It returns ErrConflict where product, product group
-// or user are gone by now.
+// SetMember makes a user a member with this role, or changes the role. It returns ErrConflict where product, product
+// group or user are gone by now.
 func SetMember(ctx context.Context, db bun.IDB, in Membership, userID int64, role rule.Role) error {
 	_, err := exec(ctx, db, setMember,
 		args{"members": in.table, "holder": in.column, "id": in.ID, "user": userID, "role": string(role)})

@@ -30,8 +30,8 @@ type SchemaError string
 
 func (e SchemaError) Error() string { return string(e) }
 
-// Migrate brings the schema to the version of this program, or returns a SchemaError where it is newer. Any number of processes
-// may call it at once. It returns the names of the migrations that it applied.
+// Migrate brings the schema to the version of this program, or returns a SchemaError where it is newer. Any number of
+// processes may call it at once. It returns the names of the migrations that it applied.
 func Migrate(ctx context.Context, db *DB) ([]string, error) {
 	return migrateTo(ctx, db, schemaFiles(schemaFolder(db)))
 }
@@ -59,8 +59,8 @@ func migrateTo(ctx context.Context, db *DB, files fs.FS) ([]string, error) {
 	return applied, err
 }
 
-// Rollback takes back the last migration and returns its name, or an empty one where none is applied. It returns ErrAlive where
-// processes run that need the schema.
+// Rollback takes back the last migration and returns its name, or an empty one where none is applied. It returns
+// ErrAlive where processes run that need the schema.
 func Rollback(ctx context.Context, db *DB) (string, error) {
 	return rollBackFrom(ctx, db, schemaFiles(schemaFolder(db)))
 }
@@ -110,8 +110,8 @@ type Loss struct {
 	Rows int64  // of a column: rows in which it is not null
 }
 
-// LastMigration returns the name of the migration that Rollback takes back, empty where none is applied, and what is lost then. It
-// changes nothing.
+// LastMigration returns the name of the migration that Rollback takes back, empty where none is applied, and what is
+// lost then. It changes nothing.
 func LastMigration(ctx context.Context, db *DB) (string, []Loss, error) {
 	return lastMigration(ctx, db, schemaFiles(schemaFolder(db)))
 }
@@ -306,9 +306,9 @@ func schemaFiles(folder string) fs.FS {
 	return files
 }
 
-// newMigrator returns a migrator that calls mark in the transaction of each migration. bun itself notes what is applied only
-// after that: a process that is killed in between would leave a database that no process could migrate again. What is
-// noted already bun notes anew.
+// newMigrator returns a migrator that calls mark in the transaction of each migration. bun itself notes what is
+// applied only after that: a process that is killed in between would leave a database that no process could migrate
+// again. What is noted already bun notes anew.
 func newMigrator(db *DB, files fs.FS, mark migrate.MigrationHook) (*migrate.Migrator, error) {
 	all := migrate.NewMigrations()
 	if err := all.Discover(files); err != nil {
@@ -318,9 +318,9 @@ func newMigrator(db *DB, files fs.FS, mark migrate.MigrationHook) (*migrate.Migr
 		migrate.WithTableName(migrationTable), migrate.WithLocksTableName("schema_migration_locks")), nil
 }
 
-// withMigrator runs fn while no other process migrates, unless the schema is newer than files. bun's own lock is a row that a killed process leaves behind;
-// PostgreSQL's advisory lock ends with its transaction, which behind a pooler is all that stays on one connection of the server,
-// and SQLite has one writer.
+// withMigrator runs fn while no other process migrates, unless the schema is newer than files. bun's own lock is a row
+// that a killed process leaves behind; PostgreSQL's advisory lock ends with its transaction, which behind a pooler is
+// all that stays on one connection of the server, and SQLite has one writer.
 func withMigrator(ctx context.Context, db *DB, files fs.FS, mark migrate.MigrationHook, fn func(*migrate.Migrator) error) error {
 	m, err := newMigrator(db, files, mark)
 	if err != nil {

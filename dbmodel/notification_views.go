@@ -14,8 +14,8 @@ func viewedBy(db bun.IDB, userID int64, alias string) string {
 	return fmt.Sprintf("(%s.created_at < %s OR %s)", alias, viewedUntil(db, userID), viewedByItself(userID, alias))
 }
 
-// viewedUntil is the time of users.viewed_until. It is the same for all rows, so that the index of created_at serves it. Who
-// is nobody has viewed nothing.
+// viewedUntil is the time of users.viewed_until. It is the same for all rows, so that the index of created_at serves
+// it. Who is nobody has viewed nothing.
 func viewedUntil(db bun.IDB, userID int64) bun.Safe {
 	never := "'epoch'::timestamptz"
 	if isSQLite(db) {
@@ -86,7 +86,8 @@ func countViewsChanged(ctx context.Context, tx bun.Tx, v Viewer) (bool, error) {
 	return n > 0, err
 }
 
-// unreadCount takes what was viewed by itself off: it is little beside them all, so that costs less than to look at each of them.
+// unreadCount takes what was viewed by itself off: it is little beside them all, so that costs less than to look at
+// each of them.
 const unreadCount = `
 	SELECT (SELECT count(*) FROM notifications n @indexed WHERE n.created_at >= @until AND @visible)
 		- (SELECT count(*) FROM notifications n WHERE @viewed AND n.created_at >= @until AND @visible)`
@@ -96,8 +97,8 @@ const unreadCountUpTo = `
 		SELECT 1 FROM notifications n @indexed WHERE n.created_at >= @until AND @visible AND NOT @viewed LIMIT @most
 	) AS first`
 
-// UnreadCount is how many notifications v sees and has not viewed; where there are more than most, it is most. Without a
-// most, 0, it counts them all.
+// UnreadCount is how many notifications v sees and has not viewed; where there are more than most, it is most. Without
+// a most, 0, it counts them all.
 func UnreadCount(ctx context.Context, db bun.IDB, v Viewer, most int) (n int, err error) {
 	// A statement of its own: the planner must know the time to see how few there are behind it.
 	until, err := queryOne[time.Time](ctx, db, `SELECT viewed_until FROM users WHERE id = @user`, args{"user": v.UserID})
@@ -130,8 +131,8 @@ func DeleteNotifications(ctx context.Context, tx bun.Tx, ids []int64) error {
 	return err
 }
 
-// InboxState changes when the count of unread notifications of somebody may have changed; values are only compared. A change
-// that it does not show, for instance of memberships, is found by counting.
+// InboxState changes when the count of unread notifications of somebody may have changed; values are only compared. A
+// change that it does not show, for instance of memberships, is found by counting.
 type InboxState struct {
 	All   string           // of everybody
 	Users map[int64]string // by id; a user that is gone is left out

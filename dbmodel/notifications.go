@@ -110,8 +110,8 @@ type NewNotification struct {
 	AcceptedAt time.Time        // when the event was accepted that it comes from; zero: that does not matter
 }
 
-// InsertNotifications stores notifications that come from one event, with a pending delivery for each of their targets, in the
-// given order.
+// InsertNotifications stores notifications that come from one event, with a pending delivery for each of their
+// targets, in the given order.
 func InsertNotifications(ctx context.Context, tx bun.Tx, list []NewNotification) error {
 	if len(list) == 0 {
 		return nil

@@ -55,7 +55,8 @@ func (o *Observation) Facts() Facts {
 	}
 }
 
-// details are the optional fields of an observation that decide nothing and are seldom filled, as one column holds them.
+// details are the optional fields of an observation that decide nothing and are seldom filled, as one column holds
+// them.
 type details struct {
 	EPSSScore    *float64 `json:"epss_score,omitempty"`
 	FixedVersion string   `json:"fixed_version,omitempty"`
@@ -202,13 +203,14 @@ const observationsForUpdate = `
 	SELECT ` + storedColumns + ` FROM @ids AS i
 	JOIN LATERAL (SELECT * FROM observations AS o WHERE o.id = i.id OFFSET 0 FOR NO KEY UPDATE) AS o ON true`
 
-// Observations reads of the observations with the given ids what decides about them, by id, and locks none: their values,
-// title and what is remembered. Those that do not exist are left out.
+// Observations reads of the observations with the given ids what decides about them, by id, and locks none: their
+// values, title and what is remembered. Those that do not exist are left out.
 func Observations(ctx context.Context, tx bun.Tx, ids []int64) ([]StoredObservation, error) {
 	return storedObservations(ctx, tx, observations, args{"ids": sortedIDs(ids)})
 }
 
-// ObservationsForUpdate is Observations of whole observations that keeps others from changing them until the transaction ends.
+// ObservationsForUpdate is Observations of whole observations that keeps others from changing them until the
+// transaction ends.
 func ObservationsForUpdate(ctx context.Context, tx bun.Tx, ids []int64) ([]StoredObservation, error) {
 	return storedObservations(ctx, tx, observationsForUpdate, args{"ids": sortedIDs(ids)})
 }

@@ -43,7 +43,8 @@ type EventPayload struct {
 	Before *bool   `json:"before,omitempty"` // of a gate
 	After  *bool   `json:"after,omitempty"`  // of a gate
 
-	// Reported is what a baseline said of its observations, by id: one that changes before it is evaluated has changed since.
+	// Reported is what a baseline said of its observations, by id: one that changes before it is evaluated has changed
+	// since.
 	Reported map[int64]rule.Values `json:"reported,omitempty"`
 
 	Exception *Exception      `json:"exception,omitempty"`
@@ -148,9 +149,9 @@ const claimEventAlone = `
 	RETURNING ` + eventColumns
 
 // ClaimEvent gives an event of a kind to the caller for evaluation. alone says that its process does nothing else
-// meanwhile: it must be so for an event whose earlier claim ran out, and only then. It returns ErrNotFound where the event is
-// gone, of another kind, set aside, claimed, or not due yet. A task may name an event that it was not made for: Redis outlasts a
-// database that is restored to an earlier state, which gives its ids out again.
+// meanwhile: it must be so for an event whose earlier claim ran out, and only then. It returns ErrNotFound where the
+// event is gone, of another kind, set aside, claimed, or not due yet. A task may name an event that it was not made
+// for: Redis outlasts a database that is restored to an earlier state, which gives its ids out again.
 func ClaimEvent(ctx context.Context, db bun.IDB, kind EventKind, id int64, alone bool) (*Event, error) {
 	statement := claimEvent
 	if alone {
@@ -170,8 +171,8 @@ func TakeEvent(ctx context.Context, tx bun.Tx, e *Event) (bool, error) {
 	return n > 0, err
 }
 
-// IsDeleted reports whether the product of an event was deleted after the event had come, even if there is one with the same id
-// again.
+// IsDeleted reports whether the product of an event was deleted after the event had come, even if there is one with
+// the same id again.
 func (e *Event) IsDeleted(ctx context.Context, db bun.IDB) (bool, error) {
 	return queryOne[bool](ctx, db, `SELECT EXISTS (SELECT 1 FROM deletions WHERE product_id = @product AND until_event >= @id)`,
 		args{"product": e.ProductID, "id": e.ID})
@@ -198,8 +199,8 @@ func FailEvent(ctx context.Context, db bun.IDB, e *Event, reason string, wait ti
 	return err
 }
 
-// SplitEvent replaces a claimed event by one for each of its observations, so that a bad one does not hold the others. It
-// returns false where the claim is not the newest any more.
+// SplitEvent replaces a claimed event by one for each of its observations, so that a bad one does not hold the others.
+// It returns false where the claim is not the newest any more.
 func SplitEvent(ctx context.Context, tx bun.Tx, e *Event) (bool, error) {
 	taken, err := TakeEvent(ctx, tx, e)
 	if err != nil || !taken {
@@ -240,9 +241,9 @@ const mergeableEvents = `
 		AND pg_column_size(payload) < @small
 	ORDER BY id LIMIT @limit FOR NO KEY UPDATE SKIP LOCKED`
 
-// MergeEvents replaces up to limit waiting events about few observations by events about up to chunk of them, which are evaluated
-// many times faster, and returns how many it replaced. Their tasks, if they have any, will find nothing. It takes the
-// oldest, and none that was tried before: of those one may be bad.
+// MergeEvents replaces up to limit waiting events about few observations by events about up to chunk of them, which
+// are evaluated many times faster, and returns how many it replaced. Their tasks, if they have any, will find nothing.
+// It takes the oldest, and none that was tried before: of those one may be bad.
 func MergeEvents(ctx context.Context, tx bun.Tx, bulk bool, limit, chunk int) (int, error) {
 	if err := neverSort(ctx, tx); err != nil {
 		return 0, err
@@ -279,8 +280,8 @@ const setEventAside = `
 	UPDATE outbox SET claim = 0, queued_at = NULL, failures = failures + 1, reason = @reason, failed_at = clock_timestamp()
 	WHERE id = @id AND attempts = @claim AND failed_at IS NULL`
 
-// SetEventAside ends the trying of a claimed event: it stays, with the reason, until somebody retries it. It returns false
-// where the claim is not the newest any more.
+// SetEventAside ends the trying of a claimed event: it stays, with the reason, until somebody retries it. It returns
+// false where the claim is not the newest any more.
 func SetEventAside(ctx context.Context, db bun.IDB, e *Event, reason string) (bool, error) {
 	n, err := exec(ctx, db, setEventAside, args{"id": e.ID, "claim": e.Attempts, "reason": Clean(reason, maxReason)})
 	return n > 0, err
@@ -297,7 +298,8 @@ const waitsForBaseline = `
 	SELECT EXISTS (SELECT 1 FROM outbox AS o, @ids_of AS i
 		WHERE o.kind = 'baseline' AND o.failed_at IS NULL AND CAST(i.value AS bigint) = ANY (@ids))`
 
-// WaitsForBaseline reports whether a baseline of one of the given observations waits to be evaluated, or is evaluated in this moment.
+// WaitsForBaseline reports whether a baseline of one of the given observations waits to be evaluated, or is evaluated
+// in this moment.
 func WaitsForBaseline(ctx context.Context, db bun.IDB, ids []int64) (bool, error) {
 	idsOf := "jsonb_array_elements(o.payload -> 'ids')"
 	if isSQLite(db) {
@@ -309,8 +311,8 @@ func WaitsForBaseline(ctx context.Context, db bun.IDB, ids []int64) (bool, error
 const nextInOrder = `
 	SELECT id FROM outbox WHERE product_id = @product AND kind = @kind AND failed_at IS NULL ORDER BY id LIMIT 1`
 
-// NextInOrder returns the id of the oldest event of a kind and product that waits, whether or not it is due; events that are set
-// aside are passed over. It returns ErrNotFound where there is none.
+// NextInOrder returns the id of the oldest event of a kind and product that waits, whether or not it is due; events
+// that are set aside are passed over. It returns ErrNotFound where there is none.
 func NextInOrder(ctx context.Context, db bun.IDB, kind EventKind, productID int64) (int64, error) {
 	return queryOne[int64](ctx, db, nextInOrder, args{"product": productID, "kind": string(kind)})
 }
@@ -331,9 +333,9 @@ const queueableEvents = `
 		AND (queued_at IS NULL OR queued_at < clock_timestamp() - @lost_after)
 	ORDER BY id LIMIT @limit FOR NO KEY UPDATE SKIP LOCKED`
 
-// QueueableEvents marks as enqueued, and returns, up to limit events of one queue (bulk or not) that are due and for which
-// there is no task: none was enqueued, or the newest was longer ago than lostAfter, the age of the oldest task that
-// still waits plus a margin. The oldest come first.
+// QueueableEvents marks as enqueued, and returns, up to limit events of one queue (bulk or not) that are due and for
+// which there is no task: none was enqueued, or the newest was longer ago than lostAfter, the age of the oldest task
+// that still waits plus a margin. The oldest come first.
 func QueueableEvents(
 	ctx context.Context, tx bun.Tx, bulk bool, lostAfter time.Duration, limit int,
 ) ([]QueueableEvent, error) {
@@ -352,8 +354,8 @@ func QueueableEvents(
 	return list, err
 }
 
-// neverSort has PostgreSQL walk along an index, for the rest of the transaction, where it would sort all that waits to find the
-// oldest: its statistics are from when nothing waited.
+// neverSort has PostgreSQL walk along an index, for the rest of the transaction, where it would sort all that waits to
+// find the oldest: its statistics are from when nothing waited.
 func neverSort(ctx context.Context, tx bun.Tx) error {
 	if isSQLite(tx) {
 		return nil

@@ -76,8 +76,8 @@ func unfinishedPause(ctx context.Context, db bun.IDB) (*EndedPause, error) {
 	return p, nil
 }
 
-// NextEndedPause returns the end of pauses that is to be made: one that has begun, else one that begins now; nil where none is
-// over.
+// NextEndedPause returns the end of pauses that is to be made: one that has begun, else one that begins now; nil where
+// none is over.
 func NextEndedPause(ctx context.Context, db *DB) (*EndedPause, error) {
 	p, err := unfinishedPause(ctx, db)
 	if err != nil || p != nil {
@@ -98,8 +98,8 @@ func NextEndedPause(ctx context.Context, db *DB) (*EndedPause, error) {
 	return unfinishedPause(ctx, db)
 }
 
-// ClaimTargets returns those of the given targets that have not received yet what was held back, and notes that they have: the
-// caller stores it for them in the same transaction. It returns none where the end is made.
+// ClaimTargets returns those of the given targets that have not received yet what was held back, and notes that they
+// have: the caller stores it for them in the same transaction. It returns none where the end is made.
 func (p *EndedPause) ClaimTargets(ctx context.Context, tx bun.Tx, targets []int64) ([]int64, error) {
 	return queryAll[int64](ctx, tx, claimPauseTargets, args{"id": p.ID, "targets": numbers(targets)})
 }

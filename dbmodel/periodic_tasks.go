@@ -98,7 +98,8 @@ const addSlot = `
 	INSERT INTO periodic_tasks (task, slot, queued_at) VALUES (@task, @slot, clock_timestamp())
 	ON CONFLICT (task, slot) DO NOTHING RETURNING id`
 
-// AddSlot stores the run of a slot, for which the caller enqueues a task, and returns its id; 0 where it is stored already.
+// AddSlot stores the run of a slot, for which the caller enqueues a task, and returns its id; 0 where it is stored
+// already.
 func AddSlot(ctx context.Context, db bun.IDB, task string, slot time.Time) (int64, error) {
 	id, err := queryOne[int64](ctx, db, addSlot, args{"task": task, "slot": slot})
 	if errors.Is(err, ErrNotFound) {
@@ -121,8 +122,8 @@ const queueRuns = `
 		ORDER BY id LIMIT @limit FOR NO KEY UPDATE SKIP LOCKED
 	) RETURNING id, task`
 
-// QueueableRuns marks as enqueued, and returns, up to limit runs that are due and for which there is no task: none
-// was enqueued, or the newest was longer ago than lostAfter. A run is due that was never begun, or whose process was lost.
+// QueueableRuns marks as enqueued, and returns, up to limit runs that are due and for which there is no task: none was
+// enqueued, or the newest was longer ago than lostAfter. A run is due that was never begun, or whose process was lost.
 func QueueableRuns(ctx context.Context, tx bun.Tx, lostAfter time.Duration, limit int) ([]Run, error) {
 	return queryAll[Run](ctx, tx, queueRuns, args{"lost_after": lostAfter, "limit": limit})
 }

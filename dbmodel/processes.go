@@ -10,8 +10,8 @@ import (
 const (
 	// ProcessRenewal is how often a living process renews its row.
 	ProcessRenewal = 5 * time.Second
-	// processSilence is how far the last renewal of a living process may be from now, by the database's clock, to either side:
-	// the clock may have been set back since.
+	// processSilence is how far the last renewal of a living process may be from now, by the database's clock, to either
+	// side: the clock may have been set back since.
 	processSilence = 30 * time.Second
 	// processForgotten is how old the row of a process is that has died without removing it when another one does so.
 	processForgotten = 24 * time.Hour
@@ -55,7 +55,8 @@ const liveProcesses = `
 	WHERE seen_at BETWEEN clock_timestamp() - @silence AND clock_timestamp() + @silence
 	ORDER BY role, started_at, id`
 
-// LiveProcesses lists the processes that are alive, by role and start. One that was killed counts for half a minute more.
+// LiveProcesses lists the processes that are alive, by role and start. One that was killed counts for half a minute
+// more.
 func LiveProcesses(ctx context.Context, db bun.IDB) ([]Process, error) {
 	return queryAll[Process](ctx, db, liveProcesses, args{"silence": processSilence})
 }

@@ -82,8 +82,8 @@ func AddProduct(ctx context.Context, tx bun.Tx, id int64) error {
 	return err
 }
 
-// SaveProduct inserts or replaces a product, all but its security gate. Where one with this id may have been deleted, AddProduct
-// comes before.
+// SaveProduct inserts or replaces a product, all but its security gate. Where one with this id may have been deleted,
+// AddProduct comes before.
 func SaveProduct(ctx context.Context, db bun.IDB, p *Product) error {
 	if p.Statuses == nil {
 		p.Statuses = []rule.Status{}
@@ -98,8 +98,8 @@ const deleteProductData = `
 	INSERT INTO deletions (product_id, generation, until_notification, until_event)
 	SELECT @id::bigint, @generation::bigint, (SELECT coalesce(max(id), 0) FROM notifications), (SELECT coalesce(max(id), 0) FROM outbox)`
 
-// DeleteProduct deletes a product with its contacts and members, and hides its observations, notifications, deliveries and
-// waiting events, which a worker removes in batches. It returns ErrNotFound where there is none. Its lock excludes
+// DeleteProduct deletes a product with its contacts and members, and hides its observations, notifications, deliveries
+// and waiting events, which a worker removes in batches. It returns ErrNotFound where there is none. Its lock excludes
 // transactions that store something of the product, which share it, for this short transaction only.
 func DeleteProduct(ctx context.Context, tx bun.Tx, id int64) error {
 	generation, err := queryOne[int64](ctx, tx, "DELETE FROM products WHERE id = @id RETURNING generation", args{"id": id})
@@ -133,8 +133,8 @@ func ProductGroupForUpdate(ctx context.Context, tx bun.Tx, id int64) (*ProductGr
 	return g, Translate(locked(tx.NewSelect().Model(g).Where("id = ?", id)).Scan(ctx))
 }
 
-// AddProductGroup stores a product group without a name, to be filled in the same transaction, where there is none with this
-// id.
+// AddProductGroup stores a product group without a name, to be filled in the same transaction, where there is none
+// with this id.
 func AddProductGroup(ctx context.Context, tx bun.Tx, id int64) error {
 	_, err := exec(ctx, tx, `INSERT INTO product_groups (id, name) VALUES (@id, '') ON CONFLICT (id) DO NOTHING`, args{"id": id})
 	return err
@@ -157,8 +157,8 @@ const takeOutProducts = `
 	UPDATE products SET product_group_id = NULL WHERE id IN (
 		SELECT id FROM products WHERE product_group_id = @group ORDER BY id LIMIT @limit FOR NO KEY UPDATE)`
 
-// TakeOutProducts takes all products out of a product group, in short transactions, so that DeleteProductGroup, which takes
-// out what is left, locks few of them.
+// TakeOutProducts takes all products out of a product group, in short transactions, so that DeleteProductGroup, which
+// takes out what is left, locks few of them.
 func TakeOutProducts(ctx context.Context, db *DB, group int64) error {
 	for {
 		n, err := exec(ctx, db, takeOutProducts, args{"group": group, "limit": takenOut})
@@ -201,9 +201,9 @@ const securityGateForUpdate = `
 	SELECT security_gate_passed, security_gate_reported_at, clock_timestamp() AS now
 	FROM products WHERE id = @product FOR NO KEY UPDATE`
 
-// SecurityGateForUpdate returns the value of a product's gate and keeps others from changing it until the transaction ends.
-// younger says that it was reported after reportedAt (nil: now), by a clock that was not ahead of the database's. The error is
-// ErrNotFound where there is no such product.
+// SecurityGateForUpdate returns the value of a product's gate and keeps others from changing it until the transaction
+// ends. younger says that it was reported after reportedAt (nil: now), by a clock that was not ahead of the
+// database's. The error is ErrNotFound where there is no such product.
 func SecurityGateForUpdate(
 	ctx context.Context, tx bun.IDB, productID int64, reportedAt *time.Time,
 ) (passed *bool, younger bool, err error) {

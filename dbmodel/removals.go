@@ -31,9 +31,9 @@ func HasDeletions(ctx context.Context, db bun.IDB) (bool, error) {
 	return queryOne[bool](ctx, db, "SELECT EXISTS (SELECT 1 FROM deletions) OR EXISTS (SELECT 1 FROM deleted_notifications)", nil)
 }
 
-// RemoveDeleted removes one batch of what is deleted, and returns how many rows that were; 0: nothing is left, or others have
-// locked it. It waits for no lock of a row, so that it can't be part of a deadlock, and may run several times at once. Between
-// any two batches what is left stays hidden.
+// RemoveDeleted removes one batch of what is deleted, and returns how many rows that were; 0: nothing is left, or
+// others have locked it. It waits for no lock of a row, so that it can't be part of a deadlock, and may run several
+// times at once. Between any two batches what is left stays hidden.
 func RemoveDeleted(ctx context.Context, tx bun.Tx) (int64, error) {
 	n, err := removeListed(ctx, tx)
 	if err != nil || n > 0 {
@@ -93,7 +93,8 @@ const (
 		AND NOT EXISTS (SELECT 1 FROM notification_views v WHERE v.notification_id = notifications.id)`
 )
 
-// removeNotifications removes notifications that the caller has locked, as far as their deliveries and marks fit into a batch.
+// removeNotifications removes notifications that the caller has locked, as far as their deliveries and marks fit into
+// a batch.
 func removeNotifications(ctx context.Context, tx bun.Tx, ids []int64) (removed int64, err error) {
 	if len(ids) == 0 {
 		return 0, nil

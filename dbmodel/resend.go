@@ -61,8 +61,8 @@ func ResendableByID(ctx context.Context, tx bun.Tx, v Viewer, id int64) (*Resend
 	return &r, err
 }
 
-// withItsDigest is a delivery. All that failed of the digest of a schedule or a pause for one target goes again with it, as the one
-// message that it is.
+// withItsDigest is a delivery. All that failed of the digest of a schedule or a pause for one target goes again with
+// it, as the one message that it is.
 const withItsDigest = `(
 		SELECT id AS delivery, digest_id AS digest, target_id AS target, state FROM deliveries WHERE id = @delivery
 	) AS one`

@@ -32,8 +32,8 @@ func endOfSchedule(db bun.IDB) string {
 // Ends reports whether the schedule of s was removed, or s disabled or deleted, and its last slot has yet to be made.
 func (s *Subscription) Ends() bool { return (s.Schedule == "" || !s.Enabled) && s.NextSlotAt != nil }
 
-// IsUnsettled reports whether what goes at once was changed so late that notifications which no slot has reported yet may have
-// been decided about under either setting.
+// IsUnsettled reports whether what goes at once was changed so late that notifications which no slot has reported yet
+// may have been decided about under either setting.
 func (s *Subscription) IsUnsettled() bool {
 	return s.Ends() || s.ImmediateChangedAt != nil &&
 		(s.LastSlotAt == nil || !s.ImmediateChangedAt.Add(decisionTime).Before(*s.LastSlotAt))
@@ -58,14 +58,15 @@ func (s *Subscription) firstSlot(ctx context.Context, db bun.IDB) error {
 	return nil
 }
 
-// writers are the transactions that write notifications: each holds this lock from before it takes a number until its end.
+// writers are the transactions that write notifications: each holds this lock from before it takes a number until its
+// end.
 const writers = `
 	SELECT virtualtransaction FROM pg_locks
 	WHERE relation = 'notifications'::regclass AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
 		AND mode = 'RowExclusiveLock' AND granted AND pid <> pg_backend_pid()`
 
-// SettledNumber returns the newest number of a notification, once every notification with it or a lower one is committed, or
-// never will be: what began before the call is waited for, and holds nothing up.
+// SettledNumber returns the newest number of a notification, once every notification with it or a lower one is
+// committed, or never will be: what began before the call is waited for, and holds nothing up.
 func SettledNumber(ctx context.Context, db *DB) (int64, error) {
 	n, err := queryOne[int64](ctx, db, "SELECT @last", args{"last": bun.Safe(lastNumber(db))})
 	if err != nil || isSQLite(db) { // which has one writer
@@ -178,8 +179,8 @@ const subscribedProducts = `
 	WHERE (@product::bigint = 0 OR p.id = @product) AND (@group::bigint = 0 OR p.product_group_id = @group) AND @visible
 	ORDER BY p.id`
 
-// ProductsOf lists the products whose notifications s takes, by id; where whole, it takes those of all that its scope holds, else
-// what its user sees. It returns all for a subscription to everything that sees everything.
+// ProductsOf lists the products whose notifications s takes, by id; where whole, it takes those of all that its scope
+// holds, else what its user sees. It returns all for a subscription to everything that sees everything.
 func (s *Subscription) ProductsOf(ctx context.Context, db bun.IDB, whole bool) (ids []int64, all bool, err error) {
 	visible, product, group := "TRUE", int64(0), int64(0)
 	if s.ProductID != nil {
@@ -211,8 +212,8 @@ const endSlot = `
 	UPDATE subscriptions SET last_slot_at = @at, next_slot_at = @next, reported = @through
 	WHERE id = ANY (@ids) AND next_slot_at = @due AND reported = @reported RETURNING id`
 
-// EndSlot notes that a slot of subscriptions is done, and returns those for which nobody else has. It removes those that were
-// deleted.
+// EndSlot notes that a slot of subscriptions is done, and returns those for which nobody else has. It removes those
+// that were deleted.
 func EndSlot(ctx context.Context, tx bun.Tx, ids []int64, s Slot) ([]int64, error) {
 	ended, err := queryAll[int64](ctx, tx, endSlot, args{
 		"ids": numbers(ids), "at": s.At, "next": s.Next, "due": s.Due, "reported": s.Reported, "through": s.Through,

@@ -48,8 +48,9 @@ func SearchProductGroups(ctx context.Context, db bun.IDB, v Viewer, part string,
 	return list, Translate(err)
 }
 
-// byName sorts the rows of table by name, restricts them to names that contain part, and begins behind the row after; seen is
-// the condition that this row, as b, is one that the viewer sees: behind a row that the viewer does not see there is nothing.
+// byName sorts the rows of table by name, restricts them to names that contain part, and begins behind the row after;
+// seen is the condition that this row, as b, is one that the viewer sees: behind a row that the viewer does not see
+// there is nothing.
 func byName(q *bun.SelectQuery, table, part string, after int64, seen string) *bun.SelectQuery {
 	if part != "" {
 		q = q.Where(insensitive(q.DB(), table+".name", "?"), "%"+likeEscaper.Replace(part)+"%")
@@ -83,8 +84,8 @@ type ObservationSearch struct {
 const foundObservations = `
 	SELECT ` + storedColumns + ` FROM observations o WHERE o.id IN (@found) AND @visible ORDER BY o.id`
 
-// SearchObservations lists up to limit observations of products that v sees, by id. Titles have no index that finds a part
-// of them: the search reads observations in the order of their ids until the list is full.
+// SearchObservations lists up to limit observations of products that v sees, by id. Titles have no index that finds a
+// part of them: the search reads observations in the order of their ids until the list is full.
 func SearchObservations(ctx context.Context, db bun.IDB, v Viewer, s ObservationSearch, limit int) ([]StoredObservation, error) {
 	l := listing{table: "observations", keys: []string{"id"}, direction: "ASC", limit: limit, choice: s.choice}
 	var err error
@@ -128,8 +129,8 @@ const worstOfTitle = `
 	SELECT ` + storedColumns + ` FROM observations o WHERE o.title_hash = @hash AND o.title = @title AND @live
 	ORDER BY @severity_rank, coalesce(o.priority, 100), o.id LIMIT 1`
 
-// WorstOfTitle returns the worst observation that bears a title, in whatever product: by severity, then priority, then the
-// lowest id. It returns ErrNotFound where there is none.
+// WorstOfTitle returns the worst observation that bears a title, in whatever product: by severity, then priority, then
+// the lowest id. It returns ErrNotFound where there is none.
 func WorstOfTitle(ctx context.Context, db bun.IDB, title string) (*StoredObservation, error) {
 	return storedObservation(ctx, db, worstOfTitle, args{
 		"hash": titleIndex(title), "title": title,
@@ -183,8 +184,8 @@ func NamesOf(ctx context.Context, db bun.IDB, v Viewer, in Membership, ids []int
 	return out, err
 }
 
-// NotificationHeads returns of notifications, by id, what a list of other things says of them: type, event, name, function,
-// product, facts and time, and of Tocsin's own failures the message. Those that v does not see are left out.
+// NotificationHeads returns of notifications, by id, what a list of other things says of them: type, event, name,
+// function, product, facts and time, and of Tocsin's own failures the message. Those that v does not see are left out.
 func NotificationHeads(ctx context.Context, db bun.IDB, v Viewer, ids []int64) (map[int64]Notification, error) {
 	var list []Notification
 	err := db.NewSelect().Model(&list).Column("id", "type", "event", "name", "function", "product_id", "facts", "own", "created_at").

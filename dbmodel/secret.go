@@ -24,20 +24,21 @@ const KeySize = 32
 // ErrSealed says that a value was sealed with another key than TOCSIN_SECRET_KEY and TOCSIN_SECRET_KEY_OLD.
 var ErrSealed = errors.New("sealed with another key: set TOCSIN_SECRET_KEY, or TOCSIN_SECRET_KEY_OLD, to the key that was used before; docs/keys.md says what to do where it is lost")
 
-// ErrAddressLost says that an address was sealed with a key that no longer lies in the database, so no secret key opens it.
+// ErrAddressLost says that an address was sealed with a key that no longer lies in the database, so no secret key
+// opens it.
 var ErrAddressLost = errors.New("the key that sealed it is lost: set the address anew")
 
-// Vault seals addresses of targets and hashes them, each with a key that lies sealed in the database and never changes. So a
-// new TOCSIN_SECRET_KEY seals these two keys anew and nothing else: processes that still run with the old one go on, and no
-// target is split in two.
+// Vault seals addresses of targets and hashes them, each with a key that lies sealed in the database and never
+// changes. So a new TOCSIN_SECRET_KEY seals these two keys anew and nothing else: processes that still run with the
+// old one go on, and no target is split in two.
 type Vault struct {
 	seal    cipher.AEAD
 	hashKey []byte
 }
 
-// OpenVault opens the Vault with the 32-byte key and, while keys are rotated, the one before (else nil). The first call on a
-// database makes the keys in it. What the old key has sealed is sealed anew, so that from then on the key alone is enough;
-// any number of processes may do so at once. The error is ErrSealed where neither key opens it.
+// OpenVault opens the Vault with the 32-byte key and, while keys are rotated, the one before (else nil). The first
+// call on a database makes the keys in it. What the old key has sealed is sealed anew, so that from then on the key
+// alone is enough; any number of processes may do so at once. The error is ErrSealed where neither key opens it.
 func OpenVault(ctx context.Context, db bun.IDB, key, oldKey []byte) (*Vault, error) {
 	var seals []cipher.AEAD
 	for _, k := range [][]byte{key, oldKey} {
@@ -175,8 +176,8 @@ func (v *Vault) openSigningSecret(sealed []byte) (string, error) {
 	return string(text), nil
 }
 
-// TargetKey is the hash under which a target is found: that of its exact address or, of email, of rule.EmailIdentity. An
-// address that has none is its own; no identity looks like one.
+// TargetKey is the hash under which a target is found: that of its exact address or, of email, of rule.EmailIdentity.
+// An address that has none is its own; no identity looks like one.
 func (v *Vault) TargetKey(channel rule.Channel, address string) []byte {
 	if channel == rule.Email {
 		if identity, err := rule.EmailIdentity(address); err == nil {

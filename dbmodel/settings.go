@@ -33,7 +33,8 @@ type Settings struct {
 	CleanupCron               string // UTC
 }
 
-// DefaultSettings are the values of the settings that are never empty, as the migrations store them first; the rest is zero.
+// DefaultSettings are the values of the settings that are never empty, as the migrations store them first; the rest is
+// zero.
 func DefaultSettings() *Settings {
 	return &Settings{
 		ExceptionRateLimit: 3600, MemberNotificationTypes: []rule.Type{rule.TypeSecurityGate, rule.TypeTask},

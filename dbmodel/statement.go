@@ -40,8 +40,8 @@ func textsOf[T ~string](list []T) texts {
 	return out
 }
 
-// rows is a set of rows as an argument, all columns of the same length. They keep their order in the column ord, from 1.
-// PostgreSQL gets an array for each column, SQLite one JSON text.
+// rows is a set of rows as an argument, all columns of the same length. They keep their order in the column ord, from
+// 1. PostgreSQL gets an array for each column, SQLite one JSON text.
 type rows []col
 
 // col is a column of rows.
@@ -82,8 +82,8 @@ func execOne(ctx context.Context, db bun.IDB, statement string, a args) error {
 	return err
 }
 
-// queryAll runs a statement and returns its rows. A struct takes each column in the field of its name, by the rules of bun's
-// models, and every column must have one; any other type takes the only column. NULL is the zero value.
+// queryAll runs a statement and returns its rows. A struct takes each column in the field of its name, by the rules of
+// bun's models, and every column must have one; any other type takes the only column. NULL is the zero value.
 func queryAll[T any](ctx context.Context, db bun.IDB, statement string, a args) ([]T, error) {
 	return query[T](ctx, db, statement, a, false)
 }
@@ -333,7 +333,8 @@ func newRowScanner(db bun.IDB, typ reflect.Type, found *sql.Rows) (*rowScanner, 
 	return row, nil
 }
 
-// Scan implements sql.Scanner. SQLite knows no times: what an expression returns is a number of microseconds since 1970.
+// Scan implements sql.Scanner. SQLite knows no times: what an expression returns is a number of microseconds since
+// 1970.
 func (c *columnScanner) Scan(src any) error {
 	if c.isTime {
 		switch v := src.(type) {

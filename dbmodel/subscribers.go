@@ -31,9 +31,10 @@ func (s *Subscribers) Of(product int64) []*rule.Subscription {
 	return out
 }
 
-// EnabledSubscribers returns the enabled subscriptions that may take notifications of the given types in products, by the
-// memberships of now. memberTypes are the types that members see. worst is the worst severity in the notifications; empty where
-// some have none. Subscriptions that ask for a worse one are left out: their filters would pass nothing.
+// EnabledSubscribers returns the enabled subscriptions that may take notifications of the given types in products, by
+// the memberships of now. memberTypes are the types that members see. worst is the worst severity in the
+// notifications; empty where some have none. Subscriptions that ask for a worse one are left out: their filters would
+// pass nothing.
 func EnabledSubscribers(
 	ctx context.Context, db bun.IDB, products []int64, types, memberTypes []rule.Type, worst rule.Severity,
 ) (*Subscribers, error) {
@@ -45,7 +46,8 @@ func EnabledSubscribers(
 	return subscribers(ctx, db, products, memberTypes, members, condition)
 }
 
-// SubscribersFor returns the subscriptions for one product, or with 0 for what has none, that v sees; those that are disabled too.
+// SubscribersFor returns the subscriptions for one product, or with 0 for what has none, that v sees; those that are
+// disabled too.
 func SubscribersFor(ctx context.Context, db bun.IDB, v Viewer, product int64, memberTypes []rule.Type) ([]*rule.Subscription, error) {
 	condition := "NOT s.deleted"
 	if !v.Admin {
@@ -95,9 +97,9 @@ func SubscribersOfGroup(
 // pair is a subscription and a product for which it holds; 0: for everything.
 type pair struct{ Subscription, Product int64 }
 
-// subscriberPairs finds the subscriptions of teams and of administrators, then those of members: a member of a product and of
-// its group once; an administrator may be a member. @wanted is a condition on s. Each part begins with the few rows that it is
-// about, and looks up the rest by key.
+// subscriberPairs finds the subscriptions of teams and of administrators, then those of members: a member of a product
+// and of its group once; an administrator may be a member. @wanted is a condition on s. Each part begins with the few
+// rows that it is about, and looks up the rest by key.
 const subscriberPairs = `
 	WITH admins AS MATERIALIZED (
 		SELECT s.id, s.product_id, s.product_group_id FROM users u

@@ -45,7 +45,8 @@ func SubscriptionContacts(ctx context.Context, db bun.IDB, ids ...int64) (map[in
 type ContactChange struct {
 	ID      int64 // of one that it has; 0: a new one
 	Channel rule.Channel
-	// Address is where it goes; empty: where it went before or, by email of a personal subscription, the address of its user.
+	// Address is where it goes; empty: where it went before or, by email of a personal subscription, the address of its
+	// user.
 	Address string
 	Secret  string // of a new signed webhook
 }
@@ -112,7 +113,8 @@ const replaceSubscriptionContact = `
 	UPDATE contacts SET position = @position, target_id = @target, address = @address
 	WHERE id = @id AND subscription_id = @subscription`
 
-// moveSubscriptionContact gives a contact another address. A signed webhook keeps its target: what waits goes to the new one.
+// moveSubscriptionContact gives a contact another address. A signed webhook keeps its target: what waits goes to the
+// new one.
 func moveSubscriptionContact(ctx context.Context, tx bun.Tx, v *Vault, s *Subscription, position int, c ContactChange) error {
 	if c.Channel == rule.Webhook {
 		n, err := exec(ctx, tx, enableSubscriptionContact, args{"id": c.ID, "subscription": s.ID, "position": position})
@@ -172,8 +174,8 @@ const followEmail = `
 	UPDATE contacts SET target_id = @target WHERE target_id IS DISTINCT FROM @target::bigint
 		AND channel = 'email' AND subscription_id IN (SELECT id FROM subscriptions WHERE user_id = @user)`
 
-// FollowEmail has the email of a user's subscriptions go to the address that the user has now. It follows SaveUser where the
-// address of a user changes.
+// FollowEmail has the email of a user's subscriptions go to the address that the user has now. It follows SaveUser
+// where the address of a user changes.
 func FollowEmail(ctx context.Context, db bun.IDB, v *Vault, userID int64) error {
 	user, err := queryOne[struct {
 		Email  string
@@ -199,8 +201,8 @@ const rotateSecret = `
 	UPDATE targets SET previous_secret = secret, previous_secret_until = clock_timestamp() + @rotation_time, secret = @secret
 	WHERE id = (SELECT target_id FROM contacts WHERE id = @id AND subscription_id = @subscription AND channel = 'webhook')`
 
-// RotateSecret gives a contact, which is a signed webhook of this subscription, a new secret; the one before signs too for
-// RotationTime. It returns ErrNotFound where there is no such contact.
+// RotateSecret gives a contact, which is a signed webhook of this subscription, a new secret; the one before signs too
+// for RotationTime. It returns ErrNotFound where there is no such contact.
 func RotateSecret(ctx context.Context, db bun.IDB, v *Vault, subscriptionID, contactID int64, secret string) error {
 	return execOne(ctx, db, rotateSecret,
 		args{"id": contactID, "subscription": subscriptionID, "secret": v.sealSigningSecret(secret), "rotation_time": RotationTime})
@@ -210,7 +212,8 @@ const signingSecrets = `
 	SELECT secret, CASE WHEN previous_secret_until > clock_timestamp() THEN previous_secret END AS previous_secret
 	FROM targets WHERE id = @target`
 
-// SigningSecrets returns what signs messages to a target now: its secret and, for a while after a rotation, the one before.
+// SigningSecrets returns what signs messages to a target now: its secret and, for a while after a rotation, the one
+// before.
 func SigningSecrets(ctx context.Context, db bun.IDB, v *Vault, target int64) ([]string, error) {
 	sealed, err := queryOne[struct{ Secret, PreviousSecret []byte }](ctx, db, signingSecrets, args{"target": target})
 	if err != nil {

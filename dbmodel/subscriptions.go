@@ -70,8 +70,8 @@ type SubscriptionFilter struct {
 	After          int64 // only ids above; 0: all
 }
 
-// subscriptions is the condition that v sees a subscription, whose table is alias in the statement: a team's as a member of its product or group, its own, and as
-// an administrator every one.
+// subscriptions is the condition that v sees a subscription, whose table is alias in the statement: a team's as a
+// member of its product or group, its own, and as an administrator every one.
 func (v Viewer) subscriptions(alias string) string {
 	switch {
 	case v.Admin:
@@ -128,8 +128,8 @@ func Subscriptions(ctx context.Context, db bun.IDB, v Viewer, f SubscriptionFilt
 	return list, Translate(q.Order("subscriptions.id").Limit(int64(limit)).Scan(ctx))
 }
 
-// AddSubscription stores a new subscription and gives it its id. It returns ErrConflict where its user, product or group is
-// gone by now.
+// AddSubscription stores a new subscription and gives it its id. It returns ErrConflict where its user, product or
+// group is gone by now.
 func AddSubscription(ctx context.Context, tx bun.Tx, s *Subscription) error {
 	s.noNulls()
 	if err := s.firstSlot(ctx, tx); err != nil {
@@ -140,10 +140,10 @@ func AddSubscription(ctx context.Context, tx bun.Tx, s *Subscription) error {
 	return Translate(err)
 }
 
-// SaveSubscription stores all of a subscription that may change: whose it is and where it belongs stay. One that is enabled
-// now and was not is enabled since now. A schedule that is new counts from now on, one that is changed from its last slot; the
-// next one is the first after now. Where it is removed, or the subscription disabled, there is a last slot for what waited:
-// it comes once all is stored that was decided under the schedule.
+// SaveSubscription stores all of a subscription that may change: whose it is and where it belongs stay. One that is
+// enabled now and was not is enabled since now. A schedule that is new counts from now on, one that is changed from
+// its last slot; the next one is the first after now. Where it is removed, or the subscription disabled, there is a
+// last slot for what waited: it comes once all is stored that was decided under the schedule.
 func SaveSubscription(ctx context.Context, tx bun.Tx, s *Subscription) error {
 	s.noNulls()
 	if err := s.firstSlot(ctx, tx); err != nil {
@@ -185,8 +185,8 @@ func DisableSubscription(ctx context.Context, db bun.IDB, id int64) (bool, error
 	return n > 0, err
 }
 
-// DeleteSubscription removes a subscription with its contacts; one with a schedule once its last slot is done, and until then
-// nobody sees it. What waits for its contacts fails, see FailWithdrawn.
+// DeleteSubscription removes a subscription with its contacts; one with a schedule once its last slot is done, and
+// until then nobody sees it. What waits for its contacts fails, see FailWithdrawn.
 func DeleteSubscription(ctx context.Context, db bun.IDB, id int64) error {
 	n, err := exec(ctx, db, hideSubscription, args{"id": id, "last": bun.Safe(endOfSchedule(db))})
 	if err != nil || n > 0 {

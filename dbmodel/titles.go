@@ -26,7 +26,8 @@ const lockTitles = `
 	ON CONFLICT (hash) DO UPDATE SET title = EXCLUDED.title
 	RETURNING hash, notified_severity, notified_status, notified_priority, notified_known_exploited`
 
-// LockTitles is RememberedTitles that keeps others from changing them, or from inserting them, until the transaction ends.
+// LockTitles is RememberedTitles that keeps others from changing them, or from inserting them, until the transaction
+// ends.
 func LockTitles(ctx context.Context, tx bun.Tx, hashes []Hash, titles []string) (map[Hash]*rule.Values, error) {
 	return titleValues(ctx, tx, lockTitles, args{"titles": rows{hashCol(hashes), {"title", "text", titles}}})
 }

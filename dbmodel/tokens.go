@@ -50,8 +50,8 @@ const userByToken = `
 	SELECT u.id AS user_id, u.username, u.is_admin AS admin, t.scope FROM tokens t JOIN users u ON u.id = t.user_id
 	WHERE t.hash = @hash AND (t.expires_at IS NULL OR t.expires_at > clock_timestamp())`
 
-// ViewerByToken returns who comes with this token, ErrNotFound where it is unknown, revoked or expired. With ScopeIngest that
-// is not its user, whatever the user may.
+// ViewerByToken returns who comes with this token, ErrNotFound where it is unknown, revoked or expired. With
+// ScopeIngest that is not its user, whatever the user may.
 func ViewerByToken(ctx context.Context, db bun.IDB, token string) (Viewer, error) {
 	hash := sha256.Sum256([]byte(token)) // of random bytes: a slow hash would add nothing
 	found, err := queryOne[struct {

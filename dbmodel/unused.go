@@ -7,8 +7,8 @@ import (
 	"github.com/uptrace/bun"
 )
 
-// unusedTime is how long no contact has named a target before it is removed: an evaluation that has read such a contact is
-// over by then, and its deliveries are stored.
+// unusedTime is how long no contact has named a target before it is removed: an evaluation that has read such a
+// contact is over by then, and its deliveries are stored.
 const unusedTime = time.Hour
 
 const (
@@ -23,8 +23,8 @@ const (
 		AND NOT EXISTS (SELECT 1 FROM contacts c WHERE c.target_id = targets.id)`
 )
 
-// MarkUnusedTargets looks at the next limit targets behind the id after, and notes of those that no contact names that this is
-// so. It returns the id of the last one, and 0 at the end.
+// MarkUnusedTargets looks at the next limit targets behind the id after, and notes of those that no contact names that
+// this is so. It returns the id of the last one, and 0 at the end.
 func MarkUnusedTargets(ctx context.Context, tx bun.Tx, after int64, limit int) (last int64, err error) {
 	last, err = queryOne[int64](ctx, tx, lastOfTargets, args{"after": after, "limit": limit})
 	if err != nil || last == 0 {
@@ -44,8 +44,8 @@ const isUnusedTarget = `unused_since <= clock_timestamp() - @time
 	AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.target_id = targets.id AND d.state = 'pending')
 	AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.target_id = targets.id AND d.state = 'failed')`
 
-// UnusedTargets lists up to limit targets that no contact has named for a while, and to which no delivery waits or has failed.
-// Whether something was sent to them is for TargetsOfDeliveries to find.
+// UnusedTargets lists up to limit targets that no contact has named for a while, and to which no delivery waits or has
+// failed. Whether something was sent to them is for TargetsOfDeliveries to find.
 func UnusedTargets(ctx context.Context, db bun.IDB, limit int) ([]int64, error) {
 	return queryAll[int64](ctx, db, "SELECT id FROM targets WHERE "+isUnusedTarget+" ORDER BY id LIMIT @limit",
 		args{"time": unusedTime, "limit": limit})
@@ -55,8 +55,8 @@ const targetsOfDeliveries = `
 	WITH part AS MATERIALIZED (SELECT id, target_id FROM deliveries WHERE @before::bigint = 0 OR id < @before::bigint ORDER BY id DESC LIMIT @limit)
 	SELECT target_id, min(id) AS first FROM part GROUP BY target_id`
 
-// TargetsOfDeliveries lists the targets of the last limit deliveries below the id before (0: of all), and the id of the first of
-// these; 0: there are none.
+// TargetsOfDeliveries lists the targets of the last limit deliveries below the id before (0: of all), and the id of
+// the first of these; 0: there are none.
 func TargetsOfDeliveries(ctx context.Context, db bun.IDB, before int64, limit int) (targets []int64, first int64, err error) {
 	list, err := queryAll[struct{ TargetID, First int64 }](ctx, db, targetsOfDeliveries, args{"before": before, "limit": limit})
 	for _, t := range list {
@@ -68,7 +68,8 @@ func TargetsOfDeliveries(ctx context.Context, db bun.IDB, before int64, limit in
 	return targets, first, err
 }
 
-// RemoveUnusedTargets removes those of the given targets that UnusedTargets would still list, and returns how many that were.
+// RemoveUnusedTargets removes those of the given targets that UnusedTargets would still list, and returns how many
+// that were.
 func RemoveUnusedTargets(ctx context.Context, tx bun.Tx, ids []int64) (int64, error) {
 	given := args{"ids": numbers(ids), "time": unusedTime}
 	free, err := queryAll[int64](ctx, tx, "SELECT id FROM targets WHERE id = ANY (@ids) AND "+isUnusedTarget+" ORDER BY id FOR UPDATE SKIP LOCKED", given)
@@ -94,8 +95,8 @@ type title struct {
 	Title string
 }
 
-// RemoveUnusedTitles looks at the next limit titles behind the hash after (nil: at the first), and forgets those that no
-// observation bears. It returns how many that were, and the last one that it looked at: nil at the end.
+// RemoveUnusedTitles looks at the next limit titles behind the hash after (nil: at the first), and forgets those that
+// no observation bears. It returns how many that were, and the last one that it looked at: nil at the end.
 func RemoveUnusedTitles(ctx context.Context, tx bun.Tx, after []byte, limit int) (removed int64, last []byte, err error) {
 	list, err := queryAll[title](ctx, tx, "SELECT hash, title FROM observation_titles WHERE hash > @after ORDER BY hash LIMIT @limit",
 		args{"after": append([]byte{}, after...), "limit": limit})

@@ -46,9 +46,9 @@ func (u *User) Viewer() Viewer { return Viewer{UserID: u.ID, Username: u.Usernam
 // longestUsername is how many characters the name of a user has at the most.
 const longestUsername = 150
 
-// CheckUsername returns why no user may have this name, nil where one may. A character that is refused may be invisible, or look
-// like one that is not: the error names it by its code and its position, counted in characters from 1. "." and ".." could not be
-// named in the path of a URL.
+// CheckUsername returns why no user may have this name, nil where one may. A character that is refused may be
+// invisible, or look like one that is not: the error names it by its code and its position, counted in characters from
+// 1. "." and ".." could not be named in the path of a URL.
 func CheckUsername(name string) error {
 	const rule = "must be 1 to 150 letters (A to Z, a to z), digits and . _ @ + -"
 	at := 0
@@ -76,7 +76,8 @@ func UserBySubject(ctx context.Context, db bun.IDB, issuer, subject string) (*Us
 	return u, Translate(db.NewSelect().Model(u).Where("oidc_issuer = ? AND oidc_subject = ?", issuer, subject).Scan(ctx))
 }
 
-// SetSubject stores who a user is at an OpenID Connect provider. It returns ErrConflict where another user is that already.
+// SetSubject stores who a user is at an OpenID Connect provider. It returns ErrConflict where another user is that
+// already.
 func SetSubject(ctx context.Context, tx bun.Tx, userID int64, issuer, subject string) error {
 	_, err := exec(ctx, tx, `UPDATE users SET oidc_issuer = @issuer, oidc_subject = @subject WHERE id = @user`,
 		args{"issuer": issuer, "subject": subject, "user": userID})
@@ -119,8 +120,8 @@ func AddUser(ctx context.Context, db bun.IDB, name string) (bool, error) {
 const saveUser = `
 	UPDATE users SET full_name = @full_name, email = @email, email_identity = @identity, is_admin = @is_admin WHERE id = @user`
 
-// SaveUser stores full name, email and whether the user is an administrator. Where the email of a user changes who may have
-// subscriptions, FollowEmail comes after it.
+// SaveUser stores full name, email and whether the user is an administrator. Where the email of a user changes who may
+// have subscriptions, FollowEmail comes after it.
 func SaveUser(ctx context.Context, db bun.IDB, u *User) error {
 	identity, err := rule.EmailIdentity(u.Email)
 	if err != nil {
@@ -147,8 +148,8 @@ func HasAdministrator(ctx context.Context, db bun.IDB) (there bool, err error) {
 		args{"automation": automationID})
 }
 
-// DeleteUser deletes a user, and with it what belongs to it: sessions, tokens, memberships, and its marks, which may be many
-// and which a worker removes in batches. It returns ErrNotFound where there is none.
+// DeleteUser deletes a user, and with it what belongs to it: sessions, tokens, memberships, and its marks, which may
+// be many and which a worker removes in batches. It returns ErrNotFound where there is none.
 func DeleteUser(ctx context.Context, tx bun.Tx, id int64) error {
 	if err := execOne(ctx, tx, `DELETE FROM users WHERE id = @id`, args{"id": id}); err != nil {
 		return err
@@ -160,8 +161,8 @@ func DeleteUser(ctx context.Context, tx bun.Tx, id int64) error {
 const fullNames = `
 	SELECT DISTINCT full_name FROM users WHERE email_identity = @identity AND email_identity <> '' LIMIT 2`
 
-// FullNameOf returns the full name of the user with this email address, compared by rule.EmailIdentity; empty where there
-// is none, or where several users with different names share it.
+// FullNameOf returns the full name of the user with this email address, compared by rule.EmailIdentity; empty where
+// there is none, or where several users with different names share it.
 func FullNameOf(ctx context.Context, db bun.IDB, email string) (string, error) {
 	identity, err := rule.EmailIdentity(email)
 	if err != nil {

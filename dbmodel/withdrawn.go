@@ -9,8 +9,9 @@ import (
 // WithdrawnReason is why a delivery whose subscription was disabled or deleted fails without an attempt.
 const WithdrawnReason = "Its subscription was disabled or deleted before it was sent."
 
-// Another enabled subscription with the same target and at least the scope and the rights of the one that is gone keeps a
-// delivery: it may have been a source, too. One of a user without a target delivers to the address of its user.
+// Another enabled subscription with the same target and at least the scope and the rights of the one that is gone
+// keeps a delivery: it may have been a source, too. One of a user without a target delivers to the address of its
+// user.
 const failWithdrawn = `
 	UPDATE deliveries SET state = 'failed', last_error = @reason
 	WHERE target_id = @target AND state = 'pending' AND source_kind = 'subscription'
