@@ -64,10 +64,12 @@ const knownProducts = `
 
 // differsFromStored is the condition that a reported observation i differs from the stored one e.
 const differsFromStored = `
-		(e.product_id, e.title, e.severity, e.status, e.priority, e.parser_type, e.vulnerability_id, e.cvss_score, e.origin, e.url,
+		(e.product_id, e.title, e.severity, e.status, e.priority, e.parser_type, e.vulnerability_id, e.cvss_score,
+		e.origin, e.url,
 			e.known_exploited, e.details)
 		IS DISTINCT FROM
-		(i.product_id, i.title, i.severity, i.status, i.priority, i.parser_type, i.vulnerability_id, i.cvss_score, i.origin, i.url,
+		(i.product_id, i.title, i.severity, i.status, i.priority, i.parser_type, i.vulnerability_id, i.cvss_score,
+		i.origin, i.url,
 			i.known_exploited, i.details)`
 
 // deletedWithProduct is the condition that the stored observation o was deleted with its product, and is not removed
@@ -79,7 +81,8 @@ const deletedWithProduct = `EXISTS (
 // was reported later than @reported_at, but not after now, stays. Of an observation that was deleted with its product
 // nothing is remembered.
 const upsertObservations = `
-	INSERT INTO observations AS o (id, product_id, title, title_hash, severity, status, priority, parser_type, vulnerability_id,
+	INSERT INTO observations AS o (id, product_id, title, title_hash, severity, status, priority, parser_type,
+		vulnerability_id,
 		cvss_score, origin, url, known_exploited, details, reported_at, generation)
 	SELECT i.id, i.product_id, i.title, i.title_hash, i.severity, i.status, i.priority, i.parser_type, i.vulnerability_id,
 		i.cvss_score, i.origin, i.url, i.known_exploited, i.details,
@@ -89,16 +92,19 @@ const upsertObservations = `
 	WHERE (SELECT count(*) FROM known) = @products_expected
 		AND (e.id IS NULL OR e.generation <> k.generation OR ` + differsFromStored + `)
 	ORDER BY i.id
-	ON CONFLICT (id) DO UPDATE SET product_id = EXCLUDED.product_id, title = EXCLUDED.title, title_hash = EXCLUDED.title_hash,
-		severity = EXCLUDED.severity, status = EXCLUDED.status, priority = EXCLUDED.priority, parser_type = EXCLUDED.parser_type,
-		vulnerability_id = EXCLUDED.vulnerability_id, cvss_score = EXCLUDED.cvss_score, origin = EXCLUDED.origin, url = EXCLUDED.url,
+	ON CONFLICT (id) DO UPDATE SET product_id = EXCLUDED.product_id, title = EXCLUDED.title,
+		title_hash = EXCLUDED.title_hash, severity = EXCLUDED.severity, status = EXCLUDED.status,
+		priority = EXCLUDED.priority, parser_type = EXCLUDED.parser_type,
+		vulnerability_id = EXCLUDED.vulnerability_id, cvss_score = EXCLUDED.cvss_score,
+		origin = EXCLUDED.origin, url = EXCLUDED.url,
 		known_exploited = EXCLUDED.known_exploited, details = EXCLUDED.details,
 		reported_at = EXCLUDED.reported_at, generation = EXCLUDED.generation,
 		notified_severity = CASE WHEN ` + deletedWithProduct + ` THEN NULL ELSE o.notified_severity END,
 		notified_status = CASE WHEN ` + deletedWithProduct + ` THEN NULL ELSE o.notified_status END,
 		notified_priority = CASE WHEN ` + deletedWithProduct + ` THEN NULL ELSE o.notified_priority END,
 		notified_known_exploited = CASE WHEN ` + deletedWithProduct + ` THEN NULL ELSE o.notified_known_exploited END
-	WHERE (o.generation, o.product_id, o.title, o.severity, o.status, o.priority, o.parser_type, o.vulnerability_id, o.cvss_score,
+	WHERE (o.generation, o.product_id, o.title, o.severity, o.status, o.priority, o.parser_type, o.vulnerability_id,
+		o.cvss_score,
 			o.origin, o.url, o.known_exploited, o.details)
 		IS DISTINCT FROM (EXCLUDED.generation, EXCLUDED.product_id, EXCLUDED.title, EXCLUDED.severity, EXCLUDED.status,
 			EXCLUDED.priority, EXCLUDED.parser_type, EXCLUDED.vulnerability_id, EXCLUDED.cvss_score,
@@ -114,7 +120,8 @@ const acceptObservations = knownProducts + `, changed AS (` + upsertObservations
 			CASE WHEN @queued::boolean THEN clock_timestamp() END
 		FROM changed HAVING count(*) > 0 RETURNING id
 	)
-	SELECT (SELECT count(*) FROM changed) AS changed, (SELECT id FROM queued) AS event_id, (SELECT count(*) FROM known) AS known`
+	SELECT (SELECT count(*) FROM changed) AS changed, (SELECT id FROM queued) AS event_id,
+		(SELECT count(*) FROM known) AS known`
 
 // AcceptObservations stores up to some thousand observations with distinct ids, and one outbox row of those that are
 // new or differ. On PostgreSQL this is one statement, so it needs no transaction; it locks neither unchanged
@@ -155,7 +162,9 @@ func AcceptObservations(ctx context.Context, db bun.IDB, list []Observation, how
 }
 
 // acceptSQLite is AcceptObservations in the statements that SQLite knows.
-func acceptSQLite(ctx context.Context, db bun.IDB, upsert args, list []Observation, how Accepting) (a Accepted, err error) {
+func acceptSQLite(
+	ctx context.Context, db bun.IDB, upsert args, list []Observation, how Accepting,
+) (a Accepted, err error) {
 	if whole, ok := db.(*DB); ok {
 		err = whole.InTx(ctx, func(ctx context.Context, tx bun.Tx) error {
 			a, err = acceptSQLite(ctx, tx, upsert, list, how)
@@ -203,16 +212,20 @@ const countPassedOver = `
 
 // confirmReport takes a time that lies ahead for none: the clock that wrote it was set back since.
 const confirmReport = `
-	UPDATE observations SET reported_at = @at WHERE id = ANY (@ids) AND (reported_at < @at OR reported_at > clock_timestamp())`
+	UPDATE observations SET reported_at = @at
+	WHERE id = ANY (@ids) AND (reported_at < @at OR reported_at > clock_timestamp())`
 
 // confirmObservations records when observations that came through Redis were reported, also where they are stored
 // already: an older report that comes later must not undo them. It returns how many of them differ from what is stored
 // and was reported later.
-func confirmObservations(ctx context.Context, db bun.IDB, list []Observation, how Accepting) (passedOver int, err error) {
+func confirmObservations(
+	ctx context.Context, db bun.IDB, list []Observation, how Accepting,
+) (passedOver int, err error) {
 	if how.ReportedAt == nil {
 		return 0, nil
 	}
-	passedOver, err = queryOne[int](ctx, db, countPassedOver, args{"observations": observationCols(list), "at": *how.ReportedAt})
+	passedOver, err = queryOne[int](ctx, db, countPassedOver,
+		args{"observations": observationCols(list), "at": *how.ReportedAt})
 	if err != nil {
 		return 0, err
 	}

@@ -12,7 +12,8 @@ import (
 const unreported = `(n.held_back OR EXISTS (
 		SELECT 1 FROM subscriptions s WHERE s.next_slot_at IS NOT NULL AND coalesce(n.released, n.id) > s.reported
 			AND (s.product_id IS NULL OR s.product_id = n.product_id)
-			AND (s.product_group_id IS NULL OR n.product_id IN (SELECT p.id FROM products p WHERE p.product_group_id = s.product_group_id))))`
+			AND (s.product_group_id IS NULL OR n.product_id IN (
+				SELECT p.id FROM products p WHERE p.product_group_id = s.product_group_id))))`
 
 const oldNotifications = `
 	SELECT n.id, n.created_at FROM notifications n

@@ -45,7 +45,8 @@ const mendRuns = `
 const mendQueuedRuns = `UPDATE periodic_tasks SET queued_at = clock_timestamp() WHERE queued_at > clock_timestamp()`
 
 const mendEvents = `
-	UPDATE outbox SET run_after = CASE WHEN claim = 0 THEN clock_timestamp() ELSE clock_timestamp() + @claim_time END WHERE id IN (
+	UPDATE outbox SET run_after = CASE WHEN claim = 0 THEN clock_timestamp() ELSE clock_timestamp() + @claim_time END
+	WHERE id IN (
 		SELECT id FROM outbox WHERE run_after > clock_timestamp() + @longest
 		ORDER BY id LIMIT @limit FOR NO KEY UPDATE SKIP LOCKED)`
 

@@ -31,7 +31,8 @@ const contactsOf = `
 	SELECT kind AS holder_kind, product_id AS holder_id, channel, target_id, address, position
 	FROM contacts WHERE product_id = ANY (@products)
 	UNION ALL
-	SELECT kind, product_group_id, channel, target_id, address, position FROM contacts WHERE product_group_id = ANY (@groups)
+	SELECT kind, product_group_id, channel, target_id, address, position
+	FROM contacts WHERE product_group_id = ANY (@groups)
 	UNION ALL
 	SELECT kind, 0, channel, target_id, address, position FROM contacts WHERE kind = 'observation_titles' AND @titles
 	UNION ALL
@@ -77,7 +78,8 @@ const deleteContacts = `
 
 const insertContacts = `
 	INSERT INTO contacts (kind, product_id, product_group_id, channel, position, target_id, address)
-	SELECT @kind, @product::bigint, @group::bigint, @channel, i.ord, i.target, i.address FROM @contacts AS i ORDER BY i.ord`
+	SELECT @kind, @product::bigint, @group::bigint, @channel, i.ord, i.target, i.address
+	FROM @contacts AS i ORDER BY i.ord`
 
 // SetContacts replaces the contacts of a holder by one channel. The caller keeps others from changing the holder
 // meanwhile.
@@ -108,7 +110,9 @@ func SetContacts(
 
 // NewContacts makes contacts of addresses, which may have space around them, and finds or stores their targets. Of
 // channels whose addresses are secrets it keeps no address.
-func NewContacts(ctx context.Context, db bun.IDB, v *Vault, channel rule.Channel, addresses []string) ([]rule.Contact, error) {
+func NewContacts(
+	ctx context.Context, db bun.IDB, v *Vault, channel rule.Channel, addresses []string,
+) ([]rule.Contact, error) {
 	trimmed := make([]string, len(addresses))
 	for i, a := range addresses {
 		trimmed[i] = strings.TrimSpace(a)

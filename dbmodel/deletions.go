@@ -62,14 +62,17 @@ func (f *NotificationFilter) entitled(db bun.IDB, v Viewer) *bun.SelectQuery {
 }
 
 // deletable lists the next limit notifications that f wants and v may delete, up to the id last.
-func deletable(ctx context.Context, tx bun.Tx, v Viewer, f NotificationFilter, last int64, limit int) ([]Position, error) {
+func deletable(
+	ctx context.Context, tx bun.Tx, v Viewer, f NotificationFilter, last int64, limit int,
+) ([]Position, error) {
 	var list []Position
 	q := f.entitled(tx, v).Column("id", "created_at").Where("id <= ?", last).Order("created_at", "id").Limit(int64(limit))
 	return list, Translate(q.Scan(ctx, &list))
 }
 
 const hideNotificationRows = `
-	INSERT INTO deleted_notifications (id) SELECT i.id FROM @notifications AS i WHERE true ORDER BY i.id ON CONFLICT (id) DO NOTHING`
+	INSERT INTO deleted_notifications (id) SELECT i.id FROM @notifications AS i WHERE true ORDER BY i.id
+	ON CONFLICT (id) DO NOTHING`
 
 // hideNotifications hides notifications until they are removed, and returns how many of them were not hidden before.
 // Two callers that hide the same ones wait for each other in the order of the ids.
@@ -97,7 +100,8 @@ func liveNotifications(alias string) string {
 	}
 	return fmt.Sprintf(`((NOT EXISTS (SELECT 1 FROM deletions) OR NOT EXISTS (SELECT 1 FROM deletions gone
 			WHERE gone.product_id = %[1]s.product_id AND gone.until_notification >= %[2]s))
-		AND (NOT EXISTS (SELECT 1 FROM deleted_notifications) OR NOT EXISTS (SELECT 1 FROM deleted_notifications gone WHERE gone.id = %[2]s)))`,
+		AND (NOT EXISTS (SELECT 1 FROM deleted_notifications) OR NOT EXISTS (
+			SELECT 1 FROM deleted_notifications gone WHERE gone.id = %[2]s)))`,
 		alias, id)
 }
 

@@ -26,8 +26,8 @@ const (
 	deliveryStates = `SELECT id, target_id, state FROM deliveries WHERE notification_id = @notification ORDER BY id`
 
 	deliverAgain = `
-		UPDATE deliveries SET state = 'pending', batch = NULL, accepted_at = NULL, digest_id = NULL, source_kind = d.source_kind,
-			source_id = d.source_id, user_id = d.user_id, masked = d.masked
+		UPDATE deliveries SET state = 'pending', batch = NULL, accepted_at = NULL, digest_id = NULL,
+			source_kind = d.source_kind, source_id = d.source_id, user_id = d.user_id, masked = d.masked
 		FROM @deliveries AS d WHERE deliveries.id = d.id`
 
 	addDeliveries = `

@@ -44,7 +44,8 @@ type Delivery struct {
 const (
 	// shownDeliveries selects deliveries d as a viewer sees them, see shownTo.
 	shownDeliveries = `
-		SELECT d.id, d.notification_id, d.target_id, d.state, d.digest_id, d.attempts, d.last_error, d.sent_at, t.channel, t.address,
+		SELECT d.id, d.notification_id, d.target_id, d.state, d.digest_id, d.attempts, d.last_error, d.sent_at,
+			t.channel, t.address,
 			CASE WHEN d.state = 'pending' AND t.failures > 0 THEN t.next_at END AS next_attempt_at,
 			d.source_kind, coalesce(sp.id, sg.id, ss.id, 0) AS source_id,
 			coalesce(sp.name, sg.name, ss.name, '') AS source_name

@@ -12,6 +12,9 @@ import (
 
 // This file holds what differs between PostgreSQL and SQLite; everything else is said once.
 
+// byKey is what such a join looks up: table, condition.
+const byKey = `\(SELECT \* FROM (\w+ AS \w+)\s+WHERE ([^()]+) OFFSET 0[^()]*\) AS \w+ ON true`
+
 // sqliteForms are the parts of a statement for PostgreSQL that SQLite writes in another way, or has no use for: it has
 // one writer, so that nothing is locked, compares texts byte for byte, and has no types to cast to.
 var sqliteForms = []struct {
@@ -26,8 +29,8 @@ var sqliteForms = []struct {
 	{regexp.MustCompile(`= ANY \((@[a-z_]+)\)`), "IN (SELECT value FROM json_each($1))"},
 	// A join that looks up the rows of a table by key for each row on its left, in the order of these. OFFSET 0 and CROSS
 	// JOIN forbid to read the whole table instead, whatever the database believes about its size.
-	{regexp.MustCompile(`LEFT JOIN LATERAL \(SELECT \* FROM (\w+ AS \w+) WHERE ([^()]+) OFFSET 0[^()]*\) AS \w+ ON true`), "LEFT JOIN $1 ON $2"},
-	{regexp.MustCompile(`JOIN LATERAL \(SELECT \* FROM (\w+ AS \w+) WHERE ([^()]+) OFFSET 0[^()]*\) AS \w+ ON true`), "CROSS JOIN $1 ON $2"},
+	{regexp.MustCompile(`LEFT JOIN LATERAL ` + byKey), "LEFT JOIN $1 ON $2"},
+	{regexp.MustCompile(`JOIN LATERAL ` + byKey), "CROSS JOIN $1 ON $2"},
 	{regexp.MustCompile(`\sFOR (NO KEY UPDATE|UPDATE|KEY SHARE|SHARE)( OF \w+)?( SKIP LOCKED)?`), ""},
 	{regexp.MustCompile(`::[a-z]+(\[\])?`), ""},
 	{regexp.MustCompile(` COLLATE "C"`), ""},

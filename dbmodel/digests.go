@@ -137,7 +137,8 @@ const (
 		INSERT INTO digests (content, notifications) VALUES (@content::jsonb, @notifications::jsonb) RETURNING id`
 
 	addDigestDeliveries = `
-		INSERT INTO deliveries (notification_id, target_id, source_kind, source_id, user_id, masked, product_id, type, digest_id)
+		INSERT INTO deliveries (notification_id, target_id, source_kind, source_id, user_id, masked, product_id, type,
+			digest_id)
 		SELECT n.id, d.target, d.source_kind, d.source_id, d.user_id, d.masked, n.product_id, n.type, @digest
 		FROM @deliveries AS d CROSS JOIN @named AS named JOIN notifications n ON n.id = named.id ORDER BY d.ord, named.ord`
 
@@ -166,7 +167,9 @@ func AddDigest(ctx context.Context, tx bun.Tx, d *NetDigest) (int64, error) {
 
 // AddDigestDeliveries stores pending deliveries of notifications to recipients, each of all of them. digest is the
 // message in which they go; 0: each goes as it is.
-func AddDigestDeliveries(ctx context.Context, tx bun.Tx, notifications []int64, to []rule.Recipient, digest int64) error {
+func AddDigestDeliveries(
+	ctx context.Context, tx bun.Tx, notifications []int64, to []rule.Recipient, digest int64,
+) error {
 	if len(notifications) == 0 || len(to) == 0 {
 		return nil
 	}
@@ -194,7 +197,9 @@ func NetDigestByID(ctx context.Context, db bun.IDB, id int64) (*NetDigest, error
 }
 
 // PendingOfDigest lists the deliveries of a digest that wait for a target, by id, and their notifications.
-func PendingOfDigest(ctx context.Context, db bun.IDB, digest, target int64) (ids []int64, notifications map[int64]bool, err error) {
+func PendingOfDigest(
+	ctx context.Context, db bun.IDB, digest, target int64,
+) (ids []int64, notifications map[int64]bool, err error) {
 	list, err := queryAll[struct{ ID, NotificationID int64 }](ctx, db, digestIDs,
 		args{"digest": digest, "target": target, "live": bun.Safe(liveNotifications("deliveries"))})
 	notifications = make(map[int64]bool, len(list))
@@ -205,9 +210,13 @@ func PendingOfDigest(ctx context.Context, db bun.IDB, digest, target int64) (ids
 }
 
 // VisibleAmong returns those of the given products that a user sees, as a set, and whether the user sees everything.
-func VisibleAmong(ctx context.Context, db bun.IDB, user int64, products []int64) (seen map[int64]bool, all bool, err error) {
+func VisibleAmong(
+	ctx context.Context, db bun.IDB, user int64, products []int64,
+) (seen map[int64]bool, all bool, err error) {
 	v := Viewer{UserID: user}
-	if v.Admin, err = queryOne[bool](ctx, db, `SELECT EXISTS (SELECT 1 FROM users WHERE id = @id AND is_admin)`, args{"id": user}); err != nil || v.Admin {
+	v.Admin, err = queryOne[bool](ctx, db, `SELECT EXISTS (SELECT 1 FROM users WHERE id = @id AND is_admin)`,
+		args{"id": user})
+	if err != nil || v.Admin {
 		return nil, v.Admin, err
 	}
 	ids, err := queryAll[int64](ctx, db, `SELECT p.id FROM products p WHERE p.id = ANY (@ids) AND @visible`,

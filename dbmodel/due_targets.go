@@ -18,13 +18,15 @@ const (
 			FROM waiting WHERE waiting.id IS NOT NULL AND step < @limit
 		)
 		SELECT waiting.id, t.id IS NOT NULL AS due
-		FROM waiting LEFT JOIN targets AS t ON t.id = waiting.id AND t.failing_since IS NULL AND t.next_at <= clock_timestamp()
+		FROM waiting LEFT JOIN targets AS t ON t.id = waiting.id AND t.failing_since IS NULL
+			AND t.next_at <= clock_timestamp()
 			AND (t.owner IS NULL OR t.lease_until <= clock_timestamp())
 		WHERE waiting.id IS NOT NULL ORDER BY waiting.id`
 
 	failingTargetsDue = `
 		SELECT id FROM targets INDEXED BY targets_failing
-		WHERE failing_since IS NOT NULL AND next_at <= clock_timestamp() AND (owner IS NULL OR lease_until <= clock_timestamp())
+		WHERE failing_since IS NOT NULL AND next_at <= clock_timestamp()
+			AND (owner IS NULL OR lease_until <= clock_timestamp())
 		ORDER BY next_at LIMIT @limit`
 )
 

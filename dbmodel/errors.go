@@ -57,7 +57,8 @@ func meaning(err error) error {
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded),
 		errors.Is(err, driver.ErrBadConn), errors.Is(err, sql.ErrConnDone), errors.Is(err, sql.ErrTxDone),
 		errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, net.ErrClosed), errors.As(err, &netErr),
-		strings.Contains(err.Error(), "conn closed"), strings.Contains(err.Error(), "database is closed"): // pgx and database/sql keep these to themselves
+		// pgx and database/sql keep these to themselves.
+		strings.Contains(err.Error(), "conn closed"), strings.Contains(err.Error(), "database is closed"):
 		return ErrUnavailable
 	}
 	return nil
@@ -68,7 +69,8 @@ func sqlState(code string) error {
 	switch code {
 	case "23505", "23503", "23001":
 		return ErrConflict
-	case "40001", "40P01", "55P03", "57014", "25P03", "25P04", "25006": // serialization, dead-lock, lock_timeout, cancelled, idle too long, read-only as a standby is
+	// Serialization, dead-lock, lock_timeout, cancelled, idle too long, read-only as a standby is.
+	case "40001", "40P01", "55P03", "57014", "25P03", "25P04", "25006":
 		return ErrUnavailable
 	}
 	switch code[:min(2, len(code))] {

@@ -7,7 +7,8 @@ import (
 )
 
 const observationIDs = `
-	SELECT o.id FROM observations AS o WHERE o.product_id = @product AND o.id > @after AND @live ORDER BY o.id LIMIT @limit`
+	SELECT o.id FROM observations AS o WHERE o.product_id = @product AND o.id > @after AND @live
+	ORDER BY o.id LIMIT @limit`
 
 // ObservationIDs returns the ids of up to limit observations of a product, with an id above after, by id.
 func ObservationIDs(ctx context.Context, db bun.IDB, productID, after int64, limit int) ([]int64, error) {
@@ -17,5 +18,6 @@ func ObservationIDs(ctx context.Context, db bun.IDB, productID, after int64, lim
 
 // ProductIDsOfGroup returns the ids of the products of a group, by id.
 func ProductIDsOfGroup(ctx context.Context, db bun.IDB, groupID int64) ([]int64, error) {
-	return queryAll[int64](ctx, db, "SELECT id FROM products WHERE product_group_id = @group ORDER BY id", args{"group": groupID})
+	return queryAll[int64](ctx, db, "SELECT id FROM products WHERE product_group_id = @group ORDER BY id",
+		args{"group": groupID})
 }

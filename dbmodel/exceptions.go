@@ -38,7 +38,8 @@ const (
 
 // StateOfEvent returns what became of the event with the given id.
 func StateOfEvent(ctx context.Context, db bun.IDB, id int64) (EventState, error) {
-	aside, err := queryOne[bool](ctx, db, `SELECT failed_at IS NOT NULL AS aside FROM outbox WHERE id = @id`, args{"id": id})
+	aside, err := queryOne[bool](ctx, db, `SELECT failed_at IS NOT NULL AS aside FROM outbox WHERE id = @id`,
+		args{"id": id})
 	switch {
 	case errors.Is(err, ErrNotFound):
 		return EventGone, nil
@@ -105,7 +106,8 @@ func NamedBy(ctx context.Context, db bun.IDB, e *Exception) (n Named, err error)
 		n.Product = contexts[product]
 	}
 	if e.User != "" {
-		known, err := queryOne[bool](ctx, db, `SELECT EXISTS (SELECT 1 FROM users WHERE username = @name)`, args{"name": e.User})
+		known, err := queryOne[bool](ctx, db, `SELECT EXISTS (SELECT 1 FROM users WHERE username = @name)`,
+			args{"name": e.User})
 		if err != nil {
 			return n, err
 		}

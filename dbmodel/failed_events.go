@@ -14,7 +14,8 @@ type FailedEvent struct {
 }
 
 const failedEvents = `
-	SELECT ` + eventColumns + `, failed_at FROM outbox WHERE failed_at IS NOT NULL AND (id < @before OR @before = 0) AND @live
+	SELECT ` + eventColumns + `, failed_at FROM outbox
+	WHERE failed_at IS NOT NULL AND (id < @before OR @before = 0) AND @live
 	ORDER BY id DESC LIMIT @limit`
 
 // FailedEvents lists up to limit events that are set aside, with an id below before (0: all), newest first. Here and
@@ -38,7 +39,8 @@ func DismissFailedEvent(ctx context.Context, db bun.IDB, id int64) (*FailedEvent
 }
 
 const retryFailedEvents = `
-	UPDATE outbox SET failed_at = NULL, failures = 0, processes_lost = 0, claim = 0, queued_at = NULL, run_after = clock_timestamp()
+	UPDATE outbox SET failed_at = NULL, failures = 0, processes_lost = 0, claim = 0, queued_at = NULL,
+		run_after = clock_timestamp()
 	WHERE failed_at IS NOT NULL AND (@all OR id = ANY (@ids)) AND @live`
 
 // RetryFailedEvents makes events that are set aside due again, as if they had just come, and returns how many that

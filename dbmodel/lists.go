@@ -53,7 +53,8 @@ func (l listing) ids(db bun.IDB, v Viewer) string {
 	}
 	q := l.from(db, l.index).Where(l.visible(db, v))
 	if l.few {
-		return "WITH found AS MATERIALIZED (" + q.Column(l.keys...).String() + ") SELECT " + l.table + ".id FROM found AS " + l.table + l.end(l.limit)
+		return "WITH found AS MATERIALIZED (" + q.Column(l.keys...).String() + ") SELECT " + l.table + ".id FROM found AS " +
+			l.table + l.end(l.limit)
 	}
 	return q.Column("id").String() + l.end(l.limit)
 }

@@ -120,7 +120,8 @@ func lastMigration(ctx context.Context, db *DB, files fs.FS) (name string, losse
 	if err := refuseNewer(ctx, db.Reader.DB, files); err != nil {
 		return "", nil, err
 	}
-	err = db.Reader.QueryRowContext(ctx, "SELECT name FROM "+migrationTable+" ORDER BY group_id DESC, id DESC LIMIT 1").Scan(&name)
+	err = db.Reader.QueryRowContext(ctx,
+		"SELECT name FROM "+migrationTable+" ORDER BY group_id DESC, id DESC LIMIT 1").Scan(&name)
 	if errors.Is(err, sql.ErrNoRows) || err != nil && isMissingTable(err) {
 		return "", nil, nil
 	}
@@ -245,7 +246,8 @@ func refuseNewer(ctx context.Context, db queryer, files fs.FS) error {
 func newer(applied, known []string) error {
 	for _, name := range applied {
 		if !slices.Contains(known, name) {
-			return SchemaError("the database has migration " + name + ", which this program does not know: use the newer program")
+			return SchemaError("the database has migration " + name +
+				", which this program does not know: use the newer program")
 		}
 	}
 	return nil
@@ -314,14 +316,17 @@ func newMigrator(db *DB, files fs.FS, mark migrate.MigrationHook) (*migrate.Migr
 	if err := all.Discover(files); err != nil {
 		return nil, fmt.Errorf("read migrations: %w", err)
 	}
-	return migrate.NewMigrator(db.DB, all, migrate.WithMarkAppliedOnSuccess(true), migrate.AfterMigration(mark), migrate.WithUpsert(true),
+	return migrate.NewMigrator(db.DB, all,
+		migrate.WithMarkAppliedOnSuccess(true), migrate.AfterMigration(mark), migrate.WithUpsert(true),
 		migrate.WithTableName(migrationTable), migrate.WithLocksTableName("schema_migration_locks")), nil
 }
 
 // withMigrator runs fn while no other process migrates, unless the schema is newer than files. bun's own lock is a row
 // that a killed process leaves behind; PostgreSQL's advisory lock ends with its transaction, which behind a pooler is
 // all that stays on one connection of the server, and SQLite has one writer.
-func withMigrator(ctx context.Context, db *DB, files fs.FS, mark migrate.MigrationHook, fn func(*migrate.Migrator) error) error {
+func withMigrator(
+	ctx context.Context, db *DB, files fs.FS, mark migrate.MigrationHook, fn func(*migrate.Migrator) error,
+) error {
 	m, err := newMigrator(db, files, mark)
 	if err != nil {
 		return err

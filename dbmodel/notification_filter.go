@@ -39,7 +39,10 @@ var likeEscaper = strings.NewReplacer(`\`, `\\`, `%`, `\%`, `_`, `\_`)
 
 // Notifications lists up to limit notifications as v sees them.
 func Notifications(ctx context.Context, db bun.IDB, v Viewer, f NotificationFilter, limit int) ([]Notification, error) {
-	l := listing{table: "notifications", keys: []string{"created_at", "id"}, direction: "DESC", limit: limit, choice: f.choice, index: f.index()}
+	l := listing{
+		table: "notifications", keys: []string{"created_at", "id"}, direction: "DESC", limit: limit,
+		choice: f.choice, index: f.index(),
+	}
 	if f.OldestFirst {
 		l.direction = "ASC"
 	}
@@ -48,7 +51,8 @@ func Notifications(ctx context.Context, db bun.IDB, v Viewer, f NotificationFilt
 	}
 	var err error
 	l.group = f.GroupID
-	if l.byProduct = (v.isMember() || f.GroupID != 0) && f.ProductID == 0 && f.User == ""; l.byProduct && f.Contains != "" {
+	l.byProduct = (v.isMember() || f.GroupID != 0) && f.ProductID == 0 && f.User == ""
+	if l.byProduct && f.Contains != "" {
 		if l, err = l.searched(ctx, db, v); err != nil {
 			return nil, err
 		}
@@ -59,14 +63,17 @@ func Notifications(ctx context.Context, db bun.IDB, v Viewer, f NotificationFilt
 		ids = l.ids(db, v)
 	case *f.Viewed:
 		// Two lists: one index has what was viewed until a time, another one what was viewed by itself since then.
-		byItself := l.and("notifications.created_at >= ? AND notifications.id IN (SELECT notification_id FROM notification_views WHERE user_id = ?)", until, v.UserID)
+		byItself := l.and(`notifications.created_at >= ?
+			AND notifications.id IN (SELECT notification_id FROM notification_views WHERE user_id = ?)`, until, v.UserID)
 		byItself.byProduct, byItself.index, byItself.few = false, "", true
-		ids = "SELECT id FROM (" + l.and("notifications.created_at < ?", until).ids(db, v) + ") AS a UNION ALL SELECT id FROM (" + byItself.ids(db, v) + ") AS b"
+		ids = "SELECT id FROM (" + l.and("notifications.created_at < ?", until).ids(db, v) +
+			") AS a UNION ALL SELECT id FROM (" + byItself.ids(db, v) + ") AS b"
 	default:
 		ids = l.and("notifications.created_at >= ? AND NOT ?", until, viewedByItself(v.UserID, "notifications")).ids(db, v)
 	}
 	var list []Notification
-	err = db.NewSelect().Model(&list).Where("notifications.id IN (?)", bun.Safe(ids)).Where(VisibleNotifications(db, v, "notifications")).
+	err = db.NewSelect().Model(&list).
+		Where("notifications.id IN (?)", bun.Safe(ids)).Where(VisibleNotifications(db, v, "notifications")).
 		OrderExpr(l.order()).Limit(int64(limit)).Scan(ctx)
 	for i := range list {
 		list[i].hide(v)
@@ -111,7 +118,8 @@ func (f *NotificationFilter) choice(q *bun.SelectQuery) *bun.SelectQuery {
 		if f.OldestFirst {
 			beyond = ">"
 		}
-		q = q.Where("(notifications.created_at, notifications.id) ? (?, ?)", bun.Safe(beyond), f.Behind.CreatedAt, f.Behind.ID)
+		q = q.Where("(notifications.created_at, notifications.id) ? (?, ?)",
+			bun.Safe(beyond), f.Behind.CreatedAt, f.Behind.ID)
 	}
 	return q
 }

@@ -26,14 +26,16 @@ func viewedUntil(db bun.IDB, userID int64) bun.Safe {
 
 // viewedByItself is the condition that a user has a row for the notification in notification_views.
 func viewedByItself(userID int64, alias string) bun.Safe {
-	return bun.Safe(fmt.Sprintf("EXISTS (SELECT 1 FROM notification_views v WHERE v.user_id = %d AND v.notification_id = %s.id)", userID, alias))
+	const viewed = "EXISTS (SELECT 1 FROM notification_views v WHERE v.user_id = %d AND v.notification_id = %s.id)"
+	return bun.Safe(fmt.Sprintf(viewed, userID, alias))
 }
 
 const viewedOf = `SELECT n.id FROM notifications n WHERE n.id = ANY (@ids) AND @viewed`
 
 // ViewedBy returns which of the given notifications v has viewed.
 func ViewedBy(ctx context.Context, db bun.IDB, v Viewer, ids []int64) (map[int64]bool, error) {
-	list, err := queryAll[int64](ctx, db, viewedOf, args{"ids": numbers(ids), "viewed": bun.Safe(viewedBy(db, v.UserID, "n"))})
+	list, err := queryAll[int64](ctx, db, viewedOf,
+		args{"ids": numbers(ids), "viewed": bun.Safe(viewedBy(db, v.UserID, "n"))})
 	out := make(map[int64]bool, len(list))
 	for _, id := range list {
 		out[id] = true
@@ -60,7 +62,8 @@ func MarkViewed(ctx context.Context, tx bun.Tx, v Viewer, ids []int64) error {
 }
 
 const setViewedUntil = `
-	UPDATE users SET viewed_until = CASE WHEN @until::timestamptz < clock_timestamp() THEN @until ELSE clock_timestamp() END
+	UPDATE users SET viewed_until = CASE
+		WHEN @until::timestamptz < clock_timestamp() THEN @until ELSE clock_timestamp() END
 	WHERE id = @user AND viewed_until < @until`
 
 const deleteCoveredViews = `
@@ -114,7 +117,8 @@ func UnreadCount(ctx context.Context, db bun.IDB, v Viewer, most int) (n int, er
 	}
 	statement, a := unreadCount, args{
 		"until": until, "visible": bun.Safe(VisibleNotifications(db, v, "n")), "indexed": bun.Safe(indexed(db, index)),
-		"viewed": bun.Safe(among(db, "n.id", fmt.Sprintf("SELECT notification_id FROM notification_views WHERE user_id = %d", v.UserID))),
+		"viewed": bun.Safe(among(db, "n.id",
+			fmt.Sprintf("SELECT notification_id FROM notification_views WHERE user_id = %d", v.UserID))),
 	}
 	if most > 0 {
 		statement, a["viewed"], a["most"] = unreadCountUpTo, viewedByItself(v.UserID, "n"), most
@@ -139,7 +143,8 @@ type InboxState struct {
 }
 
 const inboxState = `
-	SELECT coalesce((SELECT max(id) FROM notifications), 0) AS last, (SELECT next_at FROM ticks WHERE name = 'deletion') AS deletion`
+	SELECT coalesce((SELECT max(id) FROM notifications), 0) AS last,
+		(SELECT next_at FROM ticks WHERE name = 'deletion') AS deletion`
 
 const inboxStateOfUsers = `SELECT id, views_changed, viewed_until, is_admin FROM users WHERE id = ANY (@users)`
 
@@ -158,7 +163,9 @@ func InboxStateOf(ctx context.Context, db bun.IDB, userIDs []int64) (s InboxStat
 		ViewedUntil  time.Time
 		IsAdmin      bool
 	}](ctx, db, inboxStateOfUsers, args{"users": numbers(userIDs)})
-	s = InboxState{All: fmt.Sprintf("%d %d", all.Last, all.Deletion.UnixMicro()), Users: make(map[int64]string, len(users))}
+	s = InboxState{
+		All: fmt.Sprintf("%d %d", all.Last, all.Deletion.UnixMicro()), Users: make(map[int64]string, len(users)),
+	}
 	for _, u := range users {
 		s.Users[u.ID] = fmt.Sprintf("%d %d %t", u.ViewsChanged, u.ViewedUntil.UnixMicro(), u.IsAdmin)
 	}

@@ -83,10 +83,12 @@ func values(s rule.Severity, st rule.Status, p *int, exploited *bool) *rule.Valu
 // SetValues sets what Before and After return.
 func (n *Notification) SetValues(before, after *rule.Values) {
 	if before != nil {
-		n.BeforeSeverity, n.BeforeStatus, n.BeforePriority, n.BeforeKnownExploited = before.Severity, before.Status, before.Priority, before.KnownExploited
+		n.BeforeSeverity, n.BeforeStatus = before.Severity, before.Status
+		n.BeforePriority, n.BeforeKnownExploited = before.Priority, before.KnownExploited
 	}
 	if after != nil {
-		n.AfterSeverity, n.AfterStatus, n.AfterPriority, n.AfterKnownExploited = after.Severity, after.Status, after.Priority, after.KnownExploited
+		n.AfterSeverity, n.AfterStatus = after.Severity, after.Status
+		n.AfterPriority, n.AfterKnownExploited = after.Priority, after.KnownExploited
 	}
 }
 
@@ -142,7 +144,8 @@ const insertNotifications = `
 	WITH n AS MATERIALIZED (
 		SELECT nextval('notifications_id_seq') AS id, i.* FROM @notifications AS i ORDER BY i.ord
 	), stored AS (` + insertNotificationRows + `)
-	INSERT INTO deliveries (notification_id, target_id, source_kind, source_id, user_id, masked, product_id, type, accepted_at)
+	INSERT INTO deliveries (notification_id, target_id, source_kind, source_id, user_id, masked, product_id, type,
+		accepted_at)
 	SELECT n.id, d.target, d.source_kind, d.source_id, d.user_id, d.masked, n.product_id, n.type, @accepted::timestamptz
 	FROM @deliveries AS d JOIN n ON n.ord = d.notification ORDER BY d.ord`
 
@@ -150,13 +153,15 @@ const insertNumbered = `
 	WITH n AS (SELECT @last + i.ord AS id, i.* FROM @notifications AS i)` + insertNotificationRows + ` ORDER BY n.ord`
 
 const insertDeliveries = `
-	INSERT INTO deliveries (notification_id, target_id, source_kind, source_id, user_id, masked, product_id, type, accepted_at)
+	INSERT INTO deliveries (notification_id, target_id, source_kind, source_id, user_id, masked, product_id, type,
+		accepted_at)
 	SELECT n.id, d.target, d.source_kind, d.source_id, d.user_id, d.masked, n.product_id, n.type, @accepted::timestamptz
 	FROM @deliveries AS d JOIN notifications n ON n.id = @last + d.notification ORDER BY d.ord`
 
 // insertNotificationsSQLite numbers the notifications itself: there is one writer.
 func insertNotificationsSQLite(ctx context.Context, tx bun.Tx, notifications, deliveries rows, accepted any) error {
-	last, err := queryOne[int64](ctx, tx, `SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'notifications'), 0)`, nil)
+	last, err := queryOne[int64](ctx, tx,
+		`SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'notifications'), 0)`, nil)
 	if err != nil {
 		return err
 	}

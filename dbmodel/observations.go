@@ -160,7 +160,8 @@ func storedObservations(ctx context.Context, db bun.IDB, statement string, a arg
 	list := make([]StoredObservation, len(found))
 	for i := range found {
 		o, d := &found[i].StoredObservation, &found[i].Details
-		o.EPSSScore, o.FixedVersion, o.Branch, o.Service, o.Scanner = d.EPSSScore, d.FixedVersion, d.Branch, d.Service, d.Scanner
+		o.EPSSScore, o.FixedVersion, o.Branch = d.EPSSScore, d.FixedVersion, d.Branch
+		o.Service, o.Scanner = d.Service, d.Scanner
 		list[i] = *o
 	}
 	return list, err
@@ -181,19 +182,23 @@ func storedObservation(ctx context.Context, db bun.IDB, statement string, a args
 // Rule is what rule must know of the observation.
 func (o *Observation) Rule() rule.Observation {
 	return rule.Observation{
-		Values:     rule.Values{Severity: o.Severity, Status: o.Status, Priority: o.Priority, KnownExploited: o.KnownExploited},
+		Values: rule.Values{
+			Severity: o.Severity, Status: o.Status, Priority: o.Priority, KnownExploited: o.KnownExploited,
+		},
 		ParserType: o.ParserType,
 	}
 }
 
 // storedColumns are the columns of a StoredObservation.
-const storedColumns = `o.id, o.product_id, o.title, o.severity, o.status, o.priority, o.parser_type, o.vulnerability_id, o.cvss_score,
+const storedColumns = `
+	o.id, o.product_id, o.title, o.severity, o.status, o.priority, o.parser_type, o.vulnerability_id, o.cvss_score,
 	o.origin, o.url, o.known_exploited, o.details, o.notified_severity, o.notified_status, o.notified_priority,
 	o.notified_known_exploited, o.generation`
 
 // observations reads what decides whether an observation has an outcome: most have none, and need no more.
 const observations = `
-	SELECT o.id, o.product_id, o.title, o.severity, o.status, o.priority, o.parser_type, o.known_exploited, o.notified_severity,
+	SELECT o.id, o.product_id, o.title, o.severity, o.status, o.priority, o.parser_type, o.known_exploited,
+		o.notified_severity,
 		o.notified_status, o.notified_priority, o.notified_known_exploited, o.generation
 	FROM @ids AS i
 	JOIN LATERAL (SELECT * FROM observations AS o WHERE o.id = i.id OFFSET 0) AS o ON true`

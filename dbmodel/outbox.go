@@ -130,11 +130,13 @@ func InsertEvent(ctx context.Context, db bun.IDB, e NewEvent) (int64, error) {
 	}
 	return queryOne[int64](ctx, db, insertEvent, args{
 		"kind": string(e.Kind), "bulk": e.Bulk, "own": e.Payload.Exception != nil && e.Payload.Exception.Own,
-		"payload": e.Payload.column(), "product": product, "reason": e.Refused, "queued": e.Queued, "refused": e.Refused != "",
+		"payload": e.Payload.column(), "product": product, "reason": e.Refused, "queued": e.Queued,
+		"refused": e.Refused != "",
 	})
 }
 
-const eventColumns = `id, kind, bulk, product_id, payload, attempts, failures, processes_lost, claim, reason, created_at`
+const eventColumns = `
+	id, kind, bulk, product_id, payload, attempts, failures, processes_lost, claim, reason, created_at`
 
 const claimEvent = `
 	UPDATE outbox SET attempts = attempts + 1, run_after = clock_timestamp() + @claim_time, queued_at = NULL, claim = 1
@@ -167,14 +169,16 @@ func ClaimEvent(ctx context.Context, db bun.IDB, kind EventKind, id int64, alone
 // TakeEvent removes a claimed event, as the first act of the transaction that evaluates it. It returns false where the
 // claim is not the newest any more: then the transaction must do nothing.
 func TakeEvent(ctx context.Context, tx bun.Tx, e *Event) (bool, error) {
-	n, err := exec(ctx, tx, `DELETE FROM outbox WHERE id = @id AND attempts = @claim`, args{"id": e.ID, "claim": e.Attempts})
+	n, err := exec(ctx, tx, `DELETE FROM outbox WHERE id = @id AND attempts = @claim`,
+		args{"id": e.ID, "claim": e.Attempts})
 	return n > 0, err
 }
 
 // IsDeleted reports whether the product of an event was deleted after the event had come, even if there is one with
 // the same id again.
 func (e *Event) IsDeleted(ctx context.Context, db bun.IDB) (bool, error) {
-	return queryOne[bool](ctx, db, `SELECT EXISTS (SELECT 1 FROM deletions WHERE product_id = @product AND until_event >= @id)`,
+	return queryOne[bool](ctx, db,
+		`SELECT EXISTS (SELECT 1 FROM deletions WHERE product_id = @product AND until_event >= @id)`,
 		args{"product": e.ProductID, "id": e.ID})
 }
 
@@ -195,7 +199,8 @@ const failEvent = `
 
 // FailEvent counts a failure of a claimed event; it is tried again after wait.
 func FailEvent(ctx context.Context, db bun.IDB, e *Event, reason string, wait time.Duration) error {
-	_, err := exec(ctx, db, failEvent, args{"id": e.ID, "claim": e.Attempts, "reason": Clean(reason, maxReason), "wait": wait})
+	_, err := exec(ctx, db, failEvent,
+		args{"id": e.ID, "claim": e.Attempts, "reason": Clean(reason, maxReason), "wait": wait})
 	return err
 }
 
@@ -223,7 +228,9 @@ const insertEvents = `
 	SELECT @kind, @bulk::boolean, 1, @accepted::timestamptz, i.payload::jsonb FROM @payloads AS i ORDER BY i.ord`
 
 // insertOnce stores events that were accepted at a time before, and that MergeEvents leaves alone: they count as tried.
-func insertOnce(ctx context.Context, tx bun.Tx, kind EventKind, bulk bool, payloads []string, accepted time.Time) error {
+func insertOnce(
+	ctx context.Context, tx bun.Tx, kind EventKind, bulk bool, payloads []string, accepted time.Time,
+) error {
 	_, err := exec(ctx, tx, insertEvents, args{
 		"kind": string(kind), "bulk": bulk, "accepted": accepted, "payloads": rows{{"payload", "text", payloads}},
 	})
@@ -342,7 +349,8 @@ func QueueableEvents(
 	if err := neverSort(ctx, tx); err != nil {
 		return nil, err
 	}
-	list, err := queryAll[QueueableEvent](ctx, tx, queueableEvents, args{"bulk": bulk, "lost_after": lostAfter, "limit": limit})
+	list, err := queryAll[QueueableEvent](ctx, tx, queueableEvents,
+		args{"bulk": bulk, "lost_after": lostAfter, "limit": limit})
 	if err != nil || len(list) == 0 {
 		return nil, err
 	}

@@ -24,7 +24,8 @@ const productsNotPaused = `
 	WITH RECURSIVE held(id) AS (
 		SELECT min(product_id) FROM notifications WHERE held_back
 		UNION ALL
-		SELECT (SELECT min(product_id) FROM notifications WHERE held_back AND product_id > held.id) FROM held WHERE held.id IS NOT NULL
+		SELECT (SELECT min(product_id) FROM notifications WHERE held_back AND product_id > held.id)
+		FROM held WHERE held.id IS NOT NULL
 	)
 	SELECT p.id FROM held JOIN products p ON p.id = held.id LEFT JOIN product_groups g ON g.id = p.product_group_id
 	WHERE NOT @product AND NOT @group ORDER BY p.id`
@@ -131,6 +132,7 @@ func release(ctx context.Context, tx bun.Tx, products []int64, through int64) er
 		}
 		number = lastNumber(tx)
 	}
-	_, err := exec(ctx, tx, releaseHeldBack, args{"number": bun.Safe(number), "products": numbers(products), "through": through})
+	_, err := exec(ctx, tx, releaseHeldBack,
+		args{"number": bun.Safe(number), "products": numbers(products), "through": through})
 	return err
 }

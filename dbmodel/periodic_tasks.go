@@ -128,7 +128,8 @@ func QueueableRuns(ctx context.Context, tx bun.Tx, lostAfter time.Duration, limi
 	return queryAll[Run](ctx, tx, queueRuns, args{"lost_after": lostAfter, "limit": limit})
 }
 
-const waitingRuns = "SELECT EXISTS (SELECT 1 FROM periodic_tasks WHERE task = @task AND status IN ('pending', 'running'))"
+const waitingRuns = `
+	SELECT EXISTS (SELECT 1 FROM periodic_tasks WHERE task = @task AND status IN ('pending', 'running'))`
 
 // HasWaitingRun reports whether a run of a task is under way or still to begin.
 func HasWaitingRun(ctx context.Context, db bun.IDB, task string) (bool, error) {
@@ -177,7 +178,8 @@ func RenewRun(ctx context.Context, db bun.IDB, r *PeriodicRun) (bool, error) {
 }
 
 const releaseRun = `
-	UPDATE periodic_tasks SET status = 'pending', message = @message, queued_at = NULL, run_after = clock_timestamp() + @wait
+	UPDATE periodic_tasks SET status = 'pending', message = @message, queued_at = NULL,
+		run_after = clock_timestamp() + @wait
 	WHERE id = @id AND attempts = @claim AND status = 'running'`
 
 // ReleaseRun gives a claimed run back; it is due again after wait.

@@ -241,6 +241,7 @@ func NewestObservationsOf(
 		return nil, nil
 	}
 	return queryAll[ReportedObservation](ctx, db, newestObservations, args{
-		"product": product, "since": since, "live": bun.Safe(liveObservations("o")), "groups": groupRows(groups), "limit": limit,
+		"product": product, "since": since, "live": bun.Safe(liveObservations("o")),
+		"groups": groupRows(groups), "limit": limit,
 	})
 }

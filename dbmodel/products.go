@@ -77,7 +77,8 @@ func AddProduct(ctx context.Context, tx bun.Tx, id int64) error {
 		return err
 	}
 	// A statement of its own: it sees a deletion for which the first one has waited.
-	_, err = exec(ctx, tx, `UPDATE products SET generation = (SELECT max(generation) + 1 FROM deletions WHERE product_id = @id)
+	_, err = exec(ctx, tx, `
+		UPDATE products SET generation = (SELECT max(generation) + 1 FROM deletions WHERE product_id = @id)
 		WHERE id = @id AND EXISTS (SELECT 1 FROM deletions WHERE product_id = @id)`, args{"id": id})
 	return err
 }
@@ -96,7 +97,8 @@ func SaveProduct(ctx context.Context, db bun.IDB, p *Product) error {
 
 const deleteProductData = `
 	INSERT INTO deletions (product_id, generation, until_notification, until_event)
-	SELECT @id::bigint, @generation::bigint, (SELECT coalesce(max(id), 0) FROM notifications), (SELECT coalesce(max(id), 0) FROM outbox)`
+	SELECT @id::bigint, @generation::bigint, (SELECT coalesce(max(id), 0) FROM notifications),
+		(SELECT coalesce(max(id), 0) FROM outbox)`
 
 // DeleteProduct deletes a product with its contacts and members, and hides its observations, notifications, deliveries
 // and waiting events, which a worker removes in batches. It returns ErrNotFound where there is none. Its lock excludes
@@ -136,7 +138,8 @@ func ProductGroupForUpdate(ctx context.Context, tx bun.Tx, id int64) (*ProductGr
 // AddProductGroup stores a product group without a name, to be filled in the same transaction, where there is none
 // with this id.
 func AddProductGroup(ctx context.Context, tx bun.Tx, id int64) error {
-	_, err := exec(ctx, tx, `INSERT INTO product_groups (id, name) VALUES (@id, '') ON CONFLICT (id) DO NOTHING`, args{"id": id})
+	_, err := exec(ctx, tx, `INSERT INTO product_groups (id, name) VALUES (@id, '') ON CONFLICT (id) DO NOTHING`,
+		args{"id": id})
 	return err
 }
 
@@ -183,7 +186,8 @@ func Products(ctx context.Context, db bun.IDB, v Viewer, after int64, limit int)
 // ProductGroups lists up to limit product groups that v sees, with an id above after, by id.
 func ProductGroups(ctx context.Context, db bun.IDB, v Viewer, after int64, limit int) ([]ProductGroup, error) {
 	var list []ProductGroup
-	err := db.NewSelect().Model(&list).Apply(v.selectGroups).Where("id > ?", after).Order("id").Limit(int64(limit)).Scan(ctx)
+	err := db.NewSelect().Model(&list).Apply(v.selectGroups).
+		Where("id > ?", after).Order("id").Limit(int64(limit)).Scan(ctx)
 	for i := range list {
 		list[i].hide()
 	}
@@ -217,7 +221,8 @@ func SecurityGateForUpdate(
 }
 
 const setSecurityGate = `
-	UPDATE products SET security_gate_passed = @passed, security_gate_reported_at = coalesce(@reported_at::timestamptz, clock_timestamp())
+	UPDATE products SET security_gate_passed = @passed,
+		security_gate_reported_at = coalesce(@reported_at::timestamptz, clock_timestamp())
 	WHERE id = @product`
 
 // SetSecurityGate stores the value of a product's gate and when it was reported; nil is now.
@@ -278,7 +283,8 @@ func (r *contextRow) context() *ProductContext {
 
 const productContexts = `
 	SELECT p.id, p.generation, p.name, @product_paused AS product_paused,
-		p.observation_notification_min_severity AS product_min_severity, p.observation_notification_statuses AS product_statuses,
+		p.observation_notification_min_severity AS product_min_severity,
+		p.observation_notification_statuses AS product_statuses,
 		p.observation_notification_min_priority AS product_min_priority,
 		p.observation_notification_known_exploited AS product_known_exploited,
 		g.id AS group_id, g.name AS group_name, @group_paused AS group_paused,

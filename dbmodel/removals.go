@@ -28,7 +28,8 @@ type deletion struct {
 
 // HasDeletions reports whether something that is deleted is left to be removed.
 func HasDeletions(ctx context.Context, db bun.IDB) (bool, error) {
-	return queryOne[bool](ctx, db, "SELECT EXISTS (SELECT 1 FROM deletions) OR EXISTS (SELECT 1 FROM deleted_notifications)", nil)
+	return queryOne[bool](ctx, db,
+		"SELECT EXISTS (SELECT 1 FROM deletions) OR EXISTS (SELECT 1 FROM deleted_notifications)", nil)
 }
 
 // RemoveDeleted removes one batch of what is deleted, and returns how many rows that were; 0: nothing is left, or
@@ -61,12 +62,14 @@ const removeListedIDs = `
 
 // removeListed removes notifications that a filter has deleted.
 func removeListed(ctx context.Context, tx bun.Tx) (int64, error) {
-	ids, err := queryAll[int64](ctx, tx, "SELECT id FROM deleted_notifications ORDER BY id LIMIT @limit FOR UPDATE SKIP LOCKED",
+	ids, err := queryAll[int64](ctx, tx,
+		"SELECT id FROM deleted_notifications ORDER BY id LIMIT @limit FOR UPDATE SKIP LOCKED",
 		args{"limit": removedNotifications})
 	if err != nil || len(ids) == 0 {
 		return 0, err
 	}
-	there, err := queryAll[int64](ctx, tx, "SELECT id FROM notifications WHERE id = ANY (@ids) ORDER BY id FOR UPDATE SKIP LOCKED",
+	there, err := queryAll[int64](ctx, tx,
+		"SELECT id FROM notifications WHERE id = ANY (@ids) ORDER BY id FOR UPDATE SKIP LOCKED",
 		args{"ids": numbers(ids)})
 	if err != nil {
 		return 0, err
@@ -124,7 +127,8 @@ const (
 		DELETE FROM deletions WHERE id = @id
 		AND NOT EXISTS (SELECT 1 FROM outbox WHERE product_id = deletions.product_id AND id <= until_event)
 		AND NOT EXISTS (SELECT 1 FROM notifications WHERE product_id = deletions.product_id AND id <= until_notification)
-		AND NOT EXISTS (SELECT 1 FROM observations WHERE product_id = deletions.product_id AND generation = deletions.generation)`
+		AND NOT EXISTS (
+			SELECT 1 FROM observations WHERE product_id = deletions.product_id AND generation = deletions.generation)`
 )
 
 // removeProduct removes a batch of what is left of a product.
@@ -141,7 +145,8 @@ func (d *deletion) removeProduct(ctx context.Context, tx bun.Tx) (int64, error) 
 	if n, err = removeNotifications(ctx, tx, ids); err != nil || n > 0 {
 		return n, err
 	}
-	n, err = exec(ctx, tx, removeObservations, args{"product": d.ProductID, "generation": d.Generation, "limit": removedRows})
+	n, err = exec(ctx, tx, removeObservations,
+		args{"product": d.ProductID, "generation": d.Generation, "limit": removedRows})
 	if err != nil || n > 0 {
 		return n, err
 	}
@@ -169,7 +174,8 @@ func (d *deletion) removeUser(ctx context.Context, tx bun.Tx) (int64, error) {
 
 // HoldDeletions says that a worker removes what is deleted: nobody enqueues a task for it in the next DeletionTime.
 func HoldDeletions(ctx context.Context, db bun.IDB) error {
-	_, err := exec(ctx, db, "UPDATE ticks SET next_at = clock_timestamp() + @time WHERE name = 'deletions'", args{"time": DeletionTime})
+	_, err := exec(ctx, db, "UPDATE ticks SET next_at = clock_timestamp() + @time WHERE name = 'deletions'",
+		args{"time": DeletionTime})
 	return err
 }
 

@@ -68,7 +68,8 @@ const withItsDigest = `(
 	) AS one`
 
 const resendOne = `
-	UPDATE deliveries SET state = 'pending', batch = NULL, accepted_at = NULL, target_id = @goes_to FROM ` + withItsDigest + `
+	UPDATE deliveries SET state = 'pending', batch = NULL, accepted_at = NULL, target_id = @goes_to
+	FROM ` + withItsDigest + `
 	WHERE deliveries.state = 'failed' AND one.state = 'failed' AND (deliveries.id = one.delivery
 		OR deliveries.digest_id = one.digest AND deliveries.target_id = one.target)`
 
@@ -77,7 +78,8 @@ const keepUnheld = `
 	UPDATE targets SET again = again WHERE id = @target AND (owner IS NULL OR lease_until <= clock_timestamp())`
 
 const moveOne = `
-	UPDATE deliveries SET batch = NULL, target_id = @goes_to FROM ` + withItsDigest + `
+	UPDATE deliveries SET batch = NULL, target_id = @goes_to
+	FROM ` + withItsDigest + `
 	WHERE deliveries.state = 'pending' AND (deliveries.id = one.delivery
 		OR deliveries.digest_id = one.digest AND deliveries.target_id = one.target)`
 
@@ -91,7 +93,8 @@ func Resend(ctx context.Context, tx bun.Tx, r *Resendable) (bool, error) {
 	if n > 0 {
 		return true, startAnew(ctx, tx, []int64{r.GoesTo})
 	}
-	pending, err := queryOne[bool](ctx, tx, `SELECT state = 'pending' FROM deliveries WHERE id = @delivery`, args{"delivery": r.ID})
+	pending, err := queryOne[bool](ctx, tx, `SELECT state = 'pending' FROM deliveries WHERE id = @delivery`,
+		args{"delivery": r.ID})
 	if err != nil || !pending {
 		return false, err
 	}

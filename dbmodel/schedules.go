@@ -62,7 +62,8 @@ func (s *Subscription) firstSlot(ctx context.Context, db bun.IDB) error {
 // end.
 const writers = `
 	SELECT virtualtransaction FROM pg_locks
-	WHERE relation = 'notifications'::regclass AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+	WHERE relation = 'notifications'::regclass
+		AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
 		AND mode = 'RowExclusiveLock' AND granted AND pid <> pg_backend_pid()`
 
 // SettledNumber returns the newest number of a notification, once every notification with it or a lower one is
@@ -170,7 +171,9 @@ func DueSubscriptions(ctx context.Context, db bun.IDB, after int64, limit int) (
 }
 
 // Subscribed returns what rule must know of subscriptions by id; those without a contact are left out.
-func Subscribed(ctx context.Context, db bun.IDB, ids []int64, memberTypes []rule.Type) (map[int64]*rule.Subscription, error) {
+func Subscribed(
+	ctx context.Context, db bun.IDB, ids []int64, memberTypes []rule.Type,
+) (map[int64]*rule.Subscription, error) {
 	return ruleSubscriptions(ctx, db, ids, memberTypes)
 }
 
@@ -195,7 +198,8 @@ func (s *Subscription) ProductsOf(ctx context.Context, db bun.IDB, whole bool) (
 	if s.UserID != nil && !whole {
 		visible = VisibleProducts(Viewer{UserID: *s.UserID}, "p.id")
 	}
-	ids, err = queryAll[int64](ctx, db, subscribedProducts, args{"product": product, "group": group, "visible": bun.Safe(visible)})
+	ids, err = queryAll[int64](ctx, db, subscribedProducts,
+		args{"product": product, "group": group, "visible": bun.Safe(visible)})
 	return ids, false, err
 }
 

@@ -13,7 +13,7 @@ import (
 // ProductSearch says which products are wanted; the zero value wants all.
 type ProductSearch struct {
 	Part            string // of the name, whatever its case
-	WithoutContacts bool   // only those whose notifications reach nobody: neither an address nor a webhook is set, nor in their group
+	WithoutContacts bool   // only those whose notifications reach nobody: no contact is set, nor in their group
 	After           int64  // only those behind the product with this id
 }
 
@@ -24,12 +24,14 @@ func SearchProducts(ctx context.Context, db bun.IDB, v Viewer, s ProductSearch, 
 	if s.WithoutContacts {
 		q = q.Where(withoutContacts)
 	}
-	return list, Translate(byName(q, "products", s.Part, s.After, VisibleProducts(v, "b.id")).Limit(int64(limit)).Scan(ctx))
+	err := byName(q, "products", s.Part, s.After, VisibleProducts(v, "b.id")).Limit(int64(limit)).Scan(ctx)
+	return list, Translate(err)
 }
 
 // CountWithoutContacts counts the products that v sees and whose notifications reach nobody.
 func CountWithoutContacts(ctx context.Context, db bun.IDB, v Viewer) (int, error) {
-	n, err := db.NewSelect().Model((*Product)(nil)).Where(VisibleProducts(v, "products.id")).Where(withoutContacts).Count(ctx)
+	n, err := db.NewSelect().Model((*Product)(nil)).
+		Where(VisibleProducts(v, "products.id")).Where(withoutContacts).Count(ctx)
 	return int(n), Translate(err)
 }
 
@@ -38,7 +40,9 @@ const withoutContacts = `NOT EXISTS (SELECT 1 FROM contacts c WHERE c.product_id
 	AND NOT EXISTS (SELECT 1 FROM contacts c WHERE c.product_group_id = products.product_group_id)`
 
 // SearchProductGroups is SearchProducts for product groups.
-func SearchProductGroups(ctx context.Context, db bun.IDB, v Viewer, part string, after int64, limit int) ([]ProductGroup, error) {
+func SearchProductGroups(
+	ctx context.Context, db bun.IDB, v Viewer, part string, after int64, limit int,
+) ([]ProductGroup, error) {
 	var list []ProductGroup
 	q := db.NewSelect().Model(&list).Apply(v.selectGroups)
 	err := byName(q, "product_groups", part, after, v.groups("b.id")).Limit(int64(limit)).Scan(ctx)
@@ -86,7 +90,9 @@ const foundObservations = `
 
 // SearchObservations lists up to limit observations of products that v sees, by id. Titles have no index that finds a
 // part of them: the search reads observations in the order of their ids until the list is full.
-func SearchObservations(ctx context.Context, db bun.IDB, v Viewer, s ObservationSearch, limit int) ([]StoredObservation, error) {
+func SearchObservations(
+	ctx context.Context, db bun.IDB, v Viewer, s ObservationSearch, limit int,
+) ([]StoredObservation, error) {
 	l := listing{table: "observations", keys: []string{"id"}, direction: "ASC", limit: limit, choice: s.choice}
 	var err error
 	switch {
@@ -120,7 +126,8 @@ func (s *ObservationSearch) choice(q *bun.SelectQuery) *bun.SelectQuery {
 		q = q.Where("observations.notified_severity ?", not)
 	}
 	if s.Part != "" {
-		q = q.Where("("+insensitive(q.DB(), "observations.title", "?")+" OR observations.id = ?)", "%"+likeEscaper.Replace(s.Part)+"%", s.ID)
+		q = q.Where("("+insensitive(q.DB(), "observations.title", "?")+" OR observations.id = ?)",
+			"%"+likeEscaper.Replace(s.Part)+"%", s.ID)
 	}
 	return q
 }
@@ -140,7 +147,8 @@ func WorstOfTitle(ctx context.Context, db bun.IDB, title string) (*StoredObserva
 
 // severityRank is the numeric value of a severity, 1 for the worst.
 func severityRank(column string) string {
-	return "CASE " + column + " WHEN 'Critical' THEN 1 WHEN 'High' THEN 2 WHEN 'Medium' THEN 3 WHEN 'Low' THEN 4 WHEN 'None' THEN 5 ELSE 6 END"
+	return "CASE " + column + " WHEN 'Critical' THEN 1 WHEN 'High' THEN 2 WHEN 'Medium' THEN 3 WHEN 'Low' THEN 4" +
+		" WHEN 'None' THEN 5 ELSE 6 END"
 }
 
 // ObservationCount is how many observations of a product have these values.
@@ -152,7 +160,8 @@ type ObservationCount struct {
 }
 
 const countObservations = `
-	SELECT product_id, severity, status, priority, known_exploited, notified_severity IS NOT NULL AS notified, count(*) AS count
+	SELECT product_id, severity, status, priority, known_exploited, notified_severity IS NOT NULL AS notified,
+		count(*) AS count
 	FROM observations WHERE product_id = ANY (@products) AND @live
 	GROUP BY product_id, severity, status, priority, known_exploited, notified_severity IS NOT NULL`
 
@@ -188,7 +197,8 @@ func NamesOf(ctx context.Context, db bun.IDB, v Viewer, in Membership, ids []int
 // function, product, facts and time, and of Tocsin's own failures the message. Those that v does not see are left out.
 func NotificationHeads(ctx context.Context, db bun.IDB, v Viewer, ids []int64) (map[int64]Notification, error) {
 	var list []Notification
-	err := db.NewSelect().Model(&list).Column("id", "type", "event", "name", "function", "product_id", "facts", "own", "created_at").
+	err := db.NewSelect().Model(&list).
+		Column("id", "type", "event", "name", "function", "product_id", "facts", "own", "created_at").
 		ColumnExpr("CASE WHEN own THEN message ELSE '' END AS message").
 		Where("id IN (?)", bun.List(ids)).Where(VisibleNotifications(db, v, "notifications")).Scan(ctx)
 	out := make(map[int64]Notification, len(list))

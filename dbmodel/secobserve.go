@@ -43,7 +43,8 @@ func LoadSecObserve(ctx context.Context, db bun.IDB) (*SecObserveState, error) {
 
 const saveSecObserve = `
 	UPDATE secobserve SET loaded = @loaded, read_to = @read_to, read_began = @read_began, today_read = @today_read,
-		approvals = @approvals, gap = @gap, frontend = @frontend, sender = @sender, settings = @settings, problems = @problems, failures = @failures
+		approvals = @approvals, gap = @gap, frontend = @frontend, sender = @sender, settings = @settings,
+		problems = @problems, failures = @failures
 	WHERE id = 1`
 
 // SaveSecObserve stores how far the connector has come.
@@ -88,8 +89,10 @@ func SecObserveProducts(ctx context.Context, db bun.IDB) (map[int64]*SecObserveP
 }
 
 const saveSecObserveProduct = `
-	INSERT INTO secobserve_products (product_id, settings, last_change, newest) VALUES (@id, @settings, @last_change, @newest)
-	ON CONFLICT (product_id) DO UPDATE SET settings = EXCLUDED.settings, last_change = EXCLUDED.last_change, newest = EXCLUDED.newest`
+	INSERT INTO secobserve_products (product_id, settings, last_change, newest)
+	VALUES (@id, @settings, @last_change, @newest)
+	ON CONFLICT (product_id) DO UPDATE SET settings = EXCLUDED.settings, last_change = EXCLUDED.last_change,
+		newest = EXCLUDED.newest`
 
 // SaveSecObserveProduct stores that a product comes from SecObserve, and how far its observations are stored.
 func SaveSecObserveProduct(ctx context.Context, tx bun.Tx, p *SecObserveProduct) error {
@@ -259,7 +262,8 @@ func Refuse(ctx context.Context, tx bun.Tx, r SecObserveRefusal) error {
 
 // Unrefuse removes a refusal.
 func Unrefuse(ctx context.Context, tx bun.Tx, kind string, id int64) error {
-	_, err := exec(ctx, tx, "DELETE FROM secobserve_refusals WHERE kind = @kind AND id = @id", args{"kind": kind, "id": id})
+	_, err := exec(ctx, tx, "DELETE FROM secobserve_refusals WHERE kind = @kind AND id = @id",
+		args{"kind": kind, "id": id})
 	return err
 }
 
@@ -302,7 +306,8 @@ func FromSecObserve(ctx context.Context, db bun.IDB, holder rule.Holder) (bool, 
 
 // UserFromSecObserve reports whether a user comes from SecObserve.
 func UserFromSecObserve(ctx context.Context, db bun.IDB, userID int64) (bool, error) {
-	return queryOne[bool](ctx, db, "SELECT EXISTS (SELECT 1 FROM secobserve_users WHERE user_id = @user)", args{"user": userID})
+	return queryOne[bool](ctx, db, "SELECT EXISTS (SELECT 1 FROM secobserve_users WHERE user_id = @user)",
+		args{"user": userID})
 }
 
 const anyFromSecObserve = "SELECT EXISTS (SELECT 1 FROM secobserve_products WHERE product_id = ANY (@products))"

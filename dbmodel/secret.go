@@ -22,7 +22,8 @@ import (
 const KeySize = 32
 
 // ErrSealed says that a value was sealed with another key than TOCSIN_SECRET_KEY and TOCSIN_SECRET_KEY_OLD.
-var ErrSealed = errors.New("sealed with another key: set TOCSIN_SECRET_KEY, or TOCSIN_SECRET_KEY_OLD, to the key that was used before; docs/keys.md says what to do where it is lost")
+var ErrSealed = errors.New("sealed with another key: set TOCSIN_SECRET_KEY, or TOCSIN_SECRET_KEY_OLD, " +
+	"to the key that was used before; docs/keys.md says what to do where it is lost")
 
 // ErrAddressLost says that an address was sealed with a key that no longer lies in the database, so no secret key
 // opens it.

@@ -26,7 +26,8 @@ func sessionHash(token string) []byte {
 // insertSession locks the user: a change of the password ends the sessions that it sees.
 const insertSession = `
 	INSERT INTO sessions (hash, user_id, data, expires_at)
-	SELECT @hash, id, @data, @expires FROM users WHERE id = @user AND (@password = '' OR password_hash = @password) FOR SHARE`
+	SELECT @hash, id, @data, @expires FROM users
+	WHERE id = @user AND (@password = '' OR password_hash = @password) FOR SHARE`
 
 // AddSession stores a session that begins. It returns ErrNotFound where the user is gone or the password another one.
 func AddSession(ctx context.Context, db bun.IDB, s NewSession, token string, data []byte, expires time.Time) error {
@@ -44,7 +45,8 @@ func SaveSession(ctx context.Context, db bun.IDB, token string, data []byte, exp
 
 // SessionData returns what a session remembers; found is false where there is none, or it has expired.
 func SessionData(ctx context.Context, db bun.IDB, token string) (data []byte, found bool, err error) {
-	data, err = queryOne[[]byte](ctx, db, `SELECT data FROM sessions WHERE hash = @hash AND expires_at > clock_timestamp()`,
+	data, err = queryOne[[]byte](ctx, db,
+		`SELECT data FROM sessions WHERE hash = @hash AND expires_at > clock_timestamp()`,
 		args{"hash": sessionHash(token)})
 	if errors.Is(err, ErrNotFound) {
 		return nil, false, nil

@@ -45,7 +45,8 @@ func DefaultSettings() *Settings {
 // TitleConditions are the conditions for observation titles.
 func (s *Settings) TitleConditions() rule.Conditions {
 	return rule.Conditions{
-		MinSeverity: s.TitleMinSeverity, Statuses: s.TitleStatuses, MinPriority: s.TitleMinPriority, ParserType: s.TitleParserType,
+		MinSeverity: s.TitleMinSeverity, Statuses: s.TitleStatuses, MinPriority: s.TitleMinPriority,
+		ParserType: s.TitleParserType,
 	}
 }
 

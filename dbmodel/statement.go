@@ -222,7 +222,8 @@ func (e *expansion) table(r rows) string {
 	for i, c := range r {
 		parts[i], names[i] = e.placeholder(arrayArg(e.db, c.values))+"::"+c.pgType+"[]", c.name
 	}
-	return "(SELECT * FROM unnest(" + strings.Join(parts, ", ") + ") WITH ORDINALITY AS r(" + strings.Join(names, ", ") + ", ord))"
+	return "(SELECT * FROM unnest(" + strings.Join(parts, ", ") + ") WITH ORDINALITY AS r(" +
+		strings.Join(names, ", ") + ", ord))"
 }
 
 // fromJSON is a FROM item of SQLite without its alias: the rows that the argument at placeholder holds, see json.
@@ -315,11 +316,13 @@ func newRowScanner(db bun.IDB, typ reflect.Type, found *sql.Rows) (*rowScanner, 
 		return nil, Translate(err)
 	}
 	row := &rowScanner{columns: make([]any, len(names))}
-	if typ.Kind() != reflect.Struct || typ == timeType || reflect.PointerTo(typ).Implements(reflect.TypeFor[sql.Scanner]()) {
+	isScanner := reflect.PointerTo(typ).Implements(reflect.TypeFor[sql.Scanner]())
+	if typ.Kind() != reflect.Struct || typ == timeType || isScanner {
 		if len(names) != 1 {
 			return nil, fmt.Errorf("dbmodel: %d columns for a value of %s", len(names), typ)
 		}
-		row.columns[0] = &columnScanner{row: row, scan: schema.Scanner(typ), isTime: typ == timeType || typ == reflect.PointerTo(timeType)}
+		isTime := typ == timeType || typ == reflect.PointerTo(timeType)
+		row.columns[0] = &columnScanner{row: row, scan: schema.Scanner(typ), isTime: isTime}
 		return row, nil
 	}
 	table := db.Dialect().Tables().Get(typ)

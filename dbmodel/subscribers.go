@@ -48,7 +48,9 @@ func EnabledSubscribers(
 
 // SubscribersFor returns the subscriptions for one product, or with 0 for what has none, that v sees; those that are
 // disabled too.
-func SubscribersFor(ctx context.Context, db bun.IDB, v Viewer, product int64, memberTypes []rule.Type) ([]*rule.Subscription, error) {
+func SubscribersFor(
+	ctx context.Context, db bun.IDB, v Viewer, product int64, memberTypes []rule.Type,
+) ([]*rule.Subscription, error) {
 	condition := "NOT s.deleted"
 	if !v.Admin {
 		condition += fmt.Sprintf(" AND (s.user_id IS NULL OR s.user_id = %d)", v.UserID)
@@ -129,7 +131,8 @@ const subscriberPairs = `
 			AND (s.product_group_id IS NULL OR s.product_group_id = p.product_group_id) AND @wanted
 		UNION
 		SELECT s.id, p.id FROM products p
-		JOIN LATERAL (SELECT * FROM product_group_members AS m WHERE m.product_group_id = p.product_group_id OFFSET 0) AS m ON true
+		JOIN LATERAL (SELECT * FROM product_group_members AS m
+			WHERE m.product_group_id = p.product_group_id OFFSET 0) AS m ON true
 		JOIN LATERAL (SELECT * FROM subscriptions AS s WHERE s.user_id = m.user_id OFFSET 0) AS s ON true
 		WHERE @members AND p.id = ANY (@products) AND (s.product_id IS NULL OR s.product_id = p.id)
 			AND (s.product_group_id IS NULL OR s.product_group_id = p.product_group_id) AND @wanted
@@ -181,7 +184,8 @@ const ruleSubscriptionRows = `
 		CASE WHEN s.user_id IS NULL THEN s.product_id IS NULL AND s.product_group_id IS NULL
 			ELSE s.user_id IN (SELECT id FROM users WHERE is_admin) END AS whole,
 		s.types, s.events, s.parser_types, s.statuses, s.min_severity, s.min_priority, s.known_exploited, s.schedule,
-		s.immediate_min_severity, s.timezone, s.next_slot_at, s.reported, c.channel, c.target_id, c.address, c.disabled_at IS NOT NULL AS gone
+		s.immediate_min_severity, s.timezone, s.next_slot_at, s.reported,
+		c.channel, c.target_id, c.address, c.disabled_at IS NOT NULL AS gone
 	FROM subscriptions s
 	JOIN LATERAL (SELECT * FROM contacts AS c WHERE c.subscription_id = s.id OFFSET 0) AS c ON true
 	WHERE s.id = ANY (@subscriptions) ORDER BY s.id, c.position`

@@ -88,7 +88,9 @@ const insertSubscriptionContact = `
 	INSERT INTO contacts (kind, subscription_id, channel, position, target_id, address)
 	VALUES ('subscription', @subscription, @channel, @position, @target, @address)`
 
-func addSubscriptionContact(ctx context.Context, tx bun.Tx, v *Vault, s *Subscription, position int, c ContactChange) error {
+func addSubscriptionContact(
+	ctx context.Context, tx bun.Tx, v *Vault, s *Subscription, position int, c ContactChange,
+) error {
 	var target *int64 // nil: that of the user, see FollowEmail
 	var err error
 	switch {
@@ -115,13 +117,16 @@ const replaceSubscriptionContact = `
 
 // moveSubscriptionContact gives a contact another address. A signed webhook keeps its target: what waits goes to the
 // new one.
-func moveSubscriptionContact(ctx context.Context, tx bun.Tx, v *Vault, s *Subscription, position int, c ContactChange) error {
+func moveSubscriptionContact(
+	ctx context.Context, tx bun.Tx, v *Vault, s *Subscription, position int, c ContactChange,
+) error {
 	if c.Channel == rule.Webhook {
 		n, err := exec(ctx, tx, enableSubscriptionContact, args{"id": c.ID, "subscription": s.ID, "position": position})
 		if err != nil || n == 0 {
 			return err
 		}
-		_, err = exec(ctx, tx, `UPDATE targets SET address = @address WHERE id = (SELECT target_id FROM contacts WHERE id = @id)`,
+		_, err = exec(ctx, tx,
+			`UPDATE targets SET address = @address WHERE id = (SELECT target_id FROM contacts WHERE id = @id)`,
 			args{"id": c.ID, "address": v.SealAddress(c.Channel, c.Address)})
 		return err
 	}
@@ -198,14 +203,18 @@ func FollowEmail(ctx context.Context, db bun.IDB, v *Vault, userID int64) error 
 const RotationTime = 24 * time.Hour
 
 const rotateSecret = `
-	UPDATE targets SET previous_secret = secret, previous_secret_until = clock_timestamp() + @rotation_time, secret = @secret
+	UPDATE targets SET previous_secret = secret, previous_secret_until = clock_timestamp() + @rotation_time,
+		secret = @secret
 	WHERE id = (SELECT target_id FROM contacts WHERE id = @id AND subscription_id = @subscription AND channel = 'webhook')`
 
 // RotateSecret gives a contact, which is a signed webhook of this subscription, a new secret; the one before signs too
 // for RotationTime. It returns ErrNotFound where there is no such contact.
 func RotateSecret(ctx context.Context, db bun.IDB, v *Vault, subscriptionID, contactID int64, secret string) error {
 	return execOne(ctx, db, rotateSecret,
-		args{"id": contactID, "subscription": subscriptionID, "secret": v.sealSigningSecret(secret), "rotation_time": RotationTime})
+		args{
+			"id": contactID, "subscription": subscriptionID,
+			"secret": v.sealSigningSecret(secret), "rotation_time": RotationTime,
+		})
 }
 
 const signingSecrets = `
@@ -235,14 +244,16 @@ func SigningSecrets(ctx context.Context, db bun.IDB, v *Vault, target int64) ([]
 
 // DisableContacts notes that the receiver of a target is gone, for all contacts that name it.
 func DisableContacts(ctx context.Context, db bun.IDB, target int64) error {
-	_, err := exec(ctx, db, `UPDATE contacts SET disabled_at = clock_timestamp() WHERE target_id = @target AND disabled_at IS NULL`,
+	_, err := exec(ctx, db,
+		`UPDATE contacts SET disabled_at = clock_timestamp() WHERE target_id = @target AND disabled_at IS NULL`,
 		args{"target": target})
 	return err
 }
 
 // EnableContacts takes DisableContacts back.
 func EnableContacts(ctx context.Context, db bun.IDB, target int64) error {
-	_, err := exec(ctx, db, `UPDATE contacts SET disabled_at = NULL WHERE target_id = @target AND disabled_at IS NOT NULL`,
+	_, err := exec(ctx, db,
+		`UPDATE contacts SET disabled_at = NULL WHERE target_id = @target AND disabled_at IS NOT NULL`,
 		args{"target": target})
 	return err
 }

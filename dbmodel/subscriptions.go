@@ -79,7 +79,8 @@ func (v Viewer) subscriptions(alias string) string {
 	case v.Ingest || v.UserID == 0:
 		return "FALSE"
 	}
-	return fmt.Sprintf(`NOT %[3]s.deleted AND (%[3]s.user_id = %[1]d OR %[3]s.user_id IS NULL AND (%[3]s.product_id IN (%[2]s)
+	return fmt.Sprintf(`NOT %[3]s.deleted AND (%[3]s.user_id = %[1]d
+		OR %[3]s.user_id IS NULL AND (%[3]s.product_id IN (%[2]s)
 		OR %[3]s.product_group_id IN (SELECT product_group_id FROM product_group_members WHERE user_id = %[1]d)))`,
 		v.UserID, v.productIDs(rule.Reader), alias)
 }
@@ -123,7 +124,8 @@ func Subscriptions(ctx context.Context, db bun.IDB, v Viewer, f SubscriptionFilt
 		q = q.Where("subscriptions.user_id = ?", f.UserID)
 	}
 	if f.Everywhere {
-		q = q.Where("subscriptions.user_id IS NULL AND subscriptions.product_id IS NULL AND subscriptions.product_group_id IS NULL")
+		q = q.Where(`subscriptions.user_id IS NULL
+			AND subscriptions.product_id IS NULL AND subscriptions.product_group_id IS NULL`)
 	}
 	return list, Translate(q.Order("subscriptions.id").Limit(int64(limit)).Scan(ctx))
 }
@@ -151,10 +153,11 @@ func SaveSubscription(ctx context.Context, tx bun.Tx, s *Subscription) error {
 	}
 	last, clock := bun.Safe(lastNumber(tx)), bun.Safe(now(tx))
 	_, err := tx.NewUpdate().Model(s).WherePK().
-		Column("name", "product_id", "product_group_id", "types", "events", "parser_types", "min_severity", "statuses", "min_priority",
-			"known_exploited", "schedule", "timezone", "immediate_min_severity", "enabled").
+		Column("name", "product_id", "product_group_id", "types", "events", "parser_types", "min_severity", "statuses",
+			"min_priority", "known_exploited", "schedule", "timezone", "immediate_min_severity", "enabled").
 		Set("enabled_at = CASE WHEN ? AND NOT enabled THEN ? ELSE enabled_at END", s.Enabled, clock).
-		Set("reported = CASE WHEN next_slot_at IS NULL AND ? AND ? <> '' THEN ? ELSE reported END", s.Enabled, s.Schedule, last).
+		Set("reported = CASE WHEN next_slot_at IS NULL AND ? AND ? <> '' THEN ? ELSE reported END",
+			s.Enabled, s.Schedule, last).
 		Set("immediate_changed_at = CASE WHEN enabled <> ? OR (schedule = '') <> (? = '') OR immediate_min_severity <> ? "+
 			"THEN ? ELSE immediate_changed_at END", s.Enabled, s.Schedule, s.ImmediateMinSeverity, clock).
 		Set("next_slot_at = CASE WHEN enabled = ? AND schedule = ? AND timezone = ? THEN next_slot_at "+
@@ -198,5 +201,6 @@ func DeleteSubscription(ctx context.Context, db bun.IDB, id int64) error {
 // noNulls has empty lists stored as such.
 func (s *Subscription) noNulls() {
 	s.Types, s.Events = slices.Concat([]rule.Type{}, s.Types), slices.Concat([]rule.Event{}, s.Events)
-	s.ParserTypes, s.Statuses = slices.Concat([]rule.ParserType{}, s.ParserTypes), slices.Concat([]rule.Status{}, s.Statuses)
+	s.ParserTypes = slices.Concat([]rule.ParserType{}, s.ParserTypes)
+	s.Statuses = slices.Concat([]rule.Status{}, s.Statuses)
 }

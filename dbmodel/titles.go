@@ -13,7 +13,8 @@ import (
 type Hash = [sha256.Size]byte
 
 const rememberedTitles = `
-	SELECT t.hash, t.notified_severity, t.notified_status, t.notified_priority, t.notified_known_exploited FROM @titles AS i
+	SELECT t.hash, t.notified_severity, t.notified_status, t.notified_priority, t.notified_known_exploited
+	FROM @titles AS i
 	JOIN LATERAL (SELECT * FROM observation_titles AS t WHERE t.hash = i.hash OFFSET 0) AS t ON true`
 
 // RememberedTitles returns what is remembered of titles; those of which nothing is are left out. It locks nothing.
@@ -47,7 +48,8 @@ func titleValues(ctx context.Context, db bun.IDB, statement string, a args) (map
 }
 
 const rememberTitles = `
-	UPDATE observation_titles SET notified_severity = i.severity, notified_status = i.status, notified_priority = i.priority,
+	UPDATE observation_titles SET notified_severity = i.severity, notified_status = i.status,
+		notified_priority = i.priority,
 		notified_known_exploited = i.known_exploited
 	FROM @titles AS i WHERE observation_titles.hash = i.hash`
 
@@ -74,7 +76,11 @@ func TitleCounts(ctx context.Context, db bun.IDB, titles []string) (map[string]T
 	list, err := queryAll[struct {
 		Title string
 		TitleCount
-	}](ctx, db, titleCounts, args{"titles": rows{{"title_hash", "bigint", hashes}, {"title", "text", titles}}, "live": bun.Safe(liveObservations("o"))})
+	}](ctx, db, titleCounts,
+		args{
+			"titles": rows{{"title_hash", "bigint", hashes}, {"title", "text", titles}},
+			"live":   bun.Safe(liveObservations("o")),
+		})
 	out := make(map[string]TitleCount, len(list))
 	for _, t := range list {
 		out[t.Title] = t.TitleCount

@@ -36,7 +36,9 @@ const insertToken = `
 	INSERT INTO tokens (user_id, hash, scope, expires_at) VALUES (@user, @hash, @scope, @expires) RETURNING id`
 
 // CreateToken makes a token of a user and returns it. It is shown once: nobody can read it afterwards.
-func CreateToken(ctx context.Context, db bun.IDB, userID int64, scope Scope, expires *time.Time) (token string, id int64, err error) {
+func CreateToken(
+	ctx context.Context, db bun.IDB, userID int64, scope Scope, expires *time.Time,
+) (token string, id int64, err error) {
 	random := make([]byte, 32)
 	_, _ = rand.Read(random) // it never fails
 	token = tokenPrefix + base64.RawURLEncoding.EncodeToString(random)

@@ -12,7 +12,8 @@ import (
 const unusedTime = time.Hour
 
 const (
-	lastOfTargets = "SELECT coalesce(max(id), 0) FROM (SELECT id FROM targets WHERE id > @after ORDER BY id LIMIT @limit) AS t"
+	lastOfTargets = `
+		SELECT coalesce(max(id), 0) FROM (SELECT id FROM targets WHERE id > @after ORDER BY id LIMIT @limit) AS t`
 
 	lockUnnamedTargets = `
 		SELECT id FROM targets WHERE id > @after AND id <= @last AND unused_since IS NULL
@@ -52,13 +53,18 @@ func UnusedTargets(ctx context.Context, db bun.IDB, limit int) ([]int64, error) 
 }
 
 const targetsOfDeliveries = `
-	WITH part AS MATERIALIZED (SELECT id, target_id FROM deliveries WHERE @before::bigint = 0 OR id < @before::bigint ORDER BY id DESC LIMIT @limit)
+	WITH part AS MATERIALIZED (
+		SELECT id, target_id FROM deliveries
+		WHERE @before::bigint = 0 OR id < @before::bigint ORDER BY id DESC LIMIT @limit)
 	SELECT target_id, min(id) AS first FROM part GROUP BY target_id`
 
 // TargetsOfDeliveries lists the targets of the last limit deliveries below the id before (0: of all), and the id of
 // the first of these; 0: there are none.
-func TargetsOfDeliveries(ctx context.Context, db bun.IDB, before int64, limit int) (targets []int64, first int64, err error) {
-	list, err := queryAll[struct{ TargetID, First int64 }](ctx, db, targetsOfDeliveries, args{"before": before, "limit": limit})
+func TargetsOfDeliveries(
+	ctx context.Context, db bun.IDB, before int64, limit int,
+) (targets []int64, first int64, err error) {
+	list, err := queryAll[struct{ TargetID, First int64 }](ctx, db, targetsOfDeliveries,
+		args{"before": before, "limit": limit})
 	for _, t := range list {
 		targets = append(targets, t.TargetID)
 		if first == 0 || t.First < first {
@@ -72,7 +78,8 @@ func TargetsOfDeliveries(ctx context.Context, db bun.IDB, before int64, limit in
 // that were.
 func RemoveUnusedTargets(ctx context.Context, tx bun.Tx, ids []int64) (int64, error) {
 	given := args{"ids": numbers(ids), "time": unusedTime}
-	free, err := queryAll[int64](ctx, tx, "SELECT id FROM targets WHERE id = ANY (@ids) AND "+isUnusedTarget+" ORDER BY id FOR UPDATE SKIP LOCKED", given)
+	free, err := queryAll[int64](ctx, tx,
+		"SELECT id FROM targets WHERE id = ANY (@ids) AND "+isUnusedTarget+" ORDER BY id FOR UPDATE SKIP LOCKED", given)
 	if err != nil || len(free) == 0 {
 		return 0, err
 	}
@@ -83,10 +90,13 @@ func RemoveUnusedTargets(ctx context.Context, tx bun.Tx, ids []int64) (int64, er
 const (
 	unborneTitles = `
 		SELECT i.hash FROM @titles AS i
-		LEFT JOIN LATERAL (SELECT * FROM observations AS o WHERE o.title_hash = i.title_hash AND o.title = i.title OFFSET 0 LIMIT 1) AS o ON true
+		LEFT JOIN LATERAL (SELECT * FROM observations AS o
+			WHERE o.title_hash = i.title_hash AND o.title = i.title OFFSET 0 LIMIT 1) AS o ON true
 		WHERE o.id IS NULL`
-	lockUnborneTitles = "SELECT hash, title FROM observation_titles WHERE hash IN (" + unborneTitles + ") ORDER BY hash FOR UPDATE SKIP LOCKED"
-	removeTitles      = "DELETE FROM observation_titles WHERE hash IN (" + unborneTitles + ")"
+	lockUnborneTitles = `
+		SELECT hash, title FROM observation_titles WHERE hash IN (` + unborneTitles + `)
+		ORDER BY hash FOR UPDATE SKIP LOCKED`
+	removeTitles = "DELETE FROM observation_titles WHERE hash IN (" + unborneTitles + ")"
 )
 
 // title is a row of observation_titles.
@@ -97,8 +107,11 @@ type title struct {
 
 // RemoveUnusedTitles looks at the next limit titles behind the hash after (nil: at the first), and forgets those that
 // no observation bears. It returns how many that were, and the last one that it looked at: nil at the end.
-func RemoveUnusedTitles(ctx context.Context, tx bun.Tx, after []byte, limit int) (removed int64, last []byte, err error) {
-	list, err := queryAll[title](ctx, tx, "SELECT hash, title FROM observation_titles WHERE hash > @after ORDER BY hash LIMIT @limit",
+func RemoveUnusedTitles(
+	ctx context.Context, tx bun.Tx, after []byte, limit int,
+) (removed int64, last []byte, err error) {
+	list, err := queryAll[title](ctx, tx,
+		"SELECT hash, title FROM observation_titles WHERE hash > @after ORDER BY hash LIMIT @limit",
 		args{"after": append([]byte{}, after...), "limit": limit})
 	if err != nil || len(list) == 0 {
 		return 0, nil, err

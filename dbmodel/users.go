@@ -107,18 +107,21 @@ func EnsuredUser(ctx context.Context, tx bun.Tx, name string) (u *User, isNew bo
 func Users(ctx context.Context, db bun.IDB, after string, limit int) ([]User, error) {
 	var list []User
 	name := byteOrder(db, "username")
-	return list, Translate(db.NewSelect().Model(&list).Where(name+" > ?", after).OrderExpr(name).Limit(int64(limit)).Scan(ctx))
+	err := db.NewSelect().Model(&list).Where(name+" > ?", after).OrderExpr(name).Limit(int64(limit)).Scan(ctx)
+	return list, Translate(err)
 }
 
 // AddUser stores a user of which nothing but the name is known, where there is none with this name. It reports whether
 // there was none.
 func AddUser(ctx context.Context, db bun.IDB, name string) (bool, error) {
-	n, err := exec(ctx, db, `INSERT INTO users (username) VALUES (@name) ON CONFLICT (username) DO NOTHING`, args{"name": name})
+	n, err := exec(ctx, db, `INSERT INTO users (username) VALUES (@name) ON CONFLICT (username) DO NOTHING`,
+		args{"name": name})
 	return n > 0, err
 }
 
 const saveUser = `
-	UPDATE users SET full_name = @full_name, email = @email, email_identity = @identity, is_admin = @is_admin WHERE id = @user`
+	UPDATE users SET full_name = @full_name, email = @email, email_identity = @identity, is_admin = @is_admin
+	WHERE id = @user`
 
 // SaveUser stores full name, email and whether the user is an administrator. Where the email of a user changes who may
 // have subscriptions, FollowEmail comes after it.

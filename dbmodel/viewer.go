@@ -67,14 +67,16 @@ func (v Viewer) notifications(db bun.IDB, alias string, needed rule.Role) string
 	case v.Ingest || v.UserID == 0:
 		return "FALSE"
 	}
-	return fmt.Sprintf("(%s AND %s AND %s)", memberTypes(db, alias+".type"), among(db, alias+".product_id", v.productIDs(needed)),
-		liveNotifications(alias))
+	return fmt.Sprintf("(%s AND %s AND %s)",
+		memberTypes(db, alias+".type"), among(db, alias+".product_id", v.productIDs(needed)), liveNotifications(alias))
 }
 
 // memberTypes is the condition that members see notifications of the type expr, in their products.
 func memberTypes(db bun.IDB, expr string) string {
 	chosen := elementsOf(db, "settings", "member_notification_types")
-	never := slices.DeleteFunc(slices.Clone(rule.Types), func(t rule.Type) bool { return slices.Contains(rule.MemberTypes, t) })
+	never := slices.DeleteFunc(slices.Clone(rule.Types), func(t rule.Type) bool {
+		return slices.Contains(rule.MemberTypes, t)
+	})
 	return among(db, expr, chosen) + " AND " + expr + " NOT IN (" + quoted(never) + ")"
 }
 
@@ -115,9 +117,11 @@ func (v Viewer) groups(expr string) string {
 func (v Viewer) selectGroups(q *bun.SelectQuery) *bun.SelectQuery {
 	whole := "TRUE"
 	if !v.Admin && !v.Ingest {
-		whole = fmt.Sprintf("product_groups.id IN (SELECT product_group_id FROM product_group_members WHERE user_id = %d)", v.UserID)
+		whole = fmt.Sprintf(`product_groups.id IN (
+			SELECT product_group_id FROM product_group_members WHERE user_id = %d)`, v.UserID)
 	}
-	return q.ColumnExpr("?TableColumns").ColumnExpr("CASE WHEN " + whole + " THEN FALSE ELSE TRUE END AS name_only").Where(v.groups("product_groups.id"))
+	return q.ColumnExpr("?TableColumns").ColumnExpr("CASE WHEN " + whole + " THEN FALSE ELSE TRUE END AS name_only").
+		Where(v.groups("product_groups.id"))
 }
 
 // quotedRoles are the roles that cover needed, as literals; a role that does not exist is covered by none.
@@ -144,7 +148,8 @@ const roleIn = `
 // returns ErrNotFound where v does not see the product, or there is none. Administrators are owners, a Viewer of
 // Ingest has NoRole.
 func RoleIn(ctx context.Context, db bun.IDB, v Viewer, productID int64) (rule.Role, error) {
-	return v.role(ctx, db, roleIn, args{"id": productID, "user": v.UserID, "visible": bun.Safe(v.products("p.id", rule.Reader))})
+	return v.role(ctx, db, roleIn,
+		args{"id": productID, "user": v.UserID, "visible": bun.Safe(v.products("p.id", rule.Reader))})
 }
 
 const roleInGroup = `
@@ -185,7 +190,8 @@ func NotificationRights(
 		Entitled bool
 	}](ctx, db, notificationRights, args{
 		"ids":      numbers(ids),
-		"entitled": bun.Safe(EntitledNotifications(db, v, "n", needed)), "visible": bun.Safe(VisibleNotifications(db, v, "n")),
+		"entitled": bun.Safe(EntitledNotifications(db, v, "n", needed)),
+		"visible":  bun.Safe(VisibleNotifications(db, v, "n")),
 	})
 	for _, n := range list {
 		if n.Entitled {
