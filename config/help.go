@@ -31,6 +31,7 @@ var about = map[string]string{ //nolint:gosec // names of secrets, no secrets
 	"TOCSIN_SECOBSERVE_INTERVAL":      "Within which its changes are known; default 60s",
 	"TOCSIN_SECOBSERVE_KEEP":          "What is not taken from it: contacts, conditions, members, settings",
 	"TOCSIN_MONITOR_WRITE":            "true: /monitor/ may delete and run tasks",
+	"OTEL_EXPORTER_OTLP_ENDPOINT":     "A collector of OpenTelemetry over HTTP that receives traces: http://host:4318",
 	"TOCSIN_LOG_LEVEL":                "trace, debug, info, warn or error; default info",
 	"TOCSIN_LOG_FORMAT":               "json or console",
 	"TOCSIN_SHUTDOWN_TIMEOUT":         "How long running work may take after SIGTERM; default 20s",
