@@ -250,7 +250,7 @@ func TestWebhooksStaySecret(t *testing.T) {
 			t.Errorf("the webhook is shown as %v", got)
 		}
 		if strings.Contains(e.log.String(), secret) {
-			t.Errorf("the log holds the secret")
+			t.Errorf("the log holds the secret: %s", firstLine(e.log.String(), secret))
 		}
 	})
 }
@@ -284,4 +284,14 @@ func TestSlowBodyDoesNotHoldOthers(t *testing.T) {
 	if r := <-done; r.status != 200 || r.json["name"] != "slow" {
 		t.Error(r.text)
 	}
+}
+
+// firstLine is the first line that holds part.
+func firstLine(text, part string) string {
+	for line := range strings.Lines(text) {
+		if strings.Contains(line, part) {
+			return line
+		}
+	}
+	return ""
 }

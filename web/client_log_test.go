@@ -31,10 +31,10 @@ func TestPathInLog(t *testing.T) {
 	for path, want := range map[string]string{
 		"/api/v1/products/7?limit=s3cr3t": `"level":"info","request_id":"*","method":"GET","route":"GET /api/v1/products/{id}","path":"/api/v1/products/7","status":422`,
 		"/unsubscribe/4/" + key:           `"path":"/unsubscribe/4/…","status":404`,
-		"/sub/unsubscribe/4/" + key:       `"path":"/sub/unsubscribe/4/…"`,
-		"/static/tocsin.css":              `"level":"debug","request_id":"*","method":"GET","route":"GET /static/{name}","path":"/static/tocsin.css","status":200`,
+		"/sub/unsubscribe/4/s3cr3t":       `"path":"","status":404`,
+		"/api/v1/products/7/s3cr3t":       `"path":"","status":404`,
+		"/static/tocsin.css":              `"level":"debug","request_id":"*","method":"GET","route":"GET /static/{name}","path":"/static/…","status":200`,
 		"/healthz":                        `"level":"debug","request_id":"*","method":"GET","route":"GET /healthz","path":"/healthz","status":200`,
-		"/" + strings.Repeat("a/", 1000):  strings.Repeat("a/", 99) + `a…","status":`,
 	} {
 		id := e.send("GET", path, nil).header.Get("X-Request-Id")
 		testenv.Eventually(t, 10*time.Second, func() error {

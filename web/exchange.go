@@ -159,7 +159,7 @@ func (s *server) end(x *exchange, started time.Time) {
 		level = zerolog.DebugLevel
 	}
 	line := s.log.WithLevel(level).Func(x.ids).Str("method", x.r.Method).Str("route", x.r.Pattern).
-		Str("path", loggedPath(x.r.URL.Path)).
+		Str("path", loggedPath(x.r.Pattern, x.r.URL.EscapedPath())).
 		Int("status", x.w.status).Dur("duration_ms", time.Since(started)).Int64("bytes", x.w.bytes)
 	if client, _, err := net.SplitHostPort(x.r.RemoteAddr); err == nil {
 		line = line.Str("client", client)
@@ -175,26 +175,27 @@ func (s *server) end(x *exchange, started time.Time) {
 	}
 }
 
-// Longest parts of a path in the log: what is longer may be a key, as in the links that end a subscription.
-const (
-	longestSegment = 24
-	longestPath    = 200
-)
-
-// loggedPath is a path without what may be a secret in it.
-func loggedPath(path string) string {
-	segments := strings.Split(path, "/")
+// loggedPath is the path of a request for the log: what stands in the pattern of its route, and numbers. Anything else may
+// be a secret, such as the key of a link that ends a subscription, or a webhook that was pasted at the wrong place. Where
+// the pattern stands for all that no route has, it is empty.
+func loggedPath(pattern, escapedPath string) string {
+	_, route, _ := strings.Cut(pattern, "/")
+	if route == "" || strings.HasSuffix(route, "/") {
+		return ""
+	}
+	wanted, segments := strings.Split(route, "/"), strings.Split(escapedPath, "/")
+	segments = segments[max(len(segments)-len(wanted), 0):] // without the path of the base URL
 	for i, s := range segments {
-		if len(s) > longestSegment {
+		isNumber := strings.Trim(s, "0123456789") == ""
+		if strings.HasPrefix(wanted[i], "{") && (!isNumber || len(s) > longestNumber) {
 			segments[i] = "…"
 		}
 	}
-	path = strings.ToValidUTF8(strings.Join(segments, "/"), "�")
-	if runes := []rune(path); len(runes) > longestPath {
-		return string(runes[:longestPath]) + "…"
-	}
-	return path
+	return "/" + strings.Join(segments, "/")
 }
+
+// longestNumber is how many digits an id has at the most.
+const longestNumber = 19
 
 // ids adds to a log line which request it is about.
 func (x *exchange) ids(line *zerolog.Event) {
