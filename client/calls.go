@@ -30,16 +30,6 @@ func (c *Client) Product(ctx context.Context, id int64) (Product, error) {
 	return call[Product](ctx, c, http.MethodGet, fmt.Sprintf("/products/%d", id), nil)
 }
 
-// Products returns the products that the caller sees, by id.
-func (c *Client) Products(ctx context.Context, params ListProductsParams) iter.Seq2[Product, error] {
-	return list[Product](ctx, c, "/products", params)
-}
-
-// DeleteProduct deletes a product with its observations, notifications and pending deliveries.
-func (c *Client) DeleteProduct(ctx context.Context, id int64) error {
-	return c.Call(ctx, http.MethodDelete, fmt.Sprintf("/products/%d", id), nil, nil)
-}
-
 // PutUser makes a user, or changes the fields that are set.
 func (c *Client) PutUser(ctx context.Context, username string, fields UserFields) (User, error) {
 	return call[User](ctx, c, http.MethodPut, "/users/"+url.PathEscape(username), fields)
@@ -89,21 +79,6 @@ func (c *Client) PostTaskException(ctx context.Context, e TaskExceptionBody) err
 // Notifications returns the notifications that the caller sees, newest first.
 func (c *Client) Notifications(ctx context.Context, params ListNotificationsParams) iter.Seq2[Notification, error] {
 	return list[Notification](ctx, c, "/notifications", params)
-}
-
-// Notification returns a notification.
-func (c *Client) Notification(ctx context.Context, id int64) (Notification, error) {
-	return call[Notification](ctx, c, http.MethodGet, fmt.Sprintf("/notifications/%d", id), nil)
-}
-
-// ViewNotification marks a notification as viewed.
-func (c *Client) ViewNotification(ctx context.Context, id int64) error {
-	return c.Call(ctx, http.MethodPost, fmt.Sprintf("/notifications/%d/viewed", id), nil, nil)
-}
-
-// Deliveries returns the deliveries of the notifications that the caller sees, newest first.
-func (c *Client) Deliveries(ctx context.Context, params ListDeliveriesParams) iter.Seq2[ListedDelivery, error] {
-	return list[ListedDelivery](ctx, c, "/deliveries", params)
 }
 
 // Explain returns why an observation is, or is not, notified.
