@@ -126,10 +126,10 @@ func (r refiner) words(schema object) object {
 }
 
 // showDocument serves the OpenAPI document.
-func showDocument(text []byte) http.HandlerFunc {
+func showDocument(text func() []byte) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
-		_, _ = w.Write(text) // a client that has gone needs no answer
+		_, _ = w.Write(text()) // a client that has gone needs no answer
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 )
 
 const (
@@ -31,6 +32,23 @@ type reference struct {
 		Schemas   map[string]*referenceSchema  `json:"schemas"`
 		Responses map[string]referenceResponse `json:"responses"`
 	} `json:"components"`
+
+	calls map[string]*referenceCall // by id
+}
+
+// readReference reads the OpenAPI document.
+func readReference(text []byte) *reference {
+	d := &reference{calls: map[string]*referenceCall{}}
+	if err := json.Unmarshal(text, d); err != nil {
+		panic(fmt.Sprintf("web: the OpenAPI document: %v", err)) // it is the same in every process
+	}
+	for path, methods := range d.Paths {
+		for method, c := range methods {
+			c.method, c.path = strings.ToUpper(method), path
+			d.calls[c.ID] = c
+		}
+	}
+	return d
 }
 
 type referenceCall struct {
@@ -100,18 +118,8 @@ type shownCall struct {
 }
 
 // referencePages add pages that show the OpenAPI document text to people: all calls, each call, each type.
-func (s *server) referencePages(mux *http.ServeMux, text []byte) {
-	var doc reference
-	if err := json.Unmarshal(text, &doc); err != nil {
-		panic(fmt.Sprintf("web: the OpenAPI document: %v", err)) // it is the same in every process
-	}
-	calls := map[string]*referenceCall{}
-	for path, methods := range doc.Paths {
-		for method, c := range methods {
-			c.method, c.path = strings.ToUpper(method), path
-			calls[c.ID] = c
-		}
-	}
+func (s *server) referencePages(mux *http.ServeMux, text func() []byte) {
+	doc := sync.OnceValue(func() *reference { return readReference(text()) })
 	page := func(pattern string, show func(r *http.Request) (view, bool)) {
 		s.publicPage(mux, pattern, func(w http.ResponseWriter, r *http.Request) error {
 			if who, _, err := s.callerOf(r); err == nil { // for the head of the page alone
@@ -124,17 +132,17 @@ func (s *server) referencePages(mux *http.ServeMux, text []byte) {
 			return s.render(w, r, v)
 		})
 	}
-	page("GET "+referencePath+"{$}", func(*http.Request) (view, bool) { return doc.list(calls), true })
+	page("GET "+referencePath+"{$}", func(*http.Request) (view, bool) { return doc().list(), true })
 	page("GET "+callsPath+"{id}", func(r *http.Request) (view, bool) {
-		c, ok := calls[r.PathValue("id")]
+		c, ok := doc().calls[r.PathValue("id")]
 		if !ok {
 			return view{}, false
 		}
-		return view{template: "reference-call", title: c.Summary, data: doc.call(c)}, true
+		return view{template: "reference-call", title: c.Summary, data: doc().call(c)}, true
 	})
 	page("GET "+typesPath+"{name}", func(r *http.Request) (view, bool) {
 		name := r.PathValue("name")
-		schema, ok := doc.Components.Schemas[name]
+		schema, ok := doc().Components.Schemas[name]
 		return view{template: "reference-type", title: name, data: struct {
 			Name, About string
 			Type        []shownPart
@@ -144,7 +152,7 @@ func (s *server) referencePages(mux *http.ServeMux, text []byte) {
 }
 
 // list shows all calls, by tag.
-func (d *reference) list(calls map[string]*referenceCall) view {
+func (d *reference) list() view {
 	type group struct {
 		Name, About string
 		Calls       []shownCall
@@ -152,7 +160,7 @@ func (d *reference) list(calls map[string]*referenceCall) view {
 	var groups []group
 	for _, tag := range d.Tags {
 		g := group{Name: tag.Name, About: tag.Description}
-		for _, c := range calls {
+		for _, c := range d.calls {
 			if slices.Contains(c.Tags, tag.Name) {
 				g.Calls = append(g.Calls, shownCall{ID: c.ID, Method: c.method, Path: c.path, Summary: c.Summary})
 			}

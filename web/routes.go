@@ -2,6 +2,7 @@ package web
 
 import (
 	"net/http"
+	"sync"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/redis/go-redis/v9"
@@ -294,7 +295,7 @@ func (s *server) pages(calls http.Handler, client redis.UniversalClient, monitor
 	mux := http.NewServeMux()
 	mux.Handle(apiRoot+"/", s.authenticate(calls))
 	mux.Handle(apiRoot, s.authenticate(calls))
-	text := documentOf(s.api.OpenAPI())
+	text := sync.OnceValue(func() []byte { return documentOf(s.api.OpenAPI()) }) // few processes are asked for it
 	mux.Handle("GET "+documentPath, showDocument(text))
 	s.referencePages(mux, text)
 	mux.HandleFunc(healthPattern, s.showHealth)
