@@ -45,11 +45,7 @@ func TestChangedScheduleNamesEachOnce(t *testing.T) {
 	testenv.EachDatabase(t, func(t *testing.T, db *dbmodel.DB) {
 		e := newEnv(t, db, nil)
 		e.product(1, "")
-		s := e.subscribe("Mine", rule.Slack, func(s *dbmodel.Subscription) {
-			about(1)(s)
-			daily(s)
-			s.ImmediateMinSeverity = rule.Critical
-		}, e.receiver.URL+"/team")
+		s := e.dailyDigest(rule.Critical)
 		e.accept(observation(1, 1, rule.High), observation(2, 1, rule.Critical))
 		e.idle(10 * time.Second)
 		e.resubscribe(s.ID, func(s *dbmodel.Subscription) { s.ImmediateMinSeverity = rule.High })
@@ -79,10 +75,7 @@ func TestScheduleRemovedAndSetAgain(t *testing.T) {
 	testenv.EachDatabase(t, func(t *testing.T, db *dbmodel.DB) {
 		e := newEnv(t, db, nil)
 		e.product(1, "")
-		s := e.subscribe("Mine", rule.Slack, func(s *dbmodel.Subscription) {
-			about(1)(s)
-			daily(s)
-		}, e.receiver.URL+"/team")
+		s := e.dailyDigest("")
 		later := time.Now().AddDate(0, 0, 1)
 		e.high(1)
 		e.resubscribe(s.ID, func(s *dbmodel.Subscription) { s.Schedule = "" })
@@ -107,10 +100,7 @@ func TestDecidedUnderTheOldSchedule(t *testing.T) {
 	testenv.EachDatabase(t, func(t *testing.T, db *dbmodel.DB) {
 		e := newEnv(t, db, nil)
 		e.product(1, "")
-		s := e.subscribe("Mine", rule.Slack, func(s *dbmodel.Subscription) {
-			about(1)(s)
-			daily(s)
-		}, e.receiver.URL+"/team")
+		s := e.dailyDigest("")
 		e.resubscribe(s.ID, func(s *dbmodel.Subscription) { s.Schedule = "" })
 		stored := []dbmodel.NewNotification{{Notification: dbmodel.Notification{
 			Type: rule.TypeTask, Name: "it waited", ProductID: new(int64(1)),
@@ -190,7 +180,7 @@ func TestResentDigestIsOneMessage(t *testing.T) {
 	testenv.EachDatabase(t, func(t *testing.T, db *dbmodel.DB) {
 		e := newEnv(t, db, nil)
 		e.product(1, "")
-		s := e.subscribe("Mine", rule.Slack, func(s *dbmodel.Subscription) { about(1)(s); daily(s) }, e.receiver.URL+"/team")
+		s := e.dailyDigest("")
 		e.high(1, 2, 3)
 		refuse := func(status int) {
 			e.receiver.mu.Lock()

@@ -146,7 +146,7 @@ func TestLateCommitIsDigested(t *testing.T) {
 	testenv.EachDatabase(t, func(t *testing.T, db *dbmodel.DB) {
 		e := newEnv(t, db, nil)
 		e.product(1, "")
-		s := e.subscribe("Mine", rule.Slack, func(s *dbmodel.Subscription) { daily(s); about(1)(s) }, e.receiver.URL+"/team")
+		s := e.dailyDigest("")
 		e.scheduler.Shutdown()
 		e.slotIsDue(s)
 		ctx := t.Context()

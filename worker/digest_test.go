@@ -51,17 +51,24 @@ func (e *env) slotComes(id int64) {
 	e.idle(15 * time.Second)
 }
 
+// dailyDigest subscribes a team to product 1 by the schedule daily, and to what is at least as severe as atOnce without
+// it; empty: to nothing.
+func (e *env) dailyDigest(atOnce rule.Severity) *dbmodel.Subscription {
+	e.t.Helper()
+	return e.subscribe("Mine", rule.Slack, func(s *dbmodel.Subscription) {
+		about(1)(s)
+		daily(s)
+		s.ImmediateMinSeverity = atOnce
+	}, e.receiver.URL+"/team")
+}
+
 // TestDigestOfSlot: net changes of what did not go at once, in one message; nothing where nothing changed.
 func TestDigestOfSlot(t *testing.T) {
 	t.Parallel()
 	testenv.EachDatabase(t, func(t *testing.T, db *dbmodel.DB) {
 		e := newEnv(t, db, nil)
 		e.product(1, "")
-		s := e.subscribe("Mine", rule.Slack, func(s *dbmodel.Subscription) {
-			about(1)(s)
-			daily(s)
-			s.ImmediateMinSeverity = rule.Critical
-		}, e.receiver.URL+"/team")
+		s := e.dailyDigest(rule.Critical)
 		e.accept(observation(1, 1, rule.High), observation(2, 1, rule.Critical), observation(3, 1, rule.High))
 		e.idle(10 * time.Second)
 		resolved := observation(3, 1, rule.High)
@@ -176,10 +183,7 @@ func TestSlotIsMadeOnce(t *testing.T) {
 	testenv.EachDatabase(t, func(t *testing.T, db *dbmodel.DB) {
 		e := newEnv(t, db, nil)
 		e.product(1, "")
-		s := e.subscribe("Mine", rule.Slack, func(s *dbmodel.Subscription) {
-			about(1)(s)
-			daily(s)
-		}, e.receiver.URL+"/team")
+		s := e.dailyDigest("")
 		e.accept(observation(1, 1, rule.High))
 		e.idle(10 * time.Second)
 		e.scheduler.Shutdown()
