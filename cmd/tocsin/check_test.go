@@ -158,31 +158,38 @@ func TestCheckWarnsOfAnEmptySender(t *testing.T) {
 	}
 }
 
-// TestCheckSaysWhyRedisRefuses: a Redis that refuses the login answers, and so does one that is full.
-func TestCheckSaysWhyRedisRefuses(t *testing.T) {
-	t.Parallel()
-	rd := testenv.Redis(t)
+// redisWith starts a Redis with a setting, and returns its address, too.
+func redisWith(t *testing.T, name, value string) (rd *testenv.RedisServer, address string) {
+	t.Helper()
+	rd = testenv.Redis(t)
 	o, err := redis.ParseURL(rd.URL())
 	if err != nil {
 		t.Fatal(err)
 	}
 	client := redis.NewClient(o)
 	defer client.Close()
-	if err := client.ConfigSet(t.Context(), "requirepass", "right-password").Err(); err != nil {
+	if err := client.ConfigSet(t.Context(), name, value).Err(); err != nil {
 		t.Fatal(err)
 	}
+	return rd, o.Addr
+}
+
+// TestCheckSaysWhyRedisRefuses: a Redis that refuses the login answers, and so does one that is full.
+func TestCheckSaysWhyRedisRefuses(t *testing.T) {
+	t.Parallel()
+	rd, address := redisWith(t, "requirepass", "right-password")
 	d := newDeployment(t, "DATABASE_URL="+testenv.PostgresURL(t, testenv.MigrateSchema))
 	for name, login := range map[string]string{"none": "", "wrong": "default:wrong-password@"} {
-		code, line := d.checked("Redis", "REDIS_URL=redis://"+login+o.Addr)
+		code, line := d.checked("Redis", "REDIS_URL=redis://"+login+address)
 		if code != 1 || !strings.Contains(line, "refuses the login") || strings.Contains(line, "wrong-password") {
 			t.Errorf("%s: exit %d, %s", name, code, line)
 		}
 	}
-	if code, line := d.checked("Redis", "REDIS_URL=redis://default:right-password@"+o.Addr); code != 0 {
+	if code, line := d.checked("Redis", "REDIS_URL=redis://default:right-password@"+address); code != 0 {
 		t.Errorf("right: exit %d, %s", code, line)
 	}
 	rd.Kill()
-	code, line := d.checked("Redis", "REDIS_URL=redis://default:right-password@"+o.Addr)
+	code, line := d.checked("Redis", "REDIS_URL=redis://default:right-password@"+address)
 	if code != 1 || !strings.Contains(line, "does not answer") {
 		t.Errorf("none runs: exit %d, %s", code, line)
 	}
@@ -191,16 +198,7 @@ func TestCheckSaysWhyRedisRefuses(t *testing.T) {
 // TestWrongPolicyIsSaid: a Redis that may drop tasks is an error at the start, and /readyz is degraded.
 func TestWrongPolicyIsSaid(t *testing.T) {
 	t.Parallel()
-	rd := testenv.Redis(t)
-	o, err := redis.ParseURL(rd.URL())
-	if err != nil {
-		t.Fatal(err)
-	}
-	client := redis.NewClient(o)
-	defer client.Close()
-	if err := client.ConfigSet(t.Context(), "maxmemory-policy", "allkeys-lru").Err(); err != nil {
-		t.Fatal(err)
-	}
+	rd, _ := redisWith(t, "maxmemory-policy", "allkeys-lru")
 	d := newDeployment(t, "DATABASE_URL="+testenv.PostgresURL(t, testenv.MigrateSchema), "REDIS_URL="+rd.URL())
 	d.web = start(t, d.env, "web")
 	d.ready() // degraded, too
