@@ -34,6 +34,9 @@ type Digest struct {
 }
 
 const (
+	// maxDigest is how many deliveries one digest holds at the most.
+	maxDigest = 50_000
+
 	// digestAtOnce is how many deliveries of a digest are read in one statement.
 	digestAtOnce = 5_000
 
@@ -52,16 +55,12 @@ const (
 
 // digestMember is a delivery of a digest, with what its notification is counted and ordered by.
 type digestMember struct {
-	ID             int64
-	NotificationID int64
-	Source         rule.Holder `bun:"embed:source_"`
-	UserID         int64
-	Masked         bool
-	Type           rule.Type
-	Event          rule.Event
-	ProductID      *int64
-	AfterSeverity  rule.Severity
-	AfterPriority  *int
+	PendingDelivery
+	Type          rule.Type
+	Event         rule.Event
+	ProductID     *int64
+	AfterSeverity rule.Severity
+	AfterPriority *int
 }
 
 // isNamed reports whether a digest names it before it names observations.
@@ -69,38 +68,29 @@ func (m *digestMember) isNamed() bool {
 	return m.Type != rule.TypeObservation && m.Type != rule.TypeObservationTitle
 }
 
-// worse compares two members that are both named, or both not, in the order in which a digest names them.
-func (m *digestMember) worse(other *digestMember) int {
-	rank := func(m *digestMember) int {
-		if rank := m.AfterSeverity.Rank(); rank > 0 {
-			return rank
-		}
-		return rule.SeverityUnknown.Rank()
-	}
-	dropped := func(m *digestMember) int {
-		if m.Event == rule.EventDropped {
-			return 1
-		}
-		return 0
-	}
-	priority := func(m *digestMember) int {
-		if m.AfterPriority == nil {
-			return 100
-		}
-		return *m.AfterPriority
-	}
+// place is where a digest names it among those that are named, or not, as it is: in the order of these numbers.
+func (m *digestMember) place() []int64 {
 	if m.isNamed() {
-		return cmp.Compare(m.NotificationID, other.NotificationID)
+		return []int64{m.NotificationID}
 	}
-	return cmp.Or(cmp.Compare(rank(m), rank(other)), cmp.Compare(dropped(m), dropped(other)),
-		cmp.Compare(priority(m), priority(other)), cmp.Compare(m.NotificationID, other.NotificationID))
+	rank, dropped, priority := m.AfterSeverity.Rank(), 0, 100
+	if rank == 0 {
+		rank = rule.SeverityUnknown.Rank()
+	}
+	if m.Event == rule.EventDropped {
+		dropped = 1
+	}
+	if m.AfterPriority != nil {
+		priority = *m.AfterPriority
+	}
+	return []int64{int64(rank), int64(dropped), int64(priority), m.NotificationID}
 }
 
-// DigestOf reads what waits for a target and belongs to no NetDigest, at most MaxDigest deliveries: all of it, or what
+// DigestOf reads what waits for a target and belongs to no NetDigest, at most maxDigest deliveries: all of it, or what
 // belongs to the digest with the number batch. At most limit notifications of each sort are named.
 func DigestOf(ctx context.Context, db bun.IDB, target, batch int64, limit int) (*Digest, error) {
 	out, s := new(Digest), newDigestSums(limit)
-	for after := int64(0); len(out.IDs) < MaxDigest; after = out.IDs[len(out.IDs)-1] {
+	for after := int64(0); len(out.IDs) < maxDigest; after = out.IDs[len(out.IDs)-1] {
 		part, err := queryAll[digestMember](ctx, db, digestMembers, args{
 			"target": target, "batch": batch, "after": after, "limit": digestAtOnce,
 			"live": bun.Safe(liveNotifications("deliveries")),
@@ -119,7 +109,7 @@ func DigestOf(ctx context.Context, db bun.IDB, target, batch int64, limit int) (
 	}
 	out.Groups, out.Products, out.Subscribed = s.sortedGroups(), len(s.products), s.subscribed
 	var err error
-	if out.Source, err = s.source(ctx, db); err != nil {
+	if out.Source, err = s.sole(ctx, db); err != nil {
 		return nil, err
 	}
 	out.Named, out.Worst, err = s.first(ctx, db)
@@ -132,10 +122,9 @@ type digestSums struct {
 	groups       map[DigestGroup]int // how often; Count is 0
 	products     map[int64]bool
 	named, worst []digestMember // the first of each sort, and some more
-	sole         digestMember   // the source of all members
+	source       *digestMember  // that has the source of all members; nil: there is none
 	several      bool           // they have different ones
 	subscribed   bool
-	any          bool
 }
 
 func newDigestSums(limit int) *digestSums {
@@ -155,15 +144,15 @@ func (s *digestSums) add(m *digestMember) {
 		*list = s.cut(*list)
 	}
 	s.subscribed = s.subscribed || m.Source.Kind == rule.HolderSubscription
-	s.several = s.several || s.any && (m.Source != s.sole.Source || m.UserID != s.sole.UserID)
-	if !s.any {
-		s.any, s.sole = true, *m
+	if s.source == nil {
+		s.source = m
 	}
+	s.several = s.several || m.Source != s.source.Source || m.UserID != s.source.UserID
 }
 
 // cut sorts members and keeps the first of them.
 func (s *digestSums) cut(list []digestMember) []digestMember {
-	slices.SortFunc(list, func(a, b digestMember) int { return a.worse(&b) })
+	slices.SortFunc(list, func(a, b digestMember) int { return slices.Compare(a.place(), b.place()) })
 	return list[:min(len(list), s.limit)]
 }
 
@@ -179,12 +168,12 @@ func (s *digestSums) sortedGroups() []DigestGroup {
 	return out
 }
 
-// source is the Source of a Digest.
-func (s *digestSums) source(ctx context.Context, db bun.IDB) (PendingDelivery, error) {
-	if s.several || !s.any {
+// sole is the Source of a Digest.
+func (s *digestSums) sole(ctx context.Context, db bun.IDB) (PendingDelivery, error) {
+	if s.several || s.source == nil {
 		return PendingDelivery{}, nil
 	}
-	out := PendingDelivery{Source: s.sole.Source, UserID: s.sole.UserID}
+	out := PendingDelivery{Source: s.source.Source, UserID: s.source.UserID}
 	if out.Source.Kind != rule.HolderSubscription {
 		return out, nil
 	}

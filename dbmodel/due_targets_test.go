@@ -50,7 +50,6 @@ func TestPlansOfDeliveries(t *testing.T) {
 			index string
 		}{
 			dbmodel.PendingDeliveriesStatement: {dbmodel.Args{"target": id, "live": bun.Safe("true"), "limit": 11}, "deliveries_pending"},
-			dbmodel.PendingIDsStatement:        {dbmodel.Args{"target": id, "batch": int64(0), "live": bun.Safe("true"), "limit": 1000}, "deliveries_pending"},
 			dbmodel.DigestMembersStatement: {dbmodel.Args{
 				"target": id, "batch": int64(0), "after": int64(0), "live": bun.Safe("true"), "limit": 1000,
 			}, "deliveries_pending"},

@@ -16,7 +16,6 @@ var (
 // Statements that run often, however many rows there are.
 const (
 	PendingDeliveriesStatement = pendingDeliveries
-	PendingIDsStatement        = pendingIDs
 	DigestMembersStatement     = digestMembers
 	AskAgainStatement          = askAgain
 	WaitingTargetsStatement    = waitingTargets

@@ -18,44 +18,26 @@ type PendingDelivery struct {
 	UserID         int64       // the user whose subscription alone it comes from; 0: nobody's
 	Masked         bool        // it says what members may read
 	Digest         int64       `bun:"digest_id"` // the NetDigest that it belongs to; 0: none
+	Batch          int64       // the number of the message in which it was tried; 0: it was not, or alone
 }
 
 // What waits for one target is read in the order of the index of pending deliveries. A target between id and id stands
 // for one that is id: PostgreSQL orders by a constant without an index, and then by the primary key, through all that
 // was delivered.
-const (
-	pendingDeliveries = `
-		SELECT id, notification_id, source_kind, source_id, user_id, masked, digest_id, CASE source_kind
-				WHEN 'subscription' THEN (SELECT s.name FROM subscriptions s WHERE s.id = source_id)
-				WHEN 'product_group' THEN (SELECT g.name FROM product_groups g WHERE g.id = source_id)
-			END AS source_name
-		FROM deliveries INDEXED BY deliveries_pending
-		WHERE target_id BETWEEN @target AND @target AND state = 'pending' AND @live
-		ORDER BY target_id, id LIMIT @limit`
-
-	pendingIDs = `
-		SELECT id FROM deliveries INDEXED BY deliveries_pending
-		WHERE target_id BETWEEN @target AND @target AND state = 'pending' AND digest_id IS NULL
-			AND (@batch::bigint = 0 OR batch = @batch::bigint) AND @live
-		ORDER BY target_id, id LIMIT @limit`
-)
+const pendingDeliveries = `
+	SELECT id, notification_id, source_kind, source_id, user_id, masked, digest_id, batch, CASE source_kind
+			WHEN 'subscription' THEN (SELECT s.name FROM subscriptions s WHERE s.id = source_id)
+			WHEN 'product_group' THEN (SELECT g.name FROM product_groups g WHERE g.id = source_id)
+		END AS source_name
+	FROM deliveries INDEXED BY deliveries_pending
+	WHERE target_id BETWEEN @target AND @target AND state = 'pending' AND @live
+	ORDER BY target_id, id LIMIT @limit`
 
 // PendingDeliveries lists the first limit deliveries that wait for a target, in the order in which they must be
 // delivered.
 func PendingDeliveries(ctx context.Context, db bun.IDB, targetID int64, limit int) ([]PendingDelivery, error) {
 	return queryAll[PendingDelivery](ctx, db, pendingDeliveries,
 		args{"target": targetID, "limit": limit, "live": bun.Safe(liveNotifications("deliveries"))})
-}
-
-// MaxDigest is how many deliveries one digest holds at the most.
-const MaxDigest = 50_000
-
-// PendingIDs lists what waits for a target and belongs to no NetDigest, at most MaxDigest deliveries: all of it, or
-// what belongs to the digest with the number batch.
-func PendingIDs(ctx context.Context, db bun.IDB, targetID, batch int64) ([]int64, error) {
-	return queryAll[int64](ctx, db, pendingIDs, args{
-		"target": targetID, "batch": batch, "limit": MaxDigest, "live": bun.Safe(liveNotifications("deliveries")),
-	})
 }
 
 // DeliverySet is the deliveries that one message stands for: a single one, or those of a digest, all of one target.

@@ -111,7 +111,7 @@ func (d *doomed) isGone(when string) {
 	if err != nil || len(deliveries) != 2*doomedEach {
 		d.t.Fatalf("%s: %d deliveries: %v", when, len(deliveries), err)
 	}
-	pending, err := dbmodel.PendingIDs(ctx, d.db, d.target, 0)
+	pending, err := dbmodel.PendingDeliveries(ctx, d.db, d.target, 10_000)
 	if err != nil || len(pending) != doomedEach {
 		d.t.Fatalf("%s: %d deliveries are to be sent: %v", when, len(pending), err)
 	}

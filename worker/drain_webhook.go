@@ -3,6 +3,7 @@ package worker
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 
 	"github.com/uptrace/bun"
@@ -54,20 +55,9 @@ func (d *drain) nextBatch(ctx context.Context) ([]dbmodel.PendingDelivery, error
 		}
 		return waiting, err
 	}
-	ids, err := dbmodel.PendingIDs(ctx, d.w.DB, d.target.ID, d.target.Batch)
-	if err != nil {
-		return nil, fmt.Errorf("find the deliveries of a batch for target %d: %w", d.target.ID, err)
-	}
-	wanted := make(map[int64]bool, len(ids))
-	for _, id := range ids {
-		wanted[id] = true
-	}
-	var again []dbmodel.PendingDelivery
-	for _, one := range waiting {
-		if wanted[one.ID] {
-			again = append(again, one)
-		}
-	}
+	again := slices.DeleteFunc(slices.Clone(waiting), func(one dbmodel.PendingDelivery) bool {
+		return one.Batch != d.target.Batch
+	})
 	if len(again) == 0 { // nothing of it waits any more
 		d.target.Batch = 0
 		return waiting, dbmodel.EndBatch(ctx, d.w.DB, d.target.ID, d.owner)
