@@ -42,7 +42,7 @@ func (w *Worker) targetDrain(ctx context.Context, t *asynq.Task) error {
 	bulk := from == queue.BulkDrains
 	turn, err := w.turns.begin(ctx, bulk)
 	if err != nil {
-		return nil //nolint:nilerr // the task ended before it had looked at its target, which stays due
+		return nil // the task ended before it had looked at its target, which stays due
 	}
 	defer turn.give()
 	owner, renewed := rand.Text(), time.Now()
@@ -236,8 +236,8 @@ func (d *drain) rest(since time.Duration) (least, most time.Duration) {
 	return least - since, most - since
 }
 
-// wait rests with the lease held, without a turn: for most, or, once, only until no more of an import is expected. Pokes
-// are held back meanwhile: this drain looks again by itself. It returns false where the worker stops.
+// wait rests with the lease held, without a turn: for most, or, once, only until no more of an import is expected.
+// Pokes are held back meanwhile: this drain looks again by itself. It returns false where the worker stops.
 func (d *drain) wait(ctx context.Context, least, most time.Duration) bool {
 	if most >= 100*time.Millisecond {
 		if err := d.w.Queue.HoldPokes(ctx, d.target.ID, most); err == nil {
@@ -256,15 +256,11 @@ func (d *drain) wait(ctx context.Context, least, most time.Duration) bool {
 	if !d.bulk {
 		return d.w.pause(rest)
 	}
-	timer := time.NewTimer(rest)
-	defer timer.Stop()
-	select {
-	case <-d.w.gathering.over():
-		d.bulk = false
-	case <-timer.C:
-	case <-d.w.stopping:
+	over := d.w.gathering.over()
+	if !d.w.pauseUntil(rest, over) {
 		return false
 	}
+	d.bulk = !isClosed(over)
 	return true
 }
 
@@ -283,24 +279,30 @@ func (d *drain) deliver(ctx context.Context) (outcome, error) {
 		case len(waiting) == 0:
 			return nobody, nil
 		}
-		if slices.ContainsFunc(waiting, func(one dbmodel.PendingDelivery) bool {
-			return one.Source.Kind == rule.HolderSubscription
-		}) {
-			if changed, err := d.askAgain(ctx); err != nil || changed {
-				return goOn, err
-			}
-		}
-		if waiting[0].Digest != 0 {
-			return d.deliverNetDigest(ctx, waiting[0])
-		}
 		if i := slices.IndexFunc(waiting, func(one dbmodel.PendingDelivery) bool { return one.Digest != 0 }); i > 0 {
 			waiting = waiting[:i] // it goes as a message of its own
 		}
-		if d.settings.DigestThreshold == 0 || len(waiting) <= d.settings.DigestThreshold {
-			return d.burst(ctx, waiting)
+		most := d.settings.DigestThreshold
+		if waiting[0].Digest != 0 || most == 0 || len(waiting) <= most {
+			return d.deliverEach(ctx, waiting)
 		}
 	}
 	return d.deliverDigest(ctx)
+}
+
+// deliverEach sends the first message of waiting as it is: a single delivery, and others after it, or the digest of a
+// schedule or a pause.
+func (d *drain) deliverEach(ctx context.Context, waiting []dbmodel.PendingDelivery) (outcome, error) {
+	isSubscribed := func(one dbmodel.PendingDelivery) bool { return one.Source.Kind == rule.HolderSubscription }
+	if slices.ContainsFunc(waiting, isSubscribed) {
+		if changed, err := d.askAgain(ctx); err != nil || changed {
+			return goOn, err
+		}
+	}
+	if waiting[0].Digest != 0 {
+		return d.deliverNetDigest(ctx, waiting[0])
+	}
+	return d.burst(ctx, waiting)
 }
 
 // askAgain decides once more about what waits because of subscriptions, and reports whether anything changed.

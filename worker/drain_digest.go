@@ -33,21 +33,35 @@ func (d *drain) deliverDigest(ctx context.Context) (outcome, error) {
 			d.traces(&named[i])
 		}
 	}
-	send := func(say func(message.Builder, *dbmodel.Digest, int64, message.Recipient) *channel.Message) (
-		*channel.Error, bool, error,
-	) {
+	set := dbmodel.DeliverySet{TargetID: id, IDs: content.IDs, Digest: true}
+	return d.sendDigest(ctx, set, func(b message.Builder, to message.Recipient, brief bool) *channel.Message {
+		say := b.Digest
+		if brief {
+			say = b.BriefDigest
+		}
+		return say(content, content.IDs[len(content.IDs)-1], d.from(to, content.Source))
+	})
+}
+
+// sendDigest sends what say makes, as a brief message where the receiver says that it is too large, and records what
+// became of set.
+func (d *drain) sendDigest(
+	ctx context.Context, set dbmodel.DeliverySet,
+	say func(b message.Builder, to message.Recipient, brief bool) *channel.Message,
+) (outcome, error) {
+	send := func(brief bool) (*channel.Error, bool, error) {
 		return d.send(ctx, d.build(func(b message.Builder, to message.Recipient) *channel.Message {
-			return say(b, content, content.IDs[len(content.IDs)-1], d.from(to, content.Source))
+			return say(b, to, brief)
 		}))
 	}
-	result, lost, err := send(message.Builder.Digest)
+	result, lost, err := send(false)
 	if err == nil && !lost && result != nil && result.TooLarge {
-		result, lost, err = send(message.Builder.BriefDigest)
+		result, lost, err = send(true)
 	}
 	if err != nil || lost {
 		return stop, err
 	}
-	return d.recordResult(dbmodel.DeliverySet{TargetID: id, IDs: content.IDs, Digest: true}, result)
+	return d.recordResult(set, result)
 }
 
 // deliverNetDigest sends, as one message, all that waits of the digest of a schedule or a pause.
@@ -64,19 +78,10 @@ func (d *drain) deliverNetDigest(ctx context.Context, first dbmodel.PendingDeliv
 	if err != nil {
 		return stop, err
 	}
-	build := func(brief bool) *channel.Message {
-		return d.build(func(b message.Builder, to message.Recipient) *channel.Message {
-			return b.NetDigest(content, ids[len(ids)-1], brief, d.from(to, first))
-		})
-	}
-	result, lost, err := d.send(ctx, build(false))
-	if err == nil && !lost && result != nil && result.TooLarge {
-		result, lost, err = d.send(ctx, build(true))
-	}
-	if err != nil || lost {
-		return stop, err
-	}
-	return d.recordResult(dbmodel.DeliverySet{TargetID: d.target.ID, IDs: ids}, result)
+	set := dbmodel.DeliverySet{TargetID: d.target.ID, IDs: ids}
+	return d.sendDigest(ctx, set, func(b message.Builder, to message.Recipient, brief bool) *channel.Message {
+		return b.NetDigest(content, ids[len(ids)-1], brief, d.from(to, first))
+	})
 }
 
 // netDigest reads the digest of a delivery with those of its notifications that wait, as its recipient may see it now.

@@ -16,14 +16,12 @@ const (
 	gatherTime = time.Second
 	// manyAtOnce is how many observations of an event say that others of the same import are likely to follow.
 	manyAtOnce = 1_000
-	// askAgainTime is how long the answer whether bulk events wait is good for.
-	askAgainTime = 20 * time.Millisecond
 	// pokedAtOnce is how many targets are poked in one call of Redis.
 	pokedAtOnce = 1_000
 )
 
-// gathering holds back the pokes of targets that bulk events have new deliveries for, up to gatherTime, so that a target
-// gets what one import brings in few messages. It ends at once where no bulk event is expected any more.
+// gathering holds back the pokes of targets that bulk events have new deliveries for, up to gatherTime, so that a
+// target gets what one import brings in few messages. It ends at once where no bulk event is expected any more.
 type gathering struct {
 	waits   func() bool                          // reports whether bulk events wait for a worker
 	reserve func(targets []int64) (mine []int64) // keeps others from poking targets
@@ -37,8 +35,6 @@ type gathering struct {
 	since    time.Time // when the first of targets was added
 	timer    *time.Timer
 	calm     chan struct{} // closed while no bulk event runs or is expected
-	asked    time.Time     // when waits was called
-	waiting  bool          // its answer
 }
 
 func newGathering(q *queue.Queue) *gathering {
@@ -76,7 +72,7 @@ func (g *gathering) begin() {
 // done says that the evaluation of a bulk event has ended: how many observations it was about, and which targets have
 // new deliveries of it.
 func (g *gathering) done(observations int, targets []int64) {
-	waits := g.askWaits()
+	waits := g.waits()
 	targets = g.reserve(targets)
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -104,22 +100,6 @@ func (g *gathering) done(observations int, targets []int64) {
 	g.look(now, next)
 }
 
-// askWaits is waits, whose answer is good for a moment.
-func (g *gathering) askWaits() bool {
-	g.mu.Lock()
-	if time.Since(g.asked) < askAgainTime {
-		defer g.mu.Unlock()
-		return g.waiting
-	}
-	g.asked = time.Now()
-	g.mu.Unlock()
-	waits := g.waits()
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.waiting = waits
-	return waits
-}
-
 // look pokes what was gathered, at the time of next; the caller holds the mutex.
 func (g *gathering) look(now, next time.Time) {
 	if g.timer != nil {
@@ -138,7 +118,9 @@ func (g *gathering) look(now, next time.Time) {
 		g.timer = timer
 		return
 	}
-	g.flush()
+	if len(g.targets) > 0 {
+		go g.poke(g.take())
+	}
 	switch {
 	case g.running > 0: // done comes back to it
 	case now.Before(g.expected):
@@ -148,21 +130,17 @@ func (g *gathering) look(now, next time.Time) {
 	}
 }
 
-// flush pokes what was gathered; the caller holds the mutex.
-func (g *gathering) flush() {
-	if len(g.targets) == 0 {
-		return
-	}
+// take returns what was gathered, which is the caller's to poke; the caller holds the mutex.
+func (g *gathering) take() []int64 {
 	targets := slices.Sorted(maps.Keys(g.targets))
 	clear(g.targets)
-	go g.poke(targets)
+	return targets
 }
 
 // end pokes what was gathered, so that another process goes on with it.
 func (g *gathering) end() {
 	g.mu.Lock()
-	targets := slices.Sorted(maps.Keys(g.targets))
-	clear(g.targets)
+	targets := g.take()
 	g.mu.Unlock()
 	g.poke(targets)
 }
@@ -172,13 +150,4 @@ func (g *gathering) over() <-chan struct{} {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return g.calm
-}
-
-func isClosed(c <-chan struct{}) bool {
-	select {
-	case <-c:
-		return true
-	default:
-		return false
-	}
 }

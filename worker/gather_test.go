@@ -36,7 +36,7 @@ func newGatherer() *gatherer {
 // event is evaluated for so long.
 func (g *gatherer) event(took time.Duration, observations int, targets ...int64) {
 	g.begin()
-	time.Sleep(took)
+	<-time.After(took)
 	g.done(observations, targets)
 	synctest.Wait()
 }
@@ -71,9 +71,9 @@ func TestGatheringOfAnImport(t *testing.T) {
 			if isClosed(g.over()) {
 				t.Error("no more is expected")
 			}
-			time.Sleep(60 * time.Millisecond)
+			<-time.After(60 * time.Millisecond)
 		}
-		time.Sleep(time.Minute)
+		<-time.After(time.Minute)
 		ms := time.Millisecond
 		g.want(t, poked{[]int64{1, 2, 3, 4, 5, 6, 7}, 1130 * ms}, poked{[]int64{1, 8, 9, 10, 11, 12, 13}, 2270 * ms},
 			poked{[]int64{1, 14, 15, 16, 17, 18, 19}, 3410 * ms}, poked{[]int64{1, 20, 21}, 4120 * ms})
@@ -106,7 +106,7 @@ func TestGatheringEnds(t *testing.T) {
 		g.want(t)
 		g.end()
 		g.want(t, poked{[]int64{1}, 0})
-		time.Sleep(time.Minute)
+		<-time.After(time.Minute)
 		g.want(t, poked{[]int64{1}, 0})
 	})
 }
@@ -117,7 +117,7 @@ func TestGatheringBesideALongEvaluation(t *testing.T) {
 		g := newGatherer()
 		g.begin()
 		g.event(100*time.Millisecond, 1, 1)
-		time.Sleep(10 * time.Second)
+		<-time.After(10 * time.Second)
 		g.want(t, poked{[]int64{1}, 1100 * time.Millisecond})
 		if isClosed(g.over()) {
 			t.Error("no more is expected")

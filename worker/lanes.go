@@ -136,14 +136,7 @@ func (l *lanes) free(in lane) {
 }
 
 // hasEntered reports whether the drain may run.
-func (p *place) hasEntered() bool {
-	select {
-	case <-p.entered:
-		return true
-	default:
-		return false
-	}
-}
+func (p *place) hasEntered() bool { return isClosed(p.entered) }
 
 // wait waits for a place in the lane, up to waitingTime or until stop is closed, and reports whether the drain may run.
 func (p *place) wait(stop <-chan struct{}) bool {

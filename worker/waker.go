@@ -117,14 +117,7 @@ func (k *waker) wakeUp() {
 	}
 }
 
-func (k *waker) isReleased() bool {
-	select {
-	case <-k.released:
-		return true
-	default:
-		return false
-	}
-}
+func (k *waker) isReleased() bool { return isClosed(k.released) }
 
 // release lets the server's loop go on, so that it can end.
 func (k *waker) release() { k.once.Do(func() { close(k.released) }) }

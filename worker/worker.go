@@ -177,9 +177,11 @@ func (w *Worker) Shutdown() {
 }
 
 // isStopping reports whether no new work may be begun.
-func (w *Worker) isStopping() bool {
+func (w *Worker) isStopping() bool { return isClosed(w.stopping) }
+
+func isClosed(c <-chan struct{}) bool {
 	select {
-	case <-w.stopping:
+	case <-c:
 		return true
 	default:
 		return false
@@ -187,10 +189,15 @@ func (w *Worker) isStopping() bool {
 }
 
 // pause waits for d; it returns false where the worker stops meanwhile.
-func (w *Worker) pause(d time.Duration) bool {
+func (w *Worker) pause(d time.Duration) bool { return w.pauseUntil(d, nil) }
+
+// pauseUntil is pause that ends early where early is closed.
+func (w *Worker) pauseUntil(d time.Duration, early <-chan struct{}) bool {
 	t := time.NewTimer(d)
 	defer t.Stop()
 	select {
+	case <-early:
+		return true
 	case <-t.C:
 		return true
 	case <-w.stopping:
