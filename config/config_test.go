@@ -402,7 +402,9 @@ func TestChanged(t *testing.T) {
 	c := load(t, config.Serve, "TOCSIN_SLACK_RATE=2", "TOCSIN_MS_TEAMS_RATE=4", "TOCSIN_LOG_LEVEL=info", "TOCSIN_SECRET_KEY="+key32,
 		"SMTP_URL_FILE="+file, "TOCSIN_LISTEN=127.0.0.1:8080", "TOCSIN_MONITOR_WRITE=true", "HOME=/root")
 	want := []config.Setting{
-		{Name: "TOCSIN_SECRET_KEY", Value: "set"}, {Name: "SMTP_URL", Value: "set"}, {Name: "TOCSIN_MONITOR_WRITE", Value: "true"},
+		{Name: "TOCSIN_SECRET_KEY", Value: "set"},
+		{Name: "SMTP_URL", Value: "set"},
+		{Name: "TOCSIN_MONITOR_WRITE", Value: "true"},
 		{Name: "TOCSIN_SLACK_RATE", Value: "2"},
 	}
 	if diff := cmp.Diff(want, c.Changed()); diff != "" {

@@ -175,9 +175,9 @@ func (s *server) end(x *exchange, started time.Time) {
 	}
 }
 
-// loggedPath is the path of a request for the log: what stands in the pattern of its route, and numbers. Anything else may
-// be a secret, such as the key of a link that ends a subscription, or a webhook that was pasted at the wrong place. Where
-// the pattern stands for all that no route has, it is empty.
+// loggedPath is the path of a request for the log: what stands in the pattern of its route, and numbers. Anything else
+// may be a secret, such as the key of a link that ends a subscription, or a webhook that was pasted at the wrong place.
+// Where the pattern stands for all that no route has, it is empty.
 func loggedPath(pattern, escapedPath string) string {
 	_, route, _ := strings.Cut(pattern, "/")
 	if route == "" || strings.HasSuffix(route, "/") {

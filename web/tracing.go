@@ -33,7 +33,8 @@ func (x *exchange) endSpan(span trace.Span) {
 	client, _, _ := net.SplitHostPort(x.r.RemoteAddr)
 	span.SetAttributes(
 		attribute.String("http.request.method", x.r.Method), attribute.String("http.route", x.r.Pattern),
-		attribute.String("url.path", loggedPath(x.r.Pattern, x.r.URL.EscapedPath())), attribute.String("client.address", client),
+		attribute.String("url.path", loggedPath(x.r.Pattern, x.r.URL.EscapedPath())),
+		attribute.String("client.address", client),
 		attribute.Int("http.response.status_code", x.w.status), attribute.String("tocsin.request_id", x.id),
 	)
 	if x.w.status >= http.StatusInternalServerError {

@@ -96,8 +96,8 @@ func (d *drain) ended(how, text string, result *channel.Error, list []dbmodel.Ma
 		}
 	}
 	for _, one := range list {
-		w.Log.Warn().Func(tracing.Log(d.trace)).Int64("delivery", one.ID).Int64("notification", one.NotificationID).Int("attempt", one.Attempts).
-			Int64("target", t.ID).Str("target_name", d.name).Str("channel", string(t.Channel)).
+		w.Log.Warn().Func(tracing.Log(d.trace)).Int64("delivery", one.ID).Int64("notification", one.NotificationID).
+			Int("attempt", one.Attempts).Int64("target", t.ID).Str("target_name", d.name).Str("channel", string(t.Channel)).
 			Str("category", string(result.Category())).Str("reason", result.Reason).AnErr("cause", result.Err).Msg(text)
 	}
 }

@@ -243,7 +243,8 @@ func (w *Worker) setAside(ctx context.Context, e *dbmodel.Event, class string, r
 			return err
 		}
 		dbmodel.AfterCommit(ctx, func() { w.counted.setAside(e) })
-		w.Log.Error().Err(reason).Func(tracing.Log(tracing.Continue(ctx, e.Payload.TraceParent))).Str("class", class).Msg(what + " is set aside: its evaluation failed for good")
+		w.Log.Error().Err(reason).Func(tracing.Log(tracing.Continue(ctx, e.Payload.TraceParent))).Str("class", class).
+			Msg(what + " is set aside: its evaluation failed for good")
 		if e.Payload.Exception != nil && e.Payload.Exception.Own {
 			return nil
 		}

@@ -93,11 +93,10 @@ func TestQueueOfLane(t *testing.T) {
 func TestTargetsWaitForAPlace(t *testing.T) {
 	t.Parallel()
 	testenv.EachDatabase(t, func(t *testing.T, db *dbmodel.DB) {
-		const many = 10
 		e := newEnv(t, db, func(w *Worker) {
 			w.ShutdownTimeout = time.Second
 			w.lanes = newLanes(laneLimits{
-				healthy: 2, failing: 2, patience: 20 * time.Millisecond, long: many, waiting: 2 * many, waitingTime: time.Minute,
+				healthy: 2, failing: 2, patience: 20 * time.Millisecond, long: contenders, waiting: 2 * contenders, waitingTime: time.Minute,
 			})
 		})
 		e.scheduler.Shutdown()
@@ -110,13 +109,13 @@ func TestTargetsWaitForAPlace(t *testing.T) {
 			return 200, nil
 		}
 		var list []dbmodel.Observation
-		for i := range int64(many) {
+		for i := range int64(contenders) {
 			e.product(1+i, fmt.Sprint("/hangs", i))
 			e.product(101+i, fmt.Sprint("/healthy", i))
 			list = append(list, observation(1+i, 1+i, rule.High), observation(101+i, 101+i, rule.High))
 		}
 		e.accept(list...)
-		e.waitFor("all are tried", func() bool { return e.triedAll("/hangs", many) && e.triedAll("/healthy", many) })
+		e.waitFor("all are tried", func() bool { return e.triedAll("/hangs") && e.triedAll("/healthy") })
 	})
 }
 
@@ -141,16 +140,16 @@ func TestHangingTargetsDelayNoOther(t *testing.T) {
 			}
 			return 200, nil
 		}
-		const many, healthy = 10, 1000
+		const healthy = 1000
 		var list []dbmodel.Observation
-		for i := range int64(many) {
+		for i := range int64(contenders) {
 			e.product(1+i, fmt.Sprint("/hangs", i))
 			e.product(101+i, fmt.Sprint("/fails", i))
 			list = append(list, observation(1+i, 1+i, rule.High), observation(101+i, 101+i, rule.High))
 		}
 		e.product(healthy, "/healthy")
 		e.accept(list...)
-		e.waitFor("all that hang are tried", func() bool { return e.triedAll("/hangs", many) && e.triedAll("/fails", many) })
+		e.waitFor("all that hang are tried", func() bool { return e.triedAll("/hangs") && e.triedAll("/fails") })
 		for i := range int64(3) {
 			began := time.Now()
 			e.accept(observation(healthy+i, healthy, rule.High))
@@ -160,9 +159,12 @@ func TestHangingTargetsDelayNoOther(t *testing.T) {
 	})
 }
 
+// contenders is how many targets are of one kind.
+const contenders = 10
+
 // triedAll reports whether all paths that begin so were tried.
-func (e *env) triedAll(prefix string, n int) bool {
-	for i := range n {
+func (e *env) triedAll(prefix string) bool {
+	for i := range contenders {
 		if e.receiver.tried(fmt.Sprint(prefix, i)) == 0 {
 			return false
 		}

@@ -20,7 +20,8 @@ func (w *Worker) continued(
 	if w.Tracer == nil || parent == "" {
 		return ctx, noop.Span{}
 	}
-	return w.Tracer.Start(tracing.Continue(ctx, parent), name, trace.WithSpanKind(kind), trace.WithAttributes(attributes...))
+	return w.Tracer.Start(tracing.Continue(ctx, parent), name, trace.WithSpanKind(kind),
+		trace.WithAttributes(attributes...))
 }
 
 // startEvaluation begins the span of the evaluation of an event.
@@ -59,7 +60,8 @@ func (d *drain) startSend() trace.Span {
 	if len(d.parents) == 0 {
 		return noop.Span{}
 	}
-	ctx, span := d.w.continued(context.Background(), d.parents[0], "deliver "+string(d.target.Channel), trace.SpanKindClient,
+	name := "deliver " + string(d.target.Channel)
+	ctx, span := d.w.continued(context.Background(), d.parents[0], name, trace.SpanKindClient,
 		attribute.Int64("tocsin.target", d.target.ID), attribute.String("tocsin.channel", string(d.target.Channel)),
 		attribute.Int("tocsin.notifications", len(d.parents)))
 	for _, parent := range d.parents[1:] {

@@ -73,8 +73,10 @@ func TestExampleWebTier(t *testing.T) {
 		method, path string
 		status       int
 	}{
-		{"POST", "/products/1/gate?passed=false", 200}, {"POST", "/products/9/gate?passed=false", 404},
-		{"POST", "/products/1/import", 202}, {"GET", "/broken", 500},
+		{"POST", "/products/1/gate?passed=false", 200},
+		{"POST", "/products/9/gate?passed=false", 404},
+		{"POST", "/products/1/import", 202},
+		{"GET", "/broken", 500},
 	} {
 		if status, err := call(want.method, want.path); err != nil || status != want.status {
 			t.Errorf("%s %s: %d %v\n%s", want.method, want.path, status, err, log)

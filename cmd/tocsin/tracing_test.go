@@ -66,7 +66,8 @@ func (c *traces) add(sent *collector.ExportTraceServiceRequest) {
 			for _, s := range scope.GetSpans() {
 				one := span{
 					hex.EncodeToString(s.GetTraceId()), hex.EncodeToString(s.GetSpanId()), hex.EncodeToString(s.GetParentSpanId()),
-					s.GetName(), service, map[string]string{},
+					s.GetName(), service,
+					map[string]string{},
 				}
 				for _, a := range s.GetAttributes() {
 					one.Attributes[a.GetKey()] = a.GetValue().GetStringValue()

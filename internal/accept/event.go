@@ -77,8 +77,8 @@ func (e *Event) Baseline() *Event {
 // traceParent matches a trace parent, as W3C Trace Context writes it, of a trace that is sampled.
 var traceParent = regexp.MustCompile(`^00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f][13579bdf]$`)
 
-// InTrace has what comes of the event belong to a trace of the caller; parent is the caller's place in it, as the header
-// traceparent says it. One of a trace that is not sampled changes nothing, and so does a faulty one.
+// InTrace has what comes of the event belong to a trace of the caller; parent is the caller's place in it, as the
+// header traceparent says it. One of a trace that is not sampled changes nothing, and so does a faulty one.
 func (e *Event) InTrace(parent string) *Event {
 	if traceParent.MatchString(parent) {
 		e.traceParent = parent

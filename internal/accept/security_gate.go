@@ -45,8 +45,8 @@ func acceptSecurityGate(ctx context.Context, db bun.IDB, e *Event, how accepting
 		return Accepted{}, nil
 	}
 	a, err := insert(ctx, db, dbmodel.NewEvent{
-		Kind: dbmodel.KindSecurityGate, ProductID: e.id, Payload: dbmodel.EventPayload{Before: before, After: e.passed, TraceParent: e.traceParent},
-		Queued: how.queued,
+		Kind: dbmodel.KindSecurityGate, ProductID: e.id, Queued: how.queued,
+		Payload: dbmodel.EventPayload{Before: before, After: e.passed, TraceParent: e.traceParent},
 	})
 	a.GateChanged = err == nil
 	return a, err

@@ -150,8 +150,8 @@ func drains(targets []int64, queue string) []*asynq.Task {
 	return tasks
 }
 
-// ReserveBulk announces PokeReserved, which follows within d, for the targets that it returns: nobody else pokes them as
-// PokeBulk does until then. The others have been poked, and nothing has been looked for since.
+// ReserveBulk announces PokeReserved, which follows within d, for the targets that it returns: nobody else pokes them
+// as PokeBulk does until then. The others have been poked, and nothing has been looked for since.
 func (q *Queue) ReserveBulk(ctx context.Context, targets []int64, d time.Duration) (reserved []int64) {
 	if len(targets) == 0 || q.resting() {
 		return nil

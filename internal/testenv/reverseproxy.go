@@ -118,12 +118,12 @@ func nginxAround(dir, address, site string) string {
 	if os.Getuid() == 0 {
 		user = "user root;\n" // else its processes could not read the folder
 	}
-	temp := ""
+	var temp strings.Builder
 	for _, kind := range []string{"client_body", "proxy", "fastcgi", "uwsgi", "scgi"} {
-		temp += fmt.Sprintf("%s_temp_path %s;\n", kind, filepath.Join(dir, kind))
+		fmt.Fprintf(&temp, "%s_temp_path %s;\n", kind, filepath.Join(dir, kind))
 	}
 	return user + "daemon off;\nworker_processes 1;\npid " + filepath.Join(dir, "pid") + ";\nevents {}\n" +
-		"http {\naccess_log off;\n" + temp + site + "\n}\n"
+		"http {\naccess_log off;\n" + temp.String() + site + "\n}\n"
 }
 
 // writeCertificate writes tocsin.pem and tocsin.key into a folder.
