@@ -217,11 +217,11 @@ func cut(w http.ResponseWriter) {
 }
 
 // The link of a message, and the counts in the headline of a digest: that of all notifications, or those of its parts,
-// as in "2 new Critical, 3 security gates in Product 4".
+// as in "2 new Critical, 3 security gates in Product 4"; the subject of a mail begins with [Tocsin].
 var (
 	toNotification = regexp.MustCompile(`/notifications/(\d+)$`)
 	digestCount    = regexp.MustCompile(`(\d+) notifications?\b`)
-	digestPart     = regexp.MustCompile(`(?:^|, )(\d+) `)
+	digestPart     = regexp.MustCompile(`(?:^|^\[Tocsin\] |, )(\d+) `)
 )
 
 // read reads the notification or the count of a message for Slack or Teams.
