@@ -86,10 +86,14 @@ func (d *deployment) throughPages(base string) {
 	root, _ := url.Parse(base)
 	d.page(http.MethodGet, strings.TrimPrefix(asset[1], root.Path), nil, "{")
 	d.page(http.MethodPost, "/login", url.Values{"username": {"alex"}, "password": {"a wrong one"}}, "do not fit together")
-	if !regexp.MustCompile(`"audit":"login_failed".*"client":"127\.0\.0\.2"|"client":"127\.0\.0\.2".*"audit":"login_failed"`).
-		MatchString(d.web.log.String()) {
-		d.t.Errorf("the log does not say where the failed login came from:\n%s", d.web.log)
-	}
+	failed := regexp.MustCompile(
+		`"audit":"login_failed".*"client":"127\.0\.0\.2"|"client":"127\.0\.0\.2".*"audit":"login_failed"`)
+	testenv.Eventually(d.t, 10*time.Second, func() error {
+		if !failed.MatchString(d.web.log.String()) {
+			return fmt.Errorf("no such line in\n%s", d.web.log)
+		}
+		return nil
+	}, "the log does not say where the failed login came from")
 	d.page(http.MethodPost, "/login", url.Values{"username": {"alex"}, "password": {strings.TrimSpace(password)}}, "Inbox")
 	d.page(http.MethodGet, "/products", nil, "Products")
 	d.page(http.MethodGet, "/monitor", nil, "Asynq")
