@@ -2,6 +2,8 @@ package tocsin_test
 
 import (
 	"encoding/json"
+	"os"
+	"strings"
 	"testing"
 
 	"github.com/seed91453169/tocsin/internal/testenv"
@@ -11,6 +13,15 @@ func TestAlertRules(t *testing.T) {
 	t.Parallel()
 	testenv.Promtool(t, "check", "rules", "deploy/prometheus/alerts.yml")
 	testenv.Promtool(t, "check", "config", "deploy/prometheus/prometheus.yml")
+	_, example, _ := strings.Cut(read(t, "docs/operations.md"), "```yaml\n")
+	example, _, _ = strings.Cut(example, "```")
+	folder := t.TempDir()
+	for name, text := range map[string]string{"prometheus.yml": example, "alerts.yml": read(t, "deploy/prometheus/alerts.yml")} {
+		if err := os.WriteFile(folder+"/"+name, []byte(text), 0o644); err != nil { //nolint:gosec // promtool may run as another user
+			t.Fatal(err)
+		}
+	}
+	testenv.Promtool(t, "check", "config", folder+"/prometheus.yml")
 	testenv.Promtool(t, "test", "rules", "deploy/prometheus/alerts_test.yml")
 }
 

@@ -14,7 +14,7 @@ import (
 )
 
 // newSecObserve starts a SecObserve with a product whose observations go to a webhook.
-func newSecObserve(t *testing.T, webhook string) (server *fakesecobserve.Server, product int64) {
+func newSecObserve(t testing.TB, webhook string) (server *fakesecobserve.Server, product int64) {
 	t.Helper()
 	m := fakesecobserve.NewModel(time.Now())
 	admin := m.AddUser(fakesecobserve.User{Username: "root", FullName: "Root", Superuser: true})
