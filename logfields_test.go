@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 )
 
@@ -24,11 +25,9 @@ func isAttribute(method *ast.SelectorExpr) bool {
 	return ok && of.Name == "attribute"
 }
 
-// loggedFields are the names of the fields that the program logs, read from its source.
-func loggedFields(t *testing.T) []string {
-	t.Helper()
-	names := map[string]bool{"level": true, "time": true, "message": true, "error": true} // which have methods of their own
-	err := filepath.WalkDir(".", func(path string, d fs.DirEntry, err error) error {
+// sources are the files of the program, without tests.
+var sources = sync.OnceValues(func() (files []*ast.File, err error) {
+	return files, filepath.WalkDir(".", func(path string, d fs.DirEntry, err error) error {
 		switch {
 		case err != nil:
 			return err
@@ -38,25 +37,38 @@ func loggedFields(t *testing.T) []string {
 			return nil
 		}
 		file, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.SkipObjectResolution)
-		if err != nil {
-			return err
-		}
-		ast.Inspect(file, func(n ast.Node) bool {
-			if call, ok := n.(*ast.CallExpr); ok && len(call.Args) == 2 {
-				method, isMethod := call.Fun.(*ast.SelectorExpr)
-				name, isText := call.Args[0].(*ast.BasicLit)
-				if isMethod && isText && name.Kind == token.STRING && slices.Contains(logMethods, method.Sel.Name) && !isAttribute(method) {
-					text, _ := strconv.Unquote(name.Value)
-					names[text] = true
-				}
-			}
-			return true
-		})
-		return nil
+		files = append(files, file)
+		return err
 	})
+})
+
+// inspect visits the nodes of the program's syntax.
+func inspect(t *testing.T, visit func(ast.Node) bool) {
+	t.Helper()
+	files, err := sources()
 	if err != nil {
 		t.Fatal(err)
 	}
+	for _, file := range files {
+		ast.Inspect(file, visit)
+	}
+}
+
+// loggedFields are the names of the fields that the program logs, read from its source.
+func loggedFields(t *testing.T) []string {
+	t.Helper()
+	names := map[string]bool{"level": true, "time": true, "message": true, "error": true} // which have methods of their own
+	inspect(t, func(n ast.Node) bool {
+		if call, ok := n.(*ast.CallExpr); ok && len(call.Args) == 2 {
+			method, isMethod := call.Fun.(*ast.SelectorExpr)
+			name, isText := call.Args[0].(*ast.BasicLit)
+			if isMethod && isText && name.Kind == token.STRING && slices.Contains(logMethods, method.Sel.Name) && !isAttribute(method) {
+				text, _ := strconv.Unquote(name.Value)
+				names[text] = true
+			}
+		}
+		return true
+	})
 	var list []string
 	for name := range names {
 		list = append(list, name)
