@@ -809,9 +809,9 @@ type MemberType string
 
 // Notification defines model for Notification.
 type Notification struct {
-	After       *NotificationValues      `json:"after"`
+	After       *NotificationState       `json:"after"`
 	Arguments   *Arguments               `json:"arguments"`
-	Before      *NotificationValues      `json:"before"`
+	Before      *NotificationState       `json:"before"`
 	CreatedAt   time.Time                `json:"created_at"`
 	Deliveries  []Delivery               `json:"deliveries"`
 	Event       *NotificationEvent       `json:"event"`
@@ -858,6 +858,15 @@ type NotificationObservation struct {
 type NotificationProduct struct {
 	ID   int64  `json:"id"`
 	Name string `json:"name"`
+}
+
+// NotificationState Of observations and titles, severity, status, priority and known_exploited; of security gates, passed
+type NotificationState struct {
+	KnownExploited *bool              `json:"known_exploited,omitempty"`
+	Passed         *bool              `json:"passed,omitempty"`
+	Priority       *int64             `json:"priority,omitempty"`
+	Severity       *Severity          `json:"severity,omitempty"`
+	Status         *ObservationStatus `json:"status,omitempty"`
 }
 
 // NotificationType defines model for NotificationType.
@@ -977,8 +986,8 @@ type PreviewFields struct {
 
 // PreviewItem defines model for PreviewItem.
 type PreviewItem struct {
-	After       *NotificationValues      `json:"after"`
-	Before      *NotificationValues      `json:"before"`
+	After       *NotificationState       `json:"after"`
+	Before      *NotificationState       `json:"before"`
 	CreatedAt   time.Time                `json:"created_at"`
 	Event       *NotificationEvent       `json:"event"`
 	Name        string                   `json:"name"`

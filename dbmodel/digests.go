@@ -57,9 +57,7 @@ const (
 		SELECT n.id, n.product_id, n.observation_id, n.type, n.event, n.name, n.facts ->> 'parser_type' AS parser_type,
 			n.before_severity, n.before_status, n.before_priority, n.before_known_exploited,
 			n.after_severity, n.after_status, n.after_priority, n.after_known_exploited, n.suppressed, n.released, @sent AS sent,
-			CASE WHEN n.type = 'security_gate' THEN (SELECT g.event FROM notifications g
-				WHERE g.product_id = n.product_id AND g.type = 'security_gate' AND (g.created_at, g.id) < (n.created_at, n.id)
-				ORDER BY g.created_at DESC, g.id DESC LIMIT 1) END AS gate_before
+			n.facts ->> 'gate_before' AS gate_before
 		FROM notifications n
 		WHERE n.id > @behind AND n.id <= @through AND (n.id > @after OR n.released > @after)
 			AND (n.released IS NULL OR n.released <= @through) AND n.held_back = @held_back

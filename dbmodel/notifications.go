@@ -59,6 +59,7 @@ type Facts struct {
 	Scanner          string          `json:"scanner,omitempty"`
 	Observations     int             `json:"observations,omitempty"` // that bear the title
 	Products         int             `json:"products,omitempty"`     // that these are in
+	GateBefore       rule.Event      `json:"gate_before,omitempty"`  // state of a security gate before its change
 
 	TraceParent string `json:"trace_parent,omitempty"` // of its evaluation, for its deliveries; never shown
 }

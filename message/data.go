@@ -19,8 +19,8 @@ type data struct {
 	Message     string          `json:"message"`
 	Product     *named          `json:"product"`
 	Observation *titled         `json:"observation"`
-	Before      *dataValues     `json:"before"`
-	After       *dataValues     `json:"after"`
+	Before      State           `json:"before"`
+	After       State           `json:"after"`
 	Facts       *dataFacts      `json:"facts"`
 	User        string          `json:"user"`
 	Function    string          `json:"function"`
@@ -40,14 +40,6 @@ type titled struct {
 	Title string `json:"title"`
 }
 
-type dataValues struct {
-	Severity rule.Severity `json:"severity"`
-	Status   rule.Status   `json:"status"`
-	Priority *int          `json:"priority"`
-
-	KnownExploited *bool `json:"known_exploited"`
-}
-
 // dataFacts are the optional fields of an observation as they were then.
 type dataFacts struct {
 	VulnerabilityID string         `json:"vulnerability_id"`
@@ -65,7 +57,7 @@ type dataFacts struct {
 // Data returns n as signed webhooks get it.
 func Data(n *dbmodel.Notification) json.RawMessage {
 	d := data{
-		ID: n.ID, Type: n.Type, Name: n.Name, Message: n.Message, Before: valuesOf(n.Before()), After: valuesOf(n.After()),
+		ID: n.ID, Type: n.Type, Name: n.Name, Message: n.Message, Before: Before(n), After: After(n),
 		User: n.Username, Function: n.Function, Arguments: n.Arguments, Trace: n.Trace, Suppressed: n.Suppressed,
 		CreatedAt: n.CreatedAt.UTC(),
 	}
@@ -78,7 +70,7 @@ func Data(n *dbmodel.Notification) json.RawMessage {
 	if n.ObservationID != nil {
 		d.Observation = &titled{*n.ObservationID, n.Facts.ObservationTitle}
 	}
-	if f := &n.Facts; d.After != nil {
+	if f := &n.Facts; n.After() != nil {
 		d.Facts = &dataFacts{
 			VulnerabilityID: f.VulnerabilityID, CVSSScore: f.CVSSScore, Origin: f.Origin, URL: f.URL,
 			KnownExploited: f.KnownExploited, EPSSScore: f.EPSSScore, FixedVersion: f.FixedVersion, Branch: f.Branch,
@@ -90,11 +82,4 @@ func Data(n *dbmodel.Notification) json.RawMessage {
 		panic(fmt.Sprintf("message: data: %v", err)) // texts, numbers, and arguments, which are valid JSON
 	}
 	return b
-}
-
-func valuesOf(v *rule.Values) *dataValues {
-	if v == nil {
-		return nil
-	}
-	return &dataValues{v.Severity, v.Status, v.Priority, v.KnownExploited}
 }

@@ -74,13 +74,27 @@ func DecideTitle(matches bool, remembered *Values, now Values) (Event, *Values) 
 
 // Gate says what must be notified when a security gate goes from before to after; nil means that there is none.
 func Gate(before, after *bool) Event {
+	if now := GateState(after); now != GateState(before) {
+		return now
+	}
+	return NoEvent
+}
+
+// GateState is the event that leads to this value of a security gate; nil means that there is none.
+func GateState(passed *bool) Event {
 	switch {
-	case before == nil && after == nil, before != nil && after != nil && *before == *after:
-		return NoEvent
-	case after == nil:
+	case passed == nil:
 		return EventNone
-	case *after:
+	case *passed:
 		return EventPassed
 	}
 	return EventFailed
+}
+
+// Passed is the value of a security gate after e, nil where there is none: the reverse of GateState.
+func (e Event) Passed() *bool {
+	if e != EventPassed && e != EventFailed {
+		return nil
+	}
+	return new(e == EventPassed)
 }

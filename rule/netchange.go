@@ -37,7 +37,7 @@ type NetChange struct {
 	Before *Values // nil: it was not known
 	After  *Values
 
-	// Of gates: the events of the gate's last notifications before and in the digest, EventNone where there was none.
+	// Of gates: the state before the first notification in the digest, and after the last.
 	GateBefore, Gate Event
 }
 

@@ -20,7 +20,7 @@ type Notification struct {
 	Before     *Values // what was last notified; nil for nothing
 	After      *Values // what is now
 
-	// Of gates only: the event of the gate's notification before, NoEvent where there is none.
+	// Of gates only: the state before the change. NoEvent is EventNone.
 	GateBefore Event
 
 	Name        string // of titles, exceptions and tasks only

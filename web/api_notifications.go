@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
+	"reflect"
 	"strings"
 	"time"
 
@@ -12,6 +14,7 @@ import (
 
 	"github.com/seed91453169/tocsin/dbmodel"
 	"github.com/seed91453169/tocsin/internal/accept"
+	"github.com/seed91453169/tocsin/message"
 	"github.com/seed91453169/tocsin/rule"
 	"github.com/seed91453169/tocsin/web/input"
 )
@@ -40,8 +43,8 @@ type inboxAnswer struct {
 	Message     string            `json:"message"`
 	Product     *inboxProduct     `json:"product"`
 	Observation *inboxObservation `json:"observation"`
-	Before      *inboxValues      `json:"before"`
-	After       *inboxValues      `json:"after"`
+	Before      inboxState        `json:"before"`
+	After       inboxState        `json:"after"`
 	Facts       *inboxFacts       `json:"facts"`
 	User        string            `json:"user"`
 	Function    string            `json:"function"`
@@ -55,7 +58,7 @@ type inboxAnswer struct {
 
 // TransformSchema implements huma.SchemaTransformer: huma knows no objects that may be null.
 func (inboxAnswer) TransformSchema(_ huma.Registry, s *huma.Schema) *huma.Schema {
-	for _, name := range []string{"product", "observation", "before", "after", "facts"} {
+	for _, name := range []string{"product", "observation", "facts"} {
 		s.Properties[name] = &huma.Schema{OneOf: []*huma.Schema{s.Properties[name], {Type: "null"}}}
 	}
 	return s
@@ -104,6 +107,21 @@ type inboxValues struct {
 	Priority *int              `json:"priority"`
 
 	KnownExploited *bool `json:"known_exploited"`
+}
+
+// inboxState is what a notification is about, before or after it.
+type inboxState struct{ message.State }
+
+func stateOf(v *rule.Values) inboxState { return inboxState{message.State{Values: v}} }
+
+// Schema implements huma.SchemaProvider.
+func (inboxState) Schema(r huma.Registry) *huma.Schema {
+	s := *r.SchemaFromRef(r.Schema(reflect.TypeFor[inboxValues](), true, "").Ref)
+	s.Description = "Of observations and titles, severity, status, priority and known_exploited; of security gates, passed"
+	s.Properties = maps.Clone(s.Properties)
+	s.Properties["passed"] = &huma.Schema{Type: huma.TypeBoolean, Nullable: true}
+	s.Required = nil
+	return nullable(r, "NotificationState", &s)
 }
 
 // arguments are the arguments of a background task: an object, or null; "..." for callers who may not see them.
@@ -247,8 +265,8 @@ func (s *server) loadNotification(ctx context.Context, id int64) (*listedNotific
 
 func (s *server) showNotification(n *listedNotification) inboxAnswer {
 	out := inboxAnswer{
-		ID: n.ID, Type: n.Type, Name: n.Name, Message: n.Message, Before: showValues(n.Before()),
-		After: showValues(n.After()),
+		ID: n.ID, Type: n.Type, Name: n.Name, Message: n.Message,
+		Before: inboxState{message.Before(&n.Notification)}, After: inboxState{message.After(&n.Notification)},
 		Facts: showFacts(&n.Notification), User: n.Username, Function: n.Function, Arguments: arguments(n.Arguments),
 		Trace: n.Trace, Suppressed: n.Suppressed,
 		CreatedAt: n.CreatedAt.UTC(), Viewed: n.viewed, Deliveries: make([]DeliveryAnswer, len(n.deliveries)),

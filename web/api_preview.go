@@ -38,16 +38,14 @@ type PreviewItem struct {
 	Event       *rule.Event       `json:"event" nullable:"true"`
 	Name        string            `json:"name"`
 	Observation *inboxObservation `json:"observation"`
-	Before      *inboxValues      `json:"before"`
-	After       *inboxValues      `json:"after"`
+	Before      inboxState        `json:"before"`
+	After       inboxState        `json:"after"`
 	CreatedAt   time.Time         `json:"created_at"`
 }
 
 // TransformSchema implements huma.SchemaTransformer: huma knows no objects that may be null.
 func (PreviewItem) TransformSchema(_ huma.Registry, s *huma.Schema) *huma.Schema {
-	for _, name := range []string{"observation", "before", "after"} {
-		s.Properties[name] = &huma.Schema{OneOf: []*huma.Schema{s.Properties[name], {Type: "null"}}}
-	}
+	s.Properties["observation"] = &huma.Schema{OneOf: []*huma.Schema{s.Properties["observation"], {Type: "null"}}}
 	return s
 }
 

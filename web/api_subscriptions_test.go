@@ -211,7 +211,7 @@ func TestDataIsWhatIsAnswered(t *testing.T) {
 	both(t, func(t *testing.T, e *env) {
 		e.want(200, "PUT", "/api/v1/products/7", `{"name":"Payments"}`)
 		gate := about("gate", rule.TypeSecurityGate, 7)
-		gate.Event = rule.EventFailed
+		gate.Event, gate.Facts.GateBefore = rule.EventFailed, rule.EventNone
 		task := about("task", rule.TypeTask, 7)
 		task.Arguments, task.Message, task.Trace, task.Suppressed = json.RawMessage(`{"a":1}`), "m", "t", 3
 		o := about("o", rule.TypeObservation, 7)
@@ -231,6 +231,11 @@ func TestDataIsWhatIsAnswered(t *testing.T) {
 			r := e.want(200, "GET", fmt.Sprintf("/api/v1/notifications/%d", list[i].ID), "")
 			if err := json.Unmarshal([]byte(r.text), &want); err != nil {
 				t.Fatal(err)
+			}
+			if list[i].Type == rule.TypeSecurityGate {
+				if diff := cmp.Diff([]any{map[string]any{"passed": nil}, map[string]any{"passed": false}}, []any{want["before"], want["after"]}); diff != "" {
+					t.Errorf("(-want +answered):\n%s", diff)
+				}
 			}
 			delete(want, "viewed")
 			delete(want, "deliveries")

@@ -10,6 +10,7 @@ import (
 	"github.com/uptrace/bun"
 
 	"github.com/seed91453169/tocsin/dbmodel"
+	"github.com/seed91453169/tocsin/message"
 	"github.com/seed91453169/tocsin/rule"
 )
 
@@ -109,7 +110,7 @@ func (p *preview) fillSettings(ctx context.Context, db bun.IDB, product int64, c
 	for i := range stored {
 		items[i] = storedItem(&stored[i])
 		event, before := decideAgain(c, stored[i].Before(), stored[i].After())
-		items[i].Event, items[i].Before = &event, showValues(before)
+		items[i].Event, items[i].Before = &event, stateOf(before)
 	}
 	p.show(items)
 	return p.fillObservations(ctx, db, product, c)
@@ -141,7 +142,7 @@ func (p *preview) fillObservations(ctx context.Context, db bun.IDB, product int6
 	for i, o := range found {
 		items[i] = PreviewItem{
 			Type: rule.TypeObservation, Event: new(rule.EventNew), Name: o.Title, Observation: &inboxObservation{o.ID, o.Title},
-			After: showValues(&o.Values), CreatedAt: o.ReportedAt.UTC(),
+			After: stateOf(&o.Values), CreatedAt: o.ReportedAt.UTC(),
 		}
 	}
 	p.show(items)
@@ -198,7 +199,7 @@ func (p *preview) countMatching(
 // storedItem is a stored notification in a preview.
 func storedItem(n *dbmodel.Notification) PreviewItem {
 	item := PreviewItem{
-		Type: n.Type, Name: n.Name, Before: showValues(n.Before()), After: showValues(n.After()),
+		Type: n.Type, Name: n.Name, Before: inboxState{message.Before(n)}, After: inboxState{message.After(n)},
 		CreatedAt: n.CreatedAt.UTC(),
 	}
 	if n.Event != rule.NoEvent {

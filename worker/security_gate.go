@@ -31,7 +31,9 @@ func (w *Worker) evaluateGate(ctx context.Context, tx bun.Tx, event *dbmodel.Eve
 	e.add(dbmodel.Notification{
 		Type: rule.TypeSecurityGate, Event: rule.Gate(event.Payload.Before, event.Payload.After), Name: product.Name,
 		ProductID: &product.ID,
-		Facts:     dbmodel.Facts{ProductName: product.Name, ProductGroupName: product.GroupName},
+		Facts: dbmodel.Facts{
+			ProductName: product.Name, ProductGroupName: product.GroupName, GateBefore: rule.GateState(event.Payload.Before),
+		},
 	}, e.applied[event.ProductID])
 	return e.store(ctx, event)
 }

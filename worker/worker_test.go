@@ -2,10 +2,12 @@ package worker
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -18,6 +20,7 @@ import (
 	"github.com/seed91453169/tocsin/internal/accept"
 	"github.com/seed91453169/tocsin/internal/queue"
 	"github.com/seed91453169/tocsin/internal/testenv"
+	"github.com/seed91453169/tocsin/message"
 	"github.com/seed91453169/tocsin/rule"
 )
 
@@ -61,6 +64,24 @@ func TestGatesAreNotifiedInOrder(t *testing.T) {
 		e.idle(20 * time.Second)
 		if diff := cmp.Diff(want, e.receiver.headlines("/gate")); diff != "" {
 			t.Errorf("notified (-want +got):\n%s", diff)
+		}
+		e.report(accept.NewSecurityGate(1, nil))
+		e.idle(20 * time.Second)
+		state := func(s message.State) string {
+			text, err := json.Marshal(s)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return string(text)
+		}
+		var got []string
+		for _, n := range e.notifications() {
+			got = append(got, state(message.Before(&n))+state(message.After(&n)))
+		}
+		first, last := `{"passed":null}{"passed":true}`, `{"passed":false}{"passed":null}`
+		want = append(slices.Repeat([]string{`{"passed":true}{"passed":false}`, `{"passed":false}{"passed":true}`}, 15)[:29], last)
+		if diff := cmp.Diff(append([]string{first}, want...), got); diff != "" {
+			t.Errorf("before and after (-want +got):\n%s", diff)
 		}
 	})
 }
