@@ -105,7 +105,10 @@ func newEnv(t testing.TB, db *dbmodel.DB, options ...func(*web.Config)) *env {
 	e.server = httptest.NewUnstartedServer(nil)
 	e.server.Config = web.NewServer(handler, log)
 	e.server.Start()
-	t.Cleanup(e.server.Close)
+	t.Cleanup(func() {
+		e.server.Close()
+		e.server.Config.Handler = nil // megabytes, which the testing package would keep until the last test has ended
+	})
 	e.client = e.server.Client()
 	e.client.CheckRedirect = func(r *http.Request, _ []*http.Request) error {
 		if r.Response.StatusCode == http.StatusTemporaryRedirect {
