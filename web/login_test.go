@@ -2,6 +2,8 @@ package web_test
 
 import (
 	"context"
+	"encoding/base64"
+	"fmt"
 	"maps"
 	"net/http"
 	"net/url"
@@ -10,11 +12,11 @@ import (
 	"testing"
 
 	"github.com/uptrace/bun"
+	"golang.org/x/crypto/argon2"
 
 	"github.com/seed91453169/tocsin/dbmodel"
 	"github.com/seed91453169/tocsin/internal/testenv"
 	"github.com/seed91453169/tocsin/web"
-	"github.com/seed91453169/tocsin/web/login"
 )
 
 const (
@@ -32,10 +34,10 @@ func (e *env) withPassword(name string, admin bool) int64 {
 
 func (e *env) setPassword(id int64, password string) {
 	e.t.Helper()
-	hash, err := login.HashPassword(password)
-	if err == nil {
-		err = e.db.InTx(e.t.Context(), func(ctx context.Context, tx bun.Tx) error { return dbmodel.SetPassword(ctx, tx, id, hash) })
-	}
+	salt, encode := []byte("salt of the test"), base64.RawStdEncoding.EncodeToString
+	key := argon2.IDKey([]byte(password), salt, 1, 8, 1, 32) // a hash names its costs: these are the lowest
+	hash := fmt.Sprintf("$argon2id$v=%d$m=8,t=1,p=1$%s$%s", argon2.Version, encode(salt), encode(key))
+	err := e.db.InTx(e.t.Context(), func(ctx context.Context, tx bun.Tx) error { return dbmodel.SetPassword(ctx, tx, id, hash) })
 	if err != nil {
 		e.t.Fatal(err)
 	}
