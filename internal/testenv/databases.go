@@ -2,7 +2,10 @@ package testenv
 
 import (
 	"context"
+	"errors"
+	"os"
 	"path/filepath"
+	"sync"
 	"testing"
 
 	"github.com/seed91453169/tocsin/dbmodel"
@@ -29,12 +32,30 @@ func PostgresDB(t testing.TB) *dbmodel.DB {
 // SQLiteURL addresses an empty SQLite database of the test's own with Tocsin's schema.
 func SQLiteURL(t testing.TB) string {
 	t.Helper()
-	url := "sqlite://" + filepath.Join(t.TempDir(), "tocsin.db")
-	if err := MigrateSchema(t.Context(), url); err != nil {
+	template, err := sqliteTemplate()
+	path := filepath.Join(t.TempDir(), "tocsin.db")
+	if err == nil {
+		err = os.WriteFile(path, template, 0o600)
+	}
+	if err != nil {
 		t.Fatalf("migrate SQLite: %v", err)
 	}
-	return url
+	return "sqlite://" + path
 }
+
+// sqliteTemplate returns the file of an empty database with Tocsin's schema, which is made once in this process.
+var sqliteTemplate = sync.OnceValues(func() (file []byte, err error) {
+	dir, err := os.MkdirTemp("", "tocsin-sqlite-")
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	path := filepath.Join(dir, "tocsin.db")
+	if err := MigrateSchema(context.Background(), "sqlite://"+path); err != nil {
+		return nil, err
+	}
+	return os.ReadFile(path) // #nosec G304 -- made above
+})
 
 // SQLiteDB gives the test a SQLite database of its own with Tocsin's schema.
 func SQLiteDB(t testing.TB) *dbmodel.DB {
