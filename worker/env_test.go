@@ -239,6 +239,31 @@ func (e *env) idle(timeout time.Duration) {
 	}, "not idle")
 }
 
+// hurried is idle that waits for no event that failed: it is due again at the next sweep.
+func (e *env) hurried(timeout time.Duration) {
+	e.t.Helper()
+	testenv.Eventually(e.t, timeout, func() error {
+		if err := e.due("claim = 0"); err != nil {
+			return err
+		}
+		c, err := dbmodel.Count(e.t.Context(), e.db)
+		if err == nil && c.Outbox+c.PendingDeliveries > 0 {
+			err = fmt.Errorf("left: %+v", c)
+		}
+		return err
+	}, "not idle")
+}
+
+// due ends the waiting of the events that fulfil a condition.
+func (e *env) due(condition string) error {
+	now := "clock_timestamp()"
+	if e.db.Reader != e.db.DB {
+		now = "CAST(unixepoch('subsec') * 1000000 AS INTEGER)"
+	}
+	_, err := e.db.ExecContext(e.t.Context(), "UPDATE outbox SET run_after = "+now+" WHERE run_after > "+now+" AND "+condition)
+	return err
+}
+
 func (e *env) notifications() []dbmodel.Notification {
 	e.t.Helper()
 	list, err := dbmodel.Notifications(e.t.Context(), e.db, everything, dbmodel.NotificationFilter{OldestFirst: true}, 100_000)

@@ -195,7 +195,7 @@ func TestOwnFailuresAreNotifiedOnceAndMakeNoLoop(t *testing.T) {
 			list = append(list, observation(i+1, i%2+1, rule.High))
 		}
 		e.accept(list...)
-		e.idle(90 * time.Second)
+		e.hurried(90 * time.Second)
 		var names []string
 		for _, n := range e.notifications() {
 			if n.Type == rule.TypeTask {

@@ -258,7 +258,7 @@ func TestRetriesAreUsedUp(t *testing.T) {
 	_, inspector := e.byHand()
 	e.product(1, "/a")
 	e.accept(observation(1, 1, rule.High))
-	e.idle(60 * time.Second)
+	e.hurried(60 * time.Second)
 	in(t, inspector, queue.Events, "archived", 3)
 	if diff := cmp.Diff([]string{"High: CVE-1 in Product 1"}, e.receiver.headlines("/a")); diff != "" {
 		t.Errorf("notified (-want +got):\n%s", diff)

@@ -347,7 +347,7 @@ func TestPanicSetsOneAside(t *testing.T) {
 			list = append(list, observation(i+1, 1, rule.High))
 		}
 		e.accept(list...)
-		e.idle(60 * time.Second)
+		e.hurried(60 * time.Second)
 		all := e.notifications()
 		if len(all) != 20 { // nineteen, and what became of the twentieth
 			t.Fatalf("%d notifications", len(all))
@@ -457,7 +457,7 @@ func TestStatementsThatTakeTooLong(t *testing.T) {
 		list = append(list, observation(i+1, 1, rule.High))
 	}
 	e.accept(list...)
-	e.idle(60 * time.Second)
+	e.hurried(60 * time.Second)
 	c, err := dbmodel.Count(t.Context(), db)
 	if n := len(e.notifications()); n != 20 || err != nil || c.FailedEvents != 1 { // nineteen, and what became of the twentieth
 		t.Errorf("%d notifications, %+v, %v", n, c, err)
