@@ -35,6 +35,9 @@ func facts(n *dbmodel.Notification, headline string) []channel.Fact {
 		observationFacts(&l, n, headline)
 	case rule.TypeSecurityGate:
 		l.add("Product", product(n))
+		if before := n.Facts.GateBefore; before != "" {
+			l.add("Changed", arrow(gateState(before), gateState(n.Event)))
+		}
 	case rule.TypeException, rule.TypeTask:
 		l.add("Product", product(n))
 		if !n.Own || n.Type != rule.TypeTask { // those of Tocsin itself mean nothing to a reader
@@ -90,6 +93,13 @@ func yesNo(yes bool) string {
 		return "yes"
 	}
 	return "no"
+}
+
+func gateState(e rule.Event) string {
+	if e == rule.EventNone {
+		return "no result"
+	}
+	return string(e)
 }
 
 // product returns the product with its group: "Payments API (Payments)".

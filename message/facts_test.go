@@ -31,7 +31,7 @@ func TestFacts(t *testing.T) {
 	failed.Username, failed.Arguments, failed.Facts = "automation", json.RawMessage(`{"file": "a.json", "password": "***"}`),
 		dbmodel.Facts{ProductName: "Payments API", ProductGroupName: "Payments", ObservationTitle: "CVE-1"}
 	gateOfGroup := gate(rule.EventFailed)
-	gateOfGroup.Facts.ProductGroupName = "Payments"
+	gateOfGroup.Facts.ProductGroupName, gateOfGroup.Facts.GateBefore = "Payments", rule.EventNone
 	for name, c := range map[string]struct {
 		n    *dbmodel.Notification
 		want string
@@ -43,7 +43,7 @@ func TestFacts(t *testing.T) {
 		"dropped by settings":  {observation(rule.EventDropped, open, open), "Product: Payments API|Severity: Critical|Status: Open|Changed: the settings that apply, not the observation itself"},
 		"title":                {withTitle(9, 7), "Found in: 9 observations in 7 products|Severity: Critical|Status: Open|Component, for example: openssl"},
 		"title of one":         {withTitle(1, 1), "Found in: 1 observation in 1 product|Severity: Critical|Status: Open|Component: openssl"},
-		"gate":                 {gateOfGroup, "Product: Payments API (Payments)"},
+		"gate":                 {gateOfGroup, "Product: Payments API (Payments)|Changed: no result → failed"},
 		"task":                 {failed, `Product: Payments API (Payments)|Class: ValueError|Function: import|User: automation|Observation: CVE-1|Arguments: {"file":"a.json","password":"***"}`},
 		"exception, all empty": {exception("KeyError", "", 0), "Class: KeyError"},
 	} {

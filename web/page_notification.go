@@ -176,9 +176,9 @@ func (e *explainer) appliedTo(ctx context.Context, db bun.IDB, n *dbmodel.Notifi
 func pageFacts(all []channel.Fact, compared bool) []channel.Fact {
 	return slices.DeleteFunc(all, func(f channel.Fact) bool {
 		switch f.Name {
-		case "Product", "Changed", "Arguments":
+		case "Product", "Arguments":
 			return true
-		case "Severity", "Status", "Priority", "Known exploited":
+		case "Changed", "Severity", "Status", "Priority", "Known exploited":
 			return compared
 		}
 		return false
