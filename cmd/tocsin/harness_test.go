@@ -237,7 +237,13 @@ func newDeployment(t testing.TB, env ...string) *deployment {
 // newServe runs everything in one process with nothing installed.
 func newServe(t testing.TB) *deployment {
 	t.Helper()
-	d := newDeployment(t, "TOCSIN_DATA_DIR="+t.TempDir())
+	return serveFrom(t, t.TempDir())
+}
+
+// serveFrom is newServe with the data in a folder.
+func serveFrom(t testing.TB, folder string) *deployment {
+	t.Helper()
+	d := newDeployment(t, "TOCSIN_DATA_DIR="+folder)
 	d.web = start(t, d.env, "serve")
 	d.ready()
 	return d
