@@ -6,6 +6,8 @@ TOOL := go tool -modfile=tools/go.mod
 WITH := go run ./internal/testenv/with --
 # Most tests wait for something rather than compute: more of them run side by side than the machine has cores.
 TEST := go test -timeout 20m -p 2 -parallel 4
+# The longest come first, so that none of them runs alone at the end.
+PACKAGES := ./cmd/tocsin ./web ./worker ./dbmodel ./...
 
 run:
 	go run ./cmd/tocsin demo
@@ -14,10 +16,10 @@ build:
 	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o bin/tocsin ./cmd/tocsin
 
 test:
-	$(WITH) $(TEST) ./...
+	$(WITH) $(TEST) $(PACKAGES)
 
 race:
-	$(WITH) $(TEST) -race ./...
+	$(WITH) $(TEST) -race $(PACKAGES)
 
 # Every fuzz target for a while, one after the other. "make fuzz FUZZTIME=1m" takes longer; FUZZ=Cursors selects the targets
 # with that in their name.
