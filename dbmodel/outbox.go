@@ -301,18 +301,37 @@ func HasWaitingEvents(ctx context.Context, db bun.IDB, kind EventKind) (bool, er
 	return queryOne[bool](ctx, db, hasWaitingEvents, args{"kind": string(kind)})
 }
 
-const waitsForBaseline = `
-	SELECT EXISTS (SELECT 1 FROM outbox AS o, @ids_of AS i
-		WHERE o.kind = 'baseline' AND o.failed_at IS NULL AND CAST(i.value AS bigint) = ANY (@ids))`
+const (
+	waitsForBaseline = `
+		SELECT EXISTS (SELECT 1 FROM outbox AS o, @ids_of AS i
+			WHERE o.kind = 'baseline' AND o.failed_at IS NULL AND CAST(i.value AS bigint) = ANY (@ids))`
+
+	titlesWaitForBaseline = `
+		SELECT EXISTS (SELECT 1 FROM outbox AS o, @ids_of AS i JOIN observations b ON b.id = CAST(i.value AS bigint)
+			WHERE o.kind = 'baseline' AND o.failed_at IS NULL AND b.title_hash = ANY (@hashes))`
+)
 
 // WaitsForBaseline reports whether a baseline of one of the given observations waits to be evaluated, or is evaluated
 // in this moment.
 func WaitsForBaseline(ctx context.Context, db bun.IDB, ids []int64) (bool, error) {
-	idsOf := "jsonb_array_elements(o.payload -> 'ids')"
-	if isSQLite(db) {
-		idsOf = "json_each(o.payload, '$.ids')"
+	return queryOne[bool](ctx, db, waitsForBaseline, args{"ids_of": baselineIDs(db), "ids": numbers(ids)})
+}
+
+// TitlesWaitForBaseline is WaitsForBaseline for observations with one of the given titles.
+func TitlesWaitForBaseline(ctx context.Context, db bun.IDB, titles []string) (bool, error) {
+	hashes := make([]int64, len(titles))
+	for i, t := range titles {
+		hashes[i] = titleIndex(t)
 	}
-	return queryOne[bool](ctx, db, waitsForBaseline, args{"ids_of": bun.Safe(idsOf), "ids": numbers(ids)})
+	return queryOne[bool](ctx, db, titlesWaitForBaseline, args{"ids_of": baselineIDs(db), "hashes": numbers(hashes)})
+}
+
+// baselineIDs is an expression of the ids of the observations of the event o.
+func baselineIDs(db bun.IDB) bun.Safe {
+	if isSQLite(db) {
+		return "json_each(o.payload, '$.ids')"
+	}
+	return "jsonb_array_elements(o.payload -> 'ids')"
 }
 
 const nextInOrder = `

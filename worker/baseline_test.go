@@ -124,46 +124,92 @@ func TestBaselineThroughTheOutbox(t *testing.T) {
 	}
 }
 
-// TestChangeAfterBaseline: a change that is evaluated before the baseline of its observation has changed since, and is not new.
+// lateBaseline reports observations as a baseline that is not evaluated before comes is called.
+func (e *env) lateBaseline(list ...dbmodel.Observation) (comes func()) {
+	e.t.Helper()
+	runAfter := func(ctx context.Context, db bun.IDB, at time.Time) error {
+		_, err := db.NewRaw("UPDATE outbox SET run_after = ? WHERE kind = 'baseline'", at).Exec(ctx)
+		return err
+	}
+	event, err := accept.NewObservations(list)
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	err = e.db.InTx(e.t.Context(), func(ctx context.Context, tx bun.Tx) error {
+		if _, err := accept.InTx(ctx, tx, event.Baseline()); err != nil {
+			return err
+		}
+		return runAfter(ctx, tx, time.Now().Add(time.Hour))
+	})
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	return func() {
+		e.t.Helper()
+		if err := runAfter(e.t.Context(), e.db, time.Now().Add(-time.Second)); err != nil {
+			e.t.Fatal(err)
+		}
+		e.idle(30 * time.Second)
+	}
+}
+
+// tried waits until the change that was reported was tried to be evaluated, or is evaluated.
+func (e *env) tried() {
+	e.t.Helper()
+	testenv.Eventually(e.t, 15*time.Second, func() error {
+		var tries int
+		err := e.db.NewRaw("SELECT coalesce(max(attempts), 1) FROM outbox WHERE kind = 'observation'").
+			Scan(e.t.Context(), &tries)
+		if err == nil && tries < 1 {
+			err = errors.New("the change was not tried")
+		}
+		return err
+	}, "the change waits")
+}
+
+// TestChangeAfterBaseline: a change that is evaluated before the baseline of its observation has changed since, and is
+// not new.
 func TestChangeAfterBaseline(t *testing.T) {
 	t.Parallel()
 	testenv.EachDatabase(t, func(t *testing.T, db *dbmodel.DB) {
 		e := newEnv(t, db, nil)
 		e.product(1, "/slack")
-		baselineComes := func(ctx context.Context, db bun.IDB, at time.Time) error {
-			_, err := db.NewRaw("UPDATE outbox SET run_after = ? WHERE kind = 'baseline'", at).Exec(ctx)
-			return err
-		}
-		event, err := accept.NewObservations([]dbmodel.Observation{observation(1, 1, rule.High), observation(2, 1, rule.High)})
-		if err != nil {
-			t.Fatal(err)
-		}
-		err = db.InTx(t.Context(), func(ctx context.Context, tx bun.Tx) error {
-			if _, err := accept.InTx(ctx, tx, event.Baseline()); err != nil {
-				return err
-			}
-			return baselineComes(ctx, tx, time.Now().Add(time.Hour))
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
+		comes := e.lateBaseline(observation(1, 1, rule.High), observation(2, 1, rule.High))
 		e.accept(observation(1, 1, rule.Critical))
-		testenv.Eventually(t, 15*time.Second, func() error {
-			var tries int
-			err := db.NewRaw("SELECT coalesce(max(attempts), 1) FROM outbox WHERE kind = 'observation'").Scan(t.Context(), &tries)
-			if err == nil && tries < 1 {
-				err = errors.New("the change was not tried")
-			}
-			return err
-		}, "the change waits")
-		if err := baselineComes(t.Context(), db, time.Now().Add(-time.Second)); err != nil {
-			t.Fatal(err)
-		}
-		e.idle(30 * time.Second)
+		e.tried()
+		comes()
 		got := e.notifications()
 		if len(got) != 1 || got[0].Event != rule.EventChanged || got[0].Before().Severity != rule.High ||
 			got[0].After().Severity != rule.Critical {
 			t.Errorf("notified: %+v", got)
+		}
+	})
+}
+
+// TestTitleAfterBaseline: a title that another observation of a baseline bears is not new, either, though it is
+// evaluated before that.
+func TestTitleAfterBaseline(t *testing.T) {
+	t.Parallel()
+	testenv.EachDatabase(t, func(t *testing.T, db *dbmodel.DB) {
+		e := newEnv(t, db, nil)
+		e.product(1, "")
+		e.product(2, "")
+		e.settings(func(s *dbmodel.Settings) { s.TitleMinSeverity = rule.High })
+		same, worse := observation(3, 2, rule.High), observation(4, 2, rule.Critical)
+		same.Title, worse.Title = "CVE-1", "CVE-2"
+		comes := e.lateBaseline(observation(1, 1, rule.High), observation(2, 1, rule.High))
+		e.accept(same, worse, observation(5, 2, rule.High))
+		e.tried()
+		comes()
+		got := map[string]rule.Event{}
+		for _, n := range e.notifications() {
+			if n.Type == rule.TypeObservationTitle {
+				got[n.Name] = n.Event
+			}
+		}
+		want := map[string]rule.Event{"CVE-2": rule.EventChanged, "CVE-5": rule.EventNew}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("titles that are notified (-want +got):\n%s", diff)
 		}
 	})
 }

@@ -50,7 +50,15 @@ func (w *Worker) begin(ctx context.Context, tx bun.Tx, productIDs []int64) (*eva
 // baselineWait is how long a change waits, again and again, for the baseline of its observation.
 const baselineWait = 100 * time.Millisecond
 
-var errBaseline = errors.New("a baseline of these observations is evaluated first")
+var errBaseline = errors.New("a baseline of these observations or of their titles is evaluated first")
+
+// waitsForBaseline is the error of an evaluation that waits for a baseline; that of the question where it has one.
+func waitsForBaseline(err error) error {
+	if err != nil {
+		return fmt.Errorf("look for baselines: %w", err)
+	}
+	return &postponed{wait: baselineWait, err: errBaseline}
+}
 
 // evaluateObservations decides about observations and their titles, in their state of now.
 //
@@ -62,10 +70,7 @@ func (w *Worker) evaluateObservations(
 ) (evaluated, error) {
 	ids := event.Payload.IDs
 	if waits, err := dbmodel.WaitsForBaseline(ctx, tx, ids); err != nil || waits {
-		if waits {
-			err = &postponed{wait: baselineWait, err: errBaseline}
-		}
-		return evaluated{}, err
+		return evaluated{}, waitsForBaseline(err)
 	}
 	if len(ids) > 1 {
 		observations, e, err := w.read(ctx, tx, ids, false)

@@ -75,6 +75,10 @@ func (e *evaluation) titles(ctx context.Context, observations []dbmodel.StoredOb
 	if err != nil || len(matching) == 0 {
 		return err
 	}
+	// Another observation of a baseline may bear the title: what that remembers is known already.
+	if waits, err := dbmodel.TitlesWaitForBaseline(ctx, e.tx, texts(matching)); err != nil || waits {
+		return waitsForBaseline(err)
+	}
 	counts, err := dbmodel.TitleCounts(ctx, e.tx, texts(matching))
 	if err != nil {
 		return fmt.Errorf("count the bearers of titles: %w", err)
