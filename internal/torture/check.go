@@ -15,13 +15,44 @@ import (
 	"github.com/seed91453169/tocsin/rule"
 )
 
-// settle waits until every event is evaluated and every delivery is sent or failed.
+// settle waits until every event is evaluated, every pause over and every delivery sent or failed, the last slots too.
 func (r *run) settle() {
 	r.t.Helper()
 	r.logf("all events are reported")
 	began := time.Now()
+	r.idle()
+	for i := range r.plan.installation.products {
+		setPause(r, "products", i, nil)
+	}
+	r.waitFor("pauses end", `SELECT (SELECT count(*) FROM ended_pauses) + (SELECT count(*) FROM notifications WHERE held_back)`)
+	r.idle()
+	r.slotsCome()
+	r.waitFor("the last slots", `SELECT count(*) FROM subscriptions WHERE next_slot_at IS NOT NULL
+		AND (next_slot_at <= clock_timestamp() OR reported < (SELECT max(id) FROM notifications))`)
+	r.idle()
+	last := slices.MaxFunc(r.network.all(), func(a, b arrival) int { return a.at.Compare(b.at) })
+	r.logf("idle after %s; the last message was for %s", time.Since(began).Round(time.Millisecond), last.receiver)
+}
+
+// waitFor waits until a query gives 0.
+func (r *run) waitFor(what, query string) {
+	r.t.Helper()
+	for began := time.Now(); ; time.Sleep(50 * time.Millisecond) { //nolint:forbidigo // poll
+		left, err := r.count(query)
+		if err == nil && left == 0 {
+			return
+		}
+		if time.Since(began) > giveUpTime {
+			r.t.Fatalf("%s: %d are left (%v)", what, left, err)
+		}
+	}
+}
+
+// idle waits until every event is evaluated and every delivery is sent or failed.
+func (r *run) idle() {
+	r.t.Helper()
 	var s program.Status
-	for before, since := -1, began; ; time.Sleep(20 * time.Millisecond) { //nolint:forbidigo // poll
+	for before, since := -1, time.Now(); ; time.Sleep(20 * time.Millisecond) { //nolint:forbidigo // poll
 		code, answer, err := r.client(r.slots["web"][0]).Try(http.MethodGet, "/api/v1/status", nil)
 		if err == nil && code == http.StatusOK {
 			err = json.Unmarshal(answer, &s)
@@ -37,8 +68,6 @@ func (r *run) settle() {
 			r.t.Fatalf("no progress for %s; left: %+v (%d %v)", giveUpTime, s, code, err)
 		}
 	}
-	last := slices.MaxFunc(r.network.all(), func(a, b arrival) int { return a.at.Compare(b.at) })
-	r.logf("idle after %s; the last message was for %s", time.Since(began).Round(time.Millisecond), last.receiver)
 	if s.FailedEvents > 0 {
 		r.t.Errorf("%d events are set aside", s.FailedEvents)
 	}

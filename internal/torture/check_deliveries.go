@@ -33,100 +33,129 @@ func (r *run) excused(answered time.Time) bool {
 }
 
 // deliveries returns all deliveries in the order of their ids, each with its arrivals, and the digests of each
-// receiver.
+// receiver. Those of net digests come apart: the first one of each has the arrivals of its message.
 func (r *run) deliveries(
-	db *dbmodel.DB, stored []dbmodel.Notification,
-) (all []*delivery, digests map[string][]arrival) {
-	all = r.storedDeliveries(db, stored)
-	byID, byPlace := map[int64]*delivery{}, map[string]*delivery{}
-	place := func(receiver string, notification int64) string { return fmt.Sprint(receiver, " ", notification) }
-	for _, d := range all {
-		byID[d.ID], byPlace[place(d.receiver, d.NotificationID)] = d, d
+	db *dbmodel.DB, m *model,
+) (single, net []*delivery, digests map[string][]arrival) {
+	byID, byPlace, firsts := map[int64]*delivery{}, map[string]*delivery{}, map[string]*delivery{}
+	place := func(receiver string, number int64) string { return fmt.Sprint(receiver, " ", number) }
+	for _, d := range r.storedDeliveries(db, m) {
+		byID[d.ID] = d
+		if d.DigestID == 0 {
+			single, byPlace[place(d.receiver, d.NotificationID)] = append(single, d), d
+			continue
+		}
+		net = append(net, d)
+		if at := place(d.receiver, d.DigestID); firsts[at] == nil {
+			firsts[at] = d
+		}
 	}
 	digests = map[string][]arrival{}
 	for _, a := range r.network.all() {
-		d := byPlace[place(a.receiver, a.notification)]
-		if a.delivery != 0 {
-			d = byID[a.delivery]
+		if d := byID[a.last]; d != nil && d.DigestID != 0 {
+			a.net = d.DigestID
 		}
+		var of []*delivery
 		switch {
 		case a.isDigest():
 			digests[a.receiver] = append(digests[a.receiver], a)
-		case d == nil || d.receiver != a.receiver:
-			r.t.Errorf("%s got a message that is no delivery for it: %+v", a.receiver, a)
-		default:
+			if a.count == 0 {
+				r.t.Errorf("%s got a digest without a number: %+v", a.receiver, a)
+			}
+			continue
+		case a.net != 0:
+			of = []*delivery{firsts[place(a.receiver, a.net)]}
+		case a.delivery != 0:
+			of = []*delivery{byID[a.delivery]}
+		case a.notification != 0:
+			of = []*delivery{byPlace[place(a.receiver, a.notification)]}
+		}
+		for _, id := range a.data {
+			of = append(of, byPlace[place(a.receiver, id)])
+		}
+		for _, d := range of {
+			if d == nil || d.receiver != a.receiver {
+				r.t.Errorf("%s got a message that is no delivery for it: %+v", a.receiver, a)
+				continue
+			}
 			d.arrivals = append(d.arrivals, a)
 		}
 	}
-	return all, digests
+	return single, net, digests
+}
+
+// targets returns the receivers by their targets.
+func (r *run) targets(db *dbmodel.DB) map[int64]string {
+	key, err := base64.StdEncoding.DecodeString(secretKey)
+	r.must(err)
+	vault, err := dbmodel.OpenVault(context.Background(), db, key, nil)
+	r.must(err)
+	out := map[int64]string{}
+	r.each(db, `SELECT id, channel, address FROM targets`, func(scan func(...any)) {
+		var id int64
+		var of rule.Channel
+		var sealed []byte
+		scan(&id, &of, &sealed)
+		address, err := vault.OpenAddress(of, sealed)
+		r.must(err)
+		out[id] = strings.ToLower(strings.TrimPrefix(address, r.network.URL))
+	})
+	return out
 }
 
 // storedDeliveries reads all deliveries in the order of their ids.
-func (r *run) storedDeliveries(db *dbmodel.DB, stored []dbmodel.Notification) (all []*delivery) {
-	ctx := context.Background()
-	key, err := base64.StdEncoding.DecodeString(secretKey)
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	vault, err := dbmodel.OpenVault(ctx, db, key, nil)
-	if err != nil {
-		r.t.Fatal(err)
-	}
+func (r *run) storedDeliveries(db *dbmodel.DB, m *model) (all []*delivery) {
 	notifications := map[int64]*dbmodel.Notification{}
-	for i := range stored {
-		notifications[stored[i].ID] = &stored[i]
+	for i := range m.stored {
+		notifications[m.stored[i].ID] = &m.stored[i]
 	}
-	const query = `SELECT d.id, d.notification_id, d.state, d.last_error, t.channel, t.address
-		FROM deliveries d JOIN targets t ON t.id = d.target_id ORDER BY d.id`
-	rows, err := db.QueryContext(ctx, query)
-	if err != nil {
-		r.t.Fatal(err)
+	digests := map[int64]*netDigest{}
+	for _, d := range m.digests {
+		digests[d.id] = d
 	}
-	defer func() { _ = rows.Close() }()
-	for rows.Next() {
+	r.each(db, `SELECT id, notification_id, target_id, state, last_error, coalesce(digest_id, 0), source_id
+		FROM deliveries ORDER BY id`, func(scan func(...any)) {
 		d := new(delivery)
-		if err := rows.Scan(&d.ID, &d.NotificationID, &d.State, &d.LastError, &d.Channel, &d.Address); err != nil {
-			r.t.Fatal(err)
+		scan(&d.ID, &d.NotificationID, &d.TargetID, &d.State, &d.LastError, &d.DigestID, &d.Source.ID)
+		d.receiver, d.notification = m.receivers[d.TargetID], notifications[d.NotificationID]
+		if digest := digests[d.DigestID]; digest != nil {
+			digest.to[d.receiver] = append(digest.to[d.receiver], d)
 		}
-		address, err := vault.OpenAddress(d.Channel, d.Address)
-		if err != nil {
-			r.t.Fatal(err)
-		}
-		d.receiver = strings.ToLower(strings.TrimPrefix(address, r.network.URL))
-		d.notification = notifications[d.NotificationID]
 		all = append(all, d)
-	}
-	if err := rows.Err(); err != nil {
-		r.t.Fatal(err)
-	}
+	})
 	return all
 }
 
-// checkDeliveries checks that each notification is delivered once to each of its recipients.
+// checkDeliveries checks that each notification is delivered once to each of its recipients, as it is or in one digest.
 func (r *run) checkDeliveries(db *dbmodel.DB, stored []dbmodel.Notification) {
-	all, digests := r.deliveries(db, stored)
+	m := r.readModel(db, stored)
+	single, net, digests := r.deliveries(db, m)
 	got := map[int64][]string{}
-	for _, d := range all {
+	for _, d := range single {
 		got[d.NotificationID] = append(got[d.NotificationID], d.receiver)
 	}
 	for i := range stored {
 		n := &stored[i]
-		want := r.recipients(n)
+		want := r.recipients(m, n)
 		slices.Sort(got[n.ID])
 		if !slices.Equal(want, got[n.ID]) {
 			r.t.Errorf("notification %d (%s %s) is for %v, want %v", n.ID, n.Type, n.Name, got[n.ID], want)
 		}
 	}
-	copies := 0
+	r.checkPaused(m)
+	r.checkSchedules(m)
+	r.checkPauses(m)
+	copies := r.checkNetDigests(m)
 	byReceiver := map[string][]*delivery{}
-	for _, d := range all {
+	for _, d := range single {
 		copies += r.checkDelivery(d, digests[d.receiver])
 		byReceiver[d.receiver] = append(byReceiver[d.receiver], d)
 	}
 	for receiver, list := range byReceiver {
 		copies += r.checkDigests(receiver, list, digests[receiver])
-		r.checkOrder(receiver, list)
+		r.checkOrder(m, receiver, list)
 	}
+	all := slices.Concat(single, net)
 	r.checkWaits()
 	r.checkFailuresAreNotified(all, stored)
 	outcomes, states, digested := map[outcome]int{}, map[dbmodel.State]int{}, 0
@@ -143,20 +172,23 @@ func (r *run) checkDeliveries(db *dbmodel.DB, stored []dbmodel.Notification) {
 	r.t.Logf("deliveries: %v; %d copies; Redis was lost %d times", states, copies, len(r.losses))
 }
 
-// recipients returns the receivers of a notification by the settings, sorted.
-func (r *run) recipients(n *dbmodel.Notification) []string {
-	p := &r.plan.installation
-	switch n.Type {
-	case rule.TypeObservation, rule.TypeSecurityGate:
-		if a := p.applied(*n.ProductID); !a.Paused {
-			return receiversOf(a.Contacts)
+// checkNetDigests checks that each net digest is for those who should get it, and delivered to each of them as one
+// message. It returns how many copies of it were accepted.
+func (r *run) checkNetDigests(m *model) (copies int) {
+	for _, digest := range m.digests {
+		for receiver, parts := range digest.to {
+			if !digest.checked[receiver] {
+				r.t.Errorf("%s got digest %d (%s), which is not for it", receiver, digest.id, digest.Occasion)
+			}
+			for _, d := range parts[1:] {
+				if d.State != parts[0].State {
+					r.t.Errorf("digest %d is %s and %s for %s", digest.id, parts[0].State, d.State, receiver)
+				}
+			}
+			copies += r.checkDelivery(parts[0], nil)
 		}
-		return nil
-	case rule.TypeObservationTitle:
-		return receiversOf(p.titles.Contacts)
-	case rule.TypeException, rule.TypeTask:
 	}
-	return receiversOf(p.exceptions)
+	return copies
 }
 
 // checkDelivery compares one delivery with its arrivals and returns how many copies of it were accepted.
@@ -217,22 +249,25 @@ func (r *run) checkDigests(receiver string, list []*delivery, digests []arrival)
 	return digested - within
 }
 
-// checkOrder checks that deliveries about one observation, title or gate arrive in order.
-func (r *run) checkOrder(receiver string, list []*delivery) {
-	came := slices.DeleteFunc(slices.Clone(list), func(d *delivery) bool { return len(d.arrivals) == 0 })
+// checkOrder checks that deliveries about one observation, title or gate arrive in order. What a pause held back goes
+// after its end, and what waits for a slot may be overtaken by what goes at once.
+func (r *run) checkOrder(m *model, receiver string, list []*delivery) {
+	if slices.ContainsFunc(r.plan.installation.subscriptions, func(s *subscription) bool {
+		return s.AtOnce.MinSeverity != "" && slices.ContainsFunc(s.Contacts, func(c rule.Contact) bool {
+			return receivers[c.Target-1] == receiver
+		})
+	}) {
+		return
+	}
+	came := slices.DeleteFunc(slices.Clone(list), func(d *delivery) bool {
+		held, _ := m.isHeld(d.notification)
+		return held || len(d.arrivals) == 0
+	})
 	slices.SortFunc(came, func(a, b *delivery) int { return a.arrivals[0].at.Compare(b.arrivals[0].at) })
 	last := map[string]*delivery{}
 	for _, d := range came {
-		n := d.notification
-		var thing string
-		switch n.Type {
-		case rule.TypeObservation:
-			thing = fmt.Sprint("observation ", *n.ObservationID)
-		case rule.TypeObservationTitle:
-			thing = "title " + n.Name
-		case rule.TypeSecurityGate:
-			thing = fmt.Sprint("gate of product ", *n.ProductID)
-		default:
+		thing := thingOf(d.notification)
+		if thing == "" {
 			continue
 		}
 		if before := last[thing]; before != nil && before.NotificationID > d.NotificationID {

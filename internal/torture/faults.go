@@ -69,6 +69,16 @@ var faultKinds = map[string]faultKind{
 		begin: otherClock("scheduler"),
 	},
 
+	"product is paused": {
+		thing: "product", of: producers * productsEach, least: 200, most: 700,
+		begin: pause("products"),
+	},
+	"another product is paused": {
+		thing: "product", of: producers * productsEach, least: 200, most: 700,
+		begin: pause("products"),
+	},
+	"group is paused": {thing: "group", of: 3, least: 100, most: 400, begin: pause("product-groups")},
+
 	"digests are from 3 on":  {thing: "settings", least: 50, most: 200, begin: digests(3)},
 	"digests are from 10 on": {thing: "settings", least: 50, most: 200, begin: digests(10)},
 }

@@ -13,6 +13,9 @@ import (
 var receivers = []string{
 	"/slack/1", "/slack/2", "/slack/3", "/slack/4", "/slack/5", "/teams/1", "/teams/2", "/teams/3", "/teams/4",
 	"a@example.com", "b@example.com", "c@example.com", "d@example.com",
+	// Of subscriptions only:
+	"/slack/6", "f@example.com", "ann@example.com", "/data/1", "/slack/daily", "daily@example.com", "/teams/daily",
+	"/data/daily", "bob@example.com", "/slack/root", "/slack/same", "/teams/same", "/data/same",
 }
 
 // holder is a product or a product group. The webhooks in its settings are positions in receivers, from 1.
@@ -21,11 +24,14 @@ type holder struct {
 	rule.Settings
 }
 
-// installation is the products, groups and settings of a run; they do not change.
+// installation is the products, groups, settings and subscriptions of a run. They do not change, except that products
+// and groups are paused for a while.
 type installation struct {
 	groups, products []holder
 	titles           rule.Settings
 	exceptions       rule.Contacts
+	users            []*user
+	subscriptions    []*subscription
 }
 
 func newInstallation(r *rand.Rand) (p installation) {
@@ -34,7 +40,7 @@ func newInstallation(r *rand.Rand) (p installation) {
 	}
 	for i := range producers * productsEach {
 		at := holder{id: int64(i + 1), group: int64(r.IntN(4)), Settings: randomSettings(r)}
-		at.Paused = r.IntN(12) == 0
+		at.Paused = r.IntN(8) == 0 // until all is reported
 		p.products = append(p.products, at)
 	}
 	p.titles = rule.Settings{
@@ -42,6 +48,8 @@ func newInstallation(r *rand.Rand) (p installation) {
 		Contacts:   randomContacts(r),
 	}
 	p.exceptions = randomContacts(r)
+	p.users = newUsers(r)
+	p.subscriptions = newSubscriptions(r, p.users)
 	return p
 }
 
@@ -95,14 +103,23 @@ func (p *installation) busy(r *rand.Rand) string {
 			all = append(all, receiversOf(a.Contacts)...)
 		}
 	}
+	for _, s := range p.subscriptions {
+		for _, c := range s.Contacts {
+			all = append(all, receivers[c.Target-1])
+		}
+	}
 	return all[r.IntN(len(all))]
 }
 
 // receiversOf returns the receivers of contacts, sorted.
-func receiversOf(c rule.Contacts) []string {
-	var out []string
-	for _, r := range rule.Recipients(rule.Applied{Contacts: c}, nil, rule.Ability{EmailFrom: "anybody"}) {
-		out = append(out, receivers[r.Target-1])
+func receiversOf(c rule.Contacts) []string { return reached(rule.Applied{Contacts: c}, nil) }
+
+// reached returns the receivers of a notification under some settings, sorted; nil stands for any.
+func reached(a rule.Applied, n *rule.Notification) (out []string) {
+	for _, r := range rule.Recipients(a, n, rule.Ability{EmailFrom: "anybody"}) {
+		if r.Reason == "" {
+			out = append(out, receivers[r.Target-1])
+		}
 	}
 	slices.Sort(out)
 	return out
@@ -120,7 +137,7 @@ func (p holder) body(kind, base string) object {
 		o["product_group_id"] = p.group
 	}
 	if p.Paused {
-		o["notification_paused_until"] = "2099-01-01T00:00:00Z"
+		o["notification_paused_until"] = forever
 	}
 	addContacts(o, "notification", p.Contacts, base)
 	return o
@@ -144,7 +161,7 @@ func addContacts(o object, prefix string, c rule.Contacts, base string) {
 func (p *installation) settings(base string) object {
 	c := p.titles.Conditions
 	o := object{
-		"email_from": "tocsin@example.com", "digest_threshold": 0,
+		"email_from": "tocsin@example.com", "digest_threshold": 0, "member_notification_types": memberTypes,
 		"observation_title_notification_min_severity": c.MinSeverity,
 		"observation_title_notification_statuses":     c.Statuses,
 	}

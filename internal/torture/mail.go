@@ -73,7 +73,8 @@ func (s *mailSession) Data(r io.Reader) error {
 	case found == nil:
 		err = errors.New("its Message-ID has another form")
 	case found[1] == "digest":
-		err = a.readCount(subject)
+		a.last, err = strconv.ParseInt(found[2], 10, 64)
+		_ = a.readCount(subject) // one of net changes has none
 	default:
 		a.delivery, err = strconv.ParseInt(found[2], 10, 64)
 	}

@@ -44,7 +44,7 @@ func newPlan(seed uint64, calls int, long bool) *plan {
 		}
 	}
 	p.total = calls / producers * producers
-	p.acts = append(p.faults(p.random("faults"), long), p.spells(p.random("receivers"))...)
+	p.acts = slices.Concat(p.faults(p.random("faults"), long), p.spells(p.random("receivers")), p.slots(p.random("slots")))
 	slices.SortStableFunc(p.acts, func(a, b act) int { return a.at - b.at })
 	return p
 }
@@ -123,6 +123,17 @@ func (p *plan) spells(r *rand.Rand) []act {
 			busy[a.n] = a.until
 			hand, acts = hand[1:], append(acts, a)
 		}
+	}
+	return acts
+}
+
+// slotsCome is an act: the slots of all schedules come.
+const slotsCome = "slots come"
+
+// slots returns the times in which slots come.
+func (p *plan) slots(r *rand.Rand) (acts []act) {
+	for at := p.total / 10; at < p.calmFrom; at += 100 + r.IntN(300) {
+		acts = append(acts, act{kind: slotsCome, at: at, until: at})
 	}
 	return acts
 }

@@ -33,14 +33,20 @@ const (
 type arrival struct {
 	receiver     string
 	at, answered time.Time
-	notification int64 // 0: a digest, or a mail
-	delivery     int64 // of a mail; 0: a digest
-	count        int   // notifications in a digest
+	notification int64   // 0: a digest, or a mail
+	delivery     int64   // of a mail; 0: a digest
+	data         []int64 // notifications of a signed webhook
+	net          int64   // the number of a digest of net changes; 0: it is none, or a mail
+	last         int64   // of a mail that is a digest: its last delivery
+	count        int     // notifications in another digest
 	outcome      outcome
 	wait         time.Duration // asked for by Retry-After
 }
 
-func (a *arrival) isDigest() bool { return a.notification == 0 && a.delivery == 0 }
+// isDigest reports whether a is a digest of what waited for its receiver, not one of net changes.
+func (a *arrival) isDigest() bool {
+	return a.notification == 0 && a.delivery == 0 && len(a.data) == 0 && a.net == 0
+}
 
 // network is the receivers: webhooks and a mail server that behave as the plan says.
 type network struct {
@@ -195,8 +201,11 @@ func (f *network) answer(
 		if teams {
 			answer = liesOfTeams
 		}
-	case "refuses":
+	case "refuses": // a signed webhook that is gone would be disabled
 		a.outcome, status, answer = refused, []int{400, 403, 404, 410}[size%4], ""
+		if len(a.data) > 0 {
+			status = http.StatusNotFound
+		}
 	case "redirects":
 		a.outcome, status = refused, http.StatusFound
 		w.Header().Set("Location", f.URL+"/elsewhere")
@@ -220,13 +229,15 @@ func cut(w http.ResponseWriter) {
 // as in "2 new Critical, 3 security gates in Product 4"; the subject of a mail begins with [Tocsin].
 var (
 	toNotification = regexp.MustCompile(`/notifications/(\d+)$`)
+	toNetDigest    = regexp.MustCompile(`[?&]digest=(\d+)$`)
 	digestCount    = regexp.MustCompile(`(\d+) notifications?\b`)
 	digestPart     = regexp.MustCompile(`(?:^|^\[Tocsin\] |, )(\d+) `)
 )
 
-// read reads the notification or the count of a message for Slack or Teams.
+// read reads the notification or the count of a message for Slack or Teams, or the notifications of a signed webhook.
 func (a *arrival) read(body []byte) error {
 	var m struct {
+		Data   struct{ Notifications []struct{ ID int64 } }
 		Text   string
 		Blocks []struct {
 			Type     string
@@ -242,6 +253,12 @@ func (a *arrival) read(body []byte) error {
 	if err := json.Unmarshal(body, &m); err != nil {
 		return err
 	}
+	for _, n := range m.Data.Notifications {
+		a.data = append(a.data, n.ID)
+	}
+	if len(a.data) > 0 {
+		return nil
+	}
 	headline, link := m.Text, ""
 	for _, b := range m.Blocks {
 		if b.Type == "actions" {
@@ -252,9 +269,13 @@ func (a *arrival) read(body []byte) error {
 		c := m.Attachments[0].Content
 		headline, link = c.Body[0].Inlines[0].Text, c.Actions[0].URL
 	}
+	var err error
 	if found := toNotification.FindStringSubmatch(link); found != nil {
-		var err error
 		a.notification, err = strconv.ParseInt(found[1], 10, 64)
+		return err
+	}
+	if found := toNetDigest.FindStringSubmatch(link); found != nil {
+		a.net, err = strconv.ParseInt(found[1], 10, 64)
 		return err
 	}
 	return a.readCount(headline)

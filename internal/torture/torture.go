@@ -1,11 +1,12 @@
 // Package torture reports events to all roles while the servers, the processes and the receivers around them fail, and
 // compares afterwards what was stored and what arrived with what the rules give: exactly the notifications of the
 // rules, each delivery sent or failed with a reason, copies only where a process could not record an answer, order
-// kept.
+// kept; each recipient gets each notification once, as it is or in one digest, whose net changes are right.
 //
 // A run follows a plan that a seed determines (plan.go): the calls of each producer (producer.go), the settings
-// (installation.go), the faults (faults.go) and the behavior of the receivers (receivers.go, mail.go). Distances in a
-// plan are accepted calls, not seconds, so that a seed repeats a run however fast the machine is.
+// (installation.go), the subscriptions (subscriptions.go), their slots and the pauses (slots.go), the faults (faults.go)
+// and the behavior of the receivers (receivers.go, mail.go). Distances in a plan are accepted calls, not seconds, so
+// that a seed repeats a run however fast the machine is.
 package torture
 
 import (
@@ -171,6 +172,8 @@ func (r *run) configure() {
 		r.repeat(0, http.MethodPut, fmt.Sprintf("/api/v1/products/%d", p.id), p.body("Product", r.network.URL))
 	}
 	r.repeat(0, http.MethodPatch, "/api/v1/settings", in.settings(r.network.URL))
+	r.subscribe()
+	r.logSlots()
 	if r.t.Failed() {
 		r.t.FailNow() // without settings no event is notified
 	}
@@ -251,8 +254,12 @@ func newestFault(running []openAct) int {
 
 // begin begins an act and returns the function that ends it, or nil where it has already ended.
 func (r *run) begin(a act) (end func()) {
-	if slices.Contains(manners, a.kind) {
+	switch {
+	case slices.Contains(manners, a.kind):
 		return r.network.behave(receivers[a.n], a.kind)
+	case a.kind == slotsCome:
+		r.background.Go(r.slotsCome)
+		return nil
 	}
 	k := faultKinds[a.kind]
 	endSpan := func() {}
