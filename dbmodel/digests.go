@@ -62,20 +62,19 @@ const (
 		WHERE n.id > @behind AND n.id <= @through AND (n.id > @after OR n.released > @after)
 			AND (n.released IS NULL OR n.released <= @through) AND n.held_back = @held_back
 			AND n.type = ANY (@types) AND (@all_products OR n.product_id = ANY (@products)) AND @live
-		ORDER BY n.id LIMIT @limit`
+		ORDER BY n.type, CASE n.type WHEN 'observation' THEN n.observation_id WHEN 'security_gate' THEN n.product_id END,
+			CASE WHEN n.type NOT IN ('observation', 'security_gate') THEN n.name END, n.id`
 
 	// What went to a target of a subscription for another reason is known there, too.
 	sentAtOnce = `
 		EXISTS (SELECT 1 FROM deliveries d WHERE d.notification_id = n.id AND d.digest_id IS NULL
 			AND (d.source_kind = 'subscription' AND d.source_id = @subscription
 				OR d.target_id IN (SELECT c.target_id FROM contacts c WHERE c.subscription_id = @subscription)))`
-
-	// summedAtOnce is how many notifications are read at once.
-	summedAtOnce = 5_000
 )
 
-// EachNotification calls yield for the notifications in a range in the order in which they were stored.
-func EachNotification(ctx context.Context, db bun.IDB, r NotificationRange, yield func(*rule.Notification)) error {
+// EachNotification calls yield for the notifications in a range, thing by thing as rule.NewDigest wants them, until it
+// returns false. It keeps none of them; yield asks the database for nothing.
+func EachNotification(ctx context.Context, db bun.IDB, r NotificationRange, yield func(*rule.Notification) bool) error {
 	if len(r.Types) == 0 || len(r.Products) == 0 && !r.AllProducts {
 		return nil
 	}
@@ -91,23 +90,15 @@ func EachNotification(ctx context.Context, db bun.IDB, r NotificationRange, yiel
 	if r.SentTo != 0 {
 		sent = compose(db, sentAtOnce, args{"subscription": bun.Safe(strconv.FormatInt(r.SentTo, 10))})
 	}
-	for behind = min(behind, r.After); ; {
-		list, err := queryAll[summedNotification](ctx, db, summedNotifications, args{
-			"behind": behind, "through": r.Through, "after": r.After, "held_back": r.HeldBack,
-			"types": textsOf(r.Types), "all_products": allProducts, "products": numbers(r.Products),
-			"live": bun.Safe(liveNotifications("n")), "limit": summedAtOnce, "sent": bun.Safe(sent),
-		})
-		if err != nil {
-			return fmt.Errorf("read the notifications of a digest: %w", err)
-		}
-		for i := range list {
-			yield(list[i].rule())
-		}
-		if len(list) < summedAtOnce {
-			return nil
-		}
-		behind = list[len(list)-1].ID
+	err = queryEach(ctx, db, summedNotifications, args{
+		"behind": min(behind, r.After), "through": r.Through, "after": r.After, "held_back": r.HeldBack,
+		"types": textsOf(r.Types), "all_products": allProducts, "products": numbers(r.Products),
+		"live": bun.Safe(liveNotifications("n")), "sent": bun.Safe(sent),
+	}, func(n *summedNotification) bool { return yield(n.rule()) })
+	if err != nil {
+		return fmt.Errorf("read the notifications of a digest: %w", err)
 	}
+	return nil
 }
 
 func (n *summedNotification) rule() *rule.Notification {

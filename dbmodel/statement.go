@@ -100,32 +100,41 @@ func queryOne[T any](ctx context.Context, db bun.IDB, statement string, a args) 
 	return list[0], nil
 }
 
-func query[T any](ctx context.Context, db bun.IDB, statement string, a args, first bool) ([]T, error) {
+func query[T any](ctx context.Context, db bun.IDB, statement string, a args, first bool) (out []T, err error) {
+	err = queryEach(ctx, db, statement, a, func(v *T) bool {
+		out = append(out, *v)
+		return !first
+	})
+	return out, err
+}
+
+// queryEach is queryAll that calls yield for one row after the other, until it returns false. The connection is taken
+// until then: yield asks the database for nothing.
+func queryEach[T any](ctx context.Context, db bun.IDB, statement string, a args, yield func(*T) bool) error {
 	text, values, err := expand(db, statement, a)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	found, err := raw(db).QueryContext(ctx, text, values...)
 	if err != nil {
-		return nil, Translate(err)
+		return Translate(err)
 	}
 	defer found.Close()
 	row, err := newRowScanner(db, reflect.TypeFor[T](), found)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	var out []T
 	for found.Next() {
 		var v T
 		row.into = reflect.ValueOf(&v).Elem()
 		if err := found.Scan(row.columns...); err != nil {
-			return nil, Translate(err)
+			return Translate(err)
 		}
-		if out = append(out, v); first {
+		if !yield(&v) {
 			break
 		}
 	}
-	return out, Translate(found.Err())
+	return Translate(found.Err())
 }
 
 // expand is the text of a statement for the database, and the values of its placeholders $1, $2, ….

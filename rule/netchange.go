@@ -6,9 +6,6 @@ import (
 	"slices"
 )
 
-// MaxNamed is how many observations and titles a digest names.
-const MaxNamed = 20
-
 // Move says which way a thing went.
 type Move string
 
@@ -41,88 +38,44 @@ type NetChange struct {
 	GateBefore, Gate Event
 }
 
-// ProductChanges are the net changes in one product.
-type ProductChanges struct {
-	Product  int64 // 0: titles, which have no product
-	Counts   map[Move]int
-	New      map[Severity]int // of what is new, by its severity now
-	Resolved int              // of what was dropped: whose status is Resolved
-	Gate     *NetChange       // nil: it did not change
-	Named    []NetChange      // those of the MaxNamed worst of all products that are in this one, worst first
-}
-
-// Failure is an exception or a failed task, with all notifications that bear its name.
-type Failure struct {
-	Type  Type
-	Name  string
-	Count int   // occurrences
-	Last  int64 // id of the last notification
-}
-
-// Digest is what a scheduled subscription, or a contact whose pause is over, receives.
-type Digest struct {
-	Products []ProductChanges // the one with the worst change first
-	Failures []Failure        // most frequent first
-	// Notifications are the ids of the last ones of all that changed, and of the failures.
-	Notifications []int64
-}
-
-// Empty reports whether there is nothing to send.
-func (d Digest) Empty() bool { return len(d.Products) == 0 && len(d.Failures) == 0 }
-
-// NewDigest sums up notifications, which come in the order in which they were stored. sent reports which of them went
-// out at once; nil stands for none. For each thing the change goes from what was last sent or, where nothing was, from
-// the values before its first notification, to those after its last one. What ends as it began is left out.
-//
-// It keeps the notifications until it returns and changes none: many digests may be made of the same ones at once.
-func NewDigest(notifications iter.Seq[*Notification], sent func(*Notification) bool) Digest {
-	changes, failures := NetChanges(notifications, sent)
-	d := Digest{Products: byProduct(changes), Failures: failures}
-	for i := range changes {
-		d.Notifications = append(d.Notifications, changes[i].Last)
-	}
-	for i := range failures {
-		d.Notifications = append(d.Notifications, failures[i].Last)
-	}
-	return d
-}
-
-// NetChanges returns what NewDigest groups: one change for each thing, worst first, and the failures.
+// NetChanges calls changed for each thing whose notifications come to something, and failed for each exception and
+// failed task. The notifications come thing by thing, and by name: those of one as they were stored. sent reports which
+// of them went out at once; nil stands for none. Of what came before the next thing nothing is kept.
 func NetChanges(
-	notifications iter.Seq[*Notification], sent func(*Notification) bool,
-) ([]NetChange, []Failure) {
-	things, failures := newOrdered[thing, span](), newOrdered[failure, Failure]()
+	notifications iter.Seq[*Notification], sent func(*Notification) bool, changed func(NetChange), failed func(Failure),
+) {
+	var of thing
+	var s span
+	var f Failure
+	end := func() {
+		if c, ok := s.change(); ok {
+			changed(c)
+		}
+		if f.Count > 0 {
+			failed(f)
+		}
+	}
 	for n := range notifications {
+		if t := (thing{n.Type, n.Thing, n.Name}); t != of {
+			end()
+			of, s, f = t, span{}, Failure{}
+		}
 		atOnce := sent != nil && sent(n)
 		switch {
 		case n.Type == TypeSecurityGate || n.Type.hasValues():
-			things.at(thing{n.Type, n.Thing, n.Name}).add(n, atOnce)
+			s.add(n, atOnce)
 		case !atOnce:
-			f := failures.at(failure{n.Type, n.Name})
-			f.Type, f.Name, f.Last = n.Type, n.Name, n.ID
-			f.Count += max(n.Occurrences, 1)
+			f = Failure{Type: n.Type, Name: n.Name, Count: f.Count + max(n.Occurrences, 1), Last: n.ID}
 		}
 	}
-	var out []NetChange
-	for i := range things.list {
-		if c, ok := things.list[i].change(); ok {
-			out = append(out, c)
-		}
-	}
-	slices.SortStableFunc(out, compareChanges)
-	slices.SortStableFunc(failures.list, func(a, b Failure) int { return cmp.Compare(b.Count, a.Count) })
-	return out, failures.list
+	end()
 }
 
+// thing is what notifications are about: an observation, title or gate by its id, an exception or task by its name.
 type thing struct {
 	typ  Type
 	id   int64
-	name string // of a title, of whose id another title may have the same
-}
-
-type failure struct {
-	typ  Type
-	name string
+	name string // of a title, too: another title may have the same id
 }
 
 // span is what happened to one thing: what its recipient knew at first, and its notifications since.
@@ -157,6 +110,9 @@ func notified(n *Notification) *Values {
 
 // change returns what s comes to; ok is false where it ends as it began.
 func (s *span) change() (c NetChange, ok bool) {
+	if s.last == nil {
+		return c, false
+	}
 	c = NetChange{Type: s.last.Type, Product: s.last.Product, Thing: s.last.Thing, Last: s.last.ID, Count: s.count}
 	if c.Type == TypeSecurityGate {
 		c.Move, c.GateBefore, c.Gate = MoveGate, cmp.Or(s.gate, EventNone), s.last.Event
@@ -204,16 +160,19 @@ func compareTrue(a, b bool) int {
 }
 
 // compareChanges orders what matters most first: failed gates, then what is known now by its values, then other gates,
-// then what was dropped.
+// then what was dropped. What happened first decides between equal ones.
 func compareChanges(a, b NetChange) int {
-	if byClass := cmp.Compare(a.class(), b.class()); byClass != 0 || a.After == nil || b.After == nil {
-		return byClass
+	byClass, byLast := cmp.Compare(a.class(), b.class()), cmp.Compare(a.Last, b.Last)
+	if a.After == nil || b.After == nil {
+		return cmp.Or(byClass, byLast)
 	}
 	return cmp.Or(
+		byClass,
 		cmp.Compare(a.After.Severity.Rank(), b.After.Severity.Rank()),
 		compareTrue(a.After.Exploited(), b.After.Exploited()),
 		a.After.Compare(*b.After),
 		cmp.Compare(slices.Index(Moves, a.Move), slices.Index(Moves, b.Move)),
+		byLast,
 	)
 }
 
@@ -227,50 +186,4 @@ func (c *NetChange) class() int {
 		return 3
 	}
 	return 1
-}
-
-// byProduct groups changes, which are sorted: so the products are, too.
-func byProduct(changes []NetChange) []ProductChanges {
-	products := newOrdered[int64, ProductChanges]()
-	named := 0
-	for _, c := range changes {
-		p := products.at(c.Product)
-		if p.Counts == nil {
-			p.Product, p.Counts, p.New = c.Product, map[Move]int{}, map[Severity]int{}
-		}
-		p.Counts[c.Move]++
-		switch {
-		case c.Move == MoveNew:
-			p.New[c.After.Severity]++
-		case c.Move == MoveDropped && c.After != nil && c.After.Status == Resolved:
-			p.Resolved++
-		}
-		switch {
-		case c.Move == MoveGate:
-			p.Gate = &c
-		case named < MaxNamed:
-			p.Named = append(p.Named, c)
-			named++
-		}
-	}
-	return products.list
-}
-
-// ordered is a map that keeps the order in which its keys came.
-type ordered[K comparable, V any] struct {
-	index map[K]int
-	list  []V
-}
-
-func newOrdered[K comparable, V any]() *ordered[K, V] { return &ordered[K, V]{index: map[K]int{}} }
-
-// at returns the value of k, valid until the next call.
-func (o *ordered[K, V]) at(k K) *V {
-	i, ok := o.index[k]
-	if !ok {
-		i = len(o.list)
-		o.index[k] = i
-		o.list = append(o.list, *new(V))
-	}
-	return &o.list[i]
 }

@@ -1,12 +1,14 @@
 package rule_test
 
 import (
+	"cmp"
 	"fmt"
 	"iter"
 	"slices"
+	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
+	gocmp "github.com/google/go-cmp/cmp"
 
 	"github.com/seed91453169/tocsin/rule"
 )
@@ -40,8 +42,18 @@ func gates(before rule.Event, events ...rule.Event) []rule.Notification {
 	return out
 }
 
-// pointers are the notifications of a list, one after the other.
+// netChanges lists the net changes of notifications, which come in the order in which they were stored.
+func netChanges(list []rule.Notification, sent func(*rule.Notification) bool) (changes []rule.NetChange) {
+	rule.NetChanges(pointers(list), sent, func(c rule.NetChange) { changes = append(changes, c) }, func(rule.Failure) {})
+	return changes
+}
+
+// pointers are the notifications of a list, thing by thing.
 func pointers(list []rule.Notification) iter.Seq[*rule.Notification] {
+	list = slices.Clone(list)
+	slices.SortStableFunc(list, func(a, b rule.Notification) int {
+		return cmp.Or(strings.Compare(string(a.Type), string(b.Type)), int(a.Thing-b.Thing), strings.Compare(a.Name, b.Name))
+	})
 	return func(yield func(*rule.Notification) bool) {
 		for i := range list {
 			if !yield(&list[i]) {
@@ -63,7 +75,7 @@ func TestTitlesWithOneHash(t *testing.T) {
 		{ID: 1, Type: rule.TypeObservationTitle, Event: rule.EventNew, Thing: 4, Name: "a", After: high},
 		{ID: 2, Type: rule.TypeObservationTitle, Event: rule.EventChanged, Thing: 4, Name: "b", Before: high, After: medium},
 	}
-	changes, _ := rule.NetChanges(pointers(list), nil)
+	changes := netChanges(list, nil)
 	if len(changes) != 2 {
 		t.Errorf("%+v", changes)
 	}
@@ -114,8 +126,8 @@ func TestNetChanges(t *testing.T) {
 		"gate failed at once, passed":     {gates(rule.EventPassed, rule.EventFailed, rule.EventPassed), []int64{1}, gate(rule.EventFailed, rule.EventPassed, 2, 1)},
 		"gate passed, then failed (sent)": {gates(rule.EventFailed, rule.EventPassed, rule.EventFailed), []int64{2}, nil},
 	} {
-		got, _ := rule.NetChanges(pointers(c.list), ids(c.sent...))
-		if diff := cmp.Diff(c.want, got); diff != "" {
+		got := netChanges(c.list, ids(c.sent...))
+		if diff := gocmp.Diff(c.want, got); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", name, diff)
 		}
 	}
@@ -198,14 +210,14 @@ func TestDigest(t *testing.T) {
 		{0, map[rule.Move]int{rule.MoveNew: 1}, "", nil},
 		{3, map[rule.Move]int{rule.MoveDropped: 1}, "", nil},
 	}
-	if diff := cmp.Diff(want, got); diff != "" {
+	if diff := gocmp.Diff(want, got); diff != "" {
 		t.Errorf("products (-want +got):\n%s", diff)
 	}
 	failures := []rule.Failure{
 		{Type: rule.TypeTask, Name: "KeyError", Count: 5, Last: int64(len(list) - 1)},
 		{Type: rule.TypeException, Name: "KeyError", Count: 1, Last: int64(len(list) - 3)},
 	}
-	if diff := cmp.Diff(failures, d.Failures); diff != "" {
+	if diff := gocmp.Diff(failures, d.Failures); diff != "" {
 		t.Errorf("failures (-want +got):\n%s", diff)
 	}
 	if d.Empty() || !rule.NewDigest(pointers(list), func(*rule.Notification) bool { return true }).Empty() {
@@ -281,7 +293,7 @@ func (w *world) change(n rule.Notification, to byte, decide func(bool, *rule.Val
 func checkNet(t *testing.T, list []rule.Notification, sent func(*rule.Notification) bool) {
 	t.Helper()
 	got := map[string]rule.NetChange{}
-	changes, _ := rule.NetChanges(pointers(list), sent)
+	changes := netChanges(list, sent)
 	for _, c := range changes {
 		got[fmt.Sprint(c.Type, c.Thing)] = c
 	}

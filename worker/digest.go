@@ -298,19 +298,20 @@ func (d *digests) sum(
 	ctx context.Context, r dbmodel.NotificationRange, passes, sent func(*rule.Notification) bool, data bool,
 ) (content *dbmodel.NetDigest, ids []int64, err error) {
 	content = &dbmodel.NetDigest{Digest: rule.NewDigest(func(yield func(*rule.Notification) bool) {
-		err = dbmodel.EachNotification(ctx, d.w.DB, r, func(n *rule.Notification) {
+		err = dbmodel.EachNotification(ctx, d.w.DB.Reader, r, func(n *rule.Notification) bool {
 			if !passes(n) {
-				return
+				return true
 			}
-			yield(n)
 			if data && (sent == nil || !sent(n)) {
 				ids = append(ids, n.ID)
 			}
+			return yield(n)
 		})
 	}, sent)}
 	if err != nil {
 		return nil, nil, err
 	}
+	slices.Sort(ids)
 	var products []int64
 	for _, p := range content.Products {
 		products = append(products, p.Product)

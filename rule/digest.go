@@ -1,0 +1,120 @@
+package rule
+
+import (
+	"cmp"
+	"iter"
+	"slices"
+)
+
+// MaxNamed is how many observations and titles a digest names.
+const MaxNamed = 20
+
+// ProductChanges are the net changes in one product.
+type ProductChanges struct {
+	Product  int64 // 0: titles, which have no product
+	Counts   map[Move]int
+	New      map[Severity]int // of what is new, by its severity now
+	Resolved int              // of what was dropped: whose status is Resolved
+	Gate     *NetChange       // nil: it did not change
+	Named    []NetChange      // those of the MaxNamed worst of all products that are in this one, worst first
+}
+
+// Failure is an exception or a failed task, with all notifications that bear its name.
+type Failure struct {
+	Type  Type
+	Name  string
+	Count int   // occurrences
+	Last  int64 // id of the last notification
+}
+
+// Digest is what a scheduled subscription, or a contact whose pause is over, receives.
+type Digest struct {
+	Products []ProductChanges // the one with the worst change first
+	Failures []Failure        // most frequent first
+	// Notifications are the ids of the last ones of all that changed, and of the failures.
+	Notifications []int64
+}
+
+// Empty reports whether there is nothing to send.
+func (d Digest) Empty() bool { return len(d.Products) == 0 && len(d.Failures) == 0 }
+
+// NewDigest sums up notifications, which come as NetChanges says. sent reports which of them went out at once; nil
+// stands for none. For each thing the change goes from what was last sent or, where nothing was, from the values before
+// its first notification, to those after its last one. What ends as it began is left out.
+//
+// Of the changes it keeps those that it names, counts, and ids. It changes no notification: many digests may be made of
+// the same ones at once.
+func NewDigest(notifications iter.Seq[*Notification], sent func(*Notification) bool) Digest {
+	s := sums{products: map[int64]*productSums{}}
+	NetChanges(notifications, sent, s.change, s.failure)
+	return s.digest()
+}
+
+// sums is what a digest keeps of the changes.
+type sums struct {
+	products      map[int64]*productSums
+	worst         []NetChange // the MaxNamed worst, and some more; without gates
+	failures      []Failure
+	notifications []int64
+}
+
+type productSums struct {
+	ProductChanges
+	worst NetChange
+}
+
+func (s *sums) change(c NetChange) {
+	s.notifications = append(s.notifications, c.Last)
+	p := s.products[c.Product]
+	if p == nil {
+		p = &productSums{worst: c}
+		p.Product, p.Counts, p.New = c.Product, map[Move]int{}, map[Severity]int{}
+		s.products[c.Product] = p
+	}
+	if compareChanges(c, p.worst) < 0 {
+		p.worst = c
+	}
+	p.Counts[c.Move]++
+	switch {
+	case c.Move == MoveNew:
+		p.New[c.After.Severity]++
+	case c.Move == MoveDropped && c.After != nil && c.After.Status == Resolved:
+		p.Resolved++
+	}
+	if c.Move == MoveGate {
+		p.Gate = &c
+	} else if s.worst = append(s.worst, c); len(s.worst) >= 10*MaxNamed {
+		s.cut()
+	}
+}
+
+func (s *sums) failure(f Failure) {
+	s.notifications, s.failures = append(s.notifications, f.Last), append(s.failures, f)
+}
+
+// cut keeps the worst.
+func (s *sums) cut() {
+	slices.SortFunc(s.worst, compareChanges)
+	s.worst = s.worst[:min(len(s.worst), MaxNamed)]
+}
+
+func (s *sums) digest() Digest {
+	s.cut()
+	for _, c := range s.worst {
+		p := s.products[c.Product]
+		p.Named = append(p.Named, c)
+	}
+	order := make([]*productSums, 0, len(s.products))
+	for _, p := range s.products {
+		order = append(order, p)
+	}
+	slices.SortFunc(order, func(a, b *productSums) int { return compareChanges(a.worst, b.worst) })
+	d := Digest{Failures: s.failures, Notifications: s.notifications}
+	for _, p := range order {
+		d.Products = append(d.Products, p.ProductChanges)
+	}
+	slices.SortFunc(d.Failures, func(a, b Failure) int {
+		return cmp.Or(cmp.Compare(b.Count, a.Count), cmp.Compare(a.Last, b.Last))
+	})
+	return d
+}
