@@ -126,3 +126,64 @@ func TestPauseOfGroupEnds(t *testing.T) {
 		}
 	})
 }
+
+// TestPauseEndsBesideSlots: what a pause held back goes while a slot takes long, not after it. SQLite has one writer,
+// which nothing else can hold up.
+func TestPauseEndsBesideSlots(t *testing.T) {
+	t.Parallel()
+	db := testenv.OpenDB(t, testenv.PostgresURL(t, testenv.MigrateSchema))
+	e := newEnv(t, db, nil)
+	e.product(1, "")
+	e.product(2, "/product")
+	slow := e.dailyDigest("")
+	later := time.Now().AddDate(0, 0, 1)
+	e.pause(2, nil, &later)
+	e.accept(observation(1, 1, rule.High), observation(2, 2, rule.High))
+	e.idle(10 * time.Second)
+	slot := func() *time.Time {
+		s, err := dbmodel.VisibleSubscriptionByID(t.Context(), db, everything, slow.ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s.LastSlotAt
+	}
+	e.slotIsDue(slow)
+	err := db.InTx(t.Context(), func(ctx context.Context, tx bun.Tx) error {
+		if _, err := tx.NewRaw("SELECT 1 FROM subscriptions WHERE id = ? FOR UPDATE", slow.ID).Exec(ctx); err != nil {
+			return err
+		}
+		testenv.Eventually(t, 15*time.Second, func() error {
+			var waiting int
+			err := e.db.NewRaw("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%last_slot_at%' "+
+				"AND datname = current_database()").Scan(ctx, &waiting)
+			if err == nil && waiting == 0 {
+				err = errors.New("it does not wait")
+			}
+			return err
+		}, "the slot waits")
+		e.pause(2, nil, nil)
+		testenv.Eventually(t, 15*time.Second, func() error {
+			if len(e.receiver.headlines("/product")) == 0 {
+				return errors.New("nothing yet")
+			}
+			return nil
+		}, "the pause ends")
+		if at := slot(); at != nil {
+			t.Errorf("the slot was made at %s", at)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	testenv.Eventually(t, 15*time.Second, func() error {
+		if slot() == nil {
+			return errors.New("not yet")
+		}
+		return nil
+	}, "the slot is made")
+	e.idle(10 * time.Second)
+	if diff := cmp.Diff([]string{"Daily, Product 1: 1 new High"}, e.receiver.headlines("/team")); diff != "" {
+		t.Errorf("headlines (-want +got):\n%s", diff)
+	}
+}
