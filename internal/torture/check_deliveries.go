@@ -263,7 +263,7 @@ func (r *run) checkOrder(m *model, receiver string, list []*delivery) {
 		held, _ := m.isHeld(d.notification)
 		return held || len(d.arrivals) == 0
 	})
-	slices.SortFunc(came, func(a, b *delivery) int { return a.arrivals[0].at.Compare(b.arrivals[0].at) })
+	slices.SortStableFunc(came, func(a, b *delivery) int { return a.arrivals[0].at.Compare(b.arrivals[0].at) })
 	last := map[string]*delivery{}
 	for _, d := range came {
 		thing := thingOf(d.notification)
