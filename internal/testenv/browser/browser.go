@@ -48,18 +48,56 @@ type Tab struct {
 	ctx  context.Context
 }
 
-// New starts a Chromium, whose first tab opens paths below base, for as long as the test.
-func New(t testing.TB, base string) *Tab {
+// shared is the Chromium of the tests that run side by side in this process.
+var shared struct {
+	mu   sync.Mutex
+	tabs int // of tests that have not ended
+	ctx  context.Context
+	stop func()
+}
+
+// chromium returns the context of the Chromium, which runs until the last test that asked for it has ended.
+func chromium(t testing.TB) context.Context {
+	t.Helper()
+	shared.mu.Lock()
+	defer shared.mu.Unlock()
+	if shared.tabs == 0 {
+		start(t)
+	}
+	shared.tabs++
+	t.Cleanup(func() {
+		shared.mu.Lock()
+		defer shared.mu.Unlock()
+		if shared.tabs--; shared.tabs == 0 {
+			shared.stop()
+		}
+	})
+	return shared.ctx
+}
+
+// start starts the Chromium. Its caller holds mu.
+func start(t testing.TB) {
 	t.Helper()
 	options := append(chromedp.DefaultExecAllocatorOptions[:],
-		chromedp.NoSandbox, chromedp.DisableGPU, chromedp.UserDataDir(t.TempDir()), chromedp.WindowSize(width, height),
+		chromedp.NoSandbox, chromedp.DisableGPU, chromedp.WindowSize(width, height),
 		chromedp.Flag("disable-quic", true), chromedp.Flag("disable-component-update", true),
 		chromedp.Flag("host-resolver-rules", "MAP tocsin.test 127.0.0.1"), // an address of the network, as browsers see it
 	)
 	ctx, cancel := chromedp.NewExecAllocator(context.WithoutCancel(t.Context()), options...)
-	t.Cleanup(cancel)
 	ctx, cancelTab := chromedp.NewContext(ctx)
-	t.Cleanup(func() { _ = chromedp.Cancel(ctx); cancelTab() })
+	shared.ctx, shared.stop = ctx, func() { _ = chromedp.Cancel(ctx); cancelTab(); cancel() }
+	if err := chromedp.Do(ctx); err != nil {
+		shared.stop()
+		t.Fatalf("start chromium: %v", err)
+	}
+}
+
+// New opens a tab for paths below base, for as long as the test. It shares cookies and connections with its other tabs
+// alone.
+func New(t testing.TB, base string) *Tab {
+	t.Helper()
+	ctx, cancel := chromedp.NewContext(chromium(t), chromedp.WithNewBrowserContext())
+	t.Cleanup(func() { _ = chromedp.Cancel(ctx); cancel() })
 	b := &Tab{t, base, ctx}
 	b.listen()
 	return b
@@ -103,8 +141,8 @@ var (
 
 func (b *Tab) listen() {
 	b.t.Helper()
-	if err := chromedp.Do(b.ctx); err != nil { // starts the browser, or the tab, for as long as the context
-		b.t.Fatalf("start chromium: %v", err)
+	if err := chromedp.Do(b.ctx); err != nil { // opens the tab for as long as the context
+		b.t.Fatalf("open a tab: %v", err)
 	}
 	c := new(complaints)
 	b.t.Cleanup(func() { c.fail(b.t) })
@@ -127,7 +165,11 @@ func (b *Tab) listen() {
 			c.add("exception: %+v", event.ExceptionDetails)
 		}
 	}()
-	b.Do(command(cdplog.Enable, cdp.Empty{}), chromedp.EmulateViewport(width, height))
+	b.Do(
+		command(cdplog.Enable, cdp.Empty{}), chromedp.EmulateViewport(width, height),
+		// Its window has the focus, whatever happens in others.
+		command(emulation.SetFocusEmulationEnabled, emulation.SetFocusEmulationEnabledParams{Enabled: true}),
+	)
 }
 
 // command is a command of the protocol that answers nothing of interest.
