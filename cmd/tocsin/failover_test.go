@@ -47,11 +47,11 @@ func TestFailover(t *testing.T) {
 			}
 			d.feed(func(accepted int) {
 				switch {
-				case accepted == 1000:
+				case accepted == matching/4:
 					fail(queue.Bulk)
-				case accepted == 3000: // two thousand were accepted meanwhile
+				case accepted == matching*3/4: // half of them were accepted meanwhile
 					recovered(queue.Bulk)
-				case accepted == 4000 && c.again:
+				case accepted == matching && c.again:
 					fail(queue.Drains)
 				}
 			})

@@ -18,9 +18,9 @@ import (
 
 // matching is the number of events that each must be delivered once, to one of the targets; see feed.
 const (
-	matching = 4000
+	matching = 1600
 	targets  = 8
-	perCall  = 50
+	perCall  = 20
 )
 
 // watch sets up products with a webhook each; threshold 0 makes every delivery a message of its own.
@@ -103,7 +103,7 @@ func TestRedisAndPostgresFail(t *testing.T) {
 	d.watch(10)
 	d.feed(func(accepted int) {
 		switch accepted {
-		case 1000:
+		case matching / 4:
 			o, err := redis.ParseURL(rd.URL())
 			if err != nil {
 				t.Fatal(err)
@@ -113,13 +113,13 @@ func TestRedisAndPostgresFail(t *testing.T) {
 			if err := client.FlushAll(t.Context()).Err(); err != nil {
 				t.Fatal(err)
 			}
-		case 1500:
+		case matching * 3 / 8:
 			rd.Kill()
-		case 2500: // a thousand were accepted without Redis
+		case matching * 5 / 8: // a quarter was accepted without Redis
 			rd.Start()
-		case 3000:
+		case matching * 3 / 4:
 			pg.Restart(testenv.Fast)
-		case 3500:
+		case matching * 7 / 8:
 			pg.Restart(testenv.Immediate)
 		}
 	})
@@ -172,12 +172,12 @@ func TestTerminateUnderLoad(t *testing.T) {
 	}
 	d.feed(func(accepted int) {
 		switch accepted {
-		case 1000, 3000:
+		case matching / 4, matching * 3 / 4:
 			if code, took := d.worker.terminate(); code != 0 || took > 20*time.Second {
 				t.Errorf("the worker ends with %d after %s", code, took)
 			}
 			d.worker = start(t, d.env, "worker")
-		case 2000:
+		case matching / 2:
 			for _, p := range []**process{&d.web, &d.scheduler} {
 				role := (*p).Args[0]
 				if code, took := (*p).terminate(); code != 0 || took > 20*time.Second {

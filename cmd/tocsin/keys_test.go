@@ -136,7 +136,7 @@ func TestKeyRotation(t *testing.T) {
 	}
 	d.feed(func(accepted int) {
 		switch accepted {
-		case 500:
+		case matching / 8:
 			check(oldAlone, 0, "opens what the database holds")
 			check(newAlone, 1, "docs/keys.md")
 			check(both, 0, "TOCSIN_SECRET_KEY_OLD opens what the database holds")
@@ -147,18 +147,18 @@ func TestKeyRotation(t *testing.T) {
 			d.env = both
 			begin("worker")
 			check(both, 0, "TOCSIN_SECRET_KEY_OLD is not needed any more")
-		case 1000:
+		case matching / 4:
 			set(1) // through a web that has the old key alone
-		case 1500:
+		case matching * 3 / 8:
 			begin("scheduler")
-		case 2000:
+		case matching / 2:
 			begin("web")
 			set(2)
-		case 2500:
+		case matching * 5 / 8:
 			d.env = newAlone
 			begin("worker")
 			begin("web")
-		case 3000:
+		case matching * 3 / 4:
 			begin("scheduler")
 			set(3)
 		}

@@ -120,8 +120,9 @@ func (d *deployment) restores(after string, backup, restore func() error) {
 		return http.StatusOK
 	}
 	done := make(chan error, 1)
+	const backedUp = matching * 3 / 8
 	d.feed(func(accepted int) {
-		if accepted == 1500 {
+		if accepted == backedUp {
 			go func() { done <- backup() }()
 		}
 	})
@@ -159,8 +160,8 @@ func (d *deployment) restores(after string, backup, restore func() error) {
 			t.Errorf("%s: %d notifications, %d sent", title, notifications, sent)
 		}
 	}
-	if err := rows.Err(); err != nil || kept < 1500 {
-		t.Errorf("%d observations were restored, 1500 were accepted before: %v", kept, err)
+	if err := rows.Err(); err != nil || kept < backedUp {
+		t.Errorf("%d observations were restored, %d were accepted before: %v", kept, backedUp, err)
 	}
 	for credential, name := range map[string]string{"Bearer " + token: "Authorization", cookie: "Cookie"} {
 		r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, d.url+"/api/v1/settings", nil)
