@@ -38,7 +38,8 @@ type Accepting struct {
 	ReportedAt *time.Time
 }
 
-func (how Accepting) kind() EventKind {
+// Kind is the kind of the event of those that changed.
+func (how Accepting) Kind() EventKind {
 	if how.Baseline {
 		return KindBaseline
 	}
@@ -140,7 +141,7 @@ func AcceptObservations(ctx context.Context, db bun.IDB, list []Observation, how
 	if err := lockReported(ctx, db, list, how); err != nil {
 		return Accepted{}, err
 	}
-	upsert["kind"], upsert["bulk"], upsert["queued"] = string(how.kind()), how.Bulk, how.Queued
+	upsert["kind"], upsert["bulk"], upsert["queued"] = string(how.Kind()), how.Bulk, how.Queued
 	payload := how.payload(list)
 	upsert["payload"] = payload.column()
 	a, err := queryOne[struct {
@@ -152,7 +153,7 @@ func AcceptObservations(ctx context.Context, db bun.IDB, list []Observation, how
 		return Accepted{}, err
 	}
 	if a.Known < len(products) {
-		if err := shareProducts(ctx, db, products); err != nil {
+		if err := requireProducts(ctx, db, products); err != nil {
 			return Accepted{}, err
 		}
 		return AcceptObservations(ctx, db, list, how) // one came into being after the statement had begun
@@ -172,7 +173,7 @@ func acceptSQLite(
 		})
 		return a, err
 	}
-	if err := shareProducts(ctx, db, productsOf(list)); err != nil {
+	if err := requireProducts(ctx, db, productsOf(list)); err != nil {
 		return a, err
 	}
 	changed, err := queryAll[int64](ctx, db, knownProducts+upsertObservations, upsert)
@@ -187,7 +188,7 @@ func acceptSQLite(
 	payload := how.payload(list)
 	payload.IDs = changed
 	a.EventID, err = InsertEvent(ctx, db, NewEvent{
-		Kind: how.kind(), Payload: payload, Bulk: how.Bulk, Queued: how.Queued,
+		Kind: how.Kind(), Payload: payload, Bulk: how.Bulk, Queued: how.Queued,
 	})
 	return a, err
 }

@@ -21,9 +21,9 @@ type Exception struct {
 	Arguments     json.RawMessage `json:"arguments,omitempty"` // an object, secrets masked
 	ProductID     int64           `json:"product_id,omitempty"`
 	ObservationID int64           `json:"observation_id,omitempty"`
-	Fingerprint   string          `json:"fingerprint"`    // hex; the same for the same exception
-	Each          bool            `json:"each,omitempty"` // never held back
-	Own           bool            `json:"own,omitempty"`  // about Tocsin itself
+	Fingerprint   string          `json:"fingerprint"` // hex; the same for the same exception
+	NeverHeldBack bool            `json:"never_held_back,omitempty"`
+	Own           bool            `json:"own,omitempty"` // about Tocsin itself
 }
 
 // EventState says what became of an event.
@@ -94,7 +94,7 @@ func NamedBy(ctx context.Context, db bun.IDB, e *Exception) (n Named, err error)
 		product = n.Observation.ProductID
 	}
 	if product != 0 {
-		if err := shareProducts(ctx, db, []int64{product}); err != nil {
+		if err := requireProducts(ctx, db, []int64{product}); err != nil {
 			if _, unknown := errors.AsType[*UnknownProductsError](err); !unknown {
 				return n, err
 			}

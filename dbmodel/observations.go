@@ -115,22 +115,22 @@ func productsOf(list []Observation) []int64 {
 	return slices.Compact(ids)
 }
 
-// ShareProducts keeps the products of observations from being deleted until the transaction ends. The error is
+// RequireProducts keeps the products of observations from being deleted until the transaction ends. The error is
 // *UnknownProductsError where one does not exist.
-func ShareProducts(ctx context.Context, db bun.IDB, list []Observation) error {
-	return shareProducts(ctx, db, productsOf(list))
+func RequireProducts(ctx context.Context, db bun.IDB, list []Observation) error {
+	return requireProducts(ctx, db, productsOf(list))
 }
 
-const shareProductRows = `SELECT id FROM products WHERE id = ANY (@ids) ORDER BY id FOR KEY SHARE`
+const keepProductRows = `SELECT id FROM products WHERE id = ANY (@ids) ORDER BY id FOR KEY SHARE`
 
 // KeepProducts keeps those of the given products that there are from being deleted until the transaction ends.
 func KeepProducts(ctx context.Context, tx bun.Tx, ids []int64) error {
-	_, err := queryAll[int64](ctx, tx, shareProductRows, args{"ids": numbers(ids)})
+	_, err := queryAll[int64](ctx, tx, keepProductRows, args{"ids": numbers(ids)})
 	return err
 }
 
-func shareProducts(ctx context.Context, db bun.IDB, ids []int64) error {
-	known, err := queryAll[int64](ctx, db, shareProductRows, args{"ids": numbers(ids)})
+func requireProducts(ctx context.Context, db bun.IDB, ids []int64) error {
+	known, err := queryAll[int64](ctx, db, keepProductRows, args{"ids": numbers(ids)})
 	if err != nil {
 		return err
 	}

@@ -26,11 +26,13 @@ const (
 func (c *Connector) report(
 	ctx context.Context, tx bun.Tx, class, message, trace string,
 ) ([]dbmodel.QueueableEvent, error) {
-	event, err := accept.NewOwnFailure(class, dbmodel.PeriodicSecObserve, message, trace)
+	event, err := accept.NewOwnFailure(accept.ExceptionInfo{
+		Class: class, Function: dbmodel.PeriodicSecObserve, Message: message, Trace: trace,
+	})
 	if err != nil {
 		return nil, err
 	}
-	done, err := c.accept(ctx, tx, event.Each())
+	done, err := c.accept(ctx, tx, event.NeverHeldBack())
 	return done.Rows, err
 }
 

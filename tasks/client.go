@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"math"
-	"time"
 
 	"github.com/hibiken/asynq"
 	"github.com/redis/go-redis/v9"
@@ -40,8 +39,9 @@ func (c *Client) Enqueue(ctx context.Context, t *Task) error {
 	if err != nil {
 		return fmt.Errorf("enqueue an event: %w", err)
 	}
+	// Nothing but this task knows of the event: asynq retries it until a worker has accepted it.
 	task := asynq.NewTask(queue.TypeEventAccept, payload,
-		asynq.Queue(queue.Of(t.event.Bulk())), asynq.MaxRetry(math.MaxInt32), asynq.Timeout(2*time.Minute))
+		asynq.Queue(queue.Of(t.event.Bulk())), asynq.MaxRetry(math.MaxInt32), asynq.Timeout(queue.TaskTime))
 	if _, err := c.client.EnqueueContext(ctx, task); err != nil {
 		return fmt.Errorf("enqueue an event: %w", err)
 	}

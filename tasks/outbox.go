@@ -4,7 +4,6 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
-	"slices"
 	"sync"
 	"time"
 
@@ -92,7 +91,7 @@ func (o *Outbox) Wake(ctx context.Context) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		o.queue.Enqueue(ctx, slices.Clip(rows))
+		o.queue.Enqueue(ctx, rows)
 	}()
 	late := time.NewTimer(queue.EnqueueTime) // the caller's Redis client may ignore the end of a context
 	defer late.Stop()

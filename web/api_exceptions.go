@@ -89,7 +89,9 @@ func (s *server) reportOwn(x *exchange, class, message, trace string) {
 	if !found {
 		route = x.r.Pattern
 	}
-	t, err := accept.NewOwnException(class, x.r.Method+" "+route, message, trace)
+	t, err := accept.NewOwnException(accept.ExceptionInfo{
+		Class: class, Function: x.r.Method + " " + route, Message: message, Trace: trace,
+	})
 	if err == nil {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(x.r.Context()), ownTime)
 		defer cancel()

@@ -16,6 +16,7 @@ import (
 
 	"github.com/seed91453169/tocsin/channel"
 	"github.com/seed91453169/tocsin/dbmodel"
+	"github.com/seed91453169/tocsin/internal/accept"
 	"github.com/seed91453169/tocsin/internal/queue"
 	"github.com/seed91453169/tocsin/rule"
 )
@@ -98,9 +99,11 @@ func (w *Worker) restTarget(ctx context.Context, id int64, fault error) error {
 		if err := dbmodel.RestTarget(ctx, tx, id, faultRest); err != nil {
 			return err
 		}
-		return w.reportOwn(ctx, tx, classOf(fault), queue.TypeTargetDrain,
-			"the deliveries to a target could not be processed: they are tried again every minute",
-			fmt.Sprintf("target %d: %v", id, fault), false)
+		return w.reportOwn(ctx, tx, accept.ExceptionInfo{
+			Class: classOf(fault), Function: queue.TypeTargetDrain,
+			Message: "the deliveries to a target could not be processed: they are tried again every minute",
+			Trace:   fmt.Sprintf("target %d: %v", id, fault),
+		})
 	})
 }
 

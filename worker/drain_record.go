@@ -10,6 +10,7 @@ import (
 
 	"github.com/seed91453169/tocsin/channel"
 	"github.com/seed91453169/tocsin/dbmodel"
+	"github.com/seed91453169/tocsin/internal/accept"
 	"github.com/seed91453169/tocsin/internal/queue"
 	"github.com/seed91453169/tocsin/internal/tracing"
 	"github.com/seed91453169/tocsin/message"
@@ -150,8 +151,10 @@ func (d *drain) notifyFailure(
 	if shown == "" {
 		shown = fmt.Sprintf("target %d", d.target.ID)
 	}
-	return d.w.reportOwn(ctx, tx, class, queue.TypeTargetDrain,
-		fmt.Sprintf("%s\n%s to %s: %s", line, info.Name, shown, sentence), "", true)
+	return d.w.reportEach(ctx, tx, accept.ExceptionInfo{
+		Class: class, Function: queue.TypeTargetDrain,
+		Message: fmt.Sprintf("%s\n%s to %s: %s", line, info.Name, shown, sentence),
+	})
 }
 
 // count says what the last message was, for rest.

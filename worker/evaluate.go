@@ -248,21 +248,34 @@ func (w *Worker) setAside(ctx context.Context, e *dbmodel.Event, class string, r
 		if e.Payload.Exception != nil && e.Payload.Exception.Own {
 			return nil
 		}
-		return w.reportOwn(ctx, tx, class, queue.TypeOf(e.Kind),
-			"an event is set aside: its evaluation failed for good; see the failed events", what+": "+reason.Error(), false)
+		return w.reportOwn(ctx, tx, accept.ExceptionInfo{
+			Class: class, Function: queue.TypeOf(e.Kind),
+			Message: "an event is set aside: its evaluation failed for good; see the failed events",
+			Trace:   what + ": " + reason.Error(),
+		})
 	})
 }
 
 // reportOwn reports a failure of Tocsin itself, within the transaction that records it.
-func (w *Worker) reportOwn(ctx context.Context, tx bun.Tx, class, function, message, trace string, each bool) error {
-	t, err := accept.NewOwnFailure(class, function, message, trace)
+func (w *Worker) reportOwn(ctx context.Context, tx bun.Tx, x accept.ExceptionInfo) error {
+	event, err := accept.NewOwnFailure(x)
 	if err != nil {
 		return err
 	}
-	if each {
-		t.Each()
+	return w.acceptOwn(ctx, tx, event)
+}
+
+// reportEach is reportOwn of a failure that is never held back.
+func (w *Worker) reportEach(ctx context.Context, tx bun.Tx, x accept.ExceptionInfo) error {
+	event, err := accept.NewOwnFailure(x)
+	if err != nil {
+		return err
 	}
-	done, err := accept.InTx(ctx, tx, t)
+	return w.acceptOwn(ctx, tx, event.NeverHeldBack())
+}
+
+func (w *Worker) acceptOwn(ctx context.Context, tx bun.Tx, event *accept.Event) error {
+	done, err := accept.InTx(ctx, tx, event)
 	dbmodel.AfterCommit(ctx, func() { w.counted.accepted(done) })
 	return err
 }

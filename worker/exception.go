@@ -35,7 +35,7 @@ func (w *Worker) prepareException(ctx context.Context, e *dbmodel.Event) (prepar
 		return prepared{}, fmt.Errorf("load settings: %w", err)
 	}
 	limit := time.Duration(settings.ExceptionRateLimit) * time.Second
-	if limit == 0 || e.Payload.Exception.Each {
+	if limit == 0 || e.Payload.Exception.NeverHeldBack {
 		return prepared{}, nil
 	}
 	mine, err := w.claim(ctx, w.exceptionKey(e), e.ID, limit)

@@ -12,6 +12,7 @@ import (
 	"github.com/uptrace/bun"
 
 	"github.com/seed91453169/tocsin/dbmodel"
+	"github.com/seed91453169/tocsin/internal/accept"
 	"github.com/seed91453169/tocsin/internal/queue"
 )
 
@@ -157,7 +158,9 @@ func (w *Worker) endRun(
 			if err != nil || !ended || failure == nil || failed == "" {
 				return err
 			}
-			return w.reportOwn(ctx, tx, classOf(failure), function, failed, message, false)
+			return w.reportOwn(ctx, tx, accept.ExceptionInfo{
+				Class: classOf(failure), Function: function, Message: failed, Trace: message,
+			})
 		})
 	})
 	if err := errors.Join(failure, recorded); err != nil {

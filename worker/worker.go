@@ -19,6 +19,7 @@ import (
 
 	"github.com/seed91453169/tocsin/channel"
 	"github.com/seed91453169/tocsin/dbmodel"
+	"github.com/seed91453169/tocsin/internal/accept"
 	"github.com/seed91453169/tocsin/internal/queue"
 	"github.com/seed91453169/tocsin/rule"
 )
@@ -264,7 +265,7 @@ func (w *Worker) unknown(ctx context.Context, t *asynq.Task) error {
 		"another version, or another program, at work on the same Redis?"
 	w.Log.Error().Str("task", t.Type()).Msg(message)
 	report := func(ctx context.Context, tx bun.Tx) error {
-		return w.reportOwn(ctx, tx, "UnknownTask", t.Type(), message, "", false)
+		return w.reportOwn(ctx, tx, accept.ExceptionInfo{Class: "UnknownTask", Function: t.Type(), Message: message})
 	}
 	if errReport := w.DB.InTx(ctx, report); errReport != nil {
 		w.strangers.Delete(t.Type()) // the next task reports it

@@ -20,13 +20,18 @@ type Accepted struct {
 	Changed     int  `json:"changed"`   // new, or different from what was stored: these are evaluated
 	Unchanged   int  `json:"unchanged"` // exactly as stored: nothing happens
 	GateChanged bool `json:"-"`         // a security gate has another value now
-	// states that came through Redis and are older than the different ones that are stored
-	PassedOver int `json:"-"`
+	PassedOver  int  `json:"-"`         // states that came through Redis and are older than different ones that are stored
 
-	Type   rule.Type `json:"-"` // what the event is about
-	Events int       `json:"-"` // that are evaluated because of it, each observation as one
+	Type        rule.Type `json:"-"` // what the event is about
+	Evaluations int       `json:"-"` // that follow, each observation as one
 
 	Rows []dbmodel.QueueableEvent `json:"-"` // of the outbox
+}
+
+// of is a of an event about t. What has no observations is evaluated as often as it has rows.
+func (a Accepted) of(t rule.Type) Accepted {
+	a.Type, a.Evaluations = t, max(a.Changed, len(a.Rows))
+	return a
 }
 
 // Acceptor accepts events where Tocsin's own database is open. Once one of its methods has returned without an error
@@ -55,12 +60,17 @@ func (a *Acceptor) trace(ctx context.Context, what string) (parent string, end f
 	return a.Trace(ctx, what)
 }
 
-// stored counts what is stored, and enqueues its evaluation where that is wanted.
-func (a *Acceptor) stored(ctx context.Context, done Accepted, queued bool) {
+// count calls Count.
+func (a *Acceptor) count(done Accepted) {
 	if a.Count != nil {
 		a.Count(done)
 	}
-	if queued {
+}
+
+// stored counts what is stored, and enqueues its evaluation where the rows say so.
+func (a *Acceptor) stored(ctx context.Context, done Accepted, how circumstances) {
+	a.count(done)
+	if how.queued {
 		a.queue.Enqueue(ctx, done.Rows)
 	}
 }
@@ -71,7 +81,7 @@ func (a *Acceptor) Accept(ctx context.Context, e *Event) (done Accepted, err err
 	parent, end := a.trace(ctx, "accept "+string(e.kind))
 	defer end()
 	e.InTrace(parent)
-	how := accepting{queued: a.queue.Room(queue.Of(e.Bulk()))}
+	how := circumstances{queued: a.queue.Room(queue.Of(e.Bulk()))}
 	if e.oneStatement() {
 		done, err = accept(ctx, a.db, e, how)
 	} else {
@@ -83,7 +93,7 @@ func (a *Acceptor) Accept(ctx context.Context, e *Event) (done Accepted, err err
 	if err != nil {
 		return Accepted{}, err
 	}
-	a.stored(ctx, done, how.queued)
+	a.stored(ctx, done, how)
 	return done, nil
 }
 
@@ -93,44 +103,45 @@ func (a *Acceptor) Accept(ctx context.Context, e *Event) (done Accepted, err err
 func (a *Acceptor) Chunk(ctx context.Context, list []dbmodel.Observation, baseline bool) (Accepted, error) {
 	parent, end := a.trace(ctx, "accept observations")
 	defer end()
-	queued := a.queue.Room(queue.Bulk)
-	stored, err := dbmodel.AcceptObservations(ctx, a.db, list, dbmodel.Accepting{
-		Bulk: true, Baseline: baseline, Queued: queued, TraceParent: parent,
+	how := circumstances{queued: a.queue.Room(queue.Bulk)}
+	done, err := storeChunk(ctx, a.db, list, dbmodel.Accepting{
+		Bulk: true, Baseline: baseline, Queued: how.queued, TraceParent: parent,
 	})
 	if err != nil {
-		return Accepted{}, fmt.Errorf("store %d observations: %w", len(list), err)
+		return Accepted{}, err
 	}
-	done := Accepted{Received: len(list), Type: rule.TypeObservation, Events: stored.Changed}
-	done.add(stored, true, baseline)
-	a.stored(ctx, done, queued)
+	done = done.of(rule.TypeObservation)
+	a.stored(ctx, done, how)
 	return done, nil
 }
 
 // InTx stores an event within a transaction. It enqueues nothing: after the commit the caller may enqueue the rows
 // that it returns, or the sweep does. The errors are those of Accept.
 func InTx(ctx context.Context, tx bun.IDB, e *Event) (Accepted, error) {
-	return accept(ctx, tx, e, accepting{})
+	return accept(ctx, tx, e, circumstances{})
 }
 
-// accepting is what accept must know beside the event.
-type accepting struct {
+// circumstances are what accept must know beside the event.
+type circumstances struct {
 	queued     bool       // the caller enqueues tasks for the rows
 	reportedAt *time.Time // of an event that came through Redis, not after now; a younger state that is stored stays
 }
 
 // accept stores the state that an event reports and its outbox row, in the transaction of the caller. All doors lead
 // here.
-func accept(ctx context.Context, db bun.IDB, e *Event, how accepting) (Accepted, error) {
+func accept(ctx context.Context, db bun.IDB, e *Event, how circumstances) (Accepted, error) {
 	k, known := kinds[e.kind]
 	if !known {
 		return Accepted{}, fmt.Errorf("an event of kind %q: make events with the New functions", e.kind)
 	}
 	done, err := k.accept(ctx, db, e, how)
-	done.Type, done.Events = rule.Type(e.kind), max(done.Changed, len(done.Rows))
-	if e.exception != nil {
-		done.Type = e.exception.Type
+	if err != nil {
+		return Accepted{}, err
 	}
-	return done, err
+	if e.exception != nil {
+		return done.of(e.exception.Type), nil
+	}
+	return done.of(rule.Type(e.kind)), nil
 }
 
 func insert(ctx context.Context, db bun.IDB, e dbmodel.NewEvent) (Accepted, error) {

@@ -129,7 +129,7 @@ func TestFingerprint(t *testing.T) {
 	if given == spelled {
 		t.Error("an exception without a fingerprint is the same as one with")
 	}
-	own, err := NewOwnFailure("E", "f", "m", "")
+	own, err := NewOwnFailure(ExceptionInfo{Class: "E", Function: "f", Message: "m"})
 	reported, _ := exception(t, TaskExceptionInfo{ExceptionInfo: ExceptionInfo{Class: "E", Function: "f", Message: "m"}})
 	if err != nil || own.exception.Fingerprint == reported {
 		t.Errorf("what is reported is the same as a failure of Tocsin itself (%v)", err)

@@ -16,6 +16,14 @@ import (
 // not make a whole page of the inbox unreadable to them.
 const maxArgumentDepth = 64
 
+// Sizes in bytes of what arguments that are too long are cut to.
+const (
+	noteSize         = 1024 // of the entry that says so, and of the braces
+	entryOverhead    = 8    // of quotes, colon, comma and the spaces with which PostgreSQL writes an entry
+	leastShare       = 16   // a value that would get less is left out, with its name
+	bytesOfCharacter = 6    // at most, where JSON escapes it
+)
+
 // secretWords in the name of an argument make its value a secret.
 var secretWords = []string{"password", "passwd", "secret", "token", "key", "authorization", "cookie"}
 
@@ -37,27 +45,26 @@ func storedArguments(arguments []byte) (json.RawMessage, error) {
 	}
 	// Each value gets its share; the names stay, as far as they fit.
 	names := slices.Sorted(maps.Keys(masked))
-	const room = MaxExceptionText - 1024
 	cut := map[string]any{"…": fmt.Sprintf("cut: the arguments had %d bytes", len(text))}
-	used := 0
+	room := MaxExceptionText - noteSize
 	for i, name := range names {
 		value, err := marshal(masked[name])
 		if err != nil {
 			return nil, err
 		}
-		share := (room-used)/(len(names)-i) - 2*len(name) - 8
-		if share < 16 {
-			continue
-		}
-		if len(value) > share {
-			// In JSON a quote or a line break of the text takes two bytes or more: a third of the share is safe.
-			short := dbmodel.Clean(string(value), max(share/6, 4))
+		// A quote in a name takes two bytes in JSON.
+		overhead := 2*len(name) + entryOverhead
+		share := room/(len(names)-i) - overhead
+		switch {
+		case share < leastShare: // it is left out
+		case len(value) <= share:
+			cut[name] = masked[name]
+			room -= overhead + len(value)
+		default:
+			short := dbmodel.Clean(string(value), max(share/bytesOfCharacter, len("…")+1))
 			cut[name] = short
-			used += 2*len(name) + 8 + 6*len(short)
-			continue
+			room -= overhead + bytesOfCharacter*len(short)
 		}
-		cut[name] = masked[name]
-		used += 2*len(name) + 8 + len(value)
 	}
 	return marshal(cut)
 }
@@ -105,8 +112,12 @@ func mask(v any, depth int) any {
 	return v
 }
 
-// longestNumber is how long a number with an exponent may be without it.
-const longestNumber = 40
+// Lengths of numbers, in characters.
+const (
+	longestText   = 400 // of any number: a float64 has at most 309 digits before the point
+	longestNumber = 40  // without an exponent, of one that was written with it
+	exactDigits   = 17  // of a mantissa: beyond that a float64 loses digits
+)
 
 // number returns a number as PostgreSQL returns it, without an exponent: otherwise arguments that were cut to their
 // length would grow again. It returns text where that would be long, or where a float64 cannot hold the number and
@@ -114,14 +125,14 @@ const longestNumber = 40
 func number(text string) any {
 	f, err := strconv.ParseFloat(text, 64)
 	mantissa, _, exponent := strings.Cut(strings.ToLower(text), "e")
-	if err != nil || len(text) > 400 || f == 0 && strings.ContainsAny(mantissa, "123456789") {
+	if err != nil || len(text) > longestText || f == 0 && strings.ContainsAny(mantissa, "123456789") {
 		return text
 	}
 	if !exponent {
 		return json.Number(text)
 	}
 	plain := strconv.FormatFloat(f, 'f', -1, 64)
-	if len(plain) > longestNumber || len(mantissa) > 17 { // beyond that a float64 has lost digits
+	if len(plain) > longestNumber || len(mantissa) > exactDigits {
 		return text
 	}
 	return json.Number(plain)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"regexp"
-	"time"
 
 	"github.com/uptrace/bun"
 
@@ -31,37 +30,18 @@ type kind struct {
 	// fromPayload makes an event of what came through Redis, with all checks: anything can be there.
 	fromPayload func(p payload) (*Event, error)
 	// accept stores the state that an event reports and its outbox row.
-	accept func(ctx context.Context, db bun.IDB, e *Event, how accepting) (Accepted, error)
+	accept func(ctx context.Context, db bun.IDB, e *Event, how circumstances) (Accepted, error)
 }
 
 // kinds is the table of the kinds that a web tier reports.
 var kinds = map[dbmodel.EventKind]kind{
-	dbmodel.KindObservation:  {fromPayload: observationFrom, accept: acceptObservation},
+	dbmodel.KindObservation:  {fromPayload: observationFrom, accept: acceptObservations},
 	dbmodel.KindSecurityGate: {fromPayload: securityGateFrom, accept: acceptSecurityGate},
 	dbmodel.KindException:    {fromPayload: exceptionFrom, accept: acceptException},
 }
 
-// payload is an Event on its way through Redis.
-type payload struct {
-	Kind         dbmodel.EventKind     `json:"kind"`
-	Observations []dbmodel.Observation `json:"observations,omitempty"`
-	ID           int64                 `json:"id,omitempty"`
-	Passed       *bool                 `json:"passed,omitempty"`
-	Exception    *dbmodel.Exception    `json:"exception,omitempty"`
-	ReportedAt   time.Time             `json:"reported_at"`
-	Baseline     bool                  `json:"baseline,omitempty"`
-	TraceParent  string                `json:"trace_parent,omitempty"`
-}
-
-// payload returns the event as it goes through Redis.
-func (e *Event) payload(reportedAt time.Time) payload {
-	return payload{
-		Kind: e.kind, Observations: e.observations, ID: e.id, Passed: e.passed, Exception: e.exception,
-		ReportedAt: reportedAt.UTC(), Baseline: e.baseline, TraceParent: e.traceParent,
-	}
-}
-
-func checkID(field string, id int64) error {
+// checkID returns what is wrong with an id, nil where nothing is.
+func checkID(field string, id int64) InvalidError {
 	if id < 1 || id > MaxID {
 		return InvalidError{{field, fmt.Sprintf("must be from 1 to %d", int64(MaxID))}}
 	}

@@ -100,33 +100,30 @@ func tidy(x *dbmodel.Exception) (err error) {
 }
 
 // NewOwnException reports a fault in a request to Tocsin itself. A failure to deliver it is not reported in turn.
-func NewOwnException(class, function, message, trace string) (*Event, error) {
-	return newOwn(rule.TypeException, ExceptionInfo{Class: class, Function: function, Message: message, Trace: trace})
-}
+func NewOwnException(e ExceptionInfo) (*Event, error) { return newOwn(rule.TypeException, e) }
 
 // NewOwnFailure reports that a background task of Tocsin itself has failed for good. The message is a category, so
 // that many failures at once are one exception; particulars belong into the trace. A failure to deliver it is not
 // reported in turn.
-func NewOwnFailure(class, function, message, trace string) (*Event, error) {
-	return newOwn(rule.TypeTask, ExceptionInfo{Class: class, Function: function, Message: message, Trace: trace})
-}
+func NewOwnFailure(e ExceptionInfo) (*Event, error) { return newOwn(rule.TypeTask, e) }
 
-// Each has an own failure notified each time, also within the window of an equal one; the caller limits how often.
-func (e *Event) Each() *Event {
-	e.exception.Each = true
+// NeverHeldBack has an own failure notified also within the window of an equal one; the caller limits how often.
+func (e *Event) NeverHeldBack() *Event {
+	e.exception.NeverHeldBack = true
 	return e
 }
 
 func newOwn(t rule.Type, e ExceptionInfo) (*Event, error) {
 	event, err := newException(t, TaskExceptionInfo{ExceptionInfo: e})
-	if err == nil {
-		x := event.exception
-		x.Own = true
-		// What others report is never the same: it must not hold a failure of Tocsin back.
-		sum := sha256.Sum256([]byte("own " + x.Fingerprint))
-		x.Fingerprint = hex.EncodeToString(sum[:])
+	if err != nil {
+		return nil, err
 	}
-	return event, err
+	x := event.exception
+	x.Own = true
+	// What others report is never the same: it must not hold a failure of Tocsin back.
+	sum := sha256.Sum256([]byte("own " + x.Fingerprint))
+	x.Fingerprint = hex.EncodeToString(sum[:])
+	return event, nil
 }
 
 // cleanTail is dbmodel.Clean that keeps the end, where a trace names what failed.
@@ -157,7 +154,7 @@ func exceptionFrom(p payload) (*Event, error) {
 	return &Event{kind: dbmodel.KindException, exception: x}, nil
 }
 
-func acceptException(ctx context.Context, db bun.IDB, e *Event, how accepting) (Accepted, error) {
+func acceptException(ctx context.Context, db bun.IDB, e *Event, how circumstances) (Accepted, error) {
 	return insert(ctx, db, dbmodel.NewEvent{
 		Kind: dbmodel.KindException, Payload: dbmodel.EventPayload{Exception: e.exception, TraceParent: e.traceParent},
 		Queued: how.queued,

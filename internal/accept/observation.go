@@ -58,45 +58,27 @@ func NewObservations(list []dbmodel.Observation) (*Event, error) {
 
 func place(i int) string { return fmt.Sprintf("observations[%d].", i) }
 
-// unknownProducts lists the observations whose products do not exist.
-func (e *Event) unknownProducts(unknown *dbmodel.UnknownProductsError) InvalidError {
-	var faults InvalidError
-	for i, o := range e.given {
-		if slices.Contains(unknown.IDs, o.ProductID) && len(faults) < maxFaults {
-			faults = append(faults, FieldError{
-				place(i) + "product_id", fmt.Sprintf("there is no product %d: create it first", o.ProductID),
-			})
-		}
-	}
-	return faults
-}
-
 // ValidateObservation returns all that is wrong with an observation.
 func ValidateObservation(o *dbmodel.Observation) InvalidError {
 	var faults InvalidError
 	wrong := func(field, format string, args ...any) {
 		faults = append(faults, FieldError{field, fmt.Sprintf(format, args...)})
 	}
-	if o.ID < 1 || o.ID > MaxID {
-		wrong("id", "must be from 1 to %d", int64(MaxID))
-	}
-	if o.ProductID < 1 || o.ProductID > MaxID {
-		wrong("product_id", "must be from 1 to %d", int64(MaxID))
-	}
+	faults = append(append(faults, checkID("id", o.ID)...), checkID("product_id", o.ProductID)...)
 	if o.Title == "" {
 		wrong("title", "must not be empty")
 	}
 	if !o.Severity.Valid() {
-		wrong("severity", "must be one of %s", list(rule.Severities))
+		wrong("severity", "must be one of %s", joined(rule.Severities))
 	}
 	if !o.Status.Valid() {
-		wrong("status", "must be one of %s", list(rule.Statuses))
+		wrong("status", "must be one of %s", joined(rule.Statuses))
 	}
 	if o.Priority != nil && (*o.Priority < rule.MinPriority || *o.Priority > rule.MaxPriority) {
 		wrong("priority", "must be from %d to %d, or null", rule.MinPriority, rule.MaxPriority)
 	}
 	if !o.ParserType.Valid() {
-		wrong("parser_type", "must be one of %s", list(rule.ParserTypes))
+		wrong("parser_type", "must be one of %s", joined(rule.ParserTypes))
 	}
 	if s := o.CVSSScore; s != nil && (math.IsNaN(*s) || *s < 0 || *s > 10) {
 		wrong("cvss_score", "must be from 0 to 10, or null")
@@ -149,20 +131,12 @@ func webAddress(text string) bool {
 	return err == nil && (u.Scheme == "https" || u.Scheme == "http") && u.Host != ""
 }
 
-func list[T ~string](words []T) string {
+func joined[T ~string](words []T) string {
 	out := make([]string, len(words))
 	for i, w := range words {
 		out[i] = string(w)
 	}
 	return strings.Join(out, ", ")
-}
-
-// NewEvaluation asks to evaluate an observation again, for instance after a change of settings.
-func NewEvaluation(observationID int64) (*Event, error) {
-	if err := checkID("id", observationID); err != nil {
-		return nil, err
-	}
-	return &Event{kind: dbmodel.KindObservation, id: observationID}, nil
 }
 
 // observationFrom makes an event with observations, or with the id of one that is evaluated again.
@@ -180,60 +154,63 @@ func observationFrom(p payload) (*Event, error) {
 	return e, err
 }
 
-func acceptObservation(ctx context.Context, db bun.IDB, e *Event, how accepting) (Accepted, error) {
-	if e.id == 0 {
-		return acceptObservations(ctx, db, e, how)
+func acceptObservations(ctx context.Context, db bun.IDB, e *Event, how circumstances) (all Accepted, err error) {
+	if e.id != 0 {
+		return acceptEvaluation(ctx, db, e, how)
 	}
-	if err := dbmodel.ObservationExists(ctx, db, e.id); err != nil {
-		return Accepted{}, fmt.Errorf("find observation %d: %w", e.id, err)
-	}
-	return insert(ctx, db, dbmodel.NewEvent{
-		Kind: dbmodel.KindObservation, Payload: dbmodel.EventPayload{IDs: []int64{e.id}, TraceParent: e.traceParent},
-		Queued: how.queued,
-	})
-}
-
-func acceptObservations(ctx context.Context, db bun.IDB, e *Event, how accepting) (a Accepted, err error) {
-	a.Received = len(e.observations)
-	bulk := e.Bulk()
 	if len(e.observations) > ChunkSize {
 		// All products at first: the transaction of the caller may go on, so no later chunk may be refused once one is
 		// stored.
-		err := dbmodel.ShareProducts(ctx, db, e.observations)
-		if unknown, ok := errors.AsType[*dbmodel.UnknownProductsError](err); ok {
-			return Accepted{}, e.unknownProducts(unknown)
-		}
-		if err != nil {
-			return Accepted{}, fmt.Errorf("find the products of %d observations: %w", len(e.observations), err)
+		if err := dbmodel.RequireProducts(ctx, db, e.observations); err != nil {
+			return Accepted{}, e.refused(fmt.Errorf("find the products of %d observations: %w", len(e.observations), err))
 		}
 	}
-	for start := 0; start < len(e.observations); start += ChunkSize {
-		chunk := e.observations[start:min(start+ChunkSize, len(e.observations))]
-		done, err := dbmodel.AcceptObservations(ctx, db, chunk,
-			dbmodel.Accepting{
-				Bulk: bulk, Baseline: e.baseline, Queued: how.queued, ReportedAt: how.reportedAt, TraceParent: e.traceParent,
-			})
-		if unknown, ok := errors.AsType[*dbmodel.UnknownProductsError](err); ok {
-			return Accepted{}, e.unknownProducts(unknown)
-		}
+	for chunk := range slices.Chunk(e.observations, ChunkSize) {
+		done, err := storeChunk(ctx, db, chunk, dbmodel.Accepting{
+			Bulk: e.Bulk(), Baseline: e.baseline, Queued: how.queued, ReportedAt: how.reportedAt, TraceParent: e.traceParent,
+		})
 		if err != nil {
-			return Accepted{}, fmt.Errorf("store %d observations: %w", len(chunk), err)
+			return Accepted{}, e.refused(err)
 		}
-		a.add(done, bulk, e.baseline)
+		all.Received += done.Received
+		all.Changed += done.Changed
+		all.Unchanged += done.Unchanged
+		all.PassedOver += done.PassedOver
+		all.Rows = append(all.Rows, done.Rows...)
 	}
-	return a, nil
+	return all, nil
 }
 
-// add counts a chunk of observations.
-func (a *Accepted) add(done dbmodel.Accepted, bulk, baseline bool) {
-	a.Changed += done.Changed
-	a.PassedOver += done.PassedOver
-	a.Unchanged = a.Received - a.Changed
-	if done.EventID != 0 {
-		kind := dbmodel.KindObservation
-		if baseline {
-			kind = dbmodel.KindBaseline
-		}
-		a.Rows = append(a.Rows, dbmodel.QueueableEvent{ID: done.EventID, Kind: kind, Bulk: bulk})
+// storeChunk stores observations and the outbox row of those that changed.
+func storeChunk(
+	ctx context.Context, db bun.IDB, chunk []dbmodel.Observation, how dbmodel.Accepting,
+) (Accepted, error) {
+	stored, err := dbmodel.AcceptObservations(ctx, db, chunk, how)
+	if err != nil {
+		return Accepted{}, fmt.Errorf("store %d observations: %w", len(chunk), err)
 	}
+	done := Accepted{
+		Received: len(chunk), Changed: stored.Changed, Unchanged: len(chunk) - stored.Changed, PassedOver: stored.PassedOver,
+	}
+	if stored.EventID != 0 {
+		done.Rows = []dbmodel.QueueableEvent{{ID: stored.EventID, Kind: how.Kind(), Bulk: how.Bulk}}
+	}
+	return done, nil
+}
+
+// refused is err or, where it names products that do not exist, an InvalidError that lists their observations.
+func (e *Event) refused(err error) error {
+	unknown, ok := errors.AsType[*dbmodel.UnknownProductsError](err)
+	if !ok {
+		return err
+	}
+	var faults InvalidError
+	for i, o := range e.given {
+		if slices.Contains(unknown.IDs, o.ProductID) && len(faults) < maxFaults {
+			faults = append(faults, FieldError{
+				place(i) + "product_id", fmt.Sprintf("there is no product %d: create it first", o.ProductID),
+			})
+		}
+	}
+	return faults
 }

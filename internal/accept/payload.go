@@ -14,10 +14,25 @@ import (
 	"github.com/seed91453169/tocsin/internal/queue"
 )
 
+// payload is an Event on its way through Redis.
+type payload struct {
+	Kind         dbmodel.EventKind     `json:"kind"`
+	Observations []dbmodel.Observation `json:"observations,omitempty"`
+	ID           int64                 `json:"id,omitempty"`
+	Passed       *bool                 `json:"passed,omitempty"`
+	Exception    *dbmodel.Exception    `json:"exception,omitempty"`
+	ReportedAt   time.Time             `json:"reported_at"`
+	Baseline     bool                  `json:"baseline,omitempty"`
+	TraceParent  string                `json:"trace_parent,omitempty"`
+}
+
 // Payload returns the event as the payload of queue.TypeEventAccept. Of states of the same thing the one that was
 // reported last counts, in whatever order workers accept them.
 func (e *Event) Payload(reportedAt time.Time) ([]byte, error) {
-	b, err := json.Marshal(e.payload(reportedAt))
+	b, err := json.Marshal(payload{
+		Kind: e.kind, Observations: e.observations, ID: e.id, Passed: e.passed, Exception: e.exception,
+		ReportedAt: reportedAt.UTC(), Baseline: e.baseline, TraceParent: e.traceParent,
+	})
 	if err != nil {
 		return nil, fmt.Errorf("write an event as JSON: %w", err)
 	}
@@ -27,9 +42,9 @@ func (e *Event) Payload(reportedAt time.Time) ([]byte, error) {
 // AcceptPayload stores the event in the payload of queue.TypeEventAccept. Once it has returned no error the payload is
 // not needed any more: an event that is refused is kept as a failed event, with the reason.
 func (a *Acceptor) AcceptPayload(ctx context.Context, text []byte) (done Accepted, err error) {
-	queued := a.queue.Room(queue.Events)
+	how := circumstances{queued: a.queue.Room(queue.Events)}
 	err = a.db.InTx(ctx, func(ctx context.Context, tx bun.Tx) (err error) {
-		done, err = acceptPayload(ctx, tx, text, queued)
+		done, err = acceptPayload(ctx, tx, text, how)
 		return err
 	})
 	if reason, refused := refusal(err); refused {
@@ -39,23 +54,24 @@ func (a *Acceptor) AcceptPayload(ctx context.Context, text []byte) (done Accepte
 			return err
 		})
 		if err == nil {
-			a.stored(ctx, own, false)
+			a.count(own) // the sweep enqueues it
+			return Accepted{}, nil
 		}
 	}
 	if err != nil {
 		return Accepted{}, fmt.Errorf("accept an event from Redis: %w", err)
 	}
-	a.stored(ctx, done, queued)
+	a.stored(ctx, done, how)
 	return done, nil
 }
 
 // Again accepts, within the transaction that removes it, an event that was refused before.
 func Again(ctx context.Context, tx bun.Tx, stored []byte) (Accepted, error) {
 	var text string
-	if json.Unmarshal(stored, &text) == nil {
-		stored = []byte(text)
+	if err := json.Unmarshal(stored, &text); err != nil {
+		return Accepted{}, fmt.Errorf("read a refused event: %w", err)
 	}
-	return acceptPayload(ctx, tx, stored, false)
+	return acceptPayload(ctx, tx, []byte(text), circumstances{})
 }
 
 // setAside stores a payload that was refused as a failed event, and reports that as an exception, which it
@@ -70,8 +86,10 @@ func setAside(ctx context.Context, tx bun.Tx, text []byte, reason string) (Accep
 	if _, err := insert(ctx, tx, e); err != nil {
 		return Accepted{}, err
 	}
-	own, err := NewOwnFailure("EventRefused", queue.TypeEventAccept,
-		"an event that came through Redis was refused; see the failed events", reason)
+	own, err := NewOwnFailure(ExceptionInfo{
+		Class: "EventRefused", Function: queue.TypeEventAccept,
+		Message: "an event that came through Redis was refused; see the failed events", Trace: reason,
+	})
 	if err != nil {
 		return Accepted{}, err
 	}
@@ -83,7 +101,7 @@ var errNoTime = InvalidError{{"reported_at", "is missing"}}
 
 // acceptPayload validates again: anything can be in Redis. The clock of Redis may be ahead of the database's: no state
 // counts as reported later than now, so that it does not keep back the states of the time until then.
-func acceptPayload(ctx context.Context, tx bun.Tx, text []byte, queued bool) (Accepted, error) {
+func acceptPayload(ctx context.Context, tx bun.Tx, text []byte, how circumstances) (Accepted, error) {
 	var p payload
 	if err := json.Unmarshal(text, &p); err != nil {
 		return Accepted{}, InvalidError{{"task", "is not one that this version of Tocsin reads"}}
@@ -105,7 +123,8 @@ func acceptPayload(ctx context.Context, tx bun.Tx, text []byte, queued bool) (Ac
 	if p.ReportedAt.After(now) {
 		p.ReportedAt = now
 	}
-	return accept(ctx, tx, e, accepting{queued: queued, reportedAt: &p.ReportedAt})
+	how.reportedAt = &p.ReportedAt
+	return accept(ctx, tx, e, how)
 }
 
 // refusal returns why an event can never be accepted as it is; false: another try may succeed.

@@ -25,16 +25,16 @@ func securityGateFrom(p payload) (*Event, error) {
 	return NewSecurityGate(p.ID, p.Passed)
 }
 
-func acceptSecurityGate(ctx context.Context, db bun.IDB, e *Event, how accepting) (Accepted, error) {
-	before, newer, err := dbmodel.SecurityGateForUpdate(ctx, db, e.id, how.reportedAt)
+func acceptSecurityGate(ctx context.Context, db bun.IDB, e *Event, how circumstances) (Accepted, error) {
+	before, younger, err := dbmodel.SecurityGateForUpdate(ctx, db, e.id, how.reportedAt)
 	if err != nil {
 		return Accepted{}, fmt.Errorf("load the security gate of product %d: %w", e.id, err)
 	}
 	changed := rule.Gate(before, e.passed) != rule.NoEvent
 	switch {
-	case newer && changed:
+	case younger && changed:
 		return Accepted{PassedOver: 1}, nil
-	case newer || !changed && how.reportedAt == nil:
+	case younger || !changed && how.reportedAt == nil:
 		return Accepted{}, nil
 	}
 	// Also where the value stays: the time is stored with it, so that an older report that arrives later changes nothing.

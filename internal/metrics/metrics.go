@@ -38,8 +38,8 @@ func CountAccepted(r *prometheus.Registry) func(accept.Accepted) {
 		accepted.WithLabelValues(string(kind))
 	}
 	return func(done accept.Accepted) {
-		if done.Events > 0 {
-			accepted.WithLabelValues(string(done.Type)).Add(float64(done.Events))
+		if done.Evaluations > 0 {
+			accepted.WithLabelValues(string(done.Type)).Add(float64(done.Evaluations))
 		}
 	}
 }

@@ -2,7 +2,6 @@ package queue
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"time"
 
@@ -11,7 +10,7 @@ import (
 	"github.com/seed91453169/tocsin/dbmodel"
 )
 
-// PeriodicTime bounds a run of a periodic task.
+// PeriodicTime bounds a run of a periodic task; asynq, which would count it as lost, waits a little longer.
 const PeriodicTime = time.Hour
 
 // PeriodicTask is the payload of a task of Periodic: where the row of its run is.
@@ -30,13 +29,8 @@ var typeOfPeriodic = map[string]string{
 func (q *Queue) EnqueuePeriodic(ctx context.Context, runs []dbmodel.Run) {
 	var list []*asynq.Task
 	for _, r := range runs {
-		b, err := json.Marshal(PeriodicTask{ID: r.ID})
-		if err != nil {
-			panic(fmt.Sprintf("queue: payload of %s: %v", r.Task, err)) // a number
-		}
 		if t, known := typeOfPeriodic[r.Task]; known { // else it is for another version of Tocsin
-			list = append(list, asynq.NewTask(t, b, asynq.Queue(Periodic), asynq.MaxRetry(0),
-				asynq.Timeout(PeriodicTime+2*time.Minute)))
+			list = append(list, newTask(t, PeriodicTask{ID: r.ID}, Periodic, PeriodicTime+2*time.Minute))
 		}
 	}
 	q.enqueue(ctx, list, Periodic)
@@ -49,8 +43,7 @@ func (q *Queue) RemoveDeleted(ctx context.Context, db *dbmodel.DB) error {
 		return fmt.Errorf("take deletions: %w", err)
 	}
 	if mine {
-		t := asynq.NewTask(TypeDeletionRemove, nil, asynq.Queue(Periodic), asynq.MaxRetry(0), asynq.Timeout(PeriodicTime))
-		q.enqueue(ctx, []*asynq.Task{t}, Periodic)
+		q.enqueue(ctx, []*asynq.Task{newTask(TypeDeletionRemove, nil, Periodic, PeriodicTime)}, Periodic)
 	}
 	return nil
 }

@@ -9,6 +9,14 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
+const (
+	// Window is how many tasks of one queue lie in Redis at the most; beyond it events wait in the database, and the sweep
+	// feeds them. A Redis that is full refuses to give tasks out, too.
+	Window = 10_000
+	// DrainWindow is the same for drains.
+	DrainWindow = 1_000
+)
+
 // Where asynq keeps its queues: the set of their names, the list of the tasks of one that wait, oldest last, and since
 // when each does, in nanoseconds since 1970.
 const (
@@ -18,6 +26,9 @@ const (
 
 func pendingKey(queue string) string         { return "asynq:{" + queue + "}:pending" }
 func taskKey(queue string, id string) string { return "asynq:{" + queue + "}:t:" + id }
+
+// PausedKey is what asynq keeps in Redis as long as a queue is paused.
+func PausedKey(queue string) string { return "asynq:{" + queue + "}:paused" }
 
 // size is how full a queue was, and what was added since.
 type size struct {
@@ -72,7 +83,7 @@ func (q *Queue) size(queue string) *size {
 }
 
 func (q *Queue) refresh(queue string) error {
-	tasks, latency, err := q.measure(context.Background(), queue)
+	tasks, latency, err := q.look(context.Background(), queue)
 	q.Note(err)
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -85,10 +96,10 @@ func (q *Queue) refresh(queue string) error {
 	return nil
 }
 
-// measure asks Redis how many tasks wait in a queue, and how long the oldest does. asynq's Inspector knows that, too,
-// but runs two scripts for each queue, one of which measures the memory of samples of its tasks; this is asked all the
-// time.
-func (q *Queue) measure(ctx context.Context, queue string) (tasks int, latency time.Duration, err error) {
+// look asks Redis how many tasks wait in a queue, and how long the oldest does, and lists the queue where Redis has lost
+// that. asynq's Inspector knows that, too, but runs two scripts for each queue, one of which measures the memory of
+// samples of its tasks; this is asked all the time.
+func (q *Queue) look(ctx context.Context, queue string) (tasks int, latency time.Duration, err error) {
 	var listed *redis.BoolCmd
 	var waiting *redis.IntCmd
 	var oldest *redis.StringCmd

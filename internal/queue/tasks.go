@@ -49,20 +49,19 @@ type DrainTask struct {
 // TypeOf is the type of the tasks that evaluate events of a kind.
 func TypeOf(kind dbmodel.EventKind) string { return string(kind) + ":evaluate" }
 
-// evaluation is the task for an event. What comes after a failed run is the business of the event's row, so asynq
-// retries nothing; the time-out is far above what an evaluation may take.
+// evaluation is the task for an event.
 func evaluation(e dbmodel.QueueableEvent) *asynq.Task {
-	queue := Events
-	if e.Bulk {
-		queue = Bulk
-	}
-	return newTask(TypeOf(e.Kind), EventTask{ID: e.ID, ProductID: e.ProductID, Alone: e.Alone}, asynq.Queue(queue))
+	return newTask(TypeOf(e.Kind), EventTask{ID: e.ID, ProductID: e.ProductID, Alone: e.Alone}, Of(e.Bulk), TaskTime)
 }
 
-func newTask(taskType string, payload any, opts ...asynq.Option) *asynq.Task {
+// TaskTime bounds an evaluation or a drain, and the acceptance of an event: it is far above what these may take.
+const TaskTime = 2 * time.Minute
+
+// newTask makes a task. What comes after a failed run is the business of a row, so asynq retries nothing.
+func newTask(taskType string, payload any, queue string, timeout time.Duration) *asynq.Task {
 	b, err := json.Marshal(payload)
 	if err != nil {
 		panic(fmt.Sprintf("queue: payload of %s: %v", taskType, err)) // numbers and booleans only
 	}
-	return asynq.NewTask(taskType, b, append(opts, asynq.MaxRetry(0), asynq.Timeout(2*time.Minute))...)
+	return asynq.NewTask(taskType, b, asynq.Queue(queue), asynq.MaxRetry(0), asynq.Timeout(timeout))
 }

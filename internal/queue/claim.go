@@ -1,0 +1,51 @@
+package queue
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// Claim makes the event with the given id the one that notifies what key stands for, for the time of ttl, unless
+// another has claimed it before; it returns whose the claim is now. The error says that Redis does not answer.
+func (q *Queue) Claim(ctx context.Context, key string, id int64, ttl time.Duration) (holder int64, err error) {
+	ctx, cancel := context.WithTimeout(ctx, EnqueueTime)
+	defer cancel()
+	key = claimKey(key)
+	for {
+		mine, err := q.redis.SetNX(ctx, key, id, ttl).Result()
+		if err != nil {
+			return 0, fmt.Errorf("claim an exception: %w", err)
+		}
+		if mine {
+			return id, nil
+		}
+		holder, err := q.redis.Get(ctx, key).Int64()
+		if !errors.Is(err, redis.Nil) { // else it ended this moment
+			return holder, err
+		}
+	}
+}
+
+// takeOver replaces a claim's holder, if it is still the one that the caller has seen.
+var takeOver = redis.NewScript(`if redis.call("GET", KEYS[1]) == ARGV[1] then
+	return redis.call("SET", KEYS[1], ARGV[2], "PX", ARGV[3]) and 1
+end
+return 0`)
+
+// TakeOver moves a claim from an event that will not notify it any more to another one. It returns false where the
+// claim is not that event's.
+func (q *Queue) TakeOver(ctx context.Context, key string, from, to int64, ttl time.Duration) (bool, error) {
+	ctx, cancel := context.WithTimeout(ctx, EnqueueTime)
+	defer cancel()
+	n, err := takeOver.Run(ctx, q.redis, []string{claimKey(key)}, from, to, ttl.Milliseconds()).Int()
+	if err != nil {
+		return false, fmt.Errorf("take over the claim of an exception: %w", err)
+	}
+	return n == 1, nil
+}
+
+func claimKey(key string) string { return "tocsin:exception:" + key }
