@@ -58,6 +58,8 @@ func (w *Worker) secObserveSync(ctx context.Context, run *dbmodel.PeriodicRun) (
 	if w.SecObserve == nil {
 		return "", errNoSecObserve
 	}
+	ctx, span := w.startRun(ctx, run)
+	defer func() { endSpan(span, err) }()
 	ctx, end := context.WithCancelCause(ctx)
 	defer end(nil)
 	go w.keepRun(ctx, run, end)

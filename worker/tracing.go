@@ -24,6 +24,14 @@ func (w *Worker) continued(
 		trace.WithAttributes(attributes...))
 }
 
+// startRun begins the trace of a run of a periodic task.
+func (w *Worker) startRun(ctx context.Context, run *dbmodel.PeriodicRun) (context.Context, trace.Span) {
+	if w.Tracer == nil {
+		return ctx, noop.Span{}
+	}
+	return w.Tracer.Start(ctx, run.Task, trace.WithNewRoot(), trace.WithAttributes(attribute.Int64("tocsin.run", run.ID)))
+}
+
 // startEvaluation begins the span of the evaluation of an event.
 func (w *Worker) startEvaluation(ctx context.Context, e *dbmodel.Event) (context.Context, trace.Span) {
 	return w.continued(ctx, e.Payload.TraceParent, "evaluate "+string(e.Kind), trace.SpanKindConsumer,

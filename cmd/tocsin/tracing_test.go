@@ -16,6 +16,7 @@ import (
 	collector "go.opentelemetry.io/proto/otlp/collector/trace/v1"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/seed91453169/tocsin/internal/fakesecobserve"
 	"github.com/seed91453169/tocsin/internal/testenv"
 )
 
@@ -221,4 +222,59 @@ func TestTraceSampler(t *testing.T) {
 	if err := db.QueryRowContext(t.Context(), "SELECT count(*) FROM notifications WHERE facts LIKE '%trace_parent%'").Scan(&traced); err != nil || traced > 0 {
 		t.Errorf("%d notifications are traced (%v)", traced, err)
 	}
+}
+
+// TestTracePass: a pass over SecObserve is a trace with its requests and with what becomes of what it accepts.
+func TestTracePass(t *testing.T) {
+	t.Parallel()
+	c := newTraces(t)
+	d := newDeployment(t, "TOCSIN_DATA_DIR="+t.TempDir(), "OTEL_EXPORTER_OTLP_ENDPOINT="+c.URL, "OTEL_BSP_SCHEDULE_DELAY=50")
+	so, product := newSecObserve(t, d.network.URL+"/slack")
+	d.env = append(d.env, "TOCSIN_SECOBSERVE_URL="+so.URL, "TOCSIN_SECOBSERVE_TOKEN="+fakesecobserve.Token, "TOCSIN_SECOBSERVE_INTERVAL=1s")
+	d.web = start(t, d.env, "serve")
+	d.ready()
+	d.observations(product, 1)
+	so.Model.AddObservation(fakesecobserve.Observation{Product: product, Title: "new one", Severity: "High", Status: "Open", ParserType: "SCA"})
+	testenv.Eventually(t, 30*time.Second, func() error {
+		trace := c.traceWith("deliver slack")
+		spans := c.of(trace)
+		for _, want := range []string{
+			"tocsin-serve: secobserve:sync < ", "tocsin-serve: GET users/ < secobserve:sync",
+			"tocsin-serve: GET observations/ < secobserve:sync", "tocsin-serve: evaluate observation < secobserve:sync",
+			"tocsin-serve: deliver slack < evaluate observation",
+		} {
+			if !slices.Contains(spans, want) {
+				return fmt.Errorf("no %q in\n%s", want, strings.Join(spans, "\n"))
+			}
+		}
+		return nil
+	}, "the whole trace arrives")
+	so.SetFault(func(int, *http.Request) fakesecobserve.Fault { return fakesecobserve.Unauthorized })
+	passes := len(d.passes())
+	testenv.Eventually(t, 30*time.Second, func() error {
+		if n := len(d.passes()); n < passes+2 {
+			return fmt.Errorf("%d passes", n)
+		}
+		return nil
+	}, "no pass")
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	text := fmt.Sprint(c.spans)
+	for _, secret := range []string{fakesecobserve.Token, d.network.URL, so.URL} {
+		if strings.Contains(text, secret) {
+			t.Errorf("spans hold %s", secret)
+		}
+	}
+}
+
+// traceWith returns the trace of the first span with a name; empty: there is none.
+func (c *traces) traceWith(name string) string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, s := range c.spans {
+		if s.Name == name {
+			return s.Trace
+		}
+	}
+	return ""
 }

@@ -16,10 +16,14 @@ const Scope = "github.com/seed91453169/tocsin"
 // header is the name of a trace parent, also in requests.
 const header = "traceparent"
 
-// Within begins a span within the one of ctx, with the tracers of that one, and returns Parent of it; a span that does
-// nothing where there is none.
+// Start begins a span within the one of ctx, with the tracers of that one; a span that does nothing where there is none.
+func Start(ctx context.Context, name string, kind trace.SpanKind) (context.Context, trace.Span) {
+	return trace.SpanFromContext(ctx).TracerProvider().Tracer(Scope).Start(ctx, name, trace.WithSpanKind(kind))
+}
+
+// Within begins a span within the one of ctx, as Start does, and returns Parent of it.
 func Within(ctx context.Context, name string) (parent string, end func()) {
-	ctx, span := trace.SpanFromContext(ctx).TracerProvider().Tracer(Scope).Start(ctx, name)
+	ctx, span := Start(ctx, name, trace.SpanKindInternal)
 	return Parent(ctx), func() { span.End() }
 }
 
