@@ -145,10 +145,14 @@ func SetPassword(ctx context.Context, tx bun.Tx, userID int64, hash string) erro
 	return err
 }
 
-// HasAdministrator reports whether there is an administrator other than Automation.
+const hasAdministrator = `
+	SELECT EXISTS (SELECT 1 FROM users AS u WHERE u.is_admin AND u.id <> @automation AND (u.password_hash <> ''
+		OR NOT EXISTS (SELECT 1 FROM secobserve_users AS s WHERE s.user_id = u.id)))`
+
+// HasAdministrator reports whether there is an administrator other than Automation. One that came from SecObserve
+// counts only with a password: nobody has made it here.
 func HasAdministrator(ctx context.Context, db bun.IDB) (there bool, err error) {
-	return queryOne[bool](ctx, db, `SELECT EXISTS (SELECT 1 FROM users WHERE is_admin AND id <> @automation)`,
-		args{"automation": automationID})
+	return queryOne[bool](ctx, db, hasAdministrator, args{"automation": automationID})
 }
 
 // DeleteUser deletes a user, and with it what belongs to it: sessions, tokens, memberships, and its marks, which may
