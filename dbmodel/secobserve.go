@@ -22,7 +22,9 @@ type SecObserveState struct {
 	ReadTo    *int64     // by a reading of all observations that is under way
 	ReadBegan *time.Time // the last one that began
 	TodayRead *time.Time
-	Approvals *time.Time
+	Approvals *time.Time // the newest approval that was read
+	Gates     *time.Time // the newest change of a security gate that was read
+	GatesRead *time.Time
 	Gap       int64
 	Frontend  string // where the links of the settings lead
 	Sender    string // of mail, as it was taken; empty: it was not
@@ -32,7 +34,7 @@ type SecObserveState struct {
 }
 
 const secObserveState = `
-	SELECT loaded, read_to, read_began, today_read, approvals, gap, frontend, sender, settings, problems, failures
+	SELECT loaded, read_to, read_began, today_read, approvals, gates, gates_read, gap, frontend, sender, settings, problems, failures
 	FROM secobserve WHERE id = 1`
 
 // LoadSecObserve returns how far the connector has come.
@@ -43,7 +45,7 @@ func LoadSecObserve(ctx context.Context, db bun.IDB) (*SecObserveState, error) {
 
 const saveSecObserve = `
 	UPDATE secobserve SET loaded = @loaded, read_to = @read_to, read_began = @read_began, today_read = @today_read,
-		approvals = @approvals, gap = @gap, frontend = @frontend, sender = @sender, settings = @settings,
+		approvals = @approvals, gates = @gates, gates_read = @gates_read, gap = @gap, frontend = @frontend, sender = @sender, settings = @settings,
 		problems = @problems, failures = @failures
 	WHERE id = 1`
 
@@ -51,7 +53,8 @@ const saveSecObserve = `
 func SaveSecObserve(ctx context.Context, tx bun.Tx, s *SecObserveState) error {
 	_, err := exec(ctx, tx, saveSecObserve, args{
 		"loaded": s.Loaded, "read_to": s.ReadTo, "read_began": orNull(s.ReadBegan), "today_read": orNull(s.TodayRead),
-		"approvals": orNull(s.Approvals), "gap": s.Gap, "frontend": s.Frontend, "sender": s.Sender, "settings": s.Settings,
+		"approvals": orNull(s.Approvals), "gates": orNull(s.Gates), "gates_read": orNull(s.GatesRead),
+		"gap": s.Gap, "frontend": s.Frontend, "sender": s.Sender, "settings": s.Settings,
 		"problems": s.Problems, "failures": s.Failures,
 	})
 	return err
@@ -72,10 +75,11 @@ type SecObserveProduct struct {
 	LastChange *time.Time // nil: its observations are not stored yet
 	Newest     *time.Time // the newest stamp that was read of its observations
 	Gate       *bool
+	GateChange int64 // the id there of the last change of the gate that was reported
 }
 
 const secObserveProducts = `
-	SELECT s.product_id AS id, s.settings, s.last_change, s.newest, p.security_gate_passed AS gate
+	SELECT s.product_id AS id, s.settings, s.last_change, s.newest, s.gate_change, p.security_gate_passed AS gate
 	FROM secobserve_products AS s JOIN products AS p ON p.id = s.product_id`
 
 // SecObserveProducts returns the products that come from SecObserve, by id.
@@ -89,16 +93,26 @@ func SecObserveProducts(ctx context.Context, db bun.IDB) (map[int64]*SecObserveP
 }
 
 const saveSecObserveProduct = `
-	INSERT INTO secobserve_products (product_id, settings, last_change, newest)
-	VALUES (@id, @settings, @last_change, @newest)
+	INSERT INTO secobserve_products (product_id, settings, last_change, newest, gate_change)
+	VALUES (@id, @settings, @last_change, @newest, @gate_change)
 	ON CONFLICT (product_id) DO UPDATE SET settings = EXCLUDED.settings, last_change = EXCLUDED.last_change,
 		newest = EXCLUDED.newest`
 
-// SaveSecObserveProduct stores that a product comes from SecObserve, and how far its observations are stored.
+// SaveSecObserveProduct stores that a product comes from SecObserve, and how far its observations are stored. It
+// stores the last change of the gate of a new one alone.
 func SaveSecObserveProduct(ctx context.Context, tx bun.Tx, p *SecObserveProduct) error {
 	_, err := exec(ctx, tx, saveSecObserveProduct, args{
 		"id": p.ID, "settings": p.Settings, "last_change": orNull(p.LastChange), "newest": orNull(p.Newest),
+		"gate_change": p.GateChange,
 	})
+	return err
+}
+
+const saveGateChange = "UPDATE secobserve_products SET gate_change = @change WHERE product_id = @product"
+
+// SaveGateChange stores which change of the gate of a product was reported last.
+func SaveGateChange(ctx context.Context, tx bun.Tx, product, change int64) error {
+	_, err := exec(ctx, tx, saveGateChange, args{"product": product, "change": change})
 	return err
 }
 

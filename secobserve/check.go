@@ -75,17 +75,21 @@ func (c *Connector) Plan(ctx context.Context) (*Plan, error) {
 
 // doubles names what SecObserve sends by itself, with where to switch it off.
 func (r *remote) doubles() (out []string) {
-	var mail, webhooks []string
+	var webhooks []string
 	for i := range r.groups {
 		g := &r.groups[i]
-		mail, webhooks = g.configured(fmt.Sprintf("product group %d %q", g.ID.V, g.Name.V), mail, webhooks)
+		if g.posts() {
+			webhooks = append(webhooks, fmt.Sprintf("product group %d %q", g.ID.V, g.Name.V))
+		}
 	}
 	for i := range r.products {
 		q := &r.products[i]
-		mail, webhooks = q.configured(fmt.Sprintf("product %d %q", q.ID.V, q.Name.V), mail, webhooks)
+		if q.posts() {
+			webhooks = append(webhooks, fmt.Sprintf("product %d %q", q.ID.V, q.Name.V))
+		}
 	}
 	if s := r.settings; s != nil {
-		if s.EmailFrom.V != "" && (len(mail) > 0 || s.ExceptionEmail.V != "" || s.TitleEmail.V != "") {
+		if s.EmailFrom.V != "" { // newer versions mail to users, too, wherever no address is set
 			out = append(out, "mail: SecObserve sends it as long as its setting \"E-mail from\" is filled; "+
 				"empty it there, and set email_from in Tocsin's settings")
 		}
@@ -106,16 +110,8 @@ func (r *remote) doubles() (out []string) {
 	return out
 }
 
-// configured adds a place to the lists of those that have addresses or webhooks.
-func (n *notification) configured(place string, mail, webhooks []string) (_, _ []string) {
-	if n.EmailTo.V != "" {
-		mail = append(mail, place)
-	}
-	if n.Teams.V != "" || n.Slack.V != "" {
-		webhooks = append(webhooks, place)
-	}
-	return mail, webhooks
-}
+// posts reports whether there are webhooks.
+func (n *notification) posts() bool { return n.Teams.V != "" || n.Slack.V != "" }
 
 // someOf names the first of a list, and the number of the others.
 func someOf(list []string) string {

@@ -12,6 +12,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"net/url"
+	"regexp"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -19,6 +20,11 @@ import (
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/seed91453169/tocsin/internal/tracing"
 )
 
 const (
@@ -81,10 +87,17 @@ func (c *Client) get(ctx context.Context, path string, query url.Values, read fu
 	}
 }
 
-// try sends a request once; wait is what SecObserve asks to wait before the next one.
+// try sends a request once, in a span; wait is what SecObserve asks to wait before the next one.
 func (c *Client) try(ctx context.Context, path string, query url.Values, read func(io.Reader) error) (
 	wait time.Duration, err error,
 ) {
+	ctx, span := tracing.Start(ctx, "GET "+idPattern.ReplaceAllString(path, "{id}"), trace.SpanKindClient)
+	defer func() {
+		if err != nil {
+			span.SetStatus(codes.Error, err.Error())
+		}
+		span.End()
+	}()
 	address := c.address + "/api/" + path
 	if len(query) > 0 {
 		address += "?" + query.Encode()
@@ -101,6 +114,7 @@ func (c *Client) try(ctx context.Context, path string, query url.Values, read fu
 		return 0, &Error{Kind: Unavailable, Path: path, detail: withoutURL(err)}
 	}
 	defer answer.Body.Close()
+	span.SetAttributes(attribute.Int("http.response.status_code", answer.StatusCode))
 	if answer.StatusCode != http.StatusOK {
 		_, _ = io.CopyN(io.Discard, answer.Body, 64<<10) // so that the connection is used again
 		return retryAfter(answer.Header), &Error{Kind: kindOf(answer.StatusCode), Status: answer.StatusCode, Path: path}
@@ -119,6 +133,9 @@ func (c *Client) try(ctx context.Context, path string, query url.Values, read fu
 	}
 	return 0, &Error{Kind: Malformed, Path: path, detail: "the answer is not the JSON that SecObserve sends"}
 }
+
+// idPattern finds an id in a path.
+var idPattern = regexp.MustCompile(`[0-9]+`)
 
 // countedBody remembers why it could not be read to its end.
 type countedBody struct {
@@ -139,6 +156,9 @@ func (b *countedBody) Read(p []byte) (int, error) {
 func withoutURL(err error) string {
 	if e, ok := errors.AsType[*url.Error](err); ok {
 		err = e.Err
+	}
+	if errors.Is(err, io.EOF) {
+		return "the connection ended without an answer"
 	}
 	return err.Error()
 }
@@ -184,7 +204,7 @@ func readRow[T any, P interface {
 		return err
 	}
 	if field := P(to).missing(); field != "" {
-		return &Error{Kind: Malformed, detail: fmt.Sprintf("there is no field %q: is this SecObserve %s or newer?", field,
+		return &Error{Kind: Malformed, detail: fmt.Sprintf("there is no field %q, which SecObserve %s and newer have", field,
 			oldest)}
 	}
 	return nil

@@ -14,6 +14,7 @@ import (
 
 	"github.com/seed91453169/tocsin/dbmodel"
 	"github.com/seed91453169/tocsin/internal/accept"
+	"github.com/seed91453169/tocsin/internal/tracing"
 	"github.com/seed91453169/tocsin/rule"
 )
 
@@ -49,6 +50,8 @@ type Connector struct {
 	mu      sync.Mutex
 	me      int64 // the user of the token; 0: not known yet
 	version string
+	edits   bool      // assessments may be approved with edits there
+	known   time.Time // when this was asked for
 
 	// What tests change.
 	now   func(ctx context.Context) (time.Time, error)
@@ -63,7 +66,8 @@ type sizes struct {
 	all      int   // observations, where all are read
 	newest   []int // observations that changed, one attempt after the other
 	approval []int
-	slice    int // pages of a reading of all observations in one pass
+	gates    []int // changes of gates
+	slice    int   // pages of a reading of all observations in one pass
 }
 
 // New returns a Connector.
@@ -72,7 +76,8 @@ func New(c Config) *Connector {
 		Config: c,
 		now:    func(ctx context.Context) (time.Time, error) { return dbmodel.DatabaseNow(ctx, c.DB) },
 		sizes: sizes{
-			list: 5_000, all: 1_000, newest: []int{50, 1_000, 5_000}, approval: []int{10, 250, 5_000}, slice: 20,
+			list: 5_000, all: 1_000, newest: []int{50, 1_000, 5_000}, approval: []int{10, 250, 5_000},
+			gates: []int{10, 250, 5_000}, slice: 20,
 		},
 		committed: func(bool) error { return nil },
 	}
@@ -80,7 +85,7 @@ func New(c Config) *Connector {
 
 // accept stores an event in a transaction, and counts it after the commit.
 func (c *Connector) accept(ctx context.Context, tx bun.Tx, event *accept.Event) (accept.Accepted, error) {
-	done, err := accept.InTx(ctx, tx, event)
+	done, err := accept.InTx(ctx, tx, event.InTrace(tracing.Parent(ctx)))
 	if err == nil && c.Count != nil {
 		dbmodel.AfterCommit(ctx, func() { c.Count(done) })
 	}
@@ -160,6 +165,7 @@ type pass struct {
 	gone       []int64                      // observations that were not listed any more
 	reached    []*dbmodel.SecObserveProduct // products with observations that are gone: stored once these are deleted
 	changed    bool                         // the stamp of a product differs
+	gateBase   int64                        // the last change of a gate before the load
 	compared   bool                         // the ids of all observations were compared
 	listed     int                          // how many these were
 	events     []dbmodel.QueueableEvent
@@ -208,7 +214,7 @@ func (p *pass) do(ctx context.Context) error {
 	if !p.state.Loaded {
 		steps = append(steps, p.loadObservations)
 	} else {
-		steps = append(steps, p.changedProducts, p.approvals, p.today, p.everything, p.compareCount)
+		steps = append(steps, p.approvals, p.gates, p.changedProducts, p.today, p.everything, p.compareCount)
 	}
 	for _, step := range append(steps, p.delete, p.storeReached, p.conclude) {
 		if err := step(ctx); err != nil {

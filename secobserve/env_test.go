@@ -2,7 +2,6 @@ package secobserve
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"net/http"
@@ -367,5 +366,3 @@ var reportClasses = map[string]bool{
 	"SecObserveThrottled": true, "SecObserveNoSuperuser": true, "SecObserveProductsHeld": true,
 	"SecObserveObservationsHeld": true, "SecObserveFault": true, "SecObserveUsersHeld": true, "SecObserveMembersHeld": true,
 }
-
-var errKilled = errors.New("killed")

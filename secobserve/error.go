@@ -48,9 +48,12 @@ func (e *Error) Error() string {
 
 // advice says what to do.
 var advice = map[Kind]string{
+	Unavailable: "; see whether SecObserve runs and can be reached from here; Tocsin goes on trying",
+	Throttled:   "; see what else sends requests as the user of the token; Tocsin goes on trying",
 	Unauthorized: ": the token is wrong, has expired, or its user is deactivated; " +
-		"create a new one in SecObserve and set TOCSIN_SECOBSERVE_TOKEN",
-	Forbidden: ": the user of the token may not read this; use the token of a superuser",
+		"create a new one in SecObserve, set TOCSIN_SECOBSERVE_TOKEN to it, and restart Tocsin",
+	Forbidden: ": the user of the token may not read this; " +
+		"set TOCSIN_SECOBSERVE_TOKEN to the token of a superuser, and restart Tocsin",
 	Missing: ": there is no such thing for the user of the token; " +
 		"TOCSIN_SECOBSERVE_URL must be the address of SecObserve's backend, without /api",
 	Unexpected: "; TOCSIN_SECOBSERVE_URL must be the address of SecObserve's backend, without /api",

@@ -11,7 +11,17 @@ import (
 	"github.com/seed91453169/tocsin/dbmodel"
 )
 
-var approvedNewestFirst = url.Values{"assessment_status": {"Approved"}, "ordering": {"-approval_date"}}
+// approvedWithEdits is the state of an assessment that was edited and approved in one step; older versions do not have
+// it.
+const approvedWithEdits = "Approved with edits"
+
+// approvedStates are the states of approved assessments that SecObserve knows.
+func (p *pass) approvedStates() []string {
+	if p.edits {
+		return []string{"Approved", approvedWithEdits}
+	}
+	return []string{"Approved"}
+}
 
 // approvals reads the observations of assessments that were approved: no stamp of theirs moves.
 func (p *pass) approvals(ctx context.Context) error {
@@ -19,29 +29,25 @@ func (p *pass) approvals(ctx context.Context) error {
 	if p.state.Approvals != nil {
 		after = p.state.Approvals.Add(-overlap)
 	}
-	query := url.Values{"assessment_status": {"Approved"}}
-	approved := func(a *approval) time.Time { return a.Approved.V }
-	logs, _, found, err := newest(ctx, p, "observation_logs/", query, "-approval_date", p.sizes.approval, after,
-		approved)
-	if err != nil {
-		return err
-	}
-	if !found { // too many: all observations are read, from the first one
-		rows, _, err := page[approval](ctx, p.Client, "observation_logs/", approvedNewestFirst, 1, 1)
+	var rows []observation
+	last := p.state.Approvals
+	for _, state := range p.approvedStates() {
+		logs, _, found, err := newest(ctx, p, "observation_logs/", url.Values{"assessment_status": {state}},
+			"-approval_date", p.sizes.approval, after, func(a *approval) time.Time { return a.Approved.V })
 		if err != nil {
 			return err
 		}
-		if len(rows) > 0 {
-			p.state.Approvals = &rows[0].Approved.V
+		if !found { // too many: all observations are read, from the first one
+			if err := p.skipApprovals(ctx); err != nil {
+				return err
+			}
+			return p.readAllAnew(ctx)
 		}
-		return p.readAllAnew(ctx)
-	}
-	last := p.state.Approvals
-	rows := make([]observation, len(logs))
-	for i := range logs {
-		rows[i] = logs[i].Observation.V
-		if at := logs[i].Approved.V; last == nil || at.After(*last) {
-			last = &at
+		for i := range logs {
+			rows = append(rows, logs[i].Observation.V)
+			if at := logs[i].Approved.V; last == nil || at.After(*last) {
+				last = &at
+			}
 		}
 	}
 	if len(rows) == 0 {
@@ -54,6 +60,21 @@ func (p *pass) approvals(ctx context.Context) error {
 		p.state.Approvals = last
 		return dbmodel.SaveSecObserve(ctx, tx, p.state)
 	})
+}
+
+// skipApprovals has the approvals read that follow the newest one.
+func (p *pass) skipApprovals(ctx context.Context) error {
+	for _, state := range p.approvedStates() {
+		q := url.Values{"assessment_status": {state}, "ordering": {"-approval_date"}}
+		rows, _, err := page[approval](ctx, p.Client, "observation_logs/", q, 1, 1)
+		if err != nil {
+			return err
+		}
+		if len(rows) > 0 && (p.state.Approvals == nil || rows[0].Approved.V.After(*p.state.Approvals)) {
+			p.state.Approvals = &rows[0].Approved.V
+		}
+	}
+	return nil
 }
 
 // today reads what changed today, once in a while: uploads that took longer than the overlap show late.
@@ -73,8 +94,11 @@ func (p *pass) today(ctx context.Context) error {
 func (p *pass) everything(ctx context.Context) error {
 	y, m, d := p.began.UTC().Date()
 	due := time.Date(y, m, d, dailyHour, 0, 0, 0, time.UTC)
+	if p.began.Before(due) {
+		due = due.AddDate(0, 0, -1)
+	}
 	if p.state.ReadTo == nil {
-		if p.began.Before(due) || p.state.ReadBegan != nil && !p.state.ReadBegan.Before(due) {
+		if p.state.ReadBegan != nil && !p.state.ReadBegan.Before(due) {
 			return nil
 		}
 		p.state.ReadTo, p.state.ReadBegan = new(int64(0)), &p.began
@@ -92,7 +116,8 @@ func (p *pass) everything(ctx context.Context) error {
 			if !p.privileged {
 				return nil
 			}
-			return &Error{Kind: Incomplete, Path: "observation_titles/", detail: "there is no observation any more"}
+			return &Error{Kind: Incomplete, Path: "observation_titles/", detail: "there is no observation any more; " +
+				"if that is right, run \"tocsin secobserve sync --confirm-deletions\""}
 		}
 	}
 	p.state.ReadTo = nil

@@ -200,12 +200,8 @@ func (p *pass) loadObservations(ctx context.Context) error {
 
 // beginLoad stores the newest approval: those that follow are read after the load.
 func (p *pass) beginLoad(ctx context.Context) error {
-	rows, _, err := page[approval](ctx, p.Client, "observation_logs/", approvedNewestFirst, 1, 1)
-	if err != nil {
+	if err := p.skipApprovals(ctx); err != nil {
 		return err
-	}
-	if len(rows) > 0 {
-		p.state.Approvals = &rows[0].Approved.V
 	}
 	p.state.ReadTo = new(int64(0))
 	return p.saveState(ctx)
@@ -262,7 +258,9 @@ func (p *pass) changedProduct(ctx context.Context, r *product, known *dbmodel.Se
 			return err
 		}
 	}
-	if found {
+	if !found {
+		rows = nil
+	} else {
 		ids, err = p.ids(ctx, query)
 	}
 	if err == nil && (!found || count != len(ids)) { // rows came or went meanwhile, or one of the answers is not true
@@ -313,8 +311,8 @@ func earlier(a, b time.Time) time.Time {
 }
 
 // newest reads the rows of a list that are not older than a time, the newest first, in one page, which SecObserve
-// reads with one statement, and counts all rows of the list. It reports false where more rows are as new as the
-// largest page holds.
+// reads with one statement, and counts all rows of the list. It reports false, with the newest of them, where more
+// rows are as new as the largest page holds.
 func newest[T any, P interface {
 	*T
 	row
@@ -333,5 +331,5 @@ func newest[T any, P interface {
 			return rows, count, true, nil
 		}
 	}
-	return nil, count, false, nil
+	return rows, count, false, nil
 }

@@ -1,12 +1,16 @@
 package secobserve
 
 import (
+	"context"
 	"testing"
 	"time"
+
+	"github.com/uptrace/bun"
 
 	"github.com/seed91453169/tocsin/dbmodel"
 	"github.com/seed91453169/tocsin/internal/fakesecobserve"
 	"github.com/seed91453169/tocsin/internal/testenv"
+	"github.com/seed91453169/tocsin/rule"
 )
 
 func TestFirstPassTakesEverything(t *testing.T) {
@@ -123,6 +127,69 @@ func TestIdlePassIsCheap(t *testing.T) {
 		e.pass()
 		if n := e.pass().Requests; n > 10 {
 			t.Errorf("after a restart an idle pass takes %d requests", n)
+		}
+	})
+}
+
+// What is kept is not taken from SecObserve; all else is.
+func TestKeep(t *testing.T) {
+	t.Parallel()
+	for word, keep := range map[string]Keep{
+		"": {}, "contacts": {Contacts: true}, "conditions": {Conditions: true}, "members": {Members: true},
+		"settings": {Settings: true},
+	} {
+		t.Run(word, func(t *testing.T) {
+			t.Parallel()
+			e := newEnv(t, testenv.SQLiteDB(t))
+			e.sync.Keep = keep
+			e.model.SetSettings(func(s *fakesecobserve.Settings) { s.ExceptionLimit, s.ExceptionEmail = 77, "x@x.org" })
+			kim := e.model.AddUser(fakesecobserve.User{Username: "kim", FullName: "Kim"})
+			_, one, _ := e.load()
+			e.model.SetMember(one, kim, 1)
+			e.pass()
+			got := e.stored()
+			product, err := dbmodel.ProductByID(t.Context(), e.db, one)
+			if err != nil {
+				t.Fatal(err)
+			}
+			taken := map[string]bool{
+				"contacts":   e.contacts(rule.Holder{Kind: rule.HolderProduct, ID: one}) != "",
+				"conditions": product.MinSeverity != "",
+				"members":    len(got.Members) > 0,
+				"settings":   got.Settings[1] == "77" && (word == "contacts") == (e.contacts(rule.Holder{Kind: rule.HolderExceptions}) == ""),
+			}
+			for what, is := range taken {
+				if is == (what == word) {
+					t.Errorf("%s are taken: %v", what, is)
+				}
+			}
+			e.sync.Keep = Keep{}
+			e.pass()
+			e.equal() // what is not kept any more is taken then
+		})
+	}
+}
+
+// Superusers of SecObserve do not keep the first administrator from being made: none of them has a password here.
+func TestSuperusersLeaveTheSetupOpen(t *testing.T) {
+	t.Parallel()
+	testenv.EachDatabase(t, func(t *testing.T, db *dbmodel.DB) {
+		e := newEnv(t, db)
+		e.load()
+		user, err := dbmodel.UserByName(t.Context(), db, "root")
+		if err != nil || !user.IsAdmin {
+			t.Fatalf("the superuser is no administrator: %v", err)
+		}
+		for _, hash := range []string{"", "hash"} {
+			err := db.InTx(t.Context(), func(ctx context.Context, tx bun.Tx) error {
+				return dbmodel.SetPassword(ctx, tx, user.ID, hash)
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if there, err := dbmodel.HasAdministrator(t.Context(), db); err != nil || there != (hash != "") {
+				t.Errorf("with the password %q: %v, %v", hash, there, err)
+			}
 		}
 	})
 }

@@ -8,7 +8,6 @@ import (
 	"github.com/uptrace/bun"
 
 	"github.com/seed91453169/tocsin/dbmodel"
-	"github.com/seed91453169/tocsin/internal/accept"
 	"github.com/seed91453169/tocsin/rule"
 )
 
@@ -82,7 +81,7 @@ func (p *pass) storeGroup(ctx context.Context, tx bun.Tx, g *group, key string) 
 	return true, p.settle(ctx, tx, item, append(faults, found...))
 }
 
-// storeProducts stores products that are new or differ, and the changes of security gates.
+// storeProducts stores products that are new or differ; before the load is over their security gates, too.
 func (p *pass) storeProducts(ctx context.Context) error {
 	keys := map[int64]string{}
 	var differ []*product
@@ -94,7 +93,8 @@ func (p *pass) storeProducts(ctx context.Context) error {
 		}
 		keys[r.ID.V] = key
 		known := p.products[r.ID.V]
-		if known == nil || known.Settings != key || rule.Gate(known.Gate, r.Gate.V) != rule.NoEvent {
+		if known == nil || known.Settings != key ||
+			!p.state.Loaded && rule.Gate(known.Gate, r.Gate.V) != rule.NoEvent {
 			differ = append(differ, r)
 		}
 	}
@@ -106,6 +106,11 @@ func (p *pass) storeProducts(ctx context.Context) error {
 			}
 		}
 		return nil
+	}
+	if !p.state.Loaded {
+		if err := p.baseGates(ctx); err != nil {
+			return err
+		}
 	}
 	for chunk := range slices.Chunk(differ, batch) {
 		var stored []*dbmodel.SecObserveProduct
@@ -166,32 +171,23 @@ func (p *pass) storeProduct(
 	if err != nil {
 		return nil, err
 	}
-	if err := p.storeGate(ctx, tx, r); err != nil {
-		return nil, err
-	}
 	s := &dbmodel.SecObserveProduct{ID: r.ID.V}
-	if known := p.products[r.ID.V]; known != nil {
+	known := p.products[r.ID.V]
+	if known != nil {
 		*s = *known
-	} else if !p.state.Loaded { // what changes from now on is read after the load
-		s.LastChange, s.Newest = &r.LastChange.V, &r.LastChange.V
 	}
-	s.Settings, s.Gate = key, r.Gate.V
+	s.Settings = key
+	if !p.state.Loaded { // what changes from now on is read after the load
+		if known == nil {
+			s.LastChange, s.Newest, s.GateChange = &r.LastChange.V, &r.LastChange.V, p.gateBase
+		}
+		s.Gate = r.Gate.V
+		if err := dbmodel.SetSecurityGate(ctx, tx, r.ID.V, r.Gate.V, nil); err != nil {
+			return nil, err
+		}
+	}
 	if err := dbmodel.SaveSecObserveProduct(ctx, tx, s); err != nil {
 		return nil, err
 	}
 	return s, p.settle(ctx, tx, item, append(faults, found...))
-}
-
-// storeGate reports the gate of a product. Before the load is over nothing is notified.
-func (p *pass) storeGate(ctx context.Context, tx bun.Tx, r *product) error {
-	if !p.state.Loaded {
-		return dbmodel.SetSecurityGate(ctx, tx, r.ID.V, r.Gate.V, nil)
-	}
-	event, err := accept.NewSecurityGate(r.ID.V, r.Gate.V)
-	if err != nil {
-		return err
-	}
-	done, err := p.accept(ctx, tx, event)
-	p.events = append(p.events, done.Rows...)
-	return err
 }

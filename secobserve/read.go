@@ -2,8 +2,12 @@ package secobserve
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"net/http"
+	"net/url"
 	"regexp"
+	"slices"
 	"strconv"
 )
 
@@ -37,11 +41,12 @@ func tooOld(version string) bool {
 	return major < 1 || major == 1 && minor < 50
 }
 
-// knowServer asks, once in a process, for the version of SecObserve and the user of the token.
-func (c *Connector) knowServer(ctx context.Context) error {
+// knowServer asks, once in a while, for the version of SecObserve, the user of the token, and what SecObserve can.
+func (p *pass) knowServer(ctx context.Context) error {
+	c := p.Connector
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.me != 0 {
+	if since := p.began.Sub(c.known); c.me != 0 && since >= 0 && since < todayEvery {
 		return nil
 	}
 	s, err := one[status](ctx, c.Client, "status/version/")
@@ -56,7 +61,21 @@ func (c *Connector) knowServer(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	c.version, c.me = s.Version, me.ID.V
+	edits := true
+	q := url.Values{"assessment_status": {approvedWithEdits}}
+	_, _, err = page[approval](ctx, c.Client, "observation_logs/", q, 1, 1)
+	if e, ok := errors.AsType[*Error](err); ok && e.Status == http.StatusBadRequest { // a word that it does not know
+		edits, err = false, nil
+	}
+	if err != nil {
+		return err
+	}
+	if c.me != 0 && edits && !c.edits && p.state.Loaded { // SecObserve was updated meanwhile
+		if err := p.readAllAnew(ctx); err != nil {
+			return err
+		}
+	}
+	c.version, c.me, c.edits, c.known = s.Version, me.ID.V, edits, p.began
 	return nil
 }
 
@@ -67,18 +86,20 @@ func (p *pass) read(ctx context.Context) (err error) {
 	if r.users, err = all[user](ctx, p.Client, "users/", nil, p.sizes.list); err != nil {
 		return err
 	}
-	for i := range r.users {
-		if u := &r.users[i]; u.ID.V == p.me {
-			p.privileged = u.active() && u.Superuser.V
-		}
-	}
+	at := slices.IndexFunc(r.users, func(u user) bool { return u.ID.V == p.me })
+	p.privileged = at >= 0 && r.users[at].active() && r.users[at].Superuser.V
 	if p.privileged {
 		if r.settings, err = one[settings](ctx, p.Client, "settings/1/"); err != nil {
 			return err
 		}
 	} else {
-		p.problems["SecObserveNoSuperuser"] = "the user of the token of SecObserve is no superuser: nothing is deleted, " +
-			"and neither users, members nor settings are read; set TOCSIN_SECOBSERVE_TOKEN to the token of a superuser"
+		why := "the user of its token is no superuser"
+		if at < 0 {
+			why = "its list of users lacks the user of its token"
+		}
+		p.problems["SecObserveNoSuperuser"] = "SecObserve does not show all that it has: " + why + ". Nothing is deleted " +
+			"here, and neither users, members nor settings are read. Make the user of the token a superuser there, or set " +
+			"TOCSIN_SECOBSERVE_TOKEN to the token of a superuser and restart Tocsin"
 	}
 	if r.groups, err = all[group](ctx, p.Client, "product_groups/", nil, p.sizes.list); err != nil {
 		return err

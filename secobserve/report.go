@@ -92,6 +92,9 @@ func refusalsInWords(list []dbmodel.SecObserveRefusal) (message, trace string) {
 	return message, strings.Join(lines[:min(len(lines), listedRefusals)], "\n")
 }
 
+// consequence is what follows from a pass that failed.
+const consequence = ". Until a pass succeeds, not all that changes in SecObserve is known here; it follows then"
+
 // failed counts a pass that failed, and reports why, once until a pass succeeds. Where no answer came it waits for
 // some passes more.
 func (p *pass) failed(ctx context.Context, err error) error {
@@ -113,7 +116,7 @@ func (p *pass) failed(ctx context.Context, err error) error {
 		if err := dbmodel.SaveSecObserve(ctx, tx, state); err != nil || !reports {
 			return err
 		}
-		events, errReport := p.report(ctx, tx, class, err.Error(), "")
+		events, errReport := p.report(ctx, tx, class, err.Error()+consequence, "")
 		p.events = append(p.events, events...)
 		return errReport
 	})

@@ -1,6 +1,7 @@
 package secobserve
 
 import (
+	"strings"
 	"time"
 
 	"github.com/go-json-experiment/json"
@@ -236,6 +237,31 @@ func (a *approval) missing() string {
 		return name
 	}
 	return a.Observation.V.missing()
+}
+
+// gateChange is a notification of SecObserve about a security gate.
+type gateChange struct {
+	ID      field[int64]     `json:"id"`
+	Product field[*int64]    `json:"product"`
+	Name    field[string]    `json:"name"`
+	Created field[time.Time] `json:"created"`
+}
+
+func (c *gateChange) missing() string {
+	return firstMissing(needed{"id", &c.ID}, needed{"product", &c.Product}, needed{"name", &c.Name},
+		needed{"created", &c.Created})
+}
+
+// value is what the gate has changed to; valid: the words are known here.
+func (c *gateChange) value() (passed *bool, valid bool) {
+	_, to, _ := strings.Cut(c.Name.V, "changed to ")
+	switch to {
+	case "Passed":
+		return new(true), true
+	case "Failed":
+		return new(false), true
+	}
+	return nil, to == "None"
 }
 
 // settings are the settings of the installation.

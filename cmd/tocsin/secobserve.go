@@ -224,9 +224,6 @@ func withConnector(
 		return err
 	}
 	newLogger(c, t.err) // sets the logger of go-redis too
-	if err := c.ReadSecretKey(); err != nil {
-		return errKeyMissing(c)
-	}
 	db, err := openDatabase(c, 4)
 	if err != nil {
 		return err
@@ -234,6 +231,9 @@ func withConnector(
 	defer db.Close()
 	if err := dbmodel.CheckSchema(ctx, db); err != nil {
 		return err
+	}
+	if err := c.ReadSecretKey(); err != nil {
+		return errKeyMissing(c)
 	}
 	vault, err := dbmodel.OpenVault(ctx, db, c.SecretKey, c.SecretKeyOld)
 	if err != nil {

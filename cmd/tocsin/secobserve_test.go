@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"strings"
@@ -8,7 +9,9 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+	"github.com/uptrace/bun"
 
+	"github.com/seed91453169/tocsin/dbmodel"
 	"github.com/seed91453169/tocsin/internal/fakesecobserve"
 	"github.com/seed91453169/tocsin/internal/testenv"
 )
@@ -140,16 +143,7 @@ func TestSecretsOfSecObserveDoNotShow(t *testing.T) {
 	client := redis.NewClient(options)
 	defer client.Close()
 	shown := map[string]string{"redis": dumpRedis(t, client)}
-	for _, path := range []string{
-		"/api/v1/products", "/api/v1/settings", "/api/v1/periodic-tasks", "/api/v1/notifications", "/api/v1/deliveries", "/api/v1/failed-events",
-		"/api/v1/status", "/metrics", "/monitor/api/queues", "/monitor/api/queues/periodic/completed_tasks", "/monitor/api/queues/periodic/archived_tasks",
-	} {
-		_, answer, err := d.try(http.MethodGet, path, nil)
-		if err != nil {
-			t.Error(err)
-		}
-		shown[path] = string(answer)
-	}
+	d.readEverything(shown)
 	for _, args := range [][]string{{"secobserve", "check"}, {"secobserve", "sync"}, {"check"}} {
 		_, shown[strings.Join(args, " ")] = d.run(nil, args...)
 	}
@@ -160,5 +154,39 @@ func TestSecretsOfSecObserveDoNotShow(t *testing.T) {
 		if found := s.in(text); len(found) > 0 {
 			t.Errorf("%s shows %v", place, found)
 		}
+	}
+}
+
+// A pass in the foreground waits for the end of one that is under way.
+func TestSyncWaitsForAnotherPass(t *testing.T) {
+	t.Parallel()
+	database := testenv.PostgresURL(t, testenv.MigrateSchema)
+	d := newDeployment(t, "DATABASE_URL="+database)
+	server, _ := newSecObserve(t, "")
+	d.env = append(d.env, "TOCSIN_SECOBSERVE_URL="+server.URL, "TOCSIN_SECOBSERVE_TOKEN="+fakesecobserve.Token)
+	db := open(t, database)
+	run, err := dbmodel.BeginRun(t.Context(), db, dbmodel.PeriodicSecObserve)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := start(t, d.env, "secobserve", "sync")
+	testenv.Eventually(t, 30*time.Second, func() error {
+		if log := p.log.String(); !strings.Contains(log, "Another pass is under way") {
+			return fmt.Errorf("printed: %s", log)
+		}
+		return nil
+	}, "it does not wait")
+	if n, _ := server.Requests(); n > 0 {
+		t.Errorf("%d requests beside the other pass", n)
+	}
+	err = db.InTx(t.Context(), func(ctx context.Context, tx bun.Tx) error {
+		_, err := dbmodel.EndRun(ctx, tx, run, dbmodel.RunSucceeded, "")
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if code, output := wait(p); code != 0 || !strings.Contains(output, "1 products, 1 observations read") {
+		t.Errorf("exit %d\n%s", code, output)
 	}
 }

@@ -116,6 +116,9 @@ type Model struct {
 	inGroups map[int64]*Member // users in authorization groups: Product is the group
 	rows     []*Observation    // by id
 	logs     []*logEntry
+	gates    []*gateChange
+	hidden   int // the last so many of gates are not stored yet
+	oldWords bool
 }
 
 // NewModel returns an empty SecObserve whose clock starts at the given time. The clock moves with each change by a
@@ -160,9 +163,15 @@ func (m *Model) AddGroup(g Group) int64 {
 	return g.ID
 }
 
-// AddProduct stores a product and returns its id.
+// AddProduct stores a product and returns its id. One with an id comes back from a backup.
 func (m *Model) AddProduct(p Product) int64 {
-	m.do(func() { p.ID = m.nextID(); p.LastChange = m.clock; m.products[p.ID] = &p })
+	m.do(func() {
+		if p.ID == 0 {
+			p.ID = m.nextID()
+		}
+		p.LastChange = m.clock
+		m.products[p.ID] = &p
+	})
 	return p.ID
 }
 
@@ -175,8 +184,38 @@ func (m *Model) AddUser(u User) int64 {
 // EditGroup changes a product group.
 func (m *Model) EditGroup(id int64, change func(*Group)) { m.do(func() { change(m.groups[id]) }) }
 
-// EditProduct changes a product; its observations and their stamps stay as they are.
-func (m *Model) EditProduct(id int64, change func(*Product)) { m.do(func() { change(m.products[id]) }) }
+// gateChange is a notification that the gate of a product has changed.
+type gateChange struct {
+	id      int64
+	product int64
+	passed  *bool
+	created time.Time
+}
+
+// EditProduct changes a product; its observations and their stamps stay as they are. A change of its gate is notified.
+func (m *Model) EditProduct(id int64, change func(*Product)) {
+	m.do(func() {
+		p := m.products[id]
+		before := p.Gate
+		change(p)
+		if now := p.Gate; (before == nil) != (now == nil) || now != nil && *before != *now {
+			m.gates = append(m.gates, &gateChange{m.nextID(), id, now, m.clock})
+		}
+	})
+}
+
+// HideGateChanges has the last notifications about gates not be stored yet, as when the task that stores them is late.
+func (m *Model) HideGateChanges(n int) { m.do(func() { m.hidden = n }) }
+
+// SpeakOldWords has the model know no approval with edits, as versions until 1.52 do.
+func (m *Model) SpeakOldWords(old bool) { m.do(func() { m.oldWords = old }) }
+
+// HasApprovalWithEdits reports whether the model knows approvals with edits.
+func (m *Model) HasApprovalWithEdits() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return !m.oldWords
+}
 
 // EditUser changes a user.
 func (m *Model) EditUser(id int64, change func(*User)) { m.do(func() { change(m.users[id]) }) }
@@ -242,6 +281,7 @@ func (m *Model) DeleteProduct(id int64) {
 		delete(m.products, id)
 		m.forgetMembers(id)
 		m.remove(func(o *Observation) bool { return o.Product == id })
+		m.gates = slices.DeleteFunc(m.gates, func(c *gateChange) bool { return c.product == id })
 	})
 }
 
@@ -312,13 +352,18 @@ func (m *Model) Propose(id int64, change func(*Observation)) (assessment int64) 
 }
 
 // Approve approves an assessment: the values move, the stamps of observation and product do not.
-func (m *Model) Approve(assessment int64) {
+func (m *Model) Approve(assessment int64) { m.approve(assessment, "Approved") }
+
+// ApproveWithEdits edits what was said of an assessment and approves it.
+func (m *Model) ApproveWithEdits(assessment int64) { m.approve(assessment, "Approved with edits") }
+
+func (m *Model) approve(assessment int64, status string) {
 	m.do(func() {
 		for _, l := range m.logs {
 			if l.id == assessment && l.change != nil {
 				l.change(m.find(l.observation))
 				at := m.clock
-				l.status, l.approved, l.change = "Approved", &at, nil
+				l.status, l.approved, l.change = status, &at, nil
 			}
 		}
 	})
@@ -339,50 +384,4 @@ func (m *Model) DeleteBranch(product int64, branch string) {
 	m.do(func() {
 		m.remove(func(o *Observation) bool { return o.Product == product && o.Branch == branch })
 	})
-}
-
-// State is a copy of everything in the model.
-type State struct {
-	Settings     Settings
-	Groups       map[int64]Group
-	Products     map[int64]Product
-	Users        map[int64]User
-	Members      []Member // without those of authorization groups
-	ByGroup      []Member
-	InGroups     []Member
-	Observations map[int64]Observation
-}
-
-// State returns what is in the model now.
-func (m *Model) State() State {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	s := State{
-		Settings: m.settings, Groups: map[int64]Group{}, Products: map[int64]Product{}, Users: map[int64]User{},
-		Observations: map[int64]Observation{}, Members: list(m.members), ByGroup: list(m.byGroup),
-		InGroups: list(m.inGroups),
-	}
-	for id, g := range m.groups {
-		s.Groups[id] = *g
-	}
-	for id, p := range m.products {
-		s.Products[id] = *p
-	}
-	for id, u := range m.users {
-		s.Users[id] = *u
-	}
-	for _, o := range m.rows {
-		s.Observations[o.ID] = *o
-	}
-	return s
-}
-
-// list returns copies of rows by id.
-func list(table map[int64]*Member) []Member {
-	out := make([]Member, 0, len(table))
-	for _, r := range table {
-		out = append(out, *r)
-	}
-	slices.SortFunc(out, func(a, b Member) int { return cmp.Compare(a.ID, b.ID) })
-	return out
 }

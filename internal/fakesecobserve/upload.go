@@ -20,10 +20,13 @@ type Upload struct {
 // BeginUpload begins a transaction that adds observations to a product and changes others of it.
 func (m *Model) BeginUpload(product int64) *Upload { return &Upload{m: m, product: product} }
 
-// Add adds an observation and returns its id.
+// Add adds an observation and returns its id. One with an id comes back from a backup.
 func (u *Upload) Add(o Observation) int64 {
 	u.m.do(func() {
-		o.ID, o.Product, o.LastLog = u.m.nextID(), u.product, u.m.clock
+		if o.ID == 0 {
+			o.ID = u.m.nextID()
+		}
+		o.Product, o.LastLog = u.product, u.m.clock
 		u.rows = append(u.rows, &o)
 	})
 	return o.ID

@@ -569,6 +569,8 @@ CREATE TABLE secobserve (
     read_began timestamp,
     today_read timestamp,
     approvals  timestamp,
+    gates      timestamp,
+    gates_read timestamp,
     gap        bigint NOT NULL DEFAULT 0,
     frontend   text NOT NULL DEFAULT '',
     sender     text NOT NULL DEFAULT '',
@@ -586,12 +588,13 @@ INSERT INTO ticks (name) VALUES ('secobserve:sync');
 --bun:split
 -- The products, product groups and users that come from SecObserve. settings is a keyed hash of what was stored of them.
 -- last_change: up to which last_observation_change the observations of a product are stored; null: not yet. newest: the newest
--- stamp that was read of them.
+-- stamp that was read of them. gate_change: the id of the last change of the gate there that was reported.
 CREATE TABLE secobserve_products (
     product_id  bigint PRIMARY KEY REFERENCES products ON DELETE CASCADE,
     settings    text NOT NULL,
     last_change timestamp,
-    newest      timestamp
+    newest      timestamp,
+    gate_change bigint NOT NULL DEFAULT 0
 );
 
 --bun:split
