@@ -34,7 +34,8 @@ type SecObserveState struct {
 }
 
 const secObserveState = `
-	SELECT loaded, read_to, read_began, today_read, approvals, gates, gates_read, gap, frontend, sender, settings, problems, failures
+	SELECT loaded, read_to, read_began, today_read, approvals, gates, gates_read, gap, frontend, sender, settings,
+		problems, failures
 	FROM secobserve WHERE id = 1`
 
 // LoadSecObserve returns how far the connector has come.
@@ -45,8 +46,8 @@ func LoadSecObserve(ctx context.Context, db bun.IDB) (*SecObserveState, error) {
 
 const saveSecObserve = `
 	UPDATE secobserve SET loaded = @loaded, read_to = @read_to, read_began = @read_began, today_read = @today_read,
-		approvals = @approvals, gates = @gates, gates_read = @gates_read, gap = @gap, frontend = @frontend, sender = @sender, settings = @settings,
-		problems = @problems, failures = @failures
+		approvals = @approvals, gates = @gates, gates_read = @gates_read, gap = @gap,
+		frontend = @frontend, sender = @sender, settings = @settings, problems = @problems, failures = @failures
 	WHERE id = 1`
 
 // SaveSecObserve stores how far the connector has come.

@@ -16,7 +16,8 @@ const Scope = "github.com/seed91453169/tocsin"
 // header is the name of a trace parent, also in requests.
 const header = "traceparent"
 
-// Start begins a span within the one of ctx, with the tracers of that one; a span that does nothing where there is none.
+// Start begins a span within the one of ctx, with the tracers of that one; a span that does nothing where there is
+// none.
 func Start(ctx context.Context, name string, kind trace.SpanKind) (context.Context, trace.Span) {
 	return trace.SpanFromContext(ctx).TracerProvider().Tracer(Scope).Start(ctx, name, trace.WithSpanKind(kind))
 }
