@@ -12,9 +12,12 @@ func TestFactsAsStored(t *testing.T) {
 	t.Parallel()
 	o := Observation{
 		ID: 1, ProductID: 2, Title: "CVE-1", Severity: rule.High, Status: rule.Open, Priority: new(3),
-		ParserType: "SCA", VulnerabilityID: "CVE-2026-1", CVSSScore: new(7.5), Origin: Origin{Image: "x"},
-		URL: "https://example.org/1", KnownExploited: new(false), EPSSScore: new(0.25), FixedVersion: "3.0.1",
-		Branch: "main", Service: "web", Scanner: "Trivy",
+		ParserType: "SCA",
+		Details: Details{
+			VulnerabilityID: "CVE-2026-1", CVSSScore: new(7.5), Origin: Origin{Image: "x"},
+			URL: "https://example.org/1", KnownExploited: new(false), EPSSScore: new(0.25), FixedVersion: "3.0.1",
+			Branch: "main", Service: "web", Scanner: "Trivy",
+		},
 	}
 	for _, c := range []struct {
 		name  string

@@ -3,7 +3,6 @@ package dbmodel
 import (
 	"context"
 	"encoding/json"
-	"fmt"
 	"time"
 
 	"github.com/uptrace/bun"
@@ -43,26 +42,19 @@ type Notification struct {
 
 // Facts are what a notification says beside its values.
 type Facts struct {
-	ProductName      string          `json:"product_name,omitempty"`
-	ProductGroupName string          `json:"product_group_name,omitempty"`
-	ObservationTitle string          `json:"observation_title,omitempty"`
-	ParserType       rule.ParserType `json:"parser_type,omitempty"`
-	VulnerabilityID  string          `json:"vulnerability_id,omitempty"`
-	CVSSScore        *float64        `json:"cvss_score,omitempty"`
-	Origin           Origin          `json:"origin,omitzero"`
-	URL              string          `json:"url,omitempty"`
-	KnownExploited   *bool           `json:"known_exploited,omitempty"`
-	EPSSScore        *float64        `json:"epss_score,omitempty"`
-	FixedVersion     string          `json:"fixed_version,omitempty"`
-	Branch           string          `json:"branch,omitempty"`
-	Service          string          `json:"service,omitempty"`
-	Scanner          string          `json:"scanner,omitempty"`
-	Observations     int             `json:"observations,omitempty"` // that bear the title
-	Products         int             `json:"products,omitempty"`     // that these are in
-	GateBefore       rule.Event      `json:"gate_before,omitempty"`  // state of a security gate before its change
-
-	TraceParent string `json:"trace_parent,omitempty"` // of its evaluation, for its deliveries; never shown
+	ProductName      string          `json:"product_name"`
+	ProductGroupName string          `json:"product_group_name"`
+	ObservationTitle string          `json:"observation_title"`
+	ParserType       rule.ParserType `json:"parser_type"`
+	Details
+	Observations int        `json:"observations"` // that bear the title
+	Products     int        `json:"products"`     // that these are in
+	GateBefore   rule.Event `json:"gate_before"`  // state of a security gate before its change
+	TraceParent  string     `json:"trace_parent"` // of its evaluation, for its deliveries; never shown
 }
+
+// MarshalJSON implements json.Marshaler. Most facts are empty; these are not stored.
+func (f Facts) MarshalJSON() ([]byte, error) { return withoutEmpty(f), nil }
 
 // Before returns what was last notified, nil for nothing.
 func (n *Notification) Before() *rule.Values {
@@ -226,7 +218,7 @@ func notificationCols(list []NewNotification) rows {
 		column(list, "after_status", "text", func(n *NewNotification) *string { return filled(string(n.AfterStatus)) }),
 		column(list, "after_priority", "smallint", func(n *NewNotification) *int { return n.AfterPriority }),
 		column(list, "after_known_exploited", "boolean", func(n *NewNotification) *bool { return n.AfterKnownExploited }),
-		column(list, "facts", "text", func(n *NewNotification) string { return n.Facts.column() }),
+		column(list, "facts", "text", func(n *NewNotification) string { return string(withoutEmpty(n.Facts)) }),
 		column(list, "message", "text", func(n *NewNotification) string { return n.Message }),
 		column(list, "function", "text", func(n *NewNotification) string { return n.Function }),
 		column(list, "username", "text", func(n *NewNotification) string { return n.Username }),
@@ -236,14 +228,6 @@ func notificationCols(list []NewNotification) rows {
 		column(list, "own", "boolean", func(n *NewNotification) bool { return n.Own }),
 		column(list, "held_back", "boolean", func(n *NewNotification) bool { return n.HeldBack }),
 	}
-}
-
-func (f *Facts) column() string {
-	b, err := json.Marshal(f)
-	if err != nil {
-		panic(fmt.Sprintf("dbmodel: facts: %v", err)) // texts and numbers only
-	}
-	return string(b)
 }
 
 // filled is nil for an empty text.

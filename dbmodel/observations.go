@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
-	"encoding/json"
 	"fmt"
 	"slices"
 
@@ -15,23 +14,14 @@ import (
 
 // Observation is a finding in a product, as the web tier reports it.
 type Observation struct {
-	ID              int64           `json:"id"`
-	ProductID       int64           `json:"product_id"`
-	Title           string          `json:"title"`
-	Severity        rule.Severity   `json:"severity"`
-	Status          rule.Status     `json:"status"`
-	Priority        *int            `json:"priority"` // 1 (most urgent) to 99; nil: none
-	ParserType      rule.ParserType `json:"parser_type"`
-	VulnerabilityID string          `json:"vulnerability_id"`
-	CVSSScore       *float64        `json:"cvss_score" bun:"cvss_score"` // 0 to 10
-	Origin          Origin          `json:"origin"`
-	URL             string          `json:"url" bun:"url"`
-	KnownExploited  *bool           `json:"known_exploited"` // nil: not known
-	EPSSScore       *float64        `json:"epss_score"`      // 0 to 1
-	FixedVersion    string          `json:"fixed_version"`
-	Branch          string          `json:"branch"`
-	Service         string          `json:"service"`
-	Scanner         string          `json:"scanner"`
+	ID         int64           `json:"id"`
+	ProductID  int64           `json:"product_id"`
+	Title      string          `json:"title"`
+	Severity   rule.Severity   `json:"severity"`
+	Status     rule.Status     `json:"status"`
+	Priority   *int            `json:"priority"` // 1 (most urgent) to 99; nil: none
+	ParserType rule.ParserType `json:"parser_type"`
+	Details
 }
 
 // TextSize returns how many bytes the texts of any length of the observation have.
@@ -48,43 +38,7 @@ func (o *Observation) TextSize() int {
 
 // Facts returns what a notification about the observation keeps of it.
 func (o *Observation) Facts() Facts {
-	return Facts{
-		ObservationTitle: o.Title, ParserType: o.ParserType, VulnerabilityID: o.VulnerabilityID, CVSSScore: o.CVSSScore,
-		Origin: o.Origin, URL: o.URL, KnownExploited: o.KnownExploited, EPSSScore: o.EPSSScore,
-		FixedVersion: o.FixedVersion, Branch: o.Branch, Service: o.Service, Scanner: o.Scanner,
-	}
-}
-
-// details are the optional fields of an observation that decide nothing and are seldom filled, as one column holds
-// them.
-type details struct {
-	EPSSScore    *float64 `json:"epss_score,omitempty"`
-	FixedVersion string   `json:"fixed_version,omitempty"`
-	Branch       string   `json:"branch,omitempty"`
-	Service      string   `json:"service,omitempty"`
-	Scanner      string   `json:"scanner,omitempty"`
-}
-
-// detailsColumn returns the details as they are stored: empty, or JSON. Equal details are equal texts.
-func (o *Observation) detailsColumn() string {
-	d := details{o.EPSSScore, o.FixedVersion, o.Branch, o.Service, o.Scanner}
-	if d == (details{}) {
-		return ""
-	}
-	b, err := json.Marshal(d)
-	if err != nil {
-		panic(fmt.Sprintf("dbmodel: details: %v", err)) // texts and a checked number only
-	}
-	return string(b)
-}
-
-// Scan implements sql.Scanner, for what detailsColumn has written.
-func (d *details) Scan(src any) error {
-	*d = details{}
-	if src == "" {
-		return nil
-	}
-	return scanJSON(src, d)
+	return Facts{ObservationTitle: o.Title, ParserType: o.ParserType, Details: o.Details}
 }
 
 // TitleHash is the address of a title.
@@ -151,20 +105,23 @@ type StoredObservation struct {
 // observationRow is a StoredObservation as it is stored.
 type observationRow struct {
 	StoredObservation
-	Details details
+	Rest string `bun:"details"` // see Details.column
 }
 
 // storedObservations runs a statement for storedColumns.
 func storedObservations(ctx context.Context, db bun.IDB, statement string, a args) ([]StoredObservation, error) {
 	found, err := queryAll[observationRow](ctx, db, statement, a)
+	if err != nil {
+		return nil, err
+	}
 	list := make([]StoredObservation, len(found))
 	for i := range found {
-		o, d := &found[i].StoredObservation, &found[i].Details
-		o.EPSSScore, o.FixedVersion, o.Branch = d.EPSSScore, d.FixedVersion, d.Branch
-		o.Service, o.Scanner = d.Service, d.Scanner
-		list[i] = *o
+		list[i] = found[i].StoredObservation
+		if err := list[i].scan(found[i].Rest); err != nil {
+			return nil, fmt.Errorf("dbmodel: details of observation %d: %w", list[i].ID, err)
+		}
 	}
-	return list, err
+	return list, nil
 }
 
 // storedObservation is storedObservations for the first one. It returns ErrNotFound where there is none.

@@ -39,9 +39,9 @@ func TestAcceptObservations(t *testing.T) {
 		saveProducts(t, db, 1, 2)
 		full := dbmodel.Observation{
 			ID: 2, ProductID: 1, Title: "SQL injection \"quoted\" ü €", Severity: rule.High, Status: rule.Open, Priority: new(3), ParserType: "SAST",
-			VulnerabilityID: "CVE-2026-1", CVSSScore: new(9.8), Origin: dbmodel.Origin{Component: "openssl", File: "a/b"}, URL: "https://example.com",
+			Details: dbmodel.Details{VulnerabilityID: "CVE-2026-1", CVSSScore: new(9.8), Origin: dbmodel.Origin{Component: "openssl", File: "a/b"}, URL: "https://example.com"},
 		}
-		bare := dbmodel.Observation{ID: 1, ProductID: 2, Title: "b", Severity: rule.SeverityNone, Status: rule.InReview, ParserType: "SCA", Origin: dbmodel.Origin{Text: "here"}}
+		bare := dbmodel.Observation{ID: 1, ProductID: 2, Title: "b", Severity: rule.SeverityNone, Status: rule.InReview, ParserType: "SCA", Details: dbmodel.Details{Origin: dbmodel.Origin{Text: "here"}}}
 		accept := func(list ...dbmodel.Observation) dbmodel.Accepted {
 			t.Helper()
 			a, err := dbmodel.AcceptObservations(ctx, db, list, dbmodel.Accepting{Bulk: true, Queued: true})
@@ -287,7 +287,7 @@ func TestNotificationsAndDeliveries(t *testing.T) {
 		}
 		n := dbmodel.NewNotification{Notification: dbmodel.Notification{
 			Type: rule.TypeObservation, Event: rule.EventNew, Name: "50%_off Größe", ProductID: new(int64(4)), ObservationID: new(int64(5)),
-			Facts: dbmodel.Facts{ProductName: "P", CVSSScore: new(7.5), Origin: dbmodel.Origin{Image: "x"}},
+			Facts: dbmodel.Facts{ProductName: "P", Details: dbmodel.Details{CVSSScore: new(7.5), Origin: dbmodel.Origin{Image: "x"}}},
 		}, Targets: emails[:2]}
 		n.SetValues(nil, &rule.Values{Severity: rule.Critical, Status: rule.Open, Priority: new(1), KnownExploited: new(true)})
 		gate := dbmodel.NewNotification{Notification: dbmodel.Notification{Type: rule.TypeSecurityGate, Event: rule.EventFailed, Name: "P", ProductID: new(int64(4))}}

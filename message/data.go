@@ -9,75 +9,64 @@ import (
 	"github.com/seed91453169/tocsin/rule"
 )
 
-// data is a notification as signed webhooks get it: as the HTTP interface answers it, without what only its inbox
-// knows.
-type data struct {
-	ID          int64           `json:"id"`
-	Type        rule.Type       `json:"type"`
-	Event       *rule.Event     `json:"event"`
-	Name        string          `json:"name"`
-	Message     string          `json:"message"`
-	Product     *named          `json:"product"`
-	Observation *titled         `json:"observation"`
-	Before      State           `json:"before"`
-	After       State           `json:"after"`
-	Facts       *dataFacts      `json:"facts"`
-	User        string          `json:"user"`
-	Function    string          `json:"function"`
-	Arguments   json.RawMessage `json:"arguments"`
-	Trace       string          `json:"trace"`
-	Suppressed  int             `json:"suppressed"`
-	CreatedAt   time.Time       `json:"created_at"`
+// Notification is a notification in JSON: signed webhooks get it, and the HTTP interface answers it together with what
+// only its inbox knows.
+type Notification struct {
+	ID          int64            `json:"id"`
+	Type        rule.Type        `json:"type"`
+	Event       *rule.Event      `json:"event" nullable:"true"`
+	Name        string           `json:"name"`
+	Message     string           `json:"message"`
+	Product     *Product         `json:"product"`
+	Observation *Observation     `json:"observation"`
+	Before      State            `json:"before"`
+	After       State            `json:"after"`
+	Facts       *dbmodel.Details `json:"facts"` // as they were then; nil for what is not about observations
+	User        string           `json:"user"`
+	Function    string           `json:"function"`
+	Arguments   json.RawMessage  `json:"arguments"`
+	Trace       string           `json:"trace"`
+	Suppressed  int              `json:"suppressed" doc:"Equal exceptions that were held back before this one"`
+	CreatedAt   time.Time        `json:"created_at"`
 }
 
-type named struct {
+// Product is the product of a notification, as it was named then.
+type Product struct {
 	ID   int64  `json:"id"`
 	Name string `json:"name"`
 }
 
-type titled struct {
+// Observation is the observation of a notification, with its title of then.
+type Observation struct {
 	ID    int64  `json:"id"`
 	Title string `json:"title"`
 }
 
-// dataFacts are the optional fields of an observation as they were then.
-type dataFacts struct {
-	VulnerabilityID string         `json:"vulnerability_id"`
-	CVSSScore       *float64       `json:"cvss_score"`
-	Origin          dbmodel.Origin `json:"origin"`
-	URL             string         `json:"url"`
-	KnownExploited  *bool          `json:"known_exploited"`
-	EPSSScore       *float64       `json:"epss_score"`
-	FixedVersion    string         `json:"fixed_version"`
-	Branch          string         `json:"branch"`
-	Service         string         `json:"service"`
-	Scanner         string         `json:"scanner"`
-}
-
-// Data returns n as signed webhooks get it.
-func Data(n *dbmodel.Notification) json.RawMessage {
-	d := data{
+// Show returns n as JSON shows it.
+func Show(n *dbmodel.Notification) Notification {
+	out := Notification{
 		ID: n.ID, Type: n.Type, Name: n.Name, Message: n.Message, Before: Before(n), After: After(n),
 		User: n.Username, Function: n.Function, Arguments: n.Arguments, Trace: n.Trace, Suppressed: n.Suppressed,
 		CreatedAt: n.CreatedAt.UTC(),
 	}
 	if n.Event != rule.NoEvent {
-		d.Event = &n.Event
+		out.Event = &n.Event
 	}
 	if n.ProductID != nil {
-		d.Product = &named{*n.ProductID, n.Facts.ProductName}
+		out.Product = &Product{*n.ProductID, n.Facts.ProductName}
 	}
 	if n.ObservationID != nil {
-		d.Observation = &titled{*n.ObservationID, n.Facts.ObservationTitle}
+		out.Observation = &Observation{*n.ObservationID, n.Facts.ObservationTitle}
 	}
-	if f := &n.Facts; n.After() != nil {
-		d.Facts = &dataFacts{
-			VulnerabilityID: f.VulnerabilityID, CVSSScore: f.CVSSScore, Origin: f.Origin, URL: f.URL,
-			KnownExploited: f.KnownExploited, EPSSScore: f.EPSSScore, FixedVersion: f.FixedVersion, Branch: f.Branch,
-			Service: f.Service, Scanner: f.Scanner,
-		}
+	if n.After() != nil {
+		out.Facts = &n.Facts.Details
 	}
-	b, err := json.Marshal(d)
+	return out
+}
+
+// Data returns n as signed webhooks get it.
+func Data(n *dbmodel.Notification) json.RawMessage {
+	b, err := json.Marshal(Show(n))
 	if err != nil {
 		panic(fmt.Sprintf("message: data: %v", err)) // texts, numbers, and arguments, which are valid JSON
 	}

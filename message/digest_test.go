@@ -176,7 +176,7 @@ func FuzzMessages(f *testing.F) {
 			ID: id, Type: rule.Type(kind), Event: rule.Event(event), Name: name, BeforeSeverity: rule.Severity(before), AfterSeverity: rule.Severity(after),
 			BeforeStatus: rule.Status(text), AfterStatus: rule.Status(event), AfterPriority: &number, Message: text, Function: product, Username: text,
 			Trace: text, Arguments: []byte(args), Suppressed: number,
-			Facts: dbmodel.Facts{ProductName: product, ProductGroupName: text, VulnerabilityID: after, Observations: number, Products: number, URL: link},
+			Facts: dbmodel.Facts{ProductName: product, ProductGroupName: text, Details: dbmodel.Details{VulnerabilityID: after, URL: link}, Observations: number, Products: number},
 		}
 		if number%2 == 0 {
 			n.ProductID, n.ObservationID = &id, &id

@@ -177,8 +177,8 @@ func TestOneMail(t *testing.T) {
 	n := observation(rule.EventChanged, values(rule.High, rule.Open), values(rule.Critical, rule.Affected, 1))
 	score := 9.8
 	n.Facts = dbmodel.Facts{
-		ProductName: "Payments API", ProductGroupName: "Payments", ParserType: "SCA", VulnerabilityID: "GHSA-x", CVSSScore: &score,
-		Origin: dbmodel.Origin{Component: "openssl:3.0.1"},
+		ProductName: "Payments API", ProductGroupName: "Payments", ParserType: "SCA",
+		Details: dbmodel.Details{VulnerabilityID: "GHSA-x", CVSSScore: &score, Origin: dbmodel.Origin{Component: "openssl:3.0.1"}},
 	}
 	got := builder().Notification(n, 123, mail)
 	want := &channel.Message{

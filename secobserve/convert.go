@@ -33,9 +33,12 @@ func (o *observation) convert() (dbmodel.Observation, error) {
 	out := dbmodel.Observation{
 		ID: o.ID.V, ProductID: o.Product.V, Title: o.Title.V,
 		Severity: rule.Severity(o.Severity.V), Status: rule.Status(o.Status.V), Priority: o.Priority.V,
-		ParserType: rule.ParserType(o.Parser.V.Type), VulnerabilityID: o.Vuln,
-		Origin: dbmodel.Origin{Component: o.Component, Image: o.Image, File: o.File, Endpoint: o.Endpoint},
-		Branch: o.Branch, Service: o.Service, Scanner: o.Scanner,
+		ParserType: rule.ParserType(o.Parser.V.Type),
+		Details: dbmodel.Details{
+			VulnerabilityID: o.Vuln,
+			Origin:          dbmodel.Origin{Component: o.Component, Image: o.Image, File: o.File, Endpoint: o.Endpoint},
+			Branch:          o.Branch, Service: o.Service, Scanner: o.Scanner,
+		},
 	}
 	if o.CVEFoundIn != nil {
 		out.KnownExploited = new(slices.Contains(*o.CVEFoundIn, cveSource{Source: knownExploited}))

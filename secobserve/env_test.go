@@ -304,8 +304,11 @@ func (e *env) expected() tables {
 func wanted(o fakesecobserve.Observation) dbmodel.Observation {
 	out := dbmodel.Observation{
 		ID: o.ID, ProductID: o.Product, Title: o.Title, Severity: rule.Severity(o.Severity), Status: rule.Status(o.Status),
-		Priority: o.Priority, ParserType: rule.ParserType(o.ParserType), VulnerabilityID: o.Vuln,
-		Origin: dbmodel.Origin{Component: o.Component, Image: o.Image, File: o.File, Endpoint: o.Endpoint},
+		Priority: o.Priority, ParserType: rule.ParserType(o.ParserType),
+		Details: dbmodel.Details{
+			VulnerabilityID: o.Vuln,
+			Origin:          dbmodel.Origin{Component: o.Component, Image: o.Image, File: o.File, Endpoint: o.Endpoint},
+		},
 	}
 	out.Branch, out.Service, out.Scanner, out.KnownExploited = o.Branch, o.Service, o.Scanner, &o.Exploited
 	out.EPSSScore, _ = decimal(o.EPSS).number(100)

@@ -27,40 +27,21 @@ type Observation struct {
 	Priority   *int       `json:"priority"` // 1 (most urgent) to 99; nil: none
 	ParserType ParserType `json:"parser_type"`
 
-	// Optional.
-	VulnerabilityID string   `json:"vulnerability_id"`
-	CVSSScore       *float64 `json:"cvss_score"` // 0 to 10; nil: none
-	Origin          Origin   `json:"origin"`
-	URL             string   `json:"url"`             // where a reader finds the observation, https:// or http://
-	KnownExploited  *bool    `json:"known_exploited"` // nil: not known
-	EPSSScore       *float64 `json:"epss_score"`      // 0 to 1; nil: none
-	FixedVersion    string   `json:"fixed_version"`
-	Branch          string   `json:"branch"`
-	Service         string   `json:"service"`
-	Scanner         string   `json:"scanner"`
+	Details
 }
+
+// Details are the optional facts of an observation.
+type Details = dbmodel.Details
 
 // Origin is where a finding was made: a text, or some of component, image, file and endpoint.
-type Origin struct {
-	Text      string
-	Component string
-	Image     string
-	File      string
-	Endpoint  string
-}
-
-// MarshalJSON writes the text, or an object of the other fields.
-func (o Origin) MarshalJSON() ([]byte, error) { return dbmodel.Origin(o).MarshalJSON() }
-
-// UnmarshalJSON reads what MarshalJSON writes.
-func (o *Origin) UnmarshalJSON(b []byte) error { return (*dbmodel.Origin)(o).UnmarshalJSON(b) }
+type Origin = dbmodel.Origin
 
 // NewObservations reports the state of at most 10,000 observations, accepted all or nothing; of several with one id
 // the last one counts. The error is InvalidError.
 func NewObservations(list []Observation) (*Task, error) {
 	rows := make([]dbmodel.Observation, len(list))
 	for i := range list {
-		rows[i] = list[i].row()
+		rows[i] = dbmodel.Observation(list[i])
 	}
 	return newTask(accept.NewObservations(rows))
 }
@@ -73,14 +54,4 @@ func NewBaseline(list []Observation) (*Task, error) {
 		t.event.Baseline()
 	}
 	return t, err
-}
-
-func (o *Observation) row() dbmodel.Observation {
-	return dbmodel.Observation{
-		ID: o.ID, ProductID: o.ProductID, Title: o.Title, Severity: o.Severity, Status: o.Status, Priority: o.Priority,
-		ParserType: o.ParserType, VulnerabilityID: o.VulnerabilityID, CVSSScore: o.CVSSScore,
-		Origin: dbmodel.Origin(o.Origin),
-		URL:    o.URL, KnownExploited: o.KnownExploited, EPSSScore: o.EPSSScore, FixedVersion: o.FixedVersion,
-		Branch: o.Branch, Service: o.Service, Scanner: o.Scanner,
-	}
 }

@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/seed91453169/tocsin/dbmodel"
 )
 
 // filled returns a T with another value in each field, and all names of fields with their values.
@@ -66,7 +68,7 @@ func leaves(v reflect.Value) map[string]string {
 func TestEveryFieldIsCarriedOver(t *testing.T) {
 	t.Parallel()
 	o, want := filled[Observation](t)
-	if diff := cmp.Diff(want, leaves(reflect.ValueOf(o.row()))); diff != "" {
+	if diff := cmp.Diff(want, leaves(reflect.ValueOf(dbmodel.Observation(o)))); diff != "" {
 		t.Errorf("observation (-want +got):\n%s", diff)
 	}
 	x, want := filled[TaskExceptionInfo](t)

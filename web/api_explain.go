@@ -9,12 +9,13 @@ import (
 	"github.com/uptrace/bun"
 
 	"github.com/seed91453169/tocsin/dbmodel"
+	"github.com/seed91453169/tocsin/message"
 	"github.com/seed91453169/tocsin/rule"
 )
 
 type explainAnswer struct {
-	Observation inboxObservation `json:"observation"`
-	Product     inboxProduct     `json:"product"`
+	Observation message.Observation `json:"observation"`
+	Product     message.Product     `json:"product"`
 	ExplainedAnswer
 	Title *ExplainedAnswer `json:"title" doc:"The same for all that bear its title; null except for administrators"`
 }
@@ -30,7 +31,7 @@ type ExplainedAnswer struct {
 	Conditions []rule.Condition `json:"conditions" nullable:"false"`
 	IsSet      bool             `json:"is_set" doc:"At least one condition is set; else nothing matches"`
 	Matches    bool             `json:"matches"`
-	Remembered *inboxValues     `json:"remembered" doc:"What was last notified; null: nothing"`
+	Remembered *rule.Values     `json:"remembered" doc:"What was last notified; null: nothing"`
 	Event      *rule.Event      `json:"event" nullable:"true" doc:"What an evaluation would notify now; null: nothing"`
 	Decision   string           `json:"decision" doc:"The same in words"`
 	Paused     bool             `json:"paused"`
@@ -80,7 +81,8 @@ func (s *server) apiExplain(ctx context.Context, in *IDParam) (*explainOutput, e
 			return fmt.Errorf("load the settings: %w", err)
 		}
 		e := explainer{s: s, settings: settings, product: product, viewer: v}
-		out.Body.Observation, out.Body.Product = inboxObservation{o.ID, o.Title}, inboxProduct{product.ID, product.Name}
+		out.Body.Observation = message.Observation{ID: o.ID, Title: o.Title}
+		out.Body.Product = message.Product{ID: product.ID, Name: product.Name}
 		applied := rule.Effective(product.Product, product.Group)
 		applied.Subscriptions, err = dbmodel.SubscribersFor(ctx, tx, v, product.ID, settings.MemberNotificationTypes)
 		if err != nil {
@@ -146,7 +148,7 @@ func (e *explainer) explain(
 	ctx context.Context, db bun.IDB, a rule.Applied, x rule.Explanation, title bool,
 ) (ExplainedAnswer, error) {
 	out := ExplainedAnswer{
-		Conditions: x.Conditions, IsSet: x.IsSet, Matches: x.Matches, Remembered: showValues(x.Remembered),
+		Conditions: x.Conditions, IsSet: x.IsSet, Matches: x.Matches, Remembered: x.Remembered,
 		Paused: a.Paused,
 	}
 	if x.Event != rule.NoEvent {

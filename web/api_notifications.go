@@ -35,25 +35,11 @@ type notificationParams struct {
 	Sort      string            `query:"sort" enum:"-created_at,created_at" default:"-created_at"`
 }
 
+// inboxAnswer is a notification with what the caller is to it.
 type inboxAnswer struct {
-	ID          int64             `json:"id"`
-	Type        rule.Type         `json:"type"`
-	Event       *rule.Event       `json:"event" nullable:"true"`
-	Name        string            `json:"name"`
-	Message     string            `json:"message"`
-	Product     *inboxProduct     `json:"product"`
-	Observation *inboxObservation `json:"observation"`
-	Before      inboxState        `json:"before"`
-	After       inboxState        `json:"after"`
-	Facts       *inboxFacts       `json:"facts"`
-	User        string            `json:"user"`
-	Function    string            `json:"function"`
-	Arguments   arguments         `json:"arguments"`
-	Trace       string            `json:"trace"`
-	Suppressed  int               `json:"suppressed" doc:"Equal exceptions that were held back before this one"`
-	CreatedAt   time.Time         `json:"created_at"`
-	Viewed      bool              `json:"viewed"`
-	Deliveries  []DeliveryAnswer  `json:"deliveries" nullable:"false"`
+	message.Notification
+	Viewed     bool             `json:"viewed"`
+	Deliveries []DeliveryAnswer `json:"deliveries" nullable:"false"`
 }
 
 // TransformSchema implements huma.SchemaTransformer: huma knows no objects that may be null.
@@ -64,55 +50,15 @@ func (inboxAnswer) TransformSchema(_ huma.Registry, s *huma.Schema) *huma.Schema
 	return s
 }
 
-type inboxProduct struct {
-	ID   int64  `json:"id"`
-	Name string `json:"name"`
-}
-
-type inboxObservation struct {
-	ID    int64  `json:"id"`
-	Title string `json:"title"`
-}
-
-// inboxFacts are the optional fields of an observation as they were then.
-type inboxFacts struct {
-	VulnerabilityID string       `json:"vulnerability_id"`
-	CVSSScore       *float64     `json:"cvss_score"`
-	Origin          originAnswer `json:"origin"`
-	URL             string       `json:"url"`
-	KnownExploited  *bool        `json:"known_exploited"`
-	EPSSScore       *float64     `json:"epss_score"`
-	FixedVersion    string       `json:"fixed_version"`
-	Branch          string       `json:"branch"`
-	Service         string       `json:"service"`
-	Scanner         string       `json:"scanner"`
-}
-
-// showFacts returns nil for what is not about observations.
-func showFacts(n *dbmodel.Notification) *inboxFacts {
-	if n.After() == nil {
-		return nil
-	}
-	f := &n.Facts
-	return &inboxFacts{
-		VulnerabilityID: f.VulnerabilityID, CVSSScore: f.CVSSScore, Origin: originAnswer(f.Origin), URL: f.URL,
-		KnownExploited: f.KnownExploited, EPSSScore: f.EPSSScore, FixedVersion: f.FixedVersion, Branch: f.Branch,
-		Service: f.Service, Scanner: f.Scanner,
-	}
-}
-
-type inboxValues struct {
-	Severity severity          `json:"severity"`
-	Status   observationStatus `json:"status"`
-	Priority *int              `json:"priority"`
-
-	KnownExploited *bool `json:"known_exploited"`
-}
-
-// inboxState is what a notification is about, before or after it.
-type inboxState struct{ message.State }
-
-func stateOf(v *rule.Values) inboxState { return inboxState{message.State{Values: v}} }
+// The types that describe those of message.
+type (
+	inboxProduct     message.Product
+	inboxObservation message.Observation
+	inboxFacts       struct{ dbmodel.Details }
+	inboxValues      struct{ rule.Values }
+	inboxState       message.State
+	arguments        json.RawMessage // an object, or null; "..." for callers who may not see them
+)
 
 // Schema implements huma.SchemaProvider.
 func (inboxState) Schema(r huma.Registry) *huma.Schema {
@@ -124,15 +70,9 @@ func (inboxState) Schema(r huma.Registry) *huma.Schema {
 	return nullable(r, "NotificationState", &s)
 }
 
-// arguments are the arguments of a background task: an object, or null; "..." for callers who may not see them.
-type arguments json.RawMessage
-
-// MarshalJSON implements json.Marshaler.
-func (a arguments) MarshalJSON() ([]byte, error) {
-	if len(a) == 0 {
-		return []byte("null"), nil
-	}
-	return a, nil
+// TransformSchema implements huma.SchemaTransformer.
+func (inboxValues) TransformSchema(r huma.Registry, s *huma.Schema) *huma.Schema {
+	return filledWords(r, s)
 }
 
 // Schema implements huma.SchemaProvider.
@@ -264,31 +204,9 @@ func (s *server) loadNotification(ctx context.Context, id int64) (*listedNotific
 }
 
 func (s *server) showNotification(n *listedNotification) inboxAnswer {
-	out := inboxAnswer{
-		ID: n.ID, Type: n.Type, Name: n.Name, Message: n.Message,
-		Before: inboxState{message.Before(&n.Notification)}, After: inboxState{message.After(&n.Notification)},
-		Facts: showFacts(&n.Notification), User: n.Username, Function: n.Function, Arguments: arguments(n.Arguments),
-		Trace: n.Trace, Suppressed: n.Suppressed,
-		CreatedAt: n.CreatedAt.UTC(), Viewed: n.viewed, Deliveries: make([]DeliveryAnswer, len(n.deliveries)),
-	}
-	if n.Event != rule.NoEvent {
-		out.Event = &n.Event
-	}
-	if n.ProductID != nil {
-		out.Product = &inboxProduct{*n.ProductID, n.Facts.ProductName}
-	}
-	if n.ObservationID != nil {
-		out.Observation = &inboxObservation{*n.ObservationID, n.Facts.ObservationTitle}
-	}
+	out := inboxAnswer{message.Show(&n.Notification), n.viewed, make([]DeliveryAnswer, len(n.deliveries))}
 	for i := range n.deliveries {
 		out.Deliveries[i] = s.showDelivery(&n.deliveries[i])
 	}
 	return out
-}
-
-func showValues(v *rule.Values) *inboxValues {
-	if v == nil {
-		return nil
-	}
-	return &inboxValues{severity(v.Severity), observationStatus(v.Status), v.Priority, v.KnownExploited}
 }

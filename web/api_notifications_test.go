@@ -53,8 +53,8 @@ func TestNotification(t *testing.T) {
 		n := dbmodel.NewNotification{Notification: dbmodel.Notification{
 			Type: rule.TypeObservation, Event: rule.EventChanged, Name: "CVE-2026-1", ProductID: new(int64(1)), ObservationID: new(int64(2)),
 			Facts: dbmodel.Facts{
-				ProductName: "Payments", ObservationTitle: "CVE-2026-1", Origin: dbmodel.Origin{File: "go.mod"},
-				KnownExploited: new(true), EPSSScore: new(0.5), FixedVersion: "3.0.1",
+				ProductName: "Payments", ObservationTitle: "CVE-2026-1",
+				Details: dbmodel.Details{Origin: dbmodel.Origin{File: "go.mod"}, KnownExploited: new(true), EPSSScore: new(0.5), FixedVersion: "3.0.1"},
 			},
 		}, Targets: append(e.targets(rule.Email, "a@example.com"), e.targets(rule.Slack, slackURL)...)}
 		n.SetValues(&rule.Values{Severity: rule.High, Status: rule.Open},

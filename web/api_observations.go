@@ -2,7 +2,6 @@ package web
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -14,24 +13,11 @@ import (
 )
 
 // observationAnswer is an observation as it is stored; it may be sent back.
-type observationAnswer struct {
-	ID              int64             `json:"id"`
-	ProductID       int64             `json:"product_id"`
-	Title           string            `json:"title"`
-	Severity        severity          `json:"severity"`
-	Status          observationStatus `json:"status"`
-	Priority        *int              `json:"priority"`
-	ParserType      parserType        `json:"parser_type"`
-	VulnerabilityID string            `json:"vulnerability_id"`
-	CVSSScore       *float64          `json:"cvss_score"`
-	Origin          originAnswer      `json:"origin"`
-	URL             string            `json:"url"`
-	KnownExploited  *bool             `json:"known_exploited"`
-	EPSSScore       *float64          `json:"epss_score"`
-	FixedVersion    string            `json:"fixed_version"`
-	Branch          string            `json:"branch"`
-	Service         string            `json:"service"`
-	Scanner         string            `json:"scanner"`
+type observationAnswer struct{ dbmodel.Observation }
+
+// TransformSchema implements huma.SchemaTransformer.
+func (observationAnswer) TransformSchema(r huma.Registry, s *huma.Schema) *huma.Schema {
+	return filledWords(r, s)
 }
 
 type observationOutput struct{ Body observationAnswer }
@@ -57,31 +43,10 @@ type observationsBody struct {
 	Observations []observationBody `json:"observations" nullable:"false"`
 }
 
-type observationBody struct {
-	ID              int64             `json:"id"`
-	ProductID       int64             `json:"product_id" doc:"Of a product that exists"`
-	Title           string            `json:"title" minLength:"1"`
-	Severity        severity          `json:"severity"`
-	Status          observationStatus `json:"status"`
-	Priority        *int              `json:"priority" doc:"null: none"`
-	ParserType      parserType        `json:"parser_type"`
-	VulnerabilityID string            `json:"vulnerability_id,omitempty" nullable:"true"`
-	CVSSScore       *float64          `json:"cvss_score,omitempty" nullable:"true" minimum:"0" maximum:"10"`
-	Origin          originAnswer      `json:"origin,omitzero"`
-	URL             string            `json:"url,omitempty" nullable:"true"`
-	KnownExploited  *bool             `json:"known_exploited,omitempty" nullable:"true" doc:"null: not known"`
-	EPSSScore       *float64          `json:"epss_score,omitempty" nullable:"true" minimum:"0" maximum:"1"`
-	FixedVersion    string            `json:"fixed_version,omitempty" nullable:"true"`
-	Branch          string            `json:"branch,omitempty" nullable:"true"`
-	Service         string            `json:"service,omitempty" nullable:"true"`
-	Scanner         string            `json:"scanner,omitempty" nullable:"true"`
-}
+type observationBody struct{ dbmodel.Observation }
 
 // originAnswer is an origin: a text, or an object.
 type originAnswer dbmodel.Origin
-
-// MarshalJSON implements json.Marshaler.
-func (o originAnswer) MarshalJSON() ([]byte, error) { return json.Marshal(dbmodel.Origin(o)) }
 
 // Schema implements huma.SchemaProvider.
 func (originAnswer) Schema(r huma.Registry) *huma.Schema {
@@ -132,15 +97,7 @@ func (s *server) apiGetObservation(ctx context.Context, in *IDParam) (*observati
 }
 
 func showObservation(o *dbmodel.StoredObservation) observationAnswer {
-	return observationAnswer{
-		ID: o.ID, ProductID: o.ProductID, Title: o.Title, Severity: severity(o.Severity),
-		Status: observationStatus(o.Status), Priority: o.Priority,
-		ParserType: parserType(o.ParserType), VulnerabilityID: o.VulnerabilityID, CVSSScore: o.CVSSScore,
-		Origin: originAnswer(o.Origin), URL: o.URL,
-		KnownExploited: o.KnownExploited, EPSSScore: o.EPSSScore, FixedVersion: o.FixedVersion, Branch: o.Branch,
-		Service: o.Service,
-		Scanner: o.Scanner,
-	}
+	return observationAnswer{o.Observation}
 }
 
 func (s *server) apiListObservations(

@@ -11,6 +11,7 @@ import (
 	"github.com/uptrace/bun"
 
 	"github.com/seed91453169/tocsin/dbmodel"
+	"github.com/seed91453169/tocsin/message"
 	"github.com/seed91453169/tocsin/rule"
 	"github.com/seed91453169/tocsin/web/input"
 )
@@ -34,13 +35,13 @@ type dayCount struct {
 
 // PreviewItem is a notification that there would have been.
 type PreviewItem struct {
-	Type        rule.Type         `json:"type"`
-	Event       *rule.Event       `json:"event" nullable:"true"`
-	Name        string            `json:"name"`
-	Observation *inboxObservation `json:"observation"`
-	Before      inboxState        `json:"before"`
-	After       inboxState        `json:"after"`
-	CreatedAt   time.Time         `json:"created_at"`
+	Type        rule.Type            `json:"type"`
+	Event       *rule.Event          `json:"event" nullable:"true"`
+	Name        string               `json:"name"`
+	Observation *message.Observation `json:"observation"`
+	Before      message.State        `json:"before"`
+	After       message.State        `json:"after"`
+	CreatedAt   time.Time            `json:"created_at"`
 }
 
 // TransformSchema implements huma.SchemaTransformer: huma knows no objects that may be null.

@@ -216,10 +216,10 @@ func TestDataIsWhatIsAnswered(t *testing.T) {
 		task.Arguments, task.Message, task.Trace, task.Suppressed = json.RawMessage(`{"a":1}`), "m", "t", 3
 		o := about("o", rule.TypeObservation, 7)
 		o.ObservationID, o.Event = new(int64(12)), rule.EventChanged
-		o.Facts = dbmodel.Facts{
+		o.Facts = dbmodel.Facts{Details: dbmodel.Details{
 			VulnerabilityID: "CVE-2026-1", CVSSScore: new(7.5), Origin: dbmodel.Origin{Image: "x"}, URL: "https://example.org/1",
 			KnownExploited: new(false), EPSSScore: new(0.25), FixedVersion: "3.0.1", Branch: "main", Service: "web", Scanner: "Trivy",
-		}
+		}}
 		o.SetValues(&rule.Values{Severity: rule.High, Status: rule.Open}, &rule.Values{Severity: rule.Low, Status: rule.Open, Priority: new(2)})
 		e.notify(gate, task, o)
 		list, err := dbmodel.Notifications(t.Context(), e.db, dbmodel.AutomationViewer(), dbmodel.NotificationFilter{}, 10)

@@ -79,10 +79,7 @@ func FuzzObservation(f *testing.F) {
 			return
 		}
 		o := list[0]
-		answer, err := json.Marshal(observationAnswer{
-			ID: o.ID, ProductID: o.ProductID, Title: o.Title, Severity: severity(o.Severity), Status: observationStatus(o.Status), Priority: o.Priority,
-			ParserType: parserType(o.ParserType), VulnerabilityID: o.VulnerabilityID, CVSSScore: o.CVSSScore, Origin: originAnswer(o.Origin), URL: o.URL,
-		})
+		answer, err := json.Marshal(observationAnswer{o})
 		if err != nil {
 			t.Fatal(err)
 		}

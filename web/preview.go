@@ -110,7 +110,7 @@ func (p *preview) fillSettings(ctx context.Context, db bun.IDB, product int64, c
 	for i := range stored {
 		items[i] = storedItem(&stored[i])
 		event, before := decideAgain(c, stored[i].Before(), stored[i].After())
-		items[i].Event, items[i].Before = &event, stateOf(before)
+		items[i].Event, items[i].Before = &event, message.State{Values: before}
 	}
 	p.show(items)
 	return p.fillObservations(ctx, db, product, c)
@@ -141,8 +141,9 @@ func (p *preview) fillObservations(ctx context.Context, db bun.IDB, product int6
 	items := make([]PreviewItem, len(found))
 	for i, o := range found {
 		items[i] = PreviewItem{
-			Type: rule.TypeObservation, Event: new(rule.EventNew), Name: o.Title, Observation: &inboxObservation{o.ID, o.Title},
-			After: stateOf(&o.Values), CreatedAt: o.ReportedAt.UTC(),
+			Type: rule.TypeObservation, Event: new(rule.EventNew), Name: o.Title,
+			Observation: &message.Observation{ID: o.ID, Title: o.Title},
+			After:       message.State{Values: &o.Values}, CreatedAt: o.ReportedAt.UTC(),
 		}
 	}
 	p.show(items)
@@ -198,17 +199,11 @@ func (p *preview) countMatching(
 
 // storedItem is a stored notification in a preview.
 func storedItem(n *dbmodel.Notification) PreviewItem {
-	item := PreviewItem{
-		Type: n.Type, Name: n.Name, Before: inboxState{message.Before(n)}, After: inboxState{message.After(n)},
-		CreatedAt: n.CreatedAt.UTC(),
+	shown := message.Show(n)
+	return PreviewItem{
+		Type: shown.Type, Event: shown.Event, Name: shown.Name, Observation: shown.Observation,
+		Before: shown.Before, After: shown.After, CreatedAt: shown.CreatedAt,
 	}
-	if n.Event != rule.NoEvent {
-		item.Event = &n.Event
-	}
-	if n.ObservationID != nil {
-		item.Observation = &inboxObservation{*n.ObservationID, n.Facts.ObservationTitle}
-	}
-	return item
 }
 
 // inPreviewTime runs a preview, which counts as a search, and ends it after searchTime.

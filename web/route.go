@@ -48,8 +48,8 @@ func newAPI(mux *http.ServeMux, cfg Config) huma.API {
 		Security: []map[string][]string{{"token": {}}},
 	}
 	doc.Servers = []*huma.Server{{URL: cmp.Or(strings.TrimSuffix(cfg.BaseURL, "/"), "/")}}
-	for t, words := range wordTypes {
-		doc.Components.Schemas.RegisterTypeAlias(t, words)
+	for t, described := range schemaTypes {
+		doc.Components.Schemas.RegisterTypeAlias(t, described)
 	}
 	for status, text := range refusals {
 		doc.Components.Responses[refusalName(status)] = refusal(doc.Components.Schemas, text)

@@ -1,6 +1,7 @@
 package web
 
 import (
+	"encoding/json"
 	"reflect"
 	"slices"
 	"strings"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/seed91453169/tocsin/dbmodel"
 	"github.com/seed91453169/tocsin/internal/accept"
+	"github.com/seed91453169/tocsin/message"
 	"github.com/seed91453169/tocsin/rule"
 	"github.com/seed91453169/tocsin/web/input"
 )
@@ -67,9 +69,9 @@ func (optionalParserType) Schema(huma.Registry) *huma.Schema {
 
 func (truth) Schema(huma.Registry) *huma.Schema { return input.WordSchema([]truth{"true", "false"}) }
 
-// wordTypes are the types that the document describes fields of other types as. A severity and a parser type that may
+// schemaTypes are the types that the document describes fields of other types as. A severity and a parser type that may
 // not be empty have types of their own.
-var wordTypes = map[reflect.Type]reflect.Type{
+var schemaTypes = map[reflect.Type]reflect.Type{
 	reflect.TypeFor[rule.Severity]():   reflect.TypeFor[optionalSeverity](),
 	reflect.TypeFor[rule.ParserType](): reflect.TypeFor[optionalParserType](),
 	reflect.TypeFor[rule.Status]():     reflect.TypeFor[observationStatus](),
@@ -77,6 +79,23 @@ var wordTypes = map[reflect.Type]reflect.Type{
 	reflect.TypeFor[rule.Event]():      reflect.TypeFor[notificationEvent](),
 	reflect.TypeFor[rule.Channel]():    reflect.TypeFor[channelWord](),
 	reflect.TypeFor[dbmodel.State]():   reflect.TypeFor[deliveryState](),
+
+	reflect.TypeFor[dbmodel.Origin]():      reflect.TypeFor[originAnswer](),
+	reflect.TypeFor[message.Product]():     reflect.TypeFor[inboxProduct](),
+	reflect.TypeFor[message.Observation](): reflect.TypeFor[inboxObservation](),
+	reflect.TypeFor[rule.Values]():         reflect.TypeFor[inboxValues](),
+	reflect.TypeFor[message.State]():       reflect.TypeFor[inboxState](),
+	reflect.TypeFor[dbmodel.Details]():     reflect.TypeFor[inboxFacts](),
+	reflect.TypeFor[json.RawMessage]():     reflect.TypeFor[arguments](),
+}
+
+// filledWords describes the severity, and the parser type where there is one, of an observation, which are never empty.
+func filledWords(r huma.Registry, s *huma.Schema) *huma.Schema {
+	s.Properties["severity"] = r.Schema(reflect.TypeFor[severity](), true, "")
+	if s.Properties["parser_type"] != nil {
+		s.Properties["parser_type"] = r.Schema(reflect.TypeFor[parserType](), true, "")
+	}
+	return s
 }
 
 // nullable adds a schema to the registry, and returns one that allows null, too.
@@ -117,18 +136,27 @@ func boundIDs(params []*huma.Param) {
 	}
 }
 
-// TransformSchema implements huma.SchemaTransformer: it adds the bounds that accept.ValidateObservation checks.
-func (observationBody) TransformSchema(_ huma.Registry, s *huma.Schema) *huma.Schema {
-	for name, p := range s.Properties {
-		switch {
-		case name == "id" || name == "product_id":
-			input.BoundID(p)
-		case name == "priority":
-			input.Bound(p, rule.MinPriority, rule.MaxPriority)
-		case p.Type == huma.TypeString && p.Enum == nil:
+// TransformSchema implements huma.SchemaTransformer: details may be left out, and there are the bounds that
+// accept.ValidateObservation checks.
+func (observationBody) TransformSchema(r huma.Registry, s *huma.Schema) *huma.Schema {
+	details := r.SchemaFromRef(r.Schema(reflect.TypeFor[dbmodel.Details](), true, "").Ref).Properties
+	for name, p := range filledWords(r, s).Properties {
+		if p.Type == huma.TypeString {
 			p.MaxLength = new(accept.MaxText)
+			p.Nullable = details[name] != nil
 		}
 	}
+	for _, name := range []string{"id", "product_id"} {
+		input.BoundID(s.Properties[name])
+	}
+	input.Bound(s.Properties["priority"], rule.MinPriority, rule.MaxPriority)
+	input.Bound(s.Properties["cvss_score"], 0, 10)
+	input.Bound(s.Properties["epss_score"], 0, 1)
+	s.Properties["title"].MinLength = new(1)
+	s.Properties["product_id"].Description = "Of a product that exists"
+	s.Properties["priority"].Description = "null: none"
+	s.Properties["known_exploited"].Description = "null: not known"
+	s.Required = slices.DeleteFunc(s.Required, func(name string) bool { return details[name] != nil })
 	return s
 }
 

@@ -30,8 +30,10 @@ func TestFactsAreKept(t *testing.T) {
 			t.Fatalf("%d notifications", len(list))
 		}
 		want := dbmodel.Facts{
-			ProductName: list[0].Facts.ProductName, ObservationTitle: o.Title, ParserType: o.ParserType, KnownExploited: o.KnownExploited,
-			EPSSScore: o.EPSSScore, FixedVersion: o.FixedVersion, Branch: o.Branch, Service: o.Service, Scanner: o.Scanner,
+			ProductName: list[0].Facts.ProductName, ObservationTitle: o.Title, ParserType: o.ParserType, Details: dbmodel.Details{
+				KnownExploited: o.KnownExploited, EPSSScore: o.EPSSScore, FixedVersion: o.FixedVersion, Branch: o.Branch, Service: o.Service,
+				Scanner: o.Scanner,
+			},
 		}
 		if diff := cmp.Diff(want, list[0].Facts); diff != "" {
 			t.Errorf("facts (-want +got):\n%s", diff)

@@ -95,8 +95,11 @@ func (e *evaluation) titles(ctx context.Context, observations []dbmodel.StoredOb
 		n := dbmodel.Notification{
 			Type: rule.TypeObservationTitle, Event: t.event(remembered), Name: t.worst.Title,
 			Facts: dbmodel.Facts{
-				ParserType: t.worst.ParserType, VulnerabilityID: t.worst.VulnerabilityID, CVSSScore: t.worst.CVSSScore,
-				KnownExploited: t.worst.KnownExploited, EPSSScore: t.worst.EPSSScore, FixedVersion: t.worst.FixedVersion,
+				ParserType: t.worst.ParserType,
+				Details: dbmodel.Details{
+					VulnerabilityID: t.worst.VulnerabilityID, CVSSScore: t.worst.CVSSScore,
+					KnownExploited: t.worst.KnownExploited, EPSSScore: t.worst.EPSSScore, FixedVersion: t.worst.FixedVersion,
+				},
 				Observations: counts[t.worst.Title].Observations, Products: counts[t.worst.Title].Products,
 			},
 		}
