@@ -115,7 +115,7 @@ func (n *summedNotification) rule() *rule.Notification {
 		out.Thing, out.Name = titleIndex(n.Name), n.Name
 	case rule.TypeSecurityGate:
 		out.Thing = n.ProductID
-	case rule.TypeException, rule.TypeTask:
+	default:
 		out.Name, out.Occurrences = n.Name, n.Suppressed+1
 	}
 	return out

@@ -92,7 +92,6 @@ type Event struct {
 // Type is what the event is about, in the words of notifications; empty for one that was refused.
 func (e *Event) Type() rule.Type {
 	switch e.Kind {
-	case KindObservation, KindSecurityGate: // are named like their types
 	case KindBaseline:
 		return rule.TypeObservation
 	case KindException:
@@ -101,8 +100,9 @@ func (e *Event) Type() rule.Type {
 		}
 	case KindRefused:
 		return ""
+	default:
 	}
-	return rule.Type(e.Kind)
+	return rule.Type(e.Kind) // the others are named like their types
 }
 
 // Claim is the state of an event's claim.

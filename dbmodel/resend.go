@@ -27,7 +27,7 @@ const goesTo = `CASE WHEN t.channel IN (@address_channels) THEN d.target_id
 		WHEN d.source_kind = 'subscription' THEN (SELECT c.target_id FROM contacts c
 			WHERE c.subscription_id = d.source_id AND c.channel = t.channel
 			ORDER BY CASE WHEN c.target_id = d.target_id THEN 0 ELSE 1 END, c.position LIMIT 1)
-		WHEN n.type IN ('observation', 'security_gate') THEN coalesce(
+		WHEN n.type IN (@product_types) THEN coalesce(
 			(SELECT c.target_id FROM contacts c
 			WHERE d.source_kind = 'product_group' AND c.product_group_id = d.source_id AND c.channel = t.channel
 			ORDER BY c.position LIMIT 1),
@@ -45,6 +45,13 @@ func addressChannels() string {
 	return quoted(slices.DeleteFunc(slices.Clone(rule.Channels), func(c rule.Channel) bool { return !c.Info().Addresses }))
 }
 
+// productTypes lists, for SQL, the types of notifications that the contacts of products receive.
+func productTypes() string {
+	return quoted(slices.DeleteFunc(slices.Clone(rule.Types), func(t rule.Type) bool {
+		return t.Info().Holder != rule.HolderProduct
+	}))
+}
+
 const resendable = `
 	SELECT d.id, d.state, t.channel, n.product_id, d.target_id, ` + goesTo + ` AS goes_to
 	FROM deliveries d JOIN notifications n ON n.id = d.notification_id JOIN targets t ON t.id = d.target_id
@@ -56,7 +63,7 @@ const resendable = `
 func ResendableByID(ctx context.Context, tx bun.Tx, v Viewer, id int64) (*Resendable, error) {
 	r, err := queryOne[Resendable](ctx, tx, resendable, args{
 		"delivery": id, "visible": bun.Safe(VisibleNotifications(tx, v, "n")), "own": bun.Safe(v.ownDeliveries("d")),
-		"address_channels": bun.Safe(addressChannels()),
+		"address_channels": bun.Safe(addressChannels()), "product_types": bun.Safe(productTypes()),
 	})
 	return &r, err
 }
@@ -141,7 +148,10 @@ func ResendFailed(
 		return 0, 0, nil, err
 	}
 	list, err := queryAll[int64](ctx, tx, resendAll,
-		args{"deliveries": numbers(ids), "address_channels": bun.Safe(addressChannels())})
+		args{
+			"deliveries": numbers(ids), "address_channels": bun.Safe(addressChannels()),
+			"product_types": bun.Safe(productTypes()),
+		})
 	if err != nil {
 		return 0, 0, nil, err
 	}

@@ -21,10 +21,11 @@ type counts struct {
 	gateTotal  int
 	exceptions int
 	tasks      int
+	others     map[rule.Type]int
 }
 
 func count(d *dbmodel.Digest) *counts {
-	c := &counts{gates: map[rule.Event]int{}}
+	c := &counts{gates: map[rule.Event]int{}, others: map[rule.Type]int{}}
 	for i := range c.severities {
 		c.severities[i] = make([]int, len(rule.Severities))
 	}
@@ -46,6 +47,10 @@ func count(d *dbmodel.Digest) *counts {
 			c.ofProducts += g.Count
 		case rule.TypeObservationTitle:
 			c.ofTitles += g.Count
+		default:
+			c.ofProducts += g.Count
+			c.others[g.Type] += g.Count
+			continue
 		}
 		if g.Event == rule.EventDropped {
 			c.dropped += g.Count
@@ -101,6 +106,12 @@ func (c *counts) parts(event string) (parts []string, counted int) {
 	}
 	if c.tasks > 0 {
 		parts = append(parts, plural(c.tasks, "failed background task"))
+	}
+	for _, t := range rule.Types {
+		if n := c.others[t]; n > 0 {
+			parts = append(parts, plural(n, strings.ToLower(t.Info().Name)))
+			counted += n
+		}
 	}
 	if c.dropped > 0 {
 		parts = append(parts, strconv.Itoa(c.dropped)+" no longer notified")

@@ -75,6 +75,8 @@ func (b Builder) item(n *dbmodel.Notification) channel.Item {
 			it.Label, it.Name = "Failure", OwnFailure(n)
 		}
 		it.Name = fit("", it.Name, "")
+	default:
+		it.Label, it.Name = n.Type.Info().Short, channel.Truncate(title(n), maxHeadline)
 	}
 	if isFault(n.Type) && n.Suppressed > 0 {
 		it.Event = "×" + strconv.Itoa(n.Suppressed+1)

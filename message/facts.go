@@ -32,7 +32,8 @@ func facts(n *dbmodel.Notification, headline string) []channel.Fact {
 		if n.Type == rule.TypeObservationTitle && n.Facts.Observations > 0 {
 			l.add("Found in", plural(n.Facts.Observations, "observation")+" in "+plural(max(n.Facts.Products, 1), "product"))
 		}
-		observationFacts(&l, n, headline)
+		valueFacts(&l, n)
+		detailFacts(&l, n, headline)
 	case rule.TypeSecurityGate:
 		l.add("Product", product(n))
 		if before := n.Facts.GateBefore; before != "" {
@@ -47,17 +48,25 @@ func facts(n *dbmodel.Notification, headline string) []channel.Fact {
 		l.add("User", n.Username)
 		l.add("Observation", n.Facts.ObservationTitle)
 		l.add("Arguments", arguments(n.Arguments))
+	default:
+		l.add("Product", product(n))
+		detailFacts(&l, n, headline)
 	}
 	return l
 }
 
-func observationFacts(l *factList, n *dbmodel.Notification, headline string) {
-	f := &n.Facts
+// valueFacts adds what decides about an observation.
+func valueFacts(l *factList, n *dbmodel.Notification) {
 	l.add("Severity", string(n.AfterSeverity))
 	l.add("Status", string(n.AfterStatus))
 	if n.AfterPriority != nil {
 		l.add("Priority", strconv.Itoa(*n.AfterPriority))
 	}
+}
+
+// detailFacts adds the optional facts.
+func detailFacts(l *factList, n *dbmodel.Notification, headline string) {
+	f := &n.Facts
 	l.add("Parser type", string(f.ParserType))
 	if id := channel.Line(f.VulnerabilityID, maxFact); id != "" && !strings.Contains(headline, id) {
 		l.add("Vulnerability", id)

@@ -49,7 +49,11 @@ func headline(n *dbmodel.Notification, window int) string {
 		failed := joined(" ", "Background task", channel.Line(n.Function, maxName), "failed: ")
 		return fit(failed, channel.Line(n.Name, maxName), heldBack(n.Suppressed, window))
 	}
-	return fit("", title(n), "")
+	end := ""
+	if p := productName(n); p != "" {
+		end = " in " + p
+	}
+	return fit(n.Type.Info().Name+": ", title(n), end)
 }
 
 // OwnFailure returns what failed in Tocsin itself, in words: the first line of the message of n, with a capital

@@ -21,7 +21,7 @@ func (b Builder) action(n *dbmodel.Notification) channel.Link {
 		label, template, id = "Open observations", b.Settings.ObservationTitleURL, n.ObservationID
 	case rule.TypeSecurityGate:
 		label, template, id = "Open product", b.Settings.ProductURL, n.ProductID
-	case rule.TypeException, rule.TypeTask:
+	default:
 		return own
 	}
 	if template == "" || id == nil && strings.Contains(template, "{id}") {

@@ -132,12 +132,12 @@ var (
 
 // origin returns where the contact is set that a notification reaches. from is the holder of that contact.
 func origin(n *dbmodel.Notification, from rule.Holder) source {
-	switch n.Type {
-	case rule.TypeObservationTitle:
+	switch n.Type.Info().Holder {
+	case rule.HolderTitles:
 		return titleSettings
-	case rule.TypeException, rule.TypeTask:
+	case rule.HolderExceptions:
 		return faultSettings
-	case rule.TypeObservation, rule.TypeSecurityGate:
+	default:
 	}
 	if n.ProductID == nil {
 		return source{"the notification settings", "settings"}

@@ -32,23 +32,6 @@ type Notification struct {
 	Sent bool
 }
 
-// hasValues reports whether notifications of the type are about values.
-func (t Type) hasValues() bool { return t == TypeObservation || t == TypeObservationTitle }
-
-// Events lists the events that notifications of the type can have. Exceptions and tasks have none.
-func (t Type) Events() []Event {
-	switch t {
-	case TypeObservation:
-		return []Event{EventNew, EventChanged, EventDropped}
-	case TypeObservationTitle:
-		return []Event{EventNew, EventChanged}
-	case TypeSecurityGate:
-		return []Event{EventPassed, EventFailed, EventNone}
-	case TypeException, TypeTask:
-	}
-	return nil
-}
-
 // Filter says which notifications a subscription takes. What is empty passes everything, so the zero value does. A
 // filter only narrows: what is notified at all is decided by Decide, DecideTitle and Gate.
 type Filter struct {

@@ -71,24 +71,6 @@ const (
 	MaxPriority = 99
 )
 
-// Type says what a notification is about.
-type Type string
-
-// Types of notifications.
-const (
-	TypeObservation      Type = "observation"
-	TypeObservationTitle Type = "observation_title"
-	TypeSecurityGate     Type = "security_gate"
-	TypeException        Type = "exception"
-	TypeTask             Type = "task"
-)
-
-// Types lists all types of notifications.
-var Types = []Type{TypeObservation, TypeObservationTitle, TypeSecurityGate, TypeException, TypeTask}
-
-// MemberTypes lists the types of notifications that a user who is no administrator may see.
-var MemberTypes = []Type{TypeObservation, TypeSecurityGate, TypeTask}
-
 // Event is what happened; empty where there is nothing to notify, and for exceptions.
 type Event string
 

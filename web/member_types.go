@@ -23,9 +23,9 @@ func memberSightWords(seen []rule.Type) string {
 	var yes, no []string
 	for _, t := range rule.MemberTypes {
 		if slices.Contains(seen, t) {
-			yes = append(yes, strings.ToLower(typeWords(t)))
+			yes = append(yes, strings.ToLower(t.Info().Plural))
 		} else {
-			no = append(no, strings.ToLower(typeWords(t)))
+			no = append(no, strings.ToLower(t.Info().Plural))
 		}
 	}
 	text := "Members see no notifications here"

@@ -322,12 +322,9 @@ func eventWords(k eventKind) string {
 		return "Evaluate observations"
 	case dbmodel.KindBaseline:
 		return "Remember observations of a baseline"
-	case dbmodel.KindSecurityGate:
-		return "Security gate"
-	case dbmodel.KindException:
-		return "Exception"
 	case dbmodel.KindRefused:
 		return "Accept what came through Redis"
+	default:
+		return rule.Type(k).Info().Name
 	}
-	return string(k)
 }

@@ -144,7 +144,7 @@ func nameOf(n *dbmodel.Notification) string {
 	name := strings.TrimSpace(n.Name)
 	switch {
 	case n.Type == rule.TypeSecurityGate:
-		return "Security gate"
+		return n.Type.Info().Name
 	case n.Own && n.Type == rule.TypeTask:
 		name = message.OwnFailure(n)
 	case (n.Type == rule.TypeTask || n.Type == rule.TypeException) && n.Function != "":
@@ -158,21 +158,20 @@ func leadOf(n *dbmodel.Notification) (kind, lead, event string) {
 	event = eventTitles[n.Event]
 	switch n.Type {
 	case rule.TypeSecurityGate:
-		kind, lead = "gate", "Gate"
+		kind, lead = "gate", n.Type.Info().Short
 		if n.Event == rule.EventFailed {
 			kind = "gate failed"
 		}
 		event = gateEvent(n.Event)
 	case rule.TypeException, rule.TypeTask:
-		kind, lead = "fault-kind", "Exception"
-		if n.Type == rule.TypeTask {
-			lead = "Task"
-		}
+		kind, lead = "fault-kind", n.Type.Info().Short
 		if n.Suppressed > 0 {
 			event = "×" + number(n.Suppressed+1)
 		}
 	case rule.TypeObservation, rule.TypeObservationTitle:
 		kind, lead = severityClass(n.AfterSeverity), string(n.AfterSeverity)
+	default:
+		kind, lead = "gate", n.Type.Info().Short
 	}
 	return kind, lead, event
 }
@@ -189,23 +188,6 @@ func gateEvent(e rule.Event) string {
 var eventTitles = map[rule.Event]string{
 	rule.EventNew: "New", rule.EventChanged: "Changed", rule.EventDropped: "Dropped",
 	rule.EventPassed: "Passed", rule.EventFailed: "Failed",
-}
-
-// typeWords is a type of notifications, as a filter names it.
-func typeWords(t rule.Type) string {
-	switch t {
-	case rule.TypeObservation:
-		return "Observations"
-	case rule.TypeObservationTitle:
-		return "Observation titles"
-	case rule.TypeSecurityGate:
-		return "Security gates"
-	case rule.TypeException:
-		return "Exceptions"
-	case rule.TypeTask:
-		return "Background tasks"
-	}
-	return "All types"
 }
 
 // whereOf is the product with its group, as they were named then; of a title, in how many products it is.

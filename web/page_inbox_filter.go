@@ -39,8 +39,9 @@ func (s *server) readInboxFilter(r *http.Request, in *notificationParams, f *inb
 	kind, event := queryWord(r, "type", rule.Types), queryWord(r, "event", rule.Events)
 	in.Type, in.Event = notificationType(kind), notificationEvent(event)
 	in.User, in.Q, in.ProductID = queryText(r, "user"), queryText(r, "q"), queryID(r, "product_id")
-	for _, k := range append([]rule.Type{""}, rule.Types...) {
-		f.Types = append(f.Types, option{string(k), typeWords(k), k == kind})
+	f.Types = append(f.Types, option{"", "All types", kind == ""})
+	for _, k := range rule.Types {
+		f.Types = append(f.Types, option{string(k), k.Info().Plural, k == kind})
 	}
 	f.Events = choices(rule.Events, "Any event", event)
 	for i := range f.Events {

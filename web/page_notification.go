@@ -148,8 +148,8 @@ func (s *server) passedOver(
 // appliedTo returns the settings of today that apply to a notification, as far as the viewer sees their contacts.
 func (e *explainer) appliedTo(ctx context.Context, db bun.IDB, n *dbmodel.Notification) (a rule.Applied, err error) {
 	holder := exceptionHolder
-	switch n.Type {
-	case rule.TypeObservation, rule.TypeSecurityGate:
+	switch n.Type.Info().Holder {
+	case rule.HolderProduct:
 		if n.ProductID == nil {
 			return a, nil
 		}
@@ -161,9 +161,9 @@ func (e *explainer) appliedTo(ctx context.Context, db bun.IDB, n *dbmodel.Notifi
 			return a, nil // deleted in this moment
 		}
 		return rule.Effective(e.product.Product, e.product.Group), nil
-	case rule.TypeObservationTitle:
+	case rule.HolderTitles:
 		holder = titleHolder
-	case rule.TypeException, rule.TypeTask:
+	default:
 	}
 	if !e.viewer.Admin {
 		return a, nil

@@ -227,15 +227,10 @@ func cleanupFields(a *settingsAnswer) []formField {
 	}
 }
 
-// typeNames are the types of notifications that members may see, as pages call them.
-var typeNames = map[rule.Type]string{
-	rule.TypeObservation: "Observations", rule.TypeSecurityGate: "Security gates", rule.TypeTask: "Background tasks",
-}
-
 func typeChoices(chosen []rule.Type) []option {
 	out := choices(rule.MemberTypes, "", chosen...)
 	for i := range out {
-		out[i].Label = typeNames[rule.Type(out[i].Value)]
+		out[i].Label = rule.Type(out[i].Value).Info().Plural
 	}
 	return out
 }

@@ -3,6 +3,8 @@
 package metrics
 
 import (
+	"slices"
+
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
@@ -10,8 +12,8 @@ import (
 	"github.com/seed91453169/tocsin/rule"
 )
 
-// Kinds are the values of the label kind: what an event is about.
-var Kinds = []rule.Type{rule.TypeObservation, rule.TypeSecurityGate, rule.TypeException, rule.TypeTask}
+// Kinds are the values of the label kind: what an event is about. Titles come of events about observations.
+var Kinds = slices.DeleteFunc(slices.Clone(rule.Types), func(t rule.Type) bool { return t == rule.TypeObservationTitle })
 
 // NewRegistry returns a registry with the metrics of Go and of the process.
 func NewRegistry() *prometheus.Registry {
