@@ -1,8 +1,10 @@
 package rule_test
 
 import (
+	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -82,7 +84,7 @@ func TestFilterCheck(t *testing.T) {
 		"words that do not exist": {
 			rule.Filter{Types: []rule.Type{"x"}, Events: []rule.Event{""}, ParserTypes: []rule.ParserType{"sca"}, MinSeverity: "critical", Statuses: []rule.Status{"open"}, MinPriority: new(100)},
 			[]rule.Refusal{
-				{"types", "must be of observation, observation_title, security_gate, exception, task"},
+				{"types", "must be of " + strings.Trim(strings.ReplaceAll(fmt.Sprint(rule.Types), " ", ", "), "[]")},
 				{"events", "must be of new, changed, dropped, passed, failed, none"},
 				{"parser_types", "must be of SCA, SAST, DAST, IAST, Secrets, Infrastructure, Other, Manual"},
 				{"min_severity", "must be of Critical, High, Medium, Low, None, Unknown"},
@@ -108,9 +110,18 @@ func everyNotification() []rule.Notification {
 			}
 		}
 	}
-	out := []rule.Notification{{Type: rule.TypeException}, {Type: rule.TypeTask}}
-	for _, e := range []rule.Event{rule.EventPassed, rule.EventFailed, rule.EventNone} {
-		out = append(out, rule.Notification{Type: rule.TypeSecurityGate, Event: e})
+	var out []rule.Notification
+	for _, typ := range rule.Types {
+		if typ == rule.TypeObservation || typ == rule.TypeObservationTitle {
+			continue // have values, see below
+		}
+		events := typ.Events()
+		if events == nil {
+			events = []rule.Event{rule.NoEvent}
+		}
+		for _, e := range events {
+			out = append(out, rule.Notification{Type: typ, Event: e})
+		}
 	}
 	add := func(typ rule.Type, e rule.Event, before, after *rule.Values) {
 		for _, p := range []rule.ParserType{"SCA", "SAST", "Manual"} {
