@@ -94,8 +94,8 @@ func addSubscriptionContact(
 	var target *int64 // nil: that of the user, see FollowEmail
 	var err error
 	switch {
-	case c.Channel == rule.Webhook:
-		target, err = addSignedTarget(ctx, tx, v, c.Address, c.Secret)
+	case c.Channel.Info().Signed:
+		target, err = addSignedTarget(ctx, tx, v, c)
 	case c.Address != "":
 		target, err = ensureTarget(ctx, tx, v, c.Channel, c.Address)
 	}
@@ -120,7 +120,7 @@ const replaceSubscriptionContact = `
 func moveSubscriptionContact(
 	ctx context.Context, tx bun.Tx, v *Vault, s *Subscription, position int, c ContactChange,
 ) error {
-	if c.Channel == rule.Webhook {
+	if c.Channel.Info().Signed {
 		n, err := exec(ctx, tx, enableSubscriptionContact, args{"id": c.ID, "subscription": s.ID, "position": position})
 		if err != nil || n == 0 {
 			return err
@@ -160,12 +160,12 @@ const insertSignedTarget = `
 	INSERT INTO targets (channel, key, address, secret) VALUES (@channel, @key, @address, @secret) RETURNING id`
 
 // addSignedTarget stores the target of one contact alone.
-func addSignedTarget(ctx context.Context, db bun.IDB, v *Vault, address, secret string) (*int64, error) {
+func addSignedTarget(ctx context.Context, db bun.IDB, v *Vault, c ContactChange) (*int64, error) {
 	key := make([]byte, 32)
 	_, _ = rand.Read(key) // it never fails
 	id, err := queryOne[int64](ctx, db, insertSignedTarget, args{
-		"channel": string(rule.Webhook), "key": key,
-		"address": v.SealAddress(rule.Webhook, address), "secret": v.sealSigningSecret(secret),
+		"channel": string(c.Channel), "key": key,
+		"address": v.SealAddress(c.Channel, c.Address), "secret": v.sealSigningSecret(c.Secret),
 	})
 	return &id, err
 }

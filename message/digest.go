@@ -9,7 +9,7 @@ import (
 	"github.com/seed91453169/tocsin/rule"
 )
 
-// How many notifications a digest names. Senders show at most 30 items.
+// How many notifications a digest names. Slack and Teams show at most 30 items.
 const (
 	maxNamed = 20 // gates and exceptions
 	maxWorst = 10 // observations and titles

@@ -105,7 +105,7 @@ func subscription(id int64, name string) source {
 
 // address fills the fields that only mail needs.
 func (b Builder) address(m *channel.Message, to Recipient, from source) {
-	if to.Channel != rule.Email {
+	if !to.Channel.Info().Addresses {
 		return
 	}
 	m.From, m.Greeting, m.Unsubscribe = b.Settings.EmailFrom, to.FirstName, to.Unsubscribe

@@ -19,6 +19,7 @@ type ChannelInfo struct {
 	// Setting ends the names of its settings, as in notification_email_to; empty: no setting holds such contacts.
 	Setting   string
 	Addresses bool    // its contacts are email addresses, any number of them; else each is the URL of one webhook
+	Signed    bool    // its contacts have secrets; they receive notifications as data, one by one, never summed up
 	Help      string  // what to fill in
 	Rate      float64 // messages a second for one target, unless the environment says otherwise; 0: no pacing
 	// NotConfigured is why nothing can be sent where the environment names no sender.
@@ -42,7 +43,7 @@ var channelTable = []ChannelInfo{
 		Help: "The address of an incoming webhook. It is not shown again.", NotConfigured: notConfigured,
 	},
 	{
-		Channel: Webhook, Name: "Signed webhook", Short: "Webhook",
+		Channel: Webhook, Name: "Signed webhook", Short: "Webhook", Signed: true,
 		Help: "The address of your own receiver of JSON. It is not shown again.", NotConfigured: notConfigured,
 	},
 }

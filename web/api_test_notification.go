@@ -155,7 +155,7 @@ func (s *server) sendTest(ctx context.Context, c contact, m *channel.Message) (r
 			reason = "Something went wrong here; the log says what."
 		}
 	}()
-	if c.Channel == rule.Webhook {
+	if c.Channel.Info().Signed {
 		if err := s.signTest(ctx, c.Target, m); err != nil {
 			s.log.Error().Err(err).Msg("sign a test")
 			return "The secret of the webhook cannot be read: rotate it."

@@ -68,7 +68,7 @@ func (s *server) loadSubscription(r *http.Request, id int64) (*subscriptionPage,
 		p.Back = linkTo{settingsPath, "Settings"}
 	}
 	for _, c := range out.Body.Contacts {
-		p.Rows = append(p.Rows, contactOf{c, channelName(c.Channel), c.Channel == rule.Webhook})
+		p.Rows = append(p.Rows, contactOf{c, channelName(c.Channel), c.Channel.Info().Signed})
 	}
 	for _, c := range rule.Channels {
 		p.Channels = append(p.Channels, option{Value: string(c), Label: channelName(c)})

@@ -255,7 +255,7 @@ func (m *subscriptionMerge) contact(
 			return change, "address", err.Error()
 		}
 	}
-	if change.Channel == rule.Webhook && c.ID == 0 {
+	if change.Channel.Info().Signed && c.ID == 0 {
 		change.Secret = webhook.NewSecret().Reveal()
 		m.secrets[i] = change.Secret
 	}

@@ -284,7 +284,7 @@ func (d *digests) poke(ctx context.Context, subscriptions map[int64]*rule.Subscr
 
 // takesData reports whether s has a contact that takes notifications one by one.
 func takesData(s *rule.Subscription) bool {
-	return slices.ContainsFunc(s.Contacts, func(c rule.Contact) bool { return c.Channel == rule.Webhook })
+	return slices.ContainsFunc(s.Contacts, func(c rule.Contact) bool { return c.Channel.Info().Signed })
 }
 
 // recipients are those of the contacts under some settings to which something can be delivered.
@@ -329,7 +329,7 @@ func (d *digests) store(
 ) error {
 	var people, programs []rule.Recipient
 	for _, r := range to {
-		if r.Channel == rule.Webhook {
+		if r.Channel.Info().Signed {
 			programs = append(programs, r)
 		} else {
 			people = append(people, r)

@@ -116,7 +116,7 @@ func pauseGroups(held map[int64]*heldTarget) ([]*pauseGroup, error) {
 
 // endPause stores what the targets of a group would have received, a part of them at a time.
 func (d *digests) endPause(ctx context.Context, p *dbmodel.EndedPause, g *pauseGroup) error {
-	isProgram := func(r rule.Recipient) bool { return r.Channel == rule.Webhook }
+	isProgram := func(r rule.Recipient) bool { return r.Channel.Info().Signed }
 	content, data, err := d.sum(ctx, dbmodel.NotificationRange{
 		Through: p.Through, Types: rule.Types, Products: p.Products, HeldBack: true,
 	}, func(n *rule.Notification) bool {
