@@ -16,7 +16,10 @@ import (
 
 // A faulty event is refused where it is made, with all that is wrong with it.
 func ExampleNewObservations() {
-	_, err := tasks.NewObservations([]tasks.Observation{{ID: 1, ProductID: 7, Title: "CVE-2026-1234", Severity: "Severe", Status: "Open", ParserType: "SCA"}})
+	_, err := tasks.NewObservations([]tasks.Observation{{
+		ID: 1, ProductID: 7, Title: "CVE-2026-1234", Severity: "Severe", Status: "Open", ParserType: "SCA",
+		Details: tasks.Details{Origin: tasks.Origin{Component: "openssl:3.0.1"}, FixedVersion: "3.0.15"},
+	}})
 	if invalid, ok := errors.AsType[tasks.InvalidError](err); ok {
 		for _, fault := range invalid {
 			fmt.Println(fault.Field, fault.Message)

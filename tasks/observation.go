@@ -30,7 +30,7 @@ type Observation struct {
 	Details
 }
 
-// Details are the optional facts of an observation.
+// Details are the optional facts of an observation, such as CVSSScore, Origin, KnownExploited or FixedVersion.
 type Details = dbmodel.Details
 
 // Origin is where a finding was made: a text, or some of component, image, file and endpoint.
