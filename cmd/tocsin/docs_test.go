@@ -94,7 +94,7 @@ func TestDocsCommands(t *testing.T) {
 	call := regexp.MustCompile("(?m)(?:^ *|[`\"(]|[;&] )(?:\\./)?tocsin((?: [-a-zA-Z0-9=]+)+)")
 	for name, page := range pages {
 		if name == "CHANGELOG.md" {
-			continue // it tells of other versions, too
+			continue // it names other versions, too
 		}
 		code := strings.Join(regexp.MustCompile("(?s)```sh\n.*?```|`[^`\n]+`").FindAllString(page, -1), "\n")
 		for _, words := range call.FindAllStringSubmatch(code, -1) {
