@@ -210,6 +210,7 @@ func opposite(word string) string {
 }
 
 func deletingPass(e *env, one, two int64) func() expectedEvents {
+	e.model.SetMember(one, e.admin, 5) // stays: the removal of the last member is held
 	return func() expectedEvents {
 		e.t.Helper()
 		m := e.model
