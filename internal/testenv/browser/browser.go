@@ -256,7 +256,8 @@ func (b *Tab) Accessible() {
 	if !Value[bool](b, "Boolean(window.axe)") {
 		Value[bool](b, axe+"; true")
 	}
-	text := Value[string](b, `axe.run({resultTypes: ["violations"]}).then(r => JSON.stringify(r.violations.flatMap(v => v.nodes.map(n =>
+	text := Value[string](b, `axe.run({resultTypes: ["violations"]}).then(r =>
+		JSON.stringify(r.violations.flatMap(v => v.nodes.map(n =>
 		({Impact: v.impact, ID: v.id, Help: v.help, HTML: n.html, Summary: n.failureSummary})))))`)
 	var faults []fault
 	if err := json.Unmarshal([]byte(text), &faults); err != nil {
