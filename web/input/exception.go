@@ -1,6 +1,7 @@
 package input
 
 import (
+	"bytes"
 	"encoding/json"
 	"io"
 	"strconv"
@@ -43,7 +44,7 @@ func readException(body io.Reader, e *accept.TaskExceptionInfo, fields map[strin
 	dec := jsontext.NewDecoder(&cutStrings{in: body}, jsontext.AllowInvalidUTF8(true), jsontext.AllowDuplicateNames(true))
 	var faults Faults
 	err := readObject(dec, func(name string) error {
-		value, err := dec.ReadValue()
+		value, err := readPart(dec)
 		if err != nil {
 			return err
 		}
@@ -66,6 +67,39 @@ func readException(body io.Reader, e *accept.TaskExceptionInfo, fields map[strin
 		faults.Add("class", "is required")
 	}
 	return faults.Err()
+}
+
+// readPart reads the next value and returns it without spaces; of an object or a list with more than maxString bytes
+// these alone. The rest is read and forgotten, not held.
+func readPart(dec *jsontext.Decoder) (jsontext.Value, error) {
+	if kind := dec.PeekKind(); kind != '{' && kind != '[' {
+		return dec.ReadValue() // cutStrings bounds it
+	}
+	var part beginning
+	enc := jsontext.NewEncoder(&part, jsontext.AllowInvalidUTF8(true), jsontext.AllowDuplicateNames(true))
+	for depth := dec.StackDepth(); ; {
+		token, err := dec.ReadToken()
+		if err != nil {
+			return nil, err
+		}
+		if len(part) < maxString {
+			if err := enc.WriteToken(token); err != nil {
+				return nil, err
+			}
+		}
+		if dec.StackDepth() == depth {
+			return jsontext.Value(bytes.TrimSuffix(part, []byte{'\n'})), nil
+		}
+	}
+}
+
+// beginning is the first maxString bytes of what is written.
+type beginning []byte
+
+// Write implements io.Writer.
+func (b *beginning) Write(p []byte) (int, error) {
+	*b = append(*b, p[:min(len(p), maxString-len(*b))]...)
+	return len(p), nil
 }
 
 // anyText is a JSON value as text: a string's content, nothing for null, else the JSON itself.
