@@ -18,6 +18,6 @@ func ObservationIDs(ctx context.Context, db bun.IDB, productID, after int64, lim
 
 // ProductIDsOfGroup returns the ids of the products of a group, by id.
 func ProductIDsOfGroup(ctx context.Context, db bun.IDB, groupID int64) ([]int64, error) {
-	return queryAll[int64](ctx, db, "SELECT id FROM products WHERE product_group_id = @group ORDER BY id",
+	return queryAll[int64](ctx, db, "SELECT p.id FROM products p WHERE "+inProductGroup("p", "@group")+" ORDER BY p.id",
 		args{"group": groupID})
 }

@@ -89,7 +89,7 @@ func (l listing) end(limit int) string {
 func (l listing) products(v Viewer) string {
 	visible := v.products("p.id", rule.Reader)
 	if l.group != 0 {
-		visible += " AND p.product_group_id = " + strconv.FormatInt(l.group, 10)
+		visible += " AND " + inProductGroup("p", strconv.FormatInt(l.group, 10))
 	}
 	return visible
 }

@@ -96,7 +96,7 @@ func (f *NotificationFilter) choice(q *bun.SelectQuery) *bun.SelectQuery {
 		q = q.Where("notifications.product_id = ?", f.ProductID)
 	}
 	if f.GroupID != 0 {
-		q = q.Where("notifications.product_id IN (SELECT id FROM products WHERE product_group_id = ?)", f.GroupID)
+		q = q.Where("notifications.product_id IN (SELECT p.id FROM products p WHERE "+inProductGroup("p", "?")+")", f.GroupID)
 	}
 	if f.Digest != 0 {
 		q = q.Where("notifications.id IN (?)", bun.Safe(notificationsOfDigest(q.DB(), f.Digest)))

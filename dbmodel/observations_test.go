@@ -549,9 +549,7 @@ func TestSettingsAndGroups(t *testing.T) {
 		if err := dbmodel.SaveProduct(ctx, db, product); !errors.Is(err, dbmodel.ErrConflict) {
 			t.Fatalf("a product of no group: %v", err)
 		}
-		if err := dbmodel.DeleteProductGroup(ctx, db, 1); err != nil {
-			t.Fatal(err)
-		}
+		inTx(t, db, func(ctx context.Context, tx bun.Tx) error { return dbmodel.DeleteProductGroup(ctx, tx, 1) })
 		if p, err := dbmodel.ProductByID(ctx, db, 2); err != nil || p.ProductGroupID != nil {
 			t.Fatalf("the product of a deleted group: %+v %v", p, err)
 		}

@@ -166,7 +166,7 @@ func (s *RecentScope) args(db bun.IDB, v Viewer) args {
 	case s.ProductID != 0:
 		index, scope = "notifications_product_id", fmt.Sprintf("n.product_id = %d", s.ProductID)
 	case s.GroupID != 0:
-		products := fmt.Sprintf("SELECT id FROM products WHERE product_group_id = %d", s.GroupID)
+		products := fmt.Sprintf("SELECT p.id FROM products p WHERE "+inProductGroup("p", "%d"), s.GroupID)
 		index, scope = "notifications_product_id", among(db, "n.product_id", products)
 	}
 	if s.ParserTypes {

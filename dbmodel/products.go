@@ -2,6 +2,7 @@ package dbmodel
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/uptrace/bun"
@@ -55,19 +56,35 @@ type Product struct {
 // VisibleProductByID returns ErrNotFound where there is none that v sees.
 func VisibleProductByID(ctx context.Context, db bun.IDB, v Viewer, id int64) (*Product, error) {
 	p := new(Product)
-	return p, Translate(db.NewSelect().Model(p).Where("id = ?", id).Where(VisibleProducts(v, "products.id")).Scan(ctx))
+	q := db.NewSelect().Model(p).Apply(selectProducts).Where("id = ?", id).Where(VisibleProducts(v, "products.id"))
+	return p, Translate(q.Scan(ctx))
 }
 
 // ProductByID returns a product for any caller, ErrNotFound where there is none.
 func ProductByID(ctx context.Context, db bun.IDB, id int64) (*Product, error) {
 	p := new(Product)
-	return p, Translate(db.NewSelect().Model(p).Where("id = ?", id).Scan(ctx))
+	return p, Translate(db.NewSelect().Model(p).Apply(selectProducts).Where("id = ?", id).Scan(ctx))
 }
 
-// ProductForUpdate is ProductByID that keeps others from changing the product until the transaction ends.
+// ProductForUpdate is ProductByID that keeps others from changing the product, and from deleting its group, until the
+// transaction ends.
 func ProductForUpdate(ctx context.Context, tx bun.Tx, id int64) (*Product, error) {
 	p := new(Product)
-	return p, Translate(locked(tx.NewSelect().Model(p).Where("id = ?", id)).Scan(ctx))
+	err := Translate(locked(tx.NewSelect().Model(p).Where("id = ?", id)).Scan(ctx))
+	if err != nil || p.ProductGroupID == nil {
+		return p, err
+	}
+	if err = keepProductGroup(ctx, tx, *p.ProductGroupID); errors.Is(err, ErrNotFound) {
+		p.ProductGroupID, err = nil, nil
+	}
+	return p, err
+}
+
+// keepProductGroup keeps others from deleting a product group until the transaction ends. It returns ErrNotFound where
+// there is none.
+func keepProductGroup(ctx context.Context, db bun.IDB, id int64) error {
+	_, err := queryOne[int64](ctx, db, "SELECT id FROM product_groups WHERE id = @id FOR KEY SHARE", args{"id": id})
+	return err
 }
 
 // AddProduct stores a product without a name, to be filled in the same transaction, where there is none with this id.
@@ -84,8 +101,17 @@ func AddProduct(ctx context.Context, tx bun.Tx, id int64) error {
 }
 
 // SaveProduct inserts or replaces a product, all but its security gate. Where one with this id may have been deleted,
-// AddProduct comes before.
+// AddProduct comes before. It returns ErrConflict where the product group does not exist.
 func SaveProduct(ctx context.Context, db bun.IDB, p *Product) error {
+	if p.ProductGroupID != nil {
+		err := keepProductGroup(ctx, db, *p.ProductGroupID)
+		if errors.Is(err, ErrNotFound) {
+			return ErrConflict
+		}
+		if err != nil {
+			return err
+		}
+	}
 	if p.Statuses == nil {
 		p.Statuses = []rule.Status{}
 	}
@@ -136,10 +162,22 @@ func ProductGroupForUpdate(ctx context.Context, tx bun.Tx, id int64) (*ProductGr
 }
 
 // AddProductGroup stores a product group without a name, to be filled in the same transaction, where there is none
-// with this id.
+// with this id. Nothing belongs to it: products that are left of one that was deleted, which TakeOutProducts makes few
+// before, are taken out.
 func AddProductGroup(ctx context.Context, tx bun.Tx, id int64) error {
-	_, err := exec(ctx, tx, `INSERT INTO product_groups (id, name) VALUES (@id, '') ON CONFLICT (id) DO NOTHING`,
+	n, err := exec(ctx, tx, `INSERT INTO product_groups (id, name) VALUES (@id, '') ON CONFLICT (id) DO NOTHING`,
 		args{"id": id})
+	if err != nil || n == 0 {
+		return err
+	}
+	// Statements of their own: they see a deletion for which the first one has waited.
+	_, err = exec(ctx, tx, `
+		UPDATE products SET product_group_id = NULL WHERE product_group_id = @id
+		AND EXISTS (SELECT 1 FROM deletions WHERE product_group_id = @id)`, args{"id": id})
+	if err != nil {
+		return err
+	}
+	_, err = exec(ctx, tx, `DELETE FROM deletions WHERE product_group_id = @id`, args{"id": id})
 	return err
 }
 
@@ -153,33 +191,39 @@ func SaveProductGroup(ctx context.Context, db bun.IDB, g *ProductGroup) error {
 	return Translate(err)
 }
 
-// takenOut is how many products TakeOutProducts takes out in one transaction.
-const takenOut = 1_000
+const deleteProductGroup = `
+	INSERT INTO deletions (product_group_id)
+	SELECT @id::bigint WHERE EXISTS (SELECT 1 FROM products WHERE product_group_id = @id)`
 
-const takeOutProducts = `
-	UPDATE products SET product_group_id = NULL WHERE id IN (
-		SELECT id FROM products WHERE product_group_id = @group ORDER BY id LIMIT @limit FOR NO KEY UPDATE)`
-
-// TakeOutProducts takes all products out of a product group, in short transactions, so that DeleteProductGroup, which
-// takes out what is left, locks few of them.
-func TakeOutProducts(ctx context.Context, db *DB, group int64) error {
-	for {
-		n, err := exec(ctx, db, takeOutProducts, args{"group": group, "limit": takenOut})
-		if err != nil || n < takenOut {
-			return err
-		}
+// DeleteProductGroup deletes a product group with its contacts, members and subscriptions. Its products stay, without a
+// group from then on: they name it until a worker has taken them out in batches, but nobody sees that. It returns
+// ErrNotFound where there is none.
+func DeleteProductGroup(ctx context.Context, tx bun.Tx, id int64) error {
+	if err := execOne(ctx, tx, `DELETE FROM product_groups WHERE id = @id`, args{"id": id}); err != nil {
+		return err
 	}
+	// A statement of its own: it sees the products for whose transactions the first one has waited.
+	_, err := exec(ctx, tx, deleteProductGroup, args{"id": id})
+	return err
 }
 
-// DeleteProductGroup removes a product group; its products stay. It returns ErrNotFound where there is none.
-func DeleteProductGroup(ctx context.Context, db bun.IDB, id int64) error {
-	return execOne(ctx, db, `DELETE FROM product_groups WHERE id = @id`, args{"id": id})
+// inProductGroup is the condition that a product of the table alias belongs to the product group whose id is expr. A
+// product may name one that is deleted: then nothing belongs to it.
+func inProductGroup(alias, expr string) string {
+	return alias + ".product_group_id = (SELECT g.id FROM product_groups AS g WHERE g.id = " + expr + ")"
+}
+
+// selectProducts selects products, each with its group unless that is deleted.
+func selectProducts(q *bun.SelectQuery) *bun.SelectQuery {
+	return q.ExcludeColumn("product_group_id").ColumnExpr(
+		"(SELECT g.id FROM product_groups AS g WHERE g.id = products.product_group_id) AS product_group_id")
 }
 
 // Products lists up to limit products that v sees, with an id above after, by id.
 func Products(ctx context.Context, db bun.IDB, v Viewer, after int64, limit int) ([]Product, error) {
 	var list []Product
-	q := db.NewSelect().Model(&list).Where("id > ?", after).Where(VisibleProducts(v, "products.id"))
+	q := db.NewSelect().Model(&list).Apply(selectProducts).Where("id > ?", after).
+		Where(VisibleProducts(v, "products.id"))
 	return list, Translate(q.Order("id").Limit(int64(limit)).Scan(ctx))
 }
 

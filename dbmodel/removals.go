@@ -10,6 +10,7 @@ import (
 // Batches of RemoveDeleted: its locks are held for some milliseconds.
 const (
 	removedNotifications = 500
+	takenOut             = 500   // products out of a group
 	removedRows          = 2_500 // of any other table
 )
 
@@ -24,6 +25,7 @@ type deletion struct {
 	UntilNotification int64
 	UntilEvent        int64
 	UserID            int64
+	ProductGroupID    int64
 }
 
 // HasDeletions reports whether something that is deleted is left to be removed.
@@ -46,8 +48,11 @@ func RemoveDeleted(ctx context.Context, tx bun.Tx) (int64, error) {
 	}
 	for _, d := range list {
 		remove := d.removeProduct
-		if d.UserID != 0 {
+		switch {
+		case d.UserID != 0:
 			remove = d.removeUser
+		case d.ProductGroupID != 0:
+			remove = d.removeProductGroup
 		}
 		if n, err := remove(ctx, tx); err != nil || n > 0 {
 			return n, err
@@ -170,6 +175,46 @@ func (d *deletion) removeUser(ctx context.Context, tx bun.Tx) (int64, error) {
 		return n, err
 	}
 	return exec(ctx, tx, endUserDeletion, args{"id": d.ID})
+}
+
+const (
+	takeOutProducts = `
+		UPDATE products SET product_group_id = NULL WHERE id IN (
+			SELECT id FROM products WHERE product_group_id = @group ORDER BY id LIMIT @limit FOR NO KEY UPDATE SKIP LOCKED)`
+	endProductGroupDeletion = `
+		DELETE FROM deletions WHERE id = @id
+		AND NOT EXISTS (SELECT 1 FROM products p WHERE p.product_group_id = deletions.product_group_id)`
+)
+
+// removeProductGroup takes a batch of products out of a product group.
+func (d *deletion) removeProductGroup(ctx context.Context, tx bun.Tx) (int64, error) {
+	n, err := exec(ctx, tx, takeOutProducts, args{"group": d.ProductGroupID, "limit": takenOut})
+	if err != nil || n > 0 {
+		return n, err
+	}
+	return exec(ctx, tx, endProductGroupDeletion, args{"id": d.ID})
+}
+
+// TakeOutProducts removes, in batches, what is left of a product group that is deleted, so that AddProductGroup finds
+// little or nothing of it.
+func TakeOutProducts(ctx context.Context, db *DB, group int64) error {
+	list, err := queryAll[deletion](ctx, db, "SELECT * FROM deletions WHERE product_group_id = @group",
+		args{"group": group})
+	if err != nil {
+		return err
+	}
+	for _, d := range list {
+		for n := int64(1); n > 0; {
+			err := db.InTx(ctx, func(ctx context.Context, tx bun.Tx) (err error) {
+				n, err = d.removeProductGroup(ctx, tx)
+				return err
+			})
+			if err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // HoldDeletions says that a worker removes what is deleted: nobody enqueues a task for it in the next DeletionTime.

@@ -177,10 +177,10 @@ func Subscribed(
 	return ruleSubscriptions(ctx, db, ids, memberTypes)
 }
 
-const subscribedProducts = `
+var subscribedProducts = `
 	SELECT p.id FROM products p
-	WHERE (@product::bigint = 0 OR p.id = @product) AND (@group::bigint = 0 OR p.product_group_id = @group) AND @visible
-	ORDER BY p.id`
+	WHERE (@product::bigint = 0 OR p.id = @product) AND (@group::bigint = 0 OR ` + inProductGroup("p", "@group") + `)
+	AND @visible ORDER BY p.id`
 
 // ProductsOf lists the products whose notifications s takes, by id; where whole, it takes those of all that its scope
 // holds, else what its user sees. It returns all for a subscription to everything that sees everything.

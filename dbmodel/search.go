@@ -20,7 +20,7 @@ type ProductSearch struct {
 // SearchProducts lists up to limit products that v sees, by name.
 func SearchProducts(ctx context.Context, db bun.IDB, v Viewer, s ProductSearch, limit int) ([]Product, error) {
 	var list []Product
-	q := db.NewSelect().Model(&list).Where(VisibleProducts(v, "products.id"))
+	q := db.NewSelect().Model(&list).Apply(selectProducts).Where(VisibleProducts(v, "products.id"))
 	if s.WithoutContacts {
 		q = q.Where(withoutContacts)
 	}
@@ -70,7 +70,8 @@ func byName(q *bun.SelectQuery, table, part string, after int64, seen string) *b
 // ProductsOfGroup lists up to limit products of a group that v sees, by name.
 func ProductsOfGroup(ctx context.Context, db bun.IDB, v Viewer, groupID int64, limit int) ([]Product, error) {
 	var list []Product
-	q := db.NewSelect().Model(&list).Where("product_group_id = ?", groupID).Where(VisibleProducts(v, "products.id"))
+	q := db.NewSelect().Model(&list).Apply(selectProducts).Where(inProductGroup("products", "?"), groupID).
+		Where(VisibleProducts(v, "products.id"))
 	return list, Translate(byName(q, "products", "", 0, "FALSE").Limit(int64(limit)).Scan(ctx))
 }
 

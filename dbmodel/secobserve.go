@@ -141,13 +141,14 @@ func SaveSecObserveGroup(ctx context.Context, tx bun.Tx, id int64, settings stri
 }
 
 const forgetGroupOfProducts = `
-	UPDATE secobserve_products SET settings = ''
-	WHERE product_id IN (SELECT id FROM products WHERE product_group_id = @group)`
+	UPDATE secobserve_products SET settings = '' WHERE product_id IN (
+		SELECT s.product_id FROM products p JOIN secobserve_products s ON s.product_id = p.id
+		WHERE p.product_group_id = @group AND s.settings <> '' LIMIT @limit)`
 
-// ForgetGroupOfProducts has the products of a group, which is about to be deleted, stored again with the next pass.
-func ForgetGroupOfProducts(ctx context.Context, tx bun.Tx, group int64) error {
-	_, err := exec(ctx, tx, forgetGroupOfProducts, args{"group": group})
-	return err
+// ForgetGroupOfProducts has up to limit products of a group, which is about to be deleted, stored again with the next
+// pass, and returns how many; 0: all are.
+func ForgetGroupOfProducts(ctx context.Context, tx bun.Tx, group int64, limit int) (int64, error) {
+	return exec(ctx, tx, forgetGroupOfProducts, args{"group": group, "limit": limit})
 }
 
 // SecObserveUser is a user that comes from SecObserve.

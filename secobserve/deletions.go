@@ -38,6 +38,9 @@ func (p *pass) delete(ctx context.Context) error {
 	if len(products)+len(groups)+len(users)+len(observations) == 0 {
 		return nil
 	}
+	if err := p.forgetGroups(ctx, groups); err != nil {
+		return err
+	}
 	for _, d := range []struct {
 		what   string
 		ids    []int64
@@ -47,12 +50,7 @@ func (p *pass) delete(ctx context.Context) error {
 			return dbmodel.DeleteObservation(ctx, tx, id)
 		}},
 		{"products", products, dbmodel.DeleteProduct},
-		{"product groups", groups, func(ctx context.Context, tx bun.Tx, id int64) error {
-			if err := dbmodel.ForgetGroupOfProducts(ctx, tx, id); err != nil {
-				return err
-			}
-			return dbmodel.DeleteProductGroup(ctx, tx, id)
-		}},
+		{"product groups", groups, dbmodel.DeleteProductGroup},
 		{"users", users, p.deleteUser},
 	} {
 		for chunk := range slices.Chunk(d.ids, batch) {
@@ -68,6 +66,22 @@ func (p *pass) delete(ctx context.Context) error {
 				return err
 			}
 			p.counts.Deleted += len(chunk)
+		}
+	}
+	return nil
+}
+
+// forgetGroups has the products of groups, which are about to be deleted, stored again with the next pass.
+func (p *pass) forgetGroups(ctx context.Context, groups []int64) error {
+	for _, id := range groups {
+		for n := int64(1); n > 0; {
+			err := p.commit(ctx, "what is deleted of product groups", func(ctx context.Context, tx bun.Tx) (err error) {
+				n, err = dbmodel.ForgetGroupOfProducts(ctx, tx, id, 1_000)
+				return err
+			})
+			if err != nil {
+				return err
+			}
 		}
 	}
 	return nil

@@ -93,6 +93,9 @@ func (s *server) apiPutProductGroup(ctx context.Context, in *IDParam) (*productG
 func (s *server) putProductGroup(
 	ctx context.Context, id int64, sent *productGroupFields, found input.Faults,
 ) (out *productGroupOutput, err error) {
+	if err := dbmodel.TakeOutProducts(ctx, s.db, id); err != nil {
+		return nil, fmt.Errorf("remove what is left of an earlier product group %d: %w", id, err)
+	}
 	var put holderPut
 	err = s.db.InTx(ctx, func(ctx context.Context, tx bun.Tx) error {
 		v := viewerOf(ctx)
@@ -126,17 +129,18 @@ func (s *server) putProductGroup(
 }
 
 func (s *server) apiDeleteProductGroup(ctx context.Context, in *IDParam) (*struct{}, error) {
-	if err := s.notTaken(ctx, s.db, groupHolder(in.ID), "The product group comes"); err != nil {
-		return nil, err
-	}
-	if err := dbmodel.TakeOutProducts(ctx, s.db, in.ID); err != nil {
-		return nil, fmt.Errorf("take the products out of product group %d: %w", in.ID, err)
-	}
-	if err := dbmodel.DeleteProductGroup(ctx, s.db, in.ID); err != nil {
+	err := s.db.InTx(ctx, func(ctx context.Context, tx bun.Tx) error {
+		if err := s.notTaken(ctx, tx, groupHolder(in.ID), "The product group comes"); err != nil {
+			return err
+		}
+		return dbmodel.DeleteProductGroup(ctx, tx, in.ID)
+	})
+	if err != nil {
 		return nil, missing(err, "product group", in.ID)
 	}
 	s.audit(ctx, "product_group_deleted").Int64("id", in.ID).Msg("a product group was deleted")
 	s.unread.look()
+	s.removeDeleted(ctx)
 	return nil, nil //nolint:nilnil // 204
 }
 

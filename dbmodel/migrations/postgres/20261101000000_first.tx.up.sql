@@ -50,11 +50,12 @@ CREATE TABLE product_groups (
 );
 
 --bun:split
--- generation differs from that of each earlier product with this id of which anything is left, see deletions.
+-- generation differs from that of each earlier product with this id of which anything is left, see deletions. The product
+-- group may be one that is deleted, until a worker has taken the product out of it, see deletions.
 CREATE TABLE products (
     id                                    bigint PRIMARY KEY,
     name                                  text NOT NULL,
-    product_group_id                      bigint REFERENCES product_groups ON DELETE SET NULL,
+    product_group_id                      bigint,
     security_gate_passed                  boolean,
     security_gate_reported_at             timestamptz,
     notification_paused_from              timestamptz,
@@ -479,7 +480,8 @@ CREATE TABLE ended_pause_targets (
 
 --bun:split
 -- What is deleted, and hidden from then on, while a worker removes it in batches: of a product its observations of a
--- generation, its notifications up to until_notification and its events up to until_event; of a user its marks.
+-- generation, its notifications up to until_notification and its events up to until_event; of a user its marks;
+-- of a product group the products that still name it.
 CREATE TABLE deletions (
     id                 bigserial PRIMARY KEY,
     product_id         bigint,
@@ -487,7 +489,9 @@ CREATE TABLE deletions (
     until_notification bigint,
     until_event        bigint,
     user_id            bigint,
-    CHECK ((product_id IS NULL) <> (user_id IS NULL))
+    product_group_id   bigint,
+    CHECK (CASE WHEN product_id IS NULL THEN (user_id IS NULL) <> (product_group_id IS NULL)
+        ELSE user_id IS NULL AND product_group_id IS NULL END)
 );
 
 --bun:split
