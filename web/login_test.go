@@ -335,13 +335,17 @@ func TestSetup(t *testing.T) {
 		if r := e.send("GET", "/", nil, "Authorization", "", "Cookie", early); !strings.Contains(r.text, "There is no administrator yet") {
 			t.Errorf("the inbox of an installation without an administrator: %s", r.text)
 		}
+		if r := e.send("GET", "/setup?token="+fields.Get("token"), nil, "Authorization", ""); !strings.Contains(r.text, "has no administrator yet") {
+			t.Errorf("beside other users the page says: %s", r.text)
+		}
 		r := e.form("/setup", fields)
 		cookie, _, _ := strings.Cut(r.header.Get("Set-Cookie"), ";")
 		if r.status != 303 || cookie == "" {
 			t.Fatalf("answered %d: %s", r.status, r.text)
 		}
 		e.want(200, "GET", "/api/v1/settings", nil, "Authorization", "", "Cookie", cookie)
-		if r := e.form("/setup", fields); r.status != 404 || !strings.Contains(r.text, "not valid any more") || !strings.Contains(r.text, "user add NAME --admin") {
+		if r := e.form("/setup", fields); r.status != 404 || !strings.Contains(r.text, "not valid any more") || !strings.Contains(r.text, "user add NAME --admin") ||
+			strings.Contains(r.text, "make you a member") {
 			t.Errorf("the second time it is answered %d: %s", r.status, r.text)
 		}
 		e.want(204, "DELETE", "/api/v1/users/root", nil)

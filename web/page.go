@@ -2,6 +2,7 @@ package web
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -224,8 +225,8 @@ func (s *server) showProblem(w http.ResponseWriter, r *http.Request, p *problem)
 	}
 	switch {
 	case p.Status == http.StatusNotFound:
-		f.Title, f.Help = "There is nothing here", "It may have been deleted, or you may not see it. "+
-			"Somebody who owns the product can make you a member."
+		f.Title, f.Help = "There is nothing here", cmp.Or(p.help, "It may have been deleted, or you may not see it. "+
+			"Somebody who owns the product can make you a member.")
 	case p.Status == http.StatusForbidden:
 		f.Title, f.Help = "You may not do this", "Nothing was changed. Ask an owner of the product, or an administrator."
 	case p.Status == http.StatusServiceUnavailable:

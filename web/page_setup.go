@@ -42,10 +42,10 @@ func (s *server) renderSetup(w http.ResponseWriter, r *http.Request, status int,
 
 // errDeadLink is the answer to a link of another process, and to one that was used.
 func errDeadLink() *problem {
-	return newProblem(http.StatusNotFound, "This link is not valid any more: an administrator was made, "+
-		"or Tocsin was restarted. "+
-		"Log in if you have a user. Else run \"tocsin user add NAME --admin\", or restart \"tocsin serve\", "+
-		"which prints a new link as long as there is no administrator.")
+	return newProblem(http.StatusNotFound,
+		"This link is not valid any more: an administrator was made, or Tocsin was restarted.").
+		advising("Log in if you have a user. Else run \"tocsin user add NAME --admin\", or restart \"tocsin serve\", " +
+			"which prints a new link as long as there is no administrator.")
 }
 
 // mayStillSetUp returns an error unless the token is that of this process and unused, and there is no administrator

@@ -19,7 +19,8 @@ type unsubscribeView struct {
 
 // errNoSubscription is the answer to a link of a subscription that is gone, and to one that never was.
 var errNoSubscription = newProblem(http.StatusNotFound,
-	"This link belongs to no subscription: it was deleted, so no more mail comes from it.")
+	"This link belongs to no subscription: it was deleted, so no more mail comes from it.").
+	advising("There is nothing left to do.")
 
 // subscriptionInLink returns the subscription that a link to disable it names. Nobody is logged in.
 func (s *server) subscriptionInLink(r *http.Request) (*dbmodel.Subscription, error) {

@@ -27,8 +27,15 @@ type problem struct {
 	Line     *int          `json:"line,omitempty" doc:"Of application/x-ndjson: the faulty line, from 1"`
 	Stored   *int          `json:"stored,omitempty" doc:"Of application/x-ndjson: the leading lines that are kept"`
 
-	retryAfter int   // seconds
-	cause      error // of a 5xx, for the log
+	retryAfter int    // seconds
+	cause      error  // of a 5xx, for the log
+	help       string // on a page of a 404, instead of the usual advice
+}
+
+// advising replaces the usual advice on the page of a 404.
+func (p *problem) advising(help string) *problem {
+	p.help = help
+	return p
 }
 
 // Error implements error.
