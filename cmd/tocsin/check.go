@@ -65,6 +65,7 @@ type checker struct {
 	keyGiven bool   // the environment holds a secret key
 	noKey    bool   // neither the environment nor the data folder holds a secret key
 	from     string // the setting email_from; empty where it is empty or cannot be read
+	mailed   bool   // email contacts exist
 }
 
 // warn prints what works but probably not as intended. It does not change the exit code.
@@ -146,17 +147,17 @@ func (k *checker) emailFrom(ctx context.Context, db *dbmodel.DB) {
 		k.say("Email", "", err)
 		return
 	}
-	if k.from = settings.EmailFrom; k.from != "" {
+	k.from = settings.EmailFrom
+	if k.mailed, err = dbmodel.HasEmailContacts(ctx, db); err != nil {
+		k.say("Email", "", err)
 		return
 	}
-	exist, err := dbmodel.HasEmailContacts(ctx, db)
-	if err != nil {
-		k.say("Email", "", err)
+	if k.from != "" {
 		return
 	}
 	anyone := rule.Applied{Contacts: rule.Contacts{rule.Email: {{Channel: rule.Email, Target: 1}}}}
 	for _, r := range rule.Recipients(anyone, nil, rule.Ability{EmailFrom: settings.EmailFrom}) {
-		if exist {
+		if k.mailed {
 			k.warn("Email", string(r.Reason)+", and there are email contacts")
 		} else {
 			k.say("Email", string(r.Reason), nil)
@@ -250,6 +251,8 @@ func (k *checker) mail(ctx context.Context, c *config.Config) {
 	switch {
 	case err != nil:
 		k.say("Mail", "", err)
+	case sender == nil && k.mailed:
+		k.warn("Mail", string(rule.Email.Info().NotConfigured)+"; there are email contacts")
 	case sender == nil:
 		k.say("Mail", string(rule.Email.Info().NotConfigured), nil)
 	default:

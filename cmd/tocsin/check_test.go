@@ -141,10 +141,16 @@ func TestCheckWarnsOfAnEmptySender(t *testing.T) {
 	if code, line := d.checked("Email"); code != 0 || !strings.HasPrefix(line, "ok ") {
 		t.Errorf("without email contacts: exit %d, %s", code, line)
 	}
+	if code, line := d.checked("Mail", "SMTP_URL="); code != 0 || !strings.HasPrefix(line, "ok ") {
+		t.Errorf("without email contacts and a mail server: exit %d, %s", code, line)
+	}
 	group := "/api/v1/product-groups/1"
 	d.call(http.MethodPut, group, object{"name": "Shop", "notification_email_to": "shop@example.com"}, nil)
 	if code, line := d.checked("Email"); code != 0 || !strings.HasPrefix(line, "warn ") || !strings.Contains(line, "email_from") {
 		t.Errorf("of a group: exit %d, %s", code, line)
+	}
+	if code, line := d.checked("Mail", "SMTP_URL="); code != 0 || !strings.HasPrefix(line, "warn ") || !strings.Contains(line, "SMTP_URL") {
+		t.Errorf("without a mail server: exit %d, %s", code, line)
 	}
 	d.call(http.MethodPut, group, object{"notification_email_to": ""}, nil)
 	d.call(http.MethodPatch, "/api/v1/settings", object{"exception_email_to": "ops@example.com"}, nil)
