@@ -253,10 +253,14 @@ func (s *server) nothingYet(ctx context.Context, sight string, steps []linkTo) (
 	if err != nil {
 		return emptyInbox{}, fmt.Errorf("list products: %w", err)
 	}
+	nothing := "Nothing has happened yet that is worth knowing."
+	if sight != "" {
+		nothing = "Nothing has happened yet that you may see."
+	}
 	switch {
 	case len(products) > 0:
 		return emptyInbox{
-			"Nothing has happened yet that is worth knowing. Conditions and contacts are set for each product." + sight,
+			nothing + " Conditions and contacts are set for each product." + sight,
 			append(steps, linkTo{productsPath, "Look at the products"}, linkTo{
 				observationsPath, "Ask why an observation was not notified",
 			}),

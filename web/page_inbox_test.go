@@ -243,7 +243,7 @@ func TestEmptyInbox(t *testing.T) {
 	e.product(1)
 	e.member(dbmodel.InProduct(1), "alex", rule.Reader)
 	const sight = "Of notifications, members see security gates and background tasks here, but no observations: administrators choose the types in the settings."
-	e.visitor("alex").open("/").says("Nothing has happened yet", sight)
+	e.visitor("alex").open("/").says("Nothing has happened yet that you may see", sight)
 	e.observed(1, "hidden", rule.EventNew, rule.High)
 	hidden := e.want(404, "GET", fmt.Sprintf("%s/%d", inboxPath, e.idOf("hidden")), nil, e.as("alex")...)
 	missing := e.want(404, "GET", inboxPath+"/99999", nil, e.as("alex")...)
