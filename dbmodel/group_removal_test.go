@@ -52,7 +52,7 @@ func newDoomedGroup(t *testing.T, db *dbmodel.DB) *doomedGroup {
 			dbmodel.SetMember(ctx, tx, dbmodel.InProductGroup(groupID), g.member.UserID, rule.Owner),
 			dbmodel.SetContacts(ctx, tx, rule.Holder{Kind: rule.HolderGroup, ID: groupID}, rule.Email, contacts),
 			dbmodel.InsertNotifications(ctx, tx, []dbmodel.NewNotification{
-				{Notification: dbmodel.Notification{Type: rule.TypeObservation, Name: "x", ProductID: new(int64(1))}},
+				{Notification: dbmodel.Notification{Type: rule.TypeSecurityGate, Name: "x", ProductID: new(int64(1))}},
 			}))
 	})
 	return g
