@@ -105,17 +105,18 @@ func (f *NamedFields) merge(id int64, isNew bool, name *string, faults *input.Fa
 	}
 }
 
-// mayEdit answers members: 404 where role finds nothing that they see, 403 where their role
-// does not allow to change notification settings.
-func mayEdit(v dbmodel.Viewer, role func() (rule.Role, error)) error {
+// mayEdit answers callers who may not change notification settings: 404 where they do not see whose settings these are,
+// else 403.
+func mayEdit(ctx context.Context, db bun.IDB, of memberSource, id int64) error {
+	v := viewerOf(ctx)
 	if v.Admin || v.Ingest {
 		return nil
 	}
-	r, err := role()
+	role, err := of.role(ctx, db, v, id)
 	if err != nil {
-		return err
+		return missing(err, of.name, id)
 	}
-	return needs(r, rule.Maintainer)
+	return needs(role, rule.Maintainer)
 }
 
 // keepsStructure answers 403 where a member changes what only the web tier says.

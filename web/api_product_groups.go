@@ -74,11 +74,9 @@ func (s *server) apiGetProductGroup(ctx context.Context, in *IDParam) (*productG
 }
 
 func (s *server) apiPutProductGroup(ctx context.Context, in *IDParam) (*productGroupOutput, error) {
-	v := viewerOf(ctx)
 	// Before the body, which may be large; putProductGroup asks again.
-	err := mayEdit(v, func() (rule.Role, error) { return dbmodel.RoleInGroup(ctx, s.db.Reader, v, in.ID) })
-	if err != nil {
-		return nil, missing(err, "product group", in.ID)
+	if err := mayEdit(ctx, s.db.Reader, groupMembers, in.ID); err != nil {
+		return nil, err
 	}
 	var sent productGroupFields
 	found, err := readJSONFaults(ctx, &sent)
@@ -98,9 +96,8 @@ func (s *server) putProductGroup(
 	}
 	var put holderPut
 	err = s.db.InTx(ctx, func(ctx context.Context, tx bun.Tx) error {
-		v := viewerOf(ctx)
-		if err := mayEdit(v, func() (rule.Role, error) { return dbmodel.RoleInGroup(ctx, tx, v, id) }); err != nil {
-			return missing(err, "product group", id)
+		if err := mayEdit(ctx, tx, groupMembers, id); err != nil {
+			return err
 		}
 		g, isNew, err := forUpdate(ctx, tx, id, sent.Name.Set, dbmodel.ProductGroupForUpdate, dbmodel.AddProductGroup)
 		if err != nil {

@@ -75,11 +75,9 @@ func (s *server) apiGetProduct(ctx context.Context, in *IDParam) (*productOutput
 }
 
 func (s *server) apiPutProduct(ctx context.Context, in *IDParam) (*productOutput, error) {
-	v := viewerOf(ctx)
 	// Before the body, which may be large; putProduct asks again.
-	err := mayEdit(v, func() (rule.Role, error) { return dbmodel.RoleIn(ctx, s.db.Reader, v, in.ID) })
-	if err != nil {
-		return nil, missing(err, "product", in.ID)
+	if err := mayEdit(ctx, s.db.Reader, productMembers, in.ID); err != nil {
+		return nil, err
 	}
 	var sent productFields
 	found, err := readJSONFaults(ctx, &sent)
@@ -96,9 +94,8 @@ func (s *server) putProduct(
 ) (out *productOutput, err error) {
 	var put holderPut
 	err = s.db.InTx(ctx, func(ctx context.Context, tx bun.Tx) error {
-		v := viewerOf(ctx)
-		if err := mayEdit(v, func() (rule.Role, error) { return dbmodel.RoleIn(ctx, tx, v, id) }); err != nil {
-			return missing(err, "product", id)
+		if err := mayEdit(ctx, tx, productMembers, id); err != nil {
+			return err
 		}
 		p, isNew, err := forUpdate(ctx, tx, id, sent.Name.Set, dbmodel.ProductForUpdate, dbmodel.AddProduct)
 		if err != nil {
