@@ -152,35 +152,6 @@ func TestTitles(t *testing.T) {
 	})
 }
 
-func TestHasOverdueEvents(t *testing.T) {
-	t.Parallel()
-	testenv.EachDatabase(t, func(t *testing.T, db *dbmodel.DB) {
-		ctx := t.Context()
-		want := func(d time.Duration, want bool) {
-			t.Helper()
-			if got, err := dbmodel.HasOverdueEvents(ctx, db, d); err != nil || got != want {
-				t.Errorf("overdue after %s: %v, %v", d, got, err)
-			}
-		}
-		want(0, false)
-		e := dbmodel.NewEvent{Kind: dbmodel.KindObservation, Payload: dbmodel.EventPayload{IDs: []int64{5}}}
-		id, err := dbmodel.InsertEvent(ctx, db, e)
-		if err != nil {
-			t.Fatal(err)
-		}
-		want(-time.Second, true)
-		want(time.Minute, false)
-		event, err := dbmodel.ClaimEvent(ctx, db, dbmodel.KindObservation, id, false)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if ok, err := dbmodel.SetEventAside(ctx, db, event, "no luck"); !ok || err != nil {
-			t.Fatal(ok, err)
-		}
-		want(-time.Hour, false)
-	})
-}
-
 func TestOutbox(t *testing.T) {
 	t.Parallel()
 	testenv.EachDatabase(t, func(t *testing.T, db *dbmodel.DB) {

@@ -391,14 +391,6 @@ func neverSort(ctx context.Context, tx bun.Tx) error {
 	return err
 }
 
-const hasOverdueEvents = `
-	SELECT EXISTS (SELECT 1 FROM outbox WHERE failed_at IS NULL AND run_after < clock_timestamp() - @overdue)`
-
-// HasOverdueEvents reports whether an event has been due for longer than d and is not evaluated yet.
-func HasOverdueEvents(ctx context.Context, db bun.IDB, d time.Duration) (overdue bool, err error) {
-	return queryOne[bool](ctx, db, hasOverdueEvents, args{"overdue": d})
-}
-
 const tick = `
 	UPDATE ticks SET next_at = clock_timestamp() + @interval
 	WHERE name = @name AND (next_at <= clock_timestamp() OR next_at > clock_timestamp() + @interval)`

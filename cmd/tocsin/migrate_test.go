@@ -82,7 +82,7 @@ func TestCheckNamesMissingRoles(t *testing.T) {
 	d.call(http.MethodPut, "/api/v1/products/1", object{"name": "Shop"}, nil)
 	d.call(http.MethodPut, "/api/v1/products/1/security-gate", object{"passed": false}, nil)
 	if _, err := open(t, database).ExecContext(t.Context(),
-		"UPDATE outbox SET run_after = run_after - interval '2 minutes'"); err != nil {
+		"UPDATE outbox SET created_at = created_at - interval '2 minutes'"); err != nil {
 		t.Fatal(err)
 	}
 	if _, line := d.checked("Events"); !strings.HasPrefix(line, "FAIL") || !strings.Contains(line, "the oldest for ") {
