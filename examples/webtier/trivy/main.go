@@ -7,10 +7,12 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"iter"
 	"log"
@@ -20,7 +22,7 @@ import (
 	"github.com/seed91453169/tocsin/client"
 )
 
-type report struct {
+var report struct {
 	ArtifactName string
 	Results      []struct {
 		Target          string
@@ -29,21 +31,20 @@ type report struct {
 }
 
 var severities = map[string]client.Severity{
-	"CRITICAL": client.SeverityCritical, "HIGH": client.SeverityHigh, "MEDIUM": client.SeverityMedium,
-	"LOW": client.SeverityLow, "UNKNOWN": client.SeverityUnknown,
+	"CRITICAL": client.SeverityCritical, "HIGH": client.SeverityHigh, "MEDIUM": client.SeverityMedium, "LOW": client.SeverityLow,
 }
 
-func (r *report) observations(product int64) iter.Seq[client.ObservationBody] {
+func observations(product int64) iter.Seq[client.ObservationBody] {
 	return func(yield func(client.ObservationBody) bool) {
-		for _, result := range r.Results {
+		for _, result := range report.Results {
 			for _, v := range result.Vulnerabilities {
 				key := sha256.Sum256(fmt.Appendf(nil, "%d\n%s\n%s\n%s", product, result.Target, v.PkgName, v.VulnerabilityID))
 				if !yield(client.ObservationBody{
 					ID:        int64(binary.BigEndian.Uint64(key[:])%(1<<53-1)) + 1, // of the same finding always the same
-					ProductID: product, Title: v.VulnerabilityID, VulnerabilityID: &v.VulnerabilityID,
-					Severity: severities[v.Severity], Status: client.ObservationStatusOpen, ParserType: client.ParserTypeSCA,
-					Origin:       &client.Origin{Component: v.PkgName, Image: r.ArtifactName},
-					FixedVersion: &v.FixedVersion, URL: &v.PrimaryURL, Scanner: new("Trivy"),
+					ProductID: product, Title: v.VulnerabilityID, VulnerabilityID: &v.VulnerabilityID, FixedVersion: &v.FixedVersion,
+					Severity: cmp.Or(severities[v.Severity], client.SeverityUnknown), Status: client.ObservationStatusOpen,
+					ParserType: client.ParserTypeSCA, Origin: &client.Origin{Component: v.PkgName, Image: report.ArtifactName},
+					URL: &v.PrimaryURL, Scanner: new("Trivy"),
 				}) {
 					return
 				}
@@ -54,15 +55,11 @@ func (r *report) observations(product int64) iter.Seq[client.ObservationBody] {
 
 func main() {
 	product, err := strconv.ParseInt(os.Args[len(os.Args)-1], 10, 64)
-	if err != nil {
-		log.Fatal("the number of the product is missing: ", err)
-	}
-	var r report
-	if err := json.NewDecoder(os.Stdin).Decode(&r); err != nil {
-		log.Fatal("standard input is no report: ", err)
+	if err = errors.Join(err, json.NewDecoder(os.Stdin).Decode(&report)); err != nil {
+		log.Fatal("usage: trivy PRODUCT <report.json: ", err)
 	}
 	tocsin := client.Client{Base: os.Getenv("TOCSIN_URL"), Token: os.Getenv("TOCSIN_TOKEN")}
-	accepted, err := tocsin.ImportObservations(context.Background(), r.observations(product), false)
+	accepted, err := tocsin.ImportObservations(context.Background(), observations(product), false)
 	if err != nil {
 		log.Fatal(err)
 	}
