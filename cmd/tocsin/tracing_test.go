@@ -24,6 +24,7 @@ import (
 type span struct {
 	Trace, ID, Parent, Name, Service string
 	Attributes                       map[string]string
+	Links                            []string // the names of the traces that it leads to
 }
 
 // traces is a collector of OpenTelemetry.
@@ -68,7 +69,10 @@ func (c *traces) add(sent *collector.ExportTraceServiceRequest) {
 				one := span{
 					hex.EncodeToString(s.GetTraceId()), hex.EncodeToString(s.GetSpanId()), hex.EncodeToString(s.GetParentSpanId()),
 					s.GetName(), service,
-					map[string]string{},
+					map[string]string{}, nil,
+				}
+				for _, l := range s.GetLinks() {
+					one.Links = append(one.Links, hex.EncodeToString(l.GetTraceId()))
 				}
 				for _, a := range s.GetAttributes() {
 					one.Attributes[a.GetKey()] = a.GetValue().GetStringValue()
@@ -197,6 +201,55 @@ func TestTrace(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestTraceOfDigest: a message for several notifications is sent in the trace of the first one, and leads to those of the others.
+func TestTraceOfDigest(t *testing.T) {
+	t.Parallel()
+	c := newTraces(t)
+	d := newDeployment(t, "TOCSIN_DATA_DIR="+t.TempDir(), "OTEL_EXPORTER_OTLP_ENDPOINT="+c.URL, "OTEL_BSP_SCHEDULE_DELAY=50")
+	d.web = start(t, d.env, "serve")
+	d.ready()
+	setUpProducts(d, 1)
+	d.call(http.MethodPatch, "/api/v1/settings", object{"digest_threshold": 1}, nil)
+	held := make(chan struct{})
+	d.network.answer = func(path string, try int) int {
+		if path == "/slack/1" && try == 1 {
+			<-held
+		}
+		return http.StatusOK
+	}
+	traces := []string{"4bf92f3577b34da6a3ce929d0e0e4736", "5bf92f3577b34da6a3ce929d0e0e4737", "6bf92f3577b34da6a3ce929d0e0e4738"}
+	for i, trace := range traces {
+		d.reportTraced(trace, i+1, 1)
+		// All mails are sent; the first message to Slack is under way, and the others wait for it.
+		testenv.Eventually(t, 30*time.Second, func() error {
+			_, answer, err := d.try(http.MethodGet, "/api/v1/status", nil)
+			if want := fmt.Sprintf(`"pending_deliveries":%d,`, i+1); err != nil || !strings.Contains(string(answer), want) {
+				return fmt.Errorf("%s %w", answer, err)
+			}
+			return nil
+		}, "the deliveries to Slack do not wait alone")
+		testenv.Eventually(t, 30*time.Second, func() error {
+			d.network.mu.Lock()
+			defer d.network.mu.Unlock()
+			if d.network.tries["/slack/1"] == 0 {
+				return fmt.Errorf("no message is under way")
+			}
+			return nil
+		}, "nothing is sent to Slack")
+	}
+	close(held)
+	testenv.Eventually(t, 30*time.Second, func() error {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		for _, s := range c.spans {
+			if s.Name == "deliver slack" && s.Trace == traces[1] && slices.Equal(s.Links, traces[2:]) {
+				return nil
+			}
+		}
+		return fmt.Errorf("%v", c.spans)
+	}, "the digest is not traced")
 }
 
 // TestTraceSampler: the variables of OpenTelemetry decide what is traced; what is not leaves nothing behind.
