@@ -15,7 +15,6 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/redis/go-redis/v9"
 
 	"github.com/seed91453169/tocsin/internal/testenv"
 	"github.com/seed91453169/tocsin/internal/testenv/program"
@@ -250,12 +249,7 @@ func goWrong(d *deployment, database, redisURL string) {
 	exec("UPDATE outbox SET created_at = created_at - interval '2 minutes' WHERE failed_at IS NULL")
 	exec(`INSERT INTO periodic_tasks (task, slot, status, started_at, duration_ms, message)
 		VALUES ('cleanup', now(), 'failed', now(), 1, 'a test says so')`)
-	options, err := redis.ParseURL(redisURL)
-	if err != nil {
-		d.t.Fatal(err)
-	}
-	client := redis.NewClient(options)
-	defer client.Close()
+	client := redisClient(d.t, redisURL)
 	if err := client.ConfigSet(ctx, "maxmemory-policy", "allkeys-lru").Err(); err != nil {
 		d.t.Fatal(err)
 	}

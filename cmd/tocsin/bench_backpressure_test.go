@@ -13,8 +13,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/redis/go-redis/v9"
-
 	"github.com/seed91453169/tocsin/dbmodel"
 	"github.com/seed91453169/tocsin/internal/queue"
 	"github.com/seed91453169/tocsin/internal/testenv"
@@ -133,12 +131,7 @@ func databaseSize(b *testing.B, db *dbmodel.DB) (size float64) {
 // redisMemory is what a Redis says that it uses, in MiB.
 func redisMemory(b *testing.B, url string) float64 {
 	b.Helper()
-	o, err := redis.ParseURL(url)
-	if err != nil {
-		b.Fatal(err)
-	}
-	client := redis.NewClient(o)
-	defer client.Close()
+	client := redisClient(b, url)
 	text, err := client.Info(context.Background(), "memory").Result()
 	if err != nil {
 		b.Fatal(err)

@@ -15,7 +15,6 @@ import (
 	"time"
 
 	"github.com/hibiken/asynq"
-	"github.com/redis/go-redis/v9"
 
 	"github.com/seed91453169/tocsin/internal/testenv"
 )
@@ -113,12 +112,7 @@ func importLines(firstID int) []byte {
 // rawAsynq returns how many tasks that do nothing asynq handles in a second.
 func rawAsynq(b *testing.B) float64 {
 	b.Helper()
-	o, err := redis.ParseURL(testenv.Redis(b).URL())
-	if err != nil {
-		b.Fatal(err)
-	}
-	connection := redis.NewClient(o)
-	defer connection.Close()
+	connection := redisClient(b, testenv.Redis(b).URL())
 	client := asynq.NewClientFromRedisClient(connection)
 	const n = 30_000
 	var enqueuers sync.WaitGroup

@@ -12,8 +12,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/redis/go-redis/v9"
-
 	"github.com/seed91453169/tocsin/internal/queue"
 	"github.com/seed91453169/tocsin/internal/testenv"
 )
@@ -168,16 +166,11 @@ func TestCheckWarnsOfAnEmptySender(t *testing.T) {
 func redisWith(t *testing.T, name, value string) (rd *testenv.RedisServer, address string) {
 	t.Helper()
 	rd = testenv.Redis(t)
-	o, err := redis.ParseURL(rd.URL())
-	if err != nil {
-		t.Fatal(err)
-	}
-	client := redis.NewClient(o)
-	defer client.Close()
+	client := redisClient(t, rd.URL())
 	if err := client.ConfigSet(t.Context(), name, value).Err(); err != nil {
 		t.Fatal(err)
 	}
-	return rd, o.Addr
+	return rd, client.Options().Addr
 }
 
 // TestCheckSaysWhyRedisRefuses: a Redis that refuses the login answers, and so does one that is full.
@@ -249,12 +242,7 @@ func TestCheckNamesTheKeyFile(t *testing.T) {
 func TestCheckNamesMissingRights(t *testing.T) {
 	t.Parallel()
 	rd := testenv.Redis(t)
-	options, err := redis.ParseURL(rd.URL())
-	if err != nil {
-		t.Fatal(err)
-	}
-	client := redis.NewClient(options)
-	t.Cleanup(func() { client.Close() })
+	client := redisClient(t, rd.URL())
 	address := strings.Replace(rd.URL(), "redis://", "redis://limited:pw@", 1)
 	d := newDeployment(t, "DATABASE_URL="+testenv.PostgresURL(t, testenv.MigrateSchema), "REDIS_URL="+address)
 	for _, c := range []struct {

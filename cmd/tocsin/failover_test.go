@@ -8,8 +8,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/redis/go-redis/v9"
-
 	"github.com/seed91453169/tocsin/internal/queue"
 	"github.com/seed91453169/tocsin/internal/testenv"
 )
@@ -113,12 +111,7 @@ func (d *deployment) exceptionIsNotifiedOnce() {
 // evict has one server throw away what does not fit into its memory.
 func evict(t *testing.T, server *testenv.RedisServer) {
 	t.Helper()
-	o, err := redis.ParseURL(server.URL())
-	if err != nil {
-		t.Fatal(err)
-	}
-	client := redis.NewClient(o)
-	defer client.Close()
+	client := redisClient(t, server.URL())
 	if err := client.ConfigSet(t.Context(), "maxmemory-policy", "allkeys-lru").Err(); err != nil {
 		t.Fatal(err)
 	}

@@ -9,8 +9,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/redis/go-redis/v9"
-
 	"github.com/seed91453169/tocsin/dbmodel"
 	"github.com/seed91453169/tocsin/internal/database"
 	"github.com/seed91453169/tocsin/internal/testenv"
@@ -104,12 +102,7 @@ func TestRedisAndPostgresFail(t *testing.T) {
 	d.feed(func(accepted int) {
 		switch accepted {
 		case matching / 4:
-			o, err := redis.ParseURL(rd.URL())
-			if err != nil {
-				t.Fatal(err)
-			}
-			client := redis.NewClient(o)
-			defer client.Close()
+			client := redisClient(t, rd.URL())
 			if err := client.FlushAll(t.Context()).Err(); err != nil {
 				t.Fatal(err)
 			}

@@ -8,7 +8,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/redis/go-redis/v9"
 	"github.com/uptrace/bun"
 
 	"github.com/seed91453169/tocsin/dbmodel"
@@ -136,12 +135,7 @@ func TestSecretsOfSecObserveDoNotShow(t *testing.T) {
 	so.Model.AddObservation(fakesecobserve.Observation{Product: product, Title: "new", Severity: "High", Status: "Open", ParserType: "SCA"})
 	d.observations(product, 2)
 
-	options, err := redis.ParseURL(server.URL())
-	if err != nil {
-		t.Fatal(err)
-	}
-	client := redis.NewClient(options)
-	defer client.Close()
+	client := redisClient(t, server.URL())
 	shown := map[string]string{"redis": dumpRedis(t, client)}
 	d.readEverything(shown)
 	for _, args := range [][]string{{"secobserve", "check"}, {"secobserve", "sync"}, {"check"}} {

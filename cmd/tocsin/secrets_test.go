@@ -159,12 +159,7 @@ func TestNoSecretShows(t *testing.T) {
 	shown["test of the settings"] = string(answer)
 	arguments := object{"password": s.of("argument"), "nested": []any{object{"X-Api-Key": s.of("nested argument"), "Authorization": []any{s.of("listed argument")}}}}
 	d.call(http.MethodPost, "/api/v1/task-exceptions", object{"class": "KeyError", "function": "import", "arguments": arguments}, nil)
-	options, err := redis.ParseURL(redisURL)
-	if err != nil {
-		t.Fatal(err)
-	}
-	client := redis.NewClient(options)
-	t.Cleanup(func() { client.Close() })
+	client := redisClient(t, redisURL)
 	task, err := tasks.NewTaskException(tasks.TaskExceptionInfo{ExceptionInfo: tasks.ExceptionInfo{Class: "ValueError"}, Arguments: arguments})
 	if err == nil {
 		err = tasks.NewClient(client).Enqueue(t.Context(), task)
@@ -303,17 +298,12 @@ func rudeMailServer(t *testing.T) string {
 // guardedRedis is a Redis behind a password, and all that is said to it from then on.
 func guardedRedis(t *testing.T, password string) (address string, seen *lockedBuffer) {
 	t.Helper()
-	options, err := redis.ParseURL(testenv.Redis(t).URL())
-	if err != nil {
-		t.Fatal(err)
-	}
-	client := redis.NewClient(options)
-	defer client.Close()
+	client := redisClient(t, testenv.Redis(t).URL())
 	if err := client.ConfigSet(t.Context(), "requirepass", password).Err(); err != nil {
 		t.Fatal(err)
 	}
 	var dialer net.Dialer
-	monitor, err := dialer.DialContext(t.Context(), "tcp", options.Addr)
+	monitor, err := dialer.DialContext(t.Context(), "tcp", client.Options().Addr)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -327,7 +317,7 @@ func guardedRedis(t *testing.T, password string) (address string, seen *lockedBu
 		_, _ = io.Copy(seen, monitor)
 	}()
 	t.Cleanup(func() { _ = monitor.Close(); <-done })
-	return (&url.URL{Scheme: "redis", User: url.UserPassword("", password), Host: options.Addr, Path: fmt.Sprint("/", options.DB)}).String(), seen
+	return (&url.URL{Scheme: "redis", User: url.UserPassword("", password), Host: client.Options().Addr, Path: fmt.Sprint("/", client.Options().DB)}).String(), seen
 }
 
 // dumpRedis returns every key with its value.
