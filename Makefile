@@ -68,10 +68,12 @@ generate:
 	$(WITH) go test ./web -count 1 -run '^TestDocumentIsKept$$' -update
 	go generate ./client
 
-# Generators that the tests do not run make Go code of the OpenAPI document.
+# Generators that the tests do not run make Go code of the OpenAPI document, and it compiles: see tools/generated.go.
 openapi:
 	@folder=$$(mktemp -d) && $(TOOL) ogen --loglevel error --target $$folder/ogen --clean client/openapi.json && \
 		$(TOOL) oapi-codegen -generate types,client,std-http -package api -o $$folder/api.go client/openapi.json && \
+		go build -modfile=tools/go.mod -o /dev/null $$folder/ogen/*.go && \
+		go build -modfile=tools/go.mod -o /dev/null $$folder/api.go && \
 		wc -l $$folder/ogen/*.go $$folder/api.go | tail -1 && rm -r $$folder
 
 # deadcode lists the functions that no program and no test calls, and always exits with 0. Examples without an output are
