@@ -1,8 +1,10 @@
 package tocsin_test
 
 import (
+	"errors"
 	"go/ast"
 	"go/token"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -143,6 +145,29 @@ func TestDocsMetrics(t *testing.T) {
 	for name, shown := range defined {
 		if !shown {
 			t.Errorf("neither the dashboard nor an alert has %s", name)
+		}
+	}
+}
+
+// TestDocsTests: the tests and benchmarks that the pages name are there.
+func TestDocsTests(t *testing.T) {
+	t.Parallel()
+	var tests strings.Builder
+	err := filepath.WalkDir(".", func(path string, d fs.DirEntry, err error) error {
+		if err == nil && strings.HasSuffix(path, "_test.go") {
+			tests.WriteString(read(t, path))
+		}
+		return err
+	})
+	pages, errPages := filepath.Glob("docs/*.md")
+	if err := errors.Join(err, errPages); err != nil {
+		t.Fatal(err)
+	}
+	for _, page := range append(pages, "CONTRIBUTING.md", "README.md", "SECURITY.md") {
+		for _, name := range regexp.MustCompile(`\b(?:Test|Benchmark)[A-Z]\w+`).FindAllString(read(t, page), -1) {
+			if !strings.Contains(tests.String(), "\nfunc "+name) {
+				t.Errorf("%s names %s, which is not there", page, name)
+			}
 		}
 	}
 }
