@@ -35,8 +35,11 @@ func (k *checker) processes(ctx context.Context, db *dbmodel.DB) {
 		if a := alive[role]; a.Processes > 0 {
 			words = append(words, fmt.Sprintf("%d %s", a.Processes, role))
 			since = append(since, role+" since "+a.Since.UTC().Format("2006-01-02 15:04:05 UTC"))
-		} else if role != string(config.Web) { // what is accepted is evaluated and delivered without it
-			missing = append(missing, "no "+role)
+		}
+	}
+	for _, role := range []config.Role{config.Worker, config.Scheduler} {
+		if alive[string(role)].Processes == 0 {
+			missing = append(missing, "no "+string(role))
 		}
 	}
 	if len(missing) > 0 {
