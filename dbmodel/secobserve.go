@@ -283,7 +283,9 @@ func Unrefuse(ctx context.Context, tx bun.Tx, kind string, id int64) error {
 	return err
 }
 
-const productObservations = "SELECT id FROM observations WHERE product_id = @product ORDER BY id"
+const productObservations = `
+	SELECT o.id FROM observations AS o JOIN products AS p ON p.id = o.product_id AND p.generation = o.generation
+	WHERE o.product_id = @product ORDER BY o.id`
 
 // ProductObservations lists the ids of the observations of a product, by id.
 func ProductObservations(ctx context.Context, db bun.IDB, product int64) ([]int64, error) {
@@ -291,7 +293,8 @@ func ProductObservations(ctx context.Context, db bun.IDB, product int64) ([]int6
 }
 
 const secObserveObservations = `
-	SELECT id FROM observations WHERE product_id IN (SELECT product_id FROM secobserve_products) ORDER BY id`
+	SELECT o.id FROM observations AS o JOIN products AS p ON p.id = o.product_id AND p.generation = o.generation
+	WHERE o.product_id IN (SELECT product_id FROM secobserve_products) ORDER BY o.id`
 
 // SecObserveObservations lists the ids of the observations of all products that come from SecObserve, by id.
 func SecObserveObservations(ctx context.Context, db bun.IDB) ([]int64, error) {
@@ -299,7 +302,8 @@ func SecObserveObservations(ctx context.Context, db bun.IDB) ([]int64, error) {
 }
 
 const countSecObserveObservations = `
-	SELECT count(*) FROM observations WHERE product_id IN (SELECT product_id FROM secobserve_products)`
+	SELECT count(*) FROM observations AS o JOIN products AS p ON p.id = o.product_id AND p.generation = o.generation
+	WHERE o.product_id IN (SELECT product_id FROM secobserve_products)`
 
 // CountSecObserveObservations counts them.
 func CountSecObserveObservations(ctx context.Context, db bun.IDB) (int64, error) {

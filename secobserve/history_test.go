@@ -67,6 +67,7 @@ type history struct {
 	waits     []int64                      // assessments
 	gone      []fakesecobserve.Observation // before the last quiet pass
 	deleted   []fakesecobserve.Product     // before the last quiet pass
+	leaving   []fakesecobserve.Product     // since then
 	upload    *fakesecobserve.Upload
 	later     time.Duration // until when what leaves no stamp is known
 	names     int
@@ -174,7 +175,8 @@ func (h *history) stepOfObservation(product int64) {
 		}
 	case n == 11 && len(h.gone) > 0: // comes back from a backup
 		o := pick(h, h.gone)
-		if _, there := m.State().Observations[o.ID]; !there && slices.Contains(h.products, o.Product) {
+		h.gone = slices.DeleteFunc(h.gone, func(g fakesecobserve.Observation) bool { return g.ID == o.ID })
+		if slices.Contains(h.products, o.Product) {
 			h.change(&o)
 			m.AddObservation(o)
 		}
@@ -221,10 +223,9 @@ func (h *history) stepOfProduct(product int64) {
 		h.products = slices.DeleteFunc(h.products, func(id int64) bool { return id == product })
 	case n == 11 && len(h.deleted) > 0: // comes back from a backup
 		p := pick(h, h.deleted)
-		if !slices.Contains(h.products, p.ID) {
-			p.Gate = nil
-			h.products = append(h.products, m.AddProduct(p))
-		}
+		h.deleted = slices.DeleteFunc(h.deleted, func(d fakesecobserve.Product) bool { return d.ID == p.ID })
+		p.Gate = nil
+		h.products = append(h.products, m.AddProduct(p))
 	}
 }
 
@@ -285,11 +286,18 @@ func (h *history) round() {
 		if fault == fakesecobserve.LessPrivileged || fault == fakesecobserve.SuperuserLost {
 			lasting = true // rights that go do not come back amid a pass
 		}
-		h.server.SetFault(func(n int, _ *http.Request) fakesecobserve.Fault {
-			if n == from || lasting && n > from {
-				return fault
+		h.server.SetFault(func(n int, r *http.Request) fakesecobserve.Fault {
+			switch {
+			case n != from && (!lasting || n < from):
+				return fakesecobserve.NoFault
+			case fault == fakesecobserve.EmptyList || fault == fakesecobserve.LessPrivileged:
+				// An empty list of the changes of gates looks like one that is late: then the last value is notified
+				// before those in between.
+				if r.URL.Path == "/api/notifications/" {
+					return fakesecobserve.ServerError
+				}
 			}
-			return fakesecobserve.NoFault
+			return fault
 		})
 		_, _ = h.sync.Sync(h.t.Context(), nil, Options{})
 	}

@@ -31,6 +31,7 @@ func (h *history) compare(baseline bool) {
 	h.t.Helper()
 	h.equal()
 	h.report(baseline)
+	h.deleted, h.leaving = append(h.deleted, h.leaving...), nil
 	h.mergeEvents()
 	h.evaluator.evaluate()
 	h.reference.evaluate()
@@ -98,7 +99,7 @@ func (h *history) reportProducts(ctx context.Context, tx bun.Tx) error {
 			if err := dbmodel.DeleteProduct(ctx, tx, id); err != nil {
 				return err
 			}
-			h.deleted = append(h.deleted, p)
+			h.leaving = append(h.leaving, p)
 		}
 	}
 	h.known = s.Products
