@@ -47,13 +47,17 @@ func OldNotifications(
 const deleteQuietNotifications = `
 	DELETE FROM notifications AS n WHERE n.id = ANY (@ids)
 		AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.notification_id = n.id AND d.state = 'pending')
-		AND NOT ` + unreported
+		AND NOT ` + unreported + ` RETURNING id`
 
 // DeleteQuietNotifications deletes those of the given notifications that have no pending delivery and that no digest
 // has yet to report, with their deliveries and marks, and returns how many that were. The caller holds them: a resend,
 // or a change of a subscription, that came before shows here.
 func DeleteQuietNotifications(ctx context.Context, tx bun.Tx, ids []int64) (int64, error) {
-	return exec(ctx, tx, deleteQuietNotifications, args{"ids": numbers(ids)})
+	deleted, err := queryAll[int64](ctx, tx, deleteQuietNotifications, args{"ids": numbers(ids)})
+	if err == nil {
+		_, err = exec(ctx, tx, deleteDeliveriesOf, args{"ids": numbers(deleted)})
+	}
+	return int64(len(deleted)), err
 }
 
 // DeleteOldSuppressions forgets counts of held-back exceptions that no notification has taken up in age.

@@ -2,6 +2,7 @@ package dbmodel_test
 
 import (
 	"context"
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -121,6 +122,67 @@ func TestDeleteManyNotificationsByFilter(t *testing.T) {
 		}
 		if deleted, err = dbmodel.DeleteNotificationsByFilter(t.Context(), db, everything, dbmodel.NotificationFilter{}); err != nil || deleted != 0 {
 			t.Fatalf("%d deleted again: %v", deleted, err)
+		}
+	})
+}
+
+// TestDeletedNotificationsLeaveNoDeliveries: also those go that are added while their notification is deleted.
+func TestDeletedNotificationsLeaveNoDeliveries(t *testing.T) {
+	t.Parallel()
+	testenv.EachDatabase(t, func(t *testing.T, db *dbmodel.DB) {
+		target := slackTarget(t, db)
+		inTx(t, db, func(ctx context.Context, tx bun.Tx) error {
+			list := make([]dbmodel.NewNotification, 3)
+			for i := range list {
+				list[i].Notification = dbmodel.Notification{Type: rule.TypeTask, Name: "x"}
+				list[i].Targets = []int64{target}
+			}
+			return dbmodel.InsertNotifications(ctx, tx, list)
+		})
+		left := func() (ids []int64) {
+			if err := db.NewRaw("SELECT notification_id FROM deliveries ORDER BY id").Scan(t.Context(), &ids); err != nil {
+				t.Fatal(err)
+			}
+			return ids
+		}
+		deleted := make(chan error, 1)
+		inTx(t, db, func(ctx context.Context, tx bun.Tx) error {
+			to := []rule.Recipient{{Contact: rule.Contact{Target: target}}}
+			if err := dbmodel.AddDigestDeliveries(ctx, tx, []int64{1, 2}, to, 0); err != nil {
+				return err
+			}
+			began := make(chan bool)
+			go func() {
+				close(began)
+				deleted <- db.InTx(t.Context(), func(ctx context.Context, tx bun.Tx) error {
+					return dbmodel.DeleteNotifications(ctx, tx, []int64{1, 4})
+				})
+			}()
+			<-began
+			return nil
+		})
+		if err := <-deleted; err != nil {
+			t.Fatal(err)
+		}
+		if got, want := left(), []int64{2, 3, 2}; !slices.Equal(got, want) {
+			t.Errorf("deliveries of the notifications %v are left, want %v", got, want)
+		}
+		inTx(t, db, func(ctx context.Context, tx bun.Tx) error {
+			if _, err := tx.NewRaw("UPDATE deliveries SET state = 'sent' WHERE notification_id = 2").Exec(ctx); err != nil {
+				return err
+			}
+			_, err := dbmodel.DeleteQuietNotifications(ctx, tx, []int64{2, 3})
+			return err
+		})
+		if got, want := left(), []int64{3}; !slices.Equal(got, want) {
+			t.Errorf("deliveries of the notifications %v are left after the clean-up, want %v", got, want)
+		}
+		inTx(t, db, func(ctx context.Context, tx bun.Tx) error {
+			to := []rule.Recipient{{Contact: rule.Contact{Target: target}}}
+			return dbmodel.AddDigestDeliveries(ctx, tx, []int64{1, 2}, to, 0)
+		})
+		if got, want := left(), []int64{3}; !slices.Equal(got, want) {
+			t.Errorf("deliveries of the notifications %v are there, want %v: the others are deleted", got, want)
 		}
 	})
 }

@@ -129,7 +129,8 @@ const (
 		INSERT INTO deliveries (notification_id, target_id, source_kind, source_id, user_id, masked, product_id, type,
 			digest_id)
 		SELECT n.id, d.target, d.source_kind, d.source_id, d.user_id, d.masked, n.product_id, n.type, @digest
-		FROM @deliveries AS d CROSS JOIN @named AS named JOIN notifications n ON n.id = named.id ORDER BY d.ord, named.ord`
+		FROM @deliveries AS d CROSS JOIN @named AS named JOIN notifications n ON n.id = named.id
+		ORDER BY d.ord, named.ord FOR KEY SHARE OF n`
 
 	digestsByID = `
 		SELECT content FROM digests WHERE id = @id`

@@ -126,13 +126,24 @@ func UnreadCount(ctx context.Context, db bun.IDB, v Viewer, most int) (n int, er
 	return queryOne[int](ctx, db, statement, a)
 }
 
+const (
+	lockNotifications = `SELECT id FROM notifications WHERE id = ANY (@ids) ORDER BY id FOR UPDATE`
+
+	deleteDeliveriesOf = `DELETE FROM deliveries WHERE notification_id = ANY (@ids)`
+)
+
 // DeleteNotifications deletes notifications with their deliveries and marks. Whether the caller may has been asked.
 func DeleteNotifications(ctx context.Context, tx bun.Tx, ids []int64) error {
-	n, err := exec(ctx, tx, `DELETE FROM notifications WHERE id = ANY (@ids)`, args{"ids": numbers(ids)})
-	if err == nil && n > 0 {
-		err = noteDeletion(ctx, tx)
+	ids, err := queryAll[int64](ctx, tx, lockNotifications, args{"ids": numbers(ids)})
+	if err != nil || len(ids) == 0 {
+		return err
 	}
-	return err
+	for _, statement := range []string{deleteDeliveriesOf, `DELETE FROM notifications WHERE id = ANY (@ids)`} {
+		if _, err := exec(ctx, tx, statement, args{"ids": numbers(ids)}); err != nil {
+			return err
+		}
+	}
+	return noteDeletion(ctx, tx)
 }
 
 // InboxState changes when the count of unread notifications of somebody may have changed; values are only compared. A

@@ -410,7 +410,9 @@ CREATE TABLE notification_views (
 CREATE INDEX notification_views_notification_id ON notification_views (notification_id);
 
 --bun:split
--- One notification for one target. product_id and type are those of the notification, so that a user who sees it sees this.
+-- One notification for one target. notification_id has no foreign key, which costs a
+-- statement for each row: a transaction that adds deliveries keeps their notifications, and one that deletes notifications
+-- deletes their deliveries. product_id and type are those of the notification, so that a user who sees it sees this.
 -- source_kind and source_id: the holder of the contact that it comes from. user_id: the user whose subscription alone it
 -- comes from, 0 for that of a team to everything, which administrators see; it has no foreign key, for what waits must not go
 -- to a user who is gone. masked: it says what members may read. batch names the digest that it belongs to.
@@ -418,7 +420,7 @@ CREATE INDEX notification_views_notification_id ON notification_views (notificat
 -- digest_id: the row in digests whose message it is a part of.
 CREATE TABLE deliveries (
     id              integer PRIMARY KEY AUTOINCREMENT,
-    notification_id bigint NOT NULL REFERENCES notifications ON DELETE CASCADE,
+    notification_id bigint NOT NULL,
     target_id       bigint NOT NULL,
     source_kind     text NOT NULL DEFAULT '',
     source_id       bigint NOT NULL DEFAULT 0,
