@@ -124,6 +124,7 @@ type drain struct {
 	name      string    // of the target, as a person knows it; empty: not read yet
 	sent      int       // single deliveries since the last digest
 	digested  bool      // the last message was a digest
+	gathered  bool      // it has waited for more to come before the next message
 
 	parents []string        // of the notifications of the next message, where they are traced
 	trace   context.Context // of the last message; nil: none
@@ -233,7 +234,11 @@ func (d *drain) rest(since time.Duration) (least, most time.Duration) {
 	most = least
 	many := d.digested || d.sent > d.settings.DigestThreshold && d.settings.DigestThreshold > 0
 	if many && d.target.Channel != rule.Webhook {
-		most = max(least, gatherTime)
+		rest := gatherTime
+		if d.bulk {
+			rest = d.w.gathering.rest
+		}
+		most = max(least, rest)
 		d.sent, d.digested = 0, false
 	}
 	return least - since, most - since
@@ -267,6 +272,18 @@ func (d *drain) wait(ctx context.Context, least, most time.Duration) bool {
 	return true
 }
 
+// gather waits, once before each message, for as long as an import goes on that may make a digest of the few
+// deliveries that wait. It returns false where there is nothing to wait for.
+func (d *drain) gather(ctx context.Context) bool {
+	if d.gathered || !d.bulk || d.settings.DigestThreshold == 0 || isClosed(d.w.gathering.over()) {
+		d.gathered = false
+		return false
+	}
+	d.gathered = true
+	d.wait(ctx, 0, d.w.gathering.rest)
+	return true
+}
+
 // deliver sends what comes next, if something waits, and records what became of it: a digest where there is one to
 // send, else single deliveries.
 func (d *drain) deliver(ctx context.Context) (outcome, error) {
@@ -287,6 +304,9 @@ func (d *drain) deliver(ctx context.Context) (outcome, error) {
 		}
 		most := d.settings.DigestThreshold
 		if waiting[0].Digest != 0 || most == 0 || len(waiting) <= most {
+			if waiting[0].Digest == 0 && d.gather(ctx) {
+				return goOn, nil
+			}
 			return d.deliverEach(ctx, waiting)
 		}
 	}

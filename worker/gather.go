@@ -14,6 +14,8 @@ const (
 	// gatherTime is how long new deliveries of an import wait at the most for others to the same target, and how long a
 	// target rests after much was sent at once, so that what arrives meanwhile goes together.
 	gatherTime = time.Second
+	// importRest is how long it rests while an import goes on, after much was sent or while little waits.
+	importRest = 2 * gatherTime
 	// manyAtOnce is how many observations of an event say that others of the same import are likely to follow.
 	manyAtOnce = 1_000
 	// pokedAtOnce is how many targets are poked in one call of Redis.
@@ -26,6 +28,7 @@ type gathering struct {
 	waits   func() bool                          // reports whether bulk events wait for a worker
 	reserve func(targets []int64) (mine []int64) // keeps others from poking targets
 	poke    func(targets []int64)                // has what waits for reserved targets delivered
+	rest    time.Duration                        // importRest
 
 	mu       sync.Mutex
 	running  int       // evaluations of bulk events
@@ -38,7 +41,7 @@ type gathering struct {
 }
 
 func newGathering(q *queue.Queue) *gathering {
-	g := &gathering{targets: map[int64]bool{}, calm: make(chan struct{})}
+	g := &gathering{targets: map[int64]bool{}, calm: make(chan struct{}), rest: importRest}
 	close(g.calm)
 	ctx := context.Background()
 	g.waits = func() bool {

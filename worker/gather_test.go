@@ -1,10 +1,18 @@
 package worker
 
 import (
+	"context"
+	"fmt"
 	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/uptrace/bun"
+
+	"github.com/seed91453169/tocsin/dbmodel"
+	"github.com/seed91453169/tocsin/internal/testenv"
+	"github.com/seed91453169/tocsin/rule"
 )
 
 // gatherer is a gathering whose pokes are kept with their time.
@@ -125,6 +133,46 @@ func TestGatheringBesideALongEvaluation(t *testing.T) {
 		g.done(1, nil)
 		if !isClosed(g.over()) {
 			t.Error("more is expected")
+		}
+	})
+}
+
+// TestImportIsGathered: the few deliveries of a part of an import wait for those of the next parts, and go with them as
+// one digest as soon as it ends.
+func TestImportIsGathered(t *testing.T) {
+	t.Parallel()
+	testenv.EachDatabase(t, func(t *testing.T, db *dbmodel.DB) {
+		e := newEnv(t, db, func(w *Worker) { w.gathering.rest = time.Hour })
+		e.product(1, "/import")
+		goesOn := e.worker.gathering
+		goesOn.begin()
+		store := func(first int64) {
+			list := make([]dbmodel.NewNotification, 6)
+			for i := range list {
+				list[i].Notification = dbmodel.Notification{
+					Type: rule.TypeObservation, Event: rule.EventNew, Name: fmt.Sprintf("CVE-%d", first+int64(i)), ProductID: new(int64(1)),
+				}
+				list[i].Targets = []int64{1}
+			}
+			err := db.InTx(t.Context(), func(ctx context.Context, tx bun.Tx) error {
+				return dbmodel.InsertNotifications(ctx, tx, list)
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			e.queue.PokeBulk(t.Context(), []int64{1})
+		}
+		store(1)
+		e.waitFor("a drain waits for more", func() bool {
+			var owned bool
+			err := db.NewRaw("SELECT owner IS NOT NULL FROM targets WHERE id = 1").Scan(t.Context(), &owned)
+			return err == nil && owned
+		})
+		store(7)
+		goesOn.done(1, nil)
+		e.idle(20 * time.Second)
+		if n := e.receiver.tried("/import"); n != 1 {
+			t.Errorf("%d messages, want one digest", n)
 		}
 	})
 }
