@@ -21,11 +21,9 @@ type SentDelivery struct {
 }
 
 const (
-	// markSent names the states one by one, because each has an index of its own.
 	markSent = `
 		UPDATE deliveries SET state = 'sent', attempts = attempts + 1, last_error = '', sent_at = clock_timestamp()
-		WHERE target_id = @target AND id = ANY (@ids) AND state = 'pending'
-			OR target_id = @target AND id = ANY (@ids) AND state = 'failed'
+		WHERE id = ANY (@ids) AND target_id = @target AND state <> 'sent'
 		RETURNING id, accepted_at, sent_at`
 
 	markFailed = `

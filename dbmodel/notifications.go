@@ -3,6 +3,8 @@ package dbmodel
 import (
 	"context"
 	"encoding/json"
+	"reflect"
+	"strings"
 	"time"
 
 	"github.com/uptrace/bun"
@@ -272,11 +274,24 @@ func VisibleNotificationByID(ctx context.Context, db bun.IDB, v Viewer, id int64
 	return n, Translate(err)
 }
 
+const notificationsByID = `SELECT @columns FROM notifications WHERE id = ANY (@ids)`
+
+// columnsOf lists the columns of a model for SQL.
+func columnsOf[T any](db bun.IDB) bun.Safe {
+	table := db.Dialect().Tables().Get(reflect.TypeFor[T]())
+	names := make([]string, len(table.Fields))
+	for i, field := range table.Fields {
+		names[i] = field.Name
+	}
+	return bun.Safe(strings.Join(names, ", "))
+}
+
 // NotificationsByID returns the notifications with the given ids by id; those that do not exist are left out.
 func NotificationsByID(ctx context.Context, db bun.IDB, ids []int64) (map[int64]*Notification, error) {
-	var list []Notification
-	if err := db.NewSelect().Model(&list).Where("id IN (?)", bun.List(ids)).Scan(ctx); err != nil {
-		return nil, Translate(err)
+	list, err := queryAll[Notification](ctx, db, notificationsByID,
+		args{"columns": columnsOf[Notification](db), "ids": numbers(ids)})
+	if err != nil {
+		return nil, err
 	}
 	out := make(map[int64]*Notification, len(list))
 	for i := range list {

@@ -25,19 +25,54 @@ type PendingDelivery struct {
 // for one that is id: PostgreSQL orders by a constant without an index, and then by the primary key, through all that
 // was delivered.
 const pendingDeliveries = `
-	SELECT id, notification_id, source_kind, source_id, user_id, masked, digest_id, batch, CASE source_kind
-			WHEN 'subscription' THEN (SELECT s.name FROM subscriptions s WHERE s.id = source_id)
-			WHEN 'product_group' THEN (SELECT g.name FROM product_groups g WHERE g.id = source_id)
-		END AS source_name
+	SELECT id, notification_id, source_kind, source_id, user_id, masked, digest_id, batch
 	FROM deliveries INDEXED BY deliveries_pending
 	WHERE target_id BETWEEN @target AND @target AND state = 'pending' AND @live
 	ORDER BY target_id, id LIMIT @limit`
 
+const sourceNames = `
+	SELECT 'subscription' AS kind, id, name FROM subscriptions WHERE id = ANY (@subscriptions)
+	UNION ALL
+	SELECT 'product_group' AS kind, id, name FROM product_groups WHERE id = ANY (@groups)`
+
 // PendingDeliveries lists the first limit deliveries that wait for a target, in the order in which they must be
 // delivered.
 func PendingDeliveries(ctx context.Context, db bun.IDB, targetID int64, limit int) ([]PendingDelivery, error) {
-	return queryAll[PendingDelivery](ctx, db, pendingDeliveries,
+	list, err := queryAll[PendingDelivery](ctx, db, pendingDeliveries,
 		args{"target": targetID, "limit": limit, "live": bun.Safe(liveNotifications("deliveries"))})
+	if err != nil {
+		return nil, err
+	}
+	return list, nameSources(ctx, db, list)
+}
+
+// nameSources fills the SourceName of deliveries. Most have none, and are spared the statement.
+func nameSources(ctx context.Context, db bun.IDB, list []PendingDelivery) error {
+	ids := map[rule.HolderKind]numbers{}
+	for i := range list {
+		if s := list[i].Source; s.Kind == rule.HolderSubscription || s.Kind == rule.HolderGroup {
+			ids[s.Kind] = append(ids[s.Kind], s.ID)
+		}
+	}
+	if len(ids) == 0 {
+		return nil
+	}
+	named, err := queryAll[struct {
+		rule.Holder
+		Name string
+	}](ctx, db, sourceNames,
+		args{"subscriptions": ids[rule.HolderSubscription], "groups": ids[rule.HolderGroup]})
+	if err != nil {
+		return err
+	}
+	names := make(map[rule.Holder]string, len(named))
+	for _, n := range named {
+		names[n.Holder] = n.Name
+	}
+	for i := range list {
+		list[i].SourceName = names[list[i].Source]
+	}
+	return nil
 }
 
 // DeliverySet is the deliveries that one message stands for: a single one, or those of a digest, all of one target.
