@@ -70,6 +70,16 @@ func (w *Worker) eventTask(kind dbmodel.EventKind, h handler) asynq.HandlerFunc 
 		if err := json.Unmarshal(t.Payload(), &p); err != nil {
 			return fmt.Errorf("read the payload of %s: %w", t.Type(), err)
 		}
+		if from, _ := asynq.GetQueueName(ctx); from == queue.Bulk {
+			select {
+			case w.bulk <- struct{}{}:
+				defer func() { <-w.bulk }()
+			case <-ctx.Done():
+				return nil // its row is as it was
+			case <-w.stopping:
+				return nil
+			}
+		}
 		defer w.exclusive(p.Alone)()
 		if !h.inOrder {
 			_, err := w.evaluate(ctx, kind, h, p.ID, p.Alone)

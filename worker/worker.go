@@ -64,6 +64,9 @@ type Worker struct {
 	ended    context.Context
 	end      context.CancelFunc // nothing may go on any more
 
+	// bulk has a place for each event of an import that is evaluated: half of all, because each holds thousands of
+	// observations.
+	bulk chan struct{}
 	// alone is shared by ordinary evaluations; one whose event may kill its process has it for itself.
 	alone sync.RWMutex
 	// lanes bound the drains, turns those of them that use the database, and leases holds theirs.
@@ -83,6 +86,7 @@ type Worker struct {
 // New returns a Worker that does nothing until Start.
 func New(c Config) *Worker {
 	w := &Worker{Config: c, stopping: make(chan struct{}), lanes: newLanes(usualLanes), leases: newLeases(c.DB)}
+	w.bulk = make(chan struct{}, max(c.Concurrency/2, 1))
 	if c.Registry == nil {
 		c.Registry = prometheus.NewRegistry()
 	}

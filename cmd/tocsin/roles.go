@@ -167,15 +167,24 @@ type webCommand struct{}
 // Help is printed below the usage.
 func (webCommand) Help() string { return needed }
 
-// webMemory is from where on a web process collects garbage often instead of growing; GOMEMLIMIT replaces it. What
-// callers may have it hold at once is well below that, so it grows little beyond.
-const webMemory = 128 << 20
+// webMemory is from where on a web process collects garbage often instead of growing. What callers may have it hold at
+// once is well below that, so it grows little beyond. workerMemory is the same of a worker, which holds the chunks of
+// imports that it evaluates at once.
+const (
+	webMemory    = 128 << 20
+	workerMemory = 64 << 20
+)
+
+// limitMemory sets from where on this process collects garbage often, unless GOMEMLIMIT does.
+func limitMemory(bytes int64) {
+	if debug.SetMemoryLimit(-1) == math.MaxInt64 {
+		debug.SetMemoryLimit(bytes)
+	}
+}
 
 // Run serves HTTP until ctx ends.
 func (webCommand) Run(ctx context.Context, t *terminal) error {
-	if debug.SetMemoryLimit(-1) == math.MaxInt64 { // no GOMEMLIMIT
-		debug.SetMemoryLimit(webMemory)
-	}
+	limitMemory(webMemory)
 	return withApp(ctx, t, config.Web, webConns, func(a *app) error {
 		listener, err := listen(ctx, a.config.Listen)
 		if err != nil {
@@ -194,6 +203,7 @@ func (workerCommand) Help() string { return needed }
 
 // Run evaluates events and delivers notifications until ctx ends.
 func (workerCommand) Run(ctx context.Context, t *terminal) error {
+	limitMemory(workerMemory)
 	return withApp(ctx, t, config.Worker, workerConns, func(a *app) error {
 		w, err := a.startWorker()
 		if err != nil {
