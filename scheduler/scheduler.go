@@ -53,6 +53,7 @@ type Scheduler struct {
 	paused     []string // queues, as of the last sweep
 	// lastTarget is the one up to which waiting targets were looked at in this round.
 	lastTarget int64
+	ticked     time.Time     // when this scheduler had its last turn
 	setBack    time.Duration // by which the database's clock was set back, while due times are not mended
 }
 
@@ -75,14 +76,12 @@ func (s *Scheduler) Start() {
 	ctx, cancel := context.WithCancel(context.Background())
 	s.cancel = cancel
 	s.running.Go(func() {
-		// More often than the interval: who works is decided by the database, and a second must not become two.
-		ticker := time.NewTicker(interval / 4)
-		defer ticker.Stop()
+		wait := interval / 4
 		for {
 			select {
 			case <-ctx.Done():
 				return
-			case <-ticker.C:
+			case <-time.After(wait):
 			}
 			worked, err := s.sweep(ctx)
 			switch {
@@ -93,6 +92,11 @@ func (s *Scheduler) Start() {
 				s.log.Error().Err(err).Msg("the sweep fails: it goes on trying")
 			case err == nil && s.faulty.Swap(false):
 				s.log.Info().Msg("the sweep works again")
+			}
+			// Where others have the turn, more often than the interval: the database decides, and a second must not become two.
+			wait = interval / 4
+			if worked {
+				wait = time.Until(s.ticked.Add(interval))
 			}
 		}
 	})
@@ -117,6 +121,7 @@ func (s *Scheduler) sweep(ctx context.Context) (worked bool, err error) {
 	if err != nil || !mine {
 		return false, err
 	}
+	s.ticked = time.Now()
 	if s.setBack += setBack; s.setBack > 0 {
 		s.log.Warn().Stringer("by", s.setBack).Msg("the clock of the database was set back: times that lie ahead are mended")
 		if err := dbmodel.MendDueTimes(ctx, s.db, s.setBack); err != nil {
