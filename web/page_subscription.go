@@ -20,6 +20,7 @@ type subscriptionPage struct {
 	subscriptionAnswer
 	Path    string
 	Mine    bool
+	NoEmail bool // its user has no address
 	Back    linkTo
 	What    string
 	MayEdit bool
@@ -56,6 +57,13 @@ func (s *server) loadSubscription(r *http.Request, id int64) (*subscriptionPage,
 	p := &subscriptionPage{
 		subscriptionAnswer: out.Body, Path: subscriptionPath(id), Mine: sub.UserID != nil && *sub.UserID == v.UserID,
 		What: filterWords(&out.Body, whereWords(sub)), MayEdit: mayChange(ctx, s.db.Reader, sub) == nil,
+	}
+	if p.Username != "" {
+		u, err := dbmodel.UserByName(ctx, s.db.Reader, p.Username)
+		if err != nil {
+			return nil, fmt.Errorf("load the user of a subscription: %w", err)
+		}
+		p.NoEmail = u.Email == ""
 	}
 	switch {
 	case p.Mine:

@@ -21,8 +21,12 @@ func TestSubscriptionPages(t *testing.T) {
 			t.Error("what was typed is lost")
 		}
 		p = reader.send(p, "Subscribe", url.Values{"timezone": {"Europe/Berlin"}})
-		p.says("you are subscribed", "Critical or worse in product Payments API", "the address of your account")
+		p.says("you are subscribed", "Critical or worse in product Payments API", "the address of your account which has none yet")
 		mine := p.path
+		e.want(200, "PUT", "/api/v1/users/reader", `{"email":"reader@example.com"}`)
+		if p := reader.open(mine); strings.Contains(p.source, "none yet") {
+			t.Error("an address is not found")
+		}
 		reader.open("/subscriptions").says("Critical or worse in product Payments API", "one digest a day, at 8, Europe/Berlin", "Unsubscribe")
 		reader.open("/products/1").says("You are subscribed")
 
