@@ -14,17 +14,20 @@ const NoFailure Category = "none"
 
 // Categories of failures.
 const (
-	Network        Category = "network" // no answer came
-	Timeout        Category = "timeout"
-	TooMany        Category = "rate_limited"
-	ServerError    Category = "server_error"
-	Refused        Category = "refused" // for good
-	Misconfigured  Category = "configuration"
-	ReceiverIsGone Category = "gone"
+	categoryNetwork       Category = "network" // no answer came
+	categoryTimeout       Category = "timeout"
+	categoryRateLimited   Category = "rate_limited"
+	categoryServerError   Category = "server_error"
+	categoryRefused       Category = "refused" // for good
+	categoryConfiguration Category = "configuration"
+	categoryGone          Category = "gone"
 )
 
 // Categories lists all categories of failures.
-var Categories = []Category{Network, Timeout, TooMany, ServerError, Refused, Misconfigured, ReceiverIsGone}
+var Categories = []Category{
+	categoryNetwork, categoryTimeout, categoryRateLimited, categoryServerError, categoryRefused, categoryConfiguration,
+	categoryGone,
+}
 
 // ErrNotConfigured is the cause of a failure that the operator of Tocsin can mend.
 var ErrNotConfigured = errors.New("not configured")
@@ -36,23 +39,23 @@ func (e *Error) Category() Category {
 	}
 	switch e.Kind {
 	case RateLimited:
-		return TooMany
+		return categoryRateLimited
 	case Configuration:
-		return Misconfigured
+		return categoryConfiguration
 	case Gone:
-		return ReceiverIsGone
+		return categoryGone
 	case Permanent:
 		if errors.Is(e.Err, ErrNotConfigured) || errors.Is(e.Err, ErrNotPublic) {
-			return Misconfigured
+			return categoryConfiguration
 		}
-		return Refused
+		return categoryRefused
 	case Temporary:
 	}
 	switch {
 	case strings.HasPrefix(e.Status, "408"), errors.Is(e.Err, context.DeadlineExceeded):
-		return Timeout
+		return categoryTimeout
 	case e.Status != "":
-		return ServerError
+		return categoryServerError
 	}
-	return Network
+	return categoryNetwork
 }

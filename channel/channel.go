@@ -4,6 +4,7 @@
 package channel
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"time"
@@ -59,6 +60,13 @@ type Item struct {
 // Link is a labelled address to click on.
 type Link struct{ Label, URL string }
 
+// Button returns l with a label of at most limit characters, "Open" where it has none; ok is false where its URL is no
+// link that every channel accepts: a message then goes without the button.
+func (l Link) Button(limit int) (button Link, ok bool) {
+	link, ok := WebLink(l.URL)
+	return Link{Label: cmp.Or(Line(l.Label, limit), "Open"), URL: link}, ok
+}
+
 // Message is the content of one delivery, in no channel's format. All texts are untrusted and unescaped; senders cut
 // and escape them as their vendor asks.
 type Message struct {
@@ -99,57 +107,3 @@ const SendTime = 15 * time.Second
 type Patient interface {
 	SendTime() time.Duration
 }
-
-// Kind says what a failure to send means for the next attempt.
-type Kind int
-
-// Kinds of failures.
-const (
-	Temporary     Kind = iota // network errors, 408, 5xx: try again later
-	RateLimited               // 429: try again after RetryAfter
-	Configuration             // TLS, login or HELO refused: try again later, after a mend by the operator
-	Permanent                 // the receiver will never accept this message
-	Gone                      // the receiver will never accept any message
-)
-
-// String returns the kind in words.
-func (k Kind) String() string {
-	switch k {
-	case Temporary:
-		return "temporary"
-	case RateLimited:
-		return "rate limited"
-	case Configuration:
-		return "configuration"
-	case Permanent:
-		return "permanent"
-	case Gone:
-		return "gone"
-	}
-	return "unknown"
-}
-
-// Error says why a message was not accepted. Its text is stored and shown, so it is a fixed category and a status,
-// never a URL, a body or a key.
-type Error struct {
-	Kind       Kind
-	Reason     string        // for people: "the webhook answered 404 (no_service): …"
-	Status     string        // the answer alone: "404 (no_service)", "550 5.1.1"; empty where none came
-	RetryAfter time.Duration // what the receiver asked for; 0: nothing
-	TooLarge   bool          // the receiver refused the message for its size or form: it may accept a shorter one
-	Err        error         // the cause, with nothing secret in it; may be nil
-}
-
-// Error implements error.
-func (e *Error) Error() string { return e.Reason }
-
-// Brief returns the reason in few words: the status of the answer where that is enough, else all of Reason.
-func (e *Error) Brief() string {
-	if e.Status == "" || e.Kind == Configuration {
-		return e.Reason
-	}
-	return e.Status
-}
-
-// Unwrap returns the cause.
-func (e *Error) Unwrap() error { return e.Err }

@@ -101,8 +101,9 @@ func (t answersOnly) RoundTrip(r *http.Request) (*http.Response, error) {
 // guard checks addresses after DNS has resolved them, so neither a name whose addresses change nor an unusual spelling
 // of an address gets past it.
 type guard struct {
-	allowed         []netip.Prefix
-	inside, outside *ssrf.Guardian
+	allowed []netip.Prefix
+	inside  *ssrf.Guardian // of allowed
+	outside *ssrf.Guardian // of all other addresses
 }
 
 func newGuard(allowed []netip.Prefix) *guard {
@@ -121,7 +122,7 @@ func newGuard(allowed []netip.Prefix) *guard {
 	}
 }
 
-// plain is the net.Dialer.Control of http, encrypted that of https.
+// plain is the net.Dialer.Control of connections for http.
 func (g *guard) plain(network, address string, c syscall.RawConn) error {
 	if !g.within(address) {
 		return ErrNotPublic
@@ -129,6 +130,7 @@ func (g *guard) plain(network, address string, c syscall.RawConn) error {
 	return refusal(g.inside.Safe(network, address, c))
 }
 
+// encrypted is the net.Dialer.Control of connections for https.
 func (g *guard) encrypted(network, address string, c syscall.RawConn) error {
 	if g.within(address) {
 		return refusal(g.inside.Safe(network, address, c))

@@ -14,6 +14,60 @@ import (
 	"time"
 )
 
+// Kind says what a failure to send means for the next attempt.
+type Kind int
+
+// Kinds of failures.
+const (
+	Temporary     Kind = iota // network errors, 408, 5xx: try again later
+	RateLimited               // 429: try again after RetryAfter
+	Configuration             // TLS, login or HELO refused: try again later, after a mend by the operator
+	Permanent                 // the receiver will never accept this message
+	Gone                      // the receiver will never accept any message
+)
+
+// String returns the kind in words.
+func (k Kind) String() string {
+	switch k {
+	case Temporary:
+		return "temporary"
+	case RateLimited:
+		return "rate limited"
+	case Configuration:
+		return "configuration"
+	case Permanent:
+		return "permanent"
+	case Gone:
+		return "gone"
+	}
+	return "unknown"
+}
+
+// Error says why a message was not accepted. Its text is stored and shown, so it is a fixed category and a status,
+// never a URL, a body or a key.
+type Error struct {
+	Kind       Kind
+	Reason     string        // for people: "the webhook answered 404 (no_service): …"
+	Status     string        // the answer alone: "404 (no_service)", "550 5.1.1"; empty where none came
+	RetryAfter time.Duration // what the receiver asked for; 0: nothing
+	TooLarge   bool          // the receiver refused the message for its size or form: it may accept a shorter one
+	Err        error         // the cause, with nothing secret in it; may be nil
+}
+
+// Error implements error.
+func (e *Error) Error() string { return e.Reason }
+
+// Brief returns the reason in few words: the status of the answer where that is enough, else all of Reason.
+func (e *Error) Brief() string {
+	if e.Status == "" || e.Kind == Configuration {
+		return e.Reason
+	}
+	return e.Status
+}
+
+// Unwrap returns the cause.
+func (e *Error) Unwrap() error { return e.Err }
+
 // StatusError returns the error of an HTTP status that is not a success: 408 and 5xx are temporary, 429 is
 // rate-limited, every other 4xx and a 3xx, which is never followed, are permanent. Any other status is temporary. who
 // is a noun such as "the webhook".
@@ -94,6 +148,11 @@ func NetworkError(who string, err error) *Error {
 	return e
 }
 
+func isCertificate(err error) bool {
+	var cert *tls.CertificateVerificationError
+	return errors.As(err, &cert)
+}
+
 func isTimeout(err error) bool {
 	var t interface{ Timeout() bool }
 	return errors.Is(err, context.DeadlineExceeded) || errors.As(err, &t) && t.Timeout()
@@ -123,9 +182,4 @@ func AnsweredAt(h http.Header) time.Time {
 		return at
 	}
 	return time.Now()
-}
-
-func isCertificate(err error) bool {
-	var cert *tls.CertificateVerificationError
-	return errors.As(err, &cert)
 }

@@ -24,7 +24,7 @@ func CheckWebhookURL(raw string, allowed []netip.Prefix) error {
 	case raw == "":
 		return errors.New("must not be empty")
 	case len(raw) > MaxURL:
-		return errors.New("must not be longer than 3000 bytes")
+		return fmt.Errorf("must not be longer than %d bytes", MaxURL)
 	case strings.Contains(raw, "…"):
 		return errors.New("contains …: give the whole address, not its shortened form")
 	case !utf8.ValidString(raw), strings.ContainsFunc(raw, func(r rune) bool { return r == ' ' || unicode.IsControl(r) }):

@@ -15,8 +15,10 @@ type counts struct {
 	ofProducts int // observations and gates, whose contacts are those of products
 	ofTitles   int // titles, whose contacts are in the settings
 
-	severities [2][]int // of new and of changed observations and titles; the index is the rank less one
-	dropped    int
+	added   bySeverity // new observations and titles
+	changed bySeverity
+	dropped int
+
 	gates      map[rule.Event]int
 	gateTotal  int
 	exceptions int
@@ -24,11 +26,11 @@ type counts struct {
 	others     map[rule.Type]int
 }
 
+// bySeverity are numbers of notifications.
+type bySeverity map[rule.Severity]int
+
 func count(d *dbmodel.Digest) *counts {
-	c := &counts{gates: map[rule.Event]int{}, others: map[rule.Type]int{}}
-	for i := range c.severities {
-		c.severities[i] = make([]int, len(rule.Severities))
-	}
+	c := &counts{added: bySeverity{}, changed: bySeverity{}, gates: map[rule.Event]int{}, others: map[rule.Type]int{}}
 	for _, g := range d.Groups {
 		c.total += g.Count
 		switch g.Type {
@@ -52,19 +54,18 @@ func count(d *dbmodel.Digest) *counts {
 			c.others[g.Type] += g.Count
 			continue
 		}
-		if g.Event == rule.EventDropped {
+		severity := g.Severity
+		if !severity.Valid() {
+			severity = rule.SeverityUnknown
+		}
+		switch g.Event {
+		case rule.EventDropped:
 			c.dropped += g.Count
-			continue
+		case rule.EventChanged:
+			c.changed[severity] += g.Count
+		case rule.EventNew, rule.NoEvent, rule.EventPassed, rule.EventFailed, rule.EventNone:
+			c.added[severity] += g.Count
 		}
-		rank := g.Severity.Rank()
-		if rank == 0 {
-			rank = rule.SeverityUnknown.Rank()
-		}
-		kind := 0
-		if g.Event == rule.EventChanged {
-			kind = 1
-		}
-		c.severities[kind][rank-1] += g.Count
 	}
 	return c
 }
@@ -92,8 +93,8 @@ func (c *counts) headline(products int, product string) string {
 // parts returns "12 Critical", "1 security gate failed" and so on, and how many notifications they count together.
 // event is the word before the severities, or empty.
 func (c *counts) parts(event string) (parts []string, counted int) {
-	for i, s := range rule.Severities {
-		if n := c.severities[0][i] + c.severities[1][i]; n > 0 && len(parts) < 2 {
+	for _, s := range rule.Severities {
+		if n := c.added[s] + c.changed[s]; n > 0 && len(parts) < 2 {
 			parts = append(parts, joined(" ", strconv.Itoa(n), event, string(s)))
 			counted += n
 		}
@@ -121,11 +122,10 @@ func (c *counts) parts(event string) (parts []string, counted int) {
 
 // onlyEvent returns "new" or "changed" where that holds for everything that has a severity, else nothing.
 func (c *counts) onlyEvent() string {
-	isNew, isChanged := len(severityCounts(c.severities[0])) > 0, len(severityCounts(c.severities[1])) > 0
 	switch {
-	case isNew && !isChanged:
+	case len(c.added) > 0 && len(c.changed) == 0:
 		return "new"
-	case isChanged && !isNew:
+	case len(c.changed) > 0 && len(c.added) == 0:
 		return "changed"
 	}
 	return ""
@@ -146,16 +146,13 @@ func (c *counts) gatesInWords() string {
 // facts returns the counts by event and severity.
 func (c *counts) facts() []channel.Fact {
 	var l factList
-	l.add("New", strings.Join(severityCounts(c.severities[0]), ", "))
-	l.add("Changed", strings.Join(severityCounts(c.severities[1]), ", "))
+	l.add("New", c.added.inWords())
+	l.add("Changed", c.changed.inWords())
 	l.add("No longer notified", number(c.dropped))
 	var gates []string
-	for _, g := range []struct {
-		event rule.Event
-		word  string
-	}{{rule.EventFailed, "failed"}, {rule.EventPassed, "passed"}, {rule.EventNone, "without result"}} {
+	for _, g := range gateResults {
 		if n := c.gates[g.event]; n > 0 {
-			gates = append(gates, strconv.Itoa(n)+" "+g.word)
+			gates = append(gates, strconv.Itoa(n)+" "+g.words)
 		}
 	}
 	l.add("Security gates", strings.Join(gates, ", "))
@@ -169,8 +166,8 @@ func (c *counts) tone() channel.Tone {
 	if c.exceptions+c.tasks+c.gates[rule.EventFailed] > 0 {
 		return channel.Attention
 	}
-	for i, s := range rule.Severities {
-		if c.severities[0][i]+c.severities[1][i] > 0 {
+	for _, s := range rule.Severities {
+		if c.added[s]+c.changed[s] > 0 {
 			return severityTone(s)
 		}
 	}
@@ -180,15 +177,15 @@ func (c *counts) tone() channel.Tone {
 	return channel.Default
 }
 
-// severityCounts returns "12 Critical", "40 High" and so on, worst first.
-func severityCounts(byRank []int) []string {
+// inWords returns "12 Critical, 40 High" and so on, worst first.
+func (b bySeverity) inWords() string {
 	var out []string
-	for i, n := range byRank {
-		if n > 0 {
-			out = append(out, strconv.Itoa(n)+" "+string(rule.Severities[i]))
+	for _, s := range rule.Severities {
+		if n := b[s]; n > 0 {
+			out = append(out, strconv.Itoa(n)+" "+string(s))
 		}
 	}
-	return out
+	return strings.Join(out, ", ")
 }
 
 // number returns n as text, empty for 0.

@@ -25,11 +25,7 @@ func (b Builder) Digest(d *dbmodel.Digest, batch int64, to Recipient) *channel.M
 	for i := range d.Worst[:min(len(d.Worst), maxWorst)] {
 		m.Items = append(m.Items, b.item(&d.Worst[i]))
 	}
-	if more := count(d).total - len(m.Items); more == 1 {
-		m.More = "1 more is in Tocsin's inbox."
-	} else if more > 1 {
-		m.More = strconv.Itoa(more) + " more are in Tocsin's inbox."
-	}
+	m.More = moreInInbox(count(d).total - len(m.Items))
 	return m
 }
 
@@ -47,12 +43,23 @@ func (b Builder) BriefDigest(d *dbmodel.Digest, batch int64, to Recipient) *chan
 		Action:   channel.Link{Label: "Open inbox", URL: b.page("")},
 		ID:       "digest-" + strconv.FormatInt(batch, 10),
 	}
-	from := c.origin(d)
+	from := c.source(d)
 	if to.Source.Kind == rule.HolderSubscription {
-		from = subscription(to.Source.ID, to.SourceName)
+		from = subscriptionSource(to.Source.ID, to.SourceName)
 	}
-	b.address(m, to, from)
+	b.addMailFields(m, to, from)
 	return m
+}
+
+// moreInInbox says how many notifications a message leaves out; empty for none.
+func moreInInbox(n int) string {
+	switch {
+	case n <= 0:
+		return ""
+	case n == 1:
+		return "1 more is in Tocsin's inbox."
+	}
+	return strconv.Itoa(n) + " more are in Tocsin's inbox."
 }
 
 func (b Builder) item(n *dbmodel.Notification) channel.Item {
@@ -102,8 +109,8 @@ func itemEvent(n *dbmodel.Notification) string {
 	return "New"
 }
 
-// origin names all places in which the contacts of a digest can be set.
-func (c *counts) origin(d *dbmodel.Digest) source {
+// source names all places in which the contacts of a digest can be set.
+func (c *counts) source(d *dbmodel.Digest) source {
 	var parts []string
 	page := "settings"
 	if c.ofProducts > 0 {
@@ -131,7 +138,7 @@ func (c *counts) onlyProduct(d *dbmodel.Digest) (source, bool) {
 		for i := range list {
 			n := &list[i]
 			if name := productName(n); n.ProductID != nil && name != "" && !isFault(n.Type) {
-				return source{name, productPage(*n.ProductID) + addresses}, true
+				return source{name, productPage(*n.ProductID) + emailField}, true
 			}
 		}
 	}

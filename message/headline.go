@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
-	"time"
 	"unicode"
 	"unicode/utf8"
 
@@ -179,6 +178,12 @@ func gateLead(e rule.Event) string {
 	return "Security gate has no result"
 }
 
+// gateResults are the words for the results of a security gate, the worst first.
+var gateResults = []struct {
+	event rule.Event
+	words string
+}{{rule.EventFailed, "failed"}, {rule.EventPassed, "passed"}, {rule.EventNone, "without result"}}
+
 // heldBack says how many equal occurrences were held back; it begins with a space.
 func heldBack(times, window int) string {
 	if times <= 0 {
@@ -199,7 +204,7 @@ func span(seconds int) string {
 	for _, unit := range []struct {
 		name    string
 		seconds int
-	}{{"day", int(24 * time.Hour / time.Second)}, {"hour", 3600}, {"minute", 60}, {"second", 1}} {
+	}{{"day", 86_400}, {"hour", 3600}, {"minute", 60}, {"second", 1}} {
 		if seconds == unit.seconds {
 			return unit.name
 		}

@@ -50,61 +50,47 @@ func (b Builder) Notification(n *dbmodel.Notification, deliveryID int64, to Reci
 	if isFault(n.Type) {
 		m.Text = faultText(n, m.Headline)
 	}
-	from := origin(n, to.Source)
-	if to.Source.Kind == rule.HolderSubscription {
-		from = subscription(to.Source.ID, to.SourceName)
-	}
-	b.address(m, to, from)
+	b.addMailFields(m, to, sourceOf(n, to))
 	return m
 }
 
 // Test builds a test message for a product. A productID of 0 stands for the global settings; productName is then a
 // name for a part of them, such as "observation titles", or empty.
 func (b Builder) Test(productName string, productID int64, to Recipient) *channel.Message {
-	name := channel.Line(productName, maxProduct)
-	m := &channel.Message{
-		Headline: "Test from Tocsin: messages arrive here",
-		Tone:     channel.Default,
-		Action:   channel.Link{Label: "Open settings", URL: b.page("settings")},
+	from := source{text: "the settings", page: "settings"}
+	if productName != "" {
+		from.text = "the notification settings of " + channel.Line(productName, maxProduct)
 	}
-	where := source{text: "the settings", page: "settings"}
-	if name != "" {
-		m.Headline = "Test from Tocsin: messages for " + name + " arrive here"
-		where.text = "the notification settings of " + name
-	}
+	action := channel.Link{Label: "Open settings", URL: b.page("settings")}
 	if productID != 0 {
-		where.page = productPage(productID)
-		m.Action = channel.Link{Label: "Open product", URL: b.page(where.page)}
+		from.page = productPage(productID)
+		action = channel.Link{Label: "Open product", URL: b.page(from.page)}
 	}
-	b.address(m, to, where)
-	if m.Reason != "" {
-		m.Reason = "because somebody sent a test from " + where.text
-	}
-	return m
+	return b.test(productName, action, from, to)
 }
 
 // SubscriptionTest builds a test message for the contacts of a subscription.
 func (b Builder) SubscriptionTest(name string, id int64, to Recipient) *channel.Message {
-	from := subscription(id, name)
+	from := subscriptionSource(id, name)
+	return b.test(name, channel.Link{Label: "Open subscription", URL: b.page(from.page)}, from, to)
+}
+
+// test builds a test message for the contacts of what has this name, which may be empty.
+func (b Builder) test(name string, action channel.Link, from source, to Recipient) *channel.Message {
 	m := &channel.Message{
-		Headline: "Test from Tocsin: messages for " + channel.Line(name, maxProduct) + " arrive here",
+		Headline: "Test from Tocsin: " + joined(" for ", "messages", channel.Line(name, maxProduct)) + " arrive here",
 		Tone:     channel.Default,
-		Action:   channel.Link{Label: "Open subscription", URL: b.page(from.page)},
+		Action:   action,
 	}
-	b.address(m, to, from)
+	b.addMailFields(m, to, from)
 	if m.Reason != "" {
 		m.Reason = "because somebody sent a test from " + from.text
 	}
 	return m
 }
 
-// subscription is the source of the contacts of a subscription.
-func subscription(id int64, name string) source {
-	return source{"the subscription " + channel.Line(name, maxProduct), "subscriptions/" + strconv.FormatInt(id, 10)}
-}
-
-// address fills the fields that only mail needs.
-func (b Builder) address(m *channel.Message, to Recipient, from source) {
+// addMailFields fills the fields that only mail needs.
+func (b Builder) addMailFields(m *channel.Message, to Recipient, from source) {
 	if !to.Channel.Info().Addresses {
 		return
 	}
@@ -114,46 +100,6 @@ func (b Builder) address(m *channel.Message, to Recipient, from source) {
 		m.Reason = "because " + to.Address + " is set in " + from.text
 	}
 }
-
-// source is the place where the contact of a message is set.
-type source struct {
-	text string // "the notification settings of Payments API"
-	page string // where that is changed
-}
-
-// addresses is the field for email addresses on the page of a product or of a group.
-const addresses = "#notification_email_to"
-
-// The sources in the global settings.
-var (
-	titleSettings = sourceOf(rule.Holder{Kind: rule.HolderTitles}, "", "settings#observation_title_notification_email_to")
-	faultSettings = sourceOf(rule.Holder{Kind: rule.HolderExceptions}, "", "settings#exception_email_to")
-)
-
-// origin returns where the contact is set that a notification reaches. from is the holder of that contact.
-func origin(n *dbmodel.Notification, from rule.Holder) source {
-	switch n.Type.Info().Holder {
-	case rule.HolderTitles:
-		return titleSettings
-	case rule.HolderExceptions:
-		return faultSettings
-	default:
-	}
-	if n.ProductID == nil {
-		return source{"the notification settings", "settings"}
-	}
-	if from.Kind == rule.HolderGroup {
-		return sourceOf(from, n.Facts.ProductGroupName, "product-groups/"+strconv.FormatInt(from.ID, 10)+addresses)
-	}
-	product := rule.Holder{Kind: rule.HolderProduct, ID: *n.ProductID}
-	return sourceOf(product, productName(n), productPage(product.ID)+addresses)
-}
-
-func sourceOf(h rule.Holder, name, page string) source {
-	return source{"the notification settings " + placeInWords(h, name), page}
-}
-
-func productPage(id int64) string { return "products/" + strconv.FormatInt(id, 10) }
 
 // thread is the same for all notifications about the same observation, title or gate; exceptions have none.
 func thread(n *dbmodel.Notification) string {

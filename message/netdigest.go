@@ -2,8 +2,6 @@ package message
 
 import (
 	"fmt"
-	"maps"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -45,22 +43,24 @@ func (b Builder) NetDigest(d NetDigest, batch int64, brief bool, to Recipient) *
 	if !brief {
 		m.Items = b.netItems(d)
 	}
-	if more := total - len(m.Items); more == 1 {
-		m.More = "1 more is in Tocsin's inbox."
-	} else if more > 1 {
-		m.More = strconv.Itoa(more) + " more are in Tocsin's inbox."
-	}
-	from := source{"the notification settings", "products"}
-	switch only := len(d.Content.Products) == 1 && d.Content.Products[0].Product != 0; {
-	case to.Source.Kind == rule.HolderSubscription:
-		from = subscription(to.Source.ID, to.SourceName)
-	case to.Source.Kind == rule.HolderGroup:
-		from = sourceOf(to.Source, to.SourceName, "product-groups/"+strconv.FormatInt(to.Source.ID, 10)+addresses)
-	case only:
-		from = source{"the notification settings of " + d.name(0), productPage(d.Content.Products[0].Product) + addresses}
-	}
-	b.address(m, to, from)
+	m.More = moreInInbox(total - len(m.Items))
+	b.addMailFields(m, to, d.source(to))
 	return m
+}
+
+// source returns where the contact is set by which d reaches a recipient.
+func (d NetDigest) source(to Recipient) source {
+	switch to.Source.Kind {
+	case rule.HolderSubscription:
+		return subscriptionSource(to.Source.ID, to.SourceName)
+	case rule.HolderGroup:
+		return groupSource(to.Source.ID, to.SourceName)
+	case rule.HolderProduct, rule.HolderTitles, rule.HolderExceptions:
+	}
+	if products := d.Content.Products; len(products) == 1 && products[0].Product != 0 {
+		return source{"the notification settings of " + d.name(0), productPage(products[0].Product) + emailField}
+	}
+	return source{"the notification settings", "products"}
 }
 
 // netItems are the notifications by name, each with its net change, product by product.
@@ -99,9 +99,9 @@ func (b Builder) netItems(d NetDigest) []channel.Item {
 	return out
 }
 
-// name is that of the product at a place.
-func (d NetDigest) name(place int) string {
-	p := d.Content.Products[place].Product
+// name is that of the i-th product.
+func (d NetDigest) name(i int) string {
+	p := d.Content.Products[i].Product
 	if p == 0 {
 		return "Observation titles"
 	}
@@ -145,12 +145,9 @@ func (d NetDigest) parts() []string {
 		}
 	}
 	out = append(out, moved(moves, resolved)...)
-	for _, g := range []struct {
-		event rule.Event
-		word  string
-	}{{rule.EventFailed, "failed"}, {rule.EventPassed, "passed"}, {rule.EventNone, "without result"}} {
+	for _, g := range gateResults {
 		if n := gates[g.event]; n > 0 {
-			out = append(out, plural(n, "security gate")+" "+g.word)
+			out = append(out, plural(n, "security gate")+" "+g.words)
 		}
 	}
 	var exceptions, tasks int
@@ -220,7 +217,7 @@ func (d NetDigest) tone() channel.Tone {
 		if p.Gate != nil && p.Gate.Gate == rule.EventFailed {
 			return channel.Attention
 		}
-		for _, s := range slices.Collect(maps.Keys(p.New)) {
+		for s := range p.New {
 			if worst == "" || s.Rank() < worst.Rank() {
 				worst = s
 			}

@@ -27,8 +27,8 @@ func CheckAddress(addr string) error {
 	if len(addr) > maxAddress {
 		return fmt.Errorf("must not be longer than %d bytes", maxAddress)
 	}
-	if at, r := channel.Invisible(addr); at > 0 {
-		return fmt.Errorf("has an invisible character (%U) at position %d", r, at)
+	if position, r := channel.Invisible(addr); position > 0 {
+		return fmt.Errorf("has an invisible character (%U) at position %d", r, position)
 	}
 	at := strings.LastIndexByte(addr, '@')
 	parsed, err := mail.ParseAddress(addr)

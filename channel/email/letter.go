@@ -47,8 +47,8 @@ var (
 	htmlTemplate = htmltemplate.Must(htmltemplate.New("html").Parse(htmlSource))
 )
 
-// page is the data of both templates.
-type page struct {
+// content is the data of both templates.
+type content struct {
 	Greeting, Headline, Text, More string
 	Tone                           channel.Tone
 	Facts                          []channel.Fact
@@ -73,7 +73,7 @@ func compose(to channel.Target, m *channel.Message) (*letter, error) {
 	if addr, err = encodeDomain(addr); err != nil {
 		return nil, permanent("the receiver's address has a domain that does not exist")
 	}
-	p := newPage(m)
+	p := newContent(m)
 	var text, html bytes.Buffer
 	if textTemplate.Execute(&text, p) != nil || htmlTemplate.Execute(&html, p) != nil {
 		return nil, permanent("the mail could not be written")
@@ -121,8 +121,8 @@ func literal(s string) string {
 	return strings.ReplaceAll(s, "=?", "=\u200b?")
 }
 
-func newPage(m *channel.Message) page {
-	p := page{
+func newContent(m *channel.Message) content {
+	p := content{
 		Greeting: channel.Line(m.Greeting, 100),
 		Headline: channel.Line(m.Headline, maxLine),
 		Text:     channel.Text(m.Text, maxText),
@@ -142,11 +142,8 @@ func newPage(m *channel.Message) page {
 			Product: channel.Line(it.Product, 200), URL: link,
 		})
 	}
-	if link, ok := channel.WebLink(m.Action.URL); ok {
-		p.Action = channel.Link{Label: channel.Line(m.Action.Label, 75), URL: link}
-		if p.Action.Label == "" {
-			p.Action.Label = "Open"
-		}
+	if link, ok := m.Action.Button(75); ok {
+		p.Action = link
 	}
 	p.ReasonURL, _ = channel.WebLink(m.ReasonURL)
 	return p
@@ -169,9 +166,7 @@ func reason(s string) string {
 func messageID(local, domain string) string {
 	keep := func(r rune) rune {
 		switch {
-		case 'a' <= r && r <= 'z', 'A' <= r && r <= 'Z', '0' <= r && r <= '9', r == '-', r == '_':
-			return r
-		case r == '.':
+		case 'a' <= r && r <= 'z', 'A' <= r && r <= 'Z', '0' <= r && r <= '9', r == '-', r == '_', r == '.':
 			return r
 		}
 		return '-'

@@ -129,7 +129,7 @@ func TestComposeHostile(t *testing.T) {
 		}
 		written := flat(l.text)
 		shown := flat(html.UnescapeString(markup.ReplaceAllString(l.html, " ")))
-		p := newPage(m)
+		p := newContent(m)
 		said := []string{p.Headline, p.Text, p.More, p.Reason}
 		for _, f := range p.Facts {
 			said = append(said, f.Name, f.Value)

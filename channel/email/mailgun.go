@@ -21,9 +21,10 @@ import (
 )
 
 const (
-	mailgunName     = "Mailgun"
-	mailgunUser     = "api"
-	missingDomainOK = 15 * time.Minute
+	mailgunName = "Mailgun"
+	mailgunUser = "api"
+	// newDomainTime is how long some of Mailgun's servers may not know a domain that is new.
+	newDomainTime = 15 * time.Minute
 )
 
 // Mailgun sends mail through the HTTP interface of Mailgun; it implements channel.Sender.
@@ -83,7 +84,7 @@ func (g *Mailgun) Send(ctx context.Context, to channel.Target, m *channel.Messag
 	got := &answer{}
 	_, _, err = g.api.Send(context.WithValue(ctx, answerKey{}, got), msg)
 	if err == nil || got.status >= 200 && got.status <= 299 { // whatever the body is
-		g.found()
+		g.domainFound()
 		return nil
 	}
 	return g.failure(err, got)
@@ -99,7 +100,7 @@ func (g *Mailgun) failure(err error, got *answer) error {
 	e.RetryAfter = got.retryAfter
 	e.TooLarge = refused.Actual == http.StatusRequestEntityTooLarge
 	if refused.Actual != http.StatusNotFound {
-		g.found()
+		g.domainFound()
 		return e
 	}
 	if json.Valid(refused.Data) && g.stillNew(time.Now()) {
@@ -109,8 +110,8 @@ func (g *Mailgun) failure(err error, got *answer) error {
 	return e
 }
 
-// found records that Mailgun knows the domain.
-func (g *Mailgun) found() {
+// domainFound records that Mailgun knows the domain.
+func (g *Mailgun) domainFound() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.missing = time.Time{}
@@ -123,7 +124,7 @@ func (g *Mailgun) stillNew(now time.Time) bool {
 	if g.missing.IsZero() {
 		g.missing = now
 	}
-	return now.Sub(g.missing) < missingDomainOK
+	return now.Sub(g.missing) < newDomainTime
 }
 
 // Ping asks Mailgun whether domain and key are valid; it sends nothing. A key that may only send cannot read the

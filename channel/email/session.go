@@ -24,7 +24,7 @@ type session struct {
 	config SMTPConfig
 	helo   string
 	times  times
-	conn   *patient // the connection itself, below TLS; nil before it is made
+	conn   *steadyConn // the connection itself, below TLS; nil before it is made
 	client *gomail.Client
 	smtp   *smtp.Client
 	stop   func() bool // ends the watch over the context
@@ -91,7 +91,7 @@ func (c *session) dial(ctx, all context.Context, network string) (net.Conn, erro
 	if err != nil {
 		return nil, err
 	}
-	c.conn = &patient{Conn: conn}
+	c.conn = &steadyConn{Conn: conn}
 	c.conn.end, _ = all.Deadline()
 	c.conn.answer.Store(int64(c.times.open))
 	c.stop = context.AfterFunc(all, func() { _ = conn.Close() })
@@ -195,8 +195,8 @@ func (c *session) broken(ctx context.Context, err error) *channel.Error {
 	return e
 }
 
-// patient is a connection that gives the server a time for each answer, until end, whatever deadlines go-mail sets.
-type patient struct {
+// steadyConn is a connection that gives the server a time for each answer, until end, whatever deadlines go-mail sets.
+type steadyConn struct {
 	net.Conn
 	end     time.Time
 	answer  atomic.Int64 // time for one answer, a time.Duration
@@ -205,7 +205,7 @@ type patient struct {
 }
 
 // Read implements net.Conn.
-func (p *patient) Read(b []byte) (int, error) {
+func (p *steadyConn) Read(b []byte) (int, error) {
 	if err := p.SetReadDeadline(p.next()); err != nil {
 		return 0, err
 	}
@@ -220,7 +220,7 @@ func (p *patient) Read(b []byte) (int, error) {
 }
 
 // Write implements net.Conn.
-func (p *patient) Write(b []byte) (int, error) {
+func (p *steadyConn) Write(b []byte) (int, error) {
 	if err := p.SetWriteDeadline(p.next()); err != nil {
 		return 0, err
 	}
@@ -228,9 +228,9 @@ func (p *patient) Write(b []byte) (int, error) {
 }
 
 // SetDeadline implements net.Conn. It does nothing: Read and Write set deadlines of their own.
-func (p *patient) SetDeadline(time.Time) error { return nil }
+func (p *steadyConn) SetDeadline(time.Time) error { return nil }
 
-func (p *patient) next() time.Time {
+func (p *steadyConn) next() time.Time {
 	next := time.Now().Add(time.Duration(p.answer.Load()))
 	if p.end.Before(next) {
 		return p.end

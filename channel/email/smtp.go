@@ -118,7 +118,7 @@ func (s *SMTP) Send(ctx context.Context, to channel.Target, m *channel.Message) 
 	if err != nil {
 		return err
 	}
-	return s.with(ctx, l.sender, func(c *session) error {
+	return s.withSession(ctx, l.sender, func(c *session) error {
 		if err := c.allowUTF8(l.sender + l.to); err != nil {
 			return err
 		}
@@ -138,13 +138,13 @@ func (s *SMTP) Send(ctx context.Context, to channel.Target, m *channel.Message) 
 // would accept a mail from that address to itself. It sends no mail.
 func (s *SMTP) Ping(ctx context.Context, from string) error {
 	if from == "" {
-		return s.with(ctx, "", func(*session) error { return nil })
+		return s.withSession(ctx, "", func(*session) error { return nil })
 	}
 	l, err := compose(channel.Target{Address: channel.Secret(bare(from))}, &channel.Message{From: from})
 	if err != nil {
 		return err
 	}
-	return s.with(ctx, l.sender, func(c *session) error {
+	return s.withSession(ctx, l.sender, func(c *session) error {
 		if err := c.allowUTF8(l.sender); err != nil {
 			return err
 		}
@@ -182,9 +182,9 @@ func message(l *letter) (*gomail.Msg, error) {
 	return msg, nil
 }
 
-// with opens a session for a mail of from, encrypted and logged in as configured, runs do with it, and closes it. It
+// withSession opens a session for a mail of from, encrypted and logged in as configured, runs do with it, and closes it. It
 // returns by the deadline of ctx.
-func (s *SMTP) with(ctx context.Context, from string, do func(*session) error) error {
+func (s *SMTP) withSession(ctx context.Context, from string, do func(*session) error) error {
 	ctx, cancel := context.WithTimeout(ctx, sendTime)
 	defer cancel()
 	select {

@@ -1,8 +1,6 @@
 package msteams
 
 import (
-	"bytes"
-	"encoding/json"
 	"regexp"
 	"strings"
 
@@ -12,6 +10,8 @@ import (
 // maxPayload is the largest request, in bytes. Teams accepts 28 KB, of which its own envelope needs a part:
 // https://learn.microsoft.com/en-us/microsoftteams/platform/webhooks-and-connectors/how-to/add-incoming-webhook
 const maxPayload = 19_000
+
+const maxButton = 75 // characters
 
 // Version 1.4 is what Teams shows on the desktop and on telephones alike:
 // https://learn.microsoft.com/en-us/microsoftteams/platform/task-modules-and-cards/cards/cards-reference#adaptive-card
@@ -110,19 +110,11 @@ func inert(s string) string { return formatted.ReplaceAllString(s, "{\u2060{$1")
 // render returns the request for m, shortened until it has at most maxPayload bytes.
 func render(m *channel.Message) ([]byte, error) {
 	for l := roomy; ; l = l.smaller() {
-		b, err := encode(envelope(m, l))
+		b, err := channel.Payload(envelope(m, l))
 		if err != nil || len(b) <= maxPayload || l == l.smaller() {
 			return b, err
 		}
 	}
-}
-
-func encode(m message) ([]byte, error) {
-	var b bytes.Buffer
-	enc := json.NewEncoder(&b)
-	enc.SetEscapeHTML(false) // three times the bytes for the same text
-	err := enc.Encode(m)
-	return bytes.TrimSpace(b.Bytes()), err
 }
 
 func envelope(m *channel.Message, l limits) message {
@@ -130,12 +122,8 @@ func envelope(m *channel.Message, l limits) message {
 		Schema: cardSchema, Type: "AdaptiveCard", Version: cardVersion,
 		Body: body(m, l), MSTeams: map[string]string{"width": "full"},
 	}
-	if link, ok := channel.WebLink(m.Action.URL); ok {
-		label := channel.Line(m.Action.Label, 75)
-		if label == "" {
-			label = "Open"
-		}
-		c.Actions = []openURL{{Type: "Action.OpenUrl", Title: label, URL: link}}
+	if link, ok := m.Action.Button(maxButton); ok {
+		c.Actions = []openURL{{Type: "Action.OpenUrl", Title: link.Label, URL: link.URL}}
 	}
 	return message{Type: "message", Attachments: []attachment{{ContentType: contentType, Content: c}}}
 }

@@ -25,7 +25,7 @@ func New(client *http.Client) *Sender { return &Sender{client: client} }
 func (s *Sender) Send(ctx context.Context, to channel.Target, m *channel.Message) error {
 	body, err := render(m)
 	if err != nil {
-		return &channel.Error{Kind: channel.Permanent, Reason: "the message could not be written as JSON"}
+		return err
 	}
 	answer, err := channel.Post(ctx, s.client, to.Address, body, nil)
 	if err != nil {

@@ -132,13 +132,9 @@ func closing(m *channel.Message) []block {
 	if s := channel.Line(m.More, maxMore); s != "" {
 		blocks = append(blocks, block{Type: "context", Elements: []any{plain(s)}})
 	}
-	if link, ok := channel.WebLink(m.Action.URL); ok {
-		label := channel.Line(m.Action.Label, maxButton)
-		if label == "" {
-			label = "Open"
-		}
+	if link, ok := m.Action.Button(maxButton); ok {
 		blocks = append(blocks, block{Type: "actions", Elements: []any{
-			button{Type: "button", ActionID: "open", Text: plain(label), URL: link},
+			button{Type: "button", ActionID: "open", Text: plain(link.Label), URL: link.URL},
 		}})
 	}
 	return blocks

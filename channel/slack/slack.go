@@ -3,10 +3,7 @@
 package slack
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
-	"errors"
 	"net/http"
 
 	"github.com/seed91453169/tocsin/channel"
@@ -31,9 +28,9 @@ var words = []string{
 // Send implements channel.Sender. A 2xx means that the message is delivered, whatever the body says: Slack answers
 // "ok", compatible receivers answer other texts or none.
 func (s *Sender) Send(ctx context.Context, to channel.Target, m *channel.Message) error {
-	body, err := encode(render(m))
+	body, err := channel.Payload(render(m))
 	if err != nil {
-		return &channel.Error{Kind: channel.Permanent, Reason: "the message could not be written as JSON"}
+		return err
 	}
 	answer, err := channel.Post(ctx, s.client, to.Address, body, nil)
 	if err != nil {
@@ -43,14 +40,4 @@ func (s *Sender) Send(ctx context.Context, to channel.Target, m *channel.Message
 		return nil
 	}
 	return answer.Err(words...)
-}
-
-func encode(p payload) ([]byte, error) {
-	var b bytes.Buffer
-	enc := json.NewEncoder(&b)
-	enc.SetEscapeHTML(false)
-	if err := enc.Encode(p); err != nil {
-		return nil, errors.New("encode")
-	}
-	return bytes.TrimSpace(b.Bytes()), nil
 }

@@ -4,10 +4,9 @@
 package webhook
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
+	"fmt"
 	"net/http"
 	"strconv"
 	"strings"
@@ -39,9 +38,16 @@ type data struct {
 // with each of its secrets at the time of this attempt. An answer 410 ends the webhook: the error has the kind
 // channel.Gone.
 func (s *Sender) Send(ctx context.Context, to channel.Target, m *channel.Message) error {
-	body, err := encode(m)
+	if n := len(m.Notifications); n < 1 || n > MaxNotifications {
+		return &channel.Error{
+			Kind: channel.Permanent, Reason: fmt.Sprintf("the message has %d notifications: it needs 1 to %d", n, MaxNotifications),
+		}
+	}
+	body, err := channel.Payload(payload{
+		Type: "notifications", Timestamp: m.At.UTC(), Data: data{m.Notifications},
+	})
 	if err != nil {
-		return &channel.Error{Kind: channel.Permanent, Reason: "the message could not be written as JSON: " + err.Error()}
+		return err
 	}
 	now := time.Now()
 	signature, err := sign(m.Secrets, m.ID, now, body)
@@ -71,17 +77,3 @@ func (s *Sender) Send(ctx context.Context, to channel.Target, m *channel.Message
 
 // unfit reports whether r in an id would make the signed text ambiguous, or break a header.
 func unfit(r rune) bool { return r <= ' ' || r == '.' || r >= 0x7f }
-
-func encode(m *channel.Message) ([]byte, error) {
-	if n := len(m.Notifications); n < 1 || n > MaxNotifications {
-		return nil, errors.New("it needs 1 to 100 notifications, but has " + strconv.Itoa(n))
-	}
-	var b bytes.Buffer
-	enc := json.NewEncoder(&b)
-	enc.SetEscapeHTML(false)
-	p := payload{Type: "notifications", Timestamp: m.At.UTC(), Data: data{m.Notifications}}
-	if err := enc.Encode(p); err != nil {
-		return nil, errors.New("a notification is not valid JSON")
-	}
-	return bytes.TrimSpace(b.Bytes()), nil
-}
