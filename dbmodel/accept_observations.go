@@ -66,12 +66,10 @@ const knownProducts = `
 // differsFromStored is the condition that a reported observation i differs from the stored one e.
 const differsFromStored = `
 		(e.product_id, e.title, e.severity, e.status, e.priority, e.parser_type, e.vulnerability_id, e.cvss_score,
-		e.origin, e.url,
-			e.known_exploited, e.details)
+			e.origin, e.url, e.known_exploited, e.details)
 		IS DISTINCT FROM
 		(i.product_id, i.title, i.severity, i.status, i.priority, i.parser_type, i.vulnerability_id, i.cvss_score,
-		i.origin, i.url,
-			i.known_exploited, i.details)`
+			i.origin, i.url, i.known_exploited, i.details)`
 
 // deletedWithProduct is the condition that the stored observation o was deleted with its product, and is not removed
 // yet.
@@ -83,8 +81,7 @@ const deletedWithProduct = `EXISTS (
 // nothing is remembered.
 const upsertObservations = `
 	INSERT INTO observations AS o (id, product_id, title, title_hash, severity, status, priority, parser_type,
-		vulnerability_id,
-		cvss_score, origin, url, known_exploited, details, reported_at, generation)
+		vulnerability_id, cvss_score, origin, url, known_exploited, details, reported_at, generation)
 	SELECT i.id, i.product_id, i.title, i.title_hash, i.severity, i.status, i.priority, i.parser_type, i.vulnerability_id,
 		i.cvss_score, i.origin, i.url, i.known_exploited, i.details,
 		coalesce(@reported_at::timestamptz, clock_timestamp()), k.generation
@@ -105,8 +102,7 @@ const upsertObservations = `
 		notified_priority = CASE WHEN ` + deletedWithProduct + ` THEN NULL ELSE o.notified_priority END,
 		notified_known_exploited = CASE WHEN ` + deletedWithProduct + ` THEN NULL ELSE o.notified_known_exploited END
 	WHERE (o.generation, o.product_id, o.title, o.severity, o.status, o.priority, o.parser_type, o.vulnerability_id,
-		o.cvss_score,
-			o.origin, o.url, o.known_exploited, o.details)
+			o.cvss_score, o.origin, o.url, o.known_exploited, o.details)
 		IS DISTINCT FROM (EXCLUDED.generation, EXCLUDED.product_id, EXCLUDED.title, EXCLUDED.severity, EXCLUDED.status,
 			EXCLUDED.priority, EXCLUDED.parser_type, EXCLUDED.vulnerability_id, EXCLUDED.cvss_score,
 			EXCLUDED.origin, EXCLUDED.url, EXCLUDED.known_exploited, EXCLUDED.details)

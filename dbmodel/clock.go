@@ -94,3 +94,14 @@ func MendDueTimes(ctx context.Context, db *DB, setBack time.Duration) error {
 	}
 	return nil
 }
+
+const tick = `
+	UPDATE ticks SET next_at = clock_timestamp() + @interval
+	WHERE name = @name AND (next_at <= clock_timestamp() OR next_at > clock_timestamp() + @interval)`
+
+// Tick reports whether it is the caller that does now what the name says; it is true once in every interval, over all
+// processes. A next time that is further ahead than that was set before the clock was set back, and does not count.
+func Tick(ctx context.Context, db bun.IDB, name string, interval time.Duration) (bool, error) {
+	n, err := exec(ctx, db, tick, args{"name": name, "interval": interval})
+	return n > 0, err
+}

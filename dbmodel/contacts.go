@@ -167,7 +167,7 @@ func renewContacts(ctx context.Context, db bun.IDB, v *Vault) error {
 	return nil
 }
 
-// holdersOf returns the holders of product contexts.
+// holdersOf returns the holders of product contexts, each once.
 func holdersOf(list []*ProductContext) []rule.Holder {
 	var out []rule.Holder
 	for _, c := range list {
@@ -176,6 +176,8 @@ func holdersOf(list []*ProductContext) []rule.Holder {
 			out = append(out, rule.Holder{Kind: rule.HolderGroup, ID: c.GroupID})
 		}
 	}
-	slices.SortFunc(out, func(a, b rule.Holder) int { return int(a.ID - b.ID) })
+	slices.SortFunc(out, func(a, b rule.Holder) int {
+		return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.ID, b.ID))
+	})
 	return slices.Compact(out)
 }

@@ -85,6 +85,26 @@ func hideNotifications(ctx context.Context, tx bun.Tx, list []Position) (int, er
 	return int(n), noteDeletion(ctx, tx)
 }
 
+const (
+	lockNotifications = `SELECT id FROM notifications WHERE id = ANY (@ids) ORDER BY id FOR UPDATE`
+
+	deleteDeliveriesOf = `DELETE FROM deliveries WHERE notification_id = ANY (@ids)`
+)
+
+// DeleteNotifications deletes notifications with their deliveries and marks. Whether the caller may has been asked.
+func DeleteNotifications(ctx context.Context, tx bun.Tx, ids []int64) error {
+	ids, err := queryAll[int64](ctx, tx, lockNotifications, args{"ids": numbers(ids)})
+	if err != nil || len(ids) == 0 {
+		return err
+	}
+	for _, statement := range []string{deleteDeliveriesOf, `DELETE FROM notifications WHERE id = ANY (@ids)`} {
+		if _, err := exec(ctx, tx, statement, args{"ids": numbers(ids)}); err != nil {
+			return err
+		}
+	}
+	return noteDeletion(ctx, tx)
+}
+
 // noteDeletion notes for InboxStateOf that notifications were deleted.
 func noteDeletion(ctx context.Context, tx bun.Tx) error {
 	_, err := exec(ctx, tx, `UPDATE ticks SET next_at = clock_timestamp() WHERE name = 'deletion'`, nil)

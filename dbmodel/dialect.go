@@ -12,7 +12,7 @@ import (
 
 // This file holds what differs between PostgreSQL and SQLite; everything else is said once.
 
-// byKey is what such a join looks up: table, condition.
+// byKey is the part of a join that looks up rows by key: its groups are the table and the condition.
 const byKey = `\(SELECT \* FROM (\w+ AS \w+)\s+WHERE ([^()]+) OFFSET 0[^()]*\) AS \w+ ON true`
 
 // sqliteForms are the parts of a statement for PostgreSQL that SQLite writes in another way, or has no use for: it has
@@ -85,8 +85,7 @@ func among(db bun.IDB, expr, query string) string {
 	return expr + " = ANY (ARRAY(" + query + "))"
 }
 
-// indexed follows a table and names the index to be used. Only SQLite needs it: it keeps no statistics here, and takes
-// any index for as good as another.
+// indexed follows a table and names the index to be used, as in postgresForm; an empty name is none.
 func indexed(db bun.IDB, index string) string {
 	if isSQLite(db) && index != "" {
 		return " INDEXED BY " + index

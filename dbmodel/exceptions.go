@@ -26,31 +26,6 @@ type Exception struct {
 	Own           bool            `json:"own,omitempty"` // about Tocsin itself
 }
 
-// EventState says what became of an event.
-type EventState int
-
-// States of events.
-const (
-	EventGone EventState = iota // evaluated
-	EventWaits
-	EventSetAside
-)
-
-// StateOfEvent returns what became of the event with the given id.
-func StateOfEvent(ctx context.Context, db bun.IDB, id int64) (EventState, error) {
-	aside, err := queryOne[bool](ctx, db, `SELECT failed_at IS NOT NULL AS aside FROM outbox WHERE id = @id`,
-		args{"id": id})
-	switch {
-	case errors.Is(err, ErrNotFound):
-		return EventGone, nil
-	case err != nil:
-		return EventGone, err
-	case aside:
-		return EventSetAside, nil
-	}
-	return EventWaits, nil
-}
-
 const suppress = `
 	INSERT INTO suppressions (key, count) VALUES (@key, 1) ON CONFLICT (key) DO UPDATE SET count = suppressions.count + 1`
 
@@ -69,12 +44,11 @@ func TakeSuppressed(ctx context.Context, tx bun.Tx, key string) (int, error) {
 	return n, err
 }
 
-// Named is what an exception may name: user, observation and product. What does not exist is 0 or empty; the product
-// defaults to the observation's.
+// Named is what an exception may name, as far as it exists.
 type Named struct {
-	User        string
-	Observation *StoredObservation
-	Product     *ProductContext
+	User        string             // empty: none
+	Observation *StoredObservation // nil: none
+	Product     *ProductContext    // that of the exception, else that of the observation; nil: none
 }
 
 // NamedBy finds what an exception names, as it is now, and keeps the product from being deleted until the transaction

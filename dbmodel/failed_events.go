@@ -2,6 +2,7 @@ package dbmodel
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/uptrace/bun"
@@ -18,9 +19,7 @@ const failedEvents = `
 	WHERE failed_at IS NOT NULL AND (id < @before OR @before = 0) AND @live
 	ORDER BY id DESC LIMIT @limit`
 
-// FailedEvents lists up to limit events that are set aside, with an id below before (0: all), newest first. Here and
-// elsewhere a number is compared with its column before it is compared with 0: by its first use PostgreSQL takes it as
-// a bigint or as less.
+// FailedEvents lists up to limit events that are set aside, with an id below before (0: all), newest first.
 func FailedEvents(ctx context.Context, db bun.IDB, before int64, limit int) ([]FailedEvent, error) {
 	return queryAll[FailedEvent](ctx, db, failedEvents,
 		args{"before": before, "limit": limit, "live": liveEvents})
@@ -48,4 +47,29 @@ const retryFailedEvents = `
 func RetryFailedEvents(ctx context.Context, db bun.IDB, all bool, ids []int64) (int64, error) {
 	return exec(ctx, db, retryFailedEvents,
 		args{"all": all, "ids": numbers(ids), "live": liveEvents})
+}
+
+// EventState says what became of an event.
+type EventState int
+
+// States of events.
+const (
+	EventGone EventState = iota // evaluated
+	EventWaits
+	EventSetAside
+)
+
+// StateOfEvent returns what became of the event with the given id.
+func StateOfEvent(ctx context.Context, db bun.IDB, id int64) (EventState, error) {
+	aside, err := queryOne[bool](ctx, db, `SELECT failed_at IS NOT NULL AS aside FROM outbox WHERE id = @id`,
+		args{"id": id})
+	switch {
+	case errors.Is(err, ErrNotFound):
+		return EventGone, nil
+	case err != nil:
+		return EventGone, err
+	case aside:
+		return EventSetAside, nil
+	}
+	return EventWaits, nil
 }

@@ -15,7 +15,7 @@ func viewedBy(db bun.IDB, userID int64, alias string) string {
 }
 
 // viewedUntil is the time of users.viewed_until. It is the same for all rows, so that the index of created_at serves
-// it. Who is nobody has viewed nothing.
+// it. A viewer without a row in users has viewed nothing.
 func viewedUntil(db bun.IDB, userID int64) bun.Safe {
 	never := "'epoch'::timestamptz"
 	if isSQLite(db) {
@@ -124,26 +124,6 @@ func UnreadCount(ctx context.Context, db bun.IDB, v Viewer, most int) (n int, er
 		statement, a["viewed"], a["most"] = unreadCountUpTo, viewedByItself(v.UserID, "n"), most
 	}
 	return queryOne[int](ctx, db, statement, a)
-}
-
-const (
-	lockNotifications = `SELECT id FROM notifications WHERE id = ANY (@ids) ORDER BY id FOR UPDATE`
-
-	deleteDeliveriesOf = `DELETE FROM deliveries WHERE notification_id = ANY (@ids)`
-)
-
-// DeleteNotifications deletes notifications with their deliveries and marks. Whether the caller may has been asked.
-func DeleteNotifications(ctx context.Context, tx bun.Tx, ids []int64) error {
-	ids, err := queryAll[int64](ctx, tx, lockNotifications, args{"ids": numbers(ids)})
-	if err != nil || len(ids) == 0 {
-		return err
-	}
-	for _, statement := range []string{deleteDeliveriesOf, `DELETE FROM notifications WHERE id = ANY (@ids)`} {
-		if _, err := exec(ctx, tx, statement, args{"ids": numbers(ids)}); err != nil {
-			return err
-		}
-	}
-	return noteDeletion(ctx, tx)
 }
 
 // InboxState changes when the count of unread notifications of somebody may have changed; values are only compared. A

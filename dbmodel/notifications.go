@@ -87,7 +87,8 @@ func (n *Notification) SetValues(before, after *rule.Values) {
 	}
 }
 
-// Rule is what rule must know of n.
+// Rule is what rule must know of n to decide who receives it. What net changes read beside that, summedNotification
+// knows.
 func (n *Notification) Rule() *rule.Notification {
 	out := &rule.Notification{
 		ID: n.ID, Type: n.Type, Event: n.Event, ParserType: n.Facts.ParserType, Name: n.Name, Occurrences: n.Suppressed + 1,
@@ -196,7 +197,7 @@ func deliveryCols(list []NewNotification) rows {
 		column(all, "source_kind", "text", func(d *delivery) string { return string(d.Holder.Kind) }),
 		column(all, "source_id", "bigint", func(d *delivery) int64 { return d.Holder.ID }),
 		column(all, "user_id", "bigint", func(d *delivery) *int64 {
-			if d.User == 0 && !d.Administrators {
+			if d.User == 0 && !d.ForAdministrators {
 				return nil
 			}
 			return &d.User
@@ -304,4 +305,19 @@ func NotificationsByID(ctx context.Context, db bun.IDB, ids []int64) (map[int64]
 func NotificationByID(ctx context.Context, db bun.IDB, id int64) (*Notification, error) {
 	n := new(Notification)
 	return n, Translate(db.NewSelect().Model(n).Where("id = ?", id).Scan(ctx))
+}
+
+// NotificationHeads returns of notifications, by id, what a list of other things says of them: type, event, name,
+// function, product, facts and time, and of Tocsin's own failures the message. Those that v does not see are left out.
+func NotificationHeads(ctx context.Context, db bun.IDB, v Viewer, ids []int64) (map[int64]Notification, error) {
+	var list []Notification
+	err := db.NewSelect().Model(&list).
+		Column("id", "type", "event", "name", "function", "product_id", "facts", "own", "created_at").
+		ColumnExpr("CASE WHEN own THEN message ELSE '' END AS message").
+		Where("id IN (?)", bun.List(ids)).Where(VisibleNotifications(db, v, "notifications")).Scan(ctx)
+	out := make(map[int64]Notification, len(list))
+	for i := range list {
+		out[list[i].ID] = list[i]
+	}
+	return out, Translate(err)
 }

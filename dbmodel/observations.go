@@ -2,8 +2,6 @@ package dbmodel
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/binary"
 	"fmt"
 	"slices"
 
@@ -39,15 +37,6 @@ func (o *Observation) TextSize() int {
 // Facts returns what a notification about the observation keeps of it.
 func (o *Observation) Facts() Facts {
 	return Facts{ObservationTitle: o.Title, ParserType: o.ParserType, Details: o.Details}
-}
-
-// TitleHash is the address of a title.
-func TitleHash(title string) [sha256.Size]byte { return sha256.Sum256([]byte(title)) }
-
-// titleIndex is the part of a title's hash that observations are indexed by.
-func titleIndex(title string) int64 {
-	h := TitleHash(title)
-	return int64(binary.BigEndian.Uint64(h[:8])) // #nosec G115 -- any 64 bits will do
 }
 
 // idsOf are the ids of observations, in their order.
@@ -155,8 +144,7 @@ const storedColumns = `
 // observations reads what decides whether an observation has an outcome: most have none, and need no more.
 const observations = `
 	SELECT o.id, o.product_id, o.title, o.severity, o.status, o.priority, o.parser_type, o.known_exploited,
-		o.notified_severity,
-		o.notified_status, o.notified_priority, o.notified_known_exploited, o.generation
+		o.notified_severity, o.notified_status, o.notified_priority, o.notified_known_exploited, o.generation
 	FROM @ids AS i
 	JOIN LATERAL (SELECT * FROM observations AS o WHERE o.id = i.id OFFSET 0) AS o ON true`
 
@@ -241,4 +229,14 @@ const deleteObservation = `DELETE FROM observations WHERE id = @id AND @live`
 // DeleteObservation removes an observation and what is remembered of it. It returns ErrNotFound where there is none.
 func DeleteObservation(ctx context.Context, db bun.IDB, id int64) error {
 	return execOne(ctx, db, deleteObservation, args{"id": id, "live": bun.Safe(liveObservations("observations"))})
+}
+
+const observationIDs = `
+	SELECT o.id FROM observations AS o WHERE o.product_id = @product AND o.id > @after AND @live
+	ORDER BY o.id LIMIT @limit`
+
+// ObservationIDs returns the ids of up to limit observations of a product, with an id above after, by id.
+func ObservationIDs(ctx context.Context, db bun.IDB, productID, after int64, limit int) ([]int64, error) {
+	return queryAll[int64](ctx, db, observationIDs,
+		args{"product": productID, "after": after, "limit": limit, "live": bun.Safe(liveObservations("o"))})
 }

@@ -108,7 +108,8 @@ func (e *Event) Type() rule.Type {
 // Claim is the state of an event's claim.
 type Claim int
 
-// States of a claim. A claim whose process was lost keeps its state; then ordinary claims pass the event over.
+// States of a claim, by the numbers that stand in statements. A claim whose process was lost keeps its state; then
+// ordinary claims pass the event over.
 const (
 	Unclaimed Claim = iota
 	Claimed
@@ -169,8 +170,8 @@ func ClaimEvent(ctx context.Context, db bun.IDB, kind EventKind, id int64, alone
 // TakeEvent removes a claimed event, as the first act of the transaction that evaluates it. It returns false where the
 // claim is not the newest any more: then the transaction must do nothing.
 func TakeEvent(ctx context.Context, tx bun.Tx, e *Event) (bool, error) {
-	n, err := exec(ctx, tx, `DELETE FROM outbox WHERE id = @id AND attempts = @claim`,
-		args{"id": e.ID, "claim": e.Attempts})
+	n, err := exec(ctx, tx, `DELETE FROM outbox WHERE id = @id AND attempts = @token`,
+		args{"id": e.ID, "token": e.Attempts})
 	return n > 0, err
 }
 
@@ -184,23 +185,23 @@ func (e *Event) IsDeleted(ctx context.Context, db bun.IDB) (bool, error) {
 
 const releaseEvent = `
 	UPDATE outbox SET claim = 0, queued_at = NULL, run_after = clock_timestamp() + @wait
-	WHERE id = @id AND attempts = @claim`
+	WHERE id = @id AND attempts = @token`
 
 // ReleaseEvent gives a claimed event back without counting a failure; it is due again after wait.
 func ReleaseEvent(ctx context.Context, db bun.IDB, e *Event, wait time.Duration) error {
-	_, err := exec(ctx, db, releaseEvent, args{"id": e.ID, "claim": e.Attempts, "wait": wait})
+	_, err := exec(ctx, db, releaseEvent, args{"id": e.ID, "token": e.Attempts, "wait": wait})
 	return err
 }
 
 const failEvent = `
 	UPDATE outbox SET claim = 0, queued_at = NULL, failures = failures + 1, reason = @reason,
 		run_after = clock_timestamp() + @wait
-	WHERE id = @id AND attempts = @claim`
+	WHERE id = @id AND attempts = @token`
 
 // FailEvent counts a failure of a claimed event; it is tried again after wait.
 func FailEvent(ctx context.Context, db bun.IDB, e *Event, reason string, wait time.Duration) error {
 	_, err := exec(ctx, db, failEvent,
-		args{"id": e.ID, "claim": e.Attempts, "reason": Clean(reason, maxReason), "wait": wait})
+		args{"id": e.ID, "token": e.Attempts, "reason": Clean(reason, maxReason), "wait": wait})
 	return err
 }
 
@@ -219,7 +220,7 @@ func SplitEvent(ctx context.Context, tx bun.Tx, e *Event) (bool, error) {
 		}
 		payloads[i] = single.column()
 	}
-	err = insertOnce(ctx, tx, e.Kind, e.Bulk, payloads, e.CreatedAt)
+	err = insertTried(ctx, tx, e.Kind, e.Bulk, payloads, e.CreatedAt)
 	return err == nil, err
 }
 
@@ -227,8 +228,9 @@ const insertEvents = `
 	INSERT INTO outbox (kind, bulk, attempts, created_at, payload)
 	SELECT @kind, @bulk::boolean, 1, @accepted::timestamptz, i.payload::jsonb FROM @payloads AS i ORDER BY i.ord`
 
-// insertOnce stores events that were accepted at a time before, and that MergeEvents leaves alone: they count as tried.
-func insertOnce(
+// insertTried stores events that were accepted at a time before, as if each had been tried: MergeEvents leaves them
+// alone.
+func insertTried(
 	ctx context.Context, tx bun.Tx, kind EventKind, bulk bool, payloads []string, accepted time.Time,
 ) error {
 	_, err := exec(ctx, tx, insertEvents, args{
@@ -280,17 +282,17 @@ func MergeEvents(ctx context.Context, tx bun.Tx, bulk bool, limit, chunk int) (i
 		payloads = append(payloads, merged.column())
 	}
 	oldest := slices.MinFunc(taken, func(a, b Event) int { return a.CreatedAt.Compare(b.CreatedAt) })
-	return len(taken), insertOnce(ctx, tx, KindObservation, bulk, payloads, oldest.CreatedAt)
+	return len(taken), insertTried(ctx, tx, KindObservation, bulk, payloads, oldest.CreatedAt)
 }
 
 const setEventAside = `
 	UPDATE outbox SET claim = 0, queued_at = NULL, failures = failures + 1, reason = @reason, failed_at = clock_timestamp()
-	WHERE id = @id AND attempts = @claim AND failed_at IS NULL`
+	WHERE id = @id AND attempts = @token AND failed_at IS NULL`
 
 // SetEventAside ends the trying of a claimed event: it stays, with the reason, until somebody retries it. It returns
 // false where the claim is not the newest any more.
 func SetEventAside(ctx context.Context, db bun.IDB, e *Event, reason string) (bool, error) {
-	n, err := exec(ctx, db, setEventAside, args{"id": e.ID, "claim": e.Attempts, "reason": Clean(reason, maxReason)})
+	n, err := exec(ctx, db, setEventAside, args{"id": e.ID, "token": e.Attempts, "reason": Clean(reason, maxReason)})
 	return n > 0, err
 }
 
@@ -389,15 +391,4 @@ func neverSort(ctx context.Context, tx bun.Tx) error {
 	}
 	_, err := exec(ctx, tx, `SET LOCAL enable_sort = off`, nil)
 	return err
-}
-
-const tick = `
-	UPDATE ticks SET next_at = clock_timestamp() + @interval
-	WHERE name = @name AND (next_at <= clock_timestamp() OR next_at > clock_timestamp() + @interval)`
-
-// Tick reports whether it is the caller that does now what the name says; it is true once in every interval, over all
-// processes. A next time that is further ahead than that was set before the clock was set back, and does not count.
-func Tick(ctx context.Context, db bun.IDB, name string, interval time.Duration) (bool, error) {
-	n, err := exec(ctx, db, tick, args{"name": name, "interval": interval})
-	return n > 0, err
 }

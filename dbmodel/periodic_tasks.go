@@ -8,11 +8,12 @@ import (
 	"github.com/uptrace/bun"
 )
 
-// PeriodicCleanup is the name of the task that deletes what is too old; it is also the name of its row in ticks.
-const PeriodicCleanup = "cleanup"
-
-// PeriodicDigests is the name of the task that makes the digests of schedules, and of pauses that are over.
-const PeriodicDigests = "digests"
+// Names of periodic tasks, and of their rows in ticks.
+const (
+	PeriodicCleanup    = "cleanup"         // deletes what is too old
+	PeriodicDigests    = "digests"         // makes the digests of schedules, and of pauses that are over
+	PeriodicSecObserve = "secobserve:sync" // reads SecObserve
+)
 
 const (
 	// PeriodicClaimTime is how long a claimed run belongs to a process that shows no sign of life.
@@ -108,8 +109,8 @@ func AddSlot(ctx context.Context, db bun.IDB, task string, slot time.Time) (int6
 	return id, err
 }
 
-// Run names a run of a periodic task.
-type Run struct {
+// QueueableRun is a run of a periodic task for which a task must be enqueued.
+type QueueableRun struct {
 	ID   int64
 	Task string
 }
@@ -124,8 +125,8 @@ const queueRuns = `
 
 // QueueableRuns marks as enqueued, and returns, up to limit runs that are due and for which there is no task: none was
 // enqueued, or the newest was longer ago than lostAfter. A run is due that was never begun, or whose process was lost.
-func QueueableRuns(ctx context.Context, tx bun.Tx, lostAfter time.Duration, limit int) ([]Run, error) {
-	return queryAll[Run](ctx, tx, queueRuns, args{"lost_after": lostAfter, "limit": limit})
+func QueueableRuns(ctx context.Context, tx bun.Tx, lostAfter time.Duration, limit int) ([]QueueableRun, error) {
+	return queryAll[QueueableRun](ctx, tx, queueRuns, args{"lost_after": lostAfter, "limit": limit})
 }
 
 const waitingRuns = `
@@ -138,12 +139,12 @@ func HasWaitingRun(ctx context.Context, db bun.IDB, task string) (bool, error) {
 
 const beginRun = `
 	INSERT INTO periodic_tasks (task, slot, status, attempts, started_at, run_after)
-	VALUES (@task, clock_timestamp(), 'running', 1, clock_timestamp(), clock_timestamp() + @claim)
+	VALUES (@task, clock_timestamp(), 'running', 1, clock_timestamp(), clock_timestamp() + @claim_time)
 	ON CONFLICT DO NOTHING RETURNING id, task, slot, started_at, status, attempts`
 
 // BeginRun stores and claims a run of a task for the caller. It returns ErrNotFound where another one is under way.
 func BeginRun(ctx context.Context, db bun.IDB, task string) (*PeriodicRun, error) {
-	r, err := queryOne[PeriodicRun](ctx, db, beginRun, args{"task": task, "claim": PeriodicClaimTime})
+	r, err := queryOne[PeriodicRun](ctx, db, beginRun, args{"task": task, "claim_time": PeriodicClaimTime})
 	return &r, err
 }
 
@@ -169,23 +170,23 @@ func ClaimRun(ctx context.Context, db bun.IDB, id int64) (*PeriodicRun, error) {
 
 const renewRun = `
 	UPDATE periodic_tasks SET run_after = clock_timestamp() + @claim_time
-	WHERE id = @id AND attempts = @claim AND status = 'running'`
+	WHERE id = @id AND attempts = @token AND status = 'running'`
 
 // RenewRun prolongs the claim and reports whether it is still the newest.
 func RenewRun(ctx context.Context, db bun.IDB, r *PeriodicRun) (bool, error) {
-	n, err := exec(ctx, db, renewRun, args{"id": r.ID, "claim": r.Attempts, "claim_time": PeriodicClaimTime})
+	n, err := exec(ctx, db, renewRun, args{"id": r.ID, "token": r.Attempts, "claim_time": PeriodicClaimTime})
 	return n > 0, err
 }
 
 const releaseRun = `
 	UPDATE periodic_tasks SET status = 'pending', message = @message, queued_at = NULL,
 		run_after = clock_timestamp() + @wait
-	WHERE id = @id AND attempts = @claim AND status = 'running'`
+	WHERE id = @id AND attempts = @token AND status = 'running'`
 
 // ReleaseRun gives a claimed run back; it is due again after wait.
 func ReleaseRun(ctx context.Context, db bun.IDB, r *PeriodicRun, wait time.Duration, message string) error {
 	_, err := exec(ctx, db, releaseRun,
-		args{"id": r.ID, "claim": r.Attempts, "message": Clean(message, maxReason), "wait": wait})
+		args{"id": r.ID, "token": r.Attempts, "message": Clean(message, maxReason), "wait": wait})
 	return err
 }
 
@@ -193,7 +194,7 @@ const endRun = `
 	UPDATE periodic_tasks SET status = @status, message = @message, duration_ms = CASE
 		WHEN clock_timestamp() > started_at THEN (extract(epoch FROM clock_timestamp() - started_at) * 1000)::bigint
 		ELSE 0 END
-	WHERE id = @id AND attempts = @claim AND status = 'running'`
+	WHERE id = @id AND attempts = @token AND status = 'running'`
 
 const forgetRuns = `
 	DELETE FROM periodic_tasks WHERE task = @task AND status NOT IN ('pending', 'running')
@@ -203,11 +204,40 @@ const forgetRuns = `
 // newest any more.
 func EndRun(ctx context.Context, db bun.IDB, r *PeriodicRun, status RunStatus, message string) (bool, error) {
 	n, err := exec(ctx, db, endRun, args{
-		"id": r.ID, "claim": r.Attempts, "status": string(status), "message": Clean(message, maxReason),
+		"id": r.ID, "token": r.Attempts, "status": string(status), "message": Clean(message, maxReason),
 	})
 	if err != nil {
 		return false, err
 	}
 	_, err = exec(ctx, db, forgetRuns, args{"task": r.Task, "kept": keptRuns})
 	return n > 0, err
+}
+
+// LastRuns is when runs of a periodic task ended last; zero: none did.
+type LastRuns struct{ Succeeded, Failed time.Time }
+
+const lastRuns = `
+	SELECT task, status, started_at, coalesce(duration_ms, 0) AS duration_ms FROM periodic_tasks WHERE id IN (
+		SELECT max(id) FROM periodic_tasks WHERE status IN ('succeeded', 'failed') GROUP BY task, status
+	)`
+
+// LastRunsByTask returns when the periodic tasks that ever ran did so last.
+func LastRunsByTask(ctx context.Context, db bun.IDB) (map[string]LastRuns, error) {
+	list, err := queryAll[struct {
+		Task       string
+		Status     RunStatus
+		StartedAt  time.Time
+		DurationMs int64
+	}](ctx, db, lastRuns, args{})
+	out := map[string]LastRuns{}
+	for _, r := range list {
+		last, at := out[r.Task], r.StartedAt.Add(time.Duration(r.DurationMs)*time.Millisecond)
+		if r.Status == RunSucceeded {
+			last.Succeeded = at
+		} else {
+			last.Failed = at
+		}
+		out[r.Task] = last
+	}
+	return out, err
 }

@@ -22,8 +22,8 @@ type RecentScope struct {
 	Since       time.Time
 }
 
-// Group is a number of notifications, or of observations, that do not differ in what conditions and filters read.
-type Group struct {
+// PreviewGroup is a number of notifications, or of observations, that do not differ in what conditions and filters read.
+type PreviewGroup struct {
 	rule.Notification      // of an observation, After alone
 	Day               int  // whole days since RecentScope.Since; -1: before it
 	Remembered        bool // of observations: something was notified of them, and not dropped since
@@ -94,7 +94,7 @@ const (
 		ORDER BY reported_at DESC, id DESC LIMIT @limit`
 )
 
-// groupRow is a Group as it is read.
+// groupRow is a PreviewGroup as it is read.
 type groupRow struct {
 	Type                rule.Type
 	Event               rule.Event
@@ -106,8 +106,8 @@ type groupRow struct {
 	Newest              time.Time
 }
 
-func (r *groupRow) group() Group {
-	return Group{
+func (r *groupRow) group() PreviewGroup {
+	return PreviewGroup{
 		Notification: rule.Notification{
 			Type: r.Type, Event: r.Event, ParserType: r.ParserType, Before: r.Before, After: r.After,
 		},
@@ -116,7 +116,7 @@ func (r *groupRow) group() Group {
 }
 
 // groupRows are groups as rows. Values that there are not are empty, 0 or -1, which can be compared.
-func groupRows(groups []Group) rows {
+func groupRows(groups []PreviewGroup) rows {
 	before, after := make([]rule.Values, len(groups)), make([]rule.Values, len(groups))
 	for i, g := range groups {
 		if g.Before != nil {
@@ -144,12 +144,12 @@ func groupRows(groups []Group) rows {
 		return 0
 	}
 	return rows{
-		column(groups, "type", "text", func(g *Group) string { return string(g.Type) }),
-		column(groups, "event", "text", func(g *Group) string { return string(g.Event) }),
-		column(groups, "parser_type", "text", func(g *Group) string { return string(g.ParserType) }),
-		column(groups, "day", "integer", func(g *Group) int { return g.Day }),
-		column(groups, "remembered", "boolean", func(g *Group) bool { return g.Remembered }),
-		column(groups, "dropped", "boolean", func(g *Group) bool { return g.Dropped }),
+		column(groups, "type", "text", func(g *PreviewGroup) string { return string(g.Type) }),
+		column(groups, "event", "text", func(g *PreviewGroup) string { return string(g.Event) }),
+		column(groups, "parser_type", "text", func(g *PreviewGroup) string { return string(g.ParserType) }),
+		column(groups, "day", "integer", func(g *PreviewGroup) int { return g.Day }),
+		column(groups, "remembered", "boolean", func(g *PreviewGroup) bool { return g.Remembered }),
+		column(groups, "dropped", "boolean", func(g *PreviewGroup) bool { return g.Dropped }),
 		column(before, "before_severity", "text", severity), column(before, "before_status", "text", status),
 		column(before, "before_priority", "integer", priority),
 		column(before, "before_known_exploited", "integer", exploited),
@@ -180,9 +180,9 @@ func (s *RecentScope) args(db bun.IDB, v Viewer) args {
 }
 
 // RecentGroups groups the notifications of products that v sees; those without a product are an administrator's.
-func RecentGroups(ctx context.Context, db bun.IDB, v Viewer, s RecentScope) ([]Group, error) {
+func RecentGroups(ctx context.Context, db bun.IDB, v Viewer, s RecentScope) ([]PreviewGroup, error) {
 	list, err := queryAll[groupRow](ctx, db, recentGroups, s.args(db, v))
-	out := make([]Group, len(list))
+	out := make([]PreviewGroup, len(list))
 	for i := range list {
 		out[i] = list[i].group()
 	}
@@ -191,7 +191,7 @@ func RecentGroups(ctx context.Context, db bun.IDB, v Viewer, s RecentScope) ([]G
 
 // NewestOfGroups returns the newest notifications of groups that RecentGroups has returned, limit at most, whole.
 func NewestOfGroups(
-	ctx context.Context, db bun.IDB, v Viewer, s RecentScope, groups []Group, limit int,
+	ctx context.Context, db bun.IDB, v Viewer, s RecentScope, groups []PreviewGroup, limit int,
 ) ([]Notification, error) {
 	if len(groups) == 0 {
 		return nil, nil
@@ -213,10 +213,10 @@ func NewestOfGroups(
 }
 
 // ObservationGroups groups the observations of a product.
-func ObservationGroups(ctx context.Context, db bun.IDB, product int64, since time.Time) ([]Group, error) {
+func ObservationGroups(ctx context.Context, db bun.IDB, product int64, since time.Time) ([]PreviewGroup, error) {
 	list, err := queryAll[groupRow](ctx, db, observationGroups,
 		args{"product": product, "since": since, "live": bun.Safe(liveObservations("o"))})
-	out := make([]Group, len(list))
+	out := make([]PreviewGroup, len(list))
 	for i := range list {
 		out[i] = list[i].group()
 		out[i].Type, out[i].Event, out[i].Product = rule.TypeObservation, rule.EventNew, product
@@ -235,7 +235,7 @@ type ReportedObservation struct {
 // NewestObservationsOf returns the observations of groups that ObservationGroups has returned which were reported last,
 // limit at most.
 func NewestObservationsOf(
-	ctx context.Context, db bun.IDB, product int64, since time.Time, groups []Group, limit int,
+	ctx context.Context, db bun.IDB, product int64, since time.Time, groups []PreviewGroup, limit int,
 ) ([]ReportedObservation, error) {
 	if len(groups) == 0 {
 		return nil, nil

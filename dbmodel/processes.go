@@ -2,6 +2,7 @@ package dbmodel
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/uptrace/bun"
@@ -59,4 +60,31 @@ const liveProcesses = `
 // more.
 func LiveProcesses(ctx context.Context, db bun.IDB) ([]Process, error) {
 	return queryAll[Process](ctx, db, liveProcesses, args{"silence": processSilence})
+}
+
+// Alive says of a role how many processes run it, and since when at least one of those did.
+type Alive struct {
+	Processes int
+	Since     time.Time // zero where there is none
+}
+
+// ProcessRoles are the roles of AliveByRole.
+var ProcessRoles = []string{"web", "worker", "scheduler"}
+
+// AliveByRole counts the processes that are alive by role; one that runs all roles counts for each.
+func AliveByRole(list []Process) map[string]Alive {
+	out := make(map[string]Alive, len(ProcessRoles))
+	for _, p := range list {
+		for _, role := range ProcessRoles {
+			if p.Role != role && slices.Contains(ProcessRoles, p.Role) {
+				continue
+			}
+			a := out[role]
+			if a.Processes++; a.Since.IsZero() || p.StartedAt.Before(a.Since) {
+				a.Since = p.StartedAt
+			}
+			out[role] = a
+		}
+	}
+	return out
 }

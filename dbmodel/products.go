@@ -117,7 +117,7 @@ func SaveProduct(ctx context.Context, db bun.IDB, p *Product) error {
 	}
 	_, err := db.NewInsert().Model(p).ExcludeColumn("security_gate_passed").On("CONFLICT (id) DO UPDATE").
 		Set("name = EXCLUDED.name").Set("product_group_id = EXCLUDED.product_group_id").
-		Apply(setNotification).Exec(ctx)
+		Apply(setNotificationSettings).Exec(ctx)
 	return Translate(err)
 }
 
@@ -187,7 +187,7 @@ func SaveProductGroup(ctx context.Context, db bun.IDB, g *ProductGroup) error {
 		g.Statuses = []rule.Status{}
 	}
 	_, err := db.NewInsert().Model(g).On("CONFLICT (id) DO UPDATE").
-		Set("name = EXCLUDED.name").Apply(setNotification).Exec(ctx)
+		Set("name = EXCLUDED.name").Apply(setNotificationSettings).Exec(ctx)
 	return Translate(err)
 }
 
@@ -368,7 +368,8 @@ func ProductContexts(ctx context.Context, db bun.IDB, ids []int64) (map[int64]*P
 	return out, nil
 }
 
-func setNotification(q *bun.InsertQuery) *bun.InsertQuery {
+// setNotificationSettings sets the columns of NotificationSettings where a row is replaced.
+func setNotificationSettings(q *bun.InsertQuery) *bun.InsertQuery {
 	for _, c := range []string{
 		"notification_paused_from", "notification_paused_until",
 		"observation_notification_min_severity", "observation_notification_statuses", "observation_notification_min_priority",
@@ -385,4 +386,32 @@ func locked(q *bun.SelectQuery) *bun.SelectQuery {
 		return q
 	}
 	return q.For("NO KEY UPDATE")
+}
+
+const (
+	productNames = `SELECT id, name FROM products WHERE id = ANY (@ids) AND @visible`
+	groupNames   = `SELECT id, name FROM product_groups WHERE id = ANY (@ids) AND @visible`
+)
+
+// NamesOf returns the names of products, or of product groups, by id; those that v does not see are left out.
+func NamesOf(ctx context.Context, db bun.IDB, v Viewer, in Membership, ids []int64) (map[int64]string, error) {
+	statement, visible := productNames, VisibleProducts(v, "id")
+	if in.table == "product_group_members" {
+		statement, visible = groupNames, v.groups("id")
+	}
+	list, err := queryAll[struct {
+		ID   int64
+		Name string
+	}](ctx, db, statement, args{"ids": numbers(ids), "visible": bun.Safe(visible)})
+	out := make(map[int64]string, len(list))
+	for _, n := range list {
+		out[n.ID] = n.Name
+	}
+	return out, err
+}
+
+// ProductIDsOfGroup returns the ids of the products of a group, by id.
+func ProductIDsOfGroup(ctx context.Context, db bun.IDB, groupID int64) ([]int64, error) {
+	return queryAll[int64](ctx, db, "SELECT p.id FROM products p WHERE "+inProductGroup("p", "@group")+" ORDER BY p.id",
+		args{"group": groupID})
 }

@@ -14,8 +14,8 @@ const (
 	removedRows          = 2_500 // of any other table
 )
 
-// DeletionTime is how long nobody enqueues a second task for deletions after a worker has shown a sign of life.
-const DeletionTime = 10 * time.Second
+// RemovalTime is how long nobody enqueues a second task for the removal after a worker has shown a sign of life.
+const RemovalTime = 10 * time.Second
 
 // deletion is a row of deletions.
 type deletion struct {
@@ -217,15 +217,21 @@ func TakeOutProducts(ctx context.Context, db *DB, group int64) error {
 	return nil
 }
 
-// HoldDeletions says that a worker removes what is deleted: nobody enqueues a task for it in the next DeletionTime.
-func HoldDeletions(ctx context.Context, db bun.IDB) error {
-	_, err := exec(ctx, db, "UPDATE ticks SET next_at = clock_timestamp() + @time WHERE name = 'deletions'",
-		args{"time": DeletionTime})
+// ClaimRemoval reports whether it is the caller that enqueues a task for the removal: nobody has in the last
+// RemovalTime, and no worker is at it.
+func ClaimRemoval(ctx context.Context, db bun.IDB) (bool, error) {
+	return Tick(ctx, db, "removal", RemovalTime)
+}
+
+// HoldRemoval says that a worker removes what is deleted: nobody enqueues a task for it in the next RemovalTime.
+func HoldRemoval(ctx context.Context, db bun.IDB) error {
+	_, err := exec(ctx, db, "UPDATE ticks SET next_at = clock_timestamp() + @time WHERE name = 'removal'",
+		args{"time": RemovalTime})
 	return err
 }
 
-// ReleaseDeletions says that a worker does not do so any more.
-func ReleaseDeletions(ctx context.Context, db bun.IDB) error {
-	_, err := exec(ctx, db, "UPDATE ticks SET next_at = clock_timestamp() WHERE name = 'deletions'", nil)
+// ReleaseRemoval says that a worker does not do so any more.
+func ReleaseRemoval(ctx context.Context, db bun.IDB) error {
+	_, err := exec(ctx, db, "UPDATE ticks SET next_at = clock_timestamp() WHERE name = 'removal'", nil)
 	return err
 }

@@ -91,7 +91,8 @@ const moveOne = `
 		OR deliveries.digest_id = one.digest AND deliveries.target_id = one.target)`
 
 // Resend makes a failed delivery wait again, for the target that it goes to by now, or has a pending one tried at
-// once. It returns false where its state is another one by now.
+// once; one that a worker sends to its old target in this moment stays as it is. It returns false where the delivery
+// has been sent by now.
 func Resend(ctx context.Context, tx bun.Tx, r *Resendable) (bool, error) {
 	n, err := exec(ctx, tx, resendOne, args{"delivery": r.ID, "goes_to": r.GoesTo})
 	if err != nil {
@@ -108,7 +109,6 @@ func Resend(ctx context.Context, tx bun.Tx, r *Resendable) (bool, error) {
 	if r.GoesTo == r.TargetID {
 		return true, startAnew(ctx, tx, []int64{r.TargetID})
 	}
-	// It moves only where no worker sends it to the old target in this moment.
 	n, err = exec(ctx, tx, keepUnheld, args{"target": r.TargetID})
 	if err != nil || n == 0 {
 		return err == nil, err

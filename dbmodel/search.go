@@ -133,25 +133,6 @@ func (s *ObservationSearch) choice(q *bun.SelectQuery) *bun.SelectQuery {
 	return q
 }
 
-const worstOfTitle = `
-	SELECT ` + storedColumns + ` FROM observations o WHERE o.title_hash = @hash AND o.title = @title AND @live
-	ORDER BY @severity_rank, coalesce(o.priority, 100), o.id LIMIT 1`
-
-// WorstOfTitle returns the worst observation that bears a title, in whatever product: by severity, then priority, then
-// the lowest id. It returns ErrNotFound where there is none.
-func WorstOfTitle(ctx context.Context, db bun.IDB, title string) (*StoredObservation, error) {
-	return storedObservation(ctx, db, worstOfTitle, args{
-		"hash": titleIndex(title), "title": title,
-		"live": bun.Safe(liveObservations("o")), "severity_rank": bun.Safe(severityRank("o.severity")),
-	})
-}
-
-// severityRank is the numeric value of a severity, 1 for the worst.
-func severityRank(column string) string {
-	return "CASE " + column + " WHEN 'Critical' THEN 1 WHEN 'High' THEN 2 WHEN 'Medium' THEN 3 WHEN 'Low' THEN 4" +
-		" WHEN 'None' THEN 5 ELSE 6 END"
-}
-
 // ObservationCount is how many observations of a product have these values.
 type ObservationCount struct {
 	ProductID int64
@@ -170,41 +151,4 @@ const countObservations = `
 func CountObservations(ctx context.Context, db bun.IDB, productIDs []int64) ([]ObservationCount, error) {
 	return queryAll[ObservationCount](ctx, db, countObservations,
 		args{"products": numbers(productIDs), "live": bun.Safe(liveObservations("observations"))})
-}
-
-const (
-	productNames = `SELECT id, name FROM products WHERE id = ANY (@ids) AND @visible`
-	groupNames   = `SELECT id, name FROM product_groups WHERE id = ANY (@ids) AND @visible`
-)
-
-// NamesOf returns the names of products, or of product groups, by id; those that v does not see are left out.
-func NamesOf(ctx context.Context, db bun.IDB, v Viewer, in Membership, ids []int64) (map[int64]string, error) {
-	statement, visible := productNames, VisibleProducts(v, "id")
-	if in.table == "product_group_members" {
-		statement, visible = groupNames, v.groups("id")
-	}
-	list, err := queryAll[struct {
-		ID   int64
-		Name string
-	}](ctx, db, statement, args{"ids": numbers(ids), "visible": bun.Safe(visible)})
-	out := make(map[int64]string, len(list))
-	for _, n := range list {
-		out[n.ID] = n.Name
-	}
-	return out, err
-}
-
-// NotificationHeads returns of notifications, by id, what a list of other things says of them: type, event, name,
-// function, product, facts and time, and of Tocsin's own failures the message. Those that v does not see are left out.
-func NotificationHeads(ctx context.Context, db bun.IDB, v Viewer, ids []int64) (map[int64]Notification, error) {
-	var list []Notification
-	err := db.NewSelect().Model(&list).
-		Column("id", "type", "event", "name", "function", "product_id", "facts", "own", "created_at").
-		ColumnExpr("CASE WHEN own THEN message ELSE '' END AS message").
-		Where("id IN (?)", bun.List(ids)).Where(VisibleNotifications(db, v, "notifications")).Scan(ctx)
-	out := make(map[int64]Notification, len(list))
-	for i := range list {
-		out[list[i].ID] = list[i]
-	}
-	return out, Translate(err)
 }

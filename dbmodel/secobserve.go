@@ -2,10 +2,6 @@ package dbmodel
 
 import (
 	"context"
-	"crypto/hmac"
-	"crypto/sha256"
-	"encoding/hex"
-	"fmt"
 	"time"
 
 	"github.com/uptrace/bun"
@@ -13,24 +9,21 @@ import (
 	"github.com/seed91453169/tocsin/rule"
 )
 
-// PeriodicSecObserve is the name of the task that reads SecObserve; it is also the name of its row in ticks.
-const PeriodicSecObserve = "secobserve:sync"
-
 // SecObserveState says how far the connector to SecObserve has come.
 type SecObserveState struct {
-	Loaded    bool
-	ReadTo    *int64     // by a reading of all observations that is under way
-	ReadBegan *time.Time // the last one that began
-	TodayRead *time.Time
-	Approvals *time.Time // the newest approval that was read
+	Loaded    bool       // the first load is over
+	ReadTo    *int64     // the last id that a reading of all observations has stored; nil: none is under way
+	ReadBegan *time.Time // when the last reading of all observations began
+	TodayRead *time.Time // when those that changed today were last read
+	Approvals *time.Time // the time of the newest approval that was read
 	Gates     *time.Time // the newest change of a security gate that was read
-	GatesRead *time.Time
-	Gap       int64
-	Frontend  string // where the links of the settings lead
-	Sender    string // of mail, as it was taken; empty: it was not
-	Settings  string // a hash of those that were stored
-	Problems  string // that were reported and last, with commas between them
-	Failures  int    // passes in a row that failed
+	GatesRead *time.Time // when all security gates were last read
+	Gap       int64      // by how many SecObserve had more observations than the tables, when they were last compared
+	Frontend  string     // where the links of the settings lead
+	Sender    string     // the setting email_from as it was taken; empty: it was not
+	Settings  string     // a hash of those that were stored
+	Problems  string     // the classes of those that were reported and are not over, with commas between them
+	Failures  int        // passes in a row that failed
 }
 
 const secObserveState = `
@@ -195,25 +188,6 @@ func ForgetSecObserveUser(ctx context.Context, tx bun.Tx, userID int64) error {
 	return err
 }
 
-// RenameUser gives a user another name. It returns ErrConflict where another user has it.
-func RenameUser(ctx context.Context, tx bun.Tx, userID int64, name string) error {
-	_, err := exec(ctx, tx, "UPDATE users SET username = @name WHERE id = @user", args{"name": name, "user": userID})
-	return err
-}
-
-// EndAccess ends the sessions of a user and revokes the tokens.
-func EndAccess(ctx context.Context, tx bun.Tx, userID int64) error {
-	for _, statement := range []string{
-		"DELETE FROM sessions WHERE user_id = @user",
-		"DELETE FROM tokens WHERE user_id = @user",
-	} {
-		if _, err := exec(ctx, tx, statement, args{"user": userID}); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 // SecObserveMember names a membership in a product or a product group that comes from SecObserve; the ids are Tocsin's.
 type SecObserveMember struct {
 	Holder rule.Holder
@@ -335,11 +309,4 @@ const anyFromSecObserve = "SELECT EXISTS (SELECT 1 FROM secobserve_products WHER
 // AnyFromSecObserve reports whether one of the products with the given ids comes from SecObserve.
 func AnyFromSecObserve(ctx context.Context, db bun.IDB, products []int64) (bool, error) {
 	return queryOne[bool](ctx, db, anyFromSecObserve, args{"products": numbers(products)})
-}
-
-// SettingsKey is a hash of settings, which may hold secrets, under which they are known again.
-func (v *Vault) SettingsKey(settings string) string {
-	h := hmac.New(sha256.New, v.hashKey)
-	fmt.Fprintf(h, "settings\x00%s", settings)
-	return hex.EncodeToString(h.Sum(nil))
 }

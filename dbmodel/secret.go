@@ -89,7 +89,7 @@ func IsSealed(ctx context.Context, db bun.IDB) (sealed bool, err error) {
 
 // sealWith encrypts text; purpose must be the same when it is opened.
 func sealWith(seal cipher.AEAD, text []byte, purpose string) []byte {
-	return seal.Seal(nil, nil, text, []byte(purpose)) // #nosec G407 -- newSeal's puts a random nonce before the text
+	return seal.Seal(nil, nil, text, []byte(purpose)) // #nosec G407 -- a seal of newSeal puts a random nonce before the text
 }
 
 func newSeal(key []byte) (cipher.AEAD, error) {
@@ -205,5 +205,12 @@ func (v *Vault) UnsubscribeKey(subscription int64) string {
 func (v *Vault) Proof(texts ...string) string {
 	h := hmac.New(sha256.New, v.hashKey)
 	h.Write([]byte(strings.Join(texts, "\x00")))
+	return hex.EncodeToString(h.Sum(nil))
+}
+
+// SettingsKey is a hash of settings, which may hold secrets, under which they are known again.
+func (v *Vault) SettingsKey(settings string) string {
+	h := hmac.New(sha256.New, v.hashKey)
+	fmt.Fprintf(h, "settings\x00%s", settings)
 	return hex.EncodeToString(h.Sum(nil))
 }

@@ -2,8 +2,6 @@ package dbmodel
 
 import (
 	"context"
-	"encoding/json"
-	"fmt"
 
 	"github.com/uptrace/bun"
 
@@ -73,17 +71,4 @@ func SaveSettings(ctx context.Context, db bun.IDB, s *Settings) error {
 	s.ID = 1
 	_, err := db.NewUpdate().Model(s).WherePK().Exec(ctx)
 	return Translate(err)
-}
-
-// scanJSON reads a JSON column of either dialect into dest; NULL leaves it as it is.
-func scanJSON(src, dest any) error {
-	switch v := src.(type) {
-	case nil:
-		return nil
-	case string:
-		return json.Unmarshal([]byte(v), dest)
-	case []byte:
-		return json.Unmarshal(v, dest)
-	}
-	return fmt.Errorf("scan %T as JSON", src)
 }

@@ -27,7 +27,7 @@ func (s *Subscribers) Of(product int64) []*rule.Subscription {
 		return here
 	}
 	out := slices.Concat(s.everywhere, here)
-	slices.SortFunc(out, func(a, b *rule.Subscription) int { return int(a.ID - b.ID) })
+	slices.SortFunc(out, func(a, b *rule.Subscription) int { return cmp.Compare(a.ID, b.ID) })
 	return out
 }
 

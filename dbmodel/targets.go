@@ -237,43 +237,47 @@ type ContactPlace struct {
 const (
 	anyContact = `SELECT EXISTS (SELECT 1 FROM contacts WHERE channel = @channel)`
 
-	placesOfTarget = `
-		SELECT c.kind, coalesce(c.product_id, c.product_group_id, c.subscription_id, 0) AS id,
-			coalesce(p.name, g.name, s.name, '') AS name
-		FROM contacts c
-		LEFT JOIN products p ON p.id = c.product_id
-		LEFT JOIN product_groups g ON g.id = c.product_group_id
-		LEFT JOIN subscriptions s ON s.id = c.subscription_id
-		WHERE c.target_id = @target
-		ORDER BY CASE c.kind WHEN 'product' THEN 1 WHEN 'product_group' THEN 2 ELSE 3 END, c.kind, 2`
-
-	placesOfWebhooks = `
+	contactPlaces = `
 		SELECT c.target_id, c.kind, coalesce(c.product_id, c.product_group_id, c.subscription_id, 0) AS id,
 			coalesce(p.name, g.name, s.name, '') AS name
 		FROM contacts c
 		LEFT JOIN products p ON p.id = c.product_id
 		LEFT JOIN product_groups g ON g.id = c.product_group_id
-		LEFT JOIN subscriptions s ON s.id = c.subscription_id
+		LEFT JOIN subscriptions s ON s.id = c.subscription_id`
+
+	placesOfTarget = contactPlaces + `
+		WHERE c.target_id = @target
+		ORDER BY CASE c.kind WHEN 'product' THEN 1 WHEN 'product_group' THEN 2 ELSE 3 END, c.kind, 3`
+
+	placesOfWebhooks = contactPlaces + `
 		WHERE c.channel NOT IN (@address_channels)
 		ORDER BY CASE c.kind WHEN 'product' THEN 3 WHEN 'product_group' THEN 2 ELSE 1 END, c.kind, 3, c.channel`
 )
 
-// HasEmailContacts reports whether a product, a group or the settings name an email address.
+// HasEmailContacts reports whether there is a contact by email anywhere.
 func HasEmailContacts(ctx context.Context, db bun.IDB) (bool, error) {
 	return queryOne[bool](ctx, db, anyContact, args{"channel": string(rule.Email)})
 }
 
-// PlacesOf lists where a target is set now.
-func PlacesOf(ctx context.Context, db bun.IDB, target int64) ([]ContactPlace, error) {
-	return queryAll[ContactPlace](ctx, db, placesOfTarget, args{"target": target})
+// placeRow is a place, and the target of the contact there.
+type placeRow struct {
+	ContactPlace
+	TargetID int64
 }
 
-// ConfiguredWebhooks lists the targets that are URLs and that products, groups and settings name now, by id.
+// PlacesOf lists where a target is set now.
+func PlacesOf(ctx context.Context, db bun.IDB, target int64) ([]ContactPlace, error) {
+	list, err := queryAll[placeRow](ctx, db, placesOfTarget, args{"target": target})
+	places := make([]ContactPlace, len(list))
+	for i := range list {
+		places[i] = list[i].ContactPlace
+	}
+	return places, err
+}
+
+// ConfiguredWebhooks lists the targets that are URLs and that contacts name now, by id.
 func ConfiguredWebhooks(ctx context.Context, db bun.IDB) ([]ConfiguredTarget, error) {
-	list, err := queryAll[struct {
-		ContactPlace
-		TargetID int64
-	}](ctx, db, placesOfWebhooks, args{"address_channels": bun.Safe(addressChannels())})
+	list, err := queryAll[placeRow](ctx, db, placesOfWebhooks, args{"address_channels": bun.Safe(addressChannels())})
 	if err != nil {
 		return nil, err
 	}

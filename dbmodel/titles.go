@@ -3,6 +3,8 @@ package dbmodel
 import (
 	"context"
 	"crypto/sha256"
+	"encoding/binary"
+	"fmt"
 
 	"github.com/uptrace/bun"
 
@@ -11,6 +13,15 @@ import (
 
 // Hash addresses a title.
 type Hash = [sha256.Size]byte
+
+// TitleHash is the Hash of a title.
+func TitleHash(title string) Hash { return sha256.Sum256([]byte(title)) }
+
+// titleIndex is the part of a title's hash that observations are indexed by.
+func titleIndex(title string) int64 {
+	h := TitleHash(title)
+	return int64(binary.BigEndian.Uint64(h[:8])) // #nosec G115 -- any 64 bits will do
+}
 
 const rememberedTitles = `
 	SELECT t.hash, t.notified_severity, t.notified_status, t.notified_priority, t.notified_known_exploited
@@ -49,8 +60,7 @@ func titleValues(ctx context.Context, db bun.IDB, statement string, a args) (map
 
 const rememberTitles = `
 	UPDATE observation_titles SET notified_severity = i.severity, notified_status = i.status,
-		notified_priority = i.priority,
-		notified_known_exploited = i.known_exploited
+		notified_priority = i.priority, notified_known_exploited = i.known_exploited
 	FROM @titles AS i WHERE observation_titles.hash = i.hash`
 
 // RememberTitles stores what is remembered of titles that LockTitles has locked.
@@ -90,4 +100,26 @@ func TitleCounts(ctx context.Context, db bun.IDB, titles []string) (map[string]T
 
 func hashCol(hashes []Hash) col {
 	return column(hashes, "hash", "bytea", func(h *Hash) []byte { return h[:] })
+}
+
+const worstOfTitle = `
+	SELECT ` + storedColumns + ` FROM observations o WHERE o.title_hash = @hash AND o.title = @title AND @live
+	ORDER BY @severity_rank, coalesce(o.priority, @no_priority), o.id LIMIT 1`
+
+// WorstOfTitle returns the worst observation that bears a title, in whatever product: by severity, then priority, then
+// the lowest id. It returns ErrNotFound where there is none.
+func WorstOfTitle(ctx context.Context, db bun.IDB, title string) (*StoredObservation, error) {
+	return storedObservation(ctx, db, worstOfTitle, args{
+		"hash": titleIndex(title), "title": title, "no_priority": rule.MaxPriority + 1,
+		"live": bun.Safe(liveObservations("o")), "severity_rank": bun.Safe(severityRank("o.severity")),
+	})
+}
+
+// severityRank is the numeric value of a severity, 1 for the worst.
+func severityRank(column string) string {
+	whens := ""
+	for _, s := range rule.Severities {
+		whens += fmt.Sprintf(" WHEN '%s' THEN %d", s, s.Rank())
+	}
+	return fmt.Sprintf("CASE %s%s ELSE %d END", column, whens, rule.SeverityUnknown.Rank())
 }

@@ -19,7 +19,7 @@ const Automation = "automation"
 // automationID is the id of Automation: the migration that makes the table gives it the first one.
 const automationID = 1
 
-// AutomationViewer is Automation as somebody who looks. It needs no look into the database.
+// AutomationViewer is Automation as a Viewer. It needs no look into the database.
 func AutomationViewer() Viewer {
 	return Viewer{UserID: automationID, Username: Automation, Admin: true}
 }
@@ -34,13 +34,13 @@ type User struct {
 	Email        string
 	IsAdmin      bool
 	PasswordHash string    // of HashPassword's form; empty: no password opens it
-	OIDCIssuer   string    `bun:",nullzero"` // with OIDCSubject who the user is there; empty: has never logged in so
-	OIDCSubject  string    `bun:",nullzero"`
+	OIDCIssuer   string    `bun:",nullzero"` // an OpenID Connect provider; empty: the user has never logged in there
+	OIDCSubject  string    `bun:",nullzero"` // as what it knows the user
 	ViewedUntil  time.Time `bun:",nullzero"` // what was created until then counts as viewed
 	CreatedAt    time.Time `bun:",nullzero"`
 }
 
-// Viewer is the user as somebody who looks.
+// Viewer is the user as a Viewer.
 func (u *User) Viewer() Viewer { return Viewer{UserID: u.ID, Username: u.Username, Admin: u.IsAdmin} }
 
 // longestUsername is how many characters the name of a user has at the most.
@@ -50,16 +50,16 @@ const longestUsername = 150
 // invisible, or look like one that is not: the error names it by its code and its position, counted in characters from
 // 1. "." and ".." could not be named in the path of a URL.
 func CheckUsername(name string) error {
-	const rule = "must be 1 to 150 letters (A to Z, a to z), digits and . _ @ + -"
+	const form = "must be 1 to %d letters (A to Z, a to z), digits and . _ @ + -"
 	at := 0
 	for _, r := range name {
 		at++
 		if r > unicode.MaxASCII || !unicode.IsLetter(r) && !unicode.IsDigit(r) && !strings.ContainsRune("._@+-", r) {
-			return fmt.Errorf(rule+"; %U at position %d is none of these", r, at)
+			return fmt.Errorf(form+"; %U at position %d is none of these", longestUsername, r, at)
 		}
 	}
 	if at == 0 || at > longestUsername || name == "." || name == ".." {
-		return errors.New(rule + ", and not . or .. alone")
+		return fmt.Errorf(form+", and not . or .. alone", longestUsername)
 	}
 	return nil
 }
@@ -70,14 +70,14 @@ func UserByName(ctx context.Context, db bun.IDB, name string) (*User, error) {
 	return u, Translate(db.NewSelect().Model(u).Where("username = ?", name).Scan(ctx))
 }
 
-// UserBySubject returns who somebody is that an OpenID Connect provider knows as subject, ErrNotFound where nobody is.
+// UserBySubject returns the user that an OpenID Connect provider knows as subject, ErrNotFound where there is none.
 func UserBySubject(ctx context.Context, db bun.IDB, issuer, subject string) (*User, error) {
 	u := new(User)
 	return u, Translate(db.NewSelect().Model(u).Where("oidc_issuer = ? AND oidc_subject = ?", issuer, subject).Scan(ctx))
 }
 
-// SetSubject stores who a user is at an OpenID Connect provider. It returns ErrConflict where another user is that
-// already.
+// SetSubject stores as what an OpenID Connect provider knows a user. It returns ErrConflict where it knows another user
+// as that.
 func SetSubject(ctx context.Context, tx bun.Tx, userID int64, issuer, subject string) error {
 	_, err := exec(ctx, tx, `UPDATE users SET oidc_issuer = @issuer, oidc_subject = @subject WHERE id = @user`,
 		args{"issuer": issuer, "subject": subject, "user": userID})
@@ -123,8 +123,8 @@ const saveUser = `
 	UPDATE users SET full_name = @full_name, email = @email, email_identity = @identity, is_admin = @is_admin
 	WHERE id = @user`
 
-// SaveUser stores full name, email and whether the user is an administrator. Where the email of a user changes who may
-// have subscriptions, FollowEmail comes after it.
+// SaveUser stores full name, email and whether the user is an administrator. FollowEmail comes after it where the email
+// changes of a user that may have subscriptions.
 func SaveUser(ctx context.Context, db bun.IDB, u *User) error {
 	identity, err := rule.EmailIdentity(u.Email)
 	if err != nil {
@@ -180,4 +180,23 @@ func FullNameOf(ctx context.Context, db bun.IDB, email string) (string, error) {
 		return "", err
 	}
 	return names[0], nil
+}
+
+// RenameUser gives a user another name. It returns ErrConflict where another user has it.
+func RenameUser(ctx context.Context, tx bun.Tx, userID int64, name string) error {
+	_, err := exec(ctx, tx, "UPDATE users SET username = @name WHERE id = @user", args{"name": name, "user": userID})
+	return err
+}
+
+// EndAccess ends the sessions of a user and revokes the tokens.
+func EndAccess(ctx context.Context, tx bun.Tx, userID int64) error {
+	for _, statement := range []string{
+		"DELETE FROM sessions WHERE user_id = @user",
+		"DELETE FROM tokens WHERE user_id = @user",
+	} {
+		if _, err := exec(ctx, tx, statement, args{"user": userID}); err != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -2,7 +2,6 @@ package dbmodel
 
 import (
 	"context"
-	"slices"
 	"time"
 
 	"github.com/uptrace/bun"
@@ -100,60 +99,4 @@ func OldestWork(ctx context.Context, db bun.IDB) (o Oldest, err error) {
 		return max(at.Now.Sub(t), 0) // the clock may have been set back
 	}
 	return Oldest{Event: age(at.Event), Delivery: age(at.Delivery)}, nil
-}
-
-// LastRuns is when runs of a periodic task ended last; zero: none did.
-type LastRuns struct{ Succeeded, Failed time.Time }
-
-const lastRuns = `
-	SELECT task, status, started_at, coalesce(duration_ms, 0) AS duration_ms FROM periodic_tasks WHERE id IN (
-		SELECT max(id) FROM periodic_tasks WHERE status IN ('succeeded', 'failed') GROUP BY task, status
-	)`
-
-// LastRunsByTask returns when the periodic tasks that ever ran did so last.
-func LastRunsByTask(ctx context.Context, db bun.IDB) (map[string]LastRuns, error) {
-	list, err := queryAll[struct {
-		Task       string
-		Status     RunStatus
-		StartedAt  time.Time
-		DurationMs int64
-	}](ctx, db, lastRuns, args{})
-	out := map[string]LastRuns{}
-	for _, r := range list {
-		last, at := out[r.Task], r.StartedAt.Add(time.Duration(r.DurationMs)*time.Millisecond)
-		if r.Status == RunSucceeded {
-			last.Succeeded = at
-		} else {
-			last.Failed = at
-		}
-		out[r.Task] = last
-	}
-	return out, err
-}
-
-// Alive says of a role how many processes run it, and since when at least one of those did.
-type Alive struct {
-	Processes int
-	Since     time.Time // zero where there is none
-}
-
-// Roles are the roles of AliveByRole.
-var Roles = []string{"web", "worker", "scheduler"}
-
-// AliveByRole counts the processes that are alive by role; one that runs all roles counts for each.
-func AliveByRole(list []Process) map[string]Alive {
-	out := make(map[string]Alive, len(Roles))
-	for _, p := range list {
-		for _, role := range Roles {
-			if p.Role != role && slices.Contains(Roles, p.Role) {
-				continue
-			}
-			a := out[role]
-			if a.Processes++; a.Since.IsZero() || p.StartedAt.Before(a.Since) {
-				a.Since = p.StartedAt
-			}
-			out[role] = a
-		}
-	}
-	return out
 }

@@ -129,7 +129,7 @@ func TestConformance(t *testing.T) {
 						stored[o.ID] = string(whole)
 					}
 					a := applied[o.ProductID]
-					event, values := rule.Decide(a.Conditions.Matches(o.Rule()), remembered[o.ID], o.Rule().Values)
+					event, values := rule.Outcome(a.Conditions.Matches(o.Rule()), remembered[o.ID], o.Rule().Values)
 					remembered[o.ID] = values
 					if event != rule.NoEvent {
 						got.Notifications = append(got.Notifications, conformance.Notification{Type: "observation", Event: string(event), ProductID: &o.ProductID, ObservationID: &o.ID})

@@ -34,7 +34,7 @@ func (c Conditions) parserTypeMet(p ParserType) bool {
 	return c.ParserType == "" || p == c.ParserType
 }
 
-// Decide says what must be notified of an observation, and remembered after that. remembered is what was last notified,
+// Outcome says what must be notified of an observation, and remembered after that. remembered is what was last notified,
 // nil for nothing.
 //
 //	matches  remembered            event    remembered then
@@ -43,7 +43,7 @@ func (c Conditions) parserTypeMet(p ParserType) bool {
 //	yes      other values          changed  the values
 //	no       something             dropped  nothing
 //	no       nothing               -        nothing
-func Decide(matches bool, remembered *Values, now Values) (Event, *Values) {
+func Outcome(matches bool, remembered *Values, now Values) (Event, *Values) {
 	switch {
 	case matches && remembered == nil:
 		return EventNew, &now
@@ -55,21 +55,21 @@ func Decide(matches bool, remembered *Values, now Values) (Event, *Values) {
 	return NoEvent, remembered
 }
 
-// Decide is Decide for an observation under c. Where KnownExploited is set, becoming known exploited is a change, too.
+// Decide is Outcome for an observation under c. Where KnownExploited is set, becoming known exploited is a change, too.
 func (c Conditions) Decide(remembered *Values, o Observation) (Event, *Values) {
-	event, then := Decide(c.Matches(o), remembered, o.Values)
+	event, then := Outcome(c.Matches(o), remembered, o.Values)
 	if event == NoEvent && remembered != nil && c.KnownExploited && o.Exploited() && !remembered.Exploited() {
 		return EventChanged, &o.Values
 	}
 	return event, then
 }
 
-// DecideTitle is Decide for titles: a title is never dropped, and one that does not match leaves what is remembered.
+// DecideTitle is Outcome for titles: a title is never dropped, and one that does not match leaves what is remembered.
 func DecideTitle(matches bool, remembered *Values, now Values) (Event, *Values) {
 	if !matches {
 		return NoEvent, remembered
 	}
-	return Decide(true, remembered, now)
+	return Outcome(true, remembered, now)
 }
 
 // Gate says what must be notified when a security gate goes from before to after; nil means that there is none.

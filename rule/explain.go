@@ -11,6 +11,15 @@ type Condition struct {
 	Met    bool   `json:"met"`
 }
 
+// Names of conditions.
+const (
+	minSeverity    = "min_severity"
+	statuses       = "statuses"
+	minPriority    = "min_priority"
+	knownExploited = "known_exploited"
+	parserType     = "parser_type"
+)
+
 // Explanation says why an observation, or its title, is or is not notified.
 type Explanation struct {
 	Conditions []Condition `json:"conditions"`
@@ -37,7 +46,7 @@ func (e Explanation) Unmet() []Condition {
 			out = append(out, *c)
 		}
 	}
-	widened := func(c Condition) bool { return c.Name == "min_severity" || c.Name == "min_priority" }
+	widened := func(c Condition) bool { return c.Name == minSeverity || c.Name == minPriority }
 	switch {
 	case exploited == nil:
 	case exploited.Met:
@@ -47,8 +56,6 @@ func (e Explanation) Unmet() []Condition {
 	}
 	return out
 }
-
-const knownExploited = "known_exploited"
 
 // Explain says what Decide would do with an observation under the settings that apply, and why.
 func Explain(a Applied, remembered *Values, o Observation) Explanation {
@@ -67,7 +74,7 @@ func Explain(a Applied, remembered *Values, o Observation) Explanation {
 func ExplainTitle(a Applied, remembered *Values, o Observation) Explanation {
 	e := explain(a, remembered, o)
 	e.Conditions = append(e.Conditions, Condition{
-		Name: "parser_type", Limit: unlessZero(a.Conditions.ParserType), Source: a.From.ParserType,
+		Name: parserType, Limit: unlessZero(a.Conditions.ParserType), Source: a.From.ParserType,
 		Value: o.ParserType, Met: a.Conditions.parserTypeMet(o.ParserType),
 	})
 	e.Event, _ = DecideTitle(e.Matches, remembered, o.Values)
@@ -76,19 +83,19 @@ func ExplainTitle(a Applied, remembered *Values, o Observation) Explanation {
 
 func explain(a Applied, remembered *Values, o Observation) Explanation {
 	c := a.Conditions
-	var statuses any
+	var limit any // of statuses
 	if len(c.Statuses) > 0 {
-		statuses = c.Statuses
+		limit = c.Statuses
 	}
 	return Explanation{
 		Conditions: []Condition{
 			{
-				Name: "min_severity", Limit: unlessZero(c.MinSeverity), Source: a.From.MinSeverity, Value: o.Severity,
+				Name: minSeverity, Limit: unlessZero(c.MinSeverity), Source: a.From.MinSeverity, Value: o.Severity,
 				Met: c.severityMet(o.Severity),
 			},
-			{Name: "statuses", Limit: statuses, Source: a.From.Statuses, Value: o.Status, Met: c.statusMet(o.Status)},
+			{Name: statuses, Limit: limit, Source: a.From.Statuses, Value: o.Status, Met: c.statusMet(o.Status)},
 			{
-				Name: "min_priority", Limit: unlessNil(c.MinPriority), Source: a.From.MinPriority, Value: unlessNil(o.Priority),
+				Name: minPriority, Limit: unlessNil(c.MinPriority), Source: a.From.MinPriority, Value: unlessNil(o.Priority),
 				Met: c.priorityMet(o.Priority),
 			},
 		},

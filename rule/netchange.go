@@ -80,21 +80,21 @@ type thing struct {
 
 // span is what happened to one thing: what its recipient knew at first, and its notifications since.
 type span struct {
-	begun  bool
-	before *Values
-	gate   Event // before
-	last   *Notification
-	count  int
+	begun      bool
+	before     *Values
+	gateBefore Event
+	last       *Notification
+	count      int // notifications since what was last sent
 }
 
 func (s *span) add(n *Notification, sent bool) {
 	switch {
 	case sent: // its recipient knows all of it
-		s.begun, s.before, s.gate, s.count = true, notified(n), n.Event, 0
+		s.begun, s.before, s.gateBefore, s.count = true, notified(n), n.Event, 0
 		s.last = n
 		return
 	case !s.begun:
-		s.begun, s.before, s.gate = true, n.Before, n.GateBefore
+		s.begun, s.before, s.gateBefore = true, n.Before, n.GateBefore
 	}
 	s.last = n
 	s.count++
@@ -115,7 +115,7 @@ func (s *span) change() (c NetChange, ok bool) {
 	}
 	c = NetChange{Type: s.last.Type, Product: s.last.Product, Thing: s.last.Thing, Last: s.last.ID, Count: s.count}
 	if c.Type == TypeSecurityGate {
-		c.Move, c.GateBefore, c.Gate = MoveGate, cmp.Or(s.gate, EventNone), s.last.Event
+		c.Move, c.GateBefore, c.Gate = MoveGate, cmp.Or(s.gateBefore, EventNone), s.last.Event
 		return c, c.GateBefore != c.Gate
 	}
 	c.Before, c.After = s.before, s.last.After

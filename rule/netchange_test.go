@@ -260,7 +260,7 @@ func newWorld(script []byte) *world {
 		switch script[i] / 4 % 4 {
 		case 0, 1:
 			n.Type = rule.TypeObservation
-			w.change(n, to, rule.Decide)
+			w.change(n, to, rule.Outcome)
 		case 2:
 			n.Type = rule.TypeObservationTitle
 			w.change(n, to, rule.DecideTitle)

@@ -1,6 +1,7 @@
 package rule
 
 import (
+	"slices"
 	"unicode"
 	"unicode/utf8"
 )
@@ -133,8 +134,8 @@ type Recipient struct {
 	Reason Reason
 	User   int64 // the user whose subscription it comes from; 0: it comes from a product, a group, settings or a team
 	Masked bool  // it reads what members read
-	// Administrators: it comes from a team's subscription to everything, which is for administrators to see.
-	Administrators bool
+	// ForAdministrators: it comes from a team's subscription to everything, which is for administrators to see.
+	ForAdministrators bool
 }
 
 // Recipients says who receives a notification under the settings that apply, and why others do not: first the contacts
@@ -168,15 +169,13 @@ func Recipients(a Applied, n *Notification, ability Ability) []Recipient {
 			add(Recipient{Contact: c})
 		}
 	}
-	for _, personal := range []bool{false, true} {
-		for _, s := range a.Subscriptions {
-			if (s.User != 0) != personal {
-				continue
-			}
-			reason := s.hindrance(n)
-			for _, c := range s.Contacts {
-				add(Recipient{Contact: c, Reason: reason, User: s.User, Masked: !s.Whole, Administrators: s.Whole && s.User == 0})
-			}
+	teamsFirst := func(x, y *Subscription) int { return compareTrue(x.User == 0, y.User == 0) }
+	for _, s := range slices.SortedStableFunc(slices.Values(a.Subscriptions), teamsFirst) {
+		reason := s.hindrance(n)
+		for _, c := range s.Contacts {
+			add(Recipient{
+				Contact: c, Reason: reason, User: s.User, Masked: !s.Whole, ForAdministrators: s.Whole && s.User == 0,
+			})
 		}
 	}
 	return out

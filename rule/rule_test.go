@@ -135,14 +135,14 @@ func FuzzDecide(f *testing.F) {
 			v := values(s2, st2, p2)
 			before = &v
 		}
-		event, after := rule.Decide(matches, before, now)
+		event, after := rule.Outcome(matches, before, now)
 		if matches != (after != nil) {
 			t.Fatalf("matches %v, remembered %v", matches, after)
 		}
 		if (event == rule.EventNew) != (matches && before == nil) || (event == rule.EventDropped) != (!matches && before != nil) {
 			t.Fatalf("event %q for matches %v, remembered %v", event, matches, before)
 		}
-		if again, _ := rule.Decide(matches, after, now); again != rule.NoEvent {
+		if again, _ := rule.Outcome(matches, after, now); again != rule.NoEvent {
 			t.Fatalf("notified twice: %q", again)
 		}
 	})

@@ -38,7 +38,7 @@ const (
 type Settings struct {
 	Conditions Conditions
 	Contacts   Contacts
-	Paused     bool // notification_paused_until is in the future
+	Paused     bool // now: its pause has begun and is not over
 }
 
 // Applied are the settings that apply to a product, each with the place it comes from.
@@ -62,27 +62,25 @@ func Effective(product Settings, group *Settings) Applied {
 	if group == nil {
 		group = &Settings{}
 	}
-	var a Applied
-	p, g := product, group
-	a.Conditions.MinSeverity, a.From.MinSeverity = pick(p.Conditions.MinSeverity, g.Conditions.MinSeverity)
-	a.Conditions.MinPriority, a.From.MinPriority = pick(p.Conditions.MinPriority, g.Conditions.MinPriority)
-	a.Conditions.KnownExploited, a.From.KnownExploited = pick(p.Conditions.KnownExploited, g.Conditions.KnownExploited)
-	a.Contacts = Contacts{}
+	p, g := product.Conditions, group.Conditions
+	a := Applied{Contacts: Contacts{}, Paused: product.Paused || group.Paused}
+	a.Conditions.MinSeverity, a.From.MinSeverity = pick(p.MinSeverity, g.MinSeverity)
+	a.Conditions.MinPriority, a.From.MinPriority = pick(p.MinPriority, g.MinPriority)
+	a.Conditions.KnownExploited, a.From.KnownExploited = pick(p.KnownExploited, g.KnownExploited)
+	switch {
+	case len(p.Statuses) > 0:
+		a.Conditions.Statuses, a.From.Statuses = p.Statuses, FromProduct
+	case len(g.Statuses) > 0:
+		a.Conditions.Statuses, a.From.Statuses = g.Statuses, FromGroup
+	}
 	for _, c := range Channels {
 		switch {
-		case len(p.Contacts[c]) > 0:
-			a.Contacts[c] = p.Contacts[c]
-		case len(g.Contacts[c]) > 0:
-			a.Contacts[c] = g.Contacts[c]
+		case len(product.Contacts[c]) > 0:
+			a.Contacts[c] = product.Contacts[c]
+		case len(group.Contacts[c]) > 0:
+			a.Contacts[c] = group.Contacts[c]
 		}
 	}
-	switch {
-	case len(p.Conditions.Statuses) > 0:
-		a.Conditions.Statuses, a.From.Statuses = p.Conditions.Statuses, FromProduct
-	case len(g.Conditions.Statuses) > 0:
-		a.Conditions.Statuses, a.From.Statuses = g.Conditions.Statuses, FromGroup
-	}
-	a.Paused = p.Paused || g.Paused
 	return a
 }
 

@@ -33,7 +33,7 @@ type Notification struct {
 }
 
 // Filter says which notifications a subscription takes. What is empty passes everything, so the zero value does. A
-// filter only narrows: what is notified at all is decided by Decide, DecideTitle and Gate.
+// filter only narrows: what is notified at all is decided by Conditions.Decide, DecideTitle and Gate.
 type Filter struct {
 	Types       []Type
 	Events      []Event

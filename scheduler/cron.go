@@ -35,7 +35,7 @@ func (s *Scheduler) sweepPeriodic(ctx context.Context) error {
 	if err != nil {
 		return nil //nolint:nilerr // see sweepQueue
 	}
-	var runs []dbmodel.Run
+	var runs []dbmodel.QueueableRun
 	err = s.db.InTx(ctx, func(ctx context.Context, tx bun.Tx) error {
 		runs, err = dbmodel.QueueableRuns(ctx, tx, latency+lostMargin, atOnce)
 		return err
@@ -85,7 +85,7 @@ func (s *Scheduler) addSlot(ctx context.Context, now time.Time) error {
 		return fmt.Errorf("store a slot of the clean-up: %w", err)
 	}
 	if id != 0 {
-		s.queue.EnqueuePeriodic(ctx, []dbmodel.Run{{ID: id, Task: dbmodel.PeriodicCleanup}})
+		s.queue.EnqueuePeriodic(ctx, []dbmodel.QueueableRun{{ID: id, Task: dbmodel.PeriodicCleanup}})
 	}
 	return nil
 }
@@ -124,7 +124,7 @@ func (s *Scheduler) addSecObserve(ctx context.Context, now time.Time) error {
 		return fmt.Errorf("store a pass over SecObserve: %w", err)
 	}
 	if id != 0 {
-		s.queue.EnqueuePeriodic(ctx, []dbmodel.Run{{ID: id, Task: dbmodel.PeriodicSecObserve}})
+		s.queue.EnqueuePeriodic(ctx, []dbmodel.QueueableRun{{ID: id, Task: dbmodel.PeriodicSecObserve}})
 	}
 	return nil
 }
@@ -159,7 +159,7 @@ func (s *Scheduler) addDigests(ctx context.Context, now time.Time) error {
 		return fmt.Errorf("store a run that makes digests: %w", err)
 	}
 	if id != 0 {
-		s.queue.EnqueuePeriodic(ctx, []dbmodel.Run{{ID: id, Task: dbmodel.PeriodicDigests}})
+		s.queue.EnqueuePeriodic(ctx, []dbmodel.QueueableRun{{ID: id, Task: dbmodel.PeriodicDigests}})
 	}
 	return nil
 }

@@ -54,7 +54,7 @@ func (s *server) apiDeliverNotification(ctx context.Context, in *IDParam) (*deli
 	out := new(deliveredOutput)
 	for i, r := range added {
 		targets[i] = r.Target
-		if v.Admin || !r.Administrators && (r.User == 0 || r.User == v.UserID) {
+		if v.Admin || !r.ForAdministrators && (r.User == 0 || r.User == v.UserID) {
 			out.Body.Deliveries++
 		}
 	}

@@ -36,7 +36,7 @@ func newPreview(now time.Time, days int) *preview {
 }
 
 // add counts the notifications of a group.
-func (p *preview) add(g *dbmodel.Group) {
+func (p *preview) add(g *dbmodel.PreviewGroup) {
 	p.total += g.Count
 	p.days[min(max(g.Day, 0), len(p.days)-1)] += g.Count
 	worst := g.After
@@ -56,8 +56,8 @@ func (p *preview) show(items []PreviewItem) {
 }
 
 // newestGroups returns those groups of which the newest previewFirst rows of all are.
-func newestGroups(groups []dbmodel.Group) []dbmodel.Group {
-	slices.SortFunc(groups, func(a, b dbmodel.Group) int { return b.Newest.Compare(a.Newest) })
+func newestGroups(groups []dbmodel.PreviewGroup) []dbmodel.PreviewGroup {
+	slices.SortFunc(groups, func(a, b dbmodel.PreviewGroup) int { return b.Newest.Compare(a.Newest) })
 	return groups[:min(len(groups), previewFirst)]
 }
 
@@ -95,7 +95,7 @@ func (p *preview) fillSettings(ctx context.Context, db bun.IDB, product int64, c
 	if err != nil {
 		return fmt.Errorf("look through the notifications of product %d: %w", product, err)
 	}
-	var would []dbmodel.Group
+	var would []dbmodel.PreviewGroup
 	for i := range groups {
 		if event, _ := decideAgain(c, groups[i].Before, groups[i].After); event != rule.NoEvent {
 			p.add(&groups[i])
@@ -122,7 +122,7 @@ func (p *preview) fillObservations(ctx context.Context, db bun.IDB, product int6
 	if err != nil {
 		return fmt.Errorf("look through the observations of product %d: %w", product, err)
 	}
-	var would []dbmodel.Group
+	var would []dbmodel.PreviewGroup
 	for i := range groups {
 		g := &groups[i]
 		if !c.Matches(rule.Observation{Values: *g.After, ParserType: g.ParserType}) {
@@ -159,7 +159,7 @@ func (p *preview) fillSubscription(
 	if err != nil {
 		return fmt.Errorf("look through notifications: %w", err)
 	}
-	var would []dbmodel.Group
+	var would []dbmodel.PreviewGroup
 	for i := range groups {
 		if sub.Takes(&groups[i].Notification) {
 			p.add(&groups[i])

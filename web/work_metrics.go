@@ -126,7 +126,7 @@ func (w *workCollector) askDatabase(ctx context.Context, list *gauges) {
 	}
 	if processes, err := dbmodel.LiveProcesses(ctx, w.db.Reader); err == nil {
 		alive := dbmodel.AliveByRole(processes)
-		for _, role := range dbmodel.Roles {
+		for _, role := range dbmodel.ProcessRoles {
 			list.add(processesDesc, float64(alive[role].Processes), role)
 		}
 	}

@@ -10,13 +10,13 @@ import (
 	"github.com/seed91453169/tocsin/rule"
 )
 
-// evaluateBaseline remembers observations that match, and their titles, as if they had been notified, and forgets
-// those that do not match, by what the baseline said of them: a change that comes meanwhile waits. It
-// stores no notification: these observations are known already.
+// evaluateBaseline remembers observations that match, and their titles, as if they had been notified, and forgets those
+// that do not match; it stores no notification, because these observations are known already. What the baseline said of
+// an observation decides, not its state of now: a change since then has an event of its own, which waits for this one.
 func (w *Worker) evaluateBaseline(
 	ctx context.Context, tx bun.Tx, event *dbmodel.Event, _ prepared,
 ) (evaluated, error) {
-	observations, e, err := w.read(ctx, tx, event.Payload.IDs, true)
+	observations, e, err := w.lock(ctx, tx, event.Payload.IDs)
 	if err != nil {
 		return evaluated{}, err
 	}
@@ -37,15 +37,15 @@ func (w *Worker) evaluateBaseline(
 	if err := dbmodel.Remember(ctx, tx, ids, values); err != nil {
 		return evaluated{}, fmt.Errorf("remember observations: %w", err)
 	}
-	matching, _, err := e.lockTitles(ctx, observations)
-	if err != nil || len(matching) == 0 {
+	titles, _, err := e.lockTitles(ctx, observations)
+	if err != nil || len(titles) == 0 {
 		return evaluated{}, err
 	}
-	values = make([]*rule.Values, len(matching))
-	for i, t := range matching {
+	values = make([]*rule.Values, len(titles))
+	for i, t := range titles {
 		values[i] = new(t.worst.Rule().Values)
 	}
-	if err := dbmodel.RememberTitles(ctx, tx, hashes(matching), values); err != nil {
+	if err := dbmodel.RememberTitles(ctx, tx, hashes(titles), values); err != nil {
 		return evaluated{}, fmt.Errorf("remember titles: %w", err)
 	}
 	return evaluated{}, nil

@@ -49,7 +49,7 @@ func (e *env) cleanUp() dbmodel.PeriodicRun {
 	if err != nil {
 		e.t.Fatal(err)
 	}
-	e.queue.EnqueuePeriodic(e.t.Context(), []dbmodel.Run{{ID: id, Task: dbmodel.PeriodicCleanup}})
+	e.queue.EnqueuePeriodic(e.t.Context(), []dbmodel.QueueableRun{{ID: id, Task: dbmodel.PeriodicCleanup}})
 	return e.ended(id)
 }
 

@@ -25,19 +25,19 @@ func (w *Worker) deletionRemove(ctx context.Context, _ *asynq.Task) error {
 		if n == 0 || !w.pause(min(time.Since(began), longestCleanupPause)) {
 			break
 		}
-		if err := dbmodel.HoldDeletions(ctx, w.DB); err != nil {
-			return fmt.Errorf("hold deletions: %w", err)
+		if err := dbmodel.HoldRemoval(ctx, w.DB); err != nil {
+			return fmt.Errorf("hold the removal: %w", err)
 		}
 	}
 	if removed > 0 {
 		w.Log.Info().Int64("rows", removed).Msg("removed what was deleted")
 	}
-	return w.record("release deletions", func(ctx context.Context) error { return dbmodel.ReleaseDeletions(ctx, w.DB) })
+	return w.record("release the removal", func(ctx context.Context) error { return dbmodel.ReleaseRemoval(ctx, w.DB) })
 }
 
 // removeBatch removes one batch in a transaction of its own.
 func (w *Worker) removeBatch(ctx context.Context) (n int64, err error) {
-	ctx, cancel := context.WithTimeout(ctx, dbmodel.DeletionTime)
+	ctx, cancel := context.WithTimeout(ctx, dbmodel.RemovalTime)
 	defer cancel()
 	err = w.DB.InTx(ctx, func(ctx context.Context, tx bun.Tx) error {
 		n, err = dbmodel.RemoveDeleted(ctx, tx)

@@ -146,7 +146,7 @@ func (w *Worker) evaluate(
 	targets, err := w.attempt(ctx, e, h)
 	endSpan(span, err)
 	w.counted.attempted(e, time.Since(began))
-	var wait *postponed
+	var later *postponed
 	var recorded error
 	switch {
 	case err == nil:
@@ -156,9 +156,9 @@ func (w *Worker) evaluate(
 			w.Queue.Poke(ctx, targets)
 		}
 		return true, nil
-	case errors.As(err, &wait):
+	case errors.As(err, &later):
 		return false, w.record("give an event back", func(ctx context.Context) error {
-			return dbmodel.ReleaseEvent(ctx, w.DB, e, wait.wait)
+			return dbmodel.ReleaseEvent(ctx, w.DB, e, later.wait)
 		})
 	case errors.Is(err, dbmodel.ErrUnavailable):
 		recorded = w.record("give an event back", func(ctx context.Context) error {
@@ -171,9 +171,8 @@ func (w *Worker) evaluate(
 			return w.setAside(ctx, e, classOf(err), err)
 		})
 	default:
-		wait := time.Second << e.Failures
 		recorded = w.record("count a failure", func(ctx context.Context) error {
-			return dbmodel.FailEvent(ctx, w.DB, e, err.Error(), wait)
+			return dbmodel.FailEvent(ctx, w.DB, e, err.Error(), time.Second<<e.Failures)
 		})
 	}
 	return false, fmt.Errorf("evaluate event %d (%s): %w", e.ID, e.Kind, errors.Join(err, recorded))
@@ -207,12 +206,13 @@ func (w *Worker) attempt(ctx context.Context, e *dbmodel.Event, h handler) (targ
 		dbmodel.AfterCommit(ctx, func() { w.counted.ended(e, p, done) })
 		return err
 	})
+	tooLate := err != nil && ctx.Err() == context.DeadlineExceeded
 	switch {
 	case dbmodel.TookTooLong(err) && ctx.Err() == nil:
 		err = errors.New("a statement took longer than the database grants: see its statement_timeout")
-	case err != nil && ctx.Err() == context.DeadlineExceeded && !began.IsZero() &&
-		time.Since(began) > evaluationTime/2 && w.DB.Ping(w.ended) == nil:
-		err = fmt.Errorf("it took more than %s", evaluationTime) // the database answers: the event itself takes too long
+	case tooLate && !began.IsZero() && time.Since(began) > evaluationTime/2 && w.DB.Ping(w.ended) == nil:
+		// It did not wait long for a connection, and the database answers: the event itself takes too long.
+		err = fmt.Errorf("it took more than %s", evaluationTime)
 	}
 	return targets, err
 }
@@ -223,19 +223,6 @@ func (w *Worker) split(ctx context.Context, e *dbmodel.Event) error {
 		_, err := dbmodel.SplitEvent(ctx, tx, e)
 		return err
 	})
-}
-
-// panicked is a panic as an error.
-type panicked struct{ value any }
-
-func (p *panicked) Error() string { return fmt.Sprintf("panic: %v", p.value) }
-
-// classOf names what made a task fail for good.
-func classOf(err error) string {
-	if _, ok := errors.AsType[*panicked](err); ok {
-		return "Panic"
-	}
-	return "TaskFailed"
 }
 
 // setAside ends the tries of an event, and reports it.
@@ -252,9 +239,11 @@ func (w *Worker) setAside(ctx context.Context, e *dbmodel.Event, class string, r
 		if err != nil || !done {
 			return err
 		}
-		dbmodel.AfterCommit(ctx, func() { w.counted.setAside(e) })
-		w.Log.Error().Err(reason).Func(tracing.Log(tracing.Continue(ctx, e.Payload.TraceParent))).Str("class", class).
-			Msg(what + " is set aside: its evaluation failed for good")
+		dbmodel.AfterCommit(ctx, func() {
+			w.counted.setAside(e)
+			w.Log.Error().Err(reason).Func(tracing.Log(tracing.Continue(ctx, e.Payload.TraceParent))).Str("class", class).
+				Msg(what + " is set aside: its evaluation failed for good")
+		})
 		if e.Payload.Exception != nil && e.Payload.Exception.Own {
 			return nil
 		}
@@ -264,28 +253,4 @@ func (w *Worker) setAside(ctx context.Context, e *dbmodel.Event, class string, r
 			Trace:   what + ": " + reason.Error(),
 		})
 	})
-}
-
-// reportOwn reports a failure of Tocsin itself, within the transaction that records it.
-func (w *Worker) reportOwn(ctx context.Context, tx bun.Tx, x accept.ExceptionInfo) error {
-	event, err := accept.NewOwnFailure(x)
-	if err != nil {
-		return err
-	}
-	return w.acceptOwn(ctx, tx, event)
-}
-
-// reportEach is reportOwn of a failure that is never held back.
-func (w *Worker) reportEach(ctx context.Context, tx bun.Tx, x accept.ExceptionInfo) error {
-	event, err := accept.NewOwnFailure(x)
-	if err != nil {
-		return err
-	}
-	return w.acceptOwn(ctx, tx, event.NeverHeldBack())
-}
-
-func (w *Worker) acceptOwn(ctx context.Context, tx bun.Tx, event *accept.Event) error {
-	done, err := accept.InTx(ctx, tx, event)
-	dbmodel.AfterCommit(ctx, func() { w.counted.accepted(done) })
-	return err
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/uptrace/bun"
 
 	"github.com/seed91453169/tocsin/dbmodel"
+	"github.com/seed91453169/tocsin/internal/accept"
 	"github.com/seed91453169/tocsin/internal/testenv"
 	"github.com/seed91453169/tocsin/rule"
 )
@@ -31,9 +32,14 @@ func TestEvaluateAll(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for range 2 {
+		counted := 0
+		e.acceptor.Count = func(done accept.Accepted) { counted += done.Evaluations }
+		for i := range 2 {
 			if n, err := e.acceptor.EvaluateAll(t.Context(), []int64{1, 2}); n != 3 || err != nil {
 				t.Fatalf("%d observations are evaluated again: %v", n, err)
+			}
+			if counted != 3*(i+1) {
+				t.Errorf("%d observations are counted, want %d", counted, 3*(i+1))
 			}
 			e.idle(30 * time.Second)
 			got := e.notifications()

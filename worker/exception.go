@@ -5,11 +5,9 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/hibiken/asynq"
 	"github.com/uptrace/bun"
 
 	"github.com/seed91453169/tocsin/dbmodel"
-	"github.com/seed91453169/tocsin/internal/accept"
 	"github.com/seed91453169/tocsin/rule"
 )
 
@@ -87,7 +85,7 @@ func (w *Worker) claim(ctx context.Context, key string, id int64, limit time.Dur
 	for began := time.Now(); ; {
 		holder, err := w.Queue.Claim(ctx, key, id, limit)
 		if err != nil {
-			// Redis is away: nothing may be lost, so nothing is notified yet
+			// Redis is away: nothing may be lost, so nothing is notified yet.
 			return false, &postponed{wait: time.Second, err: err}
 		}
 		if holder == id {
@@ -114,11 +112,12 @@ func (w *Worker) claim(ctx context.Context, key string, id int64, limit time.Dur
 				defer w.patience.Unlock()
 				patient = true
 			}
+			err := fmt.Errorf("event %d, which is equal, is being handled", holder)
 			if !patient {
-				return false, &postponed{wait: time.Second, err: fmt.Errorf("event %d, which is equal, is being handled", holder)}
+				return false, &postponed{wait: time.Second, err: err}
 			}
 			if time.Since(began) > claimPatience || !w.pause(20*time.Millisecond) {
-				return false, &postponed{wait: claimWait, err: fmt.Errorf("event %d, which is equal, is being handled", holder)}
+				return false, &postponed{wait: claimWait, err: err}
 			}
 		}
 	}
@@ -132,37 +131,3 @@ type postponed struct {
 
 func (p *postponed) Error() string { return fmt.Sprintf("tried again in %s: %v", p.wait, p.err) }
 func (p *postponed) Unwrap() error { return p.err }
-
-// eventAccept handles queue.TypeEventAccept: an event that came through Redis.
-func (w *Worker) eventAccept(ctx context.Context, t *asynq.Task) error {
-	done, err := w.acceptor().AcceptPayload(ctx, t.Payload())
-	if err == nil {
-		w.logPassedOver(done)
-	}
-	return err
-}
-
-// acceptor accepts events and counts them.
-func (w *Worker) acceptor() *accept.Acceptor {
-	a := accept.New(w.DB, w.Queue)
-	a.Count = w.counted.accepted
-	return a
-}
-
-// logPassedOver logs that states came through Redis after younger ones were stored.
-func (w *Worker) logPassedOver(done accept.Accepted) {
-	if done.PassedOver > 0 {
-		w.Log.Warn().Int("states", done.PassedOver).Int("of", max(done.Received, 1)).
-			Msg("states that came through Redis were passed over: they are older than what is stored")
-	}
-}
-
-// acceptRefused accepts an event after all that came through Redis and was refused.
-func (w *Worker) acceptRefused(ctx context.Context, tx bun.Tx, e *dbmodel.Event, _ prepared) (evaluated, error) {
-	done, err := accept.Again(ctx, tx, e.Payload.Task)
-	if err == nil {
-		w.logPassedOver(done)
-		dbmodel.AfterCommit(ctx, func() { w.counted.accepted(done) })
-	}
-	return evaluated{}, err
-}

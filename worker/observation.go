@@ -14,39 +14,6 @@ import (
 	"github.com/seed91453169/tocsin/rule"
 )
 
-// evaluation collects what one transaction stores.
-type evaluation struct {
-	w        *Worker
-	tx       bun.Tx
-	settings *dbmodel.Settings
-	products map[int64]*dbmodel.ProductContext
-	applied  map[int64]*rule.Applied // by product
-
-	notifications []dbmodel.NewNotification
-	under         []*rule.Applied // the settings of each of notifications
-	caused        map[int64]bool  // observations that are, or whose title is, notified
-}
-
-// begin reads what every evaluation needs.
-func (w *Worker) begin(ctx context.Context, tx bun.Tx, productIDs []int64) (*evaluation, error) {
-	settings, err := dbmodel.LoadSettings(ctx, tx)
-	if err != nil {
-		return nil, fmt.Errorf("load settings: %w", err)
-	}
-	products, err := dbmodel.ProductContexts(ctx, tx, productIDs)
-	if err != nil {
-		return nil, fmt.Errorf("load products: %w", err)
-	}
-	applied := make(map[int64]*rule.Applied, len(products))
-	for id, p := range products {
-		a := rule.Effective(p.Product, p.Group)
-		applied[id] = &a
-	}
-	return &evaluation{
-		w: w, tx: tx, settings: settings, products: products, applied: applied, caused: map[int64]bool{},
-	}, nil
-}
-
 // baselineWait is how long a change waits, again and again, for the baseline of its observation.
 const baselineWait = 100 * time.Millisecond
 
@@ -73,7 +40,7 @@ func (w *Worker) evaluateObservations(
 		return evaluated{}, waitsForBaseline(err)
 	}
 	if len(ids) > 1 {
-		observations, e, err := w.read(ctx, tx, ids, false)
+		observations, e, err := w.read(ctx, tx, ids)
 		if err != nil {
 			return evaluated{}, err
 		}
@@ -81,20 +48,20 @@ func (w *Worker) evaluateObservations(
 			return evaluated{}, err
 		}
 	}
-	observations, e, err := w.read(ctx, tx, ids, true)
+	observations, e, err := w.lock(ctx, tx, ids)
 	if err != nil {
 		return evaluated{}, err
 	}
-	ids = nil
+	ids = nil // of those with an outcome of their own
 	var values []*rule.Values
 	for i := range observations {
 		o := &observations[i]
-		event, remember := e.decide(o)
-		if event == rule.NoEvent {
+		outcome, remember := e.decide(o)
+		if outcome == rule.NoEvent {
 			continue
 		}
 		ids, values = append(ids, o.ID), append(values, remember)
-		e.addObservation(o, event, e.products[o.ProductID], e.applied[o.ProductID])
+		e.addObservation(o, outcome, e.products[o.ProductID], e.applied[o.ProductID])
 		e.caused[o.ID] = true
 	}
 	if err := e.titles(ctx, observations); err != nil {
@@ -106,29 +73,49 @@ func (w *Worker) evaluateObservations(
 	return e.store(ctx, event)
 }
 
-// read reads observations, locked or not, and what decides about them. Where they are locked, their products are kept.
+// read reads observations without a lock, and what decides about them.
 func (w *Worker) read(
-	ctx context.Context, tx bun.Tx, ids []int64, lock bool,
+	ctx context.Context, tx bun.Tx, ids []int64,
 ) ([]dbmodel.StoredObservation, *evaluation, error) {
-	load := dbmodel.Observations
-	if lock {
-		load = dbmodel.ObservationsForUpdate
-	}
-	observations, err := load(ctx, tx, ids)
+	observations, err := dbmodel.Observations(ctx, tx, ids)
 	if err != nil {
 		return nil, nil, fmt.Errorf("load observations: %w", err)
 	}
-	productIDs := map[int64]bool{}
-	for i := range observations {
-		if w.fault != nil {
-			w.fault(&observations[i])
-		}
-		productIDs[observations[i].ProductID] = true
+	return w.withProducts(ctx, tx, observations, productsOf(observations))
+}
+
+// lock is read that keeps others from changing the observations, and from deleting their products, until the
+// transaction ends.
+func (w *Worker) lock(
+	ctx context.Context, tx bun.Tx, ids []int64,
+) ([]dbmodel.StoredObservation, *evaluation, error) {
+	observations, err := dbmodel.ObservationsForUpdate(ctx, tx, ids)
+	if err != nil {
+		return nil, nil, fmt.Errorf("lock observations: %w", err)
 	}
-	products := slices.Sorted(maps.Keys(productIDs))
-	if lock {
-		if err := dbmodel.KeepProducts(ctx, tx, products); err != nil {
-			return nil, nil, fmt.Errorf("keep products: %w", err)
+	products := productsOf(observations)
+	if err := dbmodel.KeepProducts(ctx, tx, products); err != nil {
+		return nil, nil, fmt.Errorf("keep products: %w", err)
+	}
+	return w.withProducts(ctx, tx, observations, products)
+}
+
+// productsOf are the products of observations, each once, by id.
+func productsOf(observations []dbmodel.StoredObservation) []int64 {
+	ids := map[int64]bool{}
+	for i := range observations {
+		ids[observations[i].ProductID] = true
+	}
+	return slices.Sorted(maps.Keys(ids))
+}
+
+// withProducts reads what decides about observations of products, and leaves out those that are deleted.
+func (w *Worker) withProducts(
+	ctx context.Context, tx bun.Tx, observations []dbmodel.StoredObservation, products []int64,
+) ([]dbmodel.StoredObservation, *evaluation, error) {
+	if w.fault != nil {
+		for i := range observations {
+			w.fault(&observations[i])
 		}
 	}
 	e, err := w.begin(ctx, tx, products)
@@ -162,7 +149,7 @@ func (e *evaluation) concerned(ctx context.Context, observations []dbmodel.Store
 	}
 	var ids []int64
 	for i := range observations {
-		if event, _ := e.decide(&observations[i]); event != rule.NoEvent || named[observations[i].Title] {
+		if outcome, _ := e.decide(&observations[i]); outcome != rule.NoEvent || named[observations[i].Title] {
 			ids = append(ids, observations[i].ID)
 		}
 	}
@@ -180,11 +167,4 @@ func (e *evaluation) addObservation(
 	n.Facts.ProductName, n.Facts.ProductGroupName = product.Name, product.GroupName
 	n.SetValues(o.Remembered, &now)
 	e.add(n, applied)
-}
-
-// contactsOf reads the contacts of a part of the settings.
-func (e *evaluation) contactsOf(ctx context.Context, kind rule.HolderKind) (rule.Contacts, error) {
-	holder := rule.Holder{Kind: kind}
-	contacts, err := dbmodel.ContactsOf(ctx, e.tx, holder)
-	return contacts[holder], err
 }

@@ -33,16 +33,16 @@ func (e *evaluation) titlesWithOutcome(ctx context.Context, observations []dbmod
 	if len(worst) == 0 {
 		return nil, nil
 	}
-	matching := make([]title, 0, len(worst))
+	titles := make([]title, 0, len(worst))
 	for text, o := range worst {
-		matching = append(matching, title{dbmodel.TitleHash(text), o})
+		titles = append(titles, title{dbmodel.TitleHash(text), o})
 	}
-	slices.SortFunc(matching, func(a, b title) int { return bytes.Compare(a.hash[:], b.hash[:]) })
-	remembered, err := dbmodel.RememberedTitles(ctx, e.tx, hashes(matching))
+	slices.SortFunc(titles, func(a, b title) int { return bytes.Compare(a.hash[:], b.hash[:]) })
+	remembered, err := dbmodel.RememberedTitles(ctx, e.tx, hashes(titles))
 	if err != nil {
 		return nil, fmt.Errorf("load titles: %w", err)
 	}
-	return slices.DeleteFunc(matching, func(t title) bool { return t.event(remembered) == rule.NoEvent }), nil
+	return slices.DeleteFunc(titles, func(t title) bool { return t.event(remembered) == rule.NoEvent }), nil
 }
 
 // lockTitles returns those titles of observations, which are locked, that have an outcome, and what is remembered of
@@ -50,15 +50,15 @@ func (e *evaluation) titlesWithOutcome(ctx context.Context, observations []dbmod
 func (e *evaluation) lockTitles(
 	ctx context.Context, observations []dbmodel.StoredObservation,
 ) ([]title, map[dbmodel.Hash]*rule.Values, error) {
-	matching, err := e.titlesWithOutcome(ctx, observations)
-	if err != nil || len(matching) == 0 {
+	titles, err := e.titlesWithOutcome(ctx, observations)
+	if err != nil || len(titles) == 0 {
 		return nil, nil, err
 	}
-	remembered, err := dbmodel.LockTitles(ctx, e.tx, hashes(matching), texts(matching))
+	remembered, err := dbmodel.LockTitles(ctx, e.tx, hashes(titles), texts(titles))
 	if err != nil {
 		return nil, nil, fmt.Errorf("lock titles: %w", err)
 	}
-	return slices.DeleteFunc(matching, func(t title) bool { return t.event(remembered) == rule.NoEvent }), remembered, nil
+	return slices.DeleteFunc(titles, func(t title) bool { return t.event(remembered) == rule.NoEvent }), remembered, nil
 }
 
 func texts(list []title) []string {
@@ -71,15 +71,15 @@ func texts(list []title) []string {
 
 // titles decides about the titles of observations, which are locked.
 func (e *evaluation) titles(ctx context.Context, observations []dbmodel.StoredObservation) error {
-	matching, remembered, err := e.lockTitles(ctx, observations)
-	if err != nil || len(matching) == 0 {
+	titles, remembered, err := e.lockTitles(ctx, observations)
+	if err != nil || len(titles) == 0 {
 		return err
 	}
 	// Another observation of a baseline may bear the title: what that remembers is known already.
-	if waits, err := dbmodel.TitlesWaitForBaseline(ctx, e.tx, texts(matching)); err != nil || waits {
+	if waits, err := dbmodel.TitlesWaitForBaseline(ctx, e.tx, texts(titles)); err != nil || waits {
 		return waitsForBaseline(err)
 	}
-	counts, err := dbmodel.TitleCounts(ctx, e.tx, texts(matching))
+	counts, err := dbmodel.TitleCounts(ctx, e.tx, texts(titles))
 	if err != nil {
 		return fmt.Errorf("count the bearers of titles: %w", err)
 	}
@@ -88,8 +88,8 @@ func (e *evaluation) titles(ctx context.Context, observations []dbmodel.StoredOb
 		return err
 	}
 	applied := rule.Global(e.settings.TitleConditions(), contacts)
-	values := make([]*rule.Values, len(matching))
-	for i, t := range matching {
+	values := make([]*rule.Values, len(titles))
+	for i, t := range titles {
 		now := t.worst.Rule().Values
 		values[i] = &now
 		n := dbmodel.Notification{
@@ -107,7 +107,7 @@ func (e *evaluation) titles(ctx context.Context, observations []dbmodel.StoredOb
 		e.add(n, &applied)
 		e.caused[t.worst.ID] = true
 	}
-	if err := dbmodel.RememberTitles(ctx, e.tx, hashes(matching), values); err != nil {
+	if err := dbmodel.RememberTitles(ctx, e.tx, hashes(titles), values); err != nil {
 		return fmt.Errorf("remember titles: %w", err)
 	}
 	return nil

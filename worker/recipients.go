@@ -7,33 +7,8 @@ import (
 	"slices"
 
 	"github.com/seed91453169/tocsin/dbmodel"
-	"github.com/seed91453169/tocsin/internal/tracing"
 	"github.com/seed91453169/tocsin/rule"
 )
-
-// add adds a notification, and the settings under which its recipients are decided.
-func (e *evaluation) add(n dbmodel.Notification, applied *rule.Applied) {
-	e.notifications, e.under = append(e.notifications, dbmodel.NewNotification{Notification: n}), append(e.under, applied)
-}
-
-// store writes the notifications that come from an event, with a delivery for each recipient.
-func (e *evaluation) store(ctx context.Context, event *dbmodel.Event) (evaluated, error) {
-	if len(e.notifications) == 0 {
-		return evaluated{}, nil
-	}
-	targets, err := e.decideRecipients(ctx)
-	if err != nil {
-		return evaluated{}, err
-	}
-	parent := tracing.Parent(ctx)
-	for i := range e.notifications {
-		e.notifications[i].AcceptedAt, e.notifications[i].Facts.TraceParent = event.CreatedAt, parent
-	}
-	if err := dbmodel.InsertNotifications(ctx, e.tx, e.notifications); err != nil {
-		return evaluated{}, fmt.Errorf("store notifications: %w", err)
-	}
-	return evaluated{targets: targets, notifications: e.notifications, notified: max(len(e.caused), 1)}, nil
-}
 
 // alike is what the recipients of a notification depend on. Most notifications of an import are alike.
 type alike struct {

@@ -26,7 +26,7 @@ var typeOfPeriodic = map[string]string{
 }
 
 // EnqueuePeriodic enqueues tasks for runs of periodic tasks.
-func (q *Queue) EnqueuePeriodic(ctx context.Context, runs []dbmodel.Run) {
+func (q *Queue) EnqueuePeriodic(ctx context.Context, runs []dbmodel.QueueableRun) {
 	var list []*asynq.Task
 	for _, r := range runs {
 		if t, known := typeOfPeriodic[r.Task]; known { // else it is for another version of Tocsin
@@ -38,9 +38,9 @@ func (q *Queue) EnqueuePeriodic(ctx context.Context, runs []dbmodel.Run) {
 
 // RemoveDeleted has a worker remove what is deleted, unless one does so already.
 func (q *Queue) RemoveDeleted(ctx context.Context, db *dbmodel.DB) error {
-	mine, err := dbmodel.Tick(ctx, db, "deletions", dbmodel.DeletionTime)
+	mine, err := dbmodel.ClaimRemoval(ctx, db)
 	if err != nil {
-		return fmt.Errorf("take deletions: %w", err)
+		return fmt.Errorf("claim the removal of what is deleted: %w", err)
 	}
 	if mine {
 		q.enqueue(ctx, []*asynq.Task{newTask(TypeDeletionRemove, nil, Periodic, PeriodicTime)}, Periodic)

@@ -81,7 +81,7 @@ func (r *run) checkObservations(notified map[int64][]dbmodel.Notification) {
 	for id, states := range all {
 		conditions := r.plan.installation.applied(states[0].ProductID).Conditions
 		err := explain(func(remembered *rule.Values, o rule.Observation) (rule.Event, *rule.Values) {
-			return rule.Decide(conditions.Matches(o), remembered, o.Values)
+			return rule.Outcome(conditions.Matches(o), remembered, o.Values)
 		}, states, notified[id])
 		if err != nil {
 			r.t.Errorf("observation %d: %v", id, err)

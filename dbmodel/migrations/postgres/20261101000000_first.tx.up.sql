@@ -539,14 +539,14 @@ CREATE INDEX periodic_tasks_waiting ON periodic_tasks (id) WHERE status IN ('pen
 
 --bun:split
 -- What only one process does at a time, and when next. cleanup: no slot before this was missed. deletion: when
--- notifications were last deleted. deletions: when a task for deletions may be enqueued.
+-- notifications were last deleted. removal: when a task that removes what is deleted may be enqueued.
 CREATE TABLE ticks (
     name    text PRIMARY KEY,
     next_at timestamptz NOT NULL DEFAULT 'epoch'
 );
 
 --bun:split
-INSERT INTO ticks (name) VALUES ('sweep'), ('deletions'), ('digests');
+INSERT INTO ticks (name) VALUES ('sweep'), ('removal'), ('digests');
 
 --bun:split
 INSERT INTO ticks (name, next_at) VALUES ('cleanup', clock_timestamp()), ('deletion', clock_timestamp());
@@ -566,8 +566,8 @@ CREATE TABLE processes (
 -- Where the connector to SecObserve stands: one row. loaded: the first load is over. read_to: the last id that a reading of
 -- all observations has stored; null where none is under way. read_began and today_read: when all observations, or those that
 -- changed today, were last read. approvals: of the newest approval that was read. gap: by how many SecObserve had more
--- observations than the tables when they were last compared. frontend: where the links of the settings lead. sender: the email_from that was taken. problems: what
--- was reported and lasts. failures: passes in a row that failed.
+-- observations than the tables when they were last compared. frontend: where the links of the settings lead. sender: the
+-- email_from that was taken. problems: what was reported and lasts. failures: passes in a row that failed.
 CREATE TABLE secobserve (
     id         smallint PRIMARY KEY CHECK (id = 1),
     loaded     boolean NOT NULL DEFAULT false,

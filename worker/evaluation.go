@@ -1,0 +1,76 @@
+package worker
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/uptrace/bun"
+
+	"github.com/seed91453169/tocsin/dbmodel"
+	"github.com/seed91453169/tocsin/internal/tracing"
+	"github.com/seed91453169/tocsin/rule"
+)
+
+// evaluation collects what one transaction stores.
+type evaluation struct {
+	w        *Worker
+	tx       bun.Tx
+	settings *dbmodel.Settings
+	products map[int64]*dbmodel.ProductContext
+	applied  map[int64]*rule.Applied // by product
+
+	notifications []dbmodel.NewNotification
+	under         []*rule.Applied // the settings of each of notifications
+	caused        map[int64]bool  // observations that are, or whose title is, notified
+}
+
+// begin reads what every evaluation needs.
+func (w *Worker) begin(ctx context.Context, tx bun.Tx, productIDs []int64) (*evaluation, error) {
+	settings, err := dbmodel.LoadSettings(ctx, tx)
+	if err != nil {
+		return nil, fmt.Errorf("load settings: %w", err)
+	}
+	products, err := dbmodel.ProductContexts(ctx, tx, productIDs)
+	if err != nil {
+		return nil, fmt.Errorf("load products: %w", err)
+	}
+	applied := make(map[int64]*rule.Applied, len(products))
+	for id, p := range products {
+		a := rule.Effective(p.Product, p.Group)
+		applied[id] = &a
+	}
+	return &evaluation{
+		w: w, tx: tx, settings: settings, products: products, applied: applied, caused: map[int64]bool{},
+	}, nil
+}
+
+// contactsOf reads the contacts of a part of the settings.
+func (e *evaluation) contactsOf(ctx context.Context, kind rule.HolderKind) (rule.Contacts, error) {
+	holder := rule.Holder{Kind: kind}
+	contacts, err := dbmodel.ContactsOf(ctx, e.tx, holder)
+	return contacts[holder], err
+}
+
+// add adds a notification, and the settings under which its recipients are decided.
+func (e *evaluation) add(n dbmodel.Notification, applied *rule.Applied) {
+	e.notifications, e.under = append(e.notifications, dbmodel.NewNotification{Notification: n}), append(e.under, applied)
+}
+
+// store writes the notifications that come from an event, with a delivery for each recipient.
+func (e *evaluation) store(ctx context.Context, event *dbmodel.Event) (evaluated, error) {
+	if len(e.notifications) == 0 {
+		return evaluated{}, nil
+	}
+	targets, err := e.decideRecipients(ctx)
+	if err != nil {
+		return evaluated{}, err
+	}
+	parent := tracing.Parent(ctx)
+	for i := range e.notifications {
+		e.notifications[i].AcceptedAt, e.notifications[i].Facts.TraceParent = event.CreatedAt, parent
+	}
+	if err := dbmodel.InsertNotifications(ctx, e.tx, e.notifications); err != nil {
+		return evaluated{}, fmt.Errorf("store notifications: %w", err)
+	}
+	return evaluated{targets: targets, notifications: e.notifications, notified: max(len(e.caused), 1)}, nil
+}

@@ -1,0 +1,49 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/uptrace/bun"
+
+	"github.com/seed91453169/tocsin/dbmodel"
+	"github.com/seed91453169/tocsin/internal/accept"
+)
+
+// panicked is a panic as an error.
+type panicked struct{ value any }
+
+func (p *panicked) Error() string { return fmt.Sprintf("panic: %v", p.value) }
+
+// classOf names what made a task fail for good.
+func classOf(err error) string {
+	if _, ok := errors.AsType[*panicked](err); ok {
+		return "Panic"
+	}
+	return "TaskFailed"
+}
+
+// reportOwn reports a failure of Tocsin itself, within the transaction that records it.
+func (w *Worker) reportOwn(ctx context.Context, tx bun.Tx, x accept.ExceptionInfo) error {
+	event, err := accept.NewOwnFailure(x)
+	if err != nil {
+		return err
+	}
+	return w.acceptOwn(ctx, tx, event)
+}
+
+// reportEach is reportOwn of a failure that is never held back.
+func (w *Worker) reportEach(ctx context.Context, tx bun.Tx, x accept.ExceptionInfo) error {
+	event, err := accept.NewOwnFailure(x)
+	if err != nil {
+		return err
+	}
+	return w.acceptOwn(ctx, tx, event.NeverHeldBack())
+}
+
+func (w *Worker) acceptOwn(ctx context.Context, tx bun.Tx, event *accept.Event) error {
+	done, err := accept.InTx(ctx, tx, event)
+	dbmodel.AfterCommit(ctx, func() { w.counted.accepted(done) })
+	return err
+}
