@@ -262,7 +262,7 @@ func TestHeld(t *testing.T) {
 		7: "It was due with an earlier digest of the subscription.",
 		8: "It is held for the digest of 2026-03-29 08:00 Europe/Berlin.",
 	} {
-		if got := s.Held(&rule.Notification{ID: id}).Sentence(); got != want {
+		if got := s.WaitsFor(&rule.Notification{ID: id}).Sentence(); got != want {
 			t.Errorf("notification %d: %s", id, got)
 		}
 	}

@@ -176,7 +176,7 @@ func (e *explainer) recipients(ctx context.Context, db bun.IDB, a rule.Applied) 
 			if c.Holder == (rule.Holder{Kind: rule.HolderSubscription, ID: sub.ID}) {
 				name = sub.Name
 				if c.Reason == rule.Waits {
-					c.Reason = sub.Held(e.about)
+					c.Reason = sub.WaitsFor(e.about)
 				}
 			}
 		}

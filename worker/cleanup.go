@@ -34,8 +34,9 @@ func (w *Worker) periodicCleanup(ctx context.Context, run *dbmodel.PeriodicRun) 
 type cleanup struct {
 	w       *Worker
 	run     *dbmodel.PeriodicRun
-	deleted int64 // notifications
-	unused  int64 // targets and titles that nothing refers to any more
+	behind  *dbmodel.Position // the last old notification that was looked at; nil: none was
+	deleted int64             // notifications
+	unused  int64             // targets and titles that nothing refers to any more
 }
 
 // message is what the run did so far, in words.
@@ -94,11 +95,7 @@ func (c *cleanup) do(ctx context.Context) (err error) {
 
 // notifications deletes those that were created before a time and wait for no delivery, a batch at a time.
 func (c *cleanup) notifications(ctx context.Context, before time.Time) error {
-	var behind *dbmodel.Position
-	return c.inBatches(ctx, func(ctx context.Context) (bool, error) {
-		found, err := c.batch(ctx, before, &behind)
-		return found == cleanupBatch, err
-	})
+	return c.inBatches(ctx, func(ctx context.Context) (more bool, err error) { return c.batch(ctx, before) })
 }
 
 // inBatches calls batch for as long as it reports that there is more to do, with pauses in between.
@@ -124,23 +121,23 @@ func (c *cleanup) inBatches(ctx context.Context, batch func(context.Context) (mo
 	}
 }
 
-// batch deletes the next notifications behind a position, moves it, and returns how many it found.
-func (c *cleanup) batch(ctx context.Context, before time.Time, behind **dbmodel.Position) (found int, err error) {
+// batch deletes the next old notifications, and reports whether there are more.
+func (c *cleanup) batch(ctx context.Context, before time.Time) (more bool, err error) {
 	var deleted int64
-	next := *behind
+	last := c.behind
 	err = c.w.DB.InTx(ctx, func(ctx context.Context, tx bun.Tx) error {
-		ids, last, err := dbmodel.OldNotifications(ctx, tx, before, *behind, cleanupBatch)
-		if err != nil || len(ids) == 0 {
+		var ids []int64
+		if ids, last, err = dbmodel.OldNotifications(ctx, tx, before, c.behind, cleanupBatch); err != nil || len(ids) == 0 {
 			return err
 		}
-		found, next = len(ids), last
+		more = len(ids) == cleanupBatch
 		deleted, err = dbmodel.DeleteQuietNotifications(ctx, tx, ids)
 		return err
 	})
 	if err != nil {
-		return 0, fmt.Errorf("delete old notifications: %w", err)
+		return false, fmt.Errorf("delete old notifications: %w", err)
 	}
 	c.deleted += deleted
-	*behind = next
-	return found, nil
+	c.behind = last
+	return more, nil
 }

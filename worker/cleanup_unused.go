@@ -21,10 +21,14 @@ const (
 func (c *cleanup) unusedTargets(ctx context.Context) error {
 	var after int64
 	err := c.inBatches(ctx, func(ctx context.Context) (more bool, err error) {
+		next := after
 		err = c.w.DB.InTx(ctx, func(ctx context.Context, tx bun.Tx) error {
-			after, err = dbmodel.MarkUnusedTargets(ctx, tx, after, cleanupBatch)
+			next, err = dbmodel.MarkUnusedTargets(ctx, tx, after, cleanupBatch)
 			return err
 		})
+		if err == nil {
+			after = next
+		}
 		return after != 0, err
 	})
 	if err != nil {

@@ -12,10 +12,10 @@ import (
 )
 
 const (
-	// claimWait is how long an exception waits for an equal one whose handling did not come to its end.
+	// inPlaceTime is how long an exception waits in place for an equal one, which is handled within milliseconds as a rule.
+	inPlaceTime = time.Second
+	// claimWait is how long it waits after that: the handling of the equal one did not come to its end.
 	claimWait = 5 * time.Second
-	// claimPatience is how long it first waits in place: an equal one is handled within milliseconds as a rule.
-	claimPatience = time.Second
 )
 
 func (w *Worker) exceptionKey(e *dbmodel.Event) string {
@@ -81,7 +81,7 @@ func (w *Worker) evaluateException(
 // claim makes the event the one whose exception is notified; false: an equal one was. The event that holds the claim
 // may still fail until it is evaluated, so this one waits for it; one that was set aside is replaced.
 func (w *Worker) claim(ctx context.Context, key string, id int64, limit time.Duration) (bool, error) {
-	patient := false
+	inPlace := false
 	for began := time.Now(); ; {
 		holder, err := w.Queue.Claim(ctx, key, id, limit)
 		if err != nil {
@@ -108,15 +108,15 @@ func (w *Worker) claim(ctx context.Context, key string, id int64, limit time.Dur
 			}
 		case dbmodel.EventWaits:
 			// One at a time: a storm of equal ones must not take all slots.
-			if !patient && w.patience.TryLock() {
-				defer w.patience.Unlock()
-				patient = true
+			if !inPlace && w.inPlace.TryLock() {
+				defer w.inPlace.Unlock()
+				inPlace = true
 			}
 			err := fmt.Errorf("event %d, which is equal, is being handled", holder)
-			if !patient {
+			if !inPlace {
 				return false, &postponed{wait: time.Second, err: err}
 			}
-			if time.Since(began) > claimPatience || !w.pause(20*time.Millisecond) {
+			if time.Since(began) > inPlaceTime || !w.pause(20*time.Millisecond) {
 				return false, &postponed{wait: claimWait, err: err}
 			}
 		}

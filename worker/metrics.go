@@ -14,10 +14,10 @@ import (
 
 // Results of evaluations.
 const (
-	notified = "notified"
-	nothing  = "nothing"
-	heldBack = "held_back"
-	setAside = "failed"
+	resultNotified = "notified"
+	resultNothing  = "nothing"
+	resultHeldBack = "held_back"
+	resultSetAside = "failed"
 )
 
 // Results of deliveries.
@@ -27,9 +27,9 @@ const (
 	failed  = "failed"
 )
 
-// sends are the buckets of what takes milliseconds as a rule, in seconds; delays those of what may wait for hours.
+// Buckets in seconds: of what takes milliseconds as a rule, and of what may wait for hours.
 var (
-	sends  = []float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 15, 60}
+	times  = []float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 15, 60}
 	delays = []float64{.01, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600, 14400, 86400}
 )
 
@@ -58,25 +58,25 @@ func newCounted(r *prometheus.Registry) *counted {
 		evaluated: counter("tocsin_events_evaluated_total", "Events that were evaluated; failed: that were set aside.",
 			"kind", "result"),
 		evaluation: histogram("tocsin_evaluation_duration_seconds", "Time of one evaluation, of one event or of many.",
-			sends, "kind"),
+			times, "kind"),
 		notifications: counter("tocsin_notifications_total", "Notifications that were stored.", "type", "event"),
 		held: counter("tocsin_exceptions_held_back_total",
 			"Exceptions that equal one that was notified a short time before.", "type"),
 		deliveries: counter("tocsin_deliveries_total",
 			"Deliveries that were sent, that will be tried again, and that failed for good.", "channel", "result", "reason"),
-		delivery: histogram("tocsin_delivery_duration_seconds", "Time of one send.", sends, "channel"),
+		delivery: histogram("tocsin_delivery_duration_seconds", "Time of one send.", times, "channel"),
 		delay: histogram("tocsin_notification_delay_seconds",
 			"Time from the acceptance of an event until a receiver has its notification.", delays, "channel"),
 	}
 	r.MustRegister(c.evaluated, c.evaluation, c.notifications, c.held, c.deliveries, c.delivery, c.delay)
 	for _, kind := range metrics.Kinds {
-		for _, result := range []string{notified, nothing, setAside} {
+		for _, result := range []string{resultNotified, resultNothing, resultSetAside} {
 			c.evaluated.WithLabelValues(string(kind), result)
 		}
 		c.evaluation.WithLabelValues(string(kind))
 	}
 	for _, kind := range []rule.Type{rule.TypeException, rule.TypeTask} {
-		c.evaluated.WithLabelValues(string(kind), heldBack)
+		c.evaluated.WithLabelValues(string(kind), resultHeldBack)
 		c.held.WithLabelValues(string(kind))
 	}
 	for _, typ := range rule.Types {
@@ -118,12 +118,12 @@ func (c *counted) ended(e *dbmodel.Event, p prepared, done evaluated) {
 		return
 	}
 	all := max(len(e.Payload.IDs), 1)
-	rest := nothing
+	rest := resultNothing
 	if p.heldBack {
-		rest = heldBack
+		rest = resultHeldBack
 		c.held.WithLabelValues(string(kind)).Inc()
 	}
-	c.evaluated.WithLabelValues(string(kind), notified).Add(float64(done.notified))
+	c.evaluated.WithLabelValues(string(kind), resultNotified).Add(float64(done.notified))
 	c.evaluated.WithLabelValues(string(kind), rest).Add(float64(max(all-done.notified, 0)))
 	for i := range done.notifications {
 		n := &done.notifications[i]
@@ -134,7 +134,7 @@ func (c *counted) ended(e *dbmodel.Event, p prepared, done evaluated) {
 // setAside counts an event that was set aside.
 func (c *counted) setAside(e *dbmodel.Event) {
 	if kind := e.Type(); kind != "" {
-		c.evaluated.WithLabelValues(string(kind), setAside).Inc()
+		c.evaluated.WithLabelValues(string(kind), resultSetAside).Inc()
 	}
 }
 

@@ -60,10 +60,18 @@ func (w *Worker) secObserveSync(ctx context.Context, run *dbmodel.PeriodicRun) (
 	}
 	ctx, span := w.startRun(ctx, run)
 	defer func() { endSpan(span, err) }()
+	return w.keepingRun(ctx, run, func(ctx context.Context) (string, error) { return w.SecObserve(ctx, run) })
+}
+
+// keepingRun calls do and renews the claim of a run meanwhile. Where the claim is lost or the worker stops, it ends the
+// context of do and returns why.
+func (w *Worker) keepingRun(
+	ctx context.Context, run *dbmodel.PeriodicRun, do func(ctx context.Context) (done string, err error),
+) (done string, err error) {
 	ctx, end := context.WithCancelCause(ctx)
 	defer end(nil)
 	go w.keepRun(ctx, run, end)
-	done, err = w.SecObserve(ctx, run)
+	done, err = do(ctx)
 	if cause := context.Cause(ctx); err != nil && cause != nil {
 		err = cause
 	}
@@ -103,19 +111,20 @@ func (w *Worker) periodic(ctx context.Context, t *asynq.Task, task periodicTask)
 		return fmt.Errorf("claim run %d: %w", p.ID, err)
 	}
 	if run.Attempts > dbmodel.PeriodicAttempts {
-		err = fmt.Errorf("the process that ran it was lost each time, %d times", dbmodel.PeriodicAttempts)
-		return w.endRun(run, t.Type(), task.failed, dbmodel.RunFailed, err.Error(), err)
+		return w.failRun(run, t.Type(), task.failed, "",
+			fmt.Errorf("the process that ran it was lost each time, %d times", dbmodel.PeriodicAttempts))
 	}
 	ctx, cancel := context.WithTimeout(ctx, queue.PeriodicTime)
 	defer cancel()
 	done, err := w.tryPeriodic(ctx, run, task)
-	failed, late := task.failed, ctx.Err() == context.DeadlineExceeded
-	if p := (*panicked)(nil); task.reportsItself && !errors.As(err, &p) {
-		failed = ""
+	late := ctx.Err() == context.DeadlineExceeded
+	report := task.failed
+	if _, isPanic := errors.AsType[*panicked](err); task.reportsItself && !isPanic {
+		report = ""
 	}
 	switch {
 	case err == nil:
-		return w.endRun(run, t.Type(), failed, dbmodel.RunSucceeded, done, nil)
+		return w.succeedRun(run, done)
 	case errors.Is(err, dbmodel.ErrRunLost):
 		return nil
 	case errors.Is(err, errStopping):
@@ -130,10 +139,7 @@ func (w *Worker) periodic(ctx context.Context, t *asynq.Task, task periodicTask)
 		})
 		return fmt.Errorf("periodic task %s: %w", run.Task, errors.Join(err, recorded))
 	}
-	if done != "" {
-		done += "; "
-	}
-	return w.endRun(run, t.Type(), failed, dbmodel.RunFailed, done+err.Error(), err)
+	return w.failRun(run, t.Type(), report, done, err)
 }
 
 // tryPeriodic runs a task; a panic is an error.
@@ -149,25 +155,38 @@ func (w *Worker) tryPeriodic(
 	return task.do(ctx, run)
 }
 
-// endRun records what became of a run, and reports as failed, where that is not empty, why it failed for good: failure,
-// which it returns.
-func (w *Worker) endRun(
-	run *dbmodel.PeriodicRun, function, failed string, status dbmodel.RunStatus, message string, failure error,
-) error {
+// succeedRun records that a run succeeded, and what it did.
+func (w *Worker) succeedRun(run *dbmodel.PeriodicRun, done string) error {
+	err := w.record("a run ended", func(ctx context.Context) error {
+		return w.DB.InTx(ctx, func(ctx context.Context, tx bun.Tx) error {
+			_, err := dbmodel.EndRun(ctx, tx, run, dbmodel.RunSucceeded, done)
+			return err
+		})
+	})
+	if err != nil {
+		return fmt.Errorf("periodic task %s: %w", run.Task, err)
+	}
+	w.Log.Info().Str("task", run.Task).Time("slot", run.Slot).Msg(done)
+	return nil
+}
+
+// failRun records why a run failed for good, which it returns, and what it did before, and reports that in the words of
+// report, unless these are empty. taskType is the type of its task.
+func (w *Worker) failRun(run *dbmodel.PeriodicRun, taskType, report, done string, failure error) error {
+	message := failure.Error()
+	if done != "" {
+		message = done + "; " + message
+	}
 	recorded := w.record("a run ended", func(ctx context.Context) error {
 		return w.DB.InTx(ctx, func(ctx context.Context, tx bun.Tx) error {
-			ended, err := dbmodel.EndRun(ctx, tx, run, status, message)
-			if err != nil || !ended || failure == nil || failed == "" {
+			ended, err := dbmodel.EndRun(ctx, tx, run, dbmodel.RunFailed, message)
+			if err != nil || !ended || report == "" {
 				return err
 			}
 			return w.reportOwn(ctx, tx, accept.ExceptionInfo{
-				Class: classOf(failure), Function: function, Message: failed, Trace: message,
+				Class: classOf(failure), Function: taskType, Message: report, Trace: message,
 			})
 		})
 	})
-	if err := errors.Join(failure, recorded); err != nil {
-		return fmt.Errorf("periodic task %s: %w", run.Task, err)
-	}
-	w.Log.Info().Str("task", run.Task).Time("slot", run.Slot).Msg(message)
-	return nil
+	return fmt.Errorf("periodic task %s: %w", run.Task, errors.Join(failure, recorded))
 }

@@ -70,8 +70,8 @@ type Worker struct {
 	gathering *gathering
 	// unknownTypes are the types of tasks that this version does not know, and that were reported.
 	unknownTypes sync.Map
-	// patience is held by the one exception that waits in place for an equal one.
-	patience sync.Mutex
+	// inPlace is held by the one exception that waits in place for an equal one.
+	inPlace sync.Mutex
 	// fault, where set, is called for each observation that is evaluated; tests make it panic.
 	fault func(*dbmodel.StoredObservation)
 }
