@@ -67,7 +67,7 @@ func (a *Acceptor) count(done Accepted) {
 	}
 }
 
-// stored counts what is stored, and enqueues its evaluation where the rows say so.
+// stored counts what is stored, and enqueues its evaluation where how says so.
 func (a *Acceptor) stored(ctx context.Context, done Accepted, how circumstances) {
 	a.count(done)
 	if how.queued {

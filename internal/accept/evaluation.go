@@ -8,6 +8,7 @@ import (
 
 	"github.com/seed91453169/tocsin/dbmodel"
 	"github.com/seed91453169/tocsin/internal/queue"
+	"github.com/seed91453169/tocsin/rule"
 )
 
 // evaluatedAtOnce is how many observations one event has where all of a product are evaluated again: long titles may
@@ -77,6 +78,7 @@ func (a *Acceptor) evaluateAgain(ctx context.Context, ids []int64) error {
 	if err != nil {
 		return err
 	}
+	done.Type, done.Evaluations = rule.TypeObservation, len(ids)
 	a.stored(ctx, done, how)
 	return nil
 }
