@@ -43,7 +43,7 @@ func TestDeletionIsEnqueuedAtOnce(t *testing.T) {
 			if n, _, err := e.queue.Size(queue.Periodic); err != nil || n != i+1 {
 				t.Errorf("%s %s: %d tasks, want %d: %v", call.method, call.path, n, i+1, err)
 			}
-			if err := dbmodel.ReleaseDeletions(t.Context(), e.db); err != nil { // as the worker does at its end
+			if err := dbmodel.ReleaseRemoval(t.Context(), e.db); err != nil { // as the worker does at its end
 				t.Fatal(err)
 			}
 		}
