@@ -31,7 +31,7 @@ func (k *checker) processes(ctx context.Context, db *dbmodel.DB) {
 	k.oldest(ctx, db)
 	alive := dbmodel.AliveByRole(list)
 	var words, since, missing []string
-	for _, role := range slices.Sorted(slices.Values(dbmodel.Roles)) {
+	for _, role := range slices.Sorted(slices.Values(dbmodel.ProcessRoles)) {
 		if a := alive[role]; a.Processes > 0 {
 			words = append(words, fmt.Sprintf("%d %s", a.Processes, role))
 			since = append(since, role+" since "+a.Since.UTC().Format("2006-01-02 15:04:05 UTC"))
