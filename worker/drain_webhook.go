@@ -2,6 +2,7 @@ package worker
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -79,8 +80,11 @@ func (d *drain) batch(
 		return nil, set, fmt.Errorf("load notifications for target %d: %w", d.target.ID, err)
 	}
 	secrets, err := dbmodel.SigningSecrets(ctx, d.w.DB, d.w.Vault, d.target.ID)
-	if err != nil {
+	switch {
+	case errors.Is(err, dbmodel.ErrAddressLost): // the sender refuses what nothing signs, and says what to do
 		d.w.Log.Error().Err(err).Int64("target", d.target.ID).Msg("the secret of a webhook cannot be read")
+	case err != nil:
+		return nil, set, fmt.Errorf("read the secrets of target %d: %w", d.target.ID, err)
 	}
 	m := &channel.Message{}
 	d.sends()

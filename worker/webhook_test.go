@@ -204,3 +204,27 @@ func TestGoneReceiver(t *testing.T) {
 		}
 	})
 }
+
+// TestSecretsNotRead: an outage while the secrets of a webhook are read is no failure of its receiver.
+func TestSecretsNotRead(t *testing.T) {
+	t.Parallel()
+	testenv.EachDatabase(t, func(t *testing.T, db *dbmodel.DB) {
+		e, r := newEnv(t, db, withWebhooks), newDataReceiver(t)
+		e.product(2, "")
+		e.subscribe("all", rule.Webhook, about(2), r.URL)
+		e.accept(observation(1, 2, rule.High))
+		e.idle(10 * time.Second)
+		sent := e.deliveries(dbmodel.Sent)
+		if len(sent) != 1 {
+			t.Fatalf("deliveries: %+v", sent)
+		}
+		if _, err := db.ExecContext(t.Context(), "ALTER TABLE targets RENAME COLUMN secret TO moved"); err != nil {
+			t.Fatal(err)
+		}
+		d := &drain{w: e.worker, target: &dbmodel.Target{ID: sent[0].TargetID}}
+		m, _, err := d.batch(t.Context(), []dbmodel.PendingDelivery{{ID: sent[0].ID, NotificationID: sent[0].NotificationID}})
+		if err == nil {
+			t.Errorf("made %+v", m)
+		}
+	})
+}
