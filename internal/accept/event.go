@@ -2,8 +2,10 @@ package accept
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"regexp"
+	"time"
 
 	"github.com/uptrace/bun"
 
@@ -72,4 +74,29 @@ func (e *Event) Bulk() bool { return len(e.observations) > 1 }
 // oneStatement reports whether accepting the event takes one statement, which needs no transaction.
 func (e *Event) oneStatement() bool {
 	return e.kind == dbmodel.KindException || len(e.observations) > 0 && len(e.observations) <= ChunkSize
+}
+
+// payload is an Event on its way through Redis.
+type payload struct {
+	Kind         dbmodel.EventKind     `json:"kind"`
+	Observations []dbmodel.Observation `json:"observations,omitempty"`
+	ID           int64                 `json:"id,omitempty"`
+	Passed       *bool                 `json:"passed,omitempty"`
+	Exception    *dbmodel.Exception    `json:"exception,omitempty"`
+	ReportedAt   time.Time             `json:"reported_at"`
+	Baseline     bool                  `json:"baseline,omitempty"`
+	TraceParent  string                `json:"trace_parent,omitempty"`
+}
+
+// Payload returns the event as the payload of queue.TypeEventAccept. Of states of the same thing the one that was
+// reported last counts, in whatever order workers accept them.
+func (e *Event) Payload(reportedAt time.Time) ([]byte, error) {
+	b, err := json.Marshal(payload{
+		Kind: e.kind, Observations: e.observations, ID: e.id, Passed: e.passed, Exception: e.exception,
+		ReportedAt: reportedAt.UTC(), Baseline: e.baseline, TraceParent: e.traceParent,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("write an event as JSON: %w", err)
+	}
+	return b, nil
 }

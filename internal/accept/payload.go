@@ -6,38 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"time"
 
 	"github.com/uptrace/bun"
 
 	"github.com/seed91453169/tocsin/dbmodel"
 	"github.com/seed91453169/tocsin/internal/queue"
 )
-
-// payload is an Event on its way through Redis.
-type payload struct {
-	Kind         dbmodel.EventKind     `json:"kind"`
-	Observations []dbmodel.Observation `json:"observations,omitempty"`
-	ID           int64                 `json:"id,omitempty"`
-	Passed       *bool                 `json:"passed,omitempty"`
-	Exception    *dbmodel.Exception    `json:"exception,omitempty"`
-	ReportedAt   time.Time             `json:"reported_at"`
-	Baseline     bool                  `json:"baseline,omitempty"`
-	TraceParent  string                `json:"trace_parent,omitempty"`
-}
-
-// Payload returns the event as the payload of queue.TypeEventAccept. Of states of the same thing the one that was
-// reported last counts, in whatever order workers accept them.
-func (e *Event) Payload(reportedAt time.Time) ([]byte, error) {
-	b, err := json.Marshal(payload{
-		Kind: e.kind, Observations: e.observations, ID: e.id, Passed: e.passed, Exception: e.exception,
-		ReportedAt: reportedAt.UTC(), Baseline: e.baseline, TraceParent: e.traceParent,
-	})
-	if err != nil {
-		return nil, fmt.Errorf("write an event as JSON: %w", err)
-	}
-	return b, nil
-}
 
 // AcceptPayload stores the event in the payload of queue.TypeEventAccept. Once it has returned no error the payload is
 // not needed any more: an event that is refused is kept as a failed event, with the reason.
