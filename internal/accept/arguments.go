@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/seed91453169/tocsin/dbmodel"
 )
@@ -27,8 +28,15 @@ const (
 // secretWords in the name of an argument make its value a secret.
 var secretWords = []string{"password", "passwd", "secret", "token", "key", "authorization", "cookie"}
 
+// large is held while arguments are decoded that must be cut: as values they take many times as much memory.
+var large sync.Mutex
+
 // storedArguments masks secrets at any depth, and cuts what is too long.
 func storedArguments(arguments []byte) (json.RawMessage, error) {
+	if len(arguments) > MaxExceptionText {
+		large.Lock()
+		defer large.Unlock()
+	}
 	var values map[string]any
 	decoder := json.NewDecoder(bytes.NewReader(arguments))
 	decoder.UseNumber() // numbers stay as they were written
@@ -79,7 +87,8 @@ func marshal(v any) (json.RawMessage, error) {
 	return bytes.TrimSpace(b.Bytes()), nil
 }
 
-// mask replaces secrets by "***", and what lies deeper than the given number of objects and lists by "…".
+// mask replaces secrets by "***", and what lies deeper than the given number of objects and lists by "…". It changes
+// lists in place.
 func mask(v any, depth int) any {
 	switch v := v.(type) {
 	case map[string]any:
@@ -99,11 +108,9 @@ func mask(v any, depth int) any {
 		if depth == 0 {
 			return "…"
 		}
-		out := make([]any, len(v))
 		for i := range v {
-			out[i] = mask(v[i], depth-1)
+			v[i] = mask(v[i], depth-1)
 		}
-		return out
 	case string:
 		return dbmodel.Clean(v, MaxExceptionText)
 	case json.Number:
