@@ -108,6 +108,9 @@ func (h *history) reportProducts(ctx context.Context, tx bun.Tx) error {
 		if p.GroupID != 0 {
 			row.ProductGroupID = &p.GroupID
 		}
+		if err := dbmodel.AddProduct(ctx, tx, id); err != nil { // of a new generation, where it comes back
+			return err
+		}
 		if err := dbmodel.SaveProduct(ctx, tx, row); err != nil {
 			return err
 		}
