@@ -146,7 +146,7 @@ func rawAsynq(b *testing.B) float64 {
 }
 
 // peakMemory is the most memory that a process had, in MiB.
-func peakMemory(b *testing.B, p *process) float64 {
+func peakMemory(b testing.TB, p *process) float64 {
 	b.Helper()
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.Pid()))
 	if err != nil {
