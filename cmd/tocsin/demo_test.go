@@ -81,6 +81,7 @@ func TestDemo(t *testing.T) {
 		b.Picture(name)
 	}
 	followLinks(t, b, d.url, receiver)
+	b.Do(chromedp.Navigate("about:blank")) // no page asks for what has ended
 
 	if code, _ := p.terminate(); code != 0 {
 		t.Errorf("exit %d", code)
