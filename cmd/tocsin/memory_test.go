@@ -29,11 +29,11 @@ func TestMemoryOfWeb(t *testing.T) {
 		{"ids to be deleted", "POST", "/notifications/delete", false, filled(1<<20, `{"ids":[`, "1,", "1]}")},
 		{"statuses", "PATCH", "/settings", false, filled(1<<20, `{"observation_title_notification_statuses":[`, `"Open",`, `"Open"]}`)},
 		{"names", "PATCH", "/settings", false, filled(1<<20, `{`, `"a":1,`, `"a":1}`)},
-		{"a text", "POST", "/exceptions", false, filled(32<<20, `{"class":"E","message":"`, "ü", `"}`)},
-		{"an object of arguments", "POST", "/task-exceptions", false, filled(32<<20, `{"class":"E","arguments":{`, `"a":[1],`, `"a":1}}`)},
-		{"a list of arguments", "POST", "/task-exceptions", false, filled(32<<20, `{"class":"E","arguments":[`, "1,", "1]}")},
-		{"arguments that are read", "POST", "/task-exceptions", false, filled(1<<20-1<<10, `{"class":"E","arguments":{"a":[`, "1,", "1]}}")},
-		{"observations", "POST", "/observations", false, observations(10_000, 3_200, "x", `{"observations":[`, ",", "]}")},
+		{"a text", "POST", "/exceptions", false, filled(8<<20, `{"class":"E","message":"`, "ü", `"}`)},
+		{"an object of arguments", "POST", "/task-exceptions", false, filled(8<<20, `{"class":"E","arguments":{`, `"a":[1],`, `"a":1}}`)},
+		{"a list of arguments", "POST", "/task-exceptions", false, filled(8<<20, `{"class":"E","arguments":[`, "1,", "1]}")},
+		{"arguments that are read", "POST", "/task-exceptions", false, filled(256<<10, `{"class":"E","arguments":{"a":[`, "1,", "1]}}")},
+		{"observations", "POST", "/observations", false, observations(10_000, 800, "x", `{"observations":[`, ",", "]}")},
 		{"lines with long titles", "POST", "/observations", true, observations(100, 10_000, "🚨", "", "\n", "\n")},
 	} {
 		var callers sync.WaitGroup

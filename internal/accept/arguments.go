@@ -89,8 +89,8 @@ func marshal(v any) (json.RawMessage, error) {
 
 // mask replaces secrets by "***", and what lies deeper than the given number of objects and lists by "…". It changes
 // lists in place.
-func mask(v any, depth int) any {
-	switch v := v.(type) {
+func mask(in any, depth int) any {
+	switch v := in.(type) {
 	case map[string]any:
 		if depth == 0 {
 			return "…"
@@ -114,9 +114,11 @@ func mask(v any, depth int) any {
 	case string:
 		return dbmodel.Clean(v, MaxExceptionText)
 	case json.Number:
-		return number(v.String())
+		if n := number(v.String()); n != in {
+			return n
+		}
 	}
-	return v
+	return in
 }
 
 // Lengths of numbers, in characters.

@@ -5,7 +5,7 @@ import "io"
 const (
 	// maxString is how many bytes of a string or a number in JSON are read, as they are written. None that is kept is
 	// nearly as long, and a decoder holds each as a whole, several times while it grows.
-	maxString = maxArguments + 1
+	maxString = 1<<20 + 1
 	// mostToEnd is how many bytes more a string has where it would end within a character.
 	mostToEnd = 16
 )

@@ -125,7 +125,7 @@ func anyID(v jsontext.Value) int64 {
 
 // maxArguments is how many bytes of arguments are decoded: as values they take many times as much memory, and at most
 // 64 KiB of them are kept.
-const maxArguments = 1 << 20
+const maxArguments = 256 << 10
 
 // anyArguments is an object with its numbers as they are written; another value becomes one. An object within quotes is
 // read as one, so that its secrets are masked. What is longer than maxArguments is left out, for its secrets are not
@@ -135,7 +135,7 @@ func anyArguments(v jsontext.Value) map[string]any {
 	case v.Kind() == 'n':
 		return nil
 	case len(v) > maxArguments:
-		return map[string]any{"…": "left out: the arguments had more than 1 MiB"}
+		return map[string]any{"…": "left out: the arguments had more than 256 KiB"}
 	}
 	inner := jsontext.Value(strings.TrimSpace(anyText(v)))
 	if v.Kind() == '"' && inner.Kind() == '{' &&

@@ -56,7 +56,7 @@ func TestLargeArguments(t *testing.T) {
 			if err != nil || e.Class != "E" || e.Message != `{"a":[1,"b"]}` {
 				t.Fatalf("%.60q %q %v", e.Class, e.Message, err)
 			}
-			if got := fmt.Sprint(e.Arguments); got != "map[…:left out: the arguments had more than 1 MiB]" {
+			if got := fmt.Sprint(e.Arguments); got != "map[…:left out: the arguments had more than 256 KiB]" {
 				t.Errorf("%.80s", got)
 			}
 			if took := (after.TotalAlloc - before.TotalAlloc) >> 20; took > size>>22 {
