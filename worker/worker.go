@@ -78,11 +78,12 @@ type Worker struct {
 
 // New returns a Worker that does nothing until Start.
 func New(c Config) *Worker {
-	if c.Registry == nil {
-		c.Registry = prometheus.NewRegistry()
+	registry := c.Registry
+	if registry == nil {
+		registry = prometheus.NewRegistry()
 	}
 	w := &Worker{
-		Config: c, counted: newCounted(c.Registry), stopping: make(chan struct{}),
+		Config: c, counted: newCounted(registry), stopping: make(chan struct{}),
 		lanes: newLanes(usualLanes), leases: newLeases(c.DB), gathering: newGathering(c.Queue),
 		bulk: make(chan struct{}, max(c.Concurrency/2, 1)),
 	}
