@@ -68,12 +68,12 @@ func (m *digestMember) isNamed() bool {
 	return m.Type != rule.TypeObservation && m.Type != rule.TypeObservationTitle
 }
 
-// place is where a digest names it among those that are named, or not, as it is: in the order of these numbers.
+// place is the sort key of m among the members of its sort, named or not; the lowest comes first.
 func (m *digestMember) place() []int64 {
 	if m.isNamed() {
 		return []int64{m.NotificationID}
 	}
-	rank, dropped, priority := m.AfterSeverity.Rank(), 0, 100
+	rank, dropped, priority := m.AfterSeverity.Rank(), 0, rule.MaxPriority+1
 	if rank == 0 {
 		rank = rule.SeverityUnknown.Rank()
 	}

@@ -62,14 +62,6 @@ func (c Contacts) All() []Contact {
 	return out
 }
 
-// Target returns the first target of a channel, 0 where there is none.
-func (c Contacts) Target(channel Channel) int64 {
-	if len(c[channel]) == 0 {
-		return 0
-	}
-	return c[channel][0].Target
-}
-
 // Reason says why a contact is passed over, as a clause that ends without a full stop; empty: it is not.
 type Reason string
 

@@ -31,14 +31,25 @@ type Tx interface {
 // Outbox accepts events within the transactions of a Go web tier: an event is kept exactly where its transaction
 // commits. It is safe for concurrent use.
 type Outbox struct {
+	db    Database
 	queue *queue.Queue
 
 	mu   sync.Mutex
-	rows []dbmodel.QueueableEvent // stored since the last Wake, at most wakeable; some may be rolled back
+	rows []storedRow // that no Wake has seen committed, at most wakeable, the newest
 }
 
-// wakeable is how many rows Wake enqueues at most; the sweep of the scheduler finds the others.
-const wakeable = 1_000
+// storedRow is a row of the outbox that a transaction has stored, which may not be committed yet, or be rolled back.
+type storedRow struct {
+	dbmodel.QueueableEvent
+	at time.Time
+}
+
+const (
+	// wakeable is how many rows Wake enqueues at most; the sweep of the scheduler finds the others.
+	wakeable = 1_000
+	// forgetTime is how long Wake looks for a row: the sweep has found it by then, or it was rolled back.
+	forgetTime = time.Minute
+)
 
 // NewOutbox returns an Outbox for the PostgreSQL database db, which must hold Tocsin's tables in the version of this
 // package; otherwise the error says what to do. Redis may be away: it only makes workers notice sooner. Both stay the
@@ -47,7 +58,7 @@ func NewOutbox(ctx context.Context, db Database, client redis.UniversalClient) (
 	if err := dbmodel.CheckSchemaOf(ctx, db); err != nil {
 		return nil, err
 	}
-	return &Outbox{queue: queue.New(client, zerolog.Nop())}, nil
+	return &Outbox{db: db, queue: queue.New(client, zerolog.Nop())}, nil
 }
 
 // EnqueueTx accepts an event within tx. The error is InvalidError, also where a product of observations does not
@@ -74,9 +85,10 @@ func (o *Outbox) EnqueueTx(ctx context.Context, tx Tx, t *Task) error {
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if len(o.rows) < wakeable {
-		o.rows = append(o.rows, done.Rows...)
+	for _, row := range done.Rows {
+		o.rows = append(o.rows, storedRow{row, time.Now()})
 	}
+	o.rows = o.rows[max(len(o.rows)-wakeable, 0):]
 	return nil
 }
 
@@ -84,14 +96,10 @@ func (o *Outbox) EnqueueTx(ctx context.Context, tx Tx, t *Task) error {
 // It takes half a second at most. It returns no error: where Redis does not answer, the scheduler finds the events in
 // the database.
 func (o *Outbox) Wake(ctx context.Context) {
-	o.mu.Lock()
-	rows := o.rows
-	o.rows = nil
-	o.mu.Unlock()
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		o.queue.Enqueue(ctx, rows)
+		o.queue.Enqueue(ctx, o.committed(ctx))
 	}()
 	late := time.NewTimer(queue.EnqueueTime) // the caller's Redis client may ignore the end of a context
 	defer late.Stop()
@@ -99,4 +107,34 @@ func (o *Outbox) Wake(ctx context.Context) {
 	case <-done:
 	case <-late.C:
 	}
+}
+
+// committed takes the rows whose transactions have committed; those of others may be about to.
+func (o *Outbox) committed(ctx context.Context) []dbmodel.QueueableEvent {
+	o.mu.Lock()
+	stored := o.rows
+	o.rows = nil
+	o.mu.Unlock()
+	ids := make([]int64, len(stored))
+	for i := range stored {
+		ids[i] = stored[i].ID
+	}
+	ctx, cancel := context.WithTimeout(ctx, queue.EnqueueTime)
+	defer cancel()
+	visible, err := dbmodel.CommittedEvents(ctx, o.db, ids)
+	var rows []dbmodel.QueueableEvent
+	var rest []storedRow
+	for _, row := range stored {
+		switch {
+		case err != nil || visible[row.ID]: // a task for a row that is not there does nothing
+			rows = append(rows, row.QueueableEvent)
+		case time.Since(row.at) < forgetTime:
+			rest = append(rest, row)
+		}
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.rows = append(rest, o.rows...)
+	o.rows = o.rows[max(len(o.rows)-wakeable, 0):]
+	return rows
 }

@@ -3,6 +3,7 @@ package web
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"time"
 
 	"github.com/uptrace/bun"
@@ -68,7 +69,18 @@ func (s *server) retryFailedEvents(ctx context.Context, sent *retryFields) (*ret
 
 // apiDismissFailedEvent deletes an event that is set aside: it is not evaluated any more.
 func (s *server) apiDismissFailedEvent(ctx context.Context, in *IDParam) (*struct{}, error) {
-	e, err := dbmodel.DismissFailedEvent(ctx, s.db, in.ID)
+	var e *dbmodel.FailedEvent
+	err := s.db.InTx(ctx, func(ctx context.Context, tx bun.Tx) (err error) {
+		if e, err = dbmodel.DismissFailedEvent(ctx, tx, in.ID); err != nil || e.Payload.Exception == nil {
+			return err
+		}
+		// The next equal one is notified: this one never was.
+		if s.queue.Release(ctx, s.vault.ExceptionKey(e.Payload.Exception.Fingerprint), e.ID) != nil {
+			return newProblem(http.StatusServiceUnavailable,
+				"Redis does not answer, which says that this exception was notified. Try again; nothing was dismissed.")
+		}
+		return nil
+	})
 	if err != nil {
 		return nil, missing(err, "failed event", in.ID)
 	}

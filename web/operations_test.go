@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/seed91453169/tocsin/dbmodel"
+	"github.com/seed91453169/tocsin/rule"
 )
 
 func TestFailedEvents(t *testing.T) {
@@ -76,6 +77,31 @@ func TestDismissFailedEvent(t *testing.T) {
 		const logged = `"user":"boss","event":1,"kind":"observation","product":0,"observations":[4],"reason":"panic"`
 		if !strings.Contains(e.log.String(), logged) {
 			t.Errorf("the log does not say who dismissed it:\n%s", e.log)
+		}
+	})
+}
+
+// TestDismissedExceptionIsNotClaimed: the next equal one is notified, for the dismissed one never was; without Redis
+// nothing is dismissed.
+func TestDismissedExceptionIsNotClaimed(t *testing.T) {
+	both(t, func(t *testing.T, e *env) {
+		x := &dbmodel.Exception{Type: rule.TypeException, Class: "E", Fingerprint: "f"}
+		event := dbmodel.NewEvent{Kind: dbmodel.KindException, Payload: dbmodel.EventPayload{Exception: x}}
+		if _, err := dbmodel.InsertEvent(t.Context(), e.db, event); err != nil {
+			t.Fatal(err)
+		}
+		e.exec("UPDATE outbox SET failed_at = ?, reason = 'panic' WHERE id = 1", time.Now())
+		key := e.vault.ExceptionKey("f")
+		if holder, err := e.queue.Claim(t.Context(), key, 1, time.Hour); err != nil || holder != 1 {
+			t.Fatal(holder, err)
+		}
+		e.redis.SetError("away")
+		e.want(503, "DELETE", "/api/v1/failed-events/1", nil)
+		e.redis.SetError("")
+		e.want(204, "DELETE", "/api/v1/failed-events/1", nil)
+		e.redis.FastForward(time.Second)
+		if holder, err := e.queue.Claim(t.Context(), key, 2, time.Hour); err != nil || holder != 2 {
+			t.Errorf("the claim is that of event %d (%v)", holder, err)
 		}
 	})
 }

@@ -3,6 +3,7 @@ package worker
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -62,6 +63,7 @@ type digests struct {
 	through  int64 // the number up to which all notifications are there
 	slots    int   // of subscriptions, that were made
 	messages int
+	failed   error // of the first slot that could not be made; those of others are
 }
 
 // done is what the run did so far, in words.
@@ -94,11 +96,22 @@ func (d *digests) make(ctx context.Context) error {
 		if d.w.isStopping() {
 			return errStopping
 		}
-		if err := d.slot(ctx, g); err != nil {
+		if err := d.slot(ctx, g); err != nil && !d.mayGoOn(ctx, err) {
 			return err
 		}
 	}
-	return nil
+	return d.failed
+}
+
+// mayGoOn notes a failure of one slot, which the run ends with, and reports whether it stands in the way of no other.
+func (d *digests) mayGoOn(ctx context.Context, err error) bool {
+	if ctx.Err() != nil || errors.Is(err, dbmodel.ErrUnavailable) || errors.Is(err, dbmodel.ErrRunLost) {
+		return false
+	}
+	if d.failed == nil {
+		d.failed = err
+	}
+	return true
 }
 
 // settle waits until all notifications up to a number are there.
@@ -138,6 +151,9 @@ func (d *digests) dueGroups(ctx context.Context) ([]*slotGroup, error) {
 		}
 		for i := range due {
 			g, key, err := d.groupOf(ctx, &due[i], subscribed[due[i].ID])
+			if err != nil && d.mayGoOn(ctx, err) {
+				continue
+			}
 			if err != nil {
 				return nil, err
 			}

@@ -223,3 +223,30 @@ func TestSlotIsMadeOnce(t *testing.T) {
 		}
 	})
 }
+
+// TestSlotsBehindAFault: a schedule that cannot be read keeps no other subscription from its digest.
+func TestSlotsBehindAFault(t *testing.T) {
+	t.Parallel()
+	testenv.EachDatabase(t, func(t *testing.T, db *dbmodel.DB) {
+		e := newEnv(t, db, nil)
+		e.product(1, "")
+		broken := e.dailyDigest("")
+		good := e.subscribe("Good", rule.Slack, func(s *dbmodel.Subscription) {
+			about(1)(s)
+			daily(s)
+		}, e.receiver.URL+"/good")
+		e.accept(observation(1, 1, rule.High))
+		e.idle(10 * time.Second)
+		if _, err := db.ExecContext(t.Context(), fmt.Sprintf("UPDATE subscriptions SET schedule = 'x' WHERE id = %d", broken.ID)); err != nil {
+			t.Fatal(err)
+		}
+		e.slotIsDue(broken)
+		e.slotIsDue(good)
+		testenv.Eventually(t, 15*time.Second, func() error {
+			if diff := cmp.Diff([]string{"Daily, Product 1: 1 new High"}, e.receiver.headlines("/good")); diff != "" {
+				return fmt.Errorf("headlines (-want +got):\n%s", diff)
+			}
+			return nil
+		}, "the digest")
+	})
+}

@@ -11,6 +11,8 @@ import (
 
 	_ "github.com/lib/pq" // another driver than ours
 
+	"github.com/uptrace/bun"
+
 	"github.com/seed91453169/tocsin/dbmodel"
 	"github.com/seed91453169/tocsin/internal/testenv"
 	"github.com/seed91453169/tocsin/rule"
@@ -125,6 +127,45 @@ func TestOutboxDoor(t *testing.T) {
 	defer empty.Close()
 	if _, err := tasks.NewOutbox(t.Context(), empty, client); err == nil {
 		t.Error("a database without tables passes")
+	}
+}
+
+// TestWakeOfAnotherTransaction: what one caller has stored and not yet committed is not lost to the Wake of another.
+func TestWakeOfAnotherTransaction(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t, testenv.PostgresDB(t), nil)
+	e.product(1, "")
+	e.scheduler.Shutdown() // no sweep finds what no Wake has enqueued
+	outbox, err := tasks.NewOutbox(t.Context(), e.db.DB, e.newRedis())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var pending []bun.Tx
+	for id := range int64(2) {
+		tx, err := e.db.BeginTx(t.Context(), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		task, err := tasks.NewObservations([]tasks.Observation{reported(id+1, 1, rule.Critical)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := outbox.EnqueueTx(t.Context(), tx, task); err != nil {
+			t.Fatal(err)
+		}
+		pending = append(pending, tx)
+	}
+	for i, tx := range pending {
+		if err := tx.Commit(); err != nil {
+			t.Fatal(err)
+		}
+		outbox.Wake(t.Context())
+		testenv.Eventually(t, 10*time.Second, func() error {
+			if n := len(e.notifications()); n != i+1 {
+				return fmt.Errorf("%d notifications", n)
+			}
+			return nil
+		}, "evaluated")
 	}
 }
 

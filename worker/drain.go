@@ -212,7 +212,11 @@ func (d *drain) run(ctx context.Context) error {
 		if time.Since(began) > drainTime {
 			err := d.leave(nil)
 			w.unpoke(ctx, id)
-			w.Queue.Poke(ctx, []int64{id})
+			if d.bulk {
+				w.Queue.PokeBulk(ctx, []int64{id})
+			} else {
+				w.Queue.Poke(ctx, []int64{id})
+			}
 			return err
 		}
 	}
@@ -287,7 +291,7 @@ func (d *drain) gather(ctx context.Context) bool {
 // deliver sends what comes next, if something waits, and records what became of it: a digest where there is one to
 // send, else single deliveries.
 func (d *drain) deliver(ctx context.Context) (outcome, error) {
-	d.sends()
+	d.traceMessage()
 	if d.target.Channel == rule.Webhook {
 		return d.deliverData(ctx)
 	}

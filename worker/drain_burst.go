@@ -50,7 +50,7 @@ func (d *drain) burst(ctx context.Context, waiting []dbmodel.PendingDelivery) (n
 		if !found {
 			continue // deleted a moment ago, and the delivery with it
 		}
-		d.sends(n)
+		d.traceMessage(n)
 		result, lost, err := d.transmit(ctx, d.single(n, one))
 		if err != nil || lost {
 			return stop, err

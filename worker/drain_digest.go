@@ -30,7 +30,7 @@ func (d *drain) deliverDigest(ctx context.Context) (outcome, error) {
 	}
 	for _, named := range [][]dbmodel.Notification{content.Named, content.Worst} {
 		for i := range named {
-			d.traces(&named[i])
+			d.addTrace(&named[i])
 		}
 	}
 	set := dbmodel.DeliverySet{TargetID: id, IDs: content.IDs, Digest: true}
@@ -119,7 +119,7 @@ func (d *drain) netDigest(
 		return out, fmt.Errorf("load the notifications of digest %d: %w", of.Digest, err)
 	}
 	for _, n := range out.Notifications {
-		d.traces(n)
+		d.addTrace(n)
 	}
 	if of.Masked {
 		for id, n := range out.Notifications {

@@ -83,8 +83,8 @@ func (d *drain) recordTried(
 	return tried, nil
 }
 
-// ended counts deliveries that were not sent, with what follows from that, and logs each with its target as a person
-// knows it, without an address.
+// ended counts deliveries that the receiver did not take, failed or to be tried again, and logs each with its target as
+// a person knows it, without an address.
 func (d *drain) ended(how, text string, result *channel.Error, list []dbmodel.MarkedDelivery) {
 	if len(list) == 0 {
 		return

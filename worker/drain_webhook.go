@@ -87,7 +87,7 @@ func (d *drain) batch(
 		return nil, set, fmt.Errorf("read the secrets of target %d: %w", d.target.ID, err)
 	}
 	m := &channel.Message{}
-	d.sends()
+	d.traceMessage()
 	for _, one := range waiting {
 		n, found := notifications[one.NotificationID]
 		if !found {
@@ -96,7 +96,7 @@ func (d *drain) batch(
 		if one.Masked {
 			n = n.Masked()
 		}
-		d.traces(n)
+		d.addTrace(n)
 		set.IDs = append(set.IDs, one.ID)
 		m.Notifications = append(m.Notifications, message.Data(n))
 		if n.CreatedAt.After(m.At) {
@@ -106,7 +106,11 @@ func (d *drain) batch(
 	if len(set.IDs) == 0 {
 		return nil, set, nil
 	}
-	m.ID = "batch-" + strconv.FormatInt(set.IDs[len(set.IDs)-1], 10)
+	number := d.target.Batch // of a batch that is tried again, whatever of it has gone since
+	if number == 0 {
+		number = set.IDs[len(set.IDs)-1]
+	}
+	m.ID = "batch-" + strconv.FormatInt(number, 10)
 	for _, s := range secrets {
 		m.Secrets = append(m.Secrets, channel.Secret(s))
 	}

@@ -19,7 +19,7 @@ const baselineWait = 100 * time.Millisecond
 
 var errBaseline = errors.New("a baseline of these observations or of their titles is evaluated first")
 
-// waitsForBaseline is the error of an evaluation that waits for a baseline; that of the question where it has one.
+// waitsForBaseline returns err, wrapped, or where it is nil the error that postpones the evaluation.
 func waitsForBaseline(err error) error {
 	if err != nil {
 		return fmt.Errorf("look for baselines: %w", err)

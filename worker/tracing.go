@@ -47,17 +47,17 @@ func endSpan(span trace.Span, err error) {
 	span.End()
 }
 
-// sends begins the next message of the drain, which holds these notifications; see traces.
-func (d *drain) sends(notifications ...*dbmodel.Notification) {
+// traceMessage begins the trace of the next message, which holds these notifications; see addTrace.
+func (d *drain) traceMessage(notifications ...*dbmodel.Notification) {
 	d.parents, d.trace = d.parents[:0], nil
 	for _, n := range notifications {
-		d.traces(n)
+		d.addTrace(n)
 	}
 }
 
-// traces has the next message belong to the trace of a notification too: its span lies in the first trace and is linked
+// addTrace has the next message belong to the trace of a notification too: its span lies in the first trace and is linked
 // to the others.
-func (d *drain) traces(n *dbmodel.Notification) {
+func (d *drain) addTrace(n *dbmodel.Notification) {
 	if n.Facts.TraceParent != "" {
 		d.parents = append(d.parents, n.Facts.TraceParent)
 	}

@@ -28,7 +28,8 @@ type Accepted struct {
 	Rows []dbmodel.QueueableEvent `json:"-"` // of the outbox
 }
 
-// of is a of an event about t. What has no observations is evaluated as often as it has rows.
+// of returns a with the type of its event and how many evaluations follow: one for each changed observation, else one for
+// each row.
 func (a Accepted) of(t rule.Type) Accepted {
 	a.Type, a.Evaluations = t, max(a.Changed, len(a.Rows))
 	return a

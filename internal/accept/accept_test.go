@@ -117,9 +117,15 @@ func TestFingerprint(t *testing.T) {
 	if second, _ := exception(t, other); second != first {
 		t.Error("the order of keys, or what does not count, makes a difference")
 	}
+	none, empty := base, base
+	none.Arguments, empty.Arguments = nil, map[string]any{}
+	a, _ := exception(t, none)
+	if b, _ := exception(t, empty); a != b {
+		t.Error("no arguments and empty ones make a difference")
+	}
 	long := base
 	long.Message = strings.Repeat("x", MaxExceptionText+10)
-	a, _ := exception(t, long)
+	a, _ = exception(t, long)
 	long.Message += "y"
 	if b, _ := exception(t, long); a == b {
 		t.Error("messages that differ behind the cut are the same")

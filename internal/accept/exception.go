@@ -57,6 +57,9 @@ func newException(t rule.Type, e TaskExceptionInfo) (*Event, error) {
 	if err != nil {
 		return nil, InvalidError{{"arguments", "must be representable in JSON"}}
 	}
+	if len(e.Arguments) == 0 {
+		arguments = nil // none, however that was written
+	}
 	same := []string{string(t), e.Class, e.Message, e.Function, string(arguments)}
 	if e.Fingerprint != "" {
 		same = []string{string(t), e.Class, e.Function, e.Fingerprint} // fewer than without: no text stands for another

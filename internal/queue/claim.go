@@ -48,4 +48,10 @@ func (q *Queue) TakeOver(ctx context.Context, key string, from, to int64, ttl ti
 	return n == 1, nil
 }
 
+// Release ends a claim of an event that will not notify it, so that the next one may.
+func (q *Queue) Release(ctx context.Context, key string, holder int64) error {
+	_, err := q.TakeOver(ctx, key, holder, 0, time.Millisecond)
+	return err
+}
+
 func claimKey(key string) string { return "tocsin:exception:" + key }

@@ -58,7 +58,7 @@ func Of(bulk bool) string {
 	return Events
 }
 
-// Enqueue enqueues tasks for events. It takes EnqueueTime at the most.
+// Enqueue enqueues tasks for events. It takes EnqueueTime, and a millisecond for each task, at the most.
 func (q *Queue) Enqueue(ctx context.Context, events []dbmodel.QueueableEvent) {
 	tasks := make([]*asynq.Task, 0, len(events))
 	q.mu.Lock()
