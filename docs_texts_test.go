@@ -153,7 +153,7 @@ func TestDocsMetrics(t *testing.T) {
 func TestDocsTests(t *testing.T) {
 	t.Parallel()
 	var tests strings.Builder
-	err := filepath.WalkDir(".", func(path string, d fs.DirEntry, err error) error {
+	err := filepath.WalkDir(".", func(path string, _ fs.DirEntry, err error) error {
 		if err == nil && strings.HasSuffix(path, "_test.go") {
 			tests.WriteString(read(t, path))
 		}

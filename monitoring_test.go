@@ -17,7 +17,7 @@ func TestAlertRules(t *testing.T) {
 	example, _, _ = strings.Cut(example, "```")
 	folder := t.TempDir()
 	for name, text := range map[string]string{"prometheus.yml": example, "alerts.yml": read(t, "deploy/prometheus/alerts.yml")} {
-		if err := os.WriteFile(folder+"/"+name, []byte(text), 0o644); err != nil { //nolint:gosec // promtool may run as another user
+		if err := os.WriteFile(folder+"/"+name, []byte(text), 0o644); err != nil { // promtool may run as another user
 			t.Fatal(err)
 		}
 	}

@@ -245,6 +245,6 @@ func observationCols(list []Observation) rows {
 		column(list, "origin", "text", func(o *Observation) string { return o.Origin.column() }),
 		column(list, "url", "text", func(o *Observation) string { return o.URL }),
 		column(list, "known_exploited", "boolean", func(o *Observation) *bool { return o.KnownExploited }),
-		column(list, "details", "text", func(o *Observation) string { return o.Details.column() }),
+		column(list, "details", "text", func(o *Observation) string { return o.column() }),
 	}
 }

@@ -22,7 +22,8 @@ type RecentScope struct {
 	Since       time.Time
 }
 
-// PreviewGroup is a number of notifications, or of observations, that do not differ in what conditions and filters read.
+// PreviewGroup is a number of notifications, or of observations, that do not differ in what conditions and filters
+// read.
 type PreviewGroup struct {
 	rule.Notification      // of an observation, After alone
 	Day               int  // whole days since RecentScope.Since; -1: before it

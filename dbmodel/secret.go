@@ -89,7 +89,8 @@ func IsSealed(ctx context.Context, db bun.IDB) (sealed bool, err error) {
 
 // sealWith encrypts text; purpose must be the same when it is opened.
 func sealWith(seal cipher.AEAD, text []byte, purpose string) []byte {
-	return seal.Seal(nil, nil, text, []byte(purpose)) // #nosec G407 -- a seal of newSeal puts a random nonce before the text
+	// #nosec G407 -- a seal of newSeal puts a random nonce before the text
+	return seal.Seal(nil, nil, text, []byte(purpose))
 }
 
 func newSeal(key []byte) (cipher.AEAD, error) {

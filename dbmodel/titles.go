@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
+	"strings"
 
 	"github.com/uptrace/bun"
 
@@ -117,9 +118,9 @@ func WorstOfTitle(ctx context.Context, db bun.IDB, title string) (*StoredObserva
 
 // severityRank is the numeric value of a severity, 1 for the worst.
 func severityRank(column string) string {
-	whens := ""
+	var whens strings.Builder
 	for _, s := range rule.Severities {
-		whens += fmt.Sprintf(" WHEN '%s' THEN %d", s, s.Rank())
+		fmt.Fprintf(&whens, " WHEN '%s' THEN %d", s, s.Rank())
 	}
-	return fmt.Sprintf("CASE %s%s ELSE %d END", column, whens, rule.SeverityUnknown.Rank())
+	return fmt.Sprintf("CASE %s%s ELSE %d END", column, whens.String(), rule.SeverityUnknown.Rank())
 }

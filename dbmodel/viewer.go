@@ -11,8 +11,9 @@ import (
 	"github.com/seed91453169/tocsin/rule"
 )
 
-// Viewer is the user, or the program, that asks. What it sees stands in the conditions below, and every query for people has one of them: a check
-// that somebody forgets shows nothing instead of everything. The zero value sees nothing.
+// Viewer is the user, or the program, that asks. What it sees stands in the conditions below, and every query for
+// people has one of them: a check that somebody forgets shows nothing instead of everything. The zero value sees
+// nothing.
 type Viewer struct {
 	UserID   int64 // 0: nobody
 	Username string

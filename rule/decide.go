@@ -34,8 +34,8 @@ func (c Conditions) parserTypeMet(p ParserType) bool {
 	return c.ParserType == "" || p == c.ParserType
 }
 
-// Outcome says what must be notified of an observation, and remembered after that. remembered is what was last notified,
-// nil for nothing.
+// Outcome says what must be notified of an observation, and remembered after that. remembered is what was last
+// notified, nil for nothing.
 //
 //	matches  remembered            event    remembered then
 //	yes      nothing               new      the values

@@ -196,7 +196,8 @@ func incrementalPass(e *env, one, two int64) func() expectedEvents {
 		m.SetMember(one, user, 1+int(added%5))
 		m.Advance(time.Minute)
 		return expectedEvents{
-			dbmodel.KindObservation, []int64{added, approved},
+			dbmodel.KindObservation,
+			[]int64{added, approved},
 			strings.Join([]string{gateWord(m.State().Products[one].Gate), gateWord(new(!was)), gateWord(&was)}, " "),
 		}
 	}

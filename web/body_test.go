@@ -12,9 +12,9 @@ import (
 	"time"
 
 	"github.com/rs/zerolog"
+	"golang.org/x/sync/semaphore"
 
 	"github.com/seed91453169/tocsin/dbmodel"
-	"golang.org/x/sync/semaphore"
 )
 
 // pipeListener hands out the server's end of one connection.

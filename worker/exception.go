@@ -12,7 +12,8 @@ import (
 )
 
 const (
-	// inPlaceTime is how long an exception waits in place for an equal one, which is handled within milliseconds as a rule.
+	// inPlaceTime is how long an exception waits in place for an equal one, which as a rule is handled within
+	// milliseconds.
 	inPlaceTime = time.Second
 	// claimWait is how long it waits after that: the handling of the equal one did not come to its end.
 	claimWait = 5 * time.Second

@@ -55,8 +55,8 @@ func (d *drain) traceMessage(notifications ...*dbmodel.Notification) {
 	}
 }
 
-// addTrace has the next message belong to the trace of a notification too: its span lies in the first trace and is linked
-// to the others.
+// addTrace has the next message belong to the trace of a notification too: its span lies in the first trace and is
+// linked to the others.
 func (d *drain) addTrace(n *dbmodel.Notification) {
 	if n.Facts.TraceParent != "" {
 		d.parents = append(d.parents, n.Facts.TraceParent)

@@ -40,7 +40,8 @@ type data struct {
 func (s *Sender) Send(ctx context.Context, to channel.Target, m *channel.Message) error {
 	if n := len(m.Notifications); n < 1 || n > MaxNotifications {
 		return &channel.Error{
-			Kind: channel.Permanent, Reason: fmt.Sprintf("the message has %d notifications: it needs 1 to %d", n, MaxNotifications),
+			Kind:   channel.Permanent,
+			Reason: fmt.Sprintf("the message has %d notifications: it needs 1 to %d", n, MaxNotifications),
 		}
 	}
 	body, err := channel.Payload(payload{

@@ -48,7 +48,8 @@ func (k *checker) processes(ctx context.Context, db *dbmodel.DB) {
 	k.say(what, strings.Join(words, ", ")+"; "+strings.Join(since, ", "), err)
 }
 
-// oldest says how long the oldest event and the oldest delivery that are due wait. What is paced may wait: that is no fault.
+// oldest says how long the oldest event and the oldest delivery that are due wait. What is paced may wait: that is no
+// fault.
 func (k *checker) oldest(ctx context.Context, db *dbmodel.DB) {
 	const events, deliveries = "Events", "Deliveries"
 	oldest, err := dbmodel.OldestWork(ctx, db)
@@ -57,8 +58,8 @@ func (k *checker) oldest(ctx context.Context, db *dbmodel.DB) {
 		return
 	}
 	if oldest.Event > overdueAfter {
-		err = fmt.Errorf("at least one has waited for more than a minute to be evaluated, the oldest for %s: see whether Redis and "+
-			"a worker run, and what the worker logs", oldest.Event.Round(time.Second))
+		err = fmt.Errorf("at least one has waited for more than a minute to be evaluated, the oldest for %s: see whether "+
+			"Redis and a worker run, and what the worker logs", oldest.Event.Round(time.Second))
 	}
 	k.say(events, "none has waited for more than a minute to be evaluated", err)
 	if oldest.Delivery > overdueAfter {

@@ -195,7 +195,7 @@ trap stop EXIT
 trap 'echo "failed: $BASH_COMMAND" >&2' ERR
 `,
 	} {
-		if err := os.WriteFile(folder+"/"+name, []byte(text), 0o700); err != nil { //nolint:gosec // the stub of Trivy is run
+		if err := os.WriteFile(folder+"/"+name, []byte(text), 0o700); err != nil { // it is run
 			t.Fatal(err)
 		}
 	}
@@ -205,7 +205,7 @@ trap 'echo "failed: $BASH_COMMAND" >&2' ERR
 	shell := exec.CommandContext(t.Context(), "bash", "-c", ". ./prelude.sh\n"+script) // #nosec G204 -- the manual
 	shell.Dir = folder
 	shell.Env = append(os.Environ(), d.env[0], "TOCSIN_WEBHOOK_ALLOWED_NETWORKS=127.0.0.0/8", "TOCSIN_SLACK_RATE=0", "TOCSIN_LOG_LEVEL=warn",
-		"PATH="+folder+":"+filepath.Dir(testenv.Python(t))+":"+os.Getenv("PATH"), "PYTHONDONTWRITEBYTECODE=1",
+		"PATH="+folder+":"+filepath.Dir(testenv.Python(t))+":"+os.ExpandEnv("$PATH"), "PYTHONDONTWRITEBYTECODE=1",
 		"PGHOST="+cmp.Or(postgres.Query().Get("host"), postgres.Hostname()), "PGPORT="+cmp.Or(postgres.Query().Get("port"), postgres.Port()),
 		"PGUSER="+postgres.User.Username())
 	shell.SysProcAttr = &syscall.SysProcAttr{Setsid: true} // without a terminal, passwords are read from standard input

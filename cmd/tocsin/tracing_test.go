@@ -69,7 +69,8 @@ func (c *traces) add(sent *collector.ExportTraceServiceRequest) {
 				one := span{
 					hex.EncodeToString(s.GetTraceId()), hex.EncodeToString(s.GetSpanId()), hex.EncodeToString(s.GetParentSpanId()),
 					s.GetName(), service,
-					map[string]string{}, nil,
+					map[string]string{},
+					nil,
 				}
 				for _, l := range s.GetLinks() {
 					one.Links = append(one.Links, hex.EncodeToString(l.GetTraceId()))

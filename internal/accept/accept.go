@@ -28,8 +28,8 @@ type Accepted struct {
 	Rows []dbmodel.QueueableEvent `json:"-"` // of the outbox
 }
 
-// of returns a with the type of its event and how many evaluations follow: one for each changed observation, else one for
-// each row.
+// of returns a with the type of its event and how many evaluations follow: one for each changed observation, else one
+// for each row.
 func (a Accepted) of(t rule.Type) Accepted {
 	a.Type, a.Evaluations = t, max(a.Changed, len(a.Rows))
 	return a

@@ -13,7 +13,9 @@ import (
 )
 
 // Kinds are the values of the label kind: what an event is about. Titles come of events about observations.
-var Kinds = slices.DeleteFunc(slices.Clone(rule.Types), func(t rule.Type) bool { return t == rule.TypeObservationTitle })
+var Kinds = slices.DeleteFunc(slices.Clone(rule.Types), func(t rule.Type) bool {
+	return t == rule.TypeObservationTitle
+})
 
 // NewRegistry returns a registry with the metrics of Go and of the process.
 func NewRegistry() *prometheus.Registry {

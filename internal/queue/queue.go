@@ -106,8 +106,8 @@ func (q *Queue) enqueue(ctx context.Context, tasks []*asynq.Task, woken string) 
 	q.Note(err)
 }
 
-// wake wakes the servers that take from a queue. A Redis that refuses only this is not away: workers that hear nothing look by
-// themselves.
+// wake wakes the servers that take from a queue. A Redis that refuses only this is not away: workers that hear nothing
+// look by themselves.
 func (q *Queue) wake(ctx context.Context, queue string) error {
 	err := q.redis.Publish(ctx, WakeChannel, queue).Err()
 	if !redis.HasErrorPrefix(err, "NOPERM") {

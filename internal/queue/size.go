@@ -96,9 +96,9 @@ func (q *Queue) refresh(queue string) error {
 	return nil
 }
 
-// look asks Redis how many tasks wait in a queue, and how long the oldest does, and lists the queue where Redis has lost
-// that. asynq's Inspector knows that, too, but runs two scripts for each queue, one of which measures the memory of
-// samples of its tasks; this is asked all the time.
+// look asks Redis how many tasks wait in a queue, and how long the oldest does, and lists the queue where Redis has
+// lost that. asynq's Inspector knows that, too, but runs two scripts for each queue, one of which measures the memory
+// of samples of its tasks; this is asked all the time.
 func (q *Queue) look(ctx context.Context, queue string) (tasks int, latency time.Duration, err error) {
 	var listed *redis.BoolCmd
 	var waiting *redis.IntCmd

@@ -24,7 +24,8 @@ func (r *run) settle() {
 	for i := range r.plan.installation.products {
 		setPause(r, "products", i, nil)
 	}
-	r.waitFor("pauses end", `SELECT (SELECT count(*) FROM ended_pauses) + (SELECT count(*) FROM notifications WHERE held_back)`)
+	r.waitFor("pauses end", `
+		SELECT (SELECT count(*) FROM ended_pauses) + (SELECT count(*) FROM notifications WHERE held_back)`)
 	r.idle()
 	for left := int64(1); left > 0; { // a slot that had come before may not be about what a pause held back until now
 		r.slotsCome()

@@ -4,9 +4,9 @@
 // kept; each recipient gets each notification once, as it is or in one digest, whose net changes are right.
 //
 // A run follows a plan that a seed determines (plan.go): the calls of each producer (producer.go), the settings
-// (installation.go), the subscriptions (subscriptions.go), their slots and the pauses (slots.go), the faults (faults.go)
-// and the behavior of the receivers (receivers.go, mail.go). Distances in a plan are accepted calls, not seconds, so
-// that a seed repeats a run however fast the machine is.
+// (installation.go), the subscriptions (subscriptions.go), their slots and the pauses (slots.go), the faults
+// (faults.go) and the behavior of the receivers (receivers.go, mail.go). Distances in a plan are accepted calls, not
+// seconds, so that a seed repeats a run however fast the machine is.
 package torture
 
 import (
