@@ -4,11 +4,8 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"slices"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/uptrace/bun"
@@ -384,33 +381,6 @@ func QueueableEvents(
 	}
 	_, err = exec(ctx, tx, `UPDATE outbox SET queued_at = clock_timestamp() WHERE id = ANY (@ids)`, args{"ids": ids})
 	return list, err
-}
-
-// CommittedEvents returns which of the events with these ids a connection of somebody else's to the PostgreSQL database
-// sees.
-func CommittedEvents(ctx context.Context, db queryer, ids []int64) (seen map[int64]bool, err error) {
-	if len(ids) == 0 {
-		return nil, nil
-	}
-	list := make([]string, len(ids))
-	for i, id := range ids {
-		list[i] = strconv.FormatInt(id, 10)
-	}
-	// Without arguments: drivers differ in how they pass lists.
-	found, err := db.QueryContext(ctx, "SELECT id FROM outbox WHERE id IN ("+strings.Join(list, ", ")+")") // #nosec G202
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, found.Close()) }()
-	seen = map[int64]bool{}
-	for found.Next() {
-		var id int64
-		if err := found.Scan(&id); err != nil {
-			return nil, err
-		}
-		seen[id] = true
-	}
-	return seen, found.Err()
 }
 
 // neverSort has PostgreSQL walk along an index, for the rest of the transaction, where it would sort all that waits to

@@ -1,0 +1,35 @@
+package dbmodel
+
+import (
+	"context"
+	"errors"
+	"strconv"
+	"strings"
+)
+
+// CommittedEvents returns which of the events with these ids a connection of somebody else's to the PostgreSQL database
+// sees.
+func CommittedEvents(ctx context.Context, db queryer, ids []int64) (seen map[int64]bool, err error) {
+	if len(ids) == 0 {
+		return nil, nil
+	}
+	list := make([]string, len(ids))
+	for i, id := range ids {
+		list[i] = strconv.FormatInt(id, 10)
+	}
+	// Without arguments: drivers differ in how they pass lists.
+	found, err := db.QueryContext(ctx, "SELECT id FROM outbox WHERE id IN ("+strings.Join(list, ", ")+")") // #nosec G202
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, found.Close()) }()
+	seen = map[int64]bool{}
+	for found.Next() {
+		var id int64
+		if err := found.Scan(&id); err != nil {
+			return nil, err
+		}
+		seen[id] = true
+	}
+	return seen, found.Err()
+}

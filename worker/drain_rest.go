@@ -1,0 +1,66 @@
+package worker
+
+import (
+	"context"
+	"time"
+
+	"github.com/seed91453169/tocsin/rule"
+)
+
+// rest is how long the target rests after a message that was begun so long ago, at least and at the most.
+func (d *drain) rest(since time.Duration) (least, most time.Duration) {
+	if rate := d.w.Rates[d.target.Channel]; rate > 0 {
+		least = time.Duration(float64(time.Second) / rate)
+	}
+	most = least
+	many := d.digested || d.sent > d.settings.DigestThreshold && d.settings.DigestThreshold > 0
+	if many && d.target.Channel != rule.Webhook {
+		rest := gatherTime
+		if d.bulk {
+			rest = d.w.gathering.rest
+		}
+		most = max(least, rest)
+		d.sent, d.digested = 0, false
+	}
+	return least - since, most - since
+}
+
+// wait rests with the lease held, without a turn: for most, or, once, only until no more of an import is expected.
+// Pokes are held back meanwhile: this drain looks again by itself. It returns false where the worker stops.
+func (d *drain) wait(ctx context.Context, least, most time.Duration) bool {
+	if most >= 100*time.Millisecond {
+		if err := d.w.Queue.HoldPokes(ctx, d.target.ID, most); err == nil {
+			defer d.w.Queue.Unpoke(context.WithoutCancel(ctx), d.target.ID) //nolint:errcheck // it ends by itself
+		}
+	}
+	d.turn.give()
+	defer d.turn.take()
+	if least > 0 && !d.w.pause(least) {
+		return false
+	}
+	rest := most - max(least, 0)
+	if rest <= 0 {
+		return true
+	}
+	if !d.bulk {
+		return d.w.pause(rest)
+	}
+	over := d.w.gathering.over()
+	if !d.w.pauseUntil(rest, over) {
+		return false
+	}
+	d.bulk = !isClosed(over)
+	return true
+}
+
+// gather waits, once before each message, for as long as an import goes on that may make a digest of the few
+// deliveries that wait. It returns false where there is nothing to wait for.
+func (d *drain) gather(ctx context.Context) bool {
+	if d.gathered || !d.bulk || d.settings.DigestThreshold == 0 || isClosed(d.w.gathering.over()) {
+		d.gathered = false
+		return false
+	}
+	d.gathered = true
+	d.wait(ctx, 0, d.w.gathering.rest)
+	return true
+}
