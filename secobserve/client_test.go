@@ -18,9 +18,9 @@ func TestClientIsPatient(t *testing.T) {
 		least      []time.Duration
 		kind       Kind // empty: it succeeds
 	}{
-		"told how long":      {[]int{429, 200}, "7", []time.Duration{7 * time.Second}, ""},
-		"told too long":      {[]int{429, 200}, "86400", []time.Duration{time.Minute}, ""},
-		"not told":           {[]int{503, 502, 200}, "", []time.Duration{time.Second, 2 * time.Second}, ""},
+		"Retry-After":        {[]int{429, 200}, "7", []time.Duration{7 * time.Second}, ""},
+		"Retry-After, long":  {[]int{429, 200}, "86400", []time.Duration{time.Minute}, ""},
+		"no Retry-After":     {[]int{503, 502, 200}, "", []time.Duration{time.Second, 2 * time.Second}, ""},
 		"a time that is odd": {[]int{429, 200}, "soon", []time.Duration{time.Second}, ""},
 		"again and again":    {[]int{500, 500, 500, 500}, "", []time.Duration{time.Second, 2 * time.Second, 4 * time.Second}, Unavailable},
 		"not temporary":      {[]int{401}, "", nil, Unauthorized},
