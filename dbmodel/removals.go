@@ -150,12 +150,17 @@ func (d *deletion) removeProduct(ctx context.Context, tx bun.Tx) (int64, error) 
 	if n, err = removeNotifications(ctx, tx, ids); err != nil || n > 0 {
 		return n, err
 	}
-	n, err = exec(ctx, tx, removeObservations,
-		args{"product": d.ProductID, "generation": d.Generation, "limit": removedRows})
+	return d.removeBatch(ctx, tx, removeObservations,
+		args{"product": d.ProductID, "generation": d.Generation, "limit": removedRows}, endProductDeletion)
+}
+
+// removeBatch runs a statement that removes a batch and, where nothing is left, end, which ends the deletion.
+func (d *deletion) removeBatch(ctx context.Context, tx bun.Tx, statement string, a args, end string) (int64, error) {
+	n, err := exec(ctx, tx, statement, a)
 	if err != nil || n > 0 {
 		return n, err
 	}
-	return exec(ctx, tx, endProductDeletion, args{"id": d.ID})
+	return exec(ctx, tx, end, args{"id": d.ID})
 }
 
 const (
@@ -170,11 +175,7 @@ const (
 
 // removeUser removes a batch of the marks of a user.
 func (d *deletion) removeUser(ctx context.Context, tx bun.Tx) (int64, error) {
-	n, err := exec(ctx, tx, removeViewsOfUser, args{"user": d.UserID, "limit": removedRows})
-	if err != nil || n > 0 {
-		return n, err
-	}
-	return exec(ctx, tx, endUserDeletion, args{"id": d.ID})
+	return d.removeBatch(ctx, tx, removeViewsOfUser, args{"user": d.UserID, "limit": removedRows}, endUserDeletion)
 }
 
 const (
@@ -188,11 +189,8 @@ const (
 
 // removeProductGroup takes a batch of products out of a product group.
 func (d *deletion) removeProductGroup(ctx context.Context, tx bun.Tx) (int64, error) {
-	n, err := exec(ctx, tx, takeOutProducts, args{"group": d.ProductGroupID, "limit": takenOut})
-	if err != nil || n > 0 {
-		return n, err
-	}
-	return exec(ctx, tx, endProductGroupDeletion, args{"id": d.ID})
+	return d.removeBatch(ctx, tx, takeOutProducts, args{"group": d.ProductGroupID, "limit": takenOut},
+		endProductGroupDeletion)
 }
 
 // TakeOutProducts removes, in batches, what is left of a product group that is deleted, so that AddProductGroup finds

@@ -88,7 +88,7 @@ func (o *Outbox) EnqueueTx(ctx context.Context, tx Tx, t *Task) error {
 	for _, row := range done.Rows {
 		o.rows = append(o.rows, storedRow{row, time.Now()})
 	}
-	o.rows = o.rows[max(len(o.rows)-wakeable, 0):]
+	o.forget()
 	return nil
 }
 
@@ -135,6 +135,9 @@ func (o *Outbox) committed(ctx context.Context) []dbmodel.QueueableEvent {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.rows = append(rest, o.rows...)
-	o.rows = o.rows[max(len(o.rows)-wakeable, 0):]
+	o.forget()
 	return rows
 }
+
+// forget leaves the newest rows; the caller holds the mutex.
+func (o *Outbox) forget() { o.rows = o.rows[max(len(o.rows)-wakeable, 0):] }
