@@ -17,7 +17,7 @@ var (
 const (
 	PendingDeliveriesStatement = pendingDeliveries
 	DigestMembersStatement     = digestMembers
-	AskAgainStatement          = askAgain
+	AskAgainStatement          = doubtfulDeliveries
 	WaitingTargetsStatement    = waitingTargets
 	FailingTargetsDueStatement = failingTargetsDue
 	OldestWorkStatement        = oldestWork

@@ -196,14 +196,17 @@ func deliveryCols(list []NewNotification) rows {
 		column(all, "target", "bigint", func(d *delivery) int64 { return d.Target }),
 		column(all, "source_kind", "text", func(d *delivery) string { return string(d.Holder.Kind) }),
 		column(all, "source_id", "bigint", func(d *delivery) int64 { return d.Holder.ID }),
-		column(all, "user_id", "bigint", func(d *delivery) *int64 {
-			if d.User == 0 && !d.ForAdministrators {
-				return nil
-			}
-			return &d.User
-		}),
+		column(all, "user_id", "bigint", func(d *delivery) *int64 { return userOf(&d.Recipient) }),
 		column(all, "masked", "boolean", func(d *delivery) bool { return d.Masked }),
 	}
+}
+
+// userOf is the user_id of a delivery to a recipient: 0 stands for all administrators.
+func userOf(r *rule.Recipient) *int64 {
+	if r.User == 0 && !r.ForAdministrators {
+		return nil
+	}
+	return &r.User
 }
 
 func notificationCols(list []NewNotification) rows {

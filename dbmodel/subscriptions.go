@@ -189,7 +189,7 @@ func DisableSubscription(ctx context.Context, db bun.IDB, id int64) (bool, error
 }
 
 // DeleteSubscription removes a subscription with its contacts; one with a schedule once its last slot is done, and
-// until then nobody sees it. What waits for its contacts fails, see FailWithdrawn.
+// until then nobody sees it. What waits for its contacts fails, see AskAgain.
 func DeleteSubscription(ctx context.Context, db bun.IDB, id int64) error {
 	n, err := exec(ctx, db, hideSubscription, args{"id": id, "last": bun.Safe(endOfSchedule(db))})
 	if err != nil || n > 0 {

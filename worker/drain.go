@@ -276,17 +276,14 @@ func (d *drain) deliverEach(ctx context.Context, waiting []dbmodel.PendingDelive
 
 // askAgain decides once more about what waits because of subscriptions, and reports whether anything changed.
 func (d *drain) askAgain(ctx context.Context) (bool, error) {
-	changed, lost, err := dbmodel.AskAgain(ctx, d.w.DB, d.target.ID, d.owner)
+	changed, lost, err := dbmodel.AskAgain(ctx, d.w.DB, d.target.ID, d.owner, d.settings)
+	for reason, list := range lost {
+		d.ended(failed, "a delivery failed", &channel.Error{Kind: channel.Gone, Reason: reason}, list)
+	}
 	if err != nil {
 		return false, fmt.Errorf("ask again what goes to target %d: %w", d.target.ID, err)
 	}
-	d.ended(failed, "a delivery failed", &channel.Error{Kind: channel.Gone, Reason: dbmodel.UnseenReason}, lost)
-	withdrawn, err := dbmodel.FailWithdrawn(ctx, d.w.DB, d.target.ID, d.owner)
-	if err != nil {
-		return false, fmt.Errorf("fail what no subscription sends to target %d any more: %w", d.target.ID, err)
-	}
-	d.ended(failed, "a delivery failed", &channel.Error{Kind: channel.Gone, Reason: dbmodel.WithdrawnReason}, withdrawn)
-	return changed || len(withdrawn) > 0, nil
+	return changed, nil
 }
 
 // send is transmit for a drain that has its turn at the database, and has it again after that.

@@ -3,12 +3,14 @@ package worker
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/seed91453169/tocsin/dbmodel"
+	"github.com/seed91453169/tocsin/internal/accept"
 	"github.com/seed91453169/tocsin/internal/testenv"
 	"github.com/seed91453169/tocsin/rule"
 )
@@ -83,6 +85,90 @@ func TestWithdrawnSubscriptions(t *testing.T) {
 		const reason = "0 Its subscription was disabled or deleted before it was sent."
 		if !slices.Equal(reasons, slices.Repeat([]string{reason}, 4)) || len(e.notifications()) != 1 {
 			t.Errorf("failed: %q, %d notifications", reasons, len(e.notifications()))
+		}
+	})
+}
+
+// TestAnotherSubscriptionTakesOver: what one subscription does not bring any more goes on as that of another one with
+// the same target that takes it, and says everything only where an administrator still receives there.
+func TestAnotherSubscriptionTakesOver(t *testing.T) {
+	t.Parallel()
+	testenv.EachDatabase(t, func(t *testing.T, db *dbmodel.DB) {
+		e := newEnv(t, db, nil)
+		e.product(1, "")
+		e.settings(func(s *dbmodel.Settings) { s.MemberNotificationTypes = []rule.Type{rule.TypeTask} })
+		ctx, url := t.Context(), e.receiver.URL
+		admin := func(u *dbmodel.User) { u.IsAdmin = true }
+		leaves, stays := e.user("leaves", nil), e.user("stays", nil)
+		demoted, boss := e.user("demoted", admin), e.user("boss", admin)
+		e.member(1, leaves)
+		e.member(1, stays)
+		e.member(1, demoted)
+		narrow := func(s *dbmodel.Subscription) { s.UserID, s.Events = &stays, []rule.Event{rule.EventNew} }
+		// Of two personal ones the older one brings what both take; a team's comes first.
+		disabled := []*dbmodel.Subscription{
+			e.subscribe("disabled", rule.Slack, of(leaves), url+"/disabled"),
+			e.subscribe("team", rule.Slack, about(1), url+"/team", url+"/filtered"),
+		}
+		e.subscribe("leaves", rule.Slack, of(leaves), url+"/seen")
+		e.subscribe("stays", rule.Slack, of(stays), url+"/seen", url+"/disabled", url+"/team")
+		e.subscribe("narrow", rule.Slack, narrow, url+"/filtered")
+		e.subscribe("masked", rule.Slack, about(1), url+"/masked", url+"/whole")
+		e.subscribe("demoted", rule.Slack, of(demoted), url+"/masked", url+"/whole")
+		e.subscribe("boss", rule.Slack, of(boss), url+"/whole")
+
+		paths := []string{"/seen", "/disabled", "/team", "/filtered", "/masked", "/whole"}
+		addresses := make([]string, len(paths))
+		for i, path := range paths {
+			addresses[i] = url + path
+		}
+		targets, err := dbmodel.EnsureTargets(ctx, db, e.vault, rule.Slack, addresses)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, id := range targets {
+			if lease, err := dbmodel.TakeTarget(ctx, db, id, "test"); err != nil || !lease.Mine {
+				t.Fatal(lease, err)
+			}
+		}
+		const secret = "what only administrators read"
+		e.report(accept.NewTaskException(accept.TaskExceptionInfo{
+			ExceptionInfo: accept.ExceptionInfo{Class: "ValueError", Message: secret, Function: "import"}, ProductID: 1,
+		}))
+		e.waitFor("the deliveries", func() bool { return len(e.deliveries(dbmodel.Pending)) == len(paths) })
+		if err := dbmodel.RemoveMember(ctx, db, dbmodel.InProduct(1), leaves); err != nil {
+			t.Fatal(err)
+		}
+		e.user("demoted", func(u *dbmodel.User) { u.IsAdmin = false })
+		for _, s := range disabled {
+			if _, err := db.ExecContext(ctx, "UPDATE subscriptions SET enabled = ? WHERE id = ?", false, s.ID); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for _, id := range targets {
+			if err := dbmodel.YieldTarget(ctx, db, id, "test"); err != nil {
+				t.Fatal(err)
+			}
+		}
+		e.queue.Poke(ctx, targets)
+		e.idle(10 * time.Second)
+
+		got := map[string]int{}
+		for _, path := range paths {
+			got[path] = len(e.receiver.headlines(path))
+		}
+		want := map[string]int{"/seen": 1, "/disabled": 1, "/team": 1, "/filtered": 0, "/masked": 1, "/whole": 1}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("sent (-want +got):\n%s", diff)
+		}
+		// It is that at /whole: what goes to the others is masked.
+		whole := slices.DeleteFunc(e.receiver.bodies(), func(body string) bool { return !strings.Contains(body, secret) })
+		if len(whole) != 1 {
+			t.Errorf("%d messages say everything: %q", len(whole), whole)
+		}
+		failed := e.deliveries(dbmodel.Failed)
+		if len(failed) != 1 || failed[0].LastError != dbmodel.WithdrawnReason {
+			t.Errorf("failed: %+v", failed)
 		}
 	})
 }

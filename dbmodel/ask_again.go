@@ -1,0 +1,211 @@
+package dbmodel
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/uptrace/bun"
+
+	"github.com/seed91453169/tocsin/rule"
+)
+
+// Why a delivery fails without an attempt.
+const (
+	// UnseenReason is that of one of a personal subscription.
+	UnseenReason = "Its user does not see this notification any more."
+	// WithdrawnReason is that of one whose subscription was disabled or deleted.
+	WithdrawnReason = "Its subscription was disabled or deleted before it was sent."
+)
+
+const (
+	// doubtfulDeliveries are those that wait for a target because of a subscription that does not bring them any more,
+	// or say more than any of its subscriptions may. What a personal one brings says everything to administrators alone;
+	// who else receives at the target may have made a delivery whole, too.
+	doubtfulDeliveries = `
+		SELECT * FROM (
+			SELECT d.id, d.notification_id, d.product_id, d.digest_id, d.masked, d.target_id, s.id IS NOT NULL AS enabled,
+				coalesce(d.user_id, 0) <= 0 OR u.id IS NOT NULL AND (u.is_admin OR @member_type AND (
+					EXISTS (SELECT 1 FROM product_members m WHERE m.user_id = u.id AND m.product_id = d.product_id)
+					OR EXISTS (SELECT 1 FROM products p JOIN product_group_members g ON g.product_group_id = p.product_group_id
+						WHERE p.id = d.product_id AND g.user_id = u.id))) AS seen,
+				d.masked OR coalesce(u.is_admin, false)
+					OR coalesce(d.user_id, -1) = 0 AND s.product_id IS NULL AND s.product_group_id IS NULL
+					OR EXISTS (
+						SELECT 1 FROM contacts c JOIN subscriptions o ON o.id = c.subscription_id AND o.enabled
+						LEFT JOIN users a ON a.id = o.user_id
+						WHERE c.target_id = @target AND c.disabled_at IS NULL
+							AND (o.product_id IS NULL OR o.product_id = d.product_id)
+							AND (a.is_admin OR o.user_id IS NULL AND o.product_id IS NULL AND o.product_group_id IS NULL)
+					) AS rightful
+			FROM deliveries d INDEXED BY deliveries_pending
+			LEFT JOIN subscriptions s ON s.id = d.source_id AND s.enabled
+			LEFT JOIN users u ON u.id = d.user_id
+			WHERE d.target_id BETWEEN @target AND @target AND d.state = 'pending' AND d.id > @after
+				AND d.source_kind = 'subscription'
+		) AS asked
+		WHERE NOT (enabled AND seen AND rightful) ORDER BY target_id, id LIMIT @limit`
+
+	changeDoubtful = `
+		UPDATE deliveries SET state = a.state, masked = a.masked,
+			last_error = CASE WHEN a.state = 'failed' THEN a.last_error ELSE deliveries.last_error END,
+			source_id = coalesce(a.source_id, deliveries.source_id),
+			user_id = CASE WHEN a.source_id IS NULL THEN deliveries.user_id ELSE a.user_id END
+		FROM @asked AS a
+		WHERE deliveries.id = a.id AND deliveries.target_id = @target AND deliveries.state = 'pending'
+			AND EXISTS (SELECT 1 FROM targets t WHERE t.id = @target AND t.owner = @owner)
+		RETURNING deliveries.id, deliveries.notification_id, deliveries.attempts, deliveries.state, deliveries.last_error`
+
+	// askedAtOnce is how many doubtful deliveries are read with their notifications, and changed, at once.
+	askedAtOnce = 200
+)
+
+type doubtfulDelivery struct {
+	ID, NotificationID      int64
+	ProductID, DigestID     int64
+	Masked                  bool
+	Enabled, Seen, Rightful bool
+
+	heir *rule.Recipient // by whom the target receives it now; nil: by nobody, or as before
+}
+
+// isLost reports whether the subscription does not bring the delivery any more.
+func (d *doubtfulDelivery) isLost() bool { return !d.Enabled || !d.Seen }
+
+// reason is why the delivery fails; empty: it does not.
+func (d *doubtfulDelivery) reason() string {
+	switch {
+	case !d.isLost() || d.heir != nil:
+		return ""
+	case !d.Seen:
+		return UnseenReason
+	}
+	return WithdrawnReason
+}
+
+// AskAgain decides once more about what waits for a target because of subscriptions, where owner has the lease. A
+// delivery whose subscription is disabled or deleted, or whose user is gone or does not see its notification any more,
+// goes on as that of another subscription with the same target that takes the notification, or fails. One that is
+// whole only because of somebody who is no administrator any more says what members may read. It reports whether
+// anything changed, and which deliveries failed, by the reason.
+func AskAgain(
+	ctx context.Context, db bun.IDB, targetID int64, owner string, settings *Settings,
+) (changed bool, failed map[string][]MarkedDelivery, err error) {
+	failed = map[string][]MarkedDelivery{}
+	for after := int64(0); ; {
+		doubtful, err := queryAll[doubtfulDelivery](ctx, db, doubtfulDeliveries, args{
+			"target": targetID, "after": after, "limit": askedAtOnce, "member_type": bun.Safe(memberTypes(db, "d.type")),
+		})
+		if err != nil || len(doubtful) == 0 {
+			return changed, failed, err
+		}
+		if err := findHeirs(ctx, db, targetID, settings, doubtful); err != nil {
+			return changed, failed, err
+		}
+		list, err := queryAll[struct {
+			MarkedDelivery
+			State     State
+			LastError string
+		}](ctx, db, changeDoubtful, args{"target": targetID, "owner": owner, "asked": doubtfulCols(doubtful)})
+		if err != nil {
+			return changed, failed, err
+		}
+		for _, d := range list {
+			if d.State == Failed {
+				failed[d.LastError] = append(failed[d.LastError], d.MarkedDelivery)
+			}
+		}
+		changed = changed || len(list) > 0
+		if len(doubtful) < askedAtOnce {
+			return changed, failed, nil
+		}
+		after = doubtful[len(doubtful)-1].ID
+	}
+}
+
+// findHeirs finds the subscriptions by which a target receives deliveries that have lost theirs.
+func findHeirs(
+	ctx context.Context, db bun.IDB, targetID int64, settings *Settings, list []doubtfulDelivery,
+) error {
+	var products, notifications []int64
+	for i := range list {
+		if list[i].isLost() {
+			products, notifications = append(products, list[i].ProductID), append(notifications, list[i].NotificationID)
+		}
+	}
+	if len(notifications) == 0 {
+		return nil
+	}
+	slices.Sort(products)
+	condition := fmt.Sprintf("s.enabled AND s.id IN (SELECT subscription_id FROM contacts WHERE target_id = %d)", targetID)
+	others, err := subscribers(ctx, db, slices.Compact(products), settings.MemberNotificationTypes, true, condition)
+	if err != nil || len(others.everywhere)+len(others.in) == 0 {
+		return err
+	}
+	byID, err := NotificationsByID(ctx, db, notifications)
+	if err != nil {
+		return fmt.Errorf("load notifications: %w", err)
+	}
+	for i := range list {
+		d := &list[i]
+		n, found := byID[d.NotificationID]
+		if !found || !d.isLost() {
+			continue
+		}
+		takers := others.Of(d.ProductID)
+		if d.DigestID != 0 {
+			takers = atOnce(takers)
+		}
+		applied := rule.Applied{Subscriptions: takers}
+		for _, r := range rule.Recipients(applied, n.Rule(), rule.Ability{EmailFrom: settings.EmailFrom}) {
+			if r.Target == targetID && r.Reason == "" {
+				d.heir = &r
+				break
+			}
+		}
+	}
+	return nil
+}
+
+// atOnce returns the personal ones of subscriptions without their schedules: a digest is shown to another user as far
+// as that user sees its products, which a team does not say.
+func atOnce(list []*rule.Subscription) []*rule.Subscription {
+	var out []*rule.Subscription
+	for _, s := range list {
+		if s.User != 0 {
+			personal := *s
+			personal.Schedule = ""
+			out = append(out, &personal)
+		}
+	}
+	return out
+}
+
+// doubtfulCols are the new values of deliveries; those without a source keep theirs.
+func doubtfulCols(list []doubtfulDelivery) rows {
+	return rows{
+		column(list, "id", "bigint", func(d *doubtfulDelivery) int64 { return d.ID }),
+		column(list, "state", "text", func(d *doubtfulDelivery) string {
+			if d.reason() != "" {
+				return string(Failed)
+			}
+			return string(Pending)
+		}),
+		column(list, "last_error", "text", (*doubtfulDelivery).reason),
+		column(list, "masked", "boolean", func(d *doubtfulDelivery) bool {
+			return d.Masked || !d.Rightful || d.heir != nil && d.heir.Masked
+		}),
+		column(list, "source_id", "bigint", func(d *doubtfulDelivery) *int64 {
+			if d.heir == nil {
+				return nil
+			}
+			return &d.heir.Holder.ID
+		}),
+		column(list, "user_id", "bigint", func(d *doubtfulDelivery) *int64 {
+			if d.heir == nil {
+				return nil
+			}
+			return userOf(d.heir)
+		}),
+	}
+}
