@@ -22,7 +22,7 @@ var about = map[string]string{ //nolint:gosec // names of secrets, no secrets
 	"NO_PROXY":                        "What is reached without a proxy",
 	"TOCSIN_WEBHOOK_PROXY":            "The proxy for webhooks",
 	"TOCSIN_TRUSTED_PROXIES":          "Networks of reverse proxies whose X-Forwarded-For is believed",
-	"TOCSIN_WORKER_CONCURRENCY":       "Evaluations at once; default: twice the cores",
+	"TOCSIN_WORKER_CONCURRENCY":       "Single events that are evaluated at once; default: twice the cores",
 	"TOCSIN_OIDC_ISSUER":              "Login through OpenID Connect: the provider",
 	"TOCSIN_OIDC_CLIENT_ID":           "Login through OpenID Connect: the client",
 	"TOCSIN_OIDC_CLIENT_SECRET":       "Login through OpenID Connect: its secret",

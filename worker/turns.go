@@ -16,7 +16,8 @@ type turns struct {
 // those of its evaluations.
 const otherConnections = 4
 
-// newTurns returns turns for a worker with so many connections and evaluations at once. No connections: any number.
+// newTurns returns turns for a worker with so many connections and evaluations at once; with 0 connections the pool has
+// no bound.
 func newTurns(connections, evaluations int, limits laneLimits) *turns {
 	n := limits.most()
 	if connections > 0 {

@@ -34,7 +34,7 @@ type Config struct {
 	Rates map[rule.Channel]float64
 	// BaseURL is where Tocsin's own pages are, without a slash at the end.
 	BaseURL     string
-	Concurrency int // evaluations at once
+	Concurrency int // evaluations of single events at once, see Evaluations
 	// SecObserve runs a pass over SecObserve and returns what it did, in words; nil: there is none.
 	SecObserve func(ctx context.Context, run *dbmodel.PeriodicRun) (done string, err error)
 	// ShutdownTimeout is how long Shutdown waits for what is under way.
@@ -57,9 +57,6 @@ type Worker struct {
 	ended    context.Context
 	end      context.CancelFunc // nothing may go on any more
 
-	// bulk has a place for each event of an import that is evaluated: half of all, because each holds thousands of
-	// observations.
-	bulk chan struct{}
 	// alone is shared by ordinary evaluations; one whose event may kill its process has it for itself.
 	alone sync.RWMutex
 	// lanes bound the drains, turns those of them that use the database, and leases holds theirs.
@@ -85,23 +82,31 @@ func New(c Config) *Worker {
 	w := &Worker{
 		Config: c, counted: newCounted(registry), stopping: make(chan struct{}),
 		lanes: newLanes(usualLanes), leases: newLeases(c.DB), gathering: newGathering(c.Queue),
-		bulk: make(chan struct{}, max(c.Concurrency/2, 1)),
 	}
 	w.ended, w.end = context.WithCancel(context.Background())
 	return w
 }
 
+// Evaluations is how many events a worker evaluates at once, by its Concurrency: so many single ones and, beside them,
+// so many of imports.
+func Evaluations(concurrency int) int { return concurrency + imports(concurrency) }
+
+// imports is how many events of imports are evaluated at once: each holds thousands of observations.
+func imports(concurrency int) int { return max(concurrency/2, 1) }
+
 // Start begins to take tasks; where Redis does not answer, as soon as it does. It is called once.
 func (w *Worker) Start() error {
-	err := w.serve(w.Concurrency, w.eventTasks(), queue.Events, queue.Bulk)
-	if err != nil {
+	// On SQLite, whose one writer all wait for anyway, the pool is that of what they read.
+	w.turns = newTurns(w.DB.Reader.Stats().MaxOpenConnections, Evaluations(w.Concurrency), w.lanes.laneLimits)
+	go w.leases.keep(w.ended)
+	if err := w.serve(w.Concurrency, w.eventTasks(), queue.Events); err != nil {
 		return err
 	}
-	w.turns = newTurns(w.DB.Reader.Stats().MaxOpenConnections, w.Concurrency, w.lanes.laneLimits)
-	go w.leases.keep(w.ended)
+	if err := w.serve(imports(w.Concurrency), w.eventTasks(), queue.Bulk); err != nil {
+		return err
+	}
 	drains := map[string]asynq.HandlerFunc{queue.TypeTargetDrain: w.targetDrain}
-	err = w.serve(w.lanes.most()+spareSlots, drains, queue.Drains, queue.BulkDrains)
-	if err != nil {
+	if err := w.serve(w.lanes.most()+spareSlots, drains, queue.Drains, queue.BulkDrains); err != nil {
 		return err
 	}
 	tasks := w.periodicTasks()

@@ -19,6 +19,7 @@ import (
 	"github.com/seed91453169/tocsin/config"
 	"github.com/seed91453169/tocsin/dbmodel"
 	"github.com/seed91453169/tocsin/web"
+	"github.com/seed91453169/tocsin/worker"
 )
 
 // Sizes of the pools of database connections, for each process. What serves HTTP has two more: one for people, of
@@ -78,7 +79,7 @@ func serve(
 	}
 	defer listener.Close()
 	c.SetListen(listener.Addr().String())
-	a, err := newApp(ctx, c, t, serveConns+c.WorkerConcurrency, true)
+	a, err := newApp(ctx, c, t, serveConns+worker.Evaluations(c.WorkerConcurrency), true)
 	if err != nil {
 		return unlessEnded(ctx, err)
 	}
@@ -144,7 +145,7 @@ func withApp(ctx context.Context, t *terminal, role config.Role, conns int, do f
 		return err
 	}
 	if role == config.Worker {
-		conns += c.WorkerConcurrency
+		conns += worker.Evaluations(c.WorkerConcurrency)
 	}
 	a, err := newApp(ctx, c, t, conns, false)
 	if err != nil {

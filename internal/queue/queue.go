@@ -60,18 +60,23 @@ func Of(bulk bool) string {
 
 // Enqueue enqueues tasks for events. It takes EnqueueTime, and a millisecond for each task, at the most.
 func (q *Queue) Enqueue(ctx context.Context, events []dbmodel.QueueableEvent) {
-	tasks := make([]*asynq.Task, 0, len(events))
+	var single, bulk []*asynq.Task
 	q.mu.Lock()
 	for _, e := range events {
-		if !slices.Contains(dbmodel.EventKinds, e.Kind) {
+		switch {
+		case !slices.Contains(dbmodel.EventKinds, e.Kind):
 			q.passOver(e)
 			continue
+		case e.Bulk:
+			bulk = append(bulk, evaluation(e))
+		default:
+			single = append(single, evaluation(e))
 		}
-		tasks = append(tasks, evaluation(e))
 		q.size(Of(e.Bulk)).tasks++
 	}
 	q.mu.Unlock()
-	q.enqueue(ctx, tasks, Events) // one server takes from Events and from Bulk
+	q.enqueue(ctx, single, Events)
+	q.enqueue(ctx, bulk, Bulk)
 }
 
 // passOver logs, once for each kind, an event that another version of Tocsin has stored; the caller holds the mutex.

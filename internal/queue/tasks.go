@@ -20,9 +20,9 @@ const (
 	TypeDeletionRemove  = "deletion:remove"
 )
 
-// Queues. Evaluations of single events go before those of imports, and drains that single events ask for before those
-// of imports and those that the sweep found. Drains have a server of their own, so that slow receivers never keep
-// evaluation waiting, and so do periodic tasks and the removal of what is deleted, which take long.
+// Queues. Each has a server of its own, but for the two of drains: those that single events ask for go before those of
+// imports and those that the sweep found. So neither imports nor slow receivers nor what takes long, periodic tasks and
+// the removal of what is deleted, keep the evaluation of single events waiting.
 const (
 	Events     = "events"
 	Bulk       = "bulk"

@@ -70,17 +70,6 @@ func (w *Worker) eventTask(kind dbmodel.EventKind, h handler) asynq.HandlerFunc 
 		if err := json.Unmarshal(t.Payload(), &p); err != nil {
 			return fmt.Errorf("read the payload of %s: %w", t.Type(), err)
 		}
-		if from, _ := asynq.GetQueueName(ctx); from == queue.Bulk {
-			select {
-			case w.bulk <- struct{}{}:
-				defer func() { <-w.bulk }()
-			case <-ctx.Done():
-				return nil // its row is as it was
-			case <-w.stopping:
-				return nil
-			}
-		}
-		defer w.exclusive(p.Alone)()
 		if !h.inOrder {
 			_, err := w.evaluate(ctx, kind, h, p.ID, p.Alone)
 			return err
@@ -93,7 +82,7 @@ func (w *Worker) eventTask(kind dbmodel.EventKind, h handler) asynq.HandlerFunc 
 			if err != nil {
 				return fmt.Errorf("find the next event (%s) of product %d: %w", kind, p.ProductID, err)
 			}
-			if done, err := w.evaluate(ctx, kind, h, id, p.Alone); err != nil || !done {
+			if done, err := w.evaluate(ctx, kind, h, id, p.Alone && id == p.ID); err != nil || !done {
 				return err
 			}
 		}
@@ -113,11 +102,12 @@ func (w *Worker) exclusive(alone bool) (unlock func()) {
 	return w.alone.RUnlock
 }
 
-// evaluate claims an event and evaluates it; done says whether it has. The error is why it failed, after that is
+// evaluate claims an event and evaluates it; done reports whether it has. The error is why it failed, after that is
 // recorded.
 func (w *Worker) evaluate(
 	ctx context.Context, kind dbmodel.EventKind, h handler, id int64, alone bool,
 ) (done bool, err error) {
+	defer w.exclusive(alone)()
 	e, err := dbmodel.ClaimEvent(ctx, w.DB, kind, id, alone)
 	if errors.Is(err, dbmodel.ErrNotFound) {
 		return false, nil // evaluated, claimed by another, or not due: its row sees to the rest
@@ -146,36 +136,44 @@ func (w *Worker) evaluate(
 	targets, err := w.attempt(ctx, e, h)
 	endSpan(span, err)
 	w.counted.attempted(e, time.Since(began))
-	var later *postponed
-	var recorded error
 	switch {
-	case err == nil:
-		if e.Bulk {
-			gathered = targets
-		} else {
-			w.Queue.Poke(ctx, targets)
-		}
-		return true, nil
-	case errors.As(err, &later):
-		return false, w.record("give an event back", func(ctx context.Context) error {
-			return dbmodel.ReleaseEvent(ctx, w.DB, e, later.wait)
+	case err != nil:
+		return false, w.recordFailure(e, err)
+	case e.Bulk:
+		gathered = targets
+	default:
+		w.Queue.Poke(ctx, targets)
+	}
+	return true, nil
+}
+
+// recordFailure records what follows from the failure of an evaluation, and returns why it failed; nil where it is only
+// postponed.
+func (w *Worker) recordFailure(e *dbmodel.Event, failure error) error {
+	release := func(wait time.Duration) error {
+		return w.record("give an event back", func(ctx context.Context) error {
+			return dbmodel.ReleaseEvent(ctx, w.DB, e, wait)
 		})
-	case errors.Is(err, dbmodel.ErrUnavailable):
-		recorded = w.record("give an event back", func(ctx context.Context) error {
-			return dbmodel.ReleaseEvent(ctx, w.DB, e, time.Second)
-		})
+	}
+	var recorded error
+	later, isPostponed := errors.AsType[*postponed](failure)
+	switch {
+	case isPostponed:
+		return release(later.wait)
+	case errors.Is(failure, dbmodel.ErrUnavailable):
+		recorded = release(time.Second)
 	case len(e.Payload.IDs) > 1 && e.Failures+1 >= dbmodel.SplitAfter:
 		recorded = w.record("split an event", func(ctx context.Context) error { return w.split(ctx, e) })
 	case len(e.Payload.IDs) <= 1 && e.Failures+1 >= dbmodel.SetAsideAfter:
 		recorded = w.record("set an event aside", func(ctx context.Context) error {
-			return w.setAside(ctx, e, classOf(err), err)
+			return w.setAside(ctx, e, classOf(failure), failure)
 		})
 	default:
 		recorded = w.record("count a failure", func(ctx context.Context) error {
-			return dbmodel.FailEvent(ctx, w.DB, e, err.Error(), time.Second<<e.Failures)
+			return dbmodel.FailEvent(ctx, w.DB, e, failure.Error(), time.Second<<e.Failures)
 		})
 	}
-	return false, fmt.Errorf("evaluate event %d (%s): %w", e.ID, e.Kind, errors.Join(err, recorded))
+	return fmt.Errorf("evaluate event %d (%s): %w", e.ID, e.Kind, errors.Join(failure, recorded))
 }
 
 // attempt evaluates an event in one transaction; a panic is an error like others.

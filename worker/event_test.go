@@ -1,0 +1,90 @@
+package worker
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/uptrace/bun"
+
+	"github.com/seed91453169/tocsin/dbmodel"
+	"github.com/seed91453169/tocsin/internal/accept"
+	"github.com/seed91453169/tocsin/internal/queue"
+	"github.com/seed91453169/tocsin/internal/testenv"
+	"github.com/seed91453169/tocsin/rule"
+)
+
+// TestImportsTakeNoSlotOfSingleEvents: what an import has to wait for stays in its queue, and single events are
+// evaluated beside it.
+func TestImportsTakeNoSlotOfSingleEvents(t *testing.T) {
+	t.Parallel()
+	var running atomic.Int64
+	goOn := make(chan struct{})
+	const single = 100
+	e := newEnv(t, testenv.PostgresDB(t), func(w *Worker) {
+		w.Concurrency = 2
+		w.fault = func(o *dbmodel.StoredObservation) {
+			if o.ID < single {
+				running.Add(1)
+				<-goOn
+				running.Add(-1)
+			}
+		}
+	})
+	proceed := sync.OnceFunc(func() { close(goOn) })
+	t.Cleanup(proceed)
+	const parts = 4
+	for i := range int64(parts) {
+		e.product(i+1, "")
+		e.accept(observation(2*i+1, i+1, rule.High), observation(2*i+2, i+1, rule.High))
+	}
+	e.product(single, "/single")
+	e.waitFor("an import is evaluated", func() bool { return running.Load() == 1 })
+	for i := range int64(3) {
+		e.accept(observation(single+i, single, rule.High))
+		e.waitFor("a single event", func() bool { return len(e.receiver.headlines("/single")) == int(i)+1 })
+	}
+	active, waiting := e.tasks([]string{queue.Bulk}, "active"), e.tasks([]string{queue.Bulk}, "pending")
+	if n := running.Load(); n != 1 || active != 1 || waiting != parts-1 {
+		t.Errorf("%d imports are evaluated, %d tasks of imports are active, and %d wait", n, active, waiting)
+	}
+	proceed()
+	e.waitFor("all is evaluated", func() bool { return len(e.notifications()) == 2*parts+3 })
+}
+
+// TestOnlyWhatLostItsProcessIsEvaluatedAlone: the gates of a product that came after one whose process was lost follow
+// it at once, without a sweep.
+func TestOnlyWhatLostItsProcessIsEvaluatedAlone(t *testing.T) {
+	t.Parallel()
+	testenv.EachDatabase(t, func(t *testing.T, db *dbmodel.DB) {
+		e := newEnv(t, db, nil)
+		e.scheduler.Shutdown()
+		e.product(1, "/gate")
+		const gates = 3
+		err := db.InTx(t.Context(), func(ctx context.Context, tx bun.Tx) error {
+			for i := range gates {
+				gate, err := accept.NewSecurityGate(1, new(i%2 == 0))
+				if err != nil {
+					return err
+				}
+				if _, err := accept.InTx(ctx, tx, gate); err != nil {
+					return err
+				}
+			}
+			_, err := tx.ExecContext(ctx, "UPDATE outbox SET claim = ? WHERE id = (SELECT min(id) FROM outbox)", dbmodel.Claimed)
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var oldest int64
+		if err := db.NewRaw("SELECT min(id) FROM outbox").Scan(t.Context(), &oldest); err != nil {
+			t.Fatal(err)
+		}
+		e.queue.Enqueue(t.Context(), []dbmodel.QueueableEvent{
+			{ID: oldest, Kind: dbmodel.KindSecurityGate, ProductID: 1, Alone: true},
+		})
+		e.waitFor("all gates", func() bool { return len(e.receiver.headlines("/gate")) == gates })
+	})
+}
