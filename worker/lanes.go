@@ -32,8 +32,8 @@ const (
 type laneLimits struct {
 	healthy int // in each lane of targets that do not fail
 	failing int // in each lane of targets that fail
-	// patience is how long a drain counts in a lane of targets that do not fail. Then it counts among the long ones, of
-	// which each channel has at most long.
+	// patience is how long a drain counts in a lane of targets that do not fail. Then, or once there is room, it counts
+	// among the long ones, of which each channel has at most long.
 	patience time.Duration
 	long     int
 	// waiting is how many drains wait for a place in each lane, in the order in which they came, each for waitingTime. A
@@ -116,7 +116,11 @@ func (l *lanes) begin(p *place) {
 	p.move = time.AfterFunc(l.patience, func() {
 		l.mu.Lock()
 		defer l.mu.Unlock()
-		if p.move == nil || l.longer[p.in.channel] >= l.long {
+		switch {
+		case p.move == nil:
+			return
+		case l.longer[p.in.channel] >= l.long: // one of the long ones may have ended by the next time
+			p.move.Reset(l.patience)
 			return
 		}
 		p.isLong = true

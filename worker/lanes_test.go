@@ -55,6 +55,37 @@ func TestLanes(t *testing.T) {
 	})
 }
 
+// TestLongDrainMovesLater: a drain that finds no place among the long ones moves once there is one.
+func TestLongDrainMovesLater(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		in := laneOf(&dbmodel.Target{Channel: rule.Slack}, false)
+		l := newLanes(laneLimits{healthy: 1, patience: time.Second, long: 1})
+		pass := func() {
+			time.Sleep(3 * time.Second / 2) //nolint:forbidigo // in a bubble
+			synctest.Wait()
+		}
+		first := l.enter(in)
+		pass()
+		second := l.enter(in)
+		pass()
+		if second == nil || l.enter(in) != nil {
+			t.Fatal("one long drain, and one in the lane, are not all that may run")
+		}
+		first.leave()
+		pass()
+		third := l.enter(in)
+		if third == nil {
+			t.Fatal("the second drain is in its lane still")
+		}
+		second.leave()
+		third.leave()
+		if l.running[in] != 0 || l.longer[in.channel] != 0 {
+			t.Errorf("%d are left, and %d long ones", l.running[in], l.longer[in.channel])
+		}
+	})
+}
+
 // TestQueueOfLane: places go to those that wait, in the order in which they came.
 func TestQueueOfLane(t *testing.T) {
 	t.Parallel()
