@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/uptrace/bun"
 )
@@ -78,8 +79,8 @@ func unfinishedPause(ctx context.Context, db bun.IDB) (*EndedPause, error) {
 }
 
 // NextEndedPause returns the end of pauses that is to be made: one that has begun, else one that begins now; nil where
-// none is over.
-func NextEndedPause(ctx context.Context, db *DB) (*EndedPause, error) {
+// none is over. settle bounds the wait for notifications that are being stored.
+func NextEndedPause(ctx context.Context, db *DB, settle time.Duration) (*EndedPause, error) {
 	p, err := unfinishedPause(ctx, db)
 	if err != nil || p != nil {
 		return p, err
@@ -88,9 +89,9 @@ func NextEndedPause(ctx context.Context, db *DB) (*EndedPause, error) {
 	if err != nil || len(products) == 0 {
 		return nil, err
 	}
-	through, err := SettledNumber(ctx, db)
+	through, err := SettledNumber(ctx, db, settle)
 	if err != nil {
-		return nil, fmt.Errorf("wait for notifications that are being stored: %w", err)
+		return nil, err
 	}
 	_, err = exec(ctx, db, beginEndedPause, args{"products": jsonArg(products), "through": through})
 	if err != nil {

@@ -67,12 +67,22 @@ const writers = `
 		AND mode = 'RowExclusiveLock' AND granted AND pid <> pg_backend_pid()`
 
 // SettledNumber returns the newest number of a notification, once every notification with it or a lower one is
-// committed, or never will be: what began before the call is waited for, and holds nothing up.
-func SettledNumber(ctx context.Context, db *DB) (int64, error) {
+// committed, or never will be: what began before the call is waited for, up to most, and holds nothing up.
+func SettledNumber(ctx context.Context, db *DB, most time.Duration) (int64, error) {
 	n, err := queryOne[int64](ctx, db, "SELECT @last", args{"last": bun.Safe(lastNumber(db))})
 	if err != nil || isSQLite(db) { // which has one writer
 		return n, err
 	}
+	ctx, cancel := context.WithTimeout(ctx, most)
+	defer cancel()
+	if err := writersEnd(ctx, db); err != nil {
+		return 0, fmt.Errorf("wait for notifications that are being stored: %w", err)
+	}
+	return n, nil
+}
+
+// writersEnd waits until no transaction is left of those that write notifications now.
+func writersEnd(ctx context.Context, db *DB) error {
 	begun, err := queryAll[string](ctx, db, writers, nil)
 	waiting := make(map[string]bool, len(begun))
 	for _, w := range begun {
@@ -83,7 +93,7 @@ func SettledNumber(ctx context.Context, db *DB) (int64, error) {
 	for err == nil && len(waiting) > 0 {
 		select {
 		case <-ctx.Done():
-			return 0, ctx.Err()
+			return ctx.Err()
 		case <-ticker.C:
 		}
 		var still []string
@@ -98,7 +108,7 @@ func SettledNumber(ctx context.Context, db *DB) (int64, error) {
 			}
 		}
 	}
-	return n, err
+	return err
 }
 
 const (

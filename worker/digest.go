@@ -24,8 +24,9 @@ const (
 	slotsAtOnce = 200
 	// dataAtOnce is how many deliveries of data one statement adds.
 	dataAtOnce = 10_000
-	// settleTime bounds the wait for transactions that store notifications; it is longer than any of them may take.
-	settleTime = 2 * evaluationTime
+	// settleTime bounds the wait for transactions that store or remove notifications; it is longer than any of them may
+	// take.
+	settleTime = dbmodel.PeriodicClaimTime
 )
 
 // periodicDigests handles queue.TypePeriodicDigests: it makes the digests of the slots that have come. A run that is
@@ -116,12 +117,8 @@ func (d *digests) mayGoOn(ctx context.Context, err error) bool {
 
 // settle waits until all notifications up to a number are there.
 func (d *digests) settle(ctx context.Context) (err error) {
-	ctx, cancel := context.WithTimeout(ctx, settleTime)
-	defer cancel()
-	if d.through, err = dbmodel.SettledNumber(ctx, d.w.DB); err != nil {
-		return fmt.Errorf("wait for notifications that are being stored: %w", err)
-	}
-	return nil
+	d.through, err = dbmodel.SettledNumber(ctx, d.w.DB, settleTime)
+	return err
 }
 
 // slotGroup is subscriptions whose slots are the same, about the same notifications, with the same digest.
@@ -295,7 +292,7 @@ func (d *digests) poke(ctx context.Context, subscriptions map[int64]*rule.Subscr
 			}
 		}
 	}
-	d.w.Queue.Poke(ctx, slices.Sorted(maps.Keys(targets)))
+	d.w.Queue.PokeBulk(ctx, slices.Sorted(maps.Keys(targets)))
 }
 
 // takesData reports whether s has a contact that takes notifications one by one.

@@ -61,7 +61,7 @@ func (d *digests) pausesUntil(ctx context.Context, made <-chan struct{}) error {
 // pauses ends the pauses that are over: it stores, for each contact that was held back, a digest of what it would have
 // received. Subscriptions on a schedule take that into their next slot.
 func (d *digests) pauses(ctx context.Context) error {
-	p, err := dbmodel.NextEndedPause(ctx, d.w.DB)
+	p, err := dbmodel.NextEndedPause(ctx, d.w.DB, settleTime)
 	if err != nil || p == nil {
 		return err
 	}
@@ -150,7 +150,7 @@ func (d *digests) endPause(ctx context.Context, p *dbmodel.EndedPause, g *pauseG
 		if err != nil {
 			return err
 		}
-		d.w.Queue.Poke(ctx, ids)
+		d.w.Queue.PokeBulk(ctx, ids)
 	}
 	return nil
 }

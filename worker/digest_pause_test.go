@@ -127,6 +127,39 @@ func TestPauseOfGroupEnds(t *testing.T) {
 	})
 }
 
+// TestEndOfPauseWaitsNotForEver: a transaction that stores notifications and hangs holds the end of a pause up for a
+// while; then the run ends, and the next one tries again. SQLite has one writer, which no other waits for.
+func TestEndOfPauseWaitsNotForEver(t *testing.T) {
+	t.Parallel()
+	db := testenv.PostgresDB(t)
+	e := newEnv(t, db, nil)
+	ctx := t.Context()
+	e.product(1, "/product")
+	later := time.Now().AddDate(0, 0, 1)
+	e.pause(1, nil, &later)
+	e.accept(observation(1, 1, rule.High))
+	e.idle(10 * time.Second)
+	e.scheduler.Shutdown()
+	e.pause(1, nil, nil)
+	hangs, err := db.BeginTx(ctx, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer hangs.Rollback() //nolint:errcheck // it is over by then
+	if _, err := hangs.ExecContext(ctx, "LOCK TABLE notifications IN ROW EXCLUSIVE MODE"); err != nil {
+		t.Fatal(err)
+	}
+	if p, err := dbmodel.NextEndedPause(ctx, db, 50*time.Millisecond); err == nil {
+		t.Fatalf("the pause ends, though not all is stored: %+v", p)
+	}
+	if err := hangs.Rollback(); err != nil {
+		t.Fatal(err)
+	}
+	if p, err := dbmodel.NextEndedPause(ctx, db, time.Minute); err != nil || p == nil || len(p.Products) != 1 {
+		t.Errorf("the pause does not end: %+v, %v", p, err)
+	}
+}
+
 // TestPauseEndsBesideSlots: what a pause held back goes while a slot takes long, not after it. SQLite has one writer,
 // which nothing else can hold up.
 func TestPauseEndsBesideSlots(t *testing.T) {

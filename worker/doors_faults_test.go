@@ -229,3 +229,86 @@ func TestEmptiedRedisIsMeasured(t *testing.T) {
 		t.Errorf("%d tasks wait, want 20 (%v)", n, err)
 	}
 }
+
+// TestImportThroughRedisNeedsRoomInItsQueue: a part of an import that came through Redis gets a task where there is
+// room for those of imports, and a single event where there is room for single ones.
+func TestImportThroughRedisNeedsRoomInItsQueue(t *testing.T) {
+	t.Parallel()
+	testenv.EachDatabase(t, func(t *testing.T, db *dbmodel.DB) {
+		e := newEnv(t, db, nil)
+		e.scheduler.Shutdown()
+		client, inspector := e.byHand()
+		e.product(1, "/single")
+		if _, _, err := e.queue.Size(queue.Bulk); err != nil { // which lists the queue
+			t.Fatal(err)
+		}
+		if err := inspector.PauseQueue(queue.Bulk); err != nil {
+			t.Fatal(err)
+		}
+		waiting := make([]any, queue.Window)
+		for i := range waiting {
+			waiting[i] = fmt.Sprint("task", i)
+		}
+		if err := client.LPush(t.Context(), "asynq:{"+queue.Bulk+"}:pending", waiting...).Err(); err != nil {
+			t.Fatal(err)
+		}
+		if n, _, err := e.queue.Size(queue.Bulk); n != queue.Window || err != nil {
+			t.Fatalf("%d tasks of imports wait, %v", n, err)
+		}
+		reported := func(list ...dbmodel.Observation) {
+			t.Helper()
+			event, err := accept.NewObservations(list)
+			if err != nil {
+				t.Fatal(err)
+			}
+			payload, err := event.Payload(time.Now())
+			if err == nil {
+				_, err = e.acceptor.AcceptPayload(t.Context(), payload)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		reported(observation(1, 1, rule.High), observation(2, 1, rule.High))
+		reported(observation(3, 1, rule.High))
+		e.waitFor("the single event", func() bool { return len(e.receiver.headlines("/single")) == 1 })
+		var enqueued []bool
+		if err := db.NewRaw("SELECT queued_at IS NOT NULL FROM outbox").Scan(t.Context(), &enqueued); err != nil {
+			t.Fatal(err)
+		}
+		if len(enqueued) != 1 || enqueued[0] {
+			t.Errorf("parts of an import that wait, with a task: %v", enqueued)
+		}
+	})
+}
+
+// TestNobodyElseReportsForTocsin: what came through Redis is not taken for a failure of Tocsin itself, whose failures
+// to be delivered nobody reports, and which may never be held back.
+func TestNobodyElseReportsForTocsin(t *testing.T) {
+	t.Parallel()
+	testenv.EachDatabase(t, func(t *testing.T, db *dbmodel.DB) {
+		e := newEnv(t, db, nil)
+		for range 2 {
+			event, err := accept.NewTaskException(keyError())
+			if err != nil {
+				t.Fatal(err)
+			}
+			payload, err := event.Payload(time.Now())
+			if err != nil {
+				t.Fatal(err)
+			}
+			forged := strings.Replace(string(payload), `"fingerprint":`, `"own":true,"never_held_back":true,"fingerprint":`, 1)
+			if forged == string(payload) {
+				t.Fatalf("no fingerprint in %s", payload)
+			}
+			if _, err := e.acceptor.AcceptPayload(t.Context(), []byte(forged)); err != nil {
+				t.Fatal(err)
+			}
+			e.idle(20 * time.Second)
+		}
+		list := e.notifications()
+		if len(list) != 1 || list[0].Own {
+			t.Errorf("notified: %+v", list)
+		}
+	})
+}

@@ -80,6 +80,7 @@ func newException(t rule.Type, e TaskExceptionInfo) (*Event, error) {
 	if err := tidy(x); err != nil {
 		return nil, err
 	}
+	x.Own, x.NeverHeldBack = false, false
 	return &Event{kind: dbmodel.KindException, exception: x}, nil
 }
 
@@ -142,7 +143,8 @@ func cleanTail(text string, most int) string {
 	return "…" + text[cut:]
 }
 
-// exceptionFrom checks an exception that came through Redis as its constructor does.
+// exceptionFrom checks an exception that came through Redis as its constructor does. It is never one about Tocsin
+// itself: these do not come through Redis.
 func exceptionFrom(p payload) (*Event, error) {
 	x := p.Exception
 	if x == nil || x.Type != rule.TypeException && x.Type != rule.TypeTask {
@@ -154,6 +156,7 @@ func exceptionFrom(p payload) (*Event, error) {
 	if err := tidy(x); err != nil {
 		return nil, err
 	}
+	x.Own, x.NeverHeldBack = false, false
 	return &Event{kind: dbmodel.KindException, exception: x}, nil
 }
 

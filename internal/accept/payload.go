@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"time"
 
 	"github.com/uptrace/bun"
 
@@ -16,11 +17,15 @@ import (
 // AcceptPayload stores the event in the payload of queue.TypeEventAccept. Once it has returned no error the payload is
 // not needed any more: an event that is refused is kept as a failed event, with the reason.
 func (a *Acceptor) AcceptPayload(ctx context.Context, text []byte) (done Accepted, err error) {
-	how := circumstances{queued: a.queue.Room(queue.Events)}
-	err = a.db.InTx(ctx, func(ctx context.Context, tx bun.Tx) (err error) {
-		done, err = acceptPayload(ctx, tx, text, how)
-		return err
-	})
+	var how circumstances
+	r, err := read(text)
+	if err == nil {
+		how.queued = a.queue.Room(queue.Of(r.event.Bulk()))
+		err = a.db.InTx(ctx, func(ctx context.Context, tx bun.Tx) (err error) {
+			done, err = acceptReported(ctx, tx, r, how)
+			return err
+		})
+	}
 	if reason, refused := refusal(err); refused {
 		var own Accepted
 		err = a.db.InTx(ctx, func(ctx context.Context, tx bun.Tx) (err error) {
@@ -45,7 +50,11 @@ func Again(ctx context.Context, tx bun.Tx, stored []byte) (Accepted, error) {
 	if err := json.Unmarshal(stored, &text); err != nil {
 		return Accepted{}, fmt.Errorf("read a refused event: %w", err)
 	}
-	return acceptPayload(ctx, tx, []byte(text), circumstances{})
+	r, err := read([]byte(text))
+	if err != nil {
+		return Accepted{}, err
+	}
+	return acceptReported(ctx, tx, r, circumstances{})
 }
 
 // setAside stores a payload that was refused as a failed event, and reports that as an exception, which it
@@ -70,35 +79,45 @@ func setAside(ctx context.Context, tx bun.Tx, text []byte, reason string) (Accep
 	return InTx(ctx, tx, own)
 }
 
-// errNoTime refuses a state of which nobody knows whether it is older than the stored one.
+// errNoTime refuses a state without the time at which it was reported.
 var errNoTime = InvalidError{{"reported_at", "is missing"}}
 
-// acceptPayload validates again: anything can be in Redis. The clock of Redis may be ahead of the database's: no state
-// counts as reported later than now, so that it does not keep back the states of the time until then.
-func acceptPayload(ctx context.Context, tx bun.Tx, text []byte, how circumstances) (Accepted, error) {
+// reported is an event that came through Redis.
+type reported struct {
+	event *Event
+	at    time.Time // by the clock of Redis
+}
+
+// read validates again: anything can be in Redis.
+func read(text []byte) (reported, error) {
 	var p payload
 	if err := json.Unmarshal(text, &p); err != nil {
-		return Accepted{}, InvalidError{{"task", "is not one that this version of Tocsin reads"}}
+		return reported{}, InvalidError{{"task", "is not one that this version of Tocsin reads"}}
 	}
 	k, known := kinds[p.Kind]
 	if !known {
 		fault := fmt.Sprintf("is of the kind %.40q, which this version of Tocsin does not know", p.Kind)
-		return Accepted{}, InvalidError{{"task", fault}}
+		return reported{}, InvalidError{{"task", fault}}
 	}
 	e, err := k.fromPayload(p)
 	if err != nil {
-		return Accepted{}, err
+		return reported{}, err
 	}
-	e.InTrace(p.TraceParent)
+	return reported{e.InTrace(p.TraceParent), p.ReportedAt}, nil
+}
+
+// acceptReported accepts an event that came through Redis, whose clock may be ahead of the database's: no state counts
+// as reported later than now, so that it does not keep back the states of the time until then.
+func acceptReported(ctx context.Context, tx bun.Tx, r reported, how circumstances) (Accepted, error) {
 	now, err := dbmodel.DatabaseNow(ctx, tx)
 	if err != nil {
 		return Accepted{}, fmt.Errorf("ask for the time: %w", err)
 	}
-	if p.ReportedAt.After(now) {
-		p.ReportedAt = now
+	if r.at.After(now) {
+		r.at = now
 	}
-	how.reportedAt = &p.ReportedAt
-	return accept(ctx, tx, e, how)
+	how.reportedAt = &r.at
+	return accept(ctx, tx, r.event, how)
 }
 
 // refusal returns why an event can never be accepted as it is; false: another try may succeed.
