@@ -33,7 +33,7 @@ const (
 		RETURNING id, notification_id, attempts`
 
 	markTried = `
-		UPDATE deliveries SET attempts = attempts + 1, last_error = @reason, batch = coalesce(@batch::bigint, batch)
+		UPDATE deliveries SET attempts = attempts + 1, last_error = @reason, batch = CASE WHEN @batch::bigint = 0 THEN batch ELSE @batch::bigint END
 		WHERE target_id = @target AND id = ANY (@ids) AND state = 'pending'
 			AND EXISTS (SELECT 1 FROM targets WHERE id = @target AND owner = @owner)
 		RETURNING id, notification_id, attempts`
@@ -60,6 +60,6 @@ func MarkFailed(ctx context.Context, db bun.IDB, t DeliverySet, owner, reason st
 // are marked with its number, so that the next try is about the same ones.
 func MarkTried(ctx context.Context, db bun.IDB, t DeliverySet, owner, reason string) ([]MarkedDelivery, error) {
 	return queryAll[MarkedDelivery](ctx, db, markTried, args{
-		"target": t.TargetID, "ids": numbers(t.IDs), "owner": owner, "reason": reason, "batch": t.batchNumber(),
+		"target": t.TargetID, "ids": numbers(t.IDs), "owner": owner, "reason": reason, "batch": t.Number(),
 	})
 }

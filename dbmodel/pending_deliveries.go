@@ -80,8 +80,8 @@ type DeliverySet struct {
 	TargetID int64
 	IDs      []int64 // of deliveries
 	Digest   bool
-	All      bool   // everything that waits, when the target is given up
-	batch    *int64 // of a part: the number of the whole digest
+	Batch    int64 // the number of a digest that is tried again; 0: Number gives it one
+	All      bool  // everything that waits, when the target is given up
 }
 
 // partSize is how many deliveries one transaction changes: more may take longer than anything that is recorded may.
@@ -92,19 +92,20 @@ func (t DeliverySet) Parts() []DeliverySet {
 	parts := make([]DeliverySet, 0, len(t.IDs)/partSize+1)
 	for ids := range slices.Chunk(t.IDs, partSize) {
 		part := t
-		part.IDs, part.batch = ids, t.batchNumber()
+		part.IDs, part.Batch = ids, t.Number()
 		parts = append(parts, part)
 	}
 	return parts
 }
 
-// batchNumber is the number of a digest: its last delivery. A single delivery has none.
-func (t DeliverySet) batchNumber() *int64 {
+// Number is that of a digest, whatever of it has gone since it was tried first: its last delivery then. It is 0 for a
+// single delivery.
+func (t DeliverySet) Number() int64 {
 	switch {
-	case t.batch != nil:
-		return t.batch
-	case t.Digest && len(t.IDs) > 0:
-		return &t.IDs[len(t.IDs)-1]
+	case !t.Digest:
+		return 0
+	case t.Batch == 0 && len(t.IDs) > 0:
+		return t.IDs[len(t.IDs)-1]
 	}
-	return nil
+	return t.Batch
 }

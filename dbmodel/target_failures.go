@@ -44,7 +44,7 @@ const (
 // KeepBatch notes that the next message is the digest t again, whose deliveries MarkTried has marked, where owner still
 // has the lease.
 func KeepBatch(ctx context.Context, db bun.IDB, t DeliverySet, owner string) error {
-	_, err := exec(ctx, db, keepBatch, args{"target": t.TargetID, "owner": owner, "batch": t.batchNumber()})
+	_, err := exec(ctx, db, keepBatch, args{"target": t.TargetID, "owner": owner, "batch": t.Number()})
 	return err
 }
 

@@ -210,16 +210,22 @@ func (d *drain) run(ctx context.Context) error {
 			return d.leave(nil)
 		}
 		if time.Since(began) > drainTime {
-			err := d.leave(nil)
-			w.unpoke(ctx, id)
-			if d.bulk {
-				w.Queue.PokeBulk(ctx, []int64{id})
-			} else {
-				w.Queue.Poke(ctx, []int64{id})
-			}
-			return err
+			return d.makeWay(ctx)
 		}
 	}
+}
+
+// makeWay ends a drain that has used its time: another one goes on, behind those that wait for a slot.
+func (d *drain) makeWay(ctx context.Context) error {
+	w, id := d.w, d.target.ID
+	err := d.leave(nil)
+	w.unpoke(ctx, id)
+	if d.bulk {
+		w.Queue.PokeBulk(ctx, []int64{id})
+	} else {
+		w.Queue.Poke(ctx, []int64{id})
+	}
+	return err
 }
 
 // leave gives the lease back whatever is left to do; the sweep, or a poke after it, goes on. It returns err.

@@ -33,13 +33,13 @@ func (d *drain) deliverDigest(ctx context.Context) (outcome, error) {
 			d.addTrace(&named[i])
 		}
 	}
-	set := dbmodel.DeliverySet{TargetID: id, IDs: content.IDs, Digest: true}
+	set := dbmodel.DeliverySet{TargetID: id, IDs: content.IDs, Digest: true, Batch: d.target.Batch}
 	return d.sendDigest(ctx, set, func(b message.Builder, to message.Recipient, brief bool) *channel.Message {
 		say := b.Digest
 		if brief {
 			say = b.BriefDigest
 		}
-		return say(content, content.IDs[len(content.IDs)-1], d.from(to, content.Source))
+		return say(content, set.Number(), d.from(to, content.Source))
 	})
 }
 

@@ -41,6 +41,7 @@ func (d *drain) deliverData(ctx context.Context) (outcome, error) {
 		if result != nil && result.TooLarge && len(waiting) > 1 {
 			d.most = len(waiting) / 2
 			waiting = waiting[:d.most]
+			d.target.Batch = 0 // each half is a batch of its own
 			continue
 		}
 		return d.recordResult(set, result)
@@ -70,7 +71,7 @@ func (d *drain) nextBatch(ctx context.Context) ([]dbmodel.PendingDelivery, error
 func (d *drain) batch(
 	ctx context.Context, waiting []dbmodel.PendingDelivery,
 ) (*channel.Message, dbmodel.DeliverySet, error) {
-	set := dbmodel.DeliverySet{TargetID: d.target.ID, Digest: true}
+	set := dbmodel.DeliverySet{TargetID: d.target.ID, Digest: true, Batch: d.target.Batch}
 	ids := make([]int64, len(waiting))
 	for i := range waiting {
 		ids[i] = waiting[i].NotificationID
@@ -106,11 +107,7 @@ func (d *drain) batch(
 	if len(set.IDs) == 0 {
 		return nil, set, nil
 	}
-	number := d.target.Batch // of a batch that is tried again, whatever of it has gone since
-	if number == 0 {
-		number = set.IDs[len(set.IDs)-1]
-	}
-	m.ID = "batch-" + strconv.FormatInt(number, 10)
+	m.ID = "batch-" + strconv.FormatInt(set.Number(), 10)
 	for _, s := range secrets {
 		m.Secrets = append(m.Secrets, channel.Secret(s))
 	}
