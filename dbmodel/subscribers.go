@@ -70,30 +70,35 @@ func SubscribersFor(
 	return list, nil
 }
 
+// groupSubscribersAtOnce is how many subscriptions to a product group are read at once.
+const groupSubscribersAtOnce = 1_000
+
 // SubscribersOfGroup returns the subscriptions to a product group that v sees; those that are disabled too.
 func SubscribersOfGroup(
 	ctx context.Context, db bun.IDB, v Viewer, group int64, memberTypes []rule.Type,
 ) ([]*rule.Subscription, error) {
-	const most = 1000
-	list, err := Subscriptions(ctx, db, v, SubscriptionFilter{ProductGroupID: group}, most)
-	if err != nil || len(list) == 0 {
-		return nil, err
-	}
-	ids := make([]int64, len(list))
-	for i := range list {
-		ids[i] = list[i].ID
-	}
-	byID, err := ruleSubscriptions(ctx, db, ids, memberTypes)
-	if err != nil {
-		return nil, err
-	}
 	var out []*rule.Subscription
-	for _, id := range ids {
-		if s := byID[id]; s != nil {
-			out = append(out, s)
+	for after := int64(0); ; {
+		list, err := Subscriptions(ctx, db, v, SubscriptionFilter{ProductGroupID: group, After: after},
+			groupSubscribersAtOnce)
+		if err != nil || len(list) == 0 {
+			return out, err
 		}
+		ids := make([]int64, len(list))
+		for i := range list {
+			ids[i] = list[i].ID
+		}
+		byID, err := ruleSubscriptions(ctx, db, ids, memberTypes)
+		if err != nil {
+			return nil, err
+		}
+		for _, id := range ids {
+			if s := byID[id]; s != nil {
+				out = append(out, s)
+			}
+		}
+		after = ids[len(ids)-1]
 	}
-	return out, nil
 }
 
 // pair is a subscription and a product for which it holds; 0: for everything.

@@ -292,3 +292,24 @@ func TestPersonalEmail(t *testing.T) {
 		}
 	})
 }
+
+// TestAllSubscribersOfGroup: none is left out, however many there are.
+func TestAllSubscribersOfGroup(t *testing.T) {
+	t.Parallel()
+	testenv.EachDatabase(t, func(t *testing.T, db *dbmodel.DB) {
+		s := newSubscribers(t, db)
+		targets, err := dbmodel.EnsureTargets(t.Context(), db, s.vault, rule.Email, []string{"team@example.com"})
+		s.ok(err)
+		const all = 2_001
+		_, err = db.ExecContext(t.Context(), `INSERT INTO subscriptions (name, product_group_id) WITH RECURSIVE s(i) AS (
+			SELECT 1 UNION ALL SELECT i + 1 FROM s WHERE i < ?) SELECT 'team', 1 FROM s`, all)
+		s.ok(err)
+		_, err = db.ExecContext(t.Context(), `INSERT INTO contacts (kind, subscription_id, channel, position, target_id)
+			SELECT 'subscription', id, 'email', 0, ? FROM subscriptions`, targets[0])
+		s.ok(err)
+		list, err := dbmodel.SubscribersOfGroup(t.Context(), db, dbmodel.Viewer{Admin: true}, 1, nil)
+		if err != nil || len(list) != all {
+			t.Errorf("%d of %d subscriptions, %v", len(list), all, err)
+		}
+	})
+}

@@ -86,7 +86,7 @@ func redisRights(ctx context.Context, client redis.UniversalClient) error {
 	_, errClaim := q.Claim(ctx, scratchKey, 1, time.Second)
 	_, errTake := q.TakeOver(ctx, scratchKey, 1, 2, time.Second)
 	_, _, errSize := q.Size(scratchQueue)
-	err := errors.Join(errClaim, errTake, errSize,
+	err := errors.Join(errClaim, errTake, errSize, q.Ping(ctx),
 		q.HoldPokes(ctx, 0, time.Second), q.Unpoke(ctx, 0), // no target has this id
 		client.Publish(ctx, queue.WakeChannel, scratchQueue).Err())
 	for _, name := range []string{queue.WakeChannel, "asynq:cancel"} {

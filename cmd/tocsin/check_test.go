@@ -189,7 +189,7 @@ func TestCheckSaysWhyRedisRefuses(t *testing.T) {
 	}
 	rd.Kill()
 	code, line := d.checked("Redis", "REDIS_URL=redis://default:right-password@"+address)
-	if code != 1 || !strings.Contains(line, "does not answer") {
+	if code != 1 || !strings.Contains(line, "does not answer") || strings.Contains(line, "paused") {
 		t.Errorf("none runs: exit %d, %s", code, line)
 	}
 }
@@ -256,6 +256,8 @@ func TestCheckNamesMissingRights(t *testing.T) {
 		{"~asynq:* &* +@all", 1, "set tocsin:"},
 		{"~* &* +@all -zadd", 1, "FAIL  Rights in Redis"},
 		{"~* &* +@all -evalsha -eval", 1, "evalsha"},
+		{"~* &* +@all -exists", 1, "ok    Redis: answers"},
+		{"~* &* +@all -exists", 1, "FAIL  Rights in Redis: the user of REDIS_URL lacks: exists"},
 	} {
 		args := []any{"ACL", "SETUSER", "limited", "reset", "on", ">pw"}
 		for right := range strings.FieldsSeq(c.rights) {

@@ -20,9 +20,23 @@ const (
 // errResting: Redis did not answer a moment ago.
 var errResting = errors.New("redis did not answer a moment ago")
 
-// Paused lists the queues that somebody has paused, in /monitor/ for instance: no task of theirs is handled. It asks
-// for each queue: in a cluster they lie on different servers, which need not all answer.
+// Paused lists the queues that somebody has paused, in /monitor/ for instance: no task of theirs is handled.
 func (q *Queue) Paused(ctx context.Context) ([]string, error) {
+	list, err := q.paused(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("ask for paused queues: %w", err)
+	}
+	return list, nil
+}
+
+// Ping reports whether Redis answers, for each queue.
+func (q *Queue) Ping(ctx context.Context) error {
+	_, err := q.paused(ctx)
+	return err
+}
+
+// paused asks for each queue: in a cluster they lie on different servers, which need not all answer.
+func (q *Queue) paused(ctx context.Context) ([]string, error) {
 	paused := make([]*redis.IntCmd, len(All))
 	_, err := q.redis.Pipelined(ctx, func(p redis.Pipeliner) error {
 		for i, queue := range All {
@@ -31,7 +45,7 @@ func (q *Queue) Paused(ctx context.Context) ([]string, error) {
 		return nil
 	})
 	if err != nil {
-		return nil, fmt.Errorf("ask for paused queues: %w", err)
+		return nil, err
 	}
 	list := []string{}
 	for i, queue := range All {
@@ -40,12 +54,6 @@ func (q *Queue) Paused(ctx context.Context) ([]string, error) {
 		}
 	}
 	return list, nil
-}
-
-// Ping reports whether Redis answers, for each queue.
-func (q *Queue) Ping(ctx context.Context) error {
-	_, err := q.Paused(ctx)
-	return err
 }
 
 // resting compares times that know the monotonic clock: one that is set back must not make a second an hour.
