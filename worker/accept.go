@@ -35,11 +35,11 @@ func (w *Worker) logPassedOver(done accept.Accepted) {
 }
 
 // acceptRefused accepts an event after all that came through Redis and was refused.
-func (w *Worker) acceptRefused(ctx context.Context, tx bun.Tx, e *dbmodel.Event, _ prepared) (evaluated, error) {
+func (w *Worker) acceptRefused(ctx context.Context, tx bun.Tx, e *dbmodel.Event, _ prepared) (decision, error) {
 	done, err := accept.Again(ctx, tx, e.Payload.Task)
 	if err == nil {
 		w.logPassedOver(done)
 		dbmodel.AfterCommit(ctx, func() { w.counted.accepted(done) })
 	}
-	return evaluated{}, err
+	return decision{}, err
 }

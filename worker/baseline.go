@@ -15,10 +15,10 @@ import (
 // an observation decides, not its state of now: a change since then has an event of its own, which waits for this one.
 func (w *Worker) evaluateBaseline(
 	ctx context.Context, tx bun.Tx, event *dbmodel.Event, _ prepared,
-) (evaluated, error) {
+) (decision, error) {
 	observations, e, err := w.lock(ctx, tx, event.Payload.IDs)
 	if err != nil {
-		return evaluated{}, err
+		return decision{}, err
 	}
 	var ids []int64
 	var values []*rule.Values
@@ -35,18 +35,18 @@ func (w *Worker) evaluateBaseline(
 		}
 	}
 	if err := dbmodel.Remember(ctx, tx, ids, values); err != nil {
-		return evaluated{}, fmt.Errorf("remember observations: %w", err)
+		return decision{}, fmt.Errorf("remember observations: %w", err)
 	}
 	titles, _, err := e.lockTitles(ctx, observations)
 	if err != nil || len(titles) == 0 {
-		return evaluated{}, err
+		return decision{}, err
 	}
 	values = make([]*rule.Values, len(titles))
 	for i, t := range titles {
 		values[i] = new(t.worst.Rule().Values)
 	}
 	if err := dbmodel.RememberTitles(ctx, tx, hashes(titles), values); err != nil {
-		return evaluated{}, fmt.Errorf("remember titles: %w", err)
+		return decision{}, fmt.Errorf("remember titles: %w", err)
 	}
-	return evaluated{}, nil
+	return decision{}, nil
 }

@@ -3,7 +3,6 @@ package worker
 import (
 	"context"
 	"fmt"
-	"strconv"
 	"time"
 
 	"github.com/uptrace/bun"
@@ -51,15 +50,6 @@ func (c *cleanup) message() string {
 	return done
 }
 
-// thousands writes 12345 as 12,345.
-func thousands(n int64) string {
-	s := strconv.FormatInt(n, 10)
-	for i := len(s) - 3; i > 0; i -= 3 {
-		s = s[:i] + "," + s[i:]
-	}
-	return s
-}
-
 func (c *cleanup) do(ctx context.Context) (err error) {
 	settings, err := dbmodel.LoadSettings(ctx, c.w.DB)
 	if err != nil {
@@ -95,7 +85,7 @@ func (c *cleanup) do(ctx context.Context) (err error) {
 
 // notifications deletes those that were created before a time and wait for no delivery, a batch at a time.
 func (c *cleanup) notifications(ctx context.Context, before time.Time) error {
-	return c.inBatches(ctx, func(ctx context.Context) (more bool, err error) { return c.batch(ctx, before) })
+	return c.inBatches(ctx, func(ctx context.Context) (more bool, err error) { return c.deleteOld(ctx, before) })
 }
 
 // inBatches calls batch for as long as it reports that there is more to do, with pauses in between.
@@ -121,8 +111,8 @@ func (c *cleanup) inBatches(ctx context.Context, batch func(context.Context) (mo
 	}
 }
 
-// batch deletes the next old notifications, and reports whether there are more.
-func (c *cleanup) batch(ctx context.Context, before time.Time) (more bool, err error) {
+// deleteOld deletes the next old notifications, and reports whether there are more.
+func (c *cleanup) deleteOld(ctx context.Context, before time.Time) (more bool, err error) {
 	var deleted int64
 	last := c.behind
 	err = c.w.DB.InTx(ctx, func(ctx context.Context, tx bun.Tx) error {

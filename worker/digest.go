@@ -33,27 +33,22 @@ const (
 // cut short is taken up again, which makes what is left: each slot is noted in the transaction that stores its
 // deliveries.
 func (w *Worker) periodicDigests(ctx context.Context, run *dbmodel.PeriodicRun) (done string, err error) {
-	ctx, end := context.WithCancelCause(ctx)
-	defer end(nil)
-	go w.keepRun(ctx, run, end)
-	d, p := &digests{w: w}, &digests{w: w}
-	err = d.begin(ctx)
-	if err == nil {
-		*p = *d
-		made := make(chan struct{})
+	return w.keepingRun(ctx, run, func(ctx context.Context) (string, error) {
+		d := &digests{w: w}
+		if err := d.begin(ctx); err != nil {
+			return "", err
+		}
+		ofPauses, made := *d, make(chan struct{})
 		g, ctx := errgroup.WithContext(ctx)
-		g.Go(func() error { return p.pausesUntil(ctx, made) })
+		g.Go(func() error { return ofPauses.pausesUntil(ctx, made) })
 		g.Go(func() error {
 			defer close(made)
 			return d.make(ctx)
 		})
-		err = g.Wait()
-		d.slots, d.messages = d.slots+p.slots, d.messages+p.messages
-	}
-	if cause := context.Cause(ctx); err != nil && cause != nil {
-		err = cause
-	}
-	return d.done(), err
+		err := g.Wait()
+		d.ended, d.messages = ofPauses.ended, d.messages+ofPauses.messages
+		return d.done(), err
+	})
 }
 
 // digests makes all digests that are due.
@@ -63,14 +58,15 @@ type digests struct {
 	now      time.Time
 	through  int64 // the number up to which all notifications are there
 	slots    int   // of subscriptions, that were made
+	ended    int   // products whose pause has ended
 	messages int
-	failed   error // of the first slot that could not be made; those of others are
+	failure  error // of the first slot that could not be made; those of others are
 }
 
 // done is what the run did so far, in words.
 func (d *digests) done() string {
-	return fmt.Sprintf("%s slots and pauses ended, %s messages made",
-		thousands(int64(d.slots)), thousands(int64(d.messages)))
+	return fmt.Sprintf("%s slots made, pauses of %s products ended, %s messages made",
+		thousands(int64(d.slots)), thousands(int64(d.ended)), thousands(int64(d.messages)))
 }
 
 // begin reads what all digests need.
@@ -101,7 +97,7 @@ func (d *digests) make(ctx context.Context) error {
 			return err
 		}
 	}
-	return d.failed
+	return d.failure
 }
 
 // mayGoOn notes a failure of one slot, which the run ends with, and reports whether it stands in the way of no other.
@@ -109,8 +105,8 @@ func (d *digests) mayGoOn(ctx context.Context, err error) bool {
 	if ctx.Err() != nil || errors.Is(err, dbmodel.ErrUnavailable) || errors.Is(err, dbmodel.ErrRunLost) {
 		return false
 	}
-	if d.failed == nil {
-		d.failed = err
+	if d.failure == nil {
+		d.failure = err
 	}
 	return true
 }
@@ -167,7 +163,8 @@ func (d *digests) dueGroups(ctx context.Context) ([]*slotGroup, error) {
 	}
 }
 
-// groupOf is the group of one subscription, and what must be equal in it. of is nil where it has no contact.
+// groupOf returns a group of this one subscription, and the key that subscriptions of one group share. of is nil where
+// it has no contact.
 func (d *digests) groupOf(
 	ctx context.Context, s *dbmodel.Subscription, of *rule.Subscription,
 ) (*slotGroup, string, error) {
@@ -243,12 +240,12 @@ func (d *digests) slot(ctx context.Context, g *slotGroup) error {
 	if len(g.subscriptions) > 0 {
 		s := g.subscriptions[0]
 		var err error
-		sent := s.AtOnce.Takes
+		wasSent := s.AtOnce.Takes
 		if g.notifications.SentTo != 0 {
-			sent = func(n *rule.Notification) bool { return n.Sent }
+			wasSent = func(n *rule.Notification) bool { return n.Sent }
 		}
-		content, data, err = d.sum(ctx, g.notifications, s.Filter.Passes, sent,
-			slices.ContainsFunc(g.subscriptions, takesData))
+		content, data, err = d.sum(ctx, g.notifications, s.Filter.Passes, wasSent,
+			slices.ContainsFunc(g.subscriptions, hasSignedWebhook))
 		if err != nil {
 			return err
 		}
@@ -295,12 +292,12 @@ func (d *digests) poke(ctx context.Context, subscriptions map[int64]*rule.Subscr
 	d.w.Queue.PokeBulk(ctx, slices.Sorted(maps.Keys(targets)))
 }
 
-// takesData reports whether s has a contact that takes notifications one by one.
-func takesData(s *rule.Subscription) bool {
+// hasSignedWebhook reports whether s has a contact that takes notifications one by one.
+func hasSignedWebhook(s *rule.Subscription) bool {
 	return slices.ContainsFunc(s.Contacts, func(c rule.Contact) bool { return c.Channel.Info().Signed })
 }
 
-// recipients are those of the contacts under some settings to which something can be delivered.
+// recipients returns the contacts that settings and subscriptions name, less those to which nothing can be delivered.
 func recipients(a rule.Applied, settings *dbmodel.Settings) []rule.Recipient {
 	all := rule.Recipients(a, nil, rule.Ability{EmailFrom: settings.EmailFrom})
 	return slices.DeleteFunc(all, func(r rule.Recipient) bool { return r.Reason != "" })
@@ -308,19 +305,19 @@ func recipients(a rule.Applied, settings *dbmodel.Settings) []rule.Recipient {
 
 // sum reads notifications, and sums up those that pass. data: the ids of these, less what was sent, are wanted, too.
 func (d *digests) sum(
-	ctx context.Context, r dbmodel.NotificationRange, passes, sent func(*rule.Notification) bool, data bool,
+	ctx context.Context, r dbmodel.NotificationRange, passes, wasSent func(*rule.Notification) bool, data bool,
 ) (content *dbmodel.NetDigest, ids []int64, err error) {
 	content = &dbmodel.NetDigest{Digest: rule.NewDigest(func(yield func(*rule.Notification) bool) {
 		err = dbmodel.EachNotification(ctx, d.w.DB.Reader, r, func(n *rule.Notification) bool {
 			if !passes(n) {
 				return true
 			}
-			if data && (sent == nil || !sent(n)) {
+			if data && (wasSent == nil || !wasSent(n)) {
 				ids = append(ids, n.ID)
 			}
 			return yield(n)
 		})
-	}, sent)}
+	}, wasSent)}
 	if err != nil {
 		return nil, nil, err
 	}
@@ -336,35 +333,36 @@ func (d *digests) sum(
 	return content, ids, nil
 }
 
-// store stores deliveries: of the digest to people, of the notifications data to those who take data.
+// store adds pending deliveries: of the digest to recipients that read messages, of each notification in data to signed
+// webhooks.
 func (d *digests) store(
 	ctx context.Context, tx bun.Tx, content *dbmodel.NetDigest, data []int64, to []rule.Recipient,
 ) error {
-	var people, programs []rule.Recipient
+	var readers, signed []rule.Recipient
 	for _, r := range to {
 		if r.Channel.Info().Signed {
-			programs = append(programs, r)
+			signed = append(signed, r)
 		} else {
-			people = append(people, r)
+			readers = append(readers, r)
 		}
 	}
-	for _, one := range programs {
+	for _, one := range signed {
 		for part := range slices.Chunk(data, dataAtOnce) {
 			if err := dbmodel.AddDigestDeliveries(ctx, tx, part, []rule.Recipient{one}, 0); err != nil {
 				return fmt.Errorf("store deliveries to a webhook: %w", err)
 			}
 		}
 	}
-	if len(people) == 0 || content.Empty() {
+	if len(readers) == 0 || content.Empty() {
 		return nil
 	}
 	id, err := dbmodel.AddDigest(ctx, tx, content)
 	if err != nil {
 		return fmt.Errorf("store a digest: %w", err)
 	}
-	if err := dbmodel.AddDigestDeliveries(ctx, tx, content.Named(message.MaxNetItems), people, id); err != nil {
+	if err := dbmodel.AddDigestDeliveries(ctx, tx, content.Named(message.MaxNetItems), readers, id); err != nil {
 		return fmt.Errorf("store deliveries of a digest: %w", err)
 	}
-	d.messages += len(people)
+	d.messages += len(readers)
 	return nil
 }

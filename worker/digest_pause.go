@@ -33,7 +33,8 @@ func (s *heldSource) passes(n *rule.Notification) bool {
 	return s.Products[n.Product] && (s.Contact || (s.Whole || slices.Contains(s.Sees, n.Type)) && s.Filter.Passes(n))
 }
 
-// heldTarget is a target that would have received something, by its first source, and all of these.
+// heldTarget is a target that would have received something, with the recipient of its first source, and all its sources
+// in order.
 type heldTarget struct {
 	recipient rule.Recipient
 	order     []rule.Holder
@@ -81,7 +82,7 @@ func (d *digests) pauses(ctx context.Context) error {
 	if err := d.w.DB.InTx(ctx, p.Done); err != nil {
 		return fmt.Errorf("end a pause: %w", err)
 	}
-	d.slots += len(p.Products)
+	d.ended += len(p.Products)
 	return nil
 }
 
@@ -116,12 +117,12 @@ func pauseGroups(held map[int64]*heldTarget) ([]*pauseGroup, error) {
 
 // endPause stores what the targets of a group would have received, a part of them at a time.
 func (d *digests) endPause(ctx context.Context, p *dbmodel.EndedPause, g *pauseGroup) error {
-	isProgram := func(r rule.Recipient) bool { return r.Channel.Info().Signed }
+	isSigned := func(r rule.Recipient) bool { return r.Channel.Info().Signed }
 	content, data, err := d.sum(ctx, dbmodel.NotificationRange{
 		Through: p.Through, Types: rule.Types, Products: p.Products, HeldBack: true,
 	}, func(n *rule.Notification) bool {
 		return slices.ContainsFunc(g.sources, func(s *heldSource) bool { return s.passes(n) })
-	}, nil, slices.ContainsFunc(g.to, isProgram))
+	}, nil, slices.ContainsFunc(g.to, isSigned))
 	if err != nil {
 		return err
 	}

@@ -109,22 +109,22 @@ func (w *Worker) restTarget(ctx context.Context, id int64, fault error) error {
 
 // drain delivers to one target, while it holds its lease.
 type drain struct {
-	w         *Worker
-	target    *dbmodel.Target
-	owner     string
-	held      context.Context // of the lease
-	turn      *turn           // at the database
-	bulk      bool            // no single event waits for the target
-	settings  *dbmodel.Settings
-	renewed   time.Time // when the lease was taken, or renewed between messages
-	ahead     int       // how many single deliveries are read at once
-	most      int       // of a signed webhook: how many notifications its receiver takes at once; 0: not known
-	address   string    // empty: the key that sealed it is lost
-	firstName string    // of the user with this email address; empty where there is none
-	name      string    // of the target, as a person knows it; empty: not read yet
-	sent      int       // single deliveries since the last digest
-	digested  bool      // the last message was a digest
-	gathered  bool      // it has waited for more to come before the next message
+	w           *Worker
+	target      *dbmodel.Target
+	owner       string
+	held        context.Context // of the lease
+	turn        *turn           // at the database
+	bulk        bool            // an import may bring more, and no single event waits for the target
+	settings    *dbmodel.Settings
+	renewed     time.Time // when the lease was taken, or renewed between messages
+	ahead       int       // how many single deliveries are read at once
+	most        int       // of a signed webhook: how many notifications its receiver takes at once; 0: not known
+	address     string    // empty: the key that sealed it is lost
+	firstName   string    // of the user with this email address; empty where there is none
+	name        string    // of the target, as a person knows it; empty: not read yet
+	sinceDigest int       // single deliveries since the last digest
+	digested    bool      // the last message was a digest
+	gathered    bool      // it has waited for more to come before the next message
 
 	parents []string        // of the notifications of the next message, where they are traced
 	trace   context.Context // of the last message; nil: none
@@ -201,7 +201,7 @@ func (d *drain) run(ctx context.Context) error {
 			w.unpoke(ctx, id)
 			continue
 		}
-		if least, most := d.rest(time.Since(sentAt)); most > drainTime {
+		if least, most := d.restTime(time.Since(sentAt)); most > drainTime {
 			if _, err := dbmodel.ReleaseTarget(ctx, w.DB, id, d.owner, most); err != nil {
 				return d.leave(err)
 			}
@@ -270,8 +270,10 @@ func (d *drain) deliver(ctx context.Context) (outcome, error) {
 func (d *drain) deliverEach(ctx context.Context, waiting []dbmodel.PendingDelivery) (outcome, error) {
 	isSubscribed := func(one dbmodel.PendingDelivery) bool { return one.Source.Kind == rule.HolderSubscription }
 	if slices.ContainsFunc(waiting, isSubscribed) {
-		if changed, err := d.askAgain(ctx); err != nil || changed {
-			return goOn, err
+		if changed, err := d.askAgain(ctx); err != nil {
+			return stop, err
+		} else if changed {
+			return goOn, nil
 		}
 	}
 	if waiting[0].Digest != 0 {
@@ -284,7 +286,7 @@ func (d *drain) deliverEach(ctx context.Context, waiting []dbmodel.PendingDelive
 func (d *drain) askAgain(ctx context.Context) (bool, error) {
 	changed, lost, err := dbmodel.AskAgain(ctx, d.w.DB, d.target.ID, d.owner, d.settings)
 	for reason, list := range lost {
-		d.ended(failed, "a delivery failed", &channel.Error{Kind: channel.Gone, Reason: reason}, list)
+		d.noteUnsent(resultFailed, "a delivery failed", &channel.Error{Kind: channel.Gone, Reason: reason}, list)
 	}
 	if err != nil {
 		return false, fmt.Errorf("ask again what goes to target %d: %w", d.target.ID, err)
@@ -338,7 +340,7 @@ func (d *drain) transmit(ctx context.Context, m *channel.Message) (result *chann
 	defer cancel()
 	began := time.Now()
 	err = sender.Send(sendCtx, channel.Target{Channel: d.target.Channel, Address: channel.Secret(d.address)}, m)
-	d.w.counted.delivery.WithLabelValues(string(d.target.Channel)).Observe(time.Since(began).Seconds())
+	d.w.counted.deliveryTimes.WithLabelValues(string(d.target.Channel)).Observe(time.Since(began).Seconds())
 	switch {
 	case err == nil:
 		return nil, false, nil

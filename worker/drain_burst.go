@@ -33,10 +33,10 @@ func (d *drain) burst(ctx context.Context, waiting []dbmodel.PendingDelivery) (n
 	if err != nil {
 		return stop, fmt.Errorf("load notifications for target %d: %w", d.target.ID, err)
 	}
-	sent := &group{d: d}
+	unrecorded := &group{d: d}
 	defer func() { // also where a send panics: what was taken is known
 		d.turn.take()
-		if e := sent.flush(); e != nil {
+		if e := unrecorded.flush(); e != nil {
 			next, err = stop, e
 		}
 	}()
@@ -57,13 +57,13 @@ func (d *drain) burst(ctx context.Context, waiting []dbmodel.PendingDelivery) (n
 		}
 		if result != nil || d.target.Failures > 0 || d.target.FailingSince != nil || d.target.FailureNotified {
 			d.turn.take()
-			if err := sent.flush(); err != nil {
+			if err := unrecorded.flush(); err != nil {
 				return stop, err
 			}
 			return d.recordResult(dbmodel.DeliverySet{TargetID: d.target.ID, IDs: []int64{one.ID}}, result)
 		}
-		d.sent++
-		sent.add(one.ID, time.Now())
+		d.sinceDigest++
+		unrecorded.add(one.ID, time.Now())
 	}
 	d.ahead = min(4*max(len(waiting), 1), mostAhead)
 	return goOn, nil
@@ -76,12 +76,12 @@ func (d *drain) paced() bool { return d.w.Rates[d.target.Channel] > 0 }
 type group struct {
 	d     *drain
 	timer *time.Timer
-	// recording is held while a group is recorded, so that flush waits for it.
+	// recording is held while a group is recorded, so that flush waits for it; it guards err, too.
 	recording sync.Mutex
-	mu        sync.Mutex
+	err       error
+	mu        sync.Mutex // of what follows, and of timer
 	ids       []int64
 	taken     map[int64]time.Time // when the receiver took each of them
-	err       error
 }
 
 // add takes a delivery that was sent; it is recorded within groupTime.
@@ -115,8 +115,8 @@ func (g *group) flush() error {
 	}
 	g.mu.Unlock()
 	if len(ids) > 0 {
-		sent := dbmodel.DeliverySet{TargetID: g.d.target.ID, IDs: ids}
-		if err := g.d.recordSent(sent, func(id int64) time.Time { return taken[id] }); err != nil {
+		set := dbmodel.DeliverySet{TargetID: g.d.target.ID, IDs: ids}
+		if err := g.d.recordSent(set, func(id int64) time.Time { return taken[id] }); err != nil {
 			g.err = err
 		}
 	}

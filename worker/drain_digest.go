@@ -24,8 +24,10 @@ func (d *drain) deliverDigest(ctx context.Context) (outcome, error) {
 	case len(content.IDs) == 0:
 		return goOn, nil
 	case content.Subscribed:
-		if changed, err := d.askAgain(ctx); err != nil || changed {
-			return goOn, err
+		if changed, err := d.askAgain(ctx); err != nil {
+			return stop, err
+		} else if changed {
+			return goOn, nil
 		}
 	}
 	for _, named := range [][]dbmodel.Notification{content.Named, content.Worst} {

@@ -34,7 +34,7 @@ func (d *drain) recordResult(set dbmodel.DeliverySet, result *channel.Error) (ou
 			if err != nil {
 				return stop, err
 			}
-			t.Failures, t.FailingSince, t.FailureNotified = 0, nil, false
+			t.Failures, t.FailingSince, t.FailureNotified, t.Batch = 0, nil, false, 0
 		}
 		d.count(set)
 		return goOn, nil
@@ -42,7 +42,7 @@ func (d *drain) recordResult(set dbmodel.DeliverySet, result *channel.Error) (ou
 		return stop, d.gone(set, result)
 	case result.Kind == channel.Permanent:
 		err := d.fail(set, result)
-		d.target.FailureNotified = true
+		d.target.FailureNotified, d.target.Batch = true, 0
 		d.count(set)
 		return goOn, err
 	}
@@ -60,7 +60,7 @@ func (d *drain) recordSent(part dbmodel.DeliverySet, taken func(id int64) time.T
 		return err
 	}
 	recorded := time.Now()
-	d.w.counted.sent(d.target.Channel, list, func(id int64) time.Duration { return recorded.Sub(taken(id)) })
+	d.w.counted.countSent(d.target.Channel, list, func(id int64) time.Duration { return recorded.Sub(taken(id)) })
 	return nil
 }
 
@@ -83,9 +83,9 @@ func (d *drain) recordTried(
 	return tried, nil
 }
 
-// ended counts deliveries that the receiver did not take, failed or to be tried again, and logs each with its target as
-// a person knows it, without an address.
-func (d *drain) ended(how, text string, result *channel.Error, list []dbmodel.MarkedDelivery) {
+// noteUnsent counts deliveries that the receiver did not take, and logs each with its target as a person knows it,
+// without an address. how is resultFailed or, where they are tried again, resultRetried.
+func (d *drain) noteUnsent(how, text string, result *channel.Error, list []dbmodel.MarkedDelivery) {
 	if len(list) == 0 {
 		return
 	}
@@ -103,7 +103,8 @@ func (d *drain) ended(how, text string, result *channel.Error, list []dbmodel.Ma
 	}
 }
 
-// fail records that a message was refused for good, and notifies that unless it was since the target's last success.
+// fail records that a message was refused for good, and reports it, unless a failure was reported since the target's
+// last success.
 func (d *drain) fail(set dbmodel.DeliverySet, result *channel.Error) error {
 	parts := set.Parts()
 	for i, part := range parts {
@@ -113,7 +114,7 @@ func (d *drain) fail(set dbmodel.DeliverySet, result *channel.Error) error {
 				if err != nil {
 					return err
 				}
-				dbmodel.AfterCommit(ctx, func() { d.ended(failed, "a delivery failed for good", result, marked) })
+				dbmodel.AfterCommit(ctx, func() { d.noteUnsent(resultFailed, "a delivery failed for good", result, marked) })
 				if i < len(parts)-1 {
 					return nil
 				}
@@ -157,11 +158,10 @@ func (d *drain) notifyFailure(
 	})
 }
 
-// count says what the last message was, for rest.
+// count notes what the last message was, for restTime.
 func (d *drain) count(set dbmodel.DeliverySet) {
-	d.sent += len(set.IDs)
+	d.sinceDigest += len(set.IDs)
 	d.digested = set.Digest
-	d.target.Batch = 0
 }
 
 // backOff has the target rest after a failure, or gives it up, and ends the lease.
@@ -195,7 +195,7 @@ func (d *drain) backOff(set dbmodel.DeliverySet, result *channel.Error) error {
 		return err
 	}
 	if !giveUp {
-		d.ended(retried, "a delivery is tried again", result, tried)
+		d.noteUnsent(resultRetried, "a delivery is tried again", result, tried)
 		return nil
 	}
 	return d.giveUp(result, reason)
@@ -232,7 +232,7 @@ func (d *drain) giveUp(result *channel.Error, reason string) error {
 		if err != nil {
 			return err
 		}
-		d.ended(failed, "a delivery was given up", result, some)
+		d.noteUnsent(resultFailed, "a delivery was given up", result, some)
 		total += len(some)
 	}
 	w.Log.Warn().Int64("target", d.target.ID).Str("target_name", d.name).Str("channel", string(d.target.Channel)).

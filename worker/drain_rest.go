@@ -7,20 +7,21 @@ import (
 	"github.com/seed91453169/tocsin/rule"
 )
 
-// rest is how long the target rests after a message that was begun so long ago, at least and at the most.
-func (d *drain) rest(since time.Duration) (least, most time.Duration) {
+// restTime returns how much longer the target rests, at least and at most, given the time since its last message was
+// begun.
+func (d *drain) restTime(since time.Duration) (least, most time.Duration) {
 	if rate := d.w.Rates[d.target.Channel]; rate > 0 {
 		least = time.Duration(float64(time.Second) / rate)
 	}
 	most = least
-	many := d.digested || d.sent > d.settings.DigestThreshold && d.settings.DigestThreshold > 0
+	many := d.digested || d.sinceDigest > d.settings.DigestThreshold && d.settings.DigestThreshold > 0
 	if many && d.target.Channel != rule.Webhook {
-		rest := gatherTime
+		most = gatherTime
 		if d.bulk {
-			rest = d.w.gathering.rest
+			most = d.w.gathering.rest
 		}
-		most = max(least, rest)
-		d.sent, d.digested = 0, false
+		most = max(least, most)
+		d.sinceDigest, d.digested = 0, false
 	}
 	return least - since, most - since
 }
@@ -38,15 +39,15 @@ func (d *drain) wait(ctx context.Context, least, most time.Duration) bool {
 	if least > 0 && !d.w.pause(least) {
 		return false
 	}
-	rest := most - max(least, 0)
-	if rest <= 0 {
+	more := most - max(least, 0)
+	if more <= 0 {
 		return true
 	}
 	if !d.bulk {
-		return d.w.pause(rest)
+		return d.w.pause(more)
 	}
 	over := d.w.gathering.over()
-	if !d.w.pauseUntil(rest, over) {
+	if !d.w.pauseUntil(more, over) {
 		return false
 	}
 	d.bulk = !isClosed(over)

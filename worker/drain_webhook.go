@@ -19,7 +19,7 @@ import (
 // deliverData sends to a signed webhook what comes next, if something waits: up to webhook.MaxNotifications at once,
 // and nothing summed up. A batch that is tried again is the same one, with the same id.
 func (d *drain) deliverData(ctx context.Context) (outcome, error) {
-	if _, err := d.askAgain(ctx); err != nil {
+	if _, err := d.askAgain(ctx); err != nil { // what it changed is read after it
 		return stop, err
 	}
 	waiting, err := d.nextBatch(ctx)
@@ -27,7 +27,7 @@ func (d *drain) deliverData(ctx context.Context) (outcome, error) {
 		return nobody, err
 	}
 	for {
-		m, set, err := d.batch(ctx, waiting)
+		m, set, err := d.batchMessage(ctx, waiting)
 		if err != nil {
 			return stop, err
 		}
@@ -41,7 +41,12 @@ func (d *drain) deliverData(ctx context.Context) (outcome, error) {
 		if result != nil && result.TooLarge && len(waiting) > 1 {
 			d.most = len(waiting) / 2
 			waiting = waiting[:d.most]
-			d.target.Batch = 0 // each half is a batch of its own
+			if d.target.Batch != 0 { // each half is a batch of its own
+				d.target.Batch = 0
+				if err := dbmodel.EndBatch(ctx, d.w.DB, d.target.ID, d.owner); err != nil {
+					return stop, err
+				}
+			}
 			continue
 		}
 		return d.recordResult(set, result)
@@ -67,8 +72,8 @@ func (d *drain) nextBatch(ctx context.Context) ([]dbmodel.PendingDelivery, error
 	return again, nil
 }
 
-// batch makes the message of deliveries; nil where none of their notifications is left.
-func (d *drain) batch(
+// batchMessage makes the message of deliveries; nil where none of their notifications is left.
+func (d *drain) batchMessage(
 	ctx context.Context, waiting []dbmodel.PendingDelivery,
 ) (*channel.Message, dbmodel.DeliverySet, error) {
 	set := dbmodel.DeliverySet{TargetID: d.target.ID, Digest: true, Batch: d.target.Batch}

@@ -57,20 +57,20 @@ func (e *evaluation) add(n dbmodel.Notification, applied *rule.Applied) {
 }
 
 // store writes the notifications that come from an event, with a delivery for each recipient.
-func (e *evaluation) store(ctx context.Context, event *dbmodel.Event) (evaluated, error) {
+func (e *evaluation) store(ctx context.Context, event *dbmodel.Event) (decision, error) {
 	if len(e.notifications) == 0 {
-		return evaluated{}, nil
+		return decision{}, nil
 	}
 	targets, err := e.decideRecipients(ctx)
 	if err != nil {
-		return evaluated{}, err
+		return decision{}, err
 	}
 	parent := tracing.Parent(ctx)
 	for i := range e.notifications {
 		e.notifications[i].AcceptedAt, e.notifications[i].Facts.TraceParent = event.CreatedAt, parent
 	}
 	if err := dbmodel.InsertNotifications(ctx, e.tx, e.notifications); err != nil {
-		return evaluated{}, fmt.Errorf("store notifications: %w", err)
+		return decision{}, fmt.Errorf("store notifications: %w", err)
 	}
-	return evaluated{targets: targets, notifications: e.notifications, notified: max(len(e.caused), 1)}, nil
+	return decision{targets: targets, notifications: e.notifications, notified: max(len(e.caused), 1)}, nil
 }

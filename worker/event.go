@@ -25,7 +25,7 @@ type handler struct {
 	// prepare does what must happen before the transaction of the evaluation, and outside of it; nil: nothing.
 	prepare func(ctx context.Context, e *dbmodel.Event) (prepared, error)
 	// evaluate runs within the transaction that removes the event.
-	evaluate func(ctx context.Context, tx bun.Tx, e *dbmodel.Event, p prepared) (evaluated, error)
+	evaluate func(ctx context.Context, tx bun.Tx, e *dbmodel.Event, p prepared) (decision, error)
 	// inOrder: the events of one product are evaluated one after the other, the oldest first.
 	inOrder bool
 }
@@ -35,8 +35,8 @@ type prepared struct {
 	heldBack bool // the exception equals one that was notified within the rate limit
 }
 
-// evaluated is what became of an event.
-type evaluated struct {
+// decision is what an evaluation has stored.
+type decision struct {
 	targets       []int64 // that have new deliveries
 	notifications []dbmodel.NewNotification
 	notified      int // observations, or other events, with a notification
@@ -201,7 +201,7 @@ func (w *Worker) attempt(ctx context.Context, e *dbmodel.Event, h handler) (targ
 		}
 		done, err := h.evaluate(ctx, tx, e, p)
 		targets = done.targets
-		dbmodel.AfterCommit(ctx, func() { w.counted.ended(e, p, done) })
+		dbmodel.AfterCommit(ctx, func() { w.counted.concluded(e, p, done) })
 		return err
 	})
 	tooLate := err != nil && ctx.Err() == context.DeadlineExceeded

@@ -44,22 +44,22 @@ func (w *Worker) prepareException(ctx context.Context, e *dbmodel.Event) (prepar
 // evaluateException notifies an exception, or counts it for the next equal one where it is held back.
 func (w *Worker) evaluateException(
 	ctx context.Context, tx bun.Tx, event *dbmodel.Event, p prepared,
-) (evaluated, error) {
+) (decision, error) {
 	if p.heldBack {
-		return evaluated{}, dbmodel.Suppress(ctx, tx, w.exceptionKey(event))
+		return decision{}, dbmodel.Suppress(ctx, tx, w.exceptionKey(event))
 	}
 	x := event.Payload.Exception
 	e, err := w.begin(ctx, tx, nil)
 	if err != nil {
-		return evaluated{}, err
+		return decision{}, err
 	}
 	suppressed, err := dbmodel.TakeSuppressed(ctx, tx, w.exceptionKey(event))
 	if err != nil {
-		return evaluated{}, fmt.Errorf("count what was held back: %w", err)
+		return decision{}, fmt.Errorf("count what was held back: %w", err)
 	}
 	named, err := dbmodel.NamedBy(ctx, tx, x)
 	if err != nil {
-		return evaluated{}, fmt.Errorf("find what an exception names: %w", err)
+		return decision{}, fmt.Errorf("find what an exception names: %w", err)
 	}
 	n := dbmodel.Notification{
 		Type: x.Type, Name: x.Class, Message: x.Message, Function: x.Function, Username: named.User, Arguments: x.Arguments,
@@ -73,14 +73,14 @@ func (w *Worker) evaluateException(
 	}
 	contacts, err := e.contactsOf(ctx, rule.HolderExceptions)
 	if err != nil {
-		return evaluated{}, err
+		return decision{}, err
 	}
 	e.add(n, &rule.Applied{Contacts: contacts})
 	return e.store(ctx, event)
 }
 
-// claim makes the event the one whose exception is notified; false: an equal one was. The event that holds the claim
-// may still fail until it is evaluated, so this one waits for it; one that was set aside is replaced.
+// claim reports whether this event notifies the exception; false: an equal one did, within limit. The event that holds
+// the claim may still fail until it is evaluated, so this one waits for it; one that was set aside is replaced.
 func (w *Worker) claim(ctx context.Context, key string, id int64, limit time.Duration) (bool, error) {
 	inPlace := false
 	for began := time.Now(); ; {
@@ -110,7 +110,7 @@ func (w *Worker) claim(ctx context.Context, key string, id int64, limit time.Dur
 		case dbmodel.EventWaits:
 			// One at a time: a storm of equal ones must not take all slots.
 			if !inPlace && w.inPlace.TryLock() {
-				defer w.inPlace.Unlock()
+				defer w.inPlace.Unlock() // it is held until claim returns, and taken once
 				inPlace = true
 			}
 			err := fmt.Errorf("event %d, which is equal, is being handled", holder)

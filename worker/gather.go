@@ -91,7 +91,10 @@ func (g *gathering) done(observations int, targets []int64) {
 	case g.running > 0 || waits:
 		g.expected = now.Add(gatherTime)
 	case observations >= manyAtOnce: // the next one comes about as soon as this one did
-		g.expected = now.Add(min(2*min(now.Sub(g.last), gatherTime), gatherTime))
+		g.expected = now.Add(gatherTime)
+		if since := now.Sub(g.last); since < gatherTime/2 { // else twice that; g.last may be zero
+			g.expected = now.Add(2 * since)
+		}
 	default:
 		g.expected = now
 	}
@@ -100,11 +103,11 @@ func (g *gathering) done(observations int, targets []int64) {
 	if end := g.since.Add(gatherTime); len(g.targets) > 0 && end.Before(next) {
 		next = end
 	}
-	g.look(now, next)
+	g.pokeAt(now, next)
 }
 
-// look pokes what was gathered, at the time of next; the caller holds the mutex.
-func (g *gathering) look(now, next time.Time) {
+// pokeAt pokes what was gathered, at the time of next; the caller holds the mutex.
+func (g *gathering) pokeAt(now, next time.Time) {
 	if g.timer != nil {
 		g.timer.Stop()
 		g.timer = nil
@@ -115,7 +118,7 @@ func (g *gathering) look(now, next time.Time) {
 			g.mu.Lock()
 			defer g.mu.Unlock()
 			if g.timer == timer {
-				g.look(time.Now(), next)
+				g.pokeAt(time.Now(), next)
 			}
 		})
 		g.timer = timer
@@ -127,7 +130,7 @@ func (g *gathering) look(now, next time.Time) {
 	switch {
 	case g.running > 0: // done comes back to it
 	case now.Before(g.expected):
-		g.look(now, g.expected)
+		g.pokeAt(now, g.expected)
 	case !isClosed(g.calm):
 		close(g.calm)
 	}

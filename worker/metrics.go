@@ -22,9 +22,9 @@ const (
 
 // Results of deliveries.
 const (
-	sent    = "sent"
-	retried = "retried"
-	failed  = "failed"
+	resultSent    = "sent"
+	resultRetried = "retried"
+	resultFailed  = "failed"
 )
 
 // Buckets in seconds: of what takes milliseconds as a rule, and of what may wait for hours.
@@ -35,14 +35,14 @@ var (
 
 // counted is what a worker counts for Prometheus, each observation and each delivery as one.
 type counted struct {
-	accepted      func(accept.Accepted)
-	evaluated     *prometheus.CounterVec
-	evaluation    *prometheus.HistogramVec
-	notifications *prometheus.CounterVec
-	held          *prometheus.CounterVec
-	deliveries    *prometheus.CounterVec
-	delivery      *prometheus.HistogramVec
-	delay         *prometheus.HistogramVec
+	accepted        func(accept.Accepted)
+	evaluations     *prometheus.CounterVec
+	evaluationTimes *prometheus.HistogramVec
+	notifications   *prometheus.CounterVec
+	held            *prometheus.CounterVec
+	deliveries      *prometheus.CounterVec
+	deliveryTimes   *prometheus.HistogramVec
+	delay           *prometheus.HistogramVec
 }
 
 // newCounted registers the metrics of a worker in r, with all that their labels can be at 0.
@@ -55,28 +55,28 @@ func newCounted(r *prometheus.Registry) *counted {
 	}
 	c := &counted{
 		accepted: metrics.CountAccepted(r),
-		evaluated: counter("tocsin_events_evaluated_total", "Events that were evaluated; failed: that were set aside.",
+		evaluations: counter("tocsin_events_evaluated_total", "Events that were evaluated; failed: that were set aside.",
 			"kind", "result"),
-		evaluation: histogram("tocsin_evaluation_duration_seconds", "Time of one evaluation, of one event or of many.",
+		evaluationTimes: histogram("tocsin_evaluation_duration_seconds", "Time of one evaluation, of one event or of many.",
 			times, "kind"),
 		notifications: counter("tocsin_notifications_total", "Notifications that were stored.", "type", "event"),
 		held: counter("tocsin_exceptions_held_back_total",
 			"Exceptions that equal one that was notified a short time before.", "type"),
 		deliveries: counter("tocsin_deliveries_total",
 			"Deliveries that were sent, that will be tried again, and that failed for good.", "channel", "result", "reason"),
-		delivery: histogram("tocsin_delivery_duration_seconds", "Time of one send.", times, "channel"),
+		deliveryTimes: histogram("tocsin_delivery_duration_seconds", "Time of one send.", times, "channel"),
 		delay: histogram("tocsin_notification_delay_seconds",
 			"Time from the acceptance of an event until a receiver has its notification.", delays, "channel"),
 	}
-	r.MustRegister(c.evaluated, c.evaluation, c.notifications, c.held, c.deliveries, c.delivery, c.delay)
+	r.MustRegister(c.evaluations, c.evaluationTimes, c.notifications, c.held, c.deliveries, c.deliveryTimes, c.delay)
 	for _, kind := range metrics.Kinds {
 		for _, result := range []string{resultNotified, resultNothing, resultSetAside} {
-			c.evaluated.WithLabelValues(string(kind), result)
+			c.evaluations.WithLabelValues(string(kind), result)
 		}
-		c.evaluation.WithLabelValues(string(kind))
+		c.evaluationTimes.WithLabelValues(string(kind))
 	}
 	for _, kind := range []rule.Type{rule.TypeException, rule.TypeTask} {
-		c.evaluated.WithLabelValues(string(kind), resultHeldBack)
+		c.evaluations.WithLabelValues(string(kind), resultHeldBack)
 		c.held.WithLabelValues(string(kind))
 	}
 	for _, typ := range rule.Types {
@@ -85,12 +85,12 @@ func newCounted(r *prometheus.Registry) *counted {
 		}
 	}
 	for _, ch := range rule.Channels {
-		c.deliveries.WithLabelValues(string(ch), sent, string(channel.NoFailure))
+		c.deliveries.WithLabelValues(string(ch), resultSent, string(channel.NoFailure))
 		for _, reason := range channel.Categories {
-			c.deliveries.WithLabelValues(string(ch), retried, string(reason))
-			c.deliveries.WithLabelValues(string(ch), failed, string(reason))
+			c.deliveries.WithLabelValues(string(ch), resultRetried, string(reason))
+			c.deliveries.WithLabelValues(string(ch), resultFailed, string(reason))
 		}
-		c.delivery.WithLabelValues(string(ch))
+		c.deliveryTimes.WithLabelValues(string(ch))
 		c.delay.WithLabelValues(string(ch))
 	}
 	return c
@@ -107,24 +107,24 @@ func eventsOf(t rule.Type) []rule.Event {
 // attempted notes how long an attempt to evaluate an event took.
 func (c *counted) attempted(e *dbmodel.Event, took time.Duration) {
 	if kind := e.Type(); kind != "" {
-		c.evaluation.WithLabelValues(string(kind)).Observe(took.Seconds())
+		c.evaluationTimes.WithLabelValues(string(kind)).Observe(took.Seconds())
 	}
 }
 
-// ended counts an event whose evaluation has come to its end.
-func (c *counted) ended(e *dbmodel.Event, p prepared, done evaluated) {
+// concluded counts an event whose evaluation has come to its end.
+func (c *counted) concluded(e *dbmodel.Event, p prepared, done decision) {
 	kind := e.Type()
 	if kind == "" {
 		return
 	}
 	all := max(len(e.Payload.IDs), 1)
-	rest := resultNothing
+	others := resultNothing
 	if p.heldBack {
-		rest = resultHeldBack
+		others = resultHeldBack
 		c.held.WithLabelValues(string(kind)).Inc()
 	}
-	c.evaluated.WithLabelValues(string(kind), resultNotified).Add(float64(done.notified))
-	c.evaluated.WithLabelValues(string(kind), rest).Add(float64(max(all-done.notified, 0)))
+	c.evaluations.WithLabelValues(string(kind), resultNotified).Add(float64(done.notified))
+	c.evaluations.WithLabelValues(string(kind), others).Add(float64(max(all-done.notified, 0)))
 	for i := range done.notifications {
 		n := &done.notifications[i]
 		c.notifications.WithLabelValues(string(n.Type), string(n.Event)).Inc()
@@ -134,13 +134,13 @@ func (c *counted) ended(e *dbmodel.Event, p prepared, done evaluated) {
 // setAside counts an event that was set aside.
 func (c *counted) setAside(e *dbmodel.Event) {
 	if kind := e.Type(); kind != "" {
-		c.evaluated.WithLabelValues(string(kind), resultSetAside).Inc()
+		c.evaluations.WithLabelValues(string(kind), resultSetAside).Inc()
 	}
 }
 
-// sent counts deliveries that were sent; ago is how long ago the receiver took each of them.
-func (c *counted) sent(ch rule.Channel, list []dbmodel.SentDelivery, ago func(id int64) time.Duration) {
-	c.delivered(ch, sent, nil, len(list))
+// countSent counts deliveries that were sent; ago is how long ago the receiver took each of them.
+func (c *counted) countSent(ch rule.Channel, list []dbmodel.SentDelivery, ago func(id int64) time.Duration) {
+	c.delivered(ch, resultSent, nil, len(list))
 	delay := c.delay.WithLabelValues(string(ch))
 	for _, d := range list {
 		if !d.AcceptedAt.IsZero() {

@@ -34,23 +34,23 @@ func waitsForBaseline(err error) error {
 // has an event of that change, whose evaluation comes after it.
 func (w *Worker) evaluateObservations(
 	ctx context.Context, tx bun.Tx, event *dbmodel.Event, _ prepared,
-) (evaluated, error) {
+) (decision, error) {
 	ids := event.Payload.IDs
 	if waits, err := dbmodel.WaitsForBaseline(ctx, tx, ids); err != nil || waits {
-		return evaluated{}, waitsForBaseline(err)
+		return decision{}, waitsForBaseline(err)
 	}
 	if len(ids) > 1 {
 		observations, e, err := w.read(ctx, tx, ids)
 		if err != nil {
-			return evaluated{}, err
+			return decision{}, err
 		}
 		if ids, err = e.concerned(ctx, observations); err != nil || len(ids) == 0 {
-			return evaluated{}, err
+			return decision{}, err
 		}
 	}
 	observations, e, err := w.lock(ctx, tx, ids)
 	if err != nil {
-		return evaluated{}, err
+		return decision{}, err
 	}
 	ids = nil // of those with an outcome of their own
 	var values []*rule.Values
@@ -65,10 +65,10 @@ func (w *Worker) evaluateObservations(
 		e.caused[o.ID] = true
 	}
 	if err := e.titles(ctx, observations); err != nil {
-		return evaluated{}, err
+		return decision{}, err
 	}
 	if err := dbmodel.Remember(ctx, tx, ids, values); err != nil {
-		return evaluated{}, fmt.Errorf("remember what is notified: %w", err)
+		return decision{}, fmt.Errorf("remember what is notified: %w", err)
 	}
 	return e.store(ctx, event)
 }

@@ -16,8 +16,9 @@ type title struct {
 	worst *dbmodel.StoredObservation
 }
 
-// titlesWithOutcome is those titles of observations, which come by id, that have an outcome under the global settings
-// as far as that is known without a lock; in the order in which titles are locked everywhere.
+// titlesWithOutcome returns the titles of observations that have an outcome under the global settings. It takes no lock,
+// so the outcome may be another one once they are locked. They come in the order in which titles are locked everywhere;
+// the observations come by id.
 func (e *evaluation) titlesWithOutcome(ctx context.Context, observations []dbmodel.StoredObservation) ([]title, error) {
 	conditions := e.settings.TitleConditions()
 	if !conditions.IsSet() {

@@ -27,7 +27,7 @@ var errStopping = errors.New("the worker stopped: the run goes on elsewhere")
 
 // periodicTask is a task that runs by the clock.
 type periodicTask struct {
-	failed string // what is reported of a run that failed for good
+	failure string // what is reported of a run that failed for good
 	// do runs it and returns what it did, in words, also where it failed.
 	do func(ctx context.Context, run *dbmodel.PeriodicRun) (done string, err error)
 	// reportsItself: a failure that is no panic is reported by do, and the next run may be better.
@@ -38,10 +38,10 @@ type periodicTask struct {
 func (w *Worker) periodicTasks() map[string]asynq.HandlerFunc {
 	out := map[string]asynq.HandlerFunc{}
 	for name, task := range map[string]periodicTask{
-		queue.TypePeriodicCleanup: {failed: "the clean-up failed: see the periodic tasks", do: w.periodicCleanup},
-		queue.TypePeriodicDigests: {failed: "digests could not be made: see the periodic tasks", do: w.periodicDigests},
+		queue.TypePeriodicCleanup: {failure: "the clean-up failed: see the periodic tasks", do: w.periodicCleanup},
+		queue.TypePeriodicDigests: {failure: "digests could not be made: see the periodic tasks", do: w.periodicDigests},
 		queue.TypeSecObserveSync: {
-			failed: "the pass over SecObserve failed: see the periodic tasks", do: w.secObserveSync, reportsItself: true,
+			failure: "the pass over SecObserve failed: see the periodic tasks", do: w.secObserveSync, reportsItself: true,
 		},
 	} {
 		out[name] = func(ctx context.Context, t *asynq.Task) error { return w.periodic(ctx, t, task) }
@@ -111,14 +111,14 @@ func (w *Worker) periodic(ctx context.Context, t *asynq.Task, task periodicTask)
 		return fmt.Errorf("claim run %d: %w", p.ID, err)
 	}
 	if run.Attempts > dbmodel.PeriodicAttempts {
-		return w.failRun(run, t.Type(), task.failed, "",
+		return w.failRun(run, t.Type(), task.failure, "",
 			fmt.Errorf("the process that ran it was lost each time, %d times", dbmodel.PeriodicAttempts))
 	}
 	ctx, cancel := context.WithTimeout(ctx, queue.PeriodicTime)
 	defer cancel()
 	done, err := w.tryPeriodic(ctx, run, task)
 	late := ctx.Err() == context.DeadlineExceeded
-	report := task.failed
+	report := task.failure
 	if _, isPanic := errors.AsType[*panicked](err); task.reportsItself && !isPanic {
 		report = ""
 	}

@@ -72,10 +72,10 @@ func (e *evaluation) decideRecipients(ctx context.Context) ([]int64, error) {
 // subscribe gives the settings of the notifications the subscriptions that hold for these.
 func (e *evaluation) subscribe(ctx context.Context) error {
 	products, types := map[int64]bool{}, map[rule.Type]bool{}
-	worst, known := rule.SeverityUnknown, true
+	worst, haveSeverity := rule.SeverityUnknown, true
 	for i := range e.notifications {
 		before, after := e.notifications[i].Before(), e.notifications[i].After()
-		known = known && after != nil
+		haveSeverity = haveSeverity && after != nil
 		for _, v := range []*rule.Values{before, after} {
 			if v != nil && v.Severity.Rank() < worst.Rank() {
 				worst = v.Severity
@@ -86,12 +86,11 @@ func (e *evaluation) subscribe(ctx context.Context) error {
 			products[*p] = true
 		}
 	}
-	if !known {
+	if !haveSeverity {
 		worst = ""
 	}
 	subscribers, err := dbmodel.EnabledSubscribers(ctx, e.tx, slices.Sorted(maps.Keys(products)),
-		slices.Sorted(maps.Keys(types)),
-		e.settings.MemberNotificationTypes, worst)
+		slices.Sorted(maps.Keys(types)), e.settings.MemberNotificationTypes, worst)
 	if err != nil {
 		return fmt.Errorf("load subscriptions: %w", err)
 	}

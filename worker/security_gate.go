@@ -11,22 +11,22 @@ import (
 )
 
 // evaluateGate notifies one change of a product's security gate.
-func (w *Worker) evaluateGate(ctx context.Context, tx bun.Tx, event *dbmodel.Event, _ prepared) (evaluated, error) {
+func (w *Worker) evaluateGate(ctx context.Context, tx bun.Tx, event *dbmodel.Event, _ prepared) (decision, error) {
 	products := []int64{event.ProductID}
 	if err := dbmodel.KeepProducts(ctx, tx, products); err != nil {
-		return evaluated{}, fmt.Errorf("keep product %d: %w", event.ProductID, err)
+		return decision{}, fmt.Errorf("keep product %d: %w", event.ProductID, err)
 	}
 	e, err := w.begin(ctx, tx, products)
 	if err != nil {
-		return evaluated{}, err
+		return decision{}, err
 	}
 	deleted, err := event.IsDeleted(ctx, tx)
 	if err != nil {
-		return evaluated{}, fmt.Errorf("ask for a deletion of product %d: %w", event.ProductID, err)
+		return decision{}, fmt.Errorf("ask for a deletion of product %d: %w", event.ProductID, err)
 	}
 	product, found := e.products[event.ProductID]
 	if !found || deleted {
-		return evaluated{}, nil
+		return decision{}, nil
 	}
 	e.add(dbmodel.Notification{
 		Type: rule.TypeSecurityGate, Event: rule.Gate(event.Payload.Before, event.Payload.After), Name: product.Name,

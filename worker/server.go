@@ -84,8 +84,8 @@ func (w *Worker) unknown(ctx context.Context, t *asynq.Task) error {
 	if _, reported := w.unknownTypes.LoadOrStore(t.Type(), true); reported {
 		return err
 	}
-	queue, _ := asynq.GetQueueName(ctx)
-	message := "a task in the queue " + queue + " has a type that this version of Tocsin does not know: is a worker of " +
+	from, _ := asynq.GetQueueName(ctx)
+	message := "a task in the queue " + from + " has a type that this version of Tocsin does not know: is a worker of " +
 		"another version, or another program, at work on the same Redis?"
 	w.Log.Error().Str("task", t.Type()).Msg(message)
 	report := func(ctx context.Context, tx bun.Tx) error {

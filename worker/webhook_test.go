@@ -222,7 +222,7 @@ func TestSecretsNotRead(t *testing.T) {
 			t.Fatal(err)
 		}
 		d := &drain{w: e.worker, target: &dbmodel.Target{ID: sent[0].TargetID}}
-		m, _, err := d.batch(t.Context(), []dbmodel.PendingDelivery{{ID: sent[0].ID, NotificationID: sent[0].NotificationID}})
+		m, _, err := d.batchMessage(t.Context(), []dbmodel.PendingDelivery{{ID: sent[0].ID, NotificationID: sent[0].NotificationID}})
 		if err == nil {
 			t.Errorf("made %+v", m)
 		}

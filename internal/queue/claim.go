@@ -9,8 +9,8 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// Claim makes the event with the given id the one that notifies what key stands for, for the time of ttl, unless
-// another has claimed it before; it returns whose the claim is now. The error says that Redis does not answer.
+// Claim gives the event with the given id the right to notify the exception with this key, for ttl, unless another
+// event holds it. It returns the holder; the error says that Redis does not answer.
 func (q *Queue) Claim(ctx context.Context, key string, id int64, ttl time.Duration) (holder int64, err error) {
 	ctx, cancel := context.WithTimeout(ctx, EnqueueTime)
 	defer cancel()

@@ -27,13 +27,13 @@ func (q *Queue) poke(ctx context.Context, targets []int64, queue string) {
 	if len(targets) == 0 || q.resting() || !q.Room(queue) {
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), EnqueueTime)
-	defer cancel()
 	q.enqueue(ctx, drains(q.reserve(ctx, targets, queue, pokeTime), queue), queue)
 }
 
 // reserve keeps other pokes of targets away for d, and returns those that nobody has poked.
 func (q *Queue) reserve(ctx context.Context, targets []int64, queue string, d time.Duration) (reserved []int64) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), EnqueueTime)
+	defer cancel()
 	set := make([]*redis.BoolCmd, len(targets))
 	_, err := q.redis.Pipelined(ctx, func(p redis.Pipeliner) error {
 		for i, id := range targets {
@@ -61,14 +61,12 @@ func drains(targets []int64, queue string) []*asynq.Task {
 	return tasks
 }
 
-// ReserveBulk announces PokeReserved, which follows within d, for the targets that it returns: nobody else pokes them
-// as PokeBulk does until then. The others have been poked, and nothing has been looked for since.
+// ReserveBulk keeps other bulk pokes of targets away for d, and returns those that the caller must poke with
+// PokeReserved by then. The others have a task already.
 func (q *Queue) ReserveBulk(ctx context.Context, targets []int64, d time.Duration) (reserved []int64) {
 	if len(targets) == 0 || q.resting() {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), EnqueueTime)
-	defer cancel()
 	return q.reserve(ctx, targets, BulkDrains, d)
 }
 

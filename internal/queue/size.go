@@ -15,6 +15,8 @@ const (
 	Window = 10_000
 	// DrainWindow is the same for drains.
 	DrainWindow = 1_000
+	// sizeTime bounds how long Redis may be asked for the size of a queue.
+	sizeTime = 2 * time.Second
 )
 
 // Where asynq keeps its queues: the set of their names, the list of the tasks of one that wait, oldest last, and since
@@ -30,7 +32,7 @@ func taskKey(queue string, id string) string { return "asynq:{" + queue + "}:t:"
 // PausedKey is what asynq keeps in Redis as long as a queue is paused.
 func PausedKey(queue string) string { return "asynq:{" + queue + "}:paused" }
 
-// size is how full a queue was, and what was added since.
+// size is how many tasks wait in a queue: as Redis said at a time, and those that were enqueued since.
 type size struct {
 	tasks   int
 	latency time.Duration
@@ -58,7 +60,7 @@ func (q *Queue) Room(queue string) bool {
 	return s.tasks < most
 }
 
-// Size returns how many tasks wait in a queue, and how long the oldest does.
+// Size returns how many tasks wait in a queue, and how long the oldest does. It takes sizeTime at the most.
 func (q *Queue) Size(queue string) (tasks int, latency time.Duration, err error) {
 	if q.resting() {
 		return 0, 0, errResting
@@ -83,7 +85,9 @@ func (q *Queue) size(queue string) *size {
 }
 
 func (q *Queue) refresh(queue string) error {
-	tasks, latency, err := q.look(context.Background(), queue)
+	ctx, cancel := context.WithTimeout(context.Background(), sizeTime)
+	defer cancel()
+	tasks, latency, err := q.look(ctx, queue)
 	q.Note(err)
 	q.mu.Lock()
 	defer q.mu.Unlock()

@@ -62,8 +62,8 @@ func (q *Queue) resting() bool {
 	return until != nil && time.Now().Before(*until)
 }
 
-// Note says how Redis answered; nil: well. The log says once that it does not, and once that it does again. After a
-// fault nobody asks for a moment.
+// Note records the outcome of a call of Redis; nil: it answered. The log says once that it does not, and once that it
+// does again. After a fault nobody asks for a moment.
 func (q *Queue) Note(err error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
