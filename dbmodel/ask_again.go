@@ -23,7 +23,7 @@ const (
 	// or say more than any of its subscriptions may. What a personal one brings says everything to administrators alone;
 	// who else receives at the target may have made a delivery whole, too.
 	doubtfulDeliveries = `
-		SELECT * FROM (
+		SELECT id, notification_id, product_id, digest_id, masked, enabled, seen, rightful FROM (
 			SELECT d.id, d.notification_id, d.product_id, d.digest_id, d.masked, d.target_id, s.id IS NOT NULL AS enabled,
 				coalesce(d.user_id, 0) <= 0 OR u.id IS NOT NULL AND (u.is_admin OR @member_type AND (
 					EXISTS (SELECT 1 FROM product_members m WHERE m.user_id = u.id AND m.product_id = d.product_id)
