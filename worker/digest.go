@@ -46,7 +46,7 @@ func (w *Worker) periodicDigests(ctx context.Context, run *dbmodel.PeriodicRun) 
 			return d.make(ctx)
 		})
 		err := g.Wait()
-		d.ended, d.messages = ofPauses.ended, d.messages+ofPauses.messages
+		d.unpaused, d.messages = ofPauses.unpaused, d.messages+ofPauses.messages
 		return d.done(), err
 	})
 }
@@ -58,7 +58,7 @@ type digests struct {
 	now      time.Time
 	through  int64 // the number up to which all notifications are there
 	slots    int   // of subscriptions, that were made
-	ended    int   // products whose pause has ended
+	unpaused int   // products whose pause has ended
 	messages int
 	failure  error // of the first slot that could not be made; those of others are
 }
@@ -66,7 +66,7 @@ type digests struct {
 // done is what the run did so far, in words.
 func (d *digests) done() string {
 	return fmt.Sprintf("%s slots made, pauses of %s products ended, %s messages made",
-		thousands(int64(d.slots)), thousands(int64(d.ended)), thousands(int64(d.messages)))
+		thousands(int64(d.slots)), thousands(int64(d.unpaused)), thousands(int64(d.messages)))
 }
 
 // begin reads what all digests need.

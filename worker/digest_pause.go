@@ -82,7 +82,7 @@ func (d *digests) pauses(ctx context.Context) error {
 	if err := d.w.DB.InTx(ctx, p.Done); err != nil {
 		return fmt.Errorf("end a pause: %w", err)
 	}
-	d.ended += len(p.Products)
+	d.unpaused += len(p.Products)
 	return nil
 }
 

@@ -209,7 +209,7 @@ func (r *run) checkPaused(m *model) {
 	}
 	for i := range m.stored {
 		n := &m.stored[i]
-		pausable := n.Type == rule.TypeObservation || n.Type == rule.TypeSecurityGate
+		pausable := isOfProduct(n.Type)
 		held, over := m.isHeld(n)
 		always := pausable && r.plan.installation.applied(*n.ProductID).Paused
 		if always && !held || held && (!over || !pausable || !always && !ever[*n.ProductID]) {

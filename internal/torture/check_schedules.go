@@ -97,13 +97,13 @@ func (r *run) checkPauses(m *model) {
 // reachedBy returns the receivers of n by the contacts of its settings and those subscriptions that count.
 func (p *installation) reachedBy(n *dbmodel.Notification, counts func(*subscription) bool) []string {
 	a := rule.Applied{Contacts: p.exceptions}
-	switch n.Type {
-	case rule.TypeObservation, rule.TypeSecurityGate:
+	switch n.Type.Info().Holder {
+	case rule.HolderProduct:
 		a = p.applied(*n.ProductID)
 		a.Paused = false
-	case rule.TypeObservationTitle:
+	case rule.HolderTitles:
 		a.Contacts = p.titles.Contacts
-	case rule.TypeException, rule.TypeTask:
+	default: // those of exceptions
 	}
 	for _, s := range p.subscriptions {
 		if counts(s) && p.holdsFor(s, productOf(n)) {

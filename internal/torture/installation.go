@@ -161,7 +161,7 @@ func addContacts(o object, prefix string, c rule.Contacts, base string) {
 func (p *installation) settings(base string) object {
 	c := p.titles.Conditions
 	o := object{
-		"email_from": "tocsin@example.com", "digest_threshold": 0, "member_notification_types": memberTypes,
+		"email_from": "tocsin@example.com", "digest_threshold": 0, "member_notification_types": rule.MemberTypes,
 		"observation_title_notification_min_severity": c.MinSeverity,
 		"observation_title_notification_statuses":     c.Statuses,
 	}

@@ -11,9 +11,6 @@ import (
 	"github.com/seed91453169/tocsin/rule"
 )
 
-// memberTypes are the types of notifications that members see.
-var memberTypes = []rule.Type{rule.TypeObservation, rule.TypeSecurityGate, rule.TypeTask}
-
 // user is a user of Tocsin. Administrators see everything, others the products and groups of which they are members.
 type user struct {
 	name             string
@@ -93,7 +90,7 @@ func (s *subscription) addContacts(to []string) {
 	case s.user == nil:
 		s.Sees = rule.TeamTypes()
 	default:
-		s.Whole, s.Sees = s.user.admin, memberTypes
+		s.Whole, s.Sees = s.user.admin, rule.MemberTypes
 	}
 	if s.user != nil {
 		s.User = 1
@@ -111,9 +108,12 @@ func channelOf(receiver string) rule.Channel {
 	return rule.Email
 }
 
+// isOfProduct reports whether notifications of a type go to the contacts of a product, and are paused with it.
+func isOfProduct(t rule.Type) bool { return t.Info().Holder == rule.HolderProduct }
+
 func randomFilter(r *rand.Rand) (f rule.Filter) {
 	if r.IntN(4) == 0 {
-		f.Types = []rule.Type{rule.TypeObservation, rule.TypeSecurityGate}
+		f.Types = slices.DeleteFunc(slices.Clone(rule.Types), func(t rule.Type) bool { return !isOfProduct(t) })
 	}
 	if r.IntN(4) == 0 {
 		f.Events = []rule.Event{rule.EventNew, rule.EventDropped, rule.EventFailed}
