@@ -19,15 +19,15 @@ func (e *UnknownProductsError) Error() string {
 	return fmt.Sprintf("no product %d: create it first", e.IDs[0])
 }
 
-// Accepted is what AcceptObservations did.
-type Accepted struct {
+// StoredChunk is what AcceptObservations did.
+type StoredChunk struct {
 	Changed    int   // observations that are new or differ
-	PassedOver int   // observations that differ, and are older than what is stored; see Accepting
+	PassedOver int   // observations that differ, and are older than what is stored; see AcceptOptions
 	EventID    int64 // the outbox row of those that changed; 0 where there are none
 }
 
-// Accepting says how observations are accepted.
-type Accepting struct {
+// AcceptOptions says how observations are accepted.
+type AcceptOptions struct {
 	Bulk     bool // part of an import: single events go first
 	Baseline bool // what matches is remembered without being notified
 	Queued   bool // the caller enqueues a task for the event
@@ -39,23 +39,23 @@ type Accepting struct {
 }
 
 // Kind is the kind of the event of those that changed.
-func (how Accepting) Kind() EventKind {
-	if how.Baseline {
+func (options AcceptOptions) Kind() EventKind {
+	if options.Baseline {
 		return KindBaseline
 	}
 	return KindObservation
 }
 
 // payload is what the event of a list carries, all but the ids of those that changed.
-func (how Accepting) payload(list []Observation) EventPayload {
-	if !how.Baseline {
-		return EventPayload{TraceParent: how.TraceParent}
+func (options AcceptOptions) payload(list []Observation) EventPayload {
+	if !options.Baseline {
+		return EventPayload{TraceParent: options.TraceParent}
 	}
 	reported := make(map[int64]rule.Values, len(list))
 	for i := range list {
 		reported[list[i].ID] = list[i].Rule().Values
 	}
-	return EventPayload{Reported: reported, TraceParent: how.TraceParent}
+	return EventPayload{Reported: reported, TraceParent: options.TraceParent}
 }
 
 const knownProducts = `
@@ -110,7 +110,7 @@ const upsertObservations = `
 			OR o.reported_at > clock_timestamp() OR ` + deletedWithProduct + `)
 	RETURNING id`
 
-const acceptObservations = knownProducts + `, changed AS (` + upsertObservations + `
+const acceptStatement = knownProducts + `, changed AS (` + upsertObservations + `
 	), queued AS (
 		INSERT INTO outbox (kind, bulk, payload, queued_at)
 		SELECT @kind, @bulk::boolean, @payload::jsonb || jsonb_build_object('ids', jsonb_agg(id ORDER BY id)),
@@ -124,47 +124,47 @@ const acceptObservations = knownProducts + `, changed AS (` + upsertObservations
 // new or differ. On PostgreSQL this is one statement, so it needs no transaction; it locks neither unchanged
 // observations nor anything else for longer. The error is *UnknownProductsError where a product does not exist; then
 // nothing is stored.
-func AcceptObservations(ctx context.Context, db bun.IDB, list []Observation, how Accepting) (Accepted, error) {
+func AcceptObservations(ctx context.Context, db bun.IDB, list []Observation, options AcceptOptions) (StoredChunk, error) {
 	list = slices.SortedFunc(slices.Values(list), func(a, b Observation) int { return cmp.Compare(a.ID, b.ID) })
 	products := productsOf(list)
 	upsert := args{
 		"observations": observationCols(list), "products": numbers(products), "products_expected": len(products),
-		"reported_at": how.ReportedAt,
+		"reported_at": options.ReportedAt,
 	}
 	if isSQLite(db) {
-		return acceptSQLite(ctx, db, upsert, list, how)
+		return acceptSQLite(ctx, db, upsert, list, options)
 	}
-	if err := lockReported(ctx, db, list, how); err != nil {
-		return Accepted{}, err
+	if err := lockReported(ctx, db, list, options); err != nil {
+		return StoredChunk{}, err
 	}
-	upsert["kind"], upsert["bulk"], upsert["queued"] = string(how.Kind()), how.Bulk, how.Queued
-	payload := how.payload(list)
+	upsert["kind"], upsert["bulk"], upsert["queued"] = string(options.Kind()), options.Bulk, options.Queued
+	payload := options.payload(list)
 	upsert["payload"] = payload.column()
 	a, err := queryOne[struct {
 		Changed int
 		EventID int64
 		Known   int
-	}](ctx, db, acceptObservations, upsert)
+	}](ctx, db, acceptStatement, upsert)
 	if err != nil {
-		return Accepted{}, err
+		return StoredChunk{}, err
 	}
 	if a.Known < len(products) {
 		if err := requireProducts(ctx, db, products); err != nil {
-			return Accepted{}, err
+			return StoredChunk{}, err
 		}
-		return AcceptObservations(ctx, db, list, how) // one came into being after the statement had begun
+		return AcceptObservations(ctx, db, list, options) // one came into being after the statement had begun
 	}
-	passedOver, err := confirmObservations(ctx, db, list, how)
-	return Accepted{Changed: a.Changed, PassedOver: passedOver, EventID: a.EventID}, err
+	passedOver, err := confirmObservations(ctx, db, list, options)
+	return StoredChunk{Changed: a.Changed, PassedOver: passedOver, EventID: a.EventID}, err
 }
 
 // acceptSQLite is AcceptObservations in the statements that SQLite knows.
 func acceptSQLite(
-	ctx context.Context, db bun.IDB, upsert args, list []Observation, how Accepting,
-) (a Accepted, err error) {
+	ctx context.Context, db bun.IDB, upsert args, list []Observation, options AcceptOptions,
+) (a StoredChunk, err error) {
 	if whole, ok := db.(*DB); ok {
 		err = whole.InTx(ctx, func(ctx context.Context, tx bun.Tx) error {
-			a, err = acceptSQLite(ctx, tx, upsert, list, how)
+			a, err = acceptSQLite(ctx, tx, upsert, list, options)
 			return err
 		})
 		return a, err
@@ -174,17 +174,17 @@ func acceptSQLite(
 	}
 	changed, err := queryAll[int64](ctx, db, knownProducts+upsertObservations, upsert)
 	if err == nil {
-		a.PassedOver, err = confirmObservations(ctx, db, list, how)
+		a.PassedOver, err = confirmObservations(ctx, db, list, options)
 	}
 	if err != nil || len(changed) == 0 {
 		return a, err
 	}
 	slices.Sort(changed)
 	a.Changed = len(changed)
-	payload := how.payload(list)
+	payload := options.payload(list)
 	payload.IDs = changed
 	a.EventID, err = InsertEvent(ctx, db, NewEvent{
-		Kind: how.Kind(), Payload: payload, Bulk: how.Bulk, Queued: how.Queued,
+		Kind: options.Kind(), Payload: payload, Bulk: options.Bulk, Queued: options.Queued,
 	})
 	return a, err
 }
@@ -194,8 +194,8 @@ const lockObservations = `SELECT id FROM observations WHERE id = ANY (@ids) ORDE
 // lockReported keeps stored observations from being changed until those that came through Redis are confirmed.
 // Otherwise an older report, which is being stored, would be confirmed in the place of a younger one that equals what
 // was stored before.
-func lockReported(ctx context.Context, db bun.IDB, list []Observation, how Accepting) error {
-	if how.ReportedAt == nil {
+func lockReported(ctx context.Context, db bun.IDB, list []Observation, options AcceptOptions) error {
+	if options.ReportedAt == nil {
 		return nil
 	}
 	_, err := queryAll[int64](ctx, db, lockObservations, args{"ids": numbers(idsOf(list))})
@@ -216,17 +216,17 @@ const confirmReport = `
 // already: an older report that comes later must not undo them. It returns how many of them differ from what is stored
 // and was reported later.
 func confirmObservations(
-	ctx context.Context, db bun.IDB, list []Observation, how Accepting,
+	ctx context.Context, db bun.IDB, list []Observation, options AcceptOptions,
 ) (passedOver int, err error) {
-	if how.ReportedAt == nil {
+	if options.ReportedAt == nil {
 		return 0, nil
 	}
 	passedOver, err = queryOne[int](ctx, db, countPassedOver,
-		args{"observations": observationCols(list), "at": *how.ReportedAt})
+		args{"observations": observationCols(list), "at": *options.ReportedAt})
 	if err != nil {
 		return 0, err
 	}
-	_, err = exec(ctx, db, confirmReport, args{"at": *how.ReportedAt, "ids": numbers(idsOf(list))})
+	_, err = exec(ctx, db, confirmReport, args{"at": *options.ReportedAt, "ids": numbers(idsOf(list))})
 	return passedOver, err
 }
 

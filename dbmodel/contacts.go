@@ -124,7 +124,7 @@ func NewContacts(
 	out := make([]rule.Contact, len(addresses))
 	for i, a := range addresses {
 		out[i] = rule.Contact{Channel: channel, Target: targets[i]}
-		if channel.Info().Addresses {
+		if channel.Info().ByAddress {
 			out[i].Address, out[i].Written = trimmed[i], a
 		}
 	}

@@ -35,10 +35,10 @@ type Delivery struct {
 	Channel        rule.Channel
 	Address        []byte     // sealed
 	NextAttemptAt  *time.Time // of a pending one whose target waits after a failure
-	// Source is the holder of the contact that it comes from, and SourceName the name of this product, group or
-	// subscription today. One that is gone, or that the viewer does not see, has neither id nor name.
-	Source     rule.Holder `bun:"embed:source_"`
-	SourceName string
+	// Holder is whose contact it goes to, and HolderName the name of this product, group or subscription today. One that
+	// is gone, or that the viewer does not see, has neither id nor name.
+	Holder     rule.Holder `bun:"embed:source_"`
+	HolderName string      `bun:"source_name"`
 }
 
 const (

@@ -11,7 +11,7 @@ import (
 	"github.com/seed91453169/tocsin/rule"
 )
 
-// DigestGroup is how many deliveries of a digest have the same type, event and severity.
+// DigestGroup is how many deliveries of a WaitingDigest have the same type, event and severity.
 type DigestGroup struct {
 	Type     rule.Type
 	Event    rule.Event
@@ -19,16 +19,15 @@ type DigestGroup struct {
 	Count    int
 }
 
-// Digest is what a digest is about: what waits for one target.
-type Digest struct {
+// WaitingDigest is what waits for one target, as one message says it.
+type WaitingDigest struct {
 	IDs      []int64 // of the deliveries
 	Groups   []DigestGroup
 	Products int            // different products
 	Named    []Notification // gates and exceptions, oldest first, cut at the limit
 	Worst    []Notification // observations and titles, the worst first, cut at the limit
-	// Source is what all deliveries come from; the zero value where they come from several things. It has no more of a
-	// PendingDelivery than that.
-	Source PendingDelivery
+	// ContactHolder is that of all deliveries; the zero value where they have different ones.
+	ContactHolder
 	// Subscribed says that deliveries come from subscriptions.
 	Subscribed bool
 }
@@ -86,10 +85,12 @@ func (m *digestMember) place() []int64 {
 	return []int64{int64(rank), int64(dropped), int64(priority), m.NotificationID}
 }
 
-// DigestOf reads what waits for a target and belongs to no NetDigest, at most maxDigest deliveries: all of it, or what
-// belongs to the digest with the number batch. At most limit notifications of each sort are named.
-func DigestOf(ctx context.Context, db bun.IDB, target, batch int64, limit int) (*Digest, error) {
-	out, s := new(Digest), newDigestSums(limit)
+// WaitingDigestOf reads what waits for a target and belongs to no NetDigest, at most maxDigest deliveries: all of it, or what
+// belongs to the digest with the number batch. Its lists have at most maxNamed and maxWorst notifications.
+func WaitingDigestOf(
+	ctx context.Context, db bun.IDB, target, batch int64, maxNamed, maxWorst int,
+) (*WaitingDigest, error) {
+	out, s := new(WaitingDigest), newDigestSums(maxNamed, maxWorst)
 	for after := int64(0); len(out.IDs) < maxDigest; after = out.IDs[len(out.IDs)-1] {
 		part, err := queryAll[digestMember](ctx, db, digestMembers, args{
 			"target": target, "batch": batch, "after": after, "limit": digestAtOnce,
@@ -109,7 +110,7 @@ func DigestOf(ctx context.Context, db bun.IDB, target, batch int64, limit int) (
 	}
 	out.Groups, out.Products, out.Subscribed = s.sortedGroups(), len(s.products), s.subscribed
 	var err error
-	if out.Source, err = s.sole(ctx, db); err != nil {
+	if out.ContactHolder, err = s.holder(ctx, db); err != nil {
 		return nil, err
 	}
 	out.Named, out.Worst, err = s.first(ctx, db)
@@ -118,17 +119,37 @@ func DigestOf(ctx context.Context, db bun.IDB, target, batch int64, limit int) (
 
 // digestSums is what is known of the members of a digest that were read.
 type digestSums struct {
-	limit        int
 	groups       map[DigestGroup]int // how often; Count is 0
 	products     map[int64]bool
-	named, worst []digestMember // the first of each sort, and some more
-	source       *digestMember  // that has the source of all members; nil: there is none
-	several      bool           // they have different ones
+	named, worst namedMembers
+	some         *ContactHolder // of one of the members, and of all unless several; nil: there is no member
+	several      bool           // members have different holders
 	subscribed   bool
 }
 
-func newDigestSums(limit int) *digestSums {
-	return &digestSums{limit: limit, groups: map[DigestGroup]int{}, products: map[int64]bool{}}
+// namedMembers are the members of one sort that a digest names: the first limit ones in the order of their places, and
+// some more until they are cut.
+type namedMembers struct {
+	list  []digestMember
+	limit int
+}
+
+func (l *namedMembers) add(m *digestMember) {
+	if l.list = append(l.list, *m); len(l.list) >= 2*l.limit+100 {
+		l.cut()
+	}
+}
+
+func (l *namedMembers) cut() {
+	slices.SortFunc(l.list, func(a, b digestMember) int { return slices.Compare(a.place(), b.place()) })
+	l.list = l.list[:min(len(l.list), l.limit)]
+}
+
+func newDigestSums(maxNamed, maxWorst int) *digestSums {
+	return &digestSums{
+		groups: map[DigestGroup]int{}, products: map[int64]bool{},
+		named: namedMembers{limit: maxNamed}, worst: namedMembers{limit: maxWorst},
+	}
 }
 
 func (s *digestSums) add(m *digestMember) {
@@ -136,24 +157,16 @@ func (s *digestSums) add(m *digestMember) {
 	if m.ProductID != nil {
 		s.products[*m.ProductID] = true
 	}
-	list := &s.worst
 	if m.isNamed() {
-		list = &s.named
+		s.named.add(m)
+	} else {
+		s.worst.add(m)
 	}
-	if *list = append(*list, *m); len(*list) >= 2*s.limit+100 {
-		*list = s.cut(*list)
+	s.subscribed = s.subscribed || m.Holder.Kind == rule.HolderSubscription
+	if s.some == nil {
+		s.some = &m.ContactHolder
 	}
-	s.subscribed = s.subscribed || m.Source.Kind == rule.HolderSubscription
-	if s.source == nil {
-		s.source = m
-	}
-	s.several = s.several || m.Source != s.source.Source || m.UserID != s.source.UserID
-}
-
-// cut sorts members and keeps the first of them.
-func (s *digestSums) cut(list []digestMember) []digestMember {
-	slices.SortFunc(list, func(a, b digestMember) int { return slices.Compare(a.place(), b.place()) })
-	return list[:min(len(list), s.limit)]
+	s.several = s.several || m.ContactHolder != *s.some
 }
 
 func (s *digestSums) sortedGroups() []DigestGroup {
@@ -168,17 +181,17 @@ func (s *digestSums) sortedGroups() []DigestGroup {
 	return out
 }
 
-// sole is the Source of a Digest.
-func (s *digestSums) sole(ctx context.Context, db bun.IDB) (PendingDelivery, error) {
-	if s.several || s.source == nil {
-		return PendingDelivery{}, nil
+// holder returns the holder that all members have, with its name where that is a subscription.
+func (s *digestSums) holder(ctx context.Context, db bun.IDB) (ContactHolder, error) {
+	if s.several || s.some == nil {
+		return ContactHolder{}, nil
 	}
-	out := PendingDelivery{Source: s.source.Source, UserID: s.source.UserID}
-	if out.Source.Kind != rule.HolderSubscription {
+	out := *s.some
+	if out.Holder.Kind != rule.HolderSubscription {
 		return out, nil
 	}
 	var err error
-	out.SourceName, err = queryOne[string](ctx, db, subscriptionName, args{"id": out.Source.ID})
+	out.HolderName, err = queryOne[string](ctx, db, subscriptionName, args{"id": out.Holder.ID})
 	if errors.Is(err, ErrNotFound) { // deleted meanwhile
 		err = nil
 	}
@@ -187,9 +200,10 @@ func (s *digestSums) sole(ctx context.Context, db bun.IDB) (PendingDelivery, err
 
 // first reads the notifications that are named. A delivery that says what members may read names it so.
 func (s *digestSums) first(ctx context.Context, db bun.IDB) (named, worst []Notification, err error) {
-	s.named, s.worst = s.cut(s.named), s.cut(s.worst)
-	ids := make([]int64, 0, len(s.named)+len(s.worst))
-	for _, m := range slices.Concat(s.named, s.worst) {
+	s.named.cut()
+	s.worst.cut()
+	ids := make([]int64, 0, len(s.named.list)+len(s.worst.list))
+	for _, m := range slices.Concat(s.named.list, s.worst.list) {
 		ids = append(ids, m.NotificationID)
 	}
 	byID, err := NotificationsByID(ctx, db, ids)
@@ -209,5 +223,5 @@ func (s *digestSums) first(ctx context.Context, db bun.IDB) (named, worst []Noti
 		}
 		return out
 	}
-	return read(s.named), read(s.worst), nil
+	return read(s.named.list), read(s.worst.list), nil
 }

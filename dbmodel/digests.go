@@ -16,7 +16,7 @@ import (
 // NetDigest is the content of a message that sums up many notifications by what they come to.
 type NetDigest struct {
 	Occasion string `json:"occasion"` // "Daily"
-	rule.Digest
+	rule.NetDigest
 	Names map[int64]string `json:"names"` // of the products
 }
 
@@ -72,7 +72,7 @@ const (
 				OR d.target_id IN (SELECT c.target_id FROM contacts c WHERE c.subscription_id = @subscription)))`
 )
 
-// EachNotification calls yield for the notifications in a range, thing by thing as rule.NewDigest wants them, until it
+// EachNotification calls yield for the notifications in a range, thing by thing as rule.NewNetDigest wants them, until it
 // returns false. It keeps none of them; yield asks the database for nothing.
 func EachNotification(ctx context.Context, db bun.IDB, r NotificationRange, yield func(*rule.Notification) bool) error {
 	if len(r.Types) == 0 || len(r.Products) == 0 && !r.AllProducts {

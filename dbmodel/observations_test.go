@@ -42,9 +42,9 @@ func TestAcceptObservations(t *testing.T) {
 			Details: dbmodel.Details{VulnerabilityID: "CVE-2026-1", CVSSScore: new(9.8), Origin: dbmodel.Origin{Component: "openssl", File: "a/b"}, URL: "https://example.com"},
 		}
 		bare := dbmodel.Observation{ID: 1, ProductID: 2, Title: "b", Severity: rule.SeverityNone, Status: rule.InReview, ParserType: "SCA", Details: dbmodel.Details{Origin: dbmodel.Origin{Text: "here"}}}
-		accept := func(list ...dbmodel.Observation) dbmodel.Accepted {
+		accept := func(list ...dbmodel.Observation) dbmodel.StoredChunk {
 			t.Helper()
-			a, err := dbmodel.AcceptObservations(ctx, db, list, dbmodel.Accepting{Bulk: true, Queued: true})
+			a, err := dbmodel.AcceptObservations(ctx, db, list, dbmodel.AcceptOptions{Bulk: true, Queued: true})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -53,7 +53,7 @@ func TestAcceptObservations(t *testing.T) {
 		if a := accept(full, bare); a.Changed != 2 || a.EventID == 0 {
 			t.Fatalf("new observations: %+v", a)
 		}
-		if a := accept(full, bare); a != (dbmodel.Accepted{}) {
+		if a := accept(full, bare); a != (dbmodel.StoredChunk{}) {
 			t.Fatalf("unchanged observations: %+v", a)
 		}
 		for name, change := range map[string]func(*dbmodel.Observation){
@@ -85,7 +85,7 @@ func TestAcceptObservations(t *testing.T) {
 		var unknown *dbmodel.UnknownProductsError
 		stranger := bare
 		stranger.ID, stranger.ProductID = 3, 77
-		if _, err := dbmodel.AcceptObservations(ctx, db, []dbmodel.Observation{stranger, bare}, dbmodel.Accepting{Bulk: true, Queued: true}); !errors.As(err, &unknown) || !cmp.Equal(unknown.IDs, []int64{77}) {
+		if _, err := dbmodel.AcceptObservations(ctx, db, []dbmodel.Observation{stranger, bare}, dbmodel.AcceptOptions{Bulk: true, Queued: true}); !errors.As(err, &unknown) || !cmp.Equal(unknown.IDs, []int64{77}) {
 			t.Fatalf("unknown product: %v", err)
 		}
 		if _, err := dbmodel.ObservationByID(ctx, db, 3); !errors.Is(err, dbmodel.ErrNotFound) {
@@ -107,7 +107,7 @@ func TestRemember(t *testing.T) {
 			{ID: 1, ProductID: 1, Title: "a", Severity: rule.High, Status: rule.Open, ParserType: "SCA"},
 			{ID: 2, ProductID: 1, Title: "a", Severity: rule.Low, Status: rule.Open, ParserType: "SCA", Priority: new(4)},
 		}
-		if _, err := dbmodel.AcceptObservations(ctx, db, list, dbmodel.Accepting{}); err != nil {
+		if _, err := dbmodel.AcceptObservations(ctx, db, list, dbmodel.AcceptOptions{}); err != nil {
 			t.Fatal(err)
 		}
 		want := &rule.Values{Severity: rule.High, Status: rule.Affected, Priority: new(7), KnownExploited: new(true)}
@@ -306,7 +306,7 @@ func TestNotificationsAndDeliveries(t *testing.T) {
 		}
 		ids := []int64{waiting[0].ID, waiting[1].ID}
 		set := dbmodel.DeliverySet{TargetID: emails[0], IDs: ids, Digest: true}
-		digest, err := dbmodel.DigestOf(ctx, db, emails[0], 0, 10)
+		digest, err := dbmodel.WaitingDigestOf(ctx, db, emails[0], 0, 10, 10)
 		if err != nil || len(digest.Groups) != 1 || digest.Groups[0].Count != 2 || digest.Products != 1 || len(digest.Worst) != 2 || !cmp.Equal(digest.IDs, ids) {
 			t.Fatalf("digest: %+v %v", digest, err)
 		}
@@ -324,7 +324,7 @@ func TestNotificationsAndDeliveries(t *testing.T) {
 			}
 			return err
 		})
-		if again, err := dbmodel.DigestOf(ctx, db, emails[0], ids[1], 10); err != nil || !cmp.Equal(again.IDs, ids) {
+		if again, err := dbmodel.WaitingDigestOf(ctx, db, emails[0], ids[1], 10, 10); err != nil || !cmp.Equal(again.IDs, ids) {
 			t.Fatalf("of the digest: %v %v", again, err)
 		}
 		byNotification, err := dbmodel.DeliveriesOf(ctx, db, everything, []int64{list[0].ID, list[1].ID, list[2].ID})

@@ -13,12 +13,17 @@ import (
 type PendingDelivery struct {
 	ID             int64
 	NotificationID int64
-	Source         rule.Holder `bun:"embed:source_"` // of the contact that it comes from
-	SourceName     string      // of a subscription or a product group
-	UserID         int64       // the user whose subscription alone it comes from; 0: nobody's
-	Masked         bool        // it says what members may read
-	Digest         int64       `bun:"digest_id"` // the NetDigest that it belongs to; 0: none
-	Batch          int64       // the number of the message in which it was tried; 0: it was not, or alone
+	ContactHolder
+	Masked bool  // it says what members may read
+	Digest int64 `bun:"digest_id"` // the NetDigest that it belongs to; 0: none
+	Batch  int64 // the number of the message in which it was tried; 0: it was not, or alone
+}
+
+// ContactHolder is whose contact a delivery goes to.
+type ContactHolder struct {
+	Holder     rule.Holder `bun:"embed:source_"`
+	HolderName string      // of a subscription or a product group
+	UserID     int64       // the user whose personal subscription Holder is; 0: it is none
 }
 
 // What waits for one target is read in the order of the index of pending deliveries. A target between id and id stands
@@ -30,7 +35,7 @@ const pendingDeliveries = `
 	WHERE target_id BETWEEN @target AND @target AND state = 'pending' AND @live
 	ORDER BY target_id, id LIMIT @limit`
 
-const sourceNames = `
+const holderNames = `
 	SELECT 'subscription' AS kind, id, name FROM subscriptions WHERE id = ANY (@subscriptions)
 	UNION ALL
 	SELECT 'product_group' AS kind, id, name FROM product_groups WHERE id = ANY (@groups)`
@@ -43,14 +48,14 @@ func PendingDeliveries(ctx context.Context, db bun.IDB, targetID int64, limit in
 	if err != nil {
 		return nil, err
 	}
-	return list, nameSources(ctx, db, list)
+	return list, nameHolders(ctx, db, list)
 }
 
-// nameSources fills the SourceName of deliveries. Most have none, and are spared the statement.
-func nameSources(ctx context.Context, db bun.IDB, list []PendingDelivery) error {
+// nameHolders fills the HolderName of deliveries. Most have none, and are spared the statement.
+func nameHolders(ctx context.Context, db bun.IDB, list []PendingDelivery) error {
 	ids := map[rule.HolderKind]numbers{}
 	for i := range list {
-		if s := list[i].Source; s.Kind == rule.HolderSubscription || s.Kind == rule.HolderGroup {
+		if s := list[i].Holder; s.Kind == rule.HolderSubscription || s.Kind == rule.HolderGroup {
 			ids[s.Kind] = append(ids[s.Kind], s.ID)
 		}
 	}
@@ -60,7 +65,7 @@ func nameSources(ctx context.Context, db bun.IDB, list []PendingDelivery) error 
 	named, err := queryAll[struct {
 		rule.Holder
 		Name string
-	}](ctx, db, sourceNames,
+	}](ctx, db, holderNames,
 		args{"subscriptions": ids[rule.HolderSubscription], "groups": ids[rule.HolderGroup]})
 	if err != nil {
 		return err
@@ -70,7 +75,7 @@ func nameSources(ctx context.Context, db bun.IDB, list []PendingDelivery) error 
 		names[n.Holder] = n.Name
 	}
 	for i := range list {
-		list[i].SourceName = names[list[i].Source]
+		list[i].HolderName = names[list[i].Holder]
 	}
 	return nil
 }

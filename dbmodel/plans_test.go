@@ -86,7 +86,7 @@ func importChunk(t *testing.T, db *dbmodel.DB, first int64) {
 		}
 	}
 	for range 2 { // the second time everything is unchanged
-		if _, err := dbmodel.AcceptObservations(t.Context(), db, list, dbmodel.Accepting{Bulk: true}); err != nil {
+		if _, err := dbmodel.AcceptObservations(t.Context(), db, list, dbmodel.AcceptOptions{Bulk: true}); err != nil {
 			t.Fatal(err)
 		}
 	}

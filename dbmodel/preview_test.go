@@ -20,7 +20,7 @@ func TestPreviewDays(t *testing.T) {
 		ctx := t.Context()
 		saveProducts(t, db, 1)
 		o := dbmodel.Observation{ID: 7, ProductID: 1, Title: "CVE-7", Severity: rule.High, Status: rule.Open, ParserType: "SCA"}
-		if _, err := dbmodel.AcceptObservations(ctx, db, []dbmodel.Observation{o}, dbmodel.Accepting{}); err != nil {
+		if _, err := dbmodel.AcceptObservations(ctx, db, []dbmodel.Observation{o}, dbmodel.AcceptOptions{}); err != nil {
 			t.Fatal(err)
 		}
 		n := dbmodel.Notification{Type: rule.TypeObservation, Event: rule.EventNew, Name: o.Title, ProductID: &o.ProductID, ObservationID: &o.ID}

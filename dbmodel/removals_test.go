@@ -68,7 +68,7 @@ func newDoomed(t *testing.T, db *dbmodel.DB) *doomed {
 			list[i] = observationIn(product, product*10_000+int64(i))
 			ids[i], values[i] = list[i].ID, &rule.Values{Severity: rule.High, Status: rule.Open}
 		}
-		if _, err := dbmodel.AcceptObservations(t.Context(), db, list, dbmodel.Accepting{}); err != nil {
+		if _, err := dbmodel.AcceptObservations(t.Context(), db, list, dbmodel.AcceptOptions{}); err != nil {
 			t.Fatal(err)
 		}
 		inTx(t, db, func(ctx context.Context, tx bun.Tx) error { return dbmodel.Remember(ctx, tx, ids, values) })
@@ -174,7 +174,7 @@ func TestDeleteProductInBatches(t *testing.T) {
 		ctx, d := t.Context(), newDoomed(t, db)
 		d.delete()
 		d.isGone("at once")
-		_, err := dbmodel.AcceptObservations(ctx, db, []dbmodel.Observation{observationIn(doomedProduct, 40_000)}, dbmodel.Accepting{})
+		_, err := dbmodel.AcceptObservations(ctx, db, []dbmodel.Observation{observationIn(doomedProduct, 40_000)}, dbmodel.AcceptOptions{})
 		if _, unknown := errors.AsType[*dbmodel.UnknownProductsError](err); !unknown {
 			t.Fatalf("accepted for a deleted product: %v", err)
 		}
@@ -183,7 +183,7 @@ func TestDeleteProductInBatches(t *testing.T) {
 				dbmodel.SaveProduct(ctx, tx, &dbmodel.Product{ID: doomedProduct, Name: "Again"}),
 				dbmodel.SetMember(ctx, tx, dbmodel.InProduct(doomedProduct), d.member.UserID, rule.Owner))
 		})
-		done, err := dbmodel.AcceptObservations(ctx, db, []dbmodel.Observation{observationIn(doomedProduct, 40_000)}, dbmodel.Accepting{})
+		done, err := dbmodel.AcceptObservations(ctx, db, []dbmodel.Observation{observationIn(doomedProduct, 40_000)}, dbmodel.AcceptOptions{})
 		if err != nil || done.Changed != 1 {
 			t.Fatalf("accepted after the product was created again: %+v %v", done, err)
 		}
@@ -230,7 +230,7 @@ func TestMoveFromDeletedProduct(t *testing.T) {
 		d := newDoomed(t, db)
 		d.delete()
 		moved := observationIn(otherProduct, 40_000)
-		done, err := dbmodel.AcceptObservations(t.Context(), db, []dbmodel.Observation{moved}, dbmodel.Accepting{})
+		done, err := dbmodel.AcceptObservations(t.Context(), db, []dbmodel.Observation{moved}, dbmodel.AcceptOptions{})
 		if err != nil || done.Changed != 1 {
 			t.Fatalf("%+v %v", done, err)
 		}
@@ -270,7 +270,7 @@ func TestAcceptDuringDeletion(t *testing.T) {
 		defer cancel()
 		o := observationIn(product, id)
 		o.Title = "Another"
-		done, err := dbmodel.AcceptObservations(ctx, db, []dbmodel.Observation{o}, dbmodel.Accepting{})
+		done, err := dbmodel.AcceptObservations(ctx, db, []dbmodel.Observation{o}, dbmodel.AcceptOptions{})
 		if err == nil && done.Changed != 1 {
 			err = fmt.Errorf("%+v", done)
 		}
@@ -326,7 +326,7 @@ func TestAcceptDuringGroupDeletion(t *testing.T) {
 		}
 		ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 		defer cancel()
-		_, err := dbmodel.AcceptObservations(ctx, db, []dbmodel.Observation{observationIn(otherProduct, 1)}, dbmodel.Accepting{})
+		_, err := dbmodel.AcceptObservations(ctx, db, []dbmodel.Observation{observationIn(otherProduct, 1)}, dbmodel.AcceptOptions{})
 		return err
 	})
 }

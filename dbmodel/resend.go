@@ -42,7 +42,7 @@ const goesTo = `CASE WHEN t.channel IN (@address_channels) THEN d.target_id
 
 // addressChannels lists, for SQL, the channels whose contacts are addresses: what failed goes to the same one again.
 func addressChannels() string {
-	return quoted(slices.DeleteFunc(slices.Clone(rule.Channels), func(c rule.Channel) bool { return !c.Info().Addresses }))
+	return quoted(slices.DeleteFunc(slices.Clone(rule.Channels), func(c rule.Channel) bool { return !c.Info().ByAddress }))
 }
 
 // productTypes lists, for SQL, the types of notifications that the contacts of products receive.

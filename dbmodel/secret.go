@@ -181,7 +181,7 @@ func (v *Vault) openSigningSecret(sealed []byte) (string, error) {
 // TargetKey is the hash under which a target is found: that of its exact address or, of email, of rule.EmailIdentity.
 // An address that has none is its own; no identity looks like one.
 func (v *Vault) TargetKey(channel rule.Channel, address string) []byte {
-	if channel.Info().Addresses {
+	if channel.Info().ByAddress {
 		if identity, err := rule.EmailIdentity(address); err == nil {
 			address = identity
 		}

@@ -142,7 +142,7 @@ func moveSubscriptionContact(
 
 // written is what is kept of an address in the clear.
 func written(c ContactChange) string {
-	if c.Channel.Info().Addresses {
+	if c.Channel.Info().ByAddress {
 		return c.Address
 	}
 	return ""

@@ -29,7 +29,7 @@ type counts struct {
 // bySeverity are numbers of notifications.
 type bySeverity map[rule.Severity]int
 
-func count(d *dbmodel.Digest) *counts {
+func count(d *dbmodel.WaitingDigest) *counts {
 	c := &counts{added: bySeverity{}, changed: bySeverity{}, gates: map[rule.Event]int{}, others: map[rule.Type]int{}}
 	for _, g := range d.Groups {
 		c.total += g.Count
@@ -63,7 +63,7 @@ func count(d *dbmodel.Digest) *counts {
 			c.dropped += g.Count
 		case rule.EventChanged:
 			c.changed[severity] += g.Count
-		case rule.EventNew, rule.NoEvent, rule.EventPassed, rule.EventFailed, rule.EventNone:
+		case rule.EventNew, rule.NoEvent, rule.EventPassed, rule.EventFailed, rule.EventNoResult:
 			c.added[severity] += g.Count
 		}
 	}

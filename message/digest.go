@@ -9,20 +9,20 @@ import (
 	"github.com/seed91453169/tocsin/rule"
 )
 
-// How many notifications a digest names. Slack and Teams show at most 30 items.
+// How many notifications a digest of what waits names: together not more than the 30 items that Slack and Teams show.
 const (
-	maxNamed = 20 // gates and exceptions
-	maxWorst = 10 // observations and titles
+	MaxNamed = 20 // gates and exceptions
+	MaxWorst = 10 // observations and titles
 )
 
 // Digest builds one message of many deliveries for one target: gates and exceptions by name, the worst of the rest,
 // and how many more there are. batch is the number of the digest, the same at every attempt.
-func (b Builder) Digest(d *dbmodel.Digest, batch int64, to Recipient) *channel.Message {
+func (b Builder) Digest(d *dbmodel.WaitingDigest, batch int64, to Recipient) *channel.Message {
 	m := b.BriefDigest(d, batch, to)
-	for i := range d.Named[:min(len(d.Named), maxNamed)] {
+	for i := range d.Named[:min(len(d.Named), MaxNamed)] {
 		m.Items = append(m.Items, b.item(&d.Named[i]))
 	}
-	for i := range d.Worst[:min(len(d.Worst), maxWorst)] {
+	for i := range d.Worst[:min(len(d.Worst), MaxWorst)] {
 		m.Items = append(m.Items, b.item(&d.Worst[i]))
 	}
 	m.More = moreInInbox(count(d).total - len(m.Items))
@@ -30,10 +30,10 @@ func (b Builder) Digest(d *dbmodel.Digest, batch int64, to Recipient) *channel.M
 }
 
 // BriefDigest is Digest with nothing but counts and a link, for a receiver that refuses the whole one.
-func (b Builder) BriefDigest(d *dbmodel.Digest, batch int64, to Recipient) *channel.Message {
+func (b Builder) BriefDigest(d *dbmodel.WaitingDigest, batch int64, to Recipient) *channel.Message {
 	c := count(d)
 	name := ""
-	if only, ok := c.onlyProduct(d); ok && c.ofProducts == c.total {
+	if only, ok := onlyProduct(d); ok && c.ofProducts == c.total {
 		name = only.text
 	}
 	m := &channel.Message{
@@ -43,9 +43,9 @@ func (b Builder) BriefDigest(d *dbmodel.Digest, batch int64, to Recipient) *chan
 		Action:   channel.Link{Label: "Open inbox", URL: b.page("")},
 		ID:       "digest-" + strconv.FormatInt(batch, 10),
 	}
-	from := c.source(d)
-	if to.Source.Kind == rule.HolderSubscription {
-		from = subscriptionSource(to.Source.ID, to.SourceName)
+	from := c.places(d)
+	if to.Holder.Kind == rule.HolderSubscription {
+		from = subscriptionPlace(to.Holder.ID, to.HolderName)
 	}
 	b.addMailFields(m, to, from)
 	return m
@@ -104,17 +104,17 @@ func itemEvent(n *dbmodel.Notification) string {
 			return severity
 		}
 		return "Changed"
-	case rule.EventNew, rule.NoEvent, rule.EventPassed, rule.EventFailed, rule.EventNone:
+	case rule.EventNew, rule.NoEvent, rule.EventPassed, rule.EventFailed, rule.EventNoResult:
 	}
 	return "New"
 }
 
-// source names all places in which the contacts of a digest can be set.
-func (c *counts) source(d *dbmodel.Digest) source {
+// places names, as one, all places in which the contacts of a digest can be set.
+func (c *counts) places(d *dbmodel.WaitingDigest) place {
 	var parts []string
 	page := "settings"
 	if c.ofProducts > 0 {
-		if where, ok := c.onlyProduct(d); ok {
+		if where, ok := onlyProduct(d); ok {
 			parts, page = append(parts, "of "+where.text), where.page
 		} else {
 			parts, page = append(parts, "of "+plural(max(d.Products, 1), "product")), "products"
@@ -126,21 +126,21 @@ func (c *counts) source(d *dbmodel.Digest) source {
 	if c.exceptions+c.tasks > 0 {
 		parts = append(parts, "for exceptions")
 	}
-	return source{strings.TrimSpace("the notification settings " + strings.Join(parts, " and ")), page}
+	return place{strings.TrimSpace("the notification settings " + strings.Join(parts, " and ")), page}
 }
 
 // onlyProduct returns the one product that everything but titles and exceptions is about.
-func (c *counts) onlyProduct(d *dbmodel.Digest) (source, bool) {
+func onlyProduct(d *dbmodel.WaitingDigest) (place, bool) {
 	if d.Products != 1 {
-		return source{}, false
+		return place{}, false
 	}
 	for _, list := range [][]dbmodel.Notification{d.Named, d.Worst} {
 		for i := range list {
 			n := &list[i]
 			if name := productName(n); n.ProductID != nil && name != "" && !isFault(n.Type) {
-				return source{name, productPage(*n.ProductID) + emailField}, true
+				return place{name, productPage(*n.ProductID) + emailField}, true
 			}
 		}
 	}
-	return source{}, false
+	return place{}, false
 }

@@ -47,7 +47,7 @@ func TestDigestCounts(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			d := &dbmodel.Digest{Groups: c.groups, Products: c.products}
+			d := &dbmodel.WaitingDigest{Groups: c.groups, Products: c.products}
 			for _, m := range []*channel.Message{builder().Digest(d, 678, mail), builder().BriefDigest(d, 678, mail)} {
 				var facts []string
 				for _, f := range m.Facts {
@@ -88,7 +88,7 @@ func TestDigestOfOneProduct(t *testing.T) {
 		{[]dbmodel.DigestGroup{of(ob, "new", "High", 2)}, nil, "2 High: 2 notifications from 1 product"},
 		{[]dbmodel.DigestGroup{of(ob, "new", "High", 61)}, long, "61 new High in " + strings.Repeat("p", maxProduct-1) + "…"},
 	} {
-		d := &dbmodel.Digest{Groups: c.groups, Products: 1, Worst: c.worst}
+		d := &dbmodel.WaitingDigest{Groups: c.groups, Products: 1, Worst: c.worst}
 		for _, m := range []*channel.Message{builder().Digest(d, 678, mail), builder().BriefDigest(d, 678, mail)} {
 			if m.Headline != c.want {
 				t.Errorf("got %s, want %s", m.Headline, c.want)
@@ -101,7 +101,7 @@ func TestDigestItems(t *testing.T) {
 	t.Parallel()
 	critical, high := values(rule.Critical, rule.Open), values(rule.High, rule.Open)
 	failed := task("import", "ValueError", 24)
-	d := &dbmodel.Digest{
+	d := &dbmodel.WaitingDigest{
 		Products: 1,
 		Groups:   []dbmodel.DigestGroup{of(rule.TypeObservation, "new", "Critical", 130), of(rule.TypeSecurityGate, "failed", "", 1)},
 		Named:    []dbmodel.Notification{*gate(rule.EventFailed), *exception("KeyError", "no such key", 0), *failed},
@@ -136,7 +136,7 @@ func TestDigestItems(t *testing.T) {
 	for range 40 {
 		d.Named, d.Worst = append(d.Named, *gate(rule.EventPassed)), append(d.Worst, *observation(rule.EventNew, nil, high))
 	}
-	if got := len(builder().Digest(d, 678, mail).Items); got != maxNamed+maxWorst {
+	if got := len(builder().Digest(d, 678, mail).Items); got != MaxNamed+MaxWorst {
 		t.Errorf("%d items", got)
 	}
 }
@@ -148,15 +148,15 @@ func TestDigestReasons(t *testing.T) {
 	fault := dbmodel.DigestGroup{Type: rule.TypeTask, Count: 3}
 	worst := []dbmodel.Notification{*observation(rule.EventNew, nil, values(rule.High, rule.Open))}
 	for _, c := range []struct {
-		d         dbmodel.Digest
+		d         dbmodel.WaitingDigest
 		want, url string
 	}{
-		{dbmodel.Digest{Groups: []dbmodel.DigestGroup{obs}, Products: 1, Worst: worst}, "the notification settings of Payments API", "products/7#notification_email_to"},
-		{dbmodel.Digest{Groups: []dbmodel.DigestGroup{obs}, Products: 3, Worst: worst}, "the notification settings of 3 products", "products"},
-		{dbmodel.Digest{Groups: []dbmodel.DigestGroup{obs, title, fault}, Products: 1, Worst: worst}, "the notification settings of Payments API and of observation titles and for exceptions", "products/7#notification_email_to"},
-		{dbmodel.Digest{Groups: []dbmodel.DigestGroup{title}}, "the notification settings of observation titles", "settings"},
-		{dbmodel.Digest{Groups: []dbmodel.DigestGroup{fault}, Products: 1}, "the notification settings for exceptions", "settings"},
-		{dbmodel.Digest{}, "the notification settings", "settings"},
+		{dbmodel.WaitingDigest{Groups: []dbmodel.DigestGroup{obs}, Products: 1, Worst: worst}, "the notification settings of Payments API", "products/7#notification_email_to"},
+		{dbmodel.WaitingDigest{Groups: []dbmodel.DigestGroup{obs}, Products: 3, Worst: worst}, "the notification settings of 3 products", "products"},
+		{dbmodel.WaitingDigest{Groups: []dbmodel.DigestGroup{obs, title, fault}, Products: 1, Worst: worst}, "the notification settings of Payments API and of observation titles and for exceptions", "products/7#notification_email_to"},
+		{dbmodel.WaitingDigest{Groups: []dbmodel.DigestGroup{title}}, "the notification settings of observation titles", "settings"},
+		{dbmodel.WaitingDigest{Groups: []dbmodel.DigestGroup{fault}, Products: 1}, "the notification settings for exceptions", "settings"},
+		{dbmodel.WaitingDigest{}, "the notification settings", "settings"},
 	} {
 		m := builder().Digest(&c.d, 1, mail)
 		if m.Reason != "because payments@example.com is set in "+c.want || m.ReasonURL != "https://tocsin.example/"+c.url {
@@ -182,7 +182,7 @@ func FuzzMessages(f *testing.F) {
 			n.ProductID, n.ObservationID = &id, &id
 		}
 		b := Builder{BaseURL: link, Settings: &dbmodel.Settings{EmailFrom: text, ExceptionRateLimit: window, ObservationURL: link, ProductURL: link, ObservationTitleURL: link}}
-		d := &dbmodel.Digest{Products: number, Named: []dbmodel.Notification{n}, Worst: []dbmodel.Notification{n}, Groups: []dbmodel.DigestGroup{of(n.Type, n.Event, n.AfterSeverity, number)}}
+		d := &dbmodel.WaitingDigest{Products: number, Named: []dbmodel.Notification{n}, Worst: []dbmodel.Notification{n}, Groups: []dbmodel.DigestGroup{of(n.Type, n.Event, n.AfterSeverity, number)}}
 		for _, m := range []*channel.Message{b.Notification(&n, id, mail), b.Digest(d, id, mail), b.BriefDigest(d, id, webhook), b.Test(product, id, mail)} {
 			if channel.Length(m.Headline) > maxHeadline || m.Headline == "" || strings.Contains(m.Headline, "\n") {
 				t.Errorf("headline %q", m.Headline)

@@ -105,7 +105,7 @@ func yesNo(yes bool) string {
 }
 
 func gateState(e rule.Event) string {
-	if e == rule.EventNone {
+	if e == rule.EventNoResult {
 		return "no result"
 	}
 	return string(e)

@@ -31,7 +31,7 @@ func TestFacts(t *testing.T) {
 	failed.Username, failed.Arguments, failed.Facts = "automation", json.RawMessage(`{"file": "a.json", "password": "***"}`),
 		dbmodel.Facts{ProductName: "Payments API", ProductGroupName: "Payments", ObservationTitle: "CVE-1"}
 	gateOfGroup := gate(rule.EventFailed)
-	gateOfGroup.Facts.ProductGroupName, gateOfGroup.Facts.GateBefore = "Payments", rule.EventNone
+	gateOfGroup.Facts.ProductGroupName, gateOfGroup.Facts.GateBefore = "Payments", rule.EventNoResult
 	for name, c := range map[string]struct {
 		n    *dbmodel.Notification
 		want string

@@ -50,7 +50,7 @@ func TestOwnFailure(t *testing.T) {
 	if m := builder().Notification(n, 1, webhook); !strings.HasPrefix(m.Text, "mmm") {
 		t.Errorf("got %q", m.Text)
 	}
-	d := &dbmodel.Digest{Groups: []dbmodel.DigestGroup{of(rule.TypeTask, "", "", 2)}, Named: []dbmodel.Notification{*own("the clean-up failed", 1)}}
+	d := &dbmodel.WaitingDigest{Groups: []dbmodel.DigestGroup{of(rule.TypeTask, "", "", 2)}, Named: []dbmodel.Notification{*own("the clean-up failed", 1)}}
 	want := channel.Item{Label: "Failure", Event: "×2", Name: "The clean-up failed", URL: "https://tocsin.example/notifications/99"}
 	if got := builder().Digest(d, 1, mail).Items; len(got) != 1 || got[0] != want {
 		t.Errorf("got %+v", got)

@@ -173,7 +173,7 @@ func gateLead(e rule.Event) string {
 		return "Security gate passed"
 	case rule.EventFailed:
 		return "Security gate failed"
-	case rule.EventNone, rule.NoEvent, rule.EventNew, rule.EventChanged, rule.EventDropped:
+	case rule.EventNoResult, rule.NoEvent, rule.EventNew, rule.EventChanged, rule.EventDropped:
 	}
 	return "Security gate has no result"
 }
@@ -182,7 +182,7 @@ func gateLead(e rule.Event) string {
 var gateResults = []struct {
 	event rule.Event
 	words string
-}{{rule.EventFailed, "failed"}, {rule.EventPassed, "passed"}, {rule.EventNone, "without result"}}
+}{{rule.EventFailed, "failed"}, {rule.EventPassed, "passed"}, {rule.EventNoResult, "without result"}}
 
 // heldBack says how many equal occurrences were held back; it begins with a space.
 func heldBack(times, window int) string {

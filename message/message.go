@@ -29,9 +29,9 @@ type Recipient struct {
 	Channel   rule.Channel
 	Address   string      // an email address; empty for webhooks, whose URLs are secrets
 	FirstName string      // of the user with this address; empty where there is none
-	Source    rule.Holder // the holder of its contact; the zero value: not known
-	// SourceName is the name of Source where that is a subscription or a product group.
-	SourceName string
+	Holder    rule.Holder // of its contact; the zero value: not known
+	// HolderName is the name of Holder where that is a subscription or a product group.
+	HolderName string
 	// Unsubscribe is the link that disables the personal subscription which is the only reason for the message; else
 	// empty.
 	Unsubscribe string
@@ -50,14 +50,14 @@ func (b Builder) Notification(n *dbmodel.Notification, deliveryID int64, to Reci
 	if isFault(n.Type) {
 		m.Text = faultText(n, m.Headline)
 	}
-	b.addMailFields(m, to, sourceOf(n, to))
+	b.addMailFields(m, to, settingPlace(n, to))
 	return m
 }
 
 // Test builds a test message for a product. A productID of 0 stands for the global settings; productName is then a
 // name for a part of them, such as "observation titles", or empty.
 func (b Builder) Test(productName string, productID int64, to Recipient) *channel.Message {
-	from := source{text: "the settings", page: "settings"}
+	from := place{text: "the settings", page: "settings"}
 	if productName != "" {
 		from.text = "the notification settings of " + channel.Line(productName, maxProduct)
 	}
@@ -71,12 +71,12 @@ func (b Builder) Test(productName string, productID int64, to Recipient) *channe
 
 // SubscriptionTest builds a test message for the contacts of a subscription.
 func (b Builder) SubscriptionTest(name string, id int64, to Recipient) *channel.Message {
-	from := subscriptionSource(id, name)
+	from := subscriptionPlace(id, name)
 	return b.test(name, channel.Link{Label: "Open subscription", URL: b.page(from.page)}, from, to)
 }
 
 // test builds a test message for the contacts of what has this name, which may be empty.
-func (b Builder) test(name string, action channel.Link, from source, to Recipient) *channel.Message {
+func (b Builder) test(name string, action channel.Link, from place, to Recipient) *channel.Message {
 	m := &channel.Message{
 		Headline: "Test from Tocsin: " + joined(" for ", "messages", channel.Line(name, maxProduct)) + " arrive here",
 		Tone:     channel.Default,
@@ -90,8 +90,8 @@ func (b Builder) test(name string, action channel.Link, from source, to Recipien
 }
 
 // addMailFields fills the fields that only mail needs.
-func (b Builder) addMailFields(m *channel.Message, to Recipient, from source) {
-	if !to.Channel.Info().Addresses {
+func (b Builder) addMailFields(m *channel.Message, to Recipient, from place) {
+	if !to.Channel.Info().ByAddress {
 		return
 	}
 	m.From, m.Greeting, m.Unsubscribe = b.Settings.EmailFrom, to.FirstName, to.Unsubscribe

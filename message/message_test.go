@@ -105,7 +105,7 @@ func TestHeadlineAndTone(t *testing.T) {
 		{"title, status", aboutTitle(rule.EventChanged, 7, open, values(rule.Critical, rule.Affected, 5)), "Critical in 7 products, now Affected: CVE-2026-1234", channel.Attention},
 		{"gate failed", gate(rule.EventFailed), "Security gate failed: Payments API", channel.Attention},
 		{"gate passed", gate(rule.EventPassed), "Security gate passed: Payments API", channel.Good},
-		{"gate without result", gate(rule.EventNone), "Security gate has no result: Payments API", channel.Default},
+		{"gate without result", gate(rule.EventNoResult), "Security gate has no result: Payments API", channel.Default},
 		{"exception", exception("KeyError", "no such key", 0), "Exception KeyError: no such key", channel.Attention},
 		{"exception without message", exception("KeyError", "", 0), "Exception KeyError", channel.Attention},
 		{"exception of several lines", exception("KeyError", "\nno such key\nat all", 0), "Exception KeyError: no such key", channel.Attention},
@@ -226,7 +226,7 @@ func TestReasons(t *testing.T) {
 	} {
 		to := mail
 		if name == "group" {
-			to.Source = rule.Holder{Kind: rule.HolderGroup, ID: 3}
+			to.Holder = rule.Holder{Kind: rule.HolderGroup, ID: 3}
 		}
 		m := builder().Notification(c.n, 1, to)
 		if want := "because payments@example.com is set in the notification settings " + c.reason; m.Reason != want {

@@ -17,16 +17,24 @@ const (
 	maxNetProducts = 10
 )
 
-// NetDigest is the digest of a schedule, or of a pause that is over.
-type NetDigest struct {
+// LoadedNetDigest is the digest of a schedule, or of a pause that is over, with all that its message says.
+type LoadedNetDigest struct {
 	Number        int64 // by which the inbox knows it
 	Content       *dbmodel.NetDigest
 	Notifications map[int64]*dbmodel.Notification // those that the message names
 }
 
 // NetDigest builds one message of net changes: counts by product, the worst by name, and a link to exactly these in
-// the inbox. batch is the number of the message, the same at every attempt. A brief one names nothing.
-func (b Builder) NetDigest(d NetDigest, batch int64, brief bool, to Recipient) *channel.Message {
+// the inbox. batch is the number of the message, the same at every attempt.
+func (b Builder) NetDigest(d LoadedNetDigest, batch int64, to Recipient) *channel.Message {
+	m := b.BriefNetDigest(d, batch, to)
+	m.Items = b.netItems(d)
+	m.More = moreInInbox(d.total() - len(m.Items))
+	return m
+}
+
+// BriefNetDigest is NetDigest with nothing but counts and a link, for a receiver that refuses the whole one.
+func (b Builder) BriefNetDigest(d LoadedNetDigest, batch int64, to Recipient) *channel.Message {
 	m := &channel.Message{
 		Headline: d.headline(), Tone: d.tone(), Facts: d.facts(),
 		Action: channel.Link{
@@ -34,37 +42,39 @@ func (b Builder) NetDigest(d NetDigest, batch int64, brief bool, to Recipient) *
 		},
 		ID: "digest-" + strconv.FormatInt(batch, 10),
 	}
+	m.More = moreInInbox(d.total())
+	b.addMailFields(m, to, d.place(to))
+	return m
+}
+
+// total is the number of changes and of failures with different names.
+func (d LoadedNetDigest) total() int {
 	total := len(d.Content.Failures)
 	for _, p := range d.Content.Products {
 		for _, n := range p.Counts {
 			total += n
 		}
 	}
-	if !brief {
-		m.Items = b.netItems(d)
-	}
-	m.More = moreInInbox(total - len(m.Items))
-	b.addMailFields(m, to, d.source(to))
-	return m
+	return total
 }
 
-// source returns where the contact is set by which d reaches a recipient.
-func (d NetDigest) source(to Recipient) source {
-	switch to.Source.Kind {
+// place returns where the contact is set by which d reaches a recipient.
+func (d LoadedNetDigest) place(to Recipient) place {
+	switch to.Holder.Kind {
 	case rule.HolderSubscription:
-		return subscriptionSource(to.Source.ID, to.SourceName)
+		return subscriptionPlace(to.Holder.ID, to.HolderName)
 	case rule.HolderGroup:
-		return groupSource(to.Source.ID, to.SourceName)
+		return groupPlace(to.Holder.ID, to.HolderName)
 	case rule.HolderProduct, rule.HolderTitles, rule.HolderExceptions:
 	}
 	if products := d.Content.Products; len(products) == 1 && products[0].Product != 0 {
-		return source{"the notification settings of " + d.name(0), productPage(products[0].Product) + emailField}
+		return place{"the notification settings of " + d.name(0), productPage(products[0].Product) + emailField}
 	}
-	return source{"the notification settings", "products"}
+	return place{"the notification settings", "products"}
 }
 
 // netItems are the notifications by name, each with its net change, product by product.
-func (b Builder) netItems(d NetDigest) []channel.Item {
+func (b Builder) netItems(d LoadedNetDigest) []channel.Item {
 	var out []channel.Item
 	add := func(id int64, change func(*dbmodel.Notification)) {
 		n, found := d.Notifications[id]
@@ -100,7 +110,7 @@ func (b Builder) netItems(d NetDigest) []channel.Item {
 }
 
 // name is that of the i-th product.
-func (d NetDigest) name(i int) string {
+func (d LoadedNetDigest) name(i int) string {
 	p := d.Content.Products[i].Product
 	if p == 0 {
 		return "Observation titles"
@@ -112,7 +122,7 @@ func (d NetDigest) name(i int) string {
 }
 
 // headline is "Daily, Payments API and 2 more: 3 new Critical, 5 resolved".
-func (d NetDigest) headline() string {
+func (d LoadedNetDigest) headline() string {
 	start := d.Content.Occasion
 	if n := len(d.Content.Products); n > 0 {
 		start += ", " + d.name(0)
@@ -124,7 +134,7 @@ func (d NetDigest) headline() string {
 }
 
 // parts are the counts over all products.
-func (d NetDigest) parts() []string {
+func (d LoadedNetDigest) parts() []string {
 	added, moves, resolved, gates := map[rule.Severity]int{}, map[rule.Move]int{}, 0, map[rule.Event]int{}
 	for _, p := range d.Content.Products {
 		for s, n := range p.New {
@@ -185,7 +195,7 @@ func moved(moves map[rule.Move]int, resolved int) []string {
 }
 
 // facts counts product by product.
-func (d NetDigest) facts() []channel.Fact {
+func (d LoadedNetDigest) facts() []channel.Fact {
 	var l factList
 	for i, p := range d.Content.Products {
 		if i == maxNetProducts {
@@ -208,7 +218,7 @@ func (d NetDigest) facts() []channel.Fact {
 }
 
 // tone is that of a failed gate or of an exception, else of the worst that is new.
-func (d NetDigest) tone() channel.Tone {
+func (d LoadedNetDigest) tone() channel.Tone {
 	if len(d.Content.Failures) > 0 {
 		return channel.Attention
 	}

@@ -16,7 +16,7 @@ func TargetFails(c rule.Channel, address string, places []dbmodel.ContactPlace, 
 	info, what := c.Info(), channelName(c)
 	where := Places(places, 1)
 	switch {
-	case where != "" && info.Addresses && address != "":
+	case where != "" && info.ByAddress && address != "":
 		where += " to " + address
 	case where == "" && address != "":
 		where = address + ", which is set nowhere any more,"
@@ -37,7 +37,7 @@ func TargetName(c rule.Channel, places []dbmodel.ContactPlace) string {
 
 func channelName(c rule.Channel) string {
 	info := c.Info()
-	if !info.Addresses && !strings.HasSuffix(strings.ToLower(info.Name), "webhook") {
+	if !info.ByAddress && !strings.HasSuffix(strings.ToLower(info.Name), "webhook") {
 		return info.Name + " webhook"
 	}
 	return info.Name

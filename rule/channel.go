@@ -18,7 +18,7 @@ type ChannelInfo struct {
 	Short   string // where there is little room
 	// Setting ends the names of its settings, as in notification_email_to; empty: no setting holds such contacts.
 	Setting   string
-	Addresses bool    // its contacts are email addresses, any number of them; else each is the URL of one webhook
+	ByAddress bool    // its contacts are email addresses, any number of them; else each is the URL of one webhook
 	Signed    bool    // its contacts have secrets; they receive notifications as data, one by one, never summed up
 	Help      string  // what to fill in
 	Rate      float64 // messages a second for one target, unless the environment says otherwise; 0: no pacing
@@ -30,7 +30,7 @@ type ChannelInfo struct {
 // configuration.
 var channelTable = []ChannelInfo{
 	{
-		Channel: Email, Name: "Email", Short: "Email", Setting: "email_to", Addresses: true,
+		Channel: Email, Name: "Email", Short: "Email", Setting: "email_to", ByAddress: true,
 		Help:          "Addresses with commas between them.",
 		NotConfigured: "email is not configured: set MAILGUN_DOMAIN and MAILGUN_API_KEY, or SMTP_URL",
 	},

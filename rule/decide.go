@@ -84,7 +84,7 @@ func Gate(before, after *bool) Event {
 func GateState(passed *bool) Event {
 	switch {
 	case passed == nil:
-		return EventNone
+		return EventNoResult
 	case *passed:
 		return EventPassed
 	}

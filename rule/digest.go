@@ -6,8 +6,8 @@ import (
 	"slices"
 )
 
-// MaxNamed is how many observations and titles a digest names.
-const MaxNamed = 20
+// MaxNamedChanges is how many observations and titles a net digest names.
+const MaxNamedChanges = 20
 
 // ProductChanges are the net changes in one product.
 type ProductChanges struct {
@@ -16,7 +16,7 @@ type ProductChanges struct {
 	New      map[Severity]int // of what is new, by its severity now
 	Resolved int              // of what was dropped: whose status is Resolved
 	Gate     *NetChange       // nil: it did not change
-	Named    []NetChange      // those of the MaxNamed worst of all products that are in this one, worst first
+	Named    []NetChange      // those of the MaxNamedChanges worst of all products that are in this one, worst first
 }
 
 // Failure is an exception or a failed task, with all notifications that bear its name.
@@ -27,8 +27,8 @@ type Failure struct {
 	Last  int64 // id of the last notification
 }
 
-// Digest is what a scheduled subscription, or a contact whose pause is over, receives.
-type Digest struct {
+// NetDigest is what a scheduled subscription, or a contact whose pause is over, receives.
+type NetDigest struct {
 	Products []ProductChanges // the one with the worst change first
 	Failures []Failure        // most frequent first
 	// Notifications are the ids of the last ones of all that changed, and of the failures.
@@ -36,15 +36,15 @@ type Digest struct {
 }
 
 // Empty reports whether there is nothing to send.
-func (d Digest) Empty() bool { return len(d.Products) == 0 && len(d.Failures) == 0 }
+func (d NetDigest) Empty() bool { return len(d.Products) == 0 && len(d.Failures) == 0 }
 
-// NewDigest sums up notifications, which come as NetChanges says. sent reports which of them went out at once; nil
+// NewNetDigest sums up notifications, which come as NetChanges says. sent reports which of them went out at once; nil
 // stands for none. For each thing the change goes from what was last sent or, where nothing was, from the values before
 // its first notification, to those after its last one. What ends as it began is left out.
 //
 // Of the changes it keeps those that it names, counts, and ids. It changes no notification: many digests may be made of
 // the same ones at once.
-func NewDigest(notifications iter.Seq[*Notification], sent func(*Notification) bool) Digest {
+func NewNetDigest(notifications iter.Seq[*Notification], sent func(*Notification) bool) NetDigest {
 	s := sums{products: map[int64]*productSums{}}
 	NetChanges(notifications, sent, s.change, s.failure)
 	return s.digest()
@@ -53,7 +53,7 @@ func NewDigest(notifications iter.Seq[*Notification], sent func(*Notification) b
 // sums is what a digest keeps of the changes.
 type sums struct {
 	products      map[int64]*productSums
-	worst         []NetChange // the MaxNamed worst, and some more; without gates
+	worst         []NetChange // the MaxNamedChanges worst, and some more; without gates
 	failures      []Failure
 	notifications []int64
 }
@@ -83,7 +83,7 @@ func (s *sums) change(c NetChange) {
 	}
 	if c.Move == MoveGate {
 		p.Gate = &c
-	} else if s.worst = append(s.worst, c); len(s.worst) >= 10*MaxNamed {
+	} else if s.worst = append(s.worst, c); len(s.worst) >= 10*MaxNamedChanges {
 		s.cut()
 	}
 }
@@ -95,10 +95,10 @@ func (s *sums) failure(f Failure) {
 // cut keeps the worst.
 func (s *sums) cut() {
 	slices.SortFunc(s.worst, compareChanges)
-	s.worst = s.worst[:min(len(s.worst), MaxNamed)]
+	s.worst = s.worst[:min(len(s.worst), MaxNamedChanges)]
 }
 
-func (s *sums) digest() Digest {
+func (s *sums) digest() NetDigest {
 	s.cut()
 	for _, c := range s.worst {
 		p := s.products[c.Product]
@@ -109,7 +109,7 @@ func (s *sums) digest() Digest {
 		order = append(order, p)
 	}
 	slices.SortFunc(order, func(a, b *productSums) int { return compareChanges(a.worst, b.worst) })
-	d := Digest{Failures: s.failures, Notifications: s.notifications}
+	d := NetDigest{Failures: s.failures, Notifications: s.notifications}
 	for _, p := range order {
 		d.Products = append(d.Products, p.ProductChanges)
 	}

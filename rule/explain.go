@@ -4,11 +4,11 @@ import "slices"
 
 // Condition is one line of an explanation.
 type Condition struct {
-	Name   string `json:"name"`   // min_severity, statuses, min_priority, known_exploited or parser_type
-	Limit  any    `json:"limit"`  // what the setting asks for; nil where it is not set
-	Source Source `json:"source"` // where the setting comes from; empty where it is not set
-	Value  any    `json:"value"`  // what the observation has
-	Met    bool   `json:"met"`
+	Name   string        `json:"name"`   // min_severity, statuses, min_priority, known_exploited or parser_type
+	Limit  any           `json:"limit"`  // what the setting asks for; nil where it is not set
+	Source SettingSource `json:"source"` // where the setting comes from; empty where it is not set
+	Value  any           `json:"value"`  // what the observation has
+	Met    bool          `json:"met"`
 }
 
 // Names of conditions.

@@ -115,7 +115,7 @@ func (s *span) change() (c NetChange, ok bool) {
 	}
 	c = NetChange{Type: s.last.Type, Product: s.last.Product, Thing: s.last.Thing, Last: s.last.ID, Count: s.count}
 	if c.Type == TypeSecurityGate {
-		c.Move, c.GateBefore, c.Gate = MoveGate, cmp.Or(s.gateBefore, EventNone), s.last.Event
+		c.Move, c.GateBefore, c.Gate = MoveGate, cmp.Or(s.gateBefore, EventNoResult), s.last.Event
 		return c, c.GateBefore != c.Gate
 	}
 	c.Before, c.After = s.before, s.last.After

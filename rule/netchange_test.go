@@ -119,10 +119,10 @@ func TestNetChanges(t *testing.T) {
 		"back to what was sent":           {about(step(rule.EventNew, nil, critical), step(rule.EventChanged, critical, high), step(rule.EventChanged, high, critical)), []int64{1}, nil},
 		"new was sent, dropped since":     {about(step(rule.EventNew, nil, critical), step(rule.EventDropped, critical, resolved)), []int64{1}, change(rule.MoveDropped, critical, resolved, 2, 1)},
 		"dropped was sent, new since":     {about(step(rule.EventDropped, critical, resolved), step(rule.EventNew, nil, high)), []int64{1}, change(rule.MoveNew, nil, high, 2, 1)},
-		"gate failed":                     {gates(rule.NoEvent, rule.EventFailed), nil, gate(rule.EventNone, rule.EventFailed, 1, 1)},
+		"gate failed":                     {gates(rule.NoEvent, rule.EventFailed), nil, gate(rule.EventNoResult, rule.EventFailed, 1, 1)},
 		"gate passed, failed, passed":     {gates(rule.EventFailed, rule.EventPassed, rule.EventFailed, rule.EventPassed), nil, gate(rule.EventFailed, rule.EventPassed, 3, 3)},
 		"gate failed, passed as before":   {gates(rule.EventPassed, rule.EventFailed, rule.EventPassed), nil, nil},
-		"gate removed that never was":     {gates(rule.NoEvent, rule.EventPassed, rule.EventNone), nil, nil},
+		"gate removed that never was":     {gates(rule.NoEvent, rule.EventPassed, rule.EventNoResult), nil, nil},
 		"gate failed at once, passed":     {gates(rule.EventPassed, rule.EventFailed, rule.EventPassed), []int64{1}, gate(rule.EventFailed, rule.EventPassed, 2, 1)},
 		"gate passed, then failed (sent)": {gates(rule.EventFailed, rule.EventPassed, rule.EventFailed), []int64{2}, nil},
 	} {
@@ -181,7 +181,7 @@ func TestDigest(t *testing.T) {
 	add(rule.Notification{Type: rule.TypeTask, Name: "KeyError", Occurrences: 2, Product: 1})
 	add(rule.Notification{Type: rule.TypeTask, Name: "not sent", Occurrences: 99})
 
-	d := rule.NewDigest(pointers(list), ids(int64(len(list))))
+	d := rule.NewNetDigest(pointers(list), ids(int64(len(list))))
 	type product struct {
 		Product int64
 		Counts  map[rule.Move]int
@@ -220,10 +220,10 @@ func TestDigest(t *testing.T) {
 	if diff := gocmp.Diff(failures, d.Failures); diff != "" {
 		t.Errorf("failures (-want +got):\n%s", diff)
 	}
-	if d.Empty() || !rule.NewDigest(pointers(list), func(*rule.Notification) bool { return true }).Empty() {
+	if d.Empty() || !rule.NewNetDigest(pointers(list), func(*rule.Notification) bool { return true }).Empty() {
 		t.Error("a digest is empty where everything was sent, and only there")
 	}
-	if rule.NewDigest(pointers(list[len(list)-1:]), nil).Empty() {
+	if rule.NewNetDigest(pointers(list[len(list)-1:]), nil).Empty() {
 		t.Error("a digest of one failure is empty")
 	}
 }
@@ -265,8 +265,8 @@ func newWorld(script []byte) *world {
 			n.Type = rule.TypeObservationTitle
 			w.change(n, to, rule.DecideTitle)
 		case 3:
-			n.Type, n.Event, n.GateBefore = rule.TypeSecurityGate, []rule.Event{rule.EventPassed, rule.EventFailed, rule.EventNone}[to%3], w.gates[id]
-			if n.Event == n.GateBefore || n.Event == rule.EventNone && n.GateBefore == rule.NoEvent {
+			n.Type, n.Event, n.GateBefore = rule.TypeSecurityGate, []rule.Event{rule.EventPassed, rule.EventFailed, rule.EventNoResult}[to%3], w.gates[id]
+			if n.Event == n.GateBefore || n.Event == rule.EventNoResult && n.GateBefore == rule.NoEvent {
 				continue
 			}
 			w.gates[id] = n.Event
@@ -357,7 +357,7 @@ func knownAfter(n rule.Notification) string {
 func known(s *rule.Values, gate rule.Event) string {
 	if s == nil {
 		if gate == rule.NoEvent {
-			gate = rule.EventNone
+			gate = rule.EventNoResult
 		}
 		return string(gate)
 	}
@@ -379,7 +379,7 @@ func BenchmarkDigest(b *testing.B) {
 		}
 	}
 	for b.Loop() {
-		if rule.NewDigest(pointers(list), nil).Empty() {
+		if rule.NewNetDigest(pointers(list), nil).Empty() {
 			b.Fatal("empty")
 		}
 	}

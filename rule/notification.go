@@ -13,7 +13,7 @@ type Notification struct {
 	Before     *Values // what was last notified; nil for nothing
 	After      *Values // what is now
 
-	// Of gates only: the state before the change. NoEvent is EventNone.
+	// Of gates only: the state before the change. NoEvent is EventNoResult.
 	GateBefore Event
 
 	Name        string // of titles, exceptions and tasks only

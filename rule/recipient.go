@@ -25,8 +25,8 @@ type Holder struct {
 	ID   int64
 }
 
-// Source is the place where the holder's contacts are set.
-func (h Holder) Source() Source {
+// SettingSource is the place where the holder's contacts are set.
+func (h Holder) SettingSource() SettingSource {
 	switch h.Kind {
 	case HolderProduct:
 		return FromProduct
@@ -112,7 +112,7 @@ func (a Ability) Hindrance(c Contact) Reason {
 		return ReceiverGone
 	case a.Readable != nil && !a.Readable(c.Target):
 		return AddressLost
-	case info.Addresses && a.EmailFrom == "":
+	case info.ByAddress && a.EmailFrom == "":
 		return NoSender
 	case a.Configured != nil && !a.Configured(c.Channel):
 		return info.NotConfigured

@@ -62,14 +62,14 @@ func TestEffective(t *testing.T) {
 	want := rule.Applied{
 		Conditions: rule.Conditions{MinSeverity: rule.High, Statuses: []rule.Status{rule.Open}, MinPriority: group.Conditions.MinPriority},
 		Contacts:   rule.Contacts{rule.Email: of(groups, "g@example.com", 3), rule.MSTeams: of(groups, "", 1), rule.Slack: of(own, "", 9)}, Paused: true,
-		From: rule.Sources{
+		From: rule.SettingSources{
 			MinSeverity: rule.FromProduct, Statuses: rule.FromGroup, MinPriority: rule.FromGroup,
 		},
 	}
 	if diff := cmp.Diff(want, rule.Effective(product, &group)); diff != "" {
 		t.Errorf("with a group (-want +got):\n%s", diff)
 	}
-	if got := rule.Effective(rule.Settings{}, nil); got.Conditions.IsSet() || got.From != (rule.Sources{}) {
+	if got := rule.Effective(rule.Settings{}, nil); got.Conditions.IsSet() || got.From != (rule.SettingSources{}) {
 		t.Errorf("nothing set: %+v", got)
 	}
 }

@@ -22,16 +22,16 @@ func (c Conditions) narrows() bool {
 	return c.MinSeverity != "" || len(c.Statuses) > 0 || c.MinPriority != nil || c.ParserType != ""
 }
 
-// Source says where a setting that applies comes from.
-type Source string
+// SettingSource says where a setting that applies comes from.
+type SettingSource string
 
 // Sources.
 const (
-	FromNowhere      Source = ""
-	FromProduct      Source = "product"
-	FromGroup        Source = "product_group"
-	FromSettings     Source = "settings"
-	FromSubscription Source = "subscription"
+	FromNowhere      SettingSource = ""
+	FromProduct      SettingSource = "product"
+	FromGroup        SettingSource = "product_group"
+	FromSettings     SettingSource = "settings"
+	FromSubscription SettingSource = "subscription"
 )
 
 // Settings are what a product, or a product group, says about its notifications.
@@ -46,14 +46,14 @@ type Applied struct {
 	Conditions Conditions
 	Contacts   Contacts
 	Paused     bool
-	From       Sources
+	From       SettingSources
 	// Subscriptions are those that hold for the product, by id. Effective and Global know of none.
 	Subscriptions []*Subscription
 }
 
-// Sources says for each condition of Applied where it comes from. Contacts name their holder.
-type Sources struct {
-	MinSeverity, Statuses, MinPriority, ParserType, KnownExploited Source
+// SettingSources says for each condition of Applied where it comes from. Contacts name their holder.
+type SettingSources struct {
+	MinSeverity, Statuses, MinPriority, ParserType, KnownExploited SettingSource
 }
 
 // Effective takes each setting from the product or, where that is empty, from its group. group is nil for a product
@@ -86,13 +86,13 @@ func Effective(product Settings, group *Settings) Applied {
 
 // Global makes Applied of the settings that hold for all titles.
 func Global(c Conditions, to Contacts) Applied {
-	from := func(set bool) Source {
+	from := func(set bool) SettingSource {
 		if set {
 			return FromSettings
 		}
 		return FromNowhere
 	}
-	return Applied{Conditions: c, Contacts: to, From: Sources{
+	return Applied{Conditions: c, Contacts: to, From: SettingSources{
 		MinSeverity: from(c.MinSeverity != ""),
 		Statuses:    from(len(c.Statuses) > 0),
 		MinPriority: from(c.MinPriority != nil),
@@ -101,7 +101,7 @@ func Global(c Conditions, to Contacts) Applied {
 }
 
 // pick returns the first value that is not empty, and whose it is.
-func pick[T comparable](product, group T) (T, Source) {
+func pick[T comparable](product, group T) (T, SettingSource) {
 	var empty T
 	switch {
 	case product != empty:

@@ -72,7 +72,7 @@ func TestFilterCheck(t *testing.T) {
 		"exceptions with a severity":         {rule.Filter{Types: []rule.Type{rule.TypeException}, MinSeverity: rule.Critical}, nil},
 		"passed of gates and observations":   {rule.Filter{Types: []rule.Type{rule.TypeObservation, rule.TypeSecurityGate}, Events: []rule.Event{rule.EventPassed}}, nil},
 		"one of the events is impossible":    {rule.Filter{Types: []rule.Type{rule.TypeObservation}, Events: []rule.Event{rule.EventPassed, rule.EventNew}}, nil},
-		"all types have some event together": {rule.Filter{Events: []rule.Event{rule.EventNone}}, nil},
+		"all types have some event together": {rule.Filter{Events: []rule.Event{rule.EventNoResult}}, nil},
 		"passed of observations": {
 			rule.Filter{Types: []rule.Type{rule.TypeObservation}, Events: []rule.Event{rule.EventPassed}},
 			[]rule.Refusal{{"events", "no notification of the chosen types has such an event: observation has new, changed, dropped"}},

@@ -36,7 +36,7 @@ var typeTable = []TypeInfo{
 	},
 	{
 		Type: TypeSecurityGate, Name: "Security gate", Plural: "Security gates", Short: "Gate",
-		Holder: HolderProduct, Events: []Event{EventPassed, EventFailed, EventNone}, Members: true,
+		Holder: HolderProduct, Events: []Event{EventPassed, EventFailed, EventNoResult}, Members: true,
 	},
 	{Type: TypeException, Name: "Exception", Plural: "Exceptions", Short: "Exception", Holder: HolderExceptions},
 	{

@@ -76,17 +76,17 @@ type Event string
 
 // Events.
 const (
-	NoEvent      Event = ""
-	EventNew     Event = "new"
-	EventChanged Event = "changed"
-	EventDropped Event = "dropped"
-	EventPassed  Event = "passed"
-	EventFailed  Event = "failed"
-	EventNone    Event = "none"
+	NoEvent       Event = ""
+	EventNew      Event = "new"
+	EventChanged  Event = "changed"
+	EventDropped  Event = "dropped"
+	EventPassed   Event = "passed"
+	EventFailed   Event = "failed"
+	EventNoResult Event = "none"
 )
 
 // Events lists all events but NoEvent.
-var Events = []Event{EventNew, EventChanged, EventDropped, EventPassed, EventFailed, EventNone}
+var Events = []Event{EventNew, EventChanged, EventDropped, EventPassed, EventFailed, EventNoResult}
 
 // Values are what decides about an observation, and what is remembered once it was notified.
 type Values struct {

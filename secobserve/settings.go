@@ -52,7 +52,7 @@ func (p *pass) storeContacts(
 	}
 	for _, c := range list {
 		addresses := []string{c.text}
-		if c.channel.Info().Addresses {
+		if c.channel.Info().ByAddress {
 			addresses = rule.Addresses(c.text)
 		}
 		var good []string

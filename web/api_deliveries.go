@@ -65,7 +65,7 @@ func (s *server) apiListDeliveries(ctx context.Context, in *deliveryParams) (*li
 func (s *server) showDelivery(d *dbmodel.Delivery) DeliveryAnswer {
 	return DeliveryAnswer{
 		ID: d.ID, Channel: d.Channel, Target: s.redacted(d.Channel, d.Address),
-		Source: newContactSource(d.Source, d.SourceName), State: d.State, Attempts: d.Attempts,
+		Source: newContactSource(d.Holder, d.HolderName), State: d.State, Attempts: d.Attempts,
 		LastError: d.LastError, NextAttemptAt: utc(d.NextAttemptAt), SentAt: utc(d.SentAt),
 	}
 }

@@ -280,7 +280,7 @@ func noNull[T any](list []T) []T {
 // shownContact is the address of a contact as it is answered; empty for the email of a personal subscription.
 func (s *server) shownContact(sub *dbmodel.Subscription, c *dbmodel.SubscriptionContact) string {
 	switch {
-	case c.Channel.Info().Addresses && sub.UserID != nil:
+	case c.Channel.Info().ByAddress && sub.UserID != nil:
 		return ""
 	case c.Address != "":
 		return c.Address

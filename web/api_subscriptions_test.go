@@ -211,7 +211,7 @@ func TestDataIsWhatIsAnswered(t *testing.T) {
 	both(t, func(t *testing.T, e *env) {
 		e.want(200, "PUT", "/api/v1/products/7", `{"name":"Payments"}`)
 		gate := about("gate", rule.TypeSecurityGate, 7)
-		gate.Event, gate.Facts.GateBefore = rule.EventFailed, rule.EventNone
+		gate.Event, gate.Facts.GateBefore = rule.EventFailed, rule.EventNoResult
 		task := about("task", rule.TypeTask, 7)
 		task.Arguments, task.Message, task.Trace, task.Suppressed = json.RawMessage(`{"a":1}`), "m", "t", 3
 		o := about("o", rule.TypeObservation, 7)

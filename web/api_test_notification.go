@@ -132,7 +132,7 @@ func (s *server) test(
 			r := testResult{Channel: c.Channel, Target: c.shown, Message: c.Reason.Sentence()}
 			if r.Message == "" {
 				to := message.Recipient{Channel: c.Channel}
-				if c.Channel.Info().Addresses {
+				if c.Channel.Info().ByAddress {
 					to.Address = c.address.Reveal()
 				}
 				r.Message = s.sendTest(ctx, c, say(builder, to))

@@ -17,9 +17,9 @@ type contactSource struct {
 // newContactSource returns the place where the contacts of a holder are set; nil where the holder is not known. A
 // holder that is gone has no name.
 func newContactSource(h rule.Holder, name string) *contactSource {
-	s := &contactSource{Kind: contactHolder(h.Source()), Name: name}
+	s := &contactSource{Kind: contactHolder(h.SettingSource()), Name: name}
 	switch {
-	case h.Source() == rule.FromNowhere:
+	case h.SettingSource() == rule.FromNowhere:
 		return nil
 	case h.ID != 0:
 		s.ID = &h.ID
@@ -57,7 +57,7 @@ func sourceLink(v dbmodel.Viewer, h rule.Holder, name string, c rule.Channel) li
 
 // deliveredFrom is sourceLink of the contact that a delivery comes from.
 func deliveredFrom(v dbmodel.Viewer, d *dbmodel.Delivery) linkTo {
-	return sourceLink(v, d.Source, d.SourceName, d.Channel)
+	return sourceLink(v, d.Holder, d.HolderName, d.Channel)
 }
 
 // contactPrefix begins the names of the fields in which the contacts of a kind of holder are set.

@@ -78,7 +78,7 @@ const lostAddress = "…"
 
 // shownAddress is how an address is answered: URLs are secrets.
 func shownAddress(c rule.Channel, address string) string {
-	if c.Info().Addresses {
+	if c.Info().ByAddress {
 		return address
 	}
 	return channel.RedactURL(address)
@@ -172,7 +172,7 @@ func shownContactsSchema(s *huma.Schema, prefix string) {
 	for _, c := range rule.SettingChannels {
 		info := c.Info()
 		property := &huma.Schema{Type: huma.TypeString}
-		if !info.Addresses {
+		if !info.ByAddress {
 			property.Description = "Redacted"
 		}
 		name := prefix + info.Setting
@@ -242,7 +242,7 @@ func (s *server) checkContacts(ctx context.Context, tx bun.Tx, faults *input.Fau
 		}
 		c.addresses = []string{c.text}
 		switch {
-		case c.channel.Info().Addresses:
+		case c.channel.Info().ByAddress:
 			c.addresses = strings.Split(c.text, ",")
 			for i, a := range c.addresses {
 				if trimmed := channel.TrimInvisible(a); trimmed != strings.TrimSpace(a) {

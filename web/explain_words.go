@@ -30,7 +30,7 @@ func (e *explainer) decision(x rule.Explanation, title bool) string {
 	case rule.EventDropped:
 		return "Notified as dropped at its next evaluation: it was last notified as " + valuesInWords(x.Remembered) +
 			", and now " + e.unmet(x, title) + "."
-	case rule.NoEvent, rule.EventPassed, rule.EventFailed, rule.EventNone:
+	case rule.NoEvent, rule.EventPassed, rule.EventFailed, rule.EventNoResult:
 	}
 	if x.Matches {
 		return "Not notified again: it was notified as it is, " + valuesInWords(x.Remembered) + "."
@@ -86,7 +86,7 @@ func exploitedCondition(x rule.Explanation) *rule.Condition {
 	return nil
 }
 
-func (e *explainer) asks(from rule.Source) string {
+func (e *explainer) asks(from rule.SettingSource) string {
 	switch from {
 	case rule.FromProduct:
 		return "product " + e.product.Name + " asks for"

@@ -162,7 +162,7 @@ func contactField(prefix string, c rule.Channel, value string) formField {
 	f := formField{
 		Name: prefix + info.Setting, Label: info.Name + " webhook", Kind: webhookField, Value: value, Help: info.Help,
 	}
-	if info.Addresses {
+	if info.ByAddress {
 		f.Label, f.Kind = info.Name+" to", textField
 	}
 	return f

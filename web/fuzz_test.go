@@ -169,7 +169,7 @@ func checkContacts(t *testing.T, prefix string, contacts input.Contacts, faults 
 			continue
 		}
 		_, err := email.SplitAddresses(f.Value)
-		if !inBounds(f.Value, "") || c.Info().Addresses && err != nil {
+		if !inBounds(f.Value, "") || c.Info().ByAddress && err != nil {
 			t.Errorf("%s: %q is taken", name, f.Value)
 		}
 	}

@@ -58,12 +58,12 @@ func TestLinksOfMessages(t *testing.T) {
 		for i := range list {
 			links = append(links, linksOf(b.Notification(&list[i], 1, to))...)
 			ofGroup := to
-			ofGroup.Source = rule.Holder{Kind: rule.HolderGroup, ID: 1}
+			ofGroup.Holder = rule.Holder{Kind: rule.HolderGroup, ID: 1}
 			links = append(links, linksOf(b.Notification(&list[i], 1, ofGroup))...)
 			groups = append(groups, dbmodel.DigestGroup{Type: list[i].Type, Event: list[i].Event, Severity: list[i].AfterSeverity, Count: 1})
 		}
 		for products := range 3 {
-			links = append(links, linksOf(b.Digest(&dbmodel.Digest{Groups: groups, Products: products, Named: list[:3], Worst: list[3:]}, 1, to))...)
+			links = append(links, linksOf(b.Digest(&dbmodel.WaitingDigest{Groups: groups, Products: products, Named: list[:3], Worst: list[3:]}, 1, to))...)
 		}
 		pages := map[string]bool{}
 		v := e.visitor("boss")

@@ -222,7 +222,7 @@ func (s *server) evaluateAgain(w http.ResponseWriter, r *http.Request) error {
 type sources struct{ product, group linkTo }
 
 // words says where something comes from, and the page where it is set; anchor is the field there.
-func (at sources) words(from rule.Source, anchor string) (words, path string) {
+func (at sources) words(from rule.SettingSource, anchor string) (words, path string) {
 	switch from {
 	case rule.FromProduct:
 		return "product " + at.product.Text, at.product.Path + "#" + anchor

@@ -178,7 +178,7 @@ func leadOf(n *dbmodel.Notification) (kind, lead, event string) {
 
 // gateEvent is what became of a security gate.
 func gateEvent(e rule.Event) string {
-	if e == rule.EventNone {
+	if e == rule.EventNoResult {
 		return "No result"
 	}
 	return eventTitles[e]

@@ -45,7 +45,7 @@ func (s *server) readInboxFilter(r *http.Request, in *notificationParams, f *inb
 	}
 	f.Events = choices(rule.Events, "Any event", event)
 	for i := range f.Events {
-		if f.Events[i].Value == string(rule.EventNone) {
+		if f.Events[i].Value == string(rule.EventNoResult) {
 			f.Events[i].Label = "no result"
 		}
 	}

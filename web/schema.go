@@ -24,7 +24,7 @@ type (
 	notificationEvent rule.Event
 	channelWord       rule.Channel
 	memberRole        rule.Role
-	contactHolder     rule.Source
+	contactHolder     rule.SettingSource
 	deliveryState     dbmodel.State
 	eventKind         dbmodel.EventKind
 	runStatus         dbmodel.RunStatus
@@ -50,7 +50,7 @@ func (channelWord) Schema(huma.Registry) *huma.Schema { return input.WordSchema(
 func (memberRole) Schema(huma.Registry) *huma.Schema { return input.WordSchema(rule.Roles) }
 
 func (contactHolder) Schema(huma.Registry) *huma.Schema {
-	return input.WordSchema([]rule.Source{rule.FromProduct, rule.FromGroup, rule.FromSettings, rule.FromSubscription})
+	return input.WordSchema([]rule.SettingSource{rule.FromProduct, rule.FromGroup, rule.FromSettings, rule.FromSubscription})
 }
 
 func (deliveryState) Schema(huma.Registry) *huma.Schema { return input.WordSchema(dbmodel.States) }

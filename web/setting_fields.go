@@ -72,18 +72,18 @@ func (f *settingFields) fields() []formField {
 }
 
 // source says where contacts come from; FromProduct stands for the holder itself, also where that is a group.
-func (f *settingFields) source(contacts []rule.Contact) rule.Source {
+func (f *settingFields) source(contacts []rule.Contact) rule.SettingSource {
 	switch {
 	case len(contacts) == 0:
 		return rule.FromNowhere
 	case contacts[0].Holder == f.holder:
 		return rule.FromProduct
 	}
-	return contacts[0].Holder.Source()
+	return contacts[0].Holder.SettingSource()
 }
 
 // where says which value applies and where it comes from; without says the same as it would be without the own value.
-func (f *settingFields) where(words string, from rule.Source, without string, withoutFrom rule.Source) *applied {
+func (f *settingFields) where(words string, from rule.SettingSource, without string, withoutFrom rule.SettingSource) *applied {
 	a := &applied{Words: words, Own: from == rule.FromProduct}
 	if words == "" {
 		a.Words = "Not set"
@@ -190,7 +190,7 @@ func contactWords(c rule.Contacts) string {
 		}
 		switch info := channel.Info(); {
 		case len(targets) == 0:
-		case info.Addresses:
+		case info.ByAddress:
 			out = append(out, plural(len(targets), "address", "addresses"))
 		default:
 			out = append(out, info.Short)

@@ -231,7 +231,7 @@ func (m *subscriptionMerge) contact(
 			change.Address = ""
 		}
 	}
-	if change.Channel.Info().Addresses {
+	if change.Channel.Info().ByAddress {
 		if m.user == nil {
 			if c.ID == 0 && change.Address == "" {
 				return change, "address", "is required"

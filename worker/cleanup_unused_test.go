@@ -45,7 +45,7 @@ func TestCleanupRemovesTheUnused(t *testing.T) {
 		e.exec(`UPDATE deliveries SET state = CASE target_id WHEN ? THEN 'sent' ELSE 'failed' END`, kept[1])
 		e.product(1, "")
 		born := dbmodel.Observation{ID: 1, ProductID: 1, Title: "born", Severity: rule.High, Status: rule.Open, ParserType: "SCA"}
-		if _, err := dbmodel.AcceptObservations(t.Context(), db, []dbmodel.Observation{born}, dbmodel.Accepting{}); err != nil {
+		if _, err := dbmodel.AcceptObservations(t.Context(), db, []dbmodel.Observation{born}, dbmodel.AcceptOptions{}); err != nil {
 			t.Fatal(err)
 		}
 		titles := make([]string, cleanupBatch+1)

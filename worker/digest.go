@@ -307,7 +307,7 @@ func recipients(a rule.Applied, settings *dbmodel.Settings) []rule.Recipient {
 func (d *digests) sum(
 	ctx context.Context, r dbmodel.NotificationRange, passes, wasSent func(*rule.Notification) bool, data bool,
 ) (content *dbmodel.NetDigest, ids []int64, err error) {
-	content = &dbmodel.NetDigest{Digest: rule.NewDigest(func(yield func(*rule.Notification) bool) {
+	content = &dbmodel.NetDigest{NetDigest: rule.NewNetDigest(func(yield func(*rule.Notification) bool) {
 		err = dbmodel.EachNotification(ctx, d.w.DB.Reader, r, func(n *rule.Notification) bool {
 			if !passes(n) {
 				return true

@@ -29,8 +29,6 @@ const (
 	// freshTime is how long a lease need not be renewed before a message. With renewTime it stays below the time of a
 	// lease.
 	freshTime = 2 * time.Second
-	// digestItems is how many notifications a digest names.
-	digestItems = 20
 )
 
 // targetDrain handles queue.TypeTargetDrain: it delivers to one target, in order, what waits for it.
@@ -268,7 +266,7 @@ func (d *drain) deliver(ctx context.Context) (outcome, error) {
 // deliverEach sends the first message of waiting as it is: a single delivery, and others after it, or the digest of a
 // schedule or a pause.
 func (d *drain) deliverEach(ctx context.Context, waiting []dbmodel.PendingDelivery) (outcome, error) {
-	isSubscribed := func(one dbmodel.PendingDelivery) bool { return one.Source.Kind == rule.HolderSubscription }
+	isSubscribed := func(one dbmodel.PendingDelivery) bool { return one.Holder.Kind == rule.HolderSubscription }
 	if slices.ContainsFunc(waiting, isSubscribed) {
 		if changed, err := d.askAgain(ctx); err != nil {
 			return stop, err
@@ -325,7 +323,7 @@ func (d *drain) transmit(ctx context.Context, m *channel.Message) (result *chann
 		return &channel.Error{
 			Kind: channel.Permanent, Reason: string(d.target.Channel.Info().NotConfigured), Err: channel.ErrNotConfigured,
 		}, false, nil
-	case d.target.Channel.Info().Addresses && m.From == "":
+	case d.target.Channel.Info().ByAddress && m.From == "":
 		return &channel.Error{
 			Kind: channel.Permanent, Reason: string(rule.NoSender), Err: channel.ErrNotConfigured,
 		}, false, nil

@@ -14,7 +14,8 @@ import (
 // deliverDigest sends the digest that is tried again, else one of all that waits.
 func (d *drain) deliverDigest(ctx context.Context) (outcome, error) {
 	w, id := d.w, d.target.ID
-	content, err := dbmodel.DigestOf(ctx, w.DB, id, d.target.Batch, digestItems)
+	content, err := dbmodel.WaitingDigestOf(ctx, w.DB, id, d.target.Batch,
+		message.MaxNamed, message.MaxWorst)
 	switch {
 	case err != nil:
 		return stop, fmt.Errorf("read a digest for target %d: %w", id, err)
@@ -41,7 +42,7 @@ func (d *drain) deliverDigest(ctx context.Context) (outcome, error) {
 		if brief {
 			say = b.BriefDigest
 		}
-		return say(content, set.Number(), d.from(to, content.Source))
+		return say(content, set.Number(), d.from(to, content.ContactHolder))
 	})
 }
 
@@ -82,15 +83,19 @@ func (d *drain) deliverNetDigest(ctx context.Context, first dbmodel.PendingDeliv
 	}
 	set := dbmodel.DeliverySet{TargetID: d.target.ID, IDs: ids}
 	return d.sendDigest(ctx, set, func(b message.Builder, to message.Recipient, brief bool) *channel.Message {
-		return b.NetDigest(content, ids[len(ids)-1], brief, d.from(to, first))
+		say := b.NetDigest
+		if brief {
+			say = b.BriefNetDigest
+		}
+		return say(content, ids[len(ids)-1], d.from(to, first.ContactHolder))
 	})
 }
 
 // netDigest reads the digest of a delivery with those of its notifications that wait, as its recipient may see it now.
 func (d *drain) netDigest(
 	ctx context.Context, of dbmodel.PendingDelivery, waiting map[int64]bool,
-) (message.NetDigest, error) {
-	out := message.NetDigest{Number: of.Digest}
+) (message.LoadedNetDigest, error) {
+	out := message.LoadedNetDigest{Number: of.Digest}
 	content, err := dbmodel.NetDigestByID(ctx, d.w.DB, of.Digest)
 	if errors.Is(err, dbmodel.ErrNotFound) {
 		content, err = &dbmodel.NetDigest{}, nil

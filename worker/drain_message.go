@@ -17,17 +17,16 @@ func (d *drain) single(n *dbmodel.Notification, waiting dbmodel.PendingDelivery)
 		n = n.Masked()
 	}
 	return d.build(func(b message.Builder, to message.Recipient) *channel.Message {
-		return b.Notification(n, waiting.ID, d.from(to, waiting))
+		return b.Notification(n, waiting.ID, d.from(to, waiting.ContactHolder))
 	})
 }
 
-// from is to with what its message comes from and, where that is a subscription of its user alone, the link that
-// disables it.
-func (d *drain) from(to message.Recipient, source dbmodel.PendingDelivery) message.Recipient {
-	to.Source, to.SourceName = source.Source, source.SourceName
-	if source.UserID > 0 && source.SourceName != "" {
-		to.Unsubscribe = fmt.Sprintf("%s/unsubscribe/%d/%s", d.w.BaseURL, source.Source.ID,
-			d.w.Vault.UnsubscribeKey(source.Source.ID))
+// from returns to with the holder of its contact and, where that is a personal subscription, the link that disables it.
+func (d *drain) from(to message.Recipient, of dbmodel.ContactHolder) message.Recipient {
+	to.Holder, to.HolderName = of.Holder, of.HolderName
+	if of.UserID > 0 && of.HolderName != "" {
+		to.Unsubscribe = fmt.Sprintf("%s/unsubscribe/%d/%s", d.w.BaseURL, of.Holder.ID,
+			d.w.Vault.UnsubscribeKey(of.Holder.ID))
 	}
 	return to
 }

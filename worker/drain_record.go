@@ -145,7 +145,7 @@ func (d *drain) notifyFailure(
 		return fmt.Errorf("find where target %d is set: %w", d.target.ID, err)
 	}
 	info, shown := d.target.Channel.Info(), d.address
-	if shown != "" && !info.Addresses {
+	if shown != "" && !info.ByAddress {
 		shown = channel.RedactURL(shown)
 	}
 	line := message.TargetFails(d.target.Channel, shown, places, why)

@@ -43,7 +43,7 @@ func connector(
 			Settings: keeps("settings"),
 		},
 		CheckAddress: func(to rule.Channel, address string) error {
-			if to.Info().Addresses {
+			if to.Info().ByAddress {
 				return email.CheckAddress(address)
 			}
 			return channel.CheckWebhookURL(address, c.WebhookAllowedNetworks)

@@ -105,7 +105,7 @@ func (a *Acceptor) Chunk(ctx context.Context, list []dbmodel.Observation, baseli
 	parent, end := a.trace(ctx, "accept observations")
 	defer end()
 	how := circumstances{queued: a.queue.Room(queue.Bulk)}
-	done, err := storeChunk(ctx, a.db, list, dbmodel.Accepting{
+	done, err := storeChunk(ctx, a.db, list, dbmodel.AcceptOptions{
 		Bulk: true, Baseline: baseline, Queued: how.queued, TraceParent: parent,
 	})
 	if err != nil {

@@ -166,7 +166,7 @@ func acceptObservations(ctx context.Context, db bun.IDB, e *Event, how circumsta
 		}
 	}
 	for chunk := range slices.Chunk(e.observations, ChunkSize) {
-		done, err := storeChunk(ctx, db, chunk, dbmodel.Accepting{
+		done, err := storeChunk(ctx, db, chunk, dbmodel.AcceptOptions{
 			Bulk: e.Bulk(), Baseline: e.baseline, Queued: how.queued, ReportedAt: how.reportedAt, TraceParent: e.traceParent,
 		})
 		if err != nil {
@@ -183,7 +183,7 @@ func acceptObservations(ctx context.Context, db bun.IDB, e *Event, how circumsta
 
 // storeChunk stores observations and the outbox row of those that changed.
 func storeChunk(
-	ctx context.Context, db bun.IDB, chunk []dbmodel.Observation, how dbmodel.Accepting,
+	ctx context.Context, db bun.IDB, chunk []dbmodel.Observation, how dbmodel.AcceptOptions,
 ) (Accepted, error) {
 	stored, err := dbmodel.AcceptObservations(ctx, db, chunk, how)
 	if err != nil {

@@ -116,7 +116,7 @@ func (r *run) storedDeliveries(db *dbmodel.DB, m *model) (all []*delivery) {
 	r.each(db, `SELECT id, notification_id, target_id, state, last_error, coalesce(digest_id, 0), source_id
 		FROM deliveries ORDER BY id`, func(scan func(...any)) {
 		d := new(delivery)
-		scan(&d.ID, &d.NotificationID, &d.TargetID, &d.State, &d.LastError, &d.DigestID, &d.Source.ID)
+		scan(&d.ID, &d.NotificationID, &d.TargetID, &d.State, &d.LastError, &d.DigestID, &d.Holder.ID)
 		d.receiver, d.notification = m.receivers[d.TargetID], notifications[d.NotificationID]
 		if digest := digests[d.DigestID]; digest != nil {
 			digest.to[d.receiver] = append(digest.to[d.receiver], d)

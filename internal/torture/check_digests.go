@@ -58,7 +58,7 @@ func (m *model) netChanges(list []*dbmodel.Notification, sent func(*dbmodel.Noti
 func (m *model) knownBefore(n *dbmodel.Notification) string {
 	switch {
 	case n.Type == rule.TypeSecurityGate:
-		return string(cmp.Or(m.gateBefore[n.ID], rule.EventNone))
+		return string(cmp.Or(m.gateBefore[n.ID], rule.EventNoResult))
 	case thingOf(n) != "":
 		return show(n.Before())
 	}
@@ -225,7 +225,7 @@ func (r *run) checkDigest(
 ) {
 	var found []*netDigest
 	for _, d := range m.digests {
-		of := slices.ContainsFunc(d.to[receiver], func(d *delivery) bool { return source == 0 || d.Source.ID == source })
+		of := slices.ContainsFunc(d.to[receiver], func(d *delivery) bool { return source == 0 || d.Holder.ID == source })
 		if d.xid == xid && of {
 			found = append(found, d)
 		}
@@ -275,7 +275,7 @@ func (r *run) checkDigest(
 			values++
 		}
 	}
-	if named != min(values, rule.MaxNamed) {
+	if named != min(values, rule.MaxNamedChanges) {
 		r.t.Errorf("%s for %s, digest %d: it names %d of %d", what, receiver, d.id, named, values)
 	}
 }

@@ -89,7 +89,7 @@ func (c *Contact) read(v jsontext.Value) (message string) {
 
 // Fault returns what is wrong with the address of a contact by email; empty: nothing.
 func (c *Contact) Fault() string {
-	if c.Channel.Info().Addresses && c.Address != "" && email.CheckAddress(c.Address) != nil {
+	if c.Channel.Info().ByAddress && c.Address != "" && email.CheckAddress(c.Address) != nil {
 		return "must be one email address, like alex@example.com"
 	}
 	return ""

@@ -48,14 +48,14 @@ func (f *ContactField) read(v jsontext.Value) string {
 	if message := f.Field.read(v); message != "" || f.Empty {
 		return message
 	}
-	if f.channel.Info().Addresses {
+	if f.channel.Info().ByAddress {
 		return checkAddresses(f.Value)
 	}
 	return addressIn(v, &f.Value, nil)
 }
 
 // isWebhook reports whether the field holds the URL of a webhook.
-func (f *ContactField) isWebhook() bool { return !f.channel.Info().Addresses }
+func (f *ContactField) isWebhook() bool { return !f.channel.Info().ByAddress }
 
 // ContactsSchema adds the fields of Contacts to the schema of a struct of the type t that holds them.
 func ContactsSchema(s *huma.Schema, t reflect.Type) {
@@ -68,7 +68,7 @@ func ContactsSchema(s *huma.Schema, t reflect.Type) {
 			info := c.Info()
 			description := "The URL of a webhook. Answers show its redacted form, " +
 				"which may be sent back and then changes nothing."
-			if info.Addresses {
+			if info.ByAddress {
 				description = "Email addresses with commas between them"
 			}
 			s.Properties[prefix+info.Setting] = &huma.Schema{Type: huma.TypeString, Nullable: true, Description: description}
