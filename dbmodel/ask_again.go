@@ -89,7 +89,7 @@ func (d *doubtfulDelivery) reason() string {
 // whole only because of somebody who is no administrator any more says what members may read. It reports whether
 // anything changed, and which deliveries failed, by the reason.
 func AskAgain(
-	ctx context.Context, db bun.IDB, targetID int64, owner string, settings *Settings,
+	ctx context.Context, db bun.IDB, targetID int64, owner string,
 ) (changed bool, failed map[string][]MarkedDelivery, err error) {
 	failed = map[string][]MarkedDelivery{}
 	for after := int64(0); ; {
@@ -99,7 +99,7 @@ func AskAgain(
 		if err != nil || len(doubtful) == 0 {
 			return changed, failed, err
 		}
-		if err := findHeirs(ctx, db, targetID, settings, doubtful); err != nil {
+		if err := findHeirs(ctx, db, targetID, doubtful); err != nil {
 			return changed, failed, err
 		}
 		list, err := queryAll[struct {
@@ -124,9 +124,7 @@ func AskAgain(
 }
 
 // findHeirs finds the subscriptions by which a target receives deliveries that have lost theirs.
-func findHeirs(
-	ctx context.Context, db bun.IDB, targetID int64, settings *Settings, list []doubtfulDelivery,
-) error {
+func findHeirs(ctx context.Context, db bun.IDB, targetID int64, list []doubtfulDelivery) error {
 	var products, notifications []int64
 	for i := range list {
 		if list[i].isLost() {
@@ -135,6 +133,10 @@ func findHeirs(
 	}
 	if len(notifications) == 0 {
 		return nil
+	}
+	settings, err := LoadSettings(ctx, db) // as the statement reads them: those of a drain may be older
+	if err != nil {
+		return fmt.Errorf("load settings: %w", err)
 	}
 	slices.Sort(products)
 	condition := fmt.Sprintf("s.enabled AND s.id IN (SELECT subscription_id FROM contacts WHERE target_id = %d)", targetID)

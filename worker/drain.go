@@ -282,7 +282,7 @@ func (d *drain) deliverEach(ctx context.Context, waiting []dbmodel.PendingDelive
 
 // askAgain decides once more about what waits because of subscriptions, and reports whether anything changed.
 func (d *drain) askAgain(ctx context.Context) (bool, error) {
-	changed, lost, err := dbmodel.AskAgain(ctx, d.w.DB, d.target.ID, d.owner, d.settings)
+	changed, lost, err := dbmodel.AskAgain(ctx, d.w.DB, d.target.ID, d.owner)
 	for reason, list := range lost {
 		d.noteUnsent(resultFailed, "a delivery failed", &channel.Error{Kind: channel.Gone, Reason: reason}, list)
 	}
