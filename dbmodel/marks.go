@@ -33,7 +33,8 @@ const (
 		RETURNING id, notification_id, attempts`
 
 	markTried = `
-		UPDATE deliveries SET attempts = attempts + 1, last_error = @reason, batch = CASE WHEN @batch::bigint = 0 THEN batch ELSE @batch::bigint END
+		UPDATE deliveries SET attempts = attempts + 1, last_error = @reason,
+			batch = CASE WHEN @batch::bigint = 0 THEN batch ELSE @batch::bigint END
 		WHERE target_id = @target AND id = ANY (@ids) AND state = 'pending'
 			AND EXISTS (SELECT 1 FROM targets WHERE id = @target AND owner = @owner)
 		RETURNING id, notification_id, attempts`

@@ -33,8 +33,8 @@ func (s *heldSource) passes(n *rule.Notification) bool {
 	return s.Products[n.Product] && (s.Contact || (s.Whole || slices.Contains(s.Sees, n.Type)) && s.Filter.Passes(n))
 }
 
-// heldTarget is a target that would have received something, with the recipient of its first source, and all its sources
-// in order.
+// heldTarget is a target that would have received something, with the recipient of its first source, and all its
+// sources in order.
 type heldTarget struct {
 	recipient rule.Recipient
 	order     []rule.Holder

@@ -16,9 +16,9 @@ type title struct {
 	worst *dbmodel.StoredObservation
 }
 
-// titlesWithOutcome returns the titles of observations that have an outcome under the global settings. It takes no lock,
-// so the outcome may be another one once they are locked. They come in the order in which titles are locked everywhere;
-// the observations come by id.
+// titlesWithOutcome returns the titles of observations that have an outcome under the global settings. It takes no
+// lock, so the outcome may be another one once they are locked. They come in the order in which titles are locked
+// everywhere; the observations come by id.
 func (e *evaluation) titlesWithOutcome(ctx context.Context, observations []dbmodel.StoredObservation) ([]title, error) {
 	conditions := e.settings.TitleConditions()
 	if !conditions.IsSet() {

@@ -26,8 +26,8 @@ const EnqueueTime = 500 * time.Millisecond
 const WakeChannel = "tocsin:wake"
 
 // Queue is the way into Redis. Redis says when something is done, never what: all that is lost here is found again in
-// the database by the sweep. So what enqueues, or pokes, returns no error: faults are logged. Methods whose callers go on
-// in another way return one.
+// the database by the sweep. So what enqueues, or pokes, returns no error: faults are logged. Methods whose callers
+// go on in another way return one.
 type Queue struct {
 	redis  redis.UniversalClient
 	client *asynq.Client
