@@ -221,17 +221,18 @@ func (e *expansion) list(slice any, pgType string) string {
 	return e.placeholder(arrayArg(e.db, slice)) + "::" + pgType + "[]"
 }
 
-// table is a FROM item without its alias.
+// table is a FROM item without its alias. Functions in a SELECT list return their rows in step; in FROM PostgreSQL would
+// store the rows of each column before it reads the first.
 func (e *expansion) table(r rows) string {
 	if e.sqlite {
 		return r.fromJSON(e.placeholder(r.json()))
 	}
-	parts, names := make([]string, len(r)), make([]string, len(r))
+	parts := make([]string, len(r))
 	for i, c := range r {
-		parts[i], names[i] = e.placeholder(arrayArg(e.db, c.values))+"::"+c.pgType+"[]", c.name
+		parts[i] = "unnest(" + e.placeholder(arrayArg(e.db, c.values)) + "::" + c.pgType + "[]) AS " + c.name
 	}
-	return "(SELECT * FROM unnest(" + strings.Join(parts, ", ") + ") WITH ORDINALITY AS r(" +
-		strings.Join(names, ", ") + ", ord))"
+	first := fmt.Sprintf("$%d::%s[]", len(e.values)-len(r)+1, r[0].pgType)
+	return "(SELECT " + strings.Join(parts, ", ") + ", generate_subscripts(" + first + ", 1)::bigint AS ord)"
 }
 
 // fromJSON is a FROM item of SQLite without its alias: the rows that the argument at placeholder holds, see json.
