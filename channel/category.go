@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// Category says in one word why a message was not accepted, for metrics and logs.
+// Category says in one word why a message was not accepted, for metrics and logs; Kind decides what happens next.
 type Category string
 
 // NoFailure is the category of a message that was accepted.

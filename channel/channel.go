@@ -100,7 +100,8 @@ type Sender interface {
 	Send(ctx context.Context, to Target, m *Message) error
 }
 
-// SendTime is how long a send may take from the moment when the request leaves, unless its sender is Patient.
+// SendTime is how long a send may take, with composing the message and waiting for a connection, unless its sender is
+// Patient.
 const SendTime = 15 * time.Second
 
 // Patient is a Sender whose receivers may take longer than SendTime.

@@ -19,7 +19,8 @@ import (
 // ErrNotPublic is why NewHTTPClient's client refuses to connect.
 var ErrNotPublic = errors.New("address not allowed for webhooks")
 
-// Time-outs of one request. The caller's context is expected to be shorter; these hold where it has no deadline.
+// Time-outs of one request. The deadline of a webhook, SendTime, is shorter than requestTimeout, which bounds requests
+// without a deadline.
 const (
 	dialTimeout    = 10 * time.Second // name, connection and TLS together
 	requestTimeout = 60 * time.Second // everything

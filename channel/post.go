@@ -77,6 +77,8 @@ func BeginningOf(body io.ReadCloser, cancel context.CancelFunc) []byte {
 func (a *Answer) Err(words ...string) *Error {
 	e := StatusError("the webhook", a.Status)
 	e.RetryAfter = a.RetryAfter
+	// Some receivers answer 400 to a message that is too long for them. One that answers 400 to everything is tried with
+	// shorter messages in vain.
 	e.TooLarge = a.Status == http.StatusRequestEntityTooLarge || a.Status == http.StatusBadRequest
 	if slices.Contains(words, a.Body) {
 		e.Status += " (" + a.Body + ")"

@@ -3,7 +3,6 @@ package dbmodel
 import (
 	"cmp"
 	"context"
-	"fmt"
 	"slices"
 	"time"
 
@@ -12,17 +11,10 @@ import (
 	"github.com/seed91453169/tocsin/rule"
 )
 
-// UnknownProductsError says which products of given observations do not exist.
-type UnknownProductsError struct{ IDs []int64 }
-
-func (e *UnknownProductsError) Error() string {
-	return fmt.Sprintf("no product %d: create it first", e.IDs[0])
-}
-
 // StoredChunk is what AcceptObservations did.
 type StoredChunk struct {
 	Changed    int   // observations that are new or differ
-	PassedOver int   // observations that differ, and are older than what is stored; see AcceptOptions
+	PassedOver int   // observations that differ from what is stored and was reported later; see AcceptOptions
 	EventID    int64 // the outbox row of those that changed; 0 where there are none
 }
 
@@ -124,7 +116,9 @@ const acceptStatement = knownProducts + `, changed AS (` + upsertObservations + 
 // new or differ. On PostgreSQL this is one statement, so it needs no transaction; it locks neither unchanged
 // observations nor anything else for longer. The error is *UnknownProductsError where a product does not exist; then
 // nothing is stored.
-func AcceptObservations(ctx context.Context, db bun.IDB, list []Observation, options AcceptOptions) (StoredChunk, error) {
+func AcceptObservations(
+	ctx context.Context, db bun.IDB, list []Observation, options AcceptOptions,
+) (StoredChunk, error) {
 	list = slices.SortedFunc(slices.Values(list), func(a, b Observation) int { return cmp.Compare(a.ID, b.ID) })
 	products := productsOf(list)
 	upsert := args{

@@ -10,7 +10,7 @@ import (
 )
 
 const (
-	// longestWait is longer than any event waits for its next try or its claim ends.
+	// longestWait is longer than an event waits for its next try, and longer than a claim lasts.
 	longestWait = time.Minute
 	// mendedAtOnce bounds the events that one statement changes.
 	mendedAtOnce = 5_000

@@ -1,4 +1,4 @@
-// Package dbmodel is Tocsin's database: models, queries and schema for PostgreSQL and SQLite, a file per table. It
+// Package dbmodel is Tocsin's database: models, queries and schema for PostgreSQL and SQLite, a file per topic. It
 // decides nothing and sends nothing. Queries take the context first and a bun.IDB, so that the caller says which
 // belong together.
 //

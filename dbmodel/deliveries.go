@@ -57,6 +57,15 @@ const (
 
 	deliveriesOf = shownDeliveries + ` AND d.notification_id = ANY (@notifications) ORDER BY d.id`
 
+	lastDeliveries = shownDeliveries + ` AND d.id IN (
+			SELECT id FROM (
+				SELECT x.id, row_number() OVER (PARTITION BY x.target_id ORDER BY x.id DESC) AS place FROM (
+					SELECT d.id, d.target_id FROM deliveries d INDEXED BY deliveries_product_id
+					WHERE d.product_id = @product AND @visible ORDER BY d.id DESC LIMIT @recent
+				) AS x
+			) AS ranked WHERE place <= @per_target
+		) ORDER BY t.channel, d.target_id, d.id DESC`
+
 	listedDeliveries = shownDeliveries + ` AND d.id IN (@ids) ORDER BY d.id DESC`
 )
 
@@ -78,6 +87,15 @@ func DeliveriesOf(ctx context.Context, db bun.IDB, v Viewer, notificationIDs []i
 		out[d.NotificationID] = append(out[d.NotificationID], d)
 	}
 	return out, err
+}
+
+// LastDeliveries lists the newest deliveries about a product for each target, at most perTarget of each, as far as v
+// sees them, by target and newest first. It looks at the newest recent deliveries about the product.
+func LastDeliveries(
+	ctx context.Context, db bun.IDB, v Viewer, productID int64, perTarget, recent int,
+) ([]Delivery, error) {
+	return queryAll[Delivery](ctx, db, lastDeliveries,
+		shownTo(db, v, args{"product": productID, "per_target": perTarget, "recent": recent}))
 }
 
 // DeliveryFilter says which deliveries are wanted; the zero value wants all.

@@ -85,8 +85,8 @@ func (m *digestMember) place() []int64 {
 	return []int64{int64(rank), int64(dropped), int64(priority), m.NotificationID}
 }
 
-// WaitingDigestOf reads what waits for a target and belongs to no NetDigest, at most maxDigest deliveries: all of it, or what
-// belongs to the digest with the number batch. Its lists have at most maxNamed and maxWorst notifications.
+// WaitingDigestOf reads what waits for a target and belongs to no NetDigest, at most maxDigest deliveries: where batch
+// is not 0, those of the digest with that number alone. Its lists have at most maxNamed and maxWorst notifications.
 func WaitingDigestOf(
 	ctx context.Context, db bun.IDB, target, batch int64, maxNamed, maxWorst int,
 ) (*WaitingDigest, error) {

@@ -22,7 +22,9 @@ type NetDigest struct {
 
 // NotificationRange says which notifications a digest sums up.
 type NotificationRange struct {
-	After, Through int64 // numbers: ids, and what those got whose pause has ended
+	// After and Through are numbers: the id of a notification or, of one that a pause held back, the number that it got
+	// when the pause ended.
+	After, Through int64
 	Types          []rule.Type
 	Products       []int64
 	AllProducts    bool // and what has no product
@@ -31,6 +33,7 @@ type NotificationRange struct {
 	SentTo int64
 }
 
+// summedNotification is what a net digest must know of a notification.
 type summedNotification struct {
 	ID, ProductID, ObservationID  int64
 	Type                          rule.Type
@@ -48,7 +51,7 @@ type summedNotification struct {
 }
 
 const (
-	// A notification that a pause held back is older than the number that it got at its end: beginning is before the
+	// A notification that a pause held back is older than the number that it got at its end: firstSummed is before the
 	// first of them.
 	firstSummed = `
 		SELECT coalesce((SELECT min(id) - 1 FROM notifications WHERE released > @after), @after)`
@@ -72,8 +75,8 @@ const (
 				OR d.target_id IN (SELECT c.target_id FROM contacts c WHERE c.subscription_id = @subscription)))`
 )
 
-// EachNotification calls yield for the notifications in a range, thing by thing as rule.NewNetDigest wants them, until it
-// returns false. It keeps none of them; yield asks the database for nothing.
+// EachNotification calls yield for the notifications in a range, thing by thing as rule.NewNetDigest wants them, until
+// it returns false. It keeps none of them; yield asks the database for nothing.
 func EachNotification(ctx context.Context, db bun.IDB, r NotificationRange, yield func(*rule.Notification) bool) error {
 	if len(r.Types) == 0 || len(r.Products) == 0 && !r.AllProducts {
 		return nil

@@ -12,30 +12,30 @@ import (
 
 // Exception is what an event of KindException reports: something failed, in a request or in a background task.
 type Exception struct {
-	Type          rule.Type       `json:"type"` // TypeException or TypeTask
-	Class         string          `json:"class"`
-	Message       string          `json:"message,omitempty"`
-	Trace         string          `json:"trace,omitempty"`
-	User          string          `json:"user,omitempty"`
-	Function      string          `json:"function,omitempty"`
-	Arguments     json.RawMessage `json:"arguments,omitempty"` // an object, secrets masked
-	ProductID     int64           `json:"product_id,omitempty"`
-	ObservationID int64           `json:"observation_id,omitempty"`
-	Fingerprint   string          `json:"fingerprint"` // hex; the same for the same exception
+	Type            rule.Type       `json:"type"` // TypeException or TypeTask
+	Class           string          `json:"class"`
+	Message         string          `json:"message,omitempty"`
+	Trace           string          `json:"trace,omitempty"`
+	User            string          `json:"user,omitempty"`
+	Function        string          `json:"function,omitempty"`
+	Arguments       json.RawMessage `json:"arguments,omitempty"` // an object, secrets masked
+	ProductID       int64           `json:"product_id,omitempty"`
+	ObservationID   int64           `json:"observation_id,omitempty"`
+	Fingerprint     string          `json:"fingerprint"` // hex; the same for the same exception
 	NeverHeldBack bool            `json:"never_held_back,omitempty"`
-	Own           bool            `json:"own,omitempty"` // about Tocsin itself
+	Own             bool            `json:"own,omitempty"` // about Tocsin itself
 }
 
 const suppress = `
 	INSERT INTO suppressions (key, count) VALUES (@key, 1) ON CONFLICT (key) DO UPDATE SET count = suppressions.count + 1`
 
-// Suppress counts one more occurrence that is held back.
+// Suppress counts one more occurrence that is not notified.
 func Suppress(ctx context.Context, tx bun.Tx, key string) error {
 	_, err := exec(ctx, tx, suppress, args{"key": key})
 	return err
 }
 
-// TakeSuppressed returns how many occurrences were held back, and begins to count anew.
+// TakeSuppressed returns how many occurrences were suppressed, and begins to count anew.
 func TakeSuppressed(ctx context.Context, tx bun.Tx, key string) (int, error) {
 	n, err := queryOne[int](ctx, tx, `DELETE FROM suppressions WHERE key = @key RETURNING count`, args{"key": key})
 	if errors.Is(err, ErrNotFound) {

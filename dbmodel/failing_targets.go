@@ -61,15 +61,6 @@ const (
 			EXISTS (SELECT 1 FROM deliveries d INDEXED BY deliveries_pending WHERE d.target_id = t.id AND d.state = 'pending')
 			OR EXISTS (SELECT 1 FROM deliveries d INDEXED BY deliveries_failed WHERE d.target_id = t.id AND d.state = 'failed')
 		) GROUP BY t.channel`
-
-	lastDeliveries = shownDeliveries + ` AND d.id IN (
-			SELECT id FROM (
-				SELECT x.id, row_number() OVER (PARTITION BY x.target_id ORDER BY x.id DESC) AS place FROM (
-					SELECT d.id, d.target_id FROM deliveries d INDEXED BY deliveries_product_id
-					WHERE d.product_id = @product AND @visible ORDER BY d.id DESC LIMIT @recent
-				) AS x
-			) AS ranked WHERE place <= @per_target
-		) ORDER BY t.channel, d.target_id, d.id DESC`
 )
 
 // FailingTargets lists up to limit targets that fail and that v sees something of, those that failed first coming
@@ -117,18 +108,4 @@ func FailingByChannel(ctx context.Context, db bun.IDB) (map[rule.Channel]int, er
 		out[c.Channel] = c.Count
 	}
 	return out, err
-}
-
-// RetryTarget has what waits for a target tried at once.
-func RetryTarget(ctx context.Context, tx bun.Tx, id int64) error {
-	return startAnew(ctx, tx, []int64{id})
-}
-
-// LastDeliveries lists the newest deliveries about a product for each target, at most perTarget of each, as far as v
-// sees them, by target and newest first. It looks at the newest recent deliveries about the product.
-func LastDeliveries(
-	ctx context.Context, db bun.IDB, v Viewer, productID int64, perTarget, recent int,
-) ([]Delivery, error) {
-	return queryAll[Delivery](ctx, db, lastDeliveries,
-		shownTo(db, v, args{"product": productID, "per_target": perTarget, "recent": recent}))
 }

@@ -36,7 +36,7 @@ type Notification struct {
 	Username             string
 	Arguments            json.RawMessage `bun:"type:jsonb,nullzero"`
 	Trace                string
-	Suppressed           int  // occurrences that were held back before it
+	Suppressed           int  // equal exceptions that were not notified before it
 	Own                  bool // about Tocsin itself
 	HeldBack             bool // it waits for the end of a pause
 	CreatedAt            time.Time
@@ -87,8 +87,7 @@ func (n *Notification) SetValues(before, after *rule.Values) {
 	}
 }
 
-// Rule is what rule must know of n to decide who receives it. What net changes read beside that, summedNotification
-// knows.
+// Rule returns what rule must know of n to decide who receives it. Net changes need more: see summedNotification.
 func (n *Notification) Rule() *rule.Notification {
 	out := &rule.Notification{
 		ID: n.ID, Type: n.Type, Event: n.Event, ParserType: n.Facts.ParserType, Name: n.Name, Occurrences: n.Suppressed + 1,
@@ -104,7 +103,7 @@ func (n *Notification) Rule() *rule.Notification {
 type NewNotification struct {
 	Notification
 	Recipients []rule.Recipient // none that is passed over
-	Targets    []int64          // that receive it whatever they come from
+	Targets    []int64          // that receive it beside Recipients, without a holder
 	AcceptedAt time.Time        // when the event was accepted that it comes from; zero: that does not matter
 }
 

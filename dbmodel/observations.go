@@ -58,6 +58,13 @@ func productsOf(list []Observation) []int64 {
 	return slices.Compact(ids)
 }
 
+// UnknownProductsError says which products of given observations do not exist.
+type UnknownProductsError struct{ IDs []int64 }
+
+func (e *UnknownProductsError) Error() string {
+	return fmt.Sprintf("no product %d: create it first", e.IDs[0])
+}
+
 // RequireProducts keeps the products of observations from being deleted until the transaction ends. The error is
 // *UnknownProductsError where one does not exist.
 func RequireProducts(ctx context.Context, db bun.IDB, list []Observation) error {

@@ -84,7 +84,7 @@ type Event struct {
 	Attempts      int // claims so far; of a claimed event the token of its claim
 	Failures      int
 	ProcessesLost int   // claims alone that ran out: processes that it may have killed
-	Claim         Claim // as the claim found it, or made it
+	Claim         Claim // after ClaimEvent the state that it has set
 	Reason        string
 	CreatedAt     time.Time
 }
@@ -109,7 +109,7 @@ func (e *Event) Type() rule.Type {
 type Claim int
 
 // States of a claim, by the numbers that stand in statements. A claim whose process was lost keeps its state; then
-// ordinary claims pass the event over.
+// ordinary claims pass the event over, and the sweep enqueues it to be evaluated alone.
 const (
 	Unclaimed Claim = iota
 	Claimed

@@ -168,14 +168,14 @@ func subscribers(
 	if err != nil {
 		return nil, err
 	}
-	everywhere := int64(0)
+	last := int64(0) // the last subscription to everything
 	for _, p := range pairs {
 		s := byID[p.Subscription]
 		switch {
 		case s == nil: // deleted a moment ago, or it has no contact
-		case p.Subscription == everywhere: // its product is one of all
+		case p.Subscription == last: // its product is one of all
 		case p.Product == 0:
-			everywhere = p.Subscription
+			last = p.Subscription
 			out.everywhere = append(out.everywhere, s)
 		default:
 			out.in[p.Product] = append(out.in[p.Product], s)

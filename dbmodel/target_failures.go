@@ -75,9 +75,9 @@ func TargetFailed(
 	})
 }
 
-// MustNotifyFailure reports whether the failure of t for good must be notified: not all of t are failures of Tocsin
-// itself, and no failure of the target was notified since its last success. From now on one was: the caller must report
-// it in the same transaction. It is false where owner has lost the lease.
+// MustNotifyFailure reports whether the caller must report that t failed for good, in the same transaction, and notes
+// that it does: not all of t are failures of Tocsin itself, and no failure of the target was notified since its last
+// success. It is false where owner has lost the lease.
 func MustNotifyFailure(ctx context.Context, tx bun.Tx, t DeliverySet, owner string) (bool, error) {
 	statement, a := notifyFailure, args{"target": t.TargetID, "owner": owner, "ids": numbers(t.IDs)}
 	if t.All {

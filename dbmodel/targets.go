@@ -295,3 +295,8 @@ func ConfiguredWebhooks(ctx context.Context, db bun.IDB) ([]ConfiguredTarget, er
 	}
 	return out, nil
 }
+
+// RetryTarget has what waits for a target tried at once.
+func RetryTarget(ctx context.Context, tx bun.Tx, id int64) error {
+	return startAnew(ctx, tx, []int64{id})
+}

@@ -23,36 +23,36 @@ const (
 )
 
 // headline returns the first line, which must be enough on its own. window is the time in seconds within which equal
-// exceptions are held back.
+// exceptions are suppressed.
 func headline(n *dbmodel.Notification, window int) string {
 	switch n.Type {
 	case rule.TypeObservation, rule.TypeObservationTitle:
-		end := ""
-		if p := productName(n); p != "" {
-			end = " in " + p
-		}
-		return fit(lead(n)+": ", title(n), end)
+		return fit(lead(n)+": ", title(n), inProduct(n))
 	case rule.TypeSecurityGate:
 		return fit(gateLead(n.Event)+": ", productName(n), "")
 	case rule.TypeException:
 		class := channel.Line(n.Name, maxName)
 		message := firstLine(n.Message)
 		if message == "" {
-			return fit("Exception ", class, heldBack(n.Suppressed, window))
+			return fit("Exception ", class, suppressedWords(n.Suppressed, window))
 		}
-		return fit("Exception "+class+": ", message, heldBack(n.Suppressed, window))
+		return fit("Exception "+class+": ", message, suppressedWords(n.Suppressed, window))
 	case rule.TypeTask:
 		if n.Own {
-			return fit("", OwnFailure(n), heldBack(n.Suppressed, window))
+			return fit("", OwnFailure(n), suppressedWords(n.Suppressed, window))
 		}
 		failed := joined(" ", "Background task", channel.Line(n.Function, maxName), "failed: ")
-		return fit(failed, channel.Line(n.Name, maxName), heldBack(n.Suppressed, window))
+		return fit(failed, channel.Line(n.Name, maxName), suppressedWords(n.Suppressed, window))
 	}
-	end := ""
+	return fit(n.Type.Info().Name+": ", title(n), inProduct(n))
+}
+
+// inProduct returns " in Payments API", empty for what has no product.
+func inProduct(n *dbmodel.Notification) string {
 	if p := productName(n); p != "" {
-		end = " in " + p
+		return " in " + p
 	}
-	return fit(n.Type.Info().Name+": ", title(n), end)
+	return ""
 }
 
 // OwnFailure returns what failed in Tocsin itself, in words: the first line of the message of n, with a capital
@@ -184,8 +184,8 @@ var gateResults = []struct {
 	words string
 }{{rule.EventFailed, "failed"}, {rule.EventPassed, "passed"}, {rule.EventNoResult, "without result"}}
 
-// heldBack says how many equal occurrences were held back; it begins with a space.
-func heldBack(times, window int) string {
+// suppressedWords says how many equal exceptions were suppressed; it begins with a space.
+func suppressedWords(times, window int) string {
 	if times <= 0 {
 		return ""
 	}

@@ -1,6 +1,6 @@
-// Package message writes the text of notifications and digests, in the words of the field and in no channel's format.
-// It is pure: no I/O, no clock, no state. It decides neither what is notified nor who receives it, and it escapes
-// nothing: the senders do that.
+// Package message writes the text of notifications and digests, in the words of the field and in no channel's format,
+// and the JSON of notifications, for signed webhooks and the HTTP interface. It is pure: no I/O, no clock, no state. It
+// decides neither what is notified nor who receives it, and it escapes nothing: the senders do that.
 //
 // Every message has the same order: event and severity, title, product; then facts, change, origin, link. Empty facts
 // are left out.

@@ -136,7 +136,7 @@ func TestHeldBackWindow(t *testing.T) {
 		1: "in the last second", 60: "in the last minute", 90: "in the last 90 seconds", 5400: "in the last 90 minutes",
 		3600: "in the last hour", 7200: "in the last 2 hours", 86400: "in the last day", 2592000: "in the last 30 days", 0: "before",
 	} {
-		if got, want := heldBack(24, seconds), " (and 24 times more "+want+")"; got != want {
+		if got, want := suppressedWords(24, seconds), " (and 24 times more "+want+")"; got != want {
 			t.Errorf("%d seconds: got %q, want %q", seconds, got, want)
 		}
 	}

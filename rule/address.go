@@ -72,8 +72,9 @@ func foldASCII(s string) string {
 	}, s)
 }
 
-// Addresses splits a comma-separated list of email addresses. An address that is named twice, in whatever case, is
-// returned once, as it is written first.
+// Addresses splits a comma-separated list of email addresses as another system has stored it: it leaves out what is
+// empty and checks nothing; email.SplitAddresses is for what a user enters. An address that is named twice, in whatever
+// case, is returned once, as it is written first.
 func Addresses(list string) []string {
 	var out []string
 	seen := map[string]bool{}

@@ -53,7 +53,7 @@ func NewNetDigest(notifications iter.Seq[*Notification], sent func(*Notification
 // sums is what a digest keeps of the changes.
 type sums struct {
 	products      map[int64]*productSums
-	worst         []NetChange // the MaxNamedChanges worst, and some more; without gates
+	candidates    []NetChange // the MaxNamedChanges worst, and some more; without gates
 	failures      []Failure
 	notifications []int64
 }
@@ -83,7 +83,7 @@ func (s *sums) change(c NetChange) {
 	}
 	if c.Move == MoveGate {
 		p.Gate = &c
-	} else if s.worst = append(s.worst, c); len(s.worst) >= 10*MaxNamedChanges {
+	} else if s.candidates = append(s.candidates, c); len(s.candidates) >= 10*MaxNamedChanges {
 		s.cut()
 	}
 }
@@ -94,13 +94,13 @@ func (s *sums) failure(f Failure) {
 
 // cut keeps the worst.
 func (s *sums) cut() {
-	slices.SortFunc(s.worst, compareChanges)
-	s.worst = s.worst[:min(len(s.worst), MaxNamedChanges)]
+	slices.SortFunc(s.candidates, compareChanges)
+	s.candidates = s.candidates[:min(len(s.candidates), MaxNamedChanges)]
 }
 
 func (s *sums) digest() NetDigest {
 	s.cut()
-	for _, c := range s.worst {
+	for _, c := range s.candidates {
 		p := s.products[c.Product]
 		p.Named = append(p.Named, c)
 	}

@@ -40,7 +40,7 @@ type NetChange struct {
 
 // NetChanges calls changed for each thing whose notifications come to something, and failed for each exception and
 // failed task. The notifications come thing by thing, and by name: those of one as they were stored. sent reports which
-// of them went out at once; nil stands for none. Of what came before the next thing nothing is kept.
+// of them went out at once; nil stands for none. NetChanges keeps nothing of a thing once the next one begins.
 func NetChanges(
 	notifications iter.Seq[*Notification], sent func(*Notification) bool, changed func(NetChange), failed func(Failure),
 ) {

@@ -25,7 +25,7 @@ type Holder struct {
 	ID   int64
 }
 
-// SettingSource is the place where the holder's contacts are set.
+// SettingSource returns the word for where the holder's contacts are set.
 func (h Holder) SettingSource() SettingSource {
 	switch h.Kind {
 	case HolderProduct:
@@ -132,8 +132,8 @@ type Recipient struct {
 
 // Recipients says who receives a notification under the settings that apply, and why others do not: first the contacts
 // of the settings, then those of the teams' subscriptions, then those of users. Of several with the same target the
-// first one that is not passed over stands for all, and reads everything where one of them does; those of
-// subscriptions are passed over as ReachedBefore then, others of the settings are left out. A nil notification stands
+// first one that is not passed over stands for all, and reads everything where one of them does. Further contacts of
+// subscriptions are passed over as ReachedBefore; further ones of the settings are left out. A nil notification stands
 // for any: filters and schedules are left out of account then.
 func Recipients(a Applied, n *Notification, ability Ability) []Recipient {
 	all := a.Contacts.All()

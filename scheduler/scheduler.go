@@ -1,6 +1,6 @@
 // Package scheduler does what must happen without an event: it enqueues what the database knows and Redis forgot, and
-// what the cron line of the clean-up asks for. Any number of schedulers may run; the database lets one of them work at
-// a time. It evaluates nothing and sends nothing.
+// what comes by the clock: clean-up, digests, SecObserve, removals. Any number of schedulers may run; the database lets
+// one of them work at a time. It evaluates nothing and sends nothing.
 package scheduler
 
 import (

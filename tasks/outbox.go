@@ -35,7 +35,7 @@ type Outbox struct {
 	queue *queue.Queue
 
 	mu   sync.Mutex
-	rows []storedRow // that no Wake has seen committed, at most wakeable, the newest
+	rows []storedRow // the newest that no Wake has seen committed, at most wakeable
 }
 
 // storedRow is a row of the outbox that a transaction has stored, which may not be committed yet, or be rolled back.

@@ -22,7 +22,7 @@ const reportTime = 2 * time.Second
 func Recoverer(report func(ctx context.Context, t *Task) error) func(http.Handler) http.Handler {
 	return func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			x := &recovered{ResponseWriter: w, request: r, send: report}
+			x := &watchedResponse{ResponseWriter: w, request: r, report: report}
 			defer func() {
 				p := recover()
 				if p == nil {
@@ -32,7 +32,7 @@ func Recoverer(report func(ctx context.Context, t *Task) error) func(http.Handle
 					panic(p)
 				}
 				class, message := classOf(p)
-				x.report(class, message, stack())
+				x.reportException(class, message, stack())
 				if x.wrote {
 					panic(http.ErrAbortHandler) // half an answer must not look whole
 				}
@@ -43,18 +43,18 @@ func Recoverer(report func(ctx context.Context, t *Task) error) func(http.Handle
 	}
 }
 
-// recovered watches an answer for a status of 500 or above.
-type recovered struct {
+// watchedResponse reports an answer with a status of 500 or above.
+type watchedResponse struct {
 	http.ResponseWriter
 	request *http.Request
-	send    func(context.Context, *Task) error
+	report  func(context.Context, *Task) error
 	wrote   bool
 }
 
 // WriteHeader implements http.ResponseWriter.
-func (x *recovered) WriteHeader(status int) {
+func (x *watchedResponse) WriteHeader(status int) {
 	if status >= 500 && !x.wrote {
-		x.report(fmt.Sprintf("HTTP %d", status), http.StatusText(status), "")
+		x.reportException(fmt.Sprintf("HTTP %d", status), http.StatusText(status), "")
 	}
 	if status >= 200 {
 		x.wrote = true
@@ -63,19 +63,19 @@ func (x *recovered) WriteHeader(status int) {
 }
 
 // Write implements http.ResponseWriter.
-func (x *recovered) Write(b []byte) (int, error) {
+func (x *watchedResponse) Write(b []byte) (int, error) {
 	x.wrote = true
 	return x.ResponseWriter.Write(b)
 }
 
 // Flush implements http.Flusher.
-func (x *recovered) Flush() {
+func (x *watchedResponse) Flush() {
 	x.wrote = true
 	_ = http.NewResponseController(x.ResponseWriter).Flush() // where it cannot be flushed there is nothing to do
 }
 
 // Hijack implements http.Hijacker, which libraries for WebSocket ask for by name.
-func (x *recovered) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+func (x *watchedResponse) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	conn, buffers, err := http.NewResponseController(x.ResponseWriter).Hijack()
 	if err == nil {
 		x.wrote = true
@@ -84,10 +84,10 @@ func (x *recovered) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 }
 
 // Unwrap returns the http.ResponseWriter below, for http.ResponseController.
-func (x *recovered) Unwrap() http.ResponseWriter { return x.ResponseWriter }
+func (x *watchedResponse) Unwrap() http.ResponseWriter { return x.ResponseWriter }
 
-// report passes the exception on, and returns after reportTime even where send does not.
-func (x *recovered) report(class, message, trace string) {
+// reportException passes an exception on, and returns after reportTime even where report does not.
+func (x *watchedResponse) reportException(class, message, trace string) {
 	route := x.request.Pattern // of http.ServeMux; it names no ids, and may begin with the method
 	if _, path, found := strings.Cut(route, " "); found {
 		route = path
@@ -107,7 +107,7 @@ func (x *recovered) report(class, message, trace string) {
 		defer close(done)
 		defer cancel()
 		defer func() { _ = recover() }() // a fault in reporting must not end the program
-		_ = x.send(ctx, t)
+		_ = x.report(ctx, t)
 	}()
 	select {
 	case <-done:

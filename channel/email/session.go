@@ -84,20 +84,20 @@ func (c *session) login() []gomail.Option {
 	}
 }
 
-// dial is the dialer of go-mail. ctx is that of the dialling, all that of the whole session. dial keeps the connection
-// for close, because go-mail leaves it open where TLS or login fail.
-func (c *session) dial(ctx, all context.Context, network string) (net.Conn, error) {
-	conn, err := (&net.Dialer{Timeout: dialTimeout}).DialContext(ctx, network, c.config.address())
+// dial is the dialer of go-mail. dialCtx ends with the dialling, sessionCtx with the whole session. dial keeps the
+// connection for close, because go-mail leaves it open where TLS or login fail.
+func (c *session) dial(dialCtx, sessionCtx context.Context, network string) (net.Conn, error) {
+	conn, err := (&net.Dialer{Timeout: dialTimeout}).DialContext(dialCtx, network, c.config.address())
 	if err != nil {
 		return nil, err
 	}
 	c.conn = &steadyConn{Conn: conn}
-	c.conn.end, _ = all.Deadline()
+	c.conn.end, _ = sessionCtx.Deadline()
 	c.conn.answer.Store(int64(c.times.open))
-	c.stop = context.AfterFunc(all, func() { _ = conn.Close() })
+	c.stop = context.AfterFunc(sessionCtx, func() { _ = conn.Close() })
 	if c.config.TLS != TLSImplicit {
 		c.conn.silence = time.AfterFunc(c.times.probe, func() {
-			if c.speaksTLS(all) {
+			if c.speaksTLS(sessionCtx) {
 				c.tlsAtOnce.Store(true)
 				_ = conn.Close()
 			}
@@ -105,7 +105,7 @@ func (c *session) dial(ctx, all context.Context, network string) (net.Conn, erro
 		return c.conn, nil
 	}
 	secure := tls.Client(c.conn, c.config.tls())
-	if err := secure.HandshakeContext(ctx); err != nil {
+	if err := secure.HandshakeContext(dialCtx); err != nil {
 		return nil, err // close closes it
 	}
 	return secure, nil

@@ -20,7 +20,7 @@ type Accepted struct {
 	Changed     int  `json:"changed"`   // new, or different from what was stored: these are evaluated
 	Unchanged   int  `json:"unchanged"` // exactly as stored: nothing happens
 	GateChanged bool `json:"-"`         // a security gate has another value now
-	PassedOver  int  `json:"-"`         // states that came through Redis and are older than different ones that are stored
+	PassedOver  int  `json:"-"`         // states from Redis that a different one, reported later, has replaced
 
 	Type        rule.Type `json:"-"` // what the event is about
 	Evaluations int       `json:"-"` // that follow, each observation as one
@@ -28,8 +28,8 @@ type Accepted struct {
 	Rows []dbmodel.QueueableEvent `json:"-"` // of the outbox
 }
 
-// of returns a with the type of its event and how many evaluations follow: one for each changed observation, else one
-// for each row.
+// of returns a with the type of its event and how many evaluations follow: one for each observation that changed, or
+// else one for each row.
 func (a Accepted) of(t rule.Type) Accepted {
 	a.Type, a.Evaluations = t, max(a.Changed, len(a.Rows))
 	return a
@@ -53,7 +53,7 @@ func New(db *dbmodel.DB, q *queue.Queue) *Acceptor {
 	return &Acceptor{db: db, queue: q}
 }
 
-// trace calls Trace.
+// trace calls Trace where it is set.
 func (a *Acceptor) trace(ctx context.Context, what string) (parent string, end func()) {
 	if a.Trace == nil {
 		return "", func() {}
@@ -61,7 +61,7 @@ func (a *Acceptor) trace(ctx context.Context, what string) (parent string, end f
 	return a.Trace(ctx, what)
 }
 
-// count calls Count.
+// count calls Count where it is set.
 func (a *Acceptor) count(done Accepted) {
 	if a.Count != nil {
 		a.Count(done)
@@ -124,8 +124,9 @@ func InTx(ctx context.Context, tx bun.IDB, e *Event) (Accepted, error) {
 
 // circumstances are what accept must know beside the event.
 type circumstances struct {
-	queued     bool       // the caller enqueues tasks for the rows
-	reportedAt *time.Time // of an event that came through Redis, not after now; a younger state that is stored stays
+	queued bool // the caller enqueues tasks for the rows
+	// reportedAt is of an event that came through Redis, and not after now: what is stored and was reported later stays.
+	reportedAt *time.Time
 }
 
 // accept stores the state that an event reports and its outbox row, in the transaction of the caller. All doors lead

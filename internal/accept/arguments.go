@@ -123,9 +123,9 @@ func mask(in any, depth int) any {
 
 // Lengths of numbers, in characters.
 const (
-	longestText   = 400 // of any number: a float64 has at most 309 digits before the point
-	longestNumber = 40  // without an exponent, of one that was written with it
-	exactDigits   = 17  // of a mantissa: beyond that a float64 loses digits
+	maxWritten  = 400 // of any number as it came: a float64 has at most 309 digits before the point
+	maxPlain    = 40  // of a number that came with an exponent, written without it
+	exactDigits = 17  // of a mantissa: beyond that a float64 loses digits
 )
 
 // number returns a number as PostgreSQL returns it, without an exponent: otherwise arguments that were cut to their
@@ -134,14 +134,14 @@ const (
 func number(text string) any {
 	f, err := strconv.ParseFloat(text, 64)
 	mantissa, _, exponent := strings.Cut(strings.ToLower(text), "e")
-	if err != nil || len(text) > longestText || f == 0 && strings.ContainsAny(mantissa, "123456789") {
+	if err != nil || len(text) > maxWritten || f == 0 && strings.ContainsAny(mantissa, "123456789") {
 		return text
 	}
 	if !exponent {
 		return json.Number(text)
 	}
 	plain := strconv.FormatFloat(f, 'f', -1, 64)
-	if len(plain) > longestNumber || len(mantissa) > exactDigits {
+	if len(plain) > maxPlain || len(mantissa) > exactDigits {
 		return text
 	}
 	return json.Number(plain)

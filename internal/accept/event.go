@@ -15,16 +15,22 @@ import (
 // MaxID is the largest id of a product, a product group or an observation: JSON numbers are exact up to it.
 const MaxID = 1<<53 - 1
 
-// Event is something that was reported to Tocsin, valid as one of the New functions made it.
+// Event is something that was reported to Tocsin, valid as one of the New functions made it. Each of them fills the
+// fields of its kind.
 type Event struct {
-	kind         dbmodel.EventKind
+	kind        dbmodel.EventKind
+	traceParent string // empty: it is not traced
+
+	// Of observations that are reported.
 	given        []dbmodel.Observation // as the caller gave them, for the places of faults
 	observations []dbmodel.Observation // with distinct ids, by id: so that two calls cannot wait for each other
-	id           int64                 // of an observation or a product
-	passed       *bool
-	baseline     bool // of observations: what matches is remembered, nothing is notified
-	exception    *dbmodel.Exception
-	traceParent  string // empty: it is not traced
+	baseline     bool                  // what matches is remembered, nothing is notified
+
+	// Of an observation that is evaluated again, its id; of a security gate, that of its product.
+	id     int64
+	passed *bool // of a security gate; nil: it has no result
+
+	exception *dbmodel.Exception // of an exception or a failed task
 }
 
 // kind is how the events of one kind are accepted.

@@ -62,7 +62,8 @@ func newException(t rule.Type, e TaskExceptionInfo) (*Event, error) {
 	}
 	same := []string{string(t), e.Class, e.Message, e.Function, string(arguments)}
 	if e.Fingerprint != "" {
-		same = []string{string(t), e.Class, e.Function, e.Fingerprint} // fewer than without: no text stands for another
+		// One element less than without a fingerprint, so that no message can imitate one.
+		same = []string{string(t), e.Class, e.Function, e.Fingerprint}
 	}
 	whole, err := json.Marshal(same)
 	if err != nil {
@@ -71,8 +72,7 @@ func newException(t rule.Type, e TaskExceptionInfo) (*Event, error) {
 	sum := sha256.Sum256(whole)
 	x := &dbmodel.Exception{
 		Type: t, Class: e.Class, Message: e.Message, Trace: e.Trace, User: e.User, Function: e.Function,
-		ProductID:     e.ProductID,
-		ObservationID: e.ObservationID, Fingerprint: hex.EncodeToString(sum[:]),
+		ProductID: e.ProductID, ObservationID: e.ObservationID, Fingerprint: hex.EncodeToString(sum[:]),
 	}
 	if len(e.Arguments) > 0 {
 		x.Arguments = arguments
@@ -124,7 +124,7 @@ func newOwn(t rule.Type, e ExceptionInfo) (*Event, error) {
 	}
 	x := event.exception
 	x.Own = true
-	// What others report is never the same: it must not hold a failure of Tocsin back.
+	// What others report is never the same: it must not suppress a failure of Tocsin.
 	sum := sha256.Sum256([]byte("own " + x.Fingerprint))
 	x.Fingerprint = hex.EncodeToString(sum[:])
 	return event, nil

@@ -8,7 +8,7 @@ type FieldError struct {
 	Message string // what the field must be
 }
 
-// InvalidError refuses an event and lists all that is wrong with it.
+// InvalidError refuses an event and lists what is wrong with it, up to about a hundred faults.
 type InvalidError []FieldError
 
 func (e InvalidError) Error() string {

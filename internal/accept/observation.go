@@ -198,7 +198,8 @@ func storeChunk(
 	return done, nil
 }
 
-// refused is err or, where it names products that do not exist, an InvalidError that lists their observations.
+// refused returns an InvalidError that lists the observations of unknown products where err is UnknownProductsError,
+// else err.
 func (e *Event) refused(err error) error {
 	unknown, ok := errors.AsType[*dbmodel.UnknownProductsError](err)
 	if !ok {
