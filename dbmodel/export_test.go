@@ -41,3 +41,6 @@ func QueryAll[T any](ctx context.Context, db bun.IDB, statement string, a Args) 
 
 // ObservationCols are the Rows of observations.
 func ObservationCols(list []Observation) Rows { return observationCols(list) }
+
+// DetailsColumn is Details.column.
+func DetailsColumn(d Details) string { return d.column() }

@@ -88,7 +88,7 @@ func rollBackFrom(ctx context.Context, db *DB, files fs.FS) (string, error) {
 var ErrAlive = errors.New("processes of Tocsin run on this database: stop them first; " +
 	"one that was killed counts for half a minute more")
 
-// nobodyAlive returns ErrAlive and names the processes that are alive.
+// nobodyAlive returns ErrAlive with the names of the processes that are alive, nil where there are none.
 func nobodyAlive(ctx context.Context, db *DB) error {
 	list, err := LiveProcesses(ctx, db)
 	if err != nil && isMissingTable(err) {
@@ -195,12 +195,12 @@ func CheckSchema(ctx context.Context, db *DB) error {
 	return checkSchema(ctx, db.Reader.DB, schemaFolder(db))
 }
 
-// CheckSchemaOf is CheckSchema for the PostgreSQL database of somebody else, opened with whatever driver.
+// CheckSchemaOf is CheckSchema for a PostgreSQL database that a Go web tier has opened, with any driver.
 func CheckSchemaOf(ctx context.Context, db queryer) error {
 	return checkSchema(ctx, db, "postgres")
 }
 
-// queryer is what has a schema to be looked at.
+// queryer is a connection to a database, of any driver.
 type queryer interface {
 	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
 }
@@ -310,7 +310,7 @@ func schemaFiles(folder string) fs.FS {
 
 // newMigrator returns a migrator that calls mark in the transaction of each migration. bun itself notes what is
 // applied only after that: a process that is killed in between would leave a database that no process could migrate
-// again. What is noted already bun notes anew.
+// again. WithUpsert lets bun note again what mark has noted.
 func newMigrator(db *DB, files fs.FS, mark migrate.MigrationHook) (*migrate.Migrator, error) {
 	all := migrate.NewMigrations()
 	if err := all.Discover(files); err != nil {

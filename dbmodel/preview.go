@@ -116,8 +116,8 @@ func (r *groupRow) group() PreviewGroup {
 	}
 }
 
-// groupRows are groups as rows. Values that there are not are empty, 0 or -1, which can be compared.
-func groupRows(groups []PreviewGroup) rows {
+// groupCols are groups as rows. A missing value is empty, 0 or -1, which can be compared.
+func groupCols(groups []PreviewGroup) rows {
 	before, after := make([]rule.Values, len(groups)), make([]rule.Values, len(groups))
 	for i, g := range groups {
 		if g.Before != nil {
@@ -160,7 +160,7 @@ func groupRows(groups []PreviewGroup) rows {
 	}
 }
 
-// args are those of recentRows, for what v sees.
+// args returns the arguments of recentRows, for what v sees.
 func (s *RecentScope) args(db bun.IDB, v Viewer) args {
 	index, scope, parserType := "notifications_created_at", "TRUE", "''"
 	switch {
@@ -198,7 +198,7 @@ func NewestOfGroups(
 		return nil, nil
 	}
 	a := s.args(db, v)
-	a["groups"], a["limit"] = groupRows(groups), limit
+	a["groups"], a["limit"] = groupCols(groups), limit
 	ids, err := queryAll[int64](ctx, db, newestOfGroups, a)
 	if err != nil {
 		return nil, err
@@ -243,6 +243,6 @@ func NewestObservationsOf(
 	}
 	return queryAll[ReportedObservation](ctx, db, newestObservations, args{
 		"product": product, "since": since, "live": bun.Safe(liveObservations("o")),
-		"groups": groupRows(groups), "limit": limit,
+		"groups": groupCols(groups), "limit": limit,
 	})
 }

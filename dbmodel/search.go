@@ -8,12 +8,10 @@ import (
 	"github.com/seed91453169/tocsin/rule"
 )
 
-// Lists for people: by name, and searched by a part of it.
-
 // ProductSearch says which products are wanted; the zero value wants all.
 type ProductSearch struct {
 	Part            string // of the name, whatever its case
-	WithoutContacts bool   // only those whose notifications reach nobody: no contact is set, nor in their group
+	WithoutContacts bool   // only those that have no contact, neither their own nor one of their group
 	After           int64  // only those behind the product with this id
 }
 
@@ -28,7 +26,7 @@ func SearchProducts(ctx context.Context, db bun.IDB, v Viewer, s ProductSearch, 
 	return list, Translate(err)
 }
 
-// CountWithoutContacts counts the products that v sees and whose notifications reach nobody.
+// CountWithoutContacts counts the products that v sees and that have no contact, see ProductSearch.
 func CountWithoutContacts(ctx context.Context, db bun.IDB, v Viewer) (int, error) {
 	n, err := db.NewSelect().Model((*Product)(nil)).
 		Where(VisibleProducts(v, "products.id")).Where(withoutContacts).Count(ctx)
@@ -53,8 +51,8 @@ func SearchProductGroups(
 }
 
 // byName sorts the rows of table by name, restricts them to names that contain part, and begins behind the row after;
-// seen is the condition that this row, as b, is one that the viewer sees: behind a row that the viewer does not see
-// there is nothing.
+// seen is the condition that the viewer sees this row, b in the statement: nothing is listed behind a row that the
+// viewer does not see.
 func byName(q *bun.SelectQuery, table, part string, after int64, seen string) *bun.SelectQuery {
 	if part != "" {
 		q = q.Where(insensitive(q.DB(), table+".name", "?"), "%"+likeEscaper.Replace(part)+"%")

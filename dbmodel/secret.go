@@ -25,8 +25,8 @@ const KeySize = 32
 var ErrSealed = errors.New("sealed with another key: set TOCSIN_SECRET_KEY, or TOCSIN_SECRET_KEY_OLD, " +
 	"to the key that was used before; docs/keys.md says what to do where it is lost")
 
-// ErrAddressLost says that an address was sealed with a key that no longer lies in the database, so no secret key
-// opens it.
+// ErrAddressLost says that an address was sealed with a key that the database has no longer, so no secret key opens
+// it.
 var ErrAddressLost = errors.New("the key that sealed it is lost: set the address anew")
 
 // Vault seals addresses of targets and hashes them, each with a key that lies sealed in the database and never
@@ -37,9 +37,9 @@ type Vault struct {
 	hashKey []byte
 }
 
-// OpenVault opens the Vault with the 32-byte key and, while keys are rotated, the one before (else nil). The first
-// call on a database makes the keys in it. What the old key has sealed is sealed anew, so that from then on the key
-// alone is enough; any number of processes may do so at once. The error is ErrSealed where neither key opens it.
+// OpenVault opens the Vault with key, which has KeySize bytes; oldKey is the key before it while keys are rotated, else
+// nil. The first call on a database makes the keys in it. What oldKey has sealed is sealed anew, so that from then on
+// key alone is enough; any number of processes may do so at once. The error is ErrSealed where neither key opens it.
 func OpenVault(ctx context.Context, db bun.IDB, key, oldKey []byte) (*Vault, error) {
 	var seals []cipher.AEAD
 	for _, k := range [][]byte{key, oldKey} {
@@ -82,7 +82,8 @@ func openVault(ctx context.Context, db bun.IDB, seals []cipher.AEAD) (*Vault, er
 	return v, err
 }
 
-// IsSealed reports whether a vault was ever opened on the database, so that a key is needed that exists already.
+// IsSealed reports whether a vault was ever opened on the database: from then on OpenVault needs the key of the last
+// time.
 func IsSealed(ctx context.Context, db bun.IDB) (sealed bool, err error) {
 	return queryOne[bool](ctx, db, `SELECT EXISTS (SELECT 1 FROM secrets)`, nil)
 }
@@ -108,7 +109,8 @@ func newSeal(key []byte) (cipher.AEAD, error) {
 	return seal, nil
 }
 
-// storedKey returns the key that lies in the database under a name. The first of seals seals it, all open it.
+// storedKey returns the key that lies in the database under a name. Where another one than the first of seals opens it,
+// the first one seals it anew.
 func storedKey(ctx context.Context, db bun.IDB, seals []cipher.AEAD, name string) ([]byte, error) {
 	var sealed []byte
 	read := func() error {
@@ -179,7 +181,7 @@ func (v *Vault) openSigningSecret(sealed []byte) (string, error) {
 }
 
 // TargetKey is the hash under which a target is found: that of its exact address or, of email, of rule.EmailIdentity.
-// An address that has none is its own; no identity looks like one.
+// An address without an identity stands for itself; it equals no identity.
 func (v *Vault) TargetKey(channel rule.Channel, address string) []byte {
 	if channel.Info().ByAddress {
 		if identity, err := rule.EmailIdentity(address); err == nil {
@@ -209,7 +211,7 @@ func (v *Vault) Proof(texts ...string) string {
 	return hex.EncodeToString(h.Sum(nil))
 }
 
-// SettingsKey is a hash of settings, which may hold secrets, under which they are known again.
+// SettingsKey is a hash of settings, which may hold secrets: the same for equal settings.
 func (v *Vault) SettingsKey(settings string) string {
 	h := hmac.New(sha256.New, v.hashKey)
 	fmt.Fprintf(h, "settings\x00%s", settings)

@@ -9,7 +9,7 @@ import (
 	"github.com/uptrace/bun"
 )
 
-// NewSession is a session that begins because somebody has proved who they are.
+// NewSession is a session that begins because a user has logged in.
 type NewSession struct {
 	UserID int64
 	// PasswordHash is what the password was compared with; empty where another proved it. With another password since then
@@ -17,7 +17,7 @@ type NewSession struct {
 	PasswordHash string
 }
 
-// sessionHash is how a session is stored: who reads the database must not be able to go on with it.
+// sessionHash returns what is stored of a session: a reader of the database must not be able to use the session.
 func sessionHash(token string) []byte {
 	hash := sha256.Sum256([]byte(token)) // of random bytes: a slow hash would add nothing
 	return hash[:]
@@ -36,7 +36,7 @@ func AddSession(ctx context.Context, db bun.IDB, s NewSession, token string, dat
 	})
 }
 
-// SaveSession stores what a session remembers. One that was ended meanwhile stays so.
+// SaveSession stores what a session remembers. One that was ended meanwhile stays ended.
 func SaveSession(ctx context.Context, db bun.IDB, token string, data []byte, expires time.Time) error {
 	_, err := exec(ctx, db, `UPDATE sessions SET data = @data, expires_at = @expires WHERE hash = @hash`,
 		args{"hash": sessionHash(token), "data": data, "expires": expires})
@@ -58,7 +58,7 @@ const viewerBySession = `
 	SELECT u.id AS user_id, u.username, u.is_admin AS admin FROM sessions s JOIN users u ON u.id = s.user_id
 	WHERE s.hash = @hash AND s.expires_at > clock_timestamp()`
 
-// ViewerBySession returns who comes with this session, ErrNotFound where there is none, or it has expired.
+// ViewerBySession returns the user of a session, ErrNotFound where there is no such session, or it has expired.
 func ViewerBySession(ctx context.Context, db bun.IDB, token string) (v Viewer, err error) {
 	return queryOne[Viewer](ctx, db, viewerBySession, args{"hash": sessionHash(token)})
 }

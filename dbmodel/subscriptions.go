@@ -39,7 +39,7 @@ type Subscription struct {
 	LastSlotAt *time.Time // the newest slot that is done; nil: none is
 	NextSlotAt *time.Time // nil: there is no schedule, or it is disabled; of one that Ends: the last one
 	Reported   int64      // up to which number of a notification is reported; only EndSlot changes it
-	// ImmediateChangedAt is when it was last changed what goes at once; nil: never.
+	// ImmediateChangedAt is when the choice of what goes at once was last changed; nil: never.
 	ImmediateChangedAt *time.Time
 	CreatedAt          time.Time `bun:",nullzero"`
 
@@ -85,7 +85,8 @@ func (v Viewer) subscriptions(alias string) string {
 		v.UserID, v.productIDs(rule.Reader), alias)
 }
 
-// selectSubscriptions restricts a query to the subscriptions that v sees, and reads the names of what they name.
+// selectSubscriptions restricts a query to the subscriptions that v sees, and reads the names of users, products and
+// groups with them.
 func (v Viewer) selectSubscriptions(q *bun.SelectQuery) *bun.SelectQuery {
 	return q.ColumnExpr("?TableColumns").
 		ColumnExpr("coalesce((SELECT u.username FROM users u WHERE u.id = subscriptions.user_id), '') AS username").
@@ -96,7 +97,7 @@ func (v Viewer) selectSubscriptions(q *bun.SelectQuery) *bun.SelectQuery {
 		Where(v.subscriptions("subscriptions"))
 }
 
-// VisibleSubscriptionByID returns ErrNotFound where there is none that v sees.
+// VisibleSubscriptionByID returns a subscription, ErrNotFound where there is none with this id that v sees.
 func VisibleSubscriptionByID(ctx context.Context, db bun.IDB, v Viewer, id int64) (*Subscription, error) {
 	s := new(Subscription)
 	return s, Translate(db.NewSelect().Model(s).Apply(v.selectSubscriptions).Where("subscriptions.id = ?", id).Scan(ctx))
@@ -142,8 +143,8 @@ func AddSubscription(ctx context.Context, tx bun.Tx, s *Subscription) error {
 	return Translate(err)
 }
 
-// SaveSubscription stores all of a subscription that may change: whose it is and where it belongs stay. One that is
-// enabled now and was not is enabled since now. A schedule that is new counts from now on, one that is changed from
+// SaveSubscription stores all of a subscription but its user. One that is enabled now and was not is enabled since
+// now. A schedule that is new counts from now on, one that is changed from
 // its last slot; the next one is the first after now. Where it is removed, or the subscription disabled, there is a
 // last slot for what waited: it comes once all is stored that was decided under the schedule.
 func SaveSubscription(ctx context.Context, tx bun.Tx, s *Subscription) error {
@@ -182,7 +183,7 @@ const (
 	deleteEnded = `DELETE FROM subscriptions WHERE id = ANY (@ids) AND deleted`
 )
 
-// DisableSubscription disables the subscription of a user and reports whether there is one; it may be disabled already.
+// DisableSubscription disables a personal subscription and reports whether there is one, which may be disabled already.
 func DisableSubscription(ctx context.Context, db bun.IDB, id int64) (bool, error) {
 	n, err := exec(ctx, db, disableSubscription, args{"id": id, "last": bun.Safe(endOfSchedule(db))})
 	return n > 0, err

@@ -52,8 +52,8 @@ const userByToken = `
 	SELECT u.id AS user_id, u.username, u.is_admin AS admin, t.scope FROM tokens t JOIN users u ON u.id = t.user_id
 	WHERE t.hash = @hash AND (t.expires_at IS NULL OR t.expires_at > clock_timestamp())`
 
-// ViewerByToken returns who comes with this token, ErrNotFound where it is unknown, revoked or expired. With
-// ScopeIngest that is not its user, whatever the user may.
+// ViewerByToken returns the user of a token, ErrNotFound where it is unknown, revoked or expired. For a token with
+// ScopeIngest the Viewer is a program without the rights of the user.
 func ViewerByToken(ctx context.Context, db bun.IDB, token string) (Viewer, error) {
 	hash := sha256.Sum256([]byte(token)) // of random bytes: a slow hash would add nothing
 	found, err := queryOne[struct {
@@ -69,13 +69,13 @@ func ViewerByToken(ctx context.Context, db bun.IDB, token string) (Viewer, error
 	return found.Viewer, nil
 }
 
-const tokens = `
+const allTokens = `
 	SELECT t.id, u.username, t.scope, t.created_at, t.expires_at, t.expires_at <= clock_timestamp() AS expired
 	FROM tokens t JOIN users u ON u.id = t.user_id ORDER BY t.id`
 
 // Tokens lists all tokens, by id.
 func Tokens(ctx context.Context, db bun.IDB) ([]Token, error) {
-	return queryAll[Token](ctx, db, tokens, nil)
+	return queryAll[Token](ctx, db, allTokens, nil)
 }
 
 // RevokeToken removes a token: it opens nothing any more. It returns ErrNotFound where there is none.

@@ -35,7 +35,7 @@ type User struct {
 	IsAdmin      bool
 	PasswordHash string    // of HashPassword's form; empty: no password opens it
 	OIDCIssuer   string    `bun:",nullzero"` // an OpenID Connect provider; empty: the user has never logged in there
-	OIDCSubject  string    `bun:",nullzero"` // as what it knows the user
+	OIDCSubject  string    `bun:",nullzero"` // by which that provider knows the user
 	ViewedUntil  time.Time `bun:",nullzero"` // what was created until then counts as viewed
 	CreatedAt    time.Time `bun:",nullzero"`
 }
@@ -64,7 +64,7 @@ func CheckUsername(name string) error {
 	return nil
 }
 
-// UserByName returns ErrNotFound where there is none. Names are compared byte for byte.
+// UserByName returns the user with this name, compared byte for byte; ErrNotFound where there is none.
 func UserByName(ctx context.Context, db bun.IDB, name string) (*User, error) {
 	u := new(User)
 	return u, Translate(db.NewSelect().Model(u).Where("username = ?", name).Scan(ctx))
@@ -76,8 +76,8 @@ func UserBySubject(ctx context.Context, db bun.IDB, issuer, subject string) (*Us
 	return u, Translate(db.NewSelect().Model(u).Where("oidc_issuer = ? AND oidc_subject = ?", issuer, subject).Scan(ctx))
 }
 
-// SetSubject stores as what an OpenID Connect provider knows a user. It returns ErrConflict where it knows another user
-// as that.
+// SetSubject stores the subject by which an OpenID Connect provider knows a user. It returns ErrConflict where that is
+// the subject of another user.
 func SetSubject(ctx context.Context, tx bun.Tx, userID int64, issuer, subject string) error {
 	_, err := exec(ctx, tx, `UPDATE users SET oidc_issuer = @issuer, oidc_subject = @subject WHERE id = @user`,
 		args{"issuer": issuer, "subject": subject, "user": userID})
@@ -90,7 +90,7 @@ func UserForUpdate(ctx context.Context, tx bun.Tx, name string) (*User, error) {
 	return u, Translate(locked(tx.NewSelect().Model(u).Where("username = ?", name)).Scan(ctx))
 }
 
-// EnsuredUser is UserForUpdate that makes the user where there is none with this name, and says whether it did.
+// EnsuredUser is UserForUpdate, but adds the user where there is none with this name; isNew reports whether it did.
 func EnsuredUser(ctx context.Context, tx bun.Tx, name string) (u *User, isNew bool, err error) {
 	for {
 		if isNew, err = AddUser(ctx, tx, name); err != nil {
@@ -149,8 +149,8 @@ const hasAdministrator = `
 	SELECT EXISTS (SELECT 1 FROM users AS u WHERE u.is_admin AND u.id <> @automation AND (u.password_hash <> ''
 		OR NOT EXISTS (SELECT 1 FROM secobserve_users AS s WHERE s.user_id = u.id)))`
 
-// HasAdministrator reports whether there is an administrator other than Automation. One that came from SecObserve
-// counts only with a password: nobody has made it here.
+// HasAdministrator reports whether there is an administrator other than Automation. A user that came from SecObserve
+// counts only with a password: such a user was not made here.
 func HasAdministrator(ctx context.Context, db bun.IDB) (there bool, err error) {
 	return queryOne[bool](ctx, db, hasAdministrator, args{"automation": automationID})
 }

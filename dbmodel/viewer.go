@@ -60,7 +60,8 @@ func (v Viewer) isMember() bool { return !v.Admin && !v.Ingest && v.UserID != 0 
 // VisibleProducts is a condition that expr is the id of a product that v sees, or of one that is gone where v sees all.
 func VisibleProducts(v Viewer, expr string) string { return v.products(expr, rule.Reader) }
 
-// notifications is the condition. Which types members see is a setting, and never those that have no product.
+// notifications returns the condition of EntitledNotifications. Which types members see is a setting; they never see
+// types that have no product.
 func (v Viewer) notifications(db bun.IDB, alias string, needed rule.Role) string {
 	switch {
 	case v.Admin:
@@ -146,8 +147,8 @@ const roleIn = `
 	WHERE p.id = @id AND @visible`
 
 // RoleIn returns the role of v in a product: of the direct one and that through the product's group the higher one. It
-// returns ErrNotFound where v does not see the product, or there is none. Administrators are owners, a Viewer of
-// Ingest has NoRole.
+// returns ErrNotFound where v does not see the product, or there is none. Administrators are owners, a Viewer
+// with Ingest has NoRole.
 func RoleIn(ctx context.Context, db bun.IDB, v Viewer, productID int64) (rule.Role, error) {
 	return v.role(ctx, db, roleIn,
 		args{"id": productID, "user": v.UserID, "visible": bun.Safe(v.products("p.id", rule.Reader))})
