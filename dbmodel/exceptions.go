@@ -12,18 +12,18 @@ import (
 
 // Exception is what an event of KindException reports: something failed, in a request or in a background task.
 type Exception struct {
-	Type            rule.Type       `json:"type"` // TypeException or TypeTask
-	Class           string          `json:"class"`
-	Message         string          `json:"message,omitempty"`
-	Trace           string          `json:"trace,omitempty"`
-	User            string          `json:"user,omitempty"`
-	Function        string          `json:"function,omitempty"`
-	Arguments       json.RawMessage `json:"arguments,omitempty"` // an object, secrets masked
-	ProductID       int64           `json:"product_id,omitempty"`
-	ObservationID   int64           `json:"observation_id,omitempty"`
-	Fingerprint     string          `json:"fingerprint"` // hex; the same for the same exception
+	Type          rule.Type       `json:"type"` // TypeException or TypeTask
+	Class         string          `json:"class"`
+	Message       string          `json:"message,omitempty"`
+	Trace         string          `json:"trace,omitempty"`
+	User          string          `json:"user,omitempty"`
+	Function      string          `json:"function,omitempty"`
+	Arguments     json.RawMessage `json:"arguments,omitempty"` // an object, secrets masked
+	ProductID     int64           `json:"product_id,omitempty"`
+	ObservationID int64           `json:"observation_id,omitempty"`
+	Fingerprint   string          `json:"fingerprint"` // hex; the same for the same exception
 	NeverHeldBack bool            `json:"never_held_back,omitempty"`
-	Own             bool            `json:"own,omitempty"` // about Tocsin itself
+	Own           bool            `json:"own,omitempty"` // about Tocsin itself
 }
 
 const suppress = `
