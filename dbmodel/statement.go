@@ -235,7 +235,8 @@ func (e *expansion) table(r rows) string {
 	return "(SELECT " + strings.Join(parts, ", ") + ", generate_subscripts(" + first + ", 1)::bigint AS ord)"
 }
 
-// fromJSON is a FROM item of SQLite without its alias: the rows that the argument at placeholder holds, see json.
+// fromJSON is a FROM item of SQLite without its alias: the rows that the argument at placeholder holds, see json. LIMIT
+// has the text of each row made once, instead of once for each column.
 func (r rows) fromJSON(placeholder string) string {
 	parts := make([]string, len(r))
 	for i, c := range r {
@@ -244,7 +245,8 @@ func (r rows) fromJSON(placeholder string) string {
 			parts[i] = fmt.Sprintf("unhex(value ->> %d) AS %s", i, c.name)
 		}
 	}
-	return "(SELECT " + strings.Join(parts, ", ") + ", key + 1 AS ord FROM json_each(" + placeholder + "))"
+	return "(SELECT " + strings.Join(parts, ", ") + ", key + 1 AS ord FROM (SELECT key, value FROM json_each(" +
+		placeholder + ") LIMIT -1))"
 }
 
 // json is a JSON list of the rows, each a list of its values, bytes in hex.
