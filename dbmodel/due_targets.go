@@ -7,13 +7,16 @@ import (
 )
 
 // A target that fails is found by its time, through an index of these alone; any other one that waits by stepping from
-// target to target through the index of pending deliveries, however many there are of each.
+// target to target through the index of pending deliveries, however many there are of each. ORDER BY and LIMIT say
+// what min() means: for that PostgreSQL reads all of the index where its statistics say that little waits.
 const (
 	waitingTargets = `
 		WITH RECURSIVE waiting(id, step) AS (
-			SELECT (SELECT min(target_id) FROM deliveries WHERE state = 'pending' AND target_id > @after), 1
+			SELECT (SELECT target_id FROM deliveries WHERE state = 'pending' AND target_id > @after
+				ORDER BY target_id LIMIT 1), 1
 			UNION ALL
-			SELECT (SELECT min(target_id) FROM deliveries WHERE state = 'pending' AND target_id > waiting.id), step + 1
+			SELECT (SELECT target_id FROM deliveries WHERE state = 'pending' AND target_id > waiting.id
+				ORDER BY target_id LIMIT 1), step + 1
 			FROM waiting WHERE waiting.id IS NOT NULL AND step < @limit
 		)
 		SELECT waiting.id, t.id IS NOT NULL AS due

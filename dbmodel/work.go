@@ -50,12 +50,13 @@ type Oldest struct {
 
 // The oldest event is looked for among those that come first, of each queue. For deliveries it is the first one of
 // each of the targets that come first; the query steps from target to target through the index of pending deliveries,
-// see PendingDeliveries.
+// see waitingTargets.
 const oldestWork = `
 	WITH RECURSIVE waiting(id, step) AS (
-		SELECT (SELECT min(target_id) FROM deliveries WHERE state = 'pending'), 1
+		SELECT (SELECT target_id FROM deliveries WHERE state = 'pending' ORDER BY target_id LIMIT 1), 1
 		UNION ALL
-		SELECT (SELECT min(target_id) FROM deliveries WHERE state = 'pending' AND target_id > waiting.id), step + 1
+		SELECT (SELECT target_id FROM deliveries WHERE state = 'pending' AND target_id > waiting.id
+			ORDER BY target_id LIMIT 1), step + 1
 		FROM waiting WHERE waiting.id IS NOT NULL AND step < @most
 	), first AS MATERIALIZED (
 		SELECT t.failing_since, t.next_at, (
@@ -82,7 +83,7 @@ const oldestWork = `
 			WHERE created_at IS NOT NULL) AS delivery`
 
 // oldestAmong is how many events of each queue, and how many targets, the oldest is looked for among.
-const oldestAmong = 2_000
+const oldestAmong = 250
 
 // OldestWork returns how long what is due has waited.
 func OldestWork(ctx context.Context, db bun.IDB) (o Oldest, err error) {

@@ -46,7 +46,7 @@ func measureWork(b *testing.B, db *dbmodel.DB, state string) {
 		name string
 		ask  func(context.Context) error
 	}{
-		{"counts of a scrape", func(ctx context.Context) error { _, err := dbmodel.CountUpTo(ctx, db.Reader, 100_000); return err }},
+		{"counts of a scrape", func(ctx context.Context) error { _, err := dbmodel.CountUpTo(ctx, db.Reader, 10_000); return err }},
 		{"all counts", func(ctx context.Context) error { _, err := dbmodel.Count(ctx, db.Reader); return err }},
 		{"the oldest", func(ctx context.Context) error { _, err := dbmodel.OldestWork(ctx, db.Reader); return err }},
 		{"failing targets", func(ctx context.Context) error { _, err := dbmodel.FailingByChannel(ctx, db.Reader); return err }},

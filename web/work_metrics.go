@@ -21,7 +21,7 @@ const (
 	workPause = time.Second
 	askPart   = 5
 	// mostCounted is how many events or deliveries a scrape counts at the most.
-	mostCounted = 100_000
+	mostCounted = 10_000
 )
 
 // workCollector asks database and Redis when it is scraped, once for all who do so at the same time: anybody may. What
@@ -41,11 +41,11 @@ func gaugeDesc(name, help string, labels ...string) *prometheus.Desc {
 
 var (
 	outboxDesc = gaugeDesc("tocsin_outbox_events",
-		"Accepted events that wait for their evaluation; 100000 stands for more.")
+		"Accepted events that wait for their evaluation; 10000 stands for more.")
 	failedEventsDesc = gaugeDesc("tocsin_failed_events",
-		"Events that are set aside because their evaluation failed for good; 100000 stands for more.")
+		"Events that are set aside because their evaluation failed for good; 10000 stands for more.")
 	deliveriesDesc = gaugeDesc("tocsin_deliveries",
-		"Deliveries that wait or have failed for good; 100000 stands for more.", "state")
+		"Deliveries that wait or have failed for good; 10000 stands for more.", "state")
 	oldestEventDesc = gaugeDesc("tocsin_oldest_event_age_seconds",
 		"How long the oldest event that is due waits for its evaluation; 0: none does.")
 	oldestDeliveryDesc = gaugeDesc("tocsin_oldest_delivery_age_seconds",
