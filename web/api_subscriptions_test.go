@@ -293,3 +293,19 @@ func TestSubscribersAreExplained(t *testing.T) {
 		}
 	})
 }
+
+// TestTeamSubscriptionWithoutName is called after what it takes and by which ways.
+func TestTeamSubscriptionWithoutName(t *testing.T) {
+	both(t, func(t *testing.T, e *env) {
+		e.user("root", true)
+		for fields, want := range map[string]string{
+			``: "Everything by Slack",
+			`"min_severity":"Critical","types":["observation"],`: "Critical or worse; observations by Slack",
+		} {
+			body := `{` + fields + `"contacts":[{"channel":"slack","address":"` + slackURL + `"}]}`
+			if got := e.asUser("root", 201, "POST", "/subscriptions", body); got["name"] != want {
+				t.Errorf("%s: name %q, want %q", fields, got["name"], want)
+			}
+		}
+	})
+}

@@ -56,7 +56,7 @@ func (s *server) loadSubscription(r *http.Request, id int64) (*subscriptionPage,
 	}
 	p := &subscriptionPage{
 		subscriptionAnswer: out.Body, Path: subscriptionPath(id), Mine: sub.UserID != nil && *sub.UserID == v.UserID,
-		What: filterWords(&out.Body, whereWords(sub)), MayEdit: mayChange(ctx, s.db.Reader, sub) == nil,
+		What: filterWords(sub.Filter()) + " " + whereWords(sub), MayEdit: mayChange(ctx, s.db.Reader, sub) == nil,
 	}
 	if p.Username != "" {
 		u, err := dbmodel.UserByName(ctx, s.db.Reader, p.Username)

@@ -64,29 +64,29 @@ func whenWords(schedule, timezone string) string {
 }
 
 // filterWords says in few words what a subscription takes.
-func filterWords(a *subscriptionAnswer, where string) string {
+func filterWords(f rule.Filter) string {
 	var parts []string
-	if a.MinSeverity != "" {
-		parts = append(parts, string(a.MinSeverity)+" or worse")
+	if f.MinSeverity != "" {
+		parts = append(parts, string(f.MinSeverity)+" or worse")
 	}
-	if a.KnownExploited {
+	if f.KnownExploited {
 		parts = append(parts, "known exploited")
 	}
-	if a.MinPriority != nil {
-		parts = append(parts, fmt.Sprintf("priority %d or more urgent", *a.MinPriority))
+	if f.MinPriority != nil {
+		parts = append(parts, fmt.Sprintf("priority %d or more urgent", *f.MinPriority))
 	}
 	for _, list := range []string{
-		strings.Join(typesInWords(a.Types), " or "), input.Joined(a.Events), input.Joined(a.ParserTypes),
-		input.Joined(a.Statuses),
+		strings.Join(typesInWords(f.Types), " or "), input.Joined(f.Events), input.Joined(f.ParserTypes),
+		input.Joined(f.Statuses),
 	} {
 		if list != "" {
 			parts = append(parts, list)
 		}
 	}
 	if len(parts) == 0 {
-		parts = append(parts, "everything")
+		return "everything"
 	}
-	return strings.Join(parts, "; ") + " " + where
+	return strings.Join(parts, "; ")
 }
 
 func typesInWords(types []rule.Type) []string {
@@ -183,7 +183,7 @@ func (s *server) subscriptionRows(ctx context.Context, list []dbmodel.Subscripti
 	for i := range list {
 		a := s.showSubscription(&list[i], contacts[list[i].ID], nil)
 		rows = append(rows, subscriptionRow{
-			Path: subscriptionPath(a.ID), Name: a.Name, What: filterWords(&a, whereWords(&list[i])),
+			Path: subscriptionPath(a.ID), Name: a.Name, What: filterWords(list[i].Filter()) + " " + whereWords(&list[i]),
 			By:   contactsInWords(a.Contacts),
 			When: whenWords(a.Schedule, a.Timezone), Enabled: a.Enabled,
 		})

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"unicode"
 
 	"github.com/uptrace/bun"
 
@@ -145,15 +146,6 @@ func (m *subscriptionMerge) values() {
 		m.faults.AddOnce("id", "must be left out, or the one of the path")
 	}
 	input.Apply(sent.Name, &sub.Name, "", input.Same)
-	if sub.Name == "" {
-		sub.Name = "Subscription"
-		if m.user != nil {
-			sub.Name = "Notifications for " + m.user.Username
-		}
-	}
-	if len([]rune(sub.Name)) > maxSubscriptionName {
-		m.faults.AddOnce("name", fmt.Sprintf("must have at most %d characters", maxSubscriptionName))
-	}
 	input.Apply(sent.Types, &sub.Types, nil, func(t input.AnyTypes) []rule.Type { return t })
 	input.Apply(sent.Events, &sub.Events, nil, input.Same)
 	input.Apply(sent.ParserTypes, &sub.ParserTypes, nil, input.Same)
@@ -176,6 +168,35 @@ func (m *subscriptionMerge) values() {
 		m.faults.AddOnce(r.Field, r.Reason)
 	}
 	input.Apply(sent.Enabled, &sub.Enabled, true, input.Same)
+	if sub.Name == "" {
+		sub.Name = m.defaultName()
+	}
+	if len([]rune(sub.Name)) > maxSubscriptionName {
+		m.faults.AddOnce("name", fmt.Sprintf("must have at most %d characters", maxSubscriptionName))
+	}
+}
+
+// defaultName is the name of a subscription that was given none: of a personal one whose it is, of a team's what it
+// takes and the ways that were sent with it.
+func (m *subscriptionMerge) defaultName() string {
+	if m.user != nil {
+		return "Notifications for " + m.user.Username
+	}
+	name := []rune(filterWords(m.sub.Filter()))
+	name[0] = unicode.ToUpper(name[0])
+	var ways []string
+	for _, c := range m.sent.Contacts.Value {
+		if way := c.Channel.Info().Name; !slices.Contains(ways, way) {
+			ways = append(ways, way)
+		}
+	}
+	if len(ways) > 0 {
+		name = append(name, []rune(" by "+strings.Join(ways, ", "))...)
+	}
+	if len(name) > maxSubscriptionName {
+		name = append(name[:maxSubscriptionName-1], '…')
+	}
+	return string(name)
 }
 
 // mergeContacts compares the contacts that were sent with those that are stored.
