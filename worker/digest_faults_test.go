@@ -292,8 +292,10 @@ func TestSlotsThroughClockChanges(t *testing.T) {
 			if diff := cmp.Diff(want, got); diff != "" {
 				t.Errorf("%+v: slots (-want +got):\n%s", c, diff)
 			}
-			if _, made := e.clock(s.ID, end.AddDate(0, 0, 2)); !made {
-				t.Errorf("%+v: no slot comes after", c)
+			late := end.AddDate(0, 0, 2)
+			if done, made := e.clock(s.ID, late); !made || !done.Equal(slots.Last(late)) {
+				t.Errorf("%+v: after two days without a scheduler the slot %s is made (%v), want the last one, %s",
+					c, done, made, slots.Last(late))
 			}
 			sum := 0
 			for _, n := range e.digested()[before:] {

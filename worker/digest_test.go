@@ -71,13 +71,13 @@ func TestDigestOfSlot(t *testing.T) {
 		s := e.dailyDigest(rule.Critical)
 		e.accept(observation(1, 1, rule.High), observation(2, 1, rule.Critical), observation(3, 1, rule.High))
 		e.idle(10 * time.Second)
-		resolved := observation(3, 1, rule.High)
+		resolved := observation(1, 1, rule.High) // others lie between its two notifications
 		resolved.Status = rule.Resolved
 		e.accept(resolved)
 		e.idle(10 * time.Second)
 		e.slotComes(s.ID)
 		e.slotComes(s.ID)
-		e.accept(observation(1, 1, rule.Medium), observation(2, 1, rule.High))
+		e.accept(observation(3, 1, rule.Medium), observation(2, 1, rule.High))
 		e.idle(10 * time.Second)
 		e.slotComes(s.ID)
 		want := []string{
