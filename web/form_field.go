@@ -19,7 +19,7 @@ const (
 	choiceField  fieldKind = "choice"  // one of Options
 	choicesField fieldKind = "choices" // any of Options
 	webhookField fieldKind = "webhook" // write-only
-	timeField    fieldKind = "time"    // UTC
+	timeField    fieldKind = "time"
 	checkField   fieldKind = "check"
 )
 

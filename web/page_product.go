@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
 	"time"
 
@@ -107,6 +108,9 @@ func (s *server) loadHolder(r *http.Request, k holderKind) (*holderPage, error) 
 		return nil, err
 	}
 	p.Fields = p.settings.fields()
+	if !p.MayEdit {
+		p.Fields = slices.DeleteFunc(p.Fields, func(f formField) bool { return f.Name == pauseZone })
+	}
 	for i := range p.Fields {
 		p.Fields[i].ReadOnly = !p.MayEdit
 	}
@@ -227,7 +231,11 @@ func (s *server) saveHolder(k holderKind) pageHandler {
 		}
 		ctx := r.Context()
 		var named NamedFields
-		faults := input.ReadForm(r.PostForm, &named.NotificationFields)
+		form, zoneFault := inPauseZone(r.PostForm)
+		faults := input.ReadForm(form, &named.NotificationFields)
+		if zoneFault != "" {
+			faults.AddOnce(pauseZone, zoneFault)
+		}
 		if r.PostForm.Has("preview") && !k.group {
 			return s.renderPreview(w, r, p, &productFields{NamedFields: named}, faults)
 		}

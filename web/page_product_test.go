@@ -86,6 +86,33 @@ func TestProductPageKeepsWhatWasTyped(t *testing.T) {
 	})
 }
 
+// TestPauseIsTypedByAClock: of the zone beside it, and stored as a moment. What is not typed stays.
+func TestPauseIsTypedByAClock(t *testing.T) {
+	both(t, func(t *testing.T, e *env) {
+		e.shop()
+		const until, zone = "notification_paused_until", "notification_paused_timezone"
+		v := e.visitor("owner")
+		stored := func(want string) {
+			t.Helper()
+			if got := e.want(200, "GET", "/api/v1/products/1", nil).json; got[until] != want {
+				t.Errorf("paused until %v, want %s", got[until], want)
+			}
+		}
+		v.send(v.open("/products/1"), "Save", url.Values{until: {"2099-07-31T08:00"}, zone: {"Europe/Berlin"}}).says("Saved.")
+		stored("2099-07-31T06:00:00Z")
+		v.send(v.open("/products/1"), "Save", nil).says("Saved.")
+		stored("2099-07-31T06:00:00Z")
+		p := v.send(v.open("/products/1"), "Save", url.Values{until: {"2099-07-31T09:00"}, zone: {"Berlin"}})
+		p.says("one field below cannot be used", "Time zone of the pause must be a time zone of the IANA base")
+		if p.value(until) != "2099-07-31T09:00" || p.value(zone) != "Berlin" {
+			t.Errorf("what was typed is lost: %s", p.source)
+		}
+		stored("2099-07-31T06:00:00Z")
+		v.send(p, "Save", url.Values{zone: {"America/New_York"}}).says("Saved.")
+		stored("2099-07-31T13:00:00Z")
+	})
+}
+
 // A webhook is never shown; an empty field keeps it, a box removes it.
 func TestProductPageWebhook(t *testing.T) {
 	both(t, func(t *testing.T, e *env) {

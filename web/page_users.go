@@ -288,7 +288,7 @@ func (s *server) expiry(ctx context.Context, text string) (at *time.Time, messag
 	if text == "" {
 		return nil, "", nil
 	}
-	t, ok := input.ParseTime(input.FormTime(text))
+	t, ok := input.ParseTime(input.FormTime(text, time.UTC))
 	if !ok {
 		return nil, "must be a date with a time, like 2030-01-31T08:00", nil
 	}

@@ -68,7 +68,7 @@ func (f *settingFields) fields() []formField {
 			list[i].Help += " Empty: as " + f.groupIs.Text + " says."
 		}
 	}
-	return append(list, f.pauseFrom(), f.pause())
+	return append(list, f.pauseFrom(), f.pause(), pauseZoneField())
 }
 
 // source says where contacts come from; FromProduct stands for the holder itself, also where that is a group.
@@ -106,7 +106,7 @@ func (f *settingFields) fromGroup() linkTo { return linkTo{f.groupIs.Path, "from
 // pauseFrom is the field of notification_paused_from.
 func (f *settingFields) pauseFrom() formField {
 	out := formField{
-		Name: "notification_paused_from", Label: "Paused from", Kind: timeField, Unit: "UTC",
+		Name: "notification_paused_from", Label: "Paused from", Kind: timeField,
 		Help:    "When the pause begins. Empty: at once.",
 		Applies: &applied{Words: "Not set", Own: f.own.PausedFrom != nil},
 	}
@@ -121,7 +121,7 @@ func (f *settingFields) pauseFrom() formField {
 // the other.
 func (f *settingFields) pause() formField {
 	out := formField{
-		Name: "notification_paused_until", Label: "Paused until", Kind: timeField, Unit: "UTC",
+		Name: "notification_paused_until", Label: "Paused until", Kind: timeField,
 		Help: "Until then notifications are stored and shown in the inbox, and no message is sent. " +
 			"Then each recipient gets one message with what has changed. Empty: not paused.",
 		Applies: &applied{Words: "Not paused", Own: f.own.PausedUntil != nil},

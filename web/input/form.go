@@ -91,7 +91,7 @@ func formValue(to any, texts []string) jsontext.Value {
 		}
 		return jsontext.Value("true")
 	case *Field[time.Time]:
-		return jsonValue(FormTime(last))
+		return jsonValue(FormTime(last, time.UTC))
 	}
 	return jsonValue(last)
 }
@@ -107,11 +107,11 @@ func jsonValue(v any) jsontext.Value {
 // FormTimeLayout is how browsers send a date with a time.
 const FormTimeLayout = "2006-01-02T15:04"
 
-// FormTime makes an RFC 3339 time of the date with a time that a browser sends, which pages say is UTC. Another text
+// FormTime makes an RFC 3339 time of the date with a time that a browser sends, by the clock of a zone. Another text
 // stays as it is.
-func FormTime(text string) string {
+func FormTime(text string, zone *time.Location) string {
 	for _, layout := range []string{FormTimeLayout, "2006-01-02T15:04:05"} {
-		if t, err := time.Parse(layout, text); err == nil {
+		if t, err := time.ParseInLocation(layout, text, zone); err == nil {
 			return t.Format(time.RFC3339)
 		}
 	}

@@ -174,6 +174,24 @@ function listen() {
   document.addEventListener("keydown", (event) => { if (event.key === "Escape") menus.forEach((menu) => { menu.open = false; }); });
 }
 
+// The times of a pause come in UTC. They are shown and typed by the clock of the browser, unless a form that was refused
+// comes back as it was typed.
+function showPauseHere() {
+  const zone = document.getElementById("f-notification_paused_timezone");
+  const here = Intl.DateTimeFormat().resolvedOptions().timeZone;
+  if (!zone || !here || here === "UTC" || zone.value !== "UTC") return;
+  const was = (field) => zone.form.elements[`${field.name}.was`];
+  const times = [...zone.form.querySelectorAll("input[type=datetime-local]")];
+  if ([zone, ...times].some((field) => field.value !== was(field).value)) return;
+  for (const time of times.filter((field) => field.value)) {
+    const at = new Date(`${time.value}Z`);
+    time.value = new Date(at - at.getTimezoneOffset() * 60_000).toISOString().slice(0, 16);
+    was(time).value = time.value;
+  }
+  zone.value = here;
+  was(zone).value = here;
+}
+
 // Empty filters need not stand in the address.
 addEventListener("submit", (event) => {
   if (!event.target.matches("form.search")) return;
@@ -182,4 +200,5 @@ addEventListener("submit", (event) => {
 });
 
 listen();
+showPauseHere();
 if (document.body.dataset.stream) follow(document.body.dataset.stream);
