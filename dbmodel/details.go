@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"reflect"
+	"strconv"
+	"sync"
 )
 
 // Details are the optional facts of an observation. All but KnownExploited decide nothing: messages, pages and answers
@@ -38,30 +40,47 @@ func (d *Details) scan(column string) error {
 	return json.Unmarshal([]byte(column), d)
 }
 
-// withoutEmpty is the JSON of a struct as it is stored: without the fields that are zero. All have names in JSON.
+// withoutEmpty is the JSON of a struct as it is stored: without the fields that are zero. All have names in JSON; those
+// of embedded structs stand beside the others.
 func withoutEmpty(v any) []byte {
-	b := appendFilled([]byte{'{'}, reflect.ValueOf(v))
-	if last := len(b) - 1; b[last] == ',' {
-		b = b[:last]
+	s := reflect.ValueOf(v)
+	b := []byte{'{'}
+	for _, f := range storedFieldsOf(s.Type()) {
+		value := s.FieldByIndex(f.index)
+		if value.IsZero() {
+			continue
+		}
+		text, err := json.Marshal(value.Interface())
+		if err != nil {
+			panic(fmt.Sprintf("dbmodel: %s%v", f.name, err)) // texts and checked numbers only
+		}
+		if len(b) > 1 {
+			b = append(b, ',')
+		}
+		b = append(append(b, f.name...), text...)
 	}
 	return append(b, '}')
 }
 
-// appendFilled appends the fields of a struct that are not zero, each with a comma behind it.
-func appendFilled(b []byte, s reflect.Value) []byte {
-	for i := range s.NumField() {
-		field, value := s.Type().Field(i), s.Field(i)
-		switch {
-		case value.IsZero():
-		case field.Anonymous:
-			b = appendFilled(b, value)
-		default:
-			text, err := json.Marshal(value.Interface())
-			if err != nil {
-				panic(fmt.Sprintf("dbmodel: %s: %v", field.Name, err)) // texts and checked numbers only
-			}
-			b = fmt.Appendf(b, "%q:%s,", field.Tag.Get("json"), text)
+type storedField struct {
+	index []int
+	name  string // in quotes and with its colon, as it is written
+}
+
+// storedFields are those of the structs that are stored as JSON, by reflect.Type: to list them takes longer than to write
+// them.
+var storedFields sync.Map
+
+func storedFieldsOf(t reflect.Type) []storedField {
+	if known, ok := storedFields.Load(t); ok {
+		return known.([]storedField)
+	}
+	var list []storedField
+	for _, f := range reflect.VisibleFields(t) {
+		if !f.Anonymous {
+			list = append(list, storedField{f.Index, strconv.Quote(f.Tag.Get("json")) + ":"})
 		}
 	}
-	return b
+	storedFields.Store(t, list)
+	return list
 }
