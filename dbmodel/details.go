@@ -67,8 +67,8 @@ type storedField struct {
 	name  string // in quotes and with its colon, as it is written
 }
 
-// storedFields are those of the structs that are stored as JSON, by reflect.Type: to list them takes longer than to write
-// them.
+// storedFields are those of the structs that are stored as JSON, by reflect.Type: to list them takes longer than to
+// write them.
 var storedFields sync.Map
 
 func storedFieldsOf(t reflect.Type) []storedField {

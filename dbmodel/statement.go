@@ -221,8 +221,8 @@ func (e *expansion) list(slice any, pgType string) string {
 	return e.placeholder(arrayArg(e.db, slice)) + "::" + pgType + "[]"
 }
 
-// table is a FROM item without its alias. Functions in a SELECT list return their rows in step; in FROM PostgreSQL would
-// store the rows of each column before it reads the first.
+// table is a FROM item without its alias. Functions in a SELECT list return their rows in step; in FROM PostgreSQL
+// would store the rows of each column before it reads the first.
 func (e *expansion) table(r rows) string {
 	if e.sqlite {
 		return r.fromJSON(e.placeholder(r.json()))

@@ -50,7 +50,9 @@ func (channelWord) Schema(huma.Registry) *huma.Schema { return input.WordSchema(
 func (memberRole) Schema(huma.Registry) *huma.Schema { return input.WordSchema(rule.Roles) }
 
 func (contactHolder) Schema(huma.Registry) *huma.Schema {
-	return input.WordSchema([]rule.SettingSource{rule.FromProduct, rule.FromGroup, rule.FromSettings, rule.FromSubscription})
+	return input.WordSchema([]rule.SettingSource{
+		rule.FromProduct, rule.FromGroup, rule.FromSettings, rule.FromSubscription,
+	})
 }
 
 func (deliveryState) Schema(huma.Registry) *huma.Schema { return input.WordSchema(dbmodel.States) }

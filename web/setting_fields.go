@@ -83,7 +83,9 @@ func (f *settingFields) source(contacts []rule.Contact) rule.SettingSource {
 }
 
 // where says which value applies and where it comes from; without says the same as it would be without the own value.
-func (f *settingFields) where(words string, from rule.SettingSource, without string, withoutFrom rule.SettingSource) *applied {
+func (f *settingFields) where(
+	words string, from rule.SettingSource, without string, withoutFrom rule.SettingSource,
+) *applied {
 	a := &applied{Words: words, Own: from == rule.FromProduct}
 	if words == "" {
 		a.Words = "Not set"

@@ -182,8 +182,8 @@ func message(l *letter) (*gomail.Msg, error) {
 	return msg, nil
 }
 
-// withSession opens a session for a mail from the address from, encrypted and logged in as configured, runs do with it, and closes
-// it. It returns by the deadline of ctx.
+// withSession opens a session for a mail from the address from, encrypted and logged in as configured, runs do with it,
+// and closes it. It returns by the deadline of ctx.
 func (s *SMTP) withSession(ctx context.Context, from string, do func(*session) error) error {
 	ctx, cancel := context.WithTimeout(ctx, sendTime)
 	defer cancel()
