@@ -42,8 +42,11 @@ func TestTwoSchedulersEnqueueOnce(t *testing.T) {
 		enough := time.Now().Add(2 * interval)
 		testenv.Eventually(t, 30*time.Second, func() error {
 			n, _, err := all[0].queue.Size(queue.Events)
-			if err != nil || n > events {
-				t.Fatalf("%d tasks for %d events (%v)", n, events, err)
+			if err != nil {
+				return err // a loaded machine may take Redis longer than one question has
+			}
+			if n > events {
+				t.Fatalf("%d tasks for %d events", n, events)
 			}
 			if n < events || time.Now().Before(enough) {
 				return fmt.Errorf("%d tasks", n)
