@@ -83,7 +83,7 @@ const oldestWork = `
 			WHERE created_at IS NOT NULL) AS delivery`
 
 // oldestAmong is how many events of each queue, and how many targets, the oldest is looked for among.
-const oldestAmong = 250
+const oldestAmong = 2_000
 
 // OldestWork returns how long what is due has waited.
 func OldestWork(ctx context.Context, db bun.IDB) (o Oldest, err error) {

@@ -45,7 +45,7 @@ func TestFindingWhatWaitsReadsLittle(t *testing.T) {
 		read := regexp.MustCompile(`on deliveries.*rows=(\d+) loops`)
 		for statement, args := range map[string]dbmodel.Args{
 			dbmodel.WaitingTargetsStatement: {"after": int64(0), "limit": 1000},
-			dbmodel.OldestWorkStatement:     {"live": bun.Safe("true"), "events": bun.Safe("true"), "most": 250},
+			dbmodel.OldestWorkStatement:     {"live": bun.Safe("true"), "events": bun.Safe("true"), "most": 2000},
 		} {
 			plan := planOf(t, db, "(ANALYZE, COSTS OFF, TIMING OFF) "+statement, args)
 			found := read.FindAllStringSubmatch(plan, -1)

@@ -26,7 +26,7 @@ type statusAnswer struct {
 type aliveAnswer struct {
 	Processes             processesAnswer `json:"processes" doc:"Processes that are alive, by role; one that runs all roles counts for each"`
 	OldestEventSeconds    float64         `json:"oldest_event_seconds" doc:"How long the oldest event that is due waits; 0: none does"`
-	OldestDeliverySeconds float64         `json:"oldest_delivery_seconds" doc:"How long the oldest delivery that is due waits; 0: none does. Where more than 250 targets wait, at least that long"`
+	OldestDeliverySeconds float64         `json:"oldest_delivery_seconds" doc:"How long the oldest delivery that is due waits; 0: none does. Where more than 2,000 targets wait, at least that long"`
 }
 
 type processesAnswer struct {
