@@ -18,7 +18,7 @@ const (
 const (
 	// PeriodicClaimTime is how long a claimed run belongs to a process that shows no sign of life.
 	PeriodicClaimTime = time.Minute
-	// PeriodicAttempts is how often a run is begun at the most.
+	// PeriodicAttempts is how often a run is begun at the most, beside the attempts that were handed over.
 	PeriodicAttempts = 5
 	// keptRuns is how many runs of a task the history holds.
 	keptRuns = 1_000
@@ -51,9 +51,14 @@ type PeriodicRun struct {
 	Status    RunStatus
 	Message   string
 	Attempts  int // tries so far; of a claimed run the token of its claim
+	// HandedOver is how many of the attempts a process ended because it was stopped.
+	HandedOver int
 }
 
-const runColumns = `id, task, slot, started_at, duration_ms, status, message, attempts`
+// AttemptsLeft is how often the run may still be begun.
+func (r *PeriodicRun) AttemptsLeft() int { return PeriodicAttempts - (r.Attempts - r.HandedOver) }
+
+const runColumns = `id, task, slot, started_at, duration_ms, status, message, attempts, handed_over`
 
 // runRow is a PeriodicRun as it is stored.
 type runRow struct {
@@ -180,13 +185,26 @@ func RenewRun(ctx context.Context, db bun.IDB, r *PeriodicRun) (bool, error) {
 
 const releaseRun = `
 	UPDATE periodic_tasks SET status = 'pending', message = @message, queued_at = NULL,
-		run_after = clock_timestamp() + @wait
+		run_after = clock_timestamp() + @wait, handed_over = handed_over + @handed_over
 	WHERE id = @id AND attempts = @token AND status = 'running'`
 
 // ReleaseRun gives a claimed run back; it is due again after wait.
 func ReleaseRun(ctx context.Context, db bun.IDB, r *PeriodicRun, wait time.Duration, message string) error {
-	_, err := exec(ctx, db, releaseRun,
-		args{"id": r.ID, "token": r.Attempts, "message": Clean(message, maxReason), "wait": wait})
+	return giveBack(ctx, db, r, wait, message, 0)
+}
+
+// HandOverRun gives a claimed run back because the process stops: another one goes on at once, and the attempt does not
+// count.
+func HandOverRun(ctx context.Context, db bun.IDB, r *PeriodicRun, message string) error {
+	return giveBack(ctx, db, r, 0, message, 1)
+}
+
+func giveBack(
+	ctx context.Context, db bun.IDB, r *PeriodicRun, wait time.Duration, message string, handedOver int,
+) error {
+	_, err := exec(ctx, db, releaseRun, args{
+		"id": r.ID, "token": r.Attempts, "message": Clean(message, maxReason), "wait": wait, "handed_over": handedOver,
+	})
 	return err
 }
 

@@ -110,7 +110,7 @@ func (w *Worker) periodic(ctx context.Context, t *asynq.Task, task periodicTask)
 	if err != nil {
 		return fmt.Errorf("claim run %d: %w", p.ID, err)
 	}
-	if run.Attempts > dbmodel.PeriodicAttempts {
+	if run.AttemptsLeft() < 0 {
 		return w.failRun(run, t.Type(), task.failure, "",
 			fmt.Errorf("the process that ran it was lost each time, %d times", dbmodel.PeriodicAttempts))
 	}
@@ -129,11 +129,11 @@ func (w *Worker) periodic(ctx context.Context, t *asynq.Task, task periodicTask)
 		return nil
 	case errors.Is(err, errStopping):
 		return w.record("give a run back", func(ctx context.Context) error {
-			return dbmodel.ReleaseRun(ctx, w.DB, run, 0, done)
+			return dbmodel.HandOverRun(ctx, w.DB, run, done)
 		})
 	case late:
 		err = fmt.Errorf("not done after %s: the next run goes on", queue.PeriodicTime)
-	case errors.Is(err, dbmodel.ErrUnavailable) && run.Attempts < dbmodel.PeriodicAttempts:
+	case errors.Is(err, dbmodel.ErrUnavailable) && run.AttemptsLeft() > 0:
 		recorded := w.record("give a run back", func(ctx context.Context) error {
 			return dbmodel.ReleaseRun(ctx, w.DB, run, periodicRetry, err.Error())
 		})

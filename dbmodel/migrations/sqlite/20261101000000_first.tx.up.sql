@@ -525,6 +525,7 @@ CREATE TABLE periodic_tasks (
     status      text NOT NULL DEFAULT 'pending' CHECK (status IN ('pending', 'running', 'succeeded', 'failed')),
     message     text NOT NULL DEFAULT '',
     attempts    integer NOT NULL DEFAULT 0,
+    handed_over integer NOT NULL DEFAULT 0, -- of the attempts
     run_after   timestamp NOT NULL DEFAULT 0,
     queued_at   timestamp,
     UNIQUE (task, slot)
