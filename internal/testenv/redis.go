@@ -1,6 +1,7 @@
 package testenv
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"os"
 	"slices"
 	"strconv"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -142,7 +144,7 @@ func startOnPort(name string, prepare func(*server) (port int, err error)) (*ser
 	}
 	for try := 1; ; try++ {
 		port, err := prepare(s)
-		s.ready = func(ctx context.Context) error { return pingRedis(ctx, "127.0.0.1:"+strconv.Itoa(port)) }
+		s.ready = func(ctx context.Context) error { return s.answersOn(ctx, port) }
 		if err == nil {
 			err = s.start()
 		}
@@ -156,10 +158,11 @@ func startOnPort(name string, prepare func(*server) (port int, err error)) (*ser
 	}
 }
 
-// pingRedis asks as bare as can be: a client would keep a pool and try again by itself.
-func pingRedis(ctx context.Context, addr string) error {
+// answersOn checks that the server answers on a port, and that it is this one: two of them may have been given one port,
+// and the second ends a moment later. It asks as bare as can be: a client would keep a pool and try again by itself.
+func (s *server) answersOn(ctx context.Context, port int) error {
 	var d net.Dialer
-	conn, err := d.DialContext(ctx, "tcp", addr)
+	conn, err := d.DialContext(ctx, "tcp", "127.0.0.1:"+strconv.Itoa(port))
 	if err != nil {
 		return err
 	}
@@ -167,16 +170,24 @@ func pingRedis(ctx context.Context, addr string) error {
 	if err := conn.SetDeadline(time.Now().Add(5 * time.Second)); err != nil {
 		return err
 	}
-	if _, err := conn.Write([]byte("PING\r\n")); err != nil {
+	if _, err := conn.Write([]byte("PING\r\nINFO server\r\n")); err != nil {
 		return err
 	}
-	answer := make([]byte, 64)
-	n, err := conn.Read(answer)
-	if err != nil {
-		return err
+	answer := bufio.NewReader(conn)
+	if got, err := answer.ReadString('\n'); err != nil || got != "+PONG\r\n" {
+		return errors.Join(fmt.Errorf("it answered %q", got), err) // "-LOADING …" while it reads its file
 	}
-	if got := string(answer[:n]); got != "+PONG\r\n" {
-		return fmt.Errorf("it answered %q", got) // "-LOADING …" while it reads its file
+	for s.container == "" {
+		line, err := answer.ReadString('\n')
+		if err != nil {
+			return err
+		}
+		if pid, ok := strings.CutPrefix(line, "process_id:"); ok {
+			if strings.TrimSpace(pid) != strconv.Itoa(s.pid) {
+				return errors.New("another server has the port")
+			}
+			break
+		}
 	}
 	return nil
 }
