@@ -158,8 +158,8 @@ func startOnPort(name string, prepare func(*server) (port int, err error)) (*ser
 	}
 }
 
-// answersOn checks that the server answers on a port, and that it is this one: two of them may have been given one port,
-// and the second ends a moment later. It asks as bare as can be: a client would keep a pool and try again by itself.
+// answersOn checks that the server answers on a port, and that it is this one: two of them may have been given one
+// port, and the second ends a moment later. It asks as bare as can be: a client would keep a pool and try again.
 func (s *server) answersOn(ctx context.Context, port int) error {
 	var d net.Dialer
 	conn, err := d.DialContext(ctx, "tcp", "127.0.0.1:"+strconv.Itoa(port))
