@@ -2,7 +2,8 @@ package tasks
 
 import "github.com/seed91453169/tocsin/internal/accept"
 
-// ExceptionInfo describes an exception in a request. Only Class is required; what is too long is cut.
+// ExceptionInfo describes an exception in a request. Only Class is required. Messages and traces are cut to 64 KiB, a
+// trace at its beginning; the other texts to 1,000 bytes.
 type ExceptionInfo struct {
 	Class    string // of the exception: "KeyError"
 	Message  string

@@ -57,7 +57,7 @@ type digests struct {
 	settings *dbmodel.Settings
 	now      time.Time
 	through  int64 // the number up to which all notifications are there
-	slots    int   // of subscriptions, that were made
+	slots    int   // that were made, each of one subscription
 	unpaused int   // products whose pause has ended
 	messages int
 	failure  error // of the first slot that could not be made; those of others are

@@ -298,8 +298,8 @@ func (d *drain) send(ctx context.Context, m *channel.Message) (result *channel.E
 	return d.transmit(ctx, m)
 }
 
-// transmit renews the lease, unless that was done a moment ago, gives the turn up and sends; the time of the send
-// begins when the request leaves. lost says that the lease is another's by now: then nothing was sent. result is nil
+// transmit renews the lease, unless that was done a moment ago, gives the turn up and sends; the time for the send
+// begins after that. lost says that the lease is another's by now: then nothing was sent. result is nil
 // where the receiver took the message.
 func (d *drain) transmit(ctx context.Context, m *channel.Message) (result *channel.Error, lost bool, err error) {
 	w := d.w
