@@ -1,10 +1,13 @@
 package web_test
 
 import (
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/seed91453169/tocsin/internal/testenv"
 )
 
 func TestMetrics(t *testing.T) {
@@ -37,9 +40,11 @@ func TestMetricsAreAskedOnce(t *testing.T) {
 				t.Fatalf("asked again at once:\n%s", answer.text)
 			}
 		}
-		<-time.After(time.Until(began.Add(2 * time.Second)))
-		if answer := e.want(200, http.MethodGet, "/metrics", nil); !strings.Contains(answer.text, one) {
-			t.Errorf("got\n%s", answer.text)
-		}
+		testenv.Eventually(t, 20*time.Second, func() error {
+			if answer := e.want(200, http.MethodGet, "/metrics", nil); !strings.Contains(answer.text, one) {
+				return fmt.Errorf("got\n%s", answer.text)
+			}
+			return nil
+		}, "the new event does not show")
 	})
 }
