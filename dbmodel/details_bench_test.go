@@ -3,9 +3,7 @@ package dbmodel_test
 import (
 	"context"
 	"fmt"
-	"syscall"
 	"testing"
-	"time"
 
 	"github.com/seed91453169/tocsin/dbmodel"
 	"github.com/seed91453169/tocsin/internal/testenv"
@@ -65,19 +63,10 @@ func acceptRows(b *testing.B, db *dbmodel.DB, rows []dbmodel.Observation) {
 // perThousand reports the CPU time of this process for one call of run, which is about a thousand rows.
 func perThousand(b *testing.B, run func(n int)) {
 	b.Helper()
-	begin, n := cpuTime(b), 0
+	begin, n := testenv.CPUTime(b), 0
 	for b.Loop() {
 		n++
 		run(n)
 	}
-	b.ReportMetric(float64((cpuTime(b)-begin).Microseconds())/float64(n), "cpu-µs/1000rows")
-}
-
-func cpuTime(b *testing.B) time.Duration {
-	b.Helper()
-	var used syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &used); err != nil {
-		b.Fatal(err)
-	}
-	return time.Duration(used.Utime.Nano() + used.Stime.Nano())
+	b.ReportMetric(float64((testenv.CPUTime(b)-begin).Microseconds())/float64(n), "cpu-µs/1000rows")
 }

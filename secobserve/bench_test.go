@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"runtime"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -27,16 +26,6 @@ func BenchmarkPasses(b *testing.B) {
 	}
 }
 
-// cpuTime is what this process has used: the connector, the fake, and SQLite.
-func cpuTime(b *testing.B) time.Duration {
-	b.Helper()
-	var used syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &used); err != nil {
-		b.Fatal(err)
-	}
-	return time.Duration(used.Utime.Nano() + used.Stime.Nano())
-}
-
 func measurePasses(b *testing.B, db *dbmodel.DB, observations int) {
 	e := newEnv(b, db)
 	const products = 500
@@ -53,14 +42,14 @@ func measurePasses(b *testing.B, db *dbmodel.DB, observations int) {
 		last = e.model.AddObservation(o)
 	}
 	e.model.Advance(time.Minute)
-	began, cpu := time.Now(), cpuTime(b)
+	began, cpu := time.Now(), testenv.CPUTime(b)
 	most := &peak{}
 	counts, err := e.sync.Sync(b.Context(), nil, Options{Progress: most.look})
 	if err != nil {
 		b.Fatal(err)
 	}
 	b.ReportMetric(time.Since(began).Seconds(), "s/first")
-	b.ReportMetric((cpuTime(b) - cpu).Seconds(), "cpu-s/first")
+	b.ReportMetric((testenv.CPUTime(b) - cpu).Seconds(), "cpu-s/first")
 	b.ReportMetric(float64(counts.Requests), "requests/first")
 	b.ReportMetric(float64(most.bytes)/(1<<20), "MB-live")
 	e.evaluated()

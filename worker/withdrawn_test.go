@@ -39,41 +39,14 @@ func TestWithdrawnSubscriptions(t *testing.T) {
 		e.subscribe("stays", rule.Slack, about(1), url+"/stays")
 
 		paths := []string{"/disabled", "/alice", "/twice", "/elsewhere", "/deleted", "/stays"}
-		addresses := make([]string, len(paths))
-		for i, path := range paths {
-			addresses[i] = url + path
-		}
-		targets, err := dbmodel.EnsureTargets(ctx, db, e.vault, rule.Slack, addresses)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, id := range targets {
-			if lease, err := dbmodel.TakeTarget(ctx, db, id, "test"); err != nil || !lease.Mine {
-				t.Fatal(lease, err)
-			}
-		}
+		targets := e.keepBack(paths)
 		e.accept(observation(1, 1, rule.High))
 		e.waitFor("the deliveries", func() bool { return len(e.deliveries(dbmodel.Pending)) == len(paths) })
-		for _, s := range disabled {
-			if _, err := db.ExecContext(ctx, "UPDATE subscriptions SET enabled = ? WHERE id = ?", false, s.ID); err != nil {
-				t.Fatal(err)
-			}
-		}
+		e.disable(disabled)
 		if err := dbmodel.DeleteSubscription(ctx, db, deleted.ID); err != nil {
 			t.Fatal(err)
 		}
-		for _, id := range targets {
-			if err := dbmodel.YieldTarget(ctx, db, id, "test"); err != nil {
-				t.Fatal(err)
-			}
-		}
-		e.queue.Poke(ctx, targets)
-		e.idle(10 * time.Second)
-
-		got := map[string]int{}
-		for _, path := range paths {
-			got[path] = len(e.receiver.headlines(path))
-		}
+		got := e.release(targets, paths)
 		want := map[string]int{"/disabled": 0, "/alice": 0, "/twice": 1, "/elsewhere": 0, "/deleted": 0, "/stays": 1}
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("sent (-want +got):\n%s", diff)
@@ -118,19 +91,7 @@ func TestAnotherSubscriptionTakesOver(t *testing.T) {
 		e.subscribe("boss", rule.Slack, of(boss), url+"/whole")
 
 		paths := []string{"/seen", "/disabled", "/team", "/filtered", "/masked", "/whole"}
-		addresses := make([]string, len(paths))
-		for i, path := range paths {
-			addresses[i] = url + path
-		}
-		targets, err := dbmodel.EnsureTargets(ctx, db, e.vault, rule.Slack, addresses)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, id := range targets {
-			if lease, err := dbmodel.TakeTarget(ctx, db, id, "test"); err != nil || !lease.Mine {
-				t.Fatal(lease, err)
-			}
-		}
+		targets := e.keepBack(paths)
 		const secret = "what only administrators read"
 		e.report(accept.NewTaskException(accept.TaskExceptionInfo{
 			ExceptionInfo: accept.ExceptionInfo{Class: "ValueError", Message: secret, Function: "import"}, ProductID: 1,
@@ -140,23 +101,8 @@ func TestAnotherSubscriptionTakesOver(t *testing.T) {
 			t.Fatal(err)
 		}
 		e.user("demoted", func(u *dbmodel.User) { u.IsAdmin = false })
-		for _, s := range disabled {
-			if _, err := db.ExecContext(ctx, "UPDATE subscriptions SET enabled = ? WHERE id = ?", false, s.ID); err != nil {
-				t.Fatal(err)
-			}
-		}
-		for _, id := range targets {
-			if err := dbmodel.YieldTarget(ctx, db, id, "test"); err != nil {
-				t.Fatal(err)
-			}
-		}
-		e.queue.Poke(ctx, targets)
-		e.idle(10 * time.Second)
-
-		got := map[string]int{}
-		for _, path := range paths {
-			got[path] = len(e.receiver.headlines(path))
-		}
+		e.disable(disabled)
+		got := e.release(targets, paths)
 		want := map[string]int{"/seen": 1, "/disabled": 1, "/team": 1, "/filtered": 0, "/masked": 1, "/whole": 1}
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("sent (-want +got):\n%s", diff)
@@ -171,4 +117,53 @@ func TestAnotherSubscriptionTakesOver(t *testing.T) {
 			t.Errorf("failed: %+v", failed)
 		}
 	})
+}
+
+// keepBack takes the leases of the Slack webhooks with these paths, so that what is for them waits until release.
+func (e *env) keepBack(paths []string) (targets []int64) {
+	e.t.Helper()
+	ctx := e.t.Context()
+	addresses := make([]string, len(paths))
+	for i, path := range paths {
+		addresses[i] = e.receiver.URL + path
+	}
+	targets, err := dbmodel.EnsureTargets(ctx, e.db, e.vault, rule.Slack, addresses)
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	for _, id := range targets {
+		if lease, err := dbmodel.TakeTarget(ctx, e.db, id, "test"); err != nil || !lease.Mine {
+			e.t.Fatal(lease, err)
+		}
+	}
+	return targets
+}
+
+// release gives the targets of keepBack back, and returns how many messages came for each path.
+func (e *env) release(targets []int64, paths []string) map[string]int {
+	e.t.Helper()
+	ctx := e.t.Context()
+	for _, id := range targets {
+		if err := dbmodel.YieldTarget(ctx, e.db, id, "test"); err != nil {
+			e.t.Fatal(err)
+		}
+	}
+	e.queue.Poke(ctx, targets)
+	e.idle(10 * time.Second)
+	got := map[string]int{}
+	for _, path := range paths {
+		got[path] = len(e.receiver.headlines(path))
+	}
+	return got
+}
+
+// disable disables subscriptions as a change of their rows alone does.
+func (e *env) disable(list []*dbmodel.Subscription) {
+	e.t.Helper()
+	for _, s := range list {
+		_, err := e.db.ExecContext(e.t.Context(), "UPDATE subscriptions SET enabled = ? WHERE id = ?", false, s.ID)
+		if err != nil {
+			e.t.Fatal(err)
+		}
+	}
 }
