@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/seed91453169/tocsin/dbmodel"
+	"github.com/seed91453169/tocsin/internal/testenv"
 	"github.com/seed91453169/tocsin/rule"
 )
 
@@ -218,7 +219,7 @@ func TestPreviewOnPages(t *testing.T) {
 // A preview looks through far more than it names.
 func TestPreviewOfMany(t *testing.T) {
 	t.Parallel()
-	const many = 20_000
+	const many = 20_000 / testenv.Slowdown
 	e := newSQLiteEnv(t)
 	e.want(200, "PUT", "/api/v1/products/1", `{"name":"product","observation_notification_min_severity":"High"}`)
 	e.exec(`INSERT INTO observations (id, product_id, title, title_hash, severity, status, parser_type, reported_at)

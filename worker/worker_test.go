@@ -122,10 +122,11 @@ func TestDigestsOfAnImport(t *testing.T) {
 			}
 			return 200, nil
 		}
+		const imported = 5000 / testenv.Slowdown
 		e.product(1, "/live")
 		e.product(2, dead)
 		var list []dbmodel.Observation
-		for i := range int64(5000) {
+		for i := range int64(imported) {
 			list = append(list, observation(i+1, 1, rule.High))
 		}
 		list = append(list, observation(9000, 2, rule.Critical))
@@ -139,13 +140,13 @@ func TestDigestsOfAnImport(t *testing.T) {
 			return n
 		}
 		testenv.Eventually(t, 30*time.Second, func() error {
-			if n := live(); n != 5000 {
+			if n := live(); n != imported {
 				return fmt.Errorf("%d sent", n)
 			}
 			return nil
 		}, "the live target does not get everything")
 		if n := len(e.receiver.headlines("/live")); n > 30 {
-			t.Errorf("%d messages for 5000 notifications", n)
+			t.Errorf("%d messages for %d notifications", n, imported)
 		}
 		testenv.Eventually(t, 20*time.Second, func() error {
 			pending := e.deliveries(dbmodel.Pending)

@@ -33,9 +33,11 @@ func Main(m *testing.M, opts ...goleak.Option) {
 	os.Exit(code)
 }
 
-// Eventually waits until cond returns nil, and fails the test with msg and cond's last error after timeout.
+// Eventually waits until cond returns nil, and fails the test with msg and cond's last error after timeout, or Slowdown
+// times as long.
 func Eventually(t testing.TB, timeout time.Duration, cond func() error, msg string) {
 	t.Helper()
+	timeout *= Slowdown
 	ctx, cancel := context.WithTimeout(t.Context(), timeout)
 	defer cancel()
 	if err := poll(ctx, cond); err != nil {
