@@ -823,7 +823,7 @@ type Notification struct {
 	Observation *NotificationObservation `json:"observation"`
 	Product     *NotificationProduct     `json:"product"`
 
-	// Suppressed Equal exceptions that were held back before this one
+	// Suppressed Equal exceptions that were suppressed before this one
 	Suppressed int64            `json:"suppressed"`
 	Trace      string           `json:"trace"`
 	Type       NotificationType `json:"type"`

@@ -22,8 +22,9 @@ type Exception struct {
 	ProductID     int64           `json:"product_id,omitempty"`
 	ObservationID int64           `json:"observation_id,omitempty"`
 	Fingerprint   string          `json:"fingerprint"` // hex; the same for the same exception
-	NeverHeldBack bool            `json:"never_held_back,omitempty"`
-	Own           bool            `json:"own,omitempty"` // about Tocsin itself
+	// NeverSuppressed has it notified also within the window of an equal one.
+	NeverSuppressed bool `json:"never_suppressed,omitempty"`
+	Own             bool `json:"own,omitempty"` // about Tocsin itself
 }
 
 const suppress = `

@@ -26,7 +26,7 @@ type Notification struct {
 	Function    string           `json:"function"`
 	Arguments   json.RawMessage  `json:"arguments"`
 	Trace       string           `json:"trace"`
-	Suppressed  int              `json:"suppressed" doc:"Equal exceptions that were held back before this one"`
+	Suppressed  int              `json:"suppressed" doc:"Equal exceptions that were suppressed before this one"`
 	CreatedAt   time.Time        `json:"created_at"`
 }
 

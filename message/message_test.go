@@ -109,13 +109,13 @@ func TestHeadlineAndTone(t *testing.T) {
 		{"exception", exception("KeyError", "no such key", 0), "Exception KeyError: no such key", channel.Attention},
 		{"exception without message", exception("KeyError", "", 0), "Exception KeyError", channel.Attention},
 		{"exception of several lines", exception("KeyError", "\nno such key\nat all", 0), "Exception KeyError: no such key", channel.Attention},
-		{"held back", exception("KeyError", "no such key", 24), "Exception KeyError: no such key (and 24 times more in the last hour)", channel.Attention},
+		{"suppressed", exception("KeyError", "no such key", 24), "Exception KeyError: no such key (and 24 times more in the last hour)", channel.Attention},
 		{"task", task("import", "ValueError", 0), "Background task import failed: ValueError", channel.Attention},
 		{"task without function", task("", "ValueError", 0), "Background task failed: ValueError", channel.Attention},
 		{"own failure", own("Slack webhook of Payments API fails: 404 (no_service)\nthe rest", 0), "Slack webhook of Payments API fails: 404 (no_service)", channel.Attention},
-		{"own failure, held back", own("the clean-up failed", 24), "The clean-up failed (and 24 times more in the last hour)", channel.Attention},
+		{"own failure, suppressed", own("the clean-up failed", 24), "The clean-up failed (and 24 times more in the last hour)", channel.Attention},
 		{"own failure, empty", own("", 0), "A background task of Tocsin failed", channel.Attention},
-		{"task, held back once", task("import", "ValueError", 1), "Background task import failed: ValueError (and once more in the last hour)", channel.Attention},
+		{"task, suppressed once", task("import", "ValueError", 1), "Background task import failed: ValueError (and once more in the last hour)", channel.Attention},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()

@@ -32,7 +32,7 @@ func (c *Connector) report(
 	if err != nil {
 		return nil, err
 	}
-	done, err := c.accept(ctx, tx, event.NeverHeldBack())
+	done, err := c.accept(ctx, tx, event.NeverSuppressed())
 	return done.Rows, err
 }
 

@@ -28,7 +28,8 @@ func (e InvalidError) Error() string {
 	return faults.Error()
 }
 
-// publicError returns an InvalidError of this package for one of accept, and any other error as it is.
+// publicError returns an InvalidError of this package for one of accept, and any other error as it is. An alias would
+// need no conversion, but go doc shows nothing of a type in an internal package.
 func publicError(err error) error {
 	refused, ok := errors.AsType[accept.InvalidError](err)
 	if !ok {

@@ -33,6 +33,8 @@ func NewTaskException(e TaskExceptionInfo) (*Task, error) {
 	return newTask(accept.NewTaskException(e.internal()))
 }
 
+// internal returns e as accept takes it. An alias of accept's type would need no conversion, but go doc shows no fields
+// of a type in an internal package.
 func (e TaskExceptionInfo) internal() accept.TaskExceptionInfo {
 	return accept.TaskExceptionInfo{
 		ExceptionInfo: accept.ExceptionInfo(e.ExceptionInfo), Arguments: e.Arguments, ProductID: e.ProductID,

@@ -176,7 +176,7 @@ func exceptionSettings(a *settingsAnswer) []formField {
 		Name: "exception_rate_limit", Label: "Silence after an exception", Kind: numberField, Unit: "seconds",
 		Value:   strconv.Itoa(a.ExceptionRateLimit),
 		Default: strconv.Itoa(def.ExceptionRateLimit),
-		Help: "The same exception is notified once in this time; the next message says how many were held back. 0: " +
+		Help: "The same exception is notified once in this time; the next message says how many were suppressed. 0: " +
 			"every one is notified.",
 	})
 }

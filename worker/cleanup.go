@@ -16,7 +16,7 @@ const (
 	// longestCleanupPause bounds the pause after a batch, which is otherwise as long as the batch took: events come in
 	// between.
 	longestCleanupPause = time.Second
-	// suppressionAge is how long the count of an exception that was held back waits for the next one. Those that may
+	// suppressionAge is how long the count of suppressed exceptions waits for the next one. Those that may
 	// still be notified are younger: the longest exception_rate_limit is 30 days.
 	suppressionAge = 90 * 24 * time.Hour
 )
@@ -69,7 +69,7 @@ func (c *cleanup) do(ctx context.Context) (err error) {
 		}
 	}
 	if _, err := dbmodel.DeleteOldSuppressions(ctx, c.w.DB, suppressionAge); err != nil {
-		return fmt.Errorf("forget held-back exceptions: %w", err)
+		return fmt.Errorf("forget suppressed exceptions: %w", err)
 	}
 	if _, err := dbmodel.DeleteOldSessions(ctx, c.w.DB); err != nil {
 		return fmt.Errorf("delete sessions that have expired: %w", err)

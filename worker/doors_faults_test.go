@@ -283,7 +283,7 @@ func TestImportThroughRedisNeedsRoomInItsQueue(t *testing.T) {
 }
 
 // TestNobodyElseReportsForTocsin: what came through Redis is not taken for a failure of Tocsin itself, whose failures
-// to be delivered nobody reports, and which may never be held back.
+// to be delivered nobody reports, and which may never be suppressed.
 func TestNobodyElseReportsForTocsin(t *testing.T) {
 	t.Parallel()
 	testenv.EachDatabase(t, func(t *testing.T, db *dbmodel.DB) {
@@ -297,7 +297,7 @@ func TestNobodyElseReportsForTocsin(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			forged := strings.Replace(string(payload), `"fingerprint":`, `"own":true,"never_held_back":true,"fingerprint":`, 1)
+			forged := strings.Replace(string(payload), `"fingerprint":`, `"own":true,"never_suppressed":true,"fingerprint":`, 1)
 			if forged == string(payload) {
 				t.Fatalf("no fingerprint in %s", payload)
 			}

@@ -32,7 +32,7 @@ type handler struct {
 
 // prepared is what the preparation of an event learned; the zero value where its kind prepares nothing.
 type prepared struct {
-	heldBack bool // the exception equals one that was notified within the rate limit
+	suppressed bool // the exception equals one that was notified within the rate limit
 }
 
 // decision is what an evaluation has stored.

@@ -34,18 +34,18 @@ func (w *Worker) prepareException(ctx context.Context, e *dbmodel.Event) (prepar
 		return prepared{}, fmt.Errorf("load settings: %w", err)
 	}
 	limit := time.Duration(settings.ExceptionRateLimit) * time.Second
-	if limit == 0 || e.Payload.Exception.NeverHeldBack {
+	if limit == 0 || e.Payload.Exception.NeverSuppressed {
 		return prepared{}, nil
 	}
 	mine, err := w.claim(ctx, w.exceptionKey(e), e.ID, limit)
-	return prepared{heldBack: !mine}, err
+	return prepared{suppressed: !mine}, err
 }
 
-// evaluateException notifies an exception, or counts it for the next equal one where it is held back.
+// evaluateException notifies an exception, or counts it for the next equal one where it is suppressed.
 func (w *Worker) evaluateException(
 	ctx context.Context, tx bun.Tx, event *dbmodel.Event, p prepared,
 ) (decision, error) {
-	if p.heldBack {
+	if p.suppressed {
 		return decision{}, dbmodel.Suppress(ctx, tx, w.exceptionKey(event))
 	}
 	x := event.Payload.Exception
@@ -55,7 +55,7 @@ func (w *Worker) evaluateException(
 	}
 	suppressed, err := dbmodel.TakeSuppressed(ctx, tx, w.exceptionKey(event))
 	if err != nil {
-		return decision{}, fmt.Errorf("count what was held back: %w", err)
+		return decision{}, fmt.Errorf("read how many were suppressed: %w", err)
 	}
 	named, err := dbmodel.NamedBy(ctx, tx, x)
 	if err != nil {

@@ -31,7 +31,7 @@ func FuzzPayloads(f *testing.F) {
 		`{"kind":"security_gate","id":1,"passed":false,"stated_at":"-9999-01-01T00:00:00Z"}`, `{"kind":"security_gate","id":1,"stated_at":"0001-01-01T00:00:00Z"}`,
 		`{"kind":"exception","exception":{"type":"exception","class":"E","fingerprint":"` + sum + `"}}`, `{"kind":"exception","exception":null}`, `{"kind":"exception","exception":{"type":"task","class":"E"}}`,
 		`{"kind":"exception","exception":{"type":"x\u0000","class":"\u0000","message":"\ud800","user":"\u0000","function":"\u0000","arguments":{"a":"\u0000"},"fingerprint":"` + sum + `","product_id":-1}}`,
-		`{"kind":"exception","exception":{"type":"task","class":"E","arguments":{"n":1e200000},"observation_id":9223372036854775807,"fingerprint":"` + sum + `","own":true,"never_held_back":true}}`,
+		`{"kind":"exception","exception":{"type":"task","class":"E","arguments":{"n":1e200000},"observation_id":9223372036854775807,"fingerprint":"` + sum + `","own":true,"never_suppressed":true}}`,
 		`{"kind":"` + strings.Repeat("k", 100) + `\u0000"}`, `{"kind":"exception","exception":{"type":"task","class":"E","fingerprint":"` + sum + `","arguments":` + strings.Repeat("[", 9000) + strings.Repeat("]", 9000) + `}}`,
 	} {
 		f.Add([]byte(seed))

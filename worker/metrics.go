@@ -14,10 +14,10 @@ import (
 
 // Results of evaluations.
 const (
-	resultNotified = "notified"
-	resultNothing  = "nothing"
-	resultHeldBack = "held_back"
-	resultSetAside = "failed"
+	resultNotified   = "notified"
+	resultNothing    = "nothing"
+	resultSuppressed = "held_back" // by the rate limit of exceptions
+	resultSetAside   = "failed"
 )
 
 // Results of deliveries.
@@ -39,7 +39,7 @@ type counted struct {
 	evaluations     *prometheus.CounterVec
 	evaluationTimes *prometheus.HistogramVec
 	notifications   *prometheus.CounterVec
-	held            *prometheus.CounterVec
+	suppressed      *prometheus.CounterVec
 	deliveries      *prometheus.CounterVec
 	deliveryTimes   *prometheus.HistogramVec
 	delay           *prometheus.HistogramVec
@@ -60,7 +60,7 @@ func newCounted(r *prometheus.Registry) *counted {
 		evaluationTimes: histogram("tocsin_evaluation_duration_seconds", "Time of one evaluation, of one event or of many.",
 			times, "kind"),
 		notifications: counter("tocsin_notifications_total", "Notifications that were stored.", "type", "event"),
-		held: counter("tocsin_exceptions_held_back_total",
+		suppressed: counter("tocsin_exceptions_held_back_total",
 			"Exceptions that equal one that was notified a short time before.", "type"),
 		deliveries: counter("tocsin_deliveries_total",
 			"Deliveries that were sent, that will be tried again, and that failed for good.", "channel", "result", "reason"),
@@ -68,7 +68,7 @@ func newCounted(r *prometheus.Registry) *counted {
 		delay: histogram("tocsin_notification_delay_seconds",
 			"Time from the acceptance of an event until a receiver has its notification.", delays, "channel"),
 	}
-	r.MustRegister(c.evaluations, c.evaluationTimes, c.notifications, c.held, c.deliveries, c.deliveryTimes, c.delay)
+	r.MustRegister(c.evaluations, c.evaluationTimes, c.notifications, c.suppressed, c.deliveries, c.deliveryTimes, c.delay)
 	for _, kind := range metrics.Kinds {
 		for _, result := range []string{resultNotified, resultNothing, resultSetAside} {
 			c.evaluations.WithLabelValues(string(kind), result)
@@ -76,8 +76,8 @@ func newCounted(r *prometheus.Registry) *counted {
 		c.evaluationTimes.WithLabelValues(string(kind))
 	}
 	for _, kind := range []rule.Type{rule.TypeException, rule.TypeTask} {
-		c.evaluations.WithLabelValues(string(kind), resultHeldBack)
-		c.held.WithLabelValues(string(kind))
+		c.evaluations.WithLabelValues(string(kind), resultSuppressed)
+		c.suppressed.WithLabelValues(string(kind))
 	}
 	for _, typ := range rule.Types {
 		for _, event := range eventsOf(typ) {
@@ -119,9 +119,9 @@ func (c *counted) concluded(e *dbmodel.Event, p prepared, done decision) {
 	}
 	all := max(len(e.Payload.IDs), 1)
 	others := resultNothing
-	if p.heldBack {
-		others = resultHeldBack
-		c.held.WithLabelValues(string(kind)).Inc()
+	if p.suppressed {
+		others = resultSuppressed
+		c.suppressed.WithLabelValues(string(kind)).Inc()
 	}
 	c.evaluations.WithLabelValues(string(kind), resultNotified).Add(float64(done.notified))
 	c.evaluations.WithLabelValues(string(kind), others).Add(float64(max(all-done.notified, 0)))

@@ -33,13 +33,13 @@ func (w *Worker) reportOwn(ctx context.Context, tx bun.Tx, x accept.ExceptionInf
 	return w.acceptOwn(ctx, tx, event)
 }
 
-// reportEach is reportOwn of a failure that is never held back.
+// reportEach is reportOwn of a failure that is never suppressed.
 func (w *Worker) reportEach(ctx context.Context, tx bun.Tx, x accept.ExceptionInfo) error {
 	event, err := accept.NewOwnFailure(x)
 	if err != nil {
 		return err
 	}
-	return w.acceptOwn(ctx, tx, event.NeverHeldBack())
+	return w.acceptOwn(ctx, tx, event.NeverSuppressed())
 }
 
 func (w *Worker) acceptOwn(ctx context.Context, tx bun.Tx, event *accept.Event) error {

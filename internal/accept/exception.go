@@ -21,22 +21,23 @@ const MaxExceptionText = 64 << 10
 // maxExceptionName is how many bytes of a class, a function or a user are kept.
 const maxExceptionName = 1000
 
-// ExceptionInfo describes an exception in a request. Only Class is required; what is too long is cut.
+// ExceptionInfo describes an exception in a request, as tasks.ExceptionInfo does. Only Class is required. Messages and
+// traces are cut to MaxExceptionText, a trace at its beginning; the other texts to maxExceptionName.
 type ExceptionInfo struct {
 	Class    string // of the exception: "KeyError"
 	Message  string
 	Trace    string
-	User     string // who made the request; one that Tocsin does not know is left out
+	User     string // who made the request; a user that Tocsin does not know is left out
 	Function string // method and route: "GET /api/products/{id}"
 	// Fingerprint, where given, replaces message and arguments in deciding what the same exception is.
 	Fingerprint string
 }
 
-// TaskExceptionInfo describes an exception in a background task.
+// TaskExceptionInfo describes an exception in a background task, as tasks.TaskExceptionInfo does.
 type TaskExceptionInfo struct {
 	ExceptionInfo
-	Arguments     map[string]any // of the task; those whose names look like a secret's are stored as "***"
-	ProductID     int64          // 0: that of the observation
+	Arguments     map[string]any // of the task; a value whose name looks like a secret's is stored as "***"
+	ProductID     int64          // 0: the product of the observation
 	ObservationID int64          // 0: none
 }
 
@@ -60,12 +61,12 @@ func newException(t rule.Type, e TaskExceptionInfo) (*Event, error) {
 	if len(e.Arguments) == 0 {
 		arguments = nil // none, however that was written
 	}
-	same := []string{string(t), e.Class, e.Message, e.Function, string(arguments)}
+	equal := []string{string(t), e.Class, e.Message, e.Function, string(arguments)}
 	if e.Fingerprint != "" {
 		// One element less than without a fingerprint, so that no message can imitate one.
-		same = []string{string(t), e.Class, e.Function, e.Fingerprint}
+		equal = []string{string(t), e.Class, e.Function, e.Fingerprint}
 	}
-	whole, err := json.Marshal(same)
+	whole, err := json.Marshal(equal)
 	if err != nil {
 		return nil, fmt.Errorf("fingerprint an exception: %w", err)
 	}
@@ -80,7 +81,6 @@ func newException(t rule.Type, e TaskExceptionInfo) (*Event, error) {
 	if err := tidy(x); err != nil {
 		return nil, err
 	}
-	x.Own, x.NeverHeldBack = false, false
 	return &Event{kind: dbmodel.KindException, exception: x}, nil
 }
 
@@ -111,9 +111,9 @@ func NewOwnException(e ExceptionInfo) (*Event, error) { return newOwn(rule.TypeE
 // reported in turn.
 func NewOwnFailure(e ExceptionInfo) (*Event, error) { return newOwn(rule.TypeTask, e) }
 
-// NeverHeldBack has an own failure notified also within the window of an equal one; the caller limits how often.
-func (e *Event) NeverHeldBack() *Event {
-	e.exception.NeverHeldBack = true
+// NeverSuppressed has an own failure notified also within the window of an equal one; the caller limits how often.
+func (e *Event) NeverSuppressed() *Event {
+	e.exception.NeverSuppressed = true
 	return e
 }
 
@@ -156,7 +156,7 @@ func exceptionFrom(p payload) (*Event, error) {
 	if err := tidy(x); err != nil {
 		return nil, err
 	}
-	x.Own, x.NeverHeldBack = false, false
+	x.Own, x.NeverSuppressed = false, false
 	return &Event{kind: dbmodel.KindException, exception: x}, nil
 }
 

@@ -22,7 +22,7 @@ const (
 const (
 	// storm is how often the same exception happens at once.
 	storm = 25
-	// silence is how long it is held back; silenceLater from then on.
+	// silence is how long equal ones are suppressed; silenceLater from then on.
 	silence, silenceLater = 5 * time.Second, time.Minute
 )
 
@@ -76,7 +76,7 @@ func (s *story) everyKind(ctx context.Context) error {
 		s.task,
 		s.test,
 		func(ctx context.Context) error { return pause(ctx, time.Until(calm)) },
-		s.exception, // which says how many were held back
+		s.exception, // which says how many were suppressed
 		func(ctx context.Context) error {
 			_, err := s.api.PatchSettings(ctx, client.SettingsFields{ExceptionRateLimit: new(int64(silenceLater.Seconds()))})
 			return err

@@ -179,12 +179,12 @@ func (r *run) checkExceptions(db *dbmodel.DB, notified map[string][]dbmodel.Noti
 			}
 		}
 	}
-	var held int
-	err := db.QueryRowContext(context.Background(), "SELECT coalesce(sum(count), 0) FROM suppressions").Scan(&held)
+	var suppressed int
+	err := db.QueryRowContext(context.Background(), "SELECT coalesce(sum(count), 0) FROM suppressions").Scan(&suppressed)
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	if counted += held; counted < least || counted > most {
+	if counted += suppressed; counted < least || counted > most {
 		r.t.Errorf("%d occurrences of exceptions are counted, from %d to %d were reported", counted, least, most)
 	}
 	for class := range notified {

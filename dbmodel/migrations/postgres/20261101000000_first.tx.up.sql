@@ -506,7 +506,7 @@ CREATE TABLE deleted_notifications (
 );
 
 --bun:split
--- Occurrences of an exception that were held back since it was last notified; key is that of its claim in Redis.
+-- Occurrences of an exception that were suppressed since it was last notified; key is that of its claim in Redis.
 CREATE TABLE suppressions (
     key   text PRIMARY KEY,
     count integer NOT NULL,
