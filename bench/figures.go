@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"strconv"
@@ -182,18 +183,25 @@ func (p *product) oneProduct(path string) error {
 	})
 }
 
-func (b *bench) oneWebhook(binary string) (metrics, error) {
+// startWithOneWebhook starts the roles of a binary, whose product 1 has a webhook of its own beside the others.
+func (b *bench) startWithOneWebhook(binary, minSeverity, path string) (*product, error) {
 	p, err := b.startProduct(binary, roles{workers: b.workers, scheduler: true})
 	if err != nil {
 		return nil, err
 	}
+	if err := errors.Join(p.setUp(minSeverity), p.oneProduct(path)); err != nil {
+		p.stop()
+		return nil, err
+	}
+	return p, nil
+}
+
+func (b *bench) oneWebhook(binary string) (metrics, error) {
+	p, err := b.startWithOneWebhook(binary, "Unknown", "/all")
+	if err != nil {
+		return nil, err
+	}
 	defer p.stop()
-	if err := p.setUp("Unknown"); err != nil {
-		return nil, err
-	}
-	if err := p.oneProduct("/all"); err != nil {
-		return nil, err
-	}
 	p.mark()
 	began := time.Now()
 	lines := newLines(1, b.messages, 1, b.title)
@@ -268,17 +276,11 @@ func (p *product) events(n int, pause time.Duration, end <-chan error) (took []t
 // beside measures single events first alone, and then beside an import of ten times -rows, whose products have other
 // webhooks.
 func (b *bench) beside(binary string) (metrics, error) {
-	p, err := b.startProduct(binary, roles{workers: b.workers, scheduler: true})
+	p, err := b.startWithOneWebhook(binary, "Critical", "/one")
 	if err != nil {
 		return nil, err
 	}
 	defer p.stop()
-	if err := p.setUp("Critical"); err != nil {
-		return nil, err
-	}
-	if err := p.oneProduct("/one"); err != nil {
-		return nil, err
-	}
 	alone, err := p.events(30, 200*time.Millisecond, nil)
 	if err != nil {
 		return nil, err

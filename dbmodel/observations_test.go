@@ -156,15 +156,7 @@ func TestOutbox(t *testing.T) {
 	t.Parallel()
 	testenv.EachDatabase(t, func(t *testing.T, db *dbmodel.DB) {
 		ctx := t.Context()
-		insert := func(e dbmodel.NewEvent) int64 {
-			t.Helper()
-			id, err := dbmodel.InsertEvent(ctx, db, e)
-			if err != nil {
-				t.Fatal(err)
-			}
-			return id
-		}
-		id := insert(dbmodel.NewEvent{Kind: dbmodel.KindObservation, Payload: dbmodel.EventPayload{IDs: []int64{5, 6}}, Queued: true})
+		id := insertEvent(t, db, dbmodel.NewEvent{Kind: dbmodel.KindObservation, Payload: dbmodel.EventPayload{IDs: []int64{5, 6}}, Queued: true})
 		claimOf := func(kind dbmodel.EventKind, id int64, alone bool) *dbmodel.Event {
 			t.Helper()
 			e, err := dbmodel.ClaimEvent(ctx, db, kind, id, alone)
@@ -234,7 +226,7 @@ func TestOutbox(t *testing.T) {
 		if err != nil || c.Outbox != 1 || c.FailedEvents != 1 {
 			t.Fatalf("counts: %+v %v", c, err)
 		}
-		first, second := insert(dbmodel.NewEvent{Kind: dbmodel.KindSecurityGate, ProductID: 9, Payload: dbmodel.EventPayload{After: new(false)}}), insert(dbmodel.NewEvent{Kind: dbmodel.KindSecurityGate, ProductID: 9})
+		first, second := insertEvent(t, db, dbmodel.NewEvent{Kind: dbmodel.KindSecurityGate, ProductID: 9, Payload: dbmodel.EventPayload{After: new(false)}}), insertEvent(t, db, dbmodel.NewEvent{Kind: dbmodel.KindSecurityGate, ProductID: 9})
 		if next, err := dbmodel.NextInOrder(ctx, db, dbmodel.KindSecurityGate, 9); err != nil || next != first || second <= first {
 			t.Fatalf("next gate: %d %v", next, err)
 		}

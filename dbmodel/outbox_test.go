@@ -13,21 +13,22 @@ import (
 	"github.com/seed91453169/tocsin/internal/testenv"
 )
 
+func insertEvent(t *testing.T, db *dbmodel.DB, e dbmodel.NewEvent) int64 {
+	t.Helper()
+	id, err := dbmodel.InsertEvent(t.Context(), db, e)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return id
+}
+
 func TestMergeEvents(t *testing.T) {
 	t.Parallel()
 	testenv.EachDatabase(t, func(t *testing.T, db *dbmodel.DB) {
 		ctx := t.Context()
-		insert := func(e dbmodel.NewEvent) int64 {
-			t.Helper()
-			id, err := dbmodel.InsertEvent(ctx, db, e)
-			if err != nil {
-				t.Fatal(err)
-			}
-			return id
-		}
 		about := func(bulk bool, ids ...int64) int64 {
 			t.Helper()
-			return insert(dbmodel.NewEvent{Kind: dbmodel.KindObservation, Bulk: bulk, Payload: dbmodel.EventPayload{IDs: ids}, Queued: ids[0]%2 == 0})
+			return insertEvent(t, db, dbmodel.NewEvent{Kind: dbmodel.KindObservation, Bulk: bulk, Payload: dbmodel.EventPayload{IDs: ids}, Queued: ids[0]%2 == 0})
 		}
 		merge := func(limit, want int) {
 			t.Helper()
@@ -56,8 +57,8 @@ func TestMergeEvents(t *testing.T) {
 			many[i] = int64(10_000 + i)
 		}
 		left := []int64{
-			tried, late, about(false, many...), about(true, 9_003), insert(dbmodel.NewEvent{Kind: dbmodel.KindSecurityGate, ProductID: 9}),
-			insert(dbmodel.NewEvent{Kind: dbmodel.KindException, Payload: dbmodel.EventPayload{Exception: &dbmodel.Exception{Class: "KeyError"}}}),
+			tried, late, about(false, many...), about(true, 9_003), insertEvent(t, db, dbmodel.NewEvent{Kind: dbmodel.KindSecurityGate, ProductID: 9}),
+			insertEvent(t, db, dbmodel.NewEvent{Kind: dbmodel.KindException, Payload: dbmodel.EventPayload{Exception: &dbmodel.Exception{Class: "KeyError"}}}),
 		}
 		for i := range int64(50) {
 			about(false, i+1)
