@@ -20,12 +20,11 @@ import (
 
 // Ids of the demo's sample.
 const (
-	demoHelm       = 31 // a product with settings of its own
-	demoPhoton     = 42 // a product with a target that fails
-	demoPaused     = 62
-	demoSilent     = 17 // an observation that is not notified
-	demoSuppressed = 24 // exceptions
-	demoKindsSeen  = 60 // seconds; the end of the demo's beginning is this setting
+	demoHelm      = 31 // a product with settings of its own
+	demoPhoton    = 42 // a product with a target that fails
+	demoPaused    = 62
+	demoSilent    = 17 // an observation that is not notified
+	demoKindsSeen = 60 // seconds; the end of the demo's beginning is this setting
 )
 
 // printed is what stands behind words in the output of a program, once it is there.
@@ -112,7 +111,7 @@ func (d *deployment) demoInbox() (changed string) {
 	seen := map[string]bool{}
 	for _, n := range list.Items {
 		seen[strings.Trim(n.Type+" "+n.Event, " ")] = true
-		seen["suppressed"] = seen["suppressed"] || n.Suppressed == demoSuppressed
+		seen["suppressed"] = seen["suppressed"] || n.Suppressed > 0
 		seen["paused"] = seen["paused"] || n.Product != nil && n.Product.ID == demoPaused && len(n.Deliveries) == 0
 		seen["a Medium that is known to be exploited"] = seen["a Medium that is known to be exploited"] ||
 			n.Facts.KnownExploited && n.After.Severity == "Medium" && len(n.Deliveries) > 0

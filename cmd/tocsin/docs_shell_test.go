@@ -34,6 +34,7 @@ var notRun = map[string]string{
 	"make screenshots":                 "it changes the repository",
 	"make bench":                       "it measures for an hour",
 	"make verify":                      "it runs all tests",
+	"make vuln":                        "it needs the network",
 }
 
 // readElsewhere are the tests that read the blocks of other languages.
