@@ -55,8 +55,11 @@ type PeriodicRun struct {
 	HandedOver int
 }
 
-// AttemptsLeft is how often the run may still be begun.
-func (r *PeriodicRun) AttemptsLeft() int { return PeriodicAttempts - (r.Attempts - r.HandedOver) }
+// MayTryAgain reports whether the run has another attempt where this one fails.
+func (r *PeriodicRun) MayTryAgain() bool { return r.Attempts-r.HandedOver < PeriodicAttempts }
+
+// LostEachTime reports whether this attempt is one too many, because the process of each earlier one was lost.
+func (r *PeriodicRun) LostEachTime() bool { return r.Attempts-r.HandedOver > PeriodicAttempts }
 
 const runColumns = `id, task, slot, started_at, duration_ms, status, message, attempts, handed_over`
 

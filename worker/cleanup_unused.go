@@ -10,7 +10,7 @@ import (
 )
 
 const (
-	// scannedRows is how many rows one statement of the clean-up reads that finds what nothing refers to.
+	// scannedRows is how many deliveries one statement reads to find the targets that none refers to.
 	scannedRows = 20_000
 	// mostUnused is how many targets one run removes at the most: it remembers their ids.
 	mostUnused = 100_000

@@ -22,8 +22,8 @@ const (
 	dueAtOnce = 1_000
 	// slotsAtOnce is how many subscriptions one transaction gives their deliveries.
 	slotsAtOnce = 200
-	// dataAtOnce is how many deliveries of data one statement adds.
-	dataAtOnce = 10_000
+	// singlesAtOnce is how many deliveries to a signed webhook, each of one notification, one statement adds.
+	singlesAtOnce = 10_000
 	// settleTime bounds the wait for transactions that store or remove notifications; it is longer than any of them may
 	// take.
 	settleTime = dbmodel.PeriodicClaimTime
@@ -38,33 +38,33 @@ func (w *Worker) periodicDigests(ctx context.Context, run *dbmodel.PeriodicRun) 
 		if err := d.begin(ctx); err != nil {
 			return "", err
 		}
-		ofPauses, made := *d, make(chan struct{})
+		ofPauses, slotsEnded := *d, make(chan struct{})
 		g, ctx := errgroup.WithContext(ctx)
-		g.Go(func() error { return ofPauses.pausesUntil(ctx, made) })
+		g.Go(func() error { return ofPauses.endPausesUntil(ctx, slotsEnded) })
 		g.Go(func() error {
-			defer close(made)
-			return d.make(ctx)
+			defer close(slotsEnded)
+			return d.endSlots(ctx)
 		})
 		err := g.Wait()
 		d.unpaused, d.messages = ofPauses.unpaused, d.messages+ofPauses.messages
-		return d.done(), err
+		return d.summary(), err
 	})
 }
 
-// digests makes all digests that are due.
+// digests is a run that makes the digests that are due.
 type digests struct {
 	w        *Worker
 	settings *dbmodel.Settings
 	now      time.Time
-	through  int64 // the number up to which all notifications are there
-	slots    int   // that were made, each of one subscription
+	through  int64 // the number up to which digests sum up notifications, see settle
+	slots    int   // subscriptions whose slot has ended
 	unpaused int   // products whose pause has ended
-	messages int
-	failure  error // of the first slot that could not be made; those of others are
+	messages int   // digests for a recipient each
+	failure  error // of the first slot that could not end; the others do
 }
 
-// done is what the run did so far, in words.
-func (d *digests) done() string {
+// summary is what the run did so far, in words.
+func (d *digests) summary() string {
 	return fmt.Sprintf("%s slots made, pauses of %s products ended, %s messages made",
 		thousands(int64(d.slots)), thousands(int64(d.unpaused)), thousands(int64(d.messages)))
 }
@@ -80,8 +80,8 @@ func (d *digests) begin(ctx context.Context) (err error) {
 	return nil
 }
 
-// make makes the digests of slots.
-func (d *digests) make(ctx context.Context) error {
+// endSlots makes the digests of all slots that have come.
+func (d *digests) endSlots(ctx context.Context) error {
 	if err := d.settle(ctx); err != nil {
 		return err
 	}
@@ -93,14 +93,14 @@ func (d *digests) make(ctx context.Context) error {
 		if d.w.isStopping() {
 			return errStopping
 		}
-		if err := d.slot(ctx, g); err != nil && !d.mayGoOn(ctx, err) {
+		if err := d.endSlot(ctx, g); err != nil && !d.mayGoOn(ctx, err) {
 			return err
 		}
 	}
 	return d.failure
 }
 
-// mayGoOn notes a failure of one slot, which the run ends with, and reports whether it stands in the way of no other.
+// mayGoOn notes the failure of one slot, with which the run ends, and reports whether other slots may still end.
 func (d *digests) mayGoOn(ctx context.Context, err error) bool {
 	if ctx.Err() != nil || errors.Is(err, dbmodel.ErrUnavailable) || errors.Is(err, dbmodel.ErrRunLost) {
 		return false
@@ -111,7 +111,7 @@ func (d *digests) mayGoOn(ctx context.Context, err error) bool {
 	return true
 }
 
-// settle waits until all notifications up to a number are there.
+// settle sets through, once no transaction can add a notification below it any more.
 func (d *digests) settle(ctx context.Context) (err error) {
 	d.through, err = dbmodel.SettledNumber(ctx, d.w.DB, settleTime)
 	return err
@@ -163,8 +163,8 @@ func (d *digests) dueGroups(ctx context.Context) ([]*slotGroup, error) {
 	}
 }
 
-// groupOf returns a group of this one subscription, and the key that subscriptions of one group share. of is nil where
-// it has no contact.
+// groupOf returns a group of this one subscription, and the key that subscriptions of one group share. of is the same
+// subscription as rules see it, nil where it has no contact.
 func (d *digests) groupOf(
 	ctx context.Context, s *dbmodel.Subscription, of *rule.Subscription,
 ) (*slotGroup, string, error) {
@@ -233,10 +233,10 @@ func occasion(slots rule.Slots, at time.Time) string {
 	return "On schedule"
 }
 
-// slot ends the slot of a group: it stores the digest, and the deliveries to the contacts of its subscriptions.
-func (d *digests) slot(ctx context.Context, g *slotGroup) error {
+// endSlot ends the slot of a group: it stores the digest, and the deliveries to the contacts of its subscriptions.
+func (d *digests) endSlot(ctx context.Context, g *slotGroup) error {
 	var content *dbmodel.NetDigest
-	var data []int64
+	var unsent []int64
 	if len(g.subscriptions) > 0 {
 		s := g.subscriptions[0]
 		var err error
@@ -244,7 +244,7 @@ func (d *digests) slot(ctx context.Context, g *slotGroup) error {
 		if g.notifications.SentTo != 0 {
 			wasSent = func(n *rule.Notification) bool { return n.Sent }
 		}
-		content, data, err = d.sum(ctx, g.notifications, s.Filter.Passes, wasSent,
+		content, unsent, err = d.sum(ctx, g.notifications, s.Filter.Passes, wasSent,
 			slices.ContainsFunc(g.subscriptions, hasSignedWebhook))
 		if err != nil {
 			return err
@@ -269,7 +269,7 @@ func (d *digests) slot(ctx context.Context, g *slotGroup) error {
 				}
 			}
 			d.slots += len(ended)
-			return d.store(ctx, tx, content, data, to)
+			return d.store(ctx, tx, content, unsent, to)
 		})
 		if err != nil {
 			return fmt.Errorf("end a slot: %w", err)
@@ -279,7 +279,7 @@ func (d *digests) slot(ctx context.Context, g *slotGroup) error {
 	return nil
 }
 
-// poke has the targets of subscriptions looked at.
+// poke pokes the targets of subscriptions.
 func (d *digests) poke(ctx context.Context, subscriptions map[int64]*rule.Subscription, ids []int64) {
 	targets := map[int64]bool{}
 	for _, id := range ids {
@@ -297,23 +297,24 @@ func hasSignedWebhook(s *rule.Subscription) bool {
 	return slices.ContainsFunc(s.Contacts, func(c rule.Contact) bool { return c.Channel.Info().Signed })
 }
 
-// recipients returns the contacts that settings and subscriptions name, less those to which nothing can be delivered.
+// recipients returns the contacts of a, less those to which nothing can be delivered.
 func recipients(a rule.Applied, settings *dbmodel.Settings) []rule.Recipient {
 	all := rule.Recipients(a, nil, rule.Ability{EmailFrom: settings.EmailFrom})
 	return slices.DeleteFunc(all, func(r rule.Recipient) bool { return r.Reason != "" })
 }
 
-// sum reads notifications, and sums up those that pass. data: the ids of these, less what was sent, are wanted, too.
+// sum reads notifications, and sums up those that pass. Where ids are wanted it returns, too, those of the
+// notifications that pass and were not sent.
 func (d *digests) sum(
-	ctx context.Context, r dbmodel.NotificationRange, passes, wasSent func(*rule.Notification) bool, data bool,
-) (content *dbmodel.NetDigest, ids []int64, err error) {
+	ctx context.Context, r dbmodel.NotificationRange, passes, wasSent func(*rule.Notification) bool, idsWanted bool,
+) (content *dbmodel.NetDigest, unsent []int64, err error) {
 	content = &dbmodel.NetDigest{NetDigest: rule.NewNetDigest(func(yield func(*rule.Notification) bool) {
 		err = dbmodel.EachNotification(ctx, d.w.DB.Reader, r, func(n *rule.Notification) bool {
 			if !passes(n) {
 				return true
 			}
-			if data && (wasSent == nil || !wasSent(n)) {
-				ids = append(ids, n.ID)
+			if idsWanted && (wasSent == nil || !wasSent(n)) {
+				unsent = append(unsent, n.ID)
 			}
 			return yield(n)
 		})
@@ -321,7 +322,7 @@ func (d *digests) sum(
 	if err != nil {
 		return nil, nil, err
 	}
-	slices.Sort(ids)
+	slices.Sort(unsent)
 	var products []int64
 	for _, p := range content.Products {
 		products = append(products, p.Product)
@@ -330,13 +331,13 @@ func (d *digests) sum(
 	if err != nil {
 		return nil, nil, fmt.Errorf("name the products of a digest: %w", err)
 	}
-	return content, ids, nil
+	return content, unsent, nil
 }
 
-// store adds pending deliveries: of the digest to recipients that read messages, of each notification in data to signed
+// store adds pending deliveries: of the digest to recipients that read messages, of each unsent notification to signed
 // webhooks.
 func (d *digests) store(
-	ctx context.Context, tx bun.Tx, content *dbmodel.NetDigest, data []int64, to []rule.Recipient,
+	ctx context.Context, tx bun.Tx, content *dbmodel.NetDigest, unsent []int64, to []rule.Recipient,
 ) error {
 	var readers, signed []rule.Recipient
 	for _, r := range to {
@@ -347,7 +348,7 @@ func (d *digests) store(
 		}
 	}
 	for _, one := range signed {
-		for part := range slices.Chunk(data, dataAtOnce) {
+		for part := range slices.Chunk(unsent, singlesAtOnce) {
 			if err := dbmodel.AddDigestDeliveries(ctx, tx, part, []rule.Recipient{one}, 0); err != nil {
 				return fmt.Errorf("store deliveries to a webhook: %w", err)
 			}

@@ -39,10 +39,10 @@ func (e *env) makeDigests(ctx context.Context) error {
 	if err := d.begin(ctx); err != nil {
 		return err
 	}
-	if err := d.pauses(ctx); err != nil {
+	if err := d.endPauses(ctx); err != nil {
 		return err
 	}
-	return d.make(ctx)
+	return d.endSlots(ctx)
 }
 
 // TestDigestsSurviveDeath: a run that dies at each statement, the one after the other, and three that end them at once, make
@@ -187,7 +187,7 @@ func TestLateCommitIsDigested(t *testing.T) {
 		if err != nil || len(groups) != 1 {
 			t.Fatalf("%d slots (%v), want 1", len(groups), err)
 		}
-		if err := d.slot(ctx, groups[0]); err != nil {
+		if err := d.endSlot(ctx, groups[0]); err != nil {
 			t.Fatal(err)
 		}
 		if s, err = dbmodel.VisibleSubscriptionByID(ctx, db, everything, s.ID); err != nil {
@@ -222,7 +222,7 @@ func (e *env) clock(id int64, now time.Time) (done time.Time, made bool) {
 		e.t.Fatal(err)
 	}
 	d.now = now
-	if err := d.make(ctx); err != nil {
+	if err := d.endSlots(ctx); err != nil {
 		e.t.Fatal(err)
 	}
 	return *stored().LastSlotAt, true

@@ -14,43 +14,43 @@ import (
 	"github.com/seed91453169/tocsin/rule"
 )
 
-// targetsAtOnce is to how many targets one transaction gives what a pause held back.
+// targetsAtOnce is how many targets one transaction gives what a pause held back.
 const targetsAtOnce = 200
 
 // afterPause is the occasion of a digest of what a pause held back.
 const afterPause = "After the pause"
 
-// heldSource is why a target would have received notifications of products: a contact of these, or a subscription.
-type heldSource struct {
-	Contact  bool
-	Filter   rule.Filter
+// pausedSource is why a target would have received notifications of products: a contact of these, or a subscription.
+type pausedSource struct {
+	Contact  bool        // then all of the products is for it; what follows is of a subscription
+	Filter   rule.Filter // as in rule.Subscription, like Sees and Whole
 	Sees     []rule.Type
 	Whole    bool
 	Products map[int64]bool
 }
 
-func (s *heldSource) passes(n *rule.Notification) bool {
+func (s *pausedSource) passes(n *rule.Notification) bool {
 	return s.Products[n.Product] && (s.Contact || (s.Whole || slices.Contains(s.Sees, n.Type)) && s.Filter.Passes(n))
 }
 
-// heldTarget is a target that would have received something, with the recipient of its first source, and all its
-// sources in order.
-type heldTarget struct {
+// pausedTarget is a target that would have received something but for a pause, with the recipient of its first source,
+// and all its sources in order.
+type pausedTarget struct {
 	recipient rule.Recipient
 	order     []rule.Holder
-	sources   map[rule.Holder]*heldSource
+	sources   map[rule.Holder]*pausedSource
 }
 
-// pausesUntil ends pauses until all slots are made: they end within seconds, however long that takes.
-func (d *digests) pausesUntil(ctx context.Context, made <-chan struct{}) error {
+// endPausesUntil ends pauses, each within seconds, until slotsEnded is closed, however long that takes.
+func (d *digests) endPausesUntil(ctx context.Context, slotsEnded <-chan struct{}) error {
 	ticker := time.NewTicker(time.Second)
 	defer ticker.Stop()
 	for {
-		if err := d.pauses(ctx); err != nil {
+		if err := d.endPauses(ctx); err != nil {
 			return err
 		}
 		select {
-		case <-made:
+		case <-slotsEnded:
 			return nil
 		case <-ctx.Done():
 			return ctx.Err()
@@ -59,23 +59,23 @@ func (d *digests) pausesUntil(ctx context.Context, made <-chan struct{}) error {
 	}
 }
 
-// pauses ends the pauses that are over: it stores, for each contact that was held back, a digest of what it would have
-// received. Subscriptions on a schedule take that into their next slot.
-func (d *digests) pauses(ctx context.Context) error {
+// endPauses ends the pauses that are over: it stores, for each contact that was held back, a digest of what it would
+// have received. Subscriptions on a schedule take that into their next slot.
+func (d *digests) endPauses(ctx context.Context) error {
 	p, err := dbmodel.NextEndedPause(ctx, d.w.DB, settleTime)
 	if err != nil || p == nil {
 		return err
 	}
-	held, err := d.heldTargets(ctx, p.Products)
+	targets, err := d.pausedTargets(ctx, p.Products)
 	if err != nil {
 		return err
 	}
-	groups, err := pauseGroups(held)
+	groups, err := pauseGroups(targets)
 	if err != nil {
 		return err
 	}
 	for _, g := range groups {
-		if err := d.endPause(ctx, p, g); err != nil {
+		if err := d.giveHeldBack(ctx, p, g); err != nil {
 			return fmt.Errorf("end a pause: %w", err)
 		}
 	}
@@ -88,16 +88,16 @@ func (d *digests) pauses(ctx context.Context) error {
 
 // pauseGroup is targets that would have received the same.
 type pauseGroup struct {
-	sources []*heldSource
+	sources []*pausedSource
 	to      []rule.Recipient
 }
 
 // pauseGroups groups targets that would have received the same, in the order of the first of each group.
-func pauseGroups(held map[int64]*heldTarget) ([]*pauseGroup, error) {
+func pauseGroups(targets map[int64]*pausedTarget) ([]*pauseGroup, error) {
 	groups, order := map[string]*pauseGroup{}, []*pauseGroup(nil)
-	for _, id := range slices.Sorted(maps.Keys(held)) {
-		t := held[id]
-		sources := make([]*heldSource, len(t.order))
+	for _, id := range slices.Sorted(maps.Keys(targets)) {
+		t := targets[id]
+		sources := make([]*pausedSource, len(t.order))
 		for i, h := range t.order {
 			sources[i] = t.sources[h]
 		}
@@ -115,20 +115,20 @@ func pauseGroups(held map[int64]*heldTarget) ([]*pauseGroup, error) {
 	return order, nil
 }
 
-// endPause stores what the targets of a group would have received, a part of them at a time.
-func (d *digests) endPause(ctx context.Context, p *dbmodel.EndedPause, g *pauseGroup) error {
+// giveHeldBack stores for the targets of a group, a part of them at a time, what a pause held back.
+func (d *digests) giveHeldBack(ctx context.Context, p *dbmodel.EndedPause, g *pauseGroup) error {
 	isSigned := func(r rule.Recipient) bool { return r.Channel.Info().Signed }
-	content, data, err := d.sum(ctx, dbmodel.NotificationRange{
+	content, unsent, err := d.sum(ctx, dbmodel.NotificationRange{
 		Through: p.Through, Types: rule.Types, Products: p.Products, HeldBack: true,
 	}, func(n *rule.Notification) bool {
-		return slices.ContainsFunc(g.sources, func(s *heldSource) bool { return s.passes(n) })
+		return slices.ContainsFunc(g.sources, func(s *pausedSource) bool { return s.passes(n) })
 	}, nil, slices.ContainsFunc(g.to, isSigned))
 	if err != nil {
 		return err
 	}
 	content.Occasion = afterPause
 	size := targetsAtOnce
-	if len(data) > targetsAtOnce {
+	if len(unsent) > targetsAtOnce {
 		size = 1
 	}
 	for part := range slices.Chunk(g.to, size) {
@@ -144,7 +144,7 @@ func (d *digests) endPause(ctx context.Context, p *dbmodel.EndedPause, g *pauseG
 			if err != nil || len(claimed) == 0 {
 				return err
 			}
-			return d.store(ctx, tx, content, data, slices.DeleteFunc(slices.Clone(part), func(r rule.Recipient) bool {
+			return d.store(ctx, tx, content, unsent, slices.DeleteFunc(slices.Clone(part), func(r rule.Recipient) bool {
 				return !slices.Contains(claimed, r.Target)
 			}))
 		})
@@ -156,9 +156,9 @@ func (d *digests) endPause(ctx context.Context, p *dbmodel.EndedPause, g *pauseG
 	return nil
 }
 
-// heldTargets finds who would have received something of products: their contacts, and the subscriptions that take all
-// at once. What has a slot to come takes it into that.
-func (d *digests) heldTargets(ctx context.Context, products []int64) (map[int64]*heldTarget, error) {
+// pausedTargets finds the targets that would have received something of products: of their contacts, and of the
+// subscriptions that take all at once. Those with a schedule take it into their next slot.
+func (d *digests) pausedTargets(ctx context.Context, products []int64) (map[int64]*pausedTarget, error) {
 	contexts, err := dbmodel.ProductContexts(ctx, d.w.DB, products)
 	if err != nil {
 		return nil, fmt.Errorf("load products: %w", err)
@@ -168,13 +168,13 @@ func (d *digests) heldTargets(ctx context.Context, products []int64) (map[int64]
 	if err != nil {
 		return nil, fmt.Errorf("load subscriptions: %w", err)
 	}
-	held := map[int64]*heldTarget{}
-	add := func(product int64, list []rule.Recipient, source heldSource) {
+	targets := map[int64]*pausedTarget{}
+	add := func(product int64, list []rule.Recipient, source pausedSource) {
 		for _, r := range list {
-			t := held[r.Target]
+			t := targets[r.Target]
 			if t == nil {
-				t = &heldTarget{recipient: r, sources: map[rule.Holder]*heldSource{}}
-				held[r.Target] = t
+				t = &pausedTarget{recipient: r, sources: map[rule.Holder]*pausedSource{}}
+				targets[r.Target] = t
 			}
 			t.recipient.Masked = t.recipient.Masked && r.Masked
 			s := t.sources[r.Holder]
@@ -188,17 +188,17 @@ func (d *digests) heldTargets(ctx context.Context, products []int64) (map[int64]
 	}
 	for _, id := range slices.Sorted(maps.Keys(contexts)) {
 		applied := rule.Effective(contexts[id].Product, contexts[id].Group)
-		add(id, recipients(rule.Applied{Contacts: applied.Contacts}, d.settings), heldSource{Contact: true})
+		add(id, recipients(rule.Applied{Contacts: applied.Contacts}, d.settings), pausedSource{Contact: true})
 	}
 	for _, personal := range []bool{false, true} {
 		for _, id := range slices.Sorted(maps.Keys(contexts)) {
 			for _, s := range subscribers.Of(id) {
 				if (s.User != 0) == personal && s.Schedule == "" && !s.Ends {
 					add(id, recipients(rule.Applied{Subscriptions: []*rule.Subscription{s}}, d.settings),
-						heldSource{Filter: s.Filter, Sees: s.Sees, Whole: s.Whole})
+						pausedSource{Filter: s.Filter, Sees: s.Sees, Whole: s.Whole})
 				}
 			}
 		}
 	}
-	return held, nil
+	return targets, nil
 }

@@ -209,7 +209,7 @@ func TestSlotIsMadeOnce(t *testing.T) {
 				if err != nil || len(groups) != 1 {
 					return fmt.Errorf("%d slots were found (%w)", len(groups), err)
 				}
-				err = d.slot(t.Context(), groups[0])
+				err = d.endSlot(t.Context(), groups[0])
 				ended.Add(int64(d.slots))
 				return err
 			})

@@ -58,7 +58,8 @@ func (w *Worker) targetDrain(ctx context.Context, t *asynq.Task) error {
 	}
 	w.unpoke(ctx, p.TargetID)
 	leave, entered := w.enter(laneOf(&lease.Target, bulk), turn)
-	// The sweep comes back to it; one that does not fail stays due, for a single event may find a place sooner.
+	// The sweep finds a target without a place again. One that does not fail stays due, so that the poke of a single
+	// event may find a place for it sooner.
 	if !entered {
 		if lease.FailingSince == nil {
 			err = dbmodel.YieldTarget(ctx, w.DB, p.TargetID, owner)
@@ -110,18 +111,18 @@ type drain struct {
 	w           *Worker
 	target      *dbmodel.Target
 	owner       string
-	held        context.Context // of the lease
+	leased      context.Context // ends with the worker, or once another worker has the lease
 	turn        *turn           // at the database
-	bulk        bool            // an import may bring more, and no single event waits for the target
+	bulk        bool            // an import may bring more, and no single event has something for the target
 	settings    *dbmodel.Settings
 	renewed     time.Time // when the lease was taken, or renewed between messages
 	ahead       int       // how many single deliveries are read at once
-	most        int       // of a signed webhook: how many notifications its receiver takes at once; 0: not known
+	batchSize   int       // how many notifications the receiver of a signed webhook takes at once; 0: not known
 	address     string    // empty: the key that sealed it is lost
 	firstName   string    // of the user with this email address; empty where there is none
 	name        string    // of the target, as a person knows it; empty: not read yet
 	sinceDigest int       // single deliveries since the last digest
-	digested    bool      // the last message was a digest
+	afterDigest bool      // the last message was a digest
 	gathered    bool      // it has waited for more to come before the next message
 
 	parents []string        // of the notifications of the next message, where they are traced
@@ -132,16 +133,16 @@ type drain struct {
 type outcome int
 
 const (
-	goOn   outcome = iota // look for the next one
-	nobody                // nothing waits
-	stop                  // the lease is lost, or the target failed and rests: nothing more to do here
+	goOn         outcome = iota // look for the next one
+	nothingWaits                // give the lease back, unless something has come meanwhile
+	stop                        // the lease is lost, or the target failed and rests: nothing more to do here
 )
 
 // safely is run that gives the lease back and returns an error where it panics.
 func (d *drain) safely(ctx context.Context) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			p = kindOf(p)
+			p = harmless(p)
 			d.w.Log.Error().Int64("target", d.target.ID).Bytes("stack", debug.Stack()).Msgf("panic: %v", p)
 			d.turn.take()
 			err = d.leave(&panicked{p})
@@ -150,8 +151,8 @@ func (d *drain) safely(ctx context.Context) (err error) {
 	return d.run(ctx)
 }
 
-// kindOf says of a panic what holds nothing of what was worked on, such as the address of a target.
-func kindOf(p any) any {
+// harmless describes the value of a panic without what it may hold of a target, such as its address.
+func harmless(p any) any {
 	if err, ok := p.(runtime.Error); ok { // "index out of range [3] with length 3"
 		return err
 	}
@@ -160,9 +161,9 @@ func kindOf(p any) any {
 
 func (d *drain) run(ctx context.Context) error {
 	w, id := d.w, d.target.ID
-	held, release := w.leases.hold(w.ended, dbmodel.HeldLease{TargetID: id, Owner: d.owner})
+	leased, release := w.leases.hold(w.ended, dbmodel.HeldLease{TargetID: id, Owner: d.owner})
 	defer release()
-	d.held = held
+	d.leased = leased
 	var err error
 	if d.settings, err = dbmodel.LoadSettings(ctx, w.DB); err != nil {
 		return d.leave(fmt.Errorf("load settings: %w", err))
@@ -188,7 +189,7 @@ func (d *drain) run(ctx context.Context) error {
 			return d.leave(err)
 		case next == stop:
 			return nil
-		case next == nobody:
+		case next == nothingWaits:
 			released, err := dbmodel.ReleaseTarget(ctx, w.DB, id, d.owner, 0)
 			if err != nil {
 				return d.leave(err)
@@ -226,7 +227,8 @@ func (d *drain) makeWay(ctx context.Context) error {
 	return err
 }
 
-// leave gives the lease back whatever is left to do; the sweep, or a poke after it, goes on. It returns err.
+// leave gives the lease back although something may be left to do; the sweep, or a poke after it, goes on. It returns
+// err, joined with that of giving back.
 func (d *drain) leave(err error) error {
 	w, id := d.w, d.target.ID
 	return errors.Join(err, w.record("give a target back", func(ctx context.Context) error {
@@ -234,38 +236,41 @@ func (d *drain) leave(err error) error {
 	}))
 }
 
-// deliver sends what comes next, if something waits, and records what became of it: a digest where there is one to
-// send, else single deliveries.
+// deliver sends what comes next, if something waits, and records what became of it.
 func (d *drain) deliver(ctx context.Context) (outcome, error) {
 	d.traceMessage()
-	if d.target.Channel == rule.Webhook {
+	switch {
+	case d.target.Channel == rule.Webhook:
 		return d.deliverData(ctx)
+	case d.target.Batch != 0:
+		return d.deliverDigest(ctx)
 	}
-	if d.target.Batch == 0 {
-		waiting, err := dbmodel.PendingDeliveries(ctx, d.w.DB, d.target.ID, max(d.settings.DigestThreshold+1, d.ahead))
-		switch {
-		case err != nil:
-			return stop, fmt.Errorf("find what waits for target %d: %w", d.target.ID, err)
-		case len(waiting) == 0:
-			return nobody, nil
-		}
-		if i := slices.IndexFunc(waiting, func(one dbmodel.PendingDelivery) bool { return one.Digest != 0 }); i > 0 {
-			waiting = waiting[:i] // it goes as a message of its own
-		}
-		most := d.settings.DigestThreshold
-		if waiting[0].Digest != 0 || most == 0 || len(waiting) <= most {
-			if waiting[0].Digest == 0 && d.gather(ctx) {
-				return goOn, nil
-			}
-			return d.deliverEach(ctx, waiting)
-		}
-	}
-	return d.deliverDigest(ctx)
+	return d.deliverWaiting(ctx)
 }
 
-// deliverEach sends the first message of waiting as it is: a single delivery, and others after it, or the digest of a
-// schedule or a pause.
-func (d *drain) deliverEach(ctx context.Context, waiting []dbmodel.PendingDelivery) (outcome, error) {
+// deliverWaiting sends the oldest of what waits: the digest of a schedule or a pause; a digest of single deliveries,
+// where these are too many; else single deliveries, one by one.
+func (d *drain) deliverWaiting(ctx context.Context) (outcome, error) {
+	threshold := d.settings.DigestThreshold
+	waiting, err := dbmodel.PendingDeliveries(ctx, d.w.DB, d.target.ID, max(threshold+1, d.ahead))
+	switch {
+	case err != nil:
+		return stop, fmt.Errorf("find what waits for target %d: %w", d.target.ID, err)
+	case len(waiting) == 0:
+		return nothingWaits, nil
+	}
+	isDigest := waiting[0].Digest != 0
+	if !isDigest {
+		if i := slices.IndexFunc(waiting, func(one dbmodel.PendingDelivery) bool { return one.Digest != 0 }); i > 0 {
+			waiting = waiting[:i] // the digest behind them goes as a message of its own
+		}
+		switch {
+		case threshold > 0 && len(waiting) > threshold:
+			return d.deliverDigest(ctx)
+		case d.gather(ctx):
+			return goOn, nil
+		}
+	}
 	isSubscribed := func(one dbmodel.PendingDelivery) bool { return one.Holder.Kind == rule.HolderSubscription }
 	if slices.ContainsFunc(waiting, isSubscribed) {
 		if changed, err := d.askAgain(ctx); err != nil {
@@ -274,7 +279,7 @@ func (d *drain) deliverEach(ctx context.Context, waiting []dbmodel.PendingDelive
 			return goOn, nil
 		}
 	}
-	if waiting[0].Digest != 0 {
+	if isDigest {
 		return d.deliverNetDigest(ctx, waiting[0])
 	}
 	return d.burst(ctx, waiting)
@@ -334,7 +339,7 @@ func (d *drain) transmit(ctx context.Context, m *channel.Message) (result *chann
 		limit = patient.SendTime()
 	}
 	d.turn.give()
-	sendCtx, cancel := context.WithTimeout(d.held, limit)
+	sendCtx, cancel := context.WithTimeout(d.leased, limit)
 	defer cancel()
 	began := time.Now()
 	err = sender.Send(sendCtx, channel.Target{Channel: d.target.Channel, Address: channel.Secret(d.address)}, m)
@@ -342,7 +347,7 @@ func (d *drain) transmit(ctx context.Context, m *channel.Message) (result *chann
 	switch {
 	case err == nil:
 		return nil, false, nil
-	case errors.Is(context.Cause(d.held), errLeaseLost):
+	case errors.Is(context.Cause(d.leased), errLeaseLost):
 		return nil, true, nil
 	case errors.As(err, &result):
 		return result, false, nil

@@ -33,7 +33,7 @@ func (d *drain) burst(ctx context.Context, waiting []dbmodel.PendingDelivery) (n
 	if err != nil {
 		return stop, fmt.Errorf("load notifications for target %d: %w", d.target.ID, err)
 	}
-	unrecorded := &group{d: d}
+	unrecorded := &sentGroup{d: d}
 	defer func() { // also where a send panics: what was taken is known
 		d.turn.take()
 		if e := unrecorded.flush(); e != nil {
@@ -72,20 +72,21 @@ func (d *drain) burst(ctx context.Context, waiting []dbmodel.PendingDelivery) (n
 // paced reports whether the messages to the target have a rate.
 func (d *drain) paced() bool { return d.w.Rates[d.target.Channel] > 0 }
 
-// group is deliveries that were sent and are not recorded yet.
-type group struct {
-	d     *drain
+// sentGroup is deliveries that were sent and are not recorded yet.
+type sentGroup struct {
+	d *drain
+
+	recording sync.Mutex // locked while deliveries are recorded: flush waits for that
+	err       error      // why some could not be recorded; guarded by recording
+
+	mu    sync.Mutex // guards what follows
 	timer *time.Timer
-	// recording is held while a group is recorded, so that flush waits for it; it guards err, too.
-	recording sync.Mutex
-	err       error
-	mu        sync.Mutex // of what follows, and of timer
-	ids       []int64
-	taken     map[int64]time.Time // when the receiver took each of them
+	ids   []int64
+	taken map[int64]time.Time // when the receiver took each of them
 }
 
 // add takes a delivery that was sent; it is recorded within groupTime.
-func (g *group) add(id int64, at time.Time) {
+func (g *sentGroup) add(id int64, at time.Time) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.ids = append(g.ids, id); g.taken == nil {
@@ -104,7 +105,7 @@ func (g *group) add(id int64, at time.Time) {
 
 // flush records what was sent, for as long as that takes, and returns why something of the burst could not be recorded.
 // Its caller has a turn at the database.
-func (g *group) flush() error {
+func (g *sentGroup) flush() error {
 	g.recording.Lock()
 	defer g.recording.Unlock()
 	g.mu.Lock()

@@ -42,7 +42,7 @@ func (d *drain) deliverDigest(ctx context.Context) (outcome, error) {
 		if brief {
 			say = b.BriefDigest
 		}
-		return say(content, set.Number(), d.from(to, content.ContactHolder))
+		return say(content, set.Number(), d.withHolder(to, content.ContactHolder))
 	})
 }
 
@@ -87,7 +87,7 @@ func (d *drain) deliverNetDigest(ctx context.Context, first dbmodel.PendingDeliv
 		if brief {
 			say = b.BriefNetDigest
 		}
-		return say(content, ids[len(ids)-1], d.from(to, first.ContactHolder))
+		return say(content, ids[len(ids)-1], d.withHolder(to, first.ContactHolder))
 	})
 }
 

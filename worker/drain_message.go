@@ -17,12 +17,13 @@ func (d *drain) single(n *dbmodel.Notification, waiting dbmodel.PendingDelivery)
 		n = n.Masked()
 	}
 	return d.build(func(b message.Builder, to message.Recipient) *channel.Message {
-		return b.Notification(n, waiting.ID, d.from(to, waiting.ContactHolder))
+		return b.Notification(n, waiting.ID, d.withHolder(to, waiting.ContactHolder))
 	})
 }
 
-// from returns to with the holder of its contact and, where that is a personal subscription, the link that disables it.
-func (d *drain) from(to message.Recipient, of dbmodel.ContactHolder) message.Recipient {
+// withHolder returns a recipient with the holder of its contact and, where that is a personal subscription, the link
+// that disables it.
+func (d *drain) withHolder(to message.Recipient, of dbmodel.ContactHolder) message.Recipient {
 	to.Holder, to.HolderName = of.Holder, of.HolderName
 	if of.UserID > 0 && of.HolderName != "" {
 		to.Unsubscribe = fmt.Sprintf("%s/unsubscribe/%d/%s", d.w.BaseURL, of.Holder.ID,
@@ -31,7 +32,8 @@ func (d *drain) from(to message.Recipient, of dbmodel.ContactHolder) message.Rec
 	return to
 }
 
-// build makes a message. One whose making panics still says that something happened and where to read it.
+// build makes a message with say. Where that panics, the message still says that something happened and where to read
+// it.
 func (d *drain) build(say func(message.Builder, message.Recipient) *channel.Message) (m *channel.Message) {
 	b := message.Builder{BaseURL: d.w.BaseURL, Settings: d.settings}
 	to := message.Recipient{Channel: d.target.Channel}
@@ -41,7 +43,7 @@ func (d *drain) build(say func(message.Builder, message.Recipient) *channel.Mess
 	defer func() {
 		if p := recover(); p != nil {
 			d.w.Log.Error().Int64("target", d.target.ID).Bytes("stack", debug.Stack()).
-				Msgf("make a message: panic: %v", kindOf(p))
+				Msgf("make a message: panic: %v", harmless(p))
 			m = &channel.Message{
 				Headline: "A notification could not be shown here: read it in Tocsin", Tone: channel.Attention, ID: rand.Text(),
 				From: d.settings.EmailFrom, Action: channel.Link{Label: "Open the inbox", URL: d.w.BaseURL + "/"},

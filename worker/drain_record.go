@@ -16,7 +16,7 @@ import (
 	"github.com/seed91453169/tocsin/message"
 )
 
-// recordResult records what became of a message, for as long as that takes.
+// recordResult records what became of a message, and tries that until the database has it.
 func (d *drain) recordResult(set dbmodel.DeliverySet, result *channel.Error) (outcome, error) {
 	w := d.w
 	switch {
@@ -36,14 +36,14 @@ func (d *drain) recordResult(set dbmodel.DeliverySet, result *channel.Error) (ou
 			}
 			t.Failures, t.FailingSince, t.FailureNotified, t.Batch = 0, nil, false, 0
 		}
-		d.count(set)
+		d.noteMessage(set)
 		return goOn, nil
 	case result.Kind == channel.Gone:
 		return stop, d.gone(set, result)
 	case result.Kind == channel.Permanent:
 		err := d.fail(set, result)
 		d.target.FailureNotified, d.target.Batch = true, 0
-		d.count(set)
+		d.noteMessage(set)
 		return goOn, err
 	}
 	return stop, d.backOff(set, result)
@@ -60,7 +60,7 @@ func (d *drain) recordSent(part dbmodel.DeliverySet, taken func(id int64) time.T
 		return err
 	}
 	recorded := time.Now()
-	d.w.counted.countSent(d.target.Channel, list, func(id int64) time.Duration { return recorded.Sub(taken(id)) })
+	d.w.counted.sent(d.target.Channel, list, func(id int64) time.Duration { return recorded.Sub(taken(id)) })
 	return nil
 }
 
@@ -90,7 +90,7 @@ func (d *drain) noteUnsent(how, text string, result *channel.Error, list []dbmod
 		return
 	}
 	w, t := d.w, d.target
-	w.counted.delivered(t.Channel, how, result, len(list))
+	w.counted.tries(t.Channel, how, result, len(list))
 	if d.name == "" {
 		if places, err := dbmodel.PlacesOf(w.ended, w.DB.Reader, t.ID); err == nil {
 			d.name = message.TargetName(t.Channel, places)
@@ -158,10 +158,10 @@ func (d *drain) notifyFailure(
 	})
 }
 
-// count notes what the last message was, for restTime.
-func (d *drain) count(set dbmodel.DeliverySet) {
+// noteMessage notes for restTime what the last message was.
+func (d *drain) noteMessage(set dbmodel.DeliverySet) {
 	d.sinceDigest += len(set.IDs)
-	d.digested = set.Digest
+	d.afterDigest = set.Digest
 }
 
 // backOff has the target rest after a failure, or gives it up, and ends the lease.

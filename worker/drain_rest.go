@@ -14,20 +14,21 @@ func (d *drain) restTime(since time.Duration) (least, most time.Duration) {
 		least = time.Duration(float64(time.Second) / rate)
 	}
 	most = least
-	many := d.digested || d.sinceDigest > d.settings.DigestThreshold && d.settings.DigestThreshold > 0
+	many := d.afterDigest || d.sinceDigest > d.settings.DigestThreshold && d.settings.DigestThreshold > 0
 	if many && d.target.Channel != rule.Webhook {
 		most = gatherTime
 		if d.bulk {
 			most = d.w.gathering.rest
 		}
 		most = max(least, most)
-		d.sinceDigest, d.digested = 0, false
+		d.sinceDigest, d.afterDigest = 0, false
 	}
 	return least - since, most - since
 }
 
-// wait rests with the lease held, without a turn: for most, or, once, only until no more of an import is expected.
-// Pokes are held back meanwhile: this drain looks again by itself. It returns false where the worker stops.
+// wait rests for most, with the lease and without a turn at the database. A target of an import rests for least, and
+// then for as long as more of the import is expected, up to most. No poke comes through meanwhile: this drain looks
+// again by itself. It returns false where the worker stops.
 func (d *drain) wait(ctx context.Context, least, most time.Duration) bool {
 	if most >= 100*time.Millisecond {
 		if err := d.w.Queue.HoldPokes(ctx, d.target.ID, most); err == nil {
@@ -46,18 +47,18 @@ func (d *drain) wait(ctx context.Context, least, most time.Duration) bool {
 	if !d.bulk {
 		return d.w.pause(more)
 	}
-	over := d.w.gathering.over()
-	if !d.w.pauseUntil(more, over) {
+	calm := d.w.gathering.untilCalm()
+	if !d.w.pauseUntil(more, calm) {
 		return false
 	}
-	d.bulk = !isClosed(over)
+	d.bulk = !isClosed(calm)
 	return true
 }
 
 // gather waits, once before each message, for as long as an import goes on that may make a digest of the few
 // deliveries that wait. It returns false where there is nothing to wait for.
 func (d *drain) gather(ctx context.Context) bool {
-	if d.gathered || !d.bulk || d.settings.DigestThreshold == 0 || isClosed(d.w.gathering.over()) {
+	if d.gathered || !d.bulk || d.settings.DigestThreshold == 0 || isClosed(d.w.gathering.untilCalm()) {
 		d.gathered = false
 		return false
 	}

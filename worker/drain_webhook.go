@@ -24,7 +24,7 @@ func (d *drain) deliverData(ctx context.Context) (outcome, error) {
 	}
 	waiting, err := d.nextBatch(ctx)
 	if err != nil || len(waiting) == 0 {
-		return nobody, err
+		return nothingWaits, err
 	}
 	for {
 		m, set, err := d.batchMessage(ctx, waiting)
@@ -39,8 +39,8 @@ func (d *drain) deliverData(ctx context.Context) (outcome, error) {
 			return stop, err
 		}
 		if result != nil && result.TooLarge && len(waiting) > 1 {
-			d.most = len(waiting) / 2
-			waiting = waiting[:d.most]
+			d.batchSize = len(waiting) / 2
+			waiting = waiting[:d.batchSize]
 			if d.target.Batch != 0 { // each half is a batch of its own
 				d.target.Batch = 0
 				if err := dbmodel.EndBatch(ctx, d.w.DB, d.target.ID, d.owner); err != nil {
@@ -57,8 +57,8 @@ func (d *drain) deliverData(ctx context.Context) (outcome, error) {
 func (d *drain) nextBatch(ctx context.Context) ([]dbmodel.PendingDelivery, error) {
 	waiting, err := dbmodel.PendingDeliveries(ctx, d.w.DB, d.target.ID, webhook.MaxNotifications)
 	if err != nil || d.target.Batch == 0 {
-		if d.most > 0 && len(waiting) > d.most {
-			waiting = waiting[:d.most]
+		if d.batchSize > 0 && len(waiting) > d.batchSize {
+			waiting = waiting[:d.batchSize]
 		}
 		return waiting, err
 	}

@@ -17,15 +17,15 @@ type evaluation struct {
 	tx       bun.Tx
 	settings *dbmodel.Settings
 	products map[int64]*dbmodel.ProductContext
-	applied  map[int64]*rule.Applied // by product
+	applied  map[int64]*rule.Applied // the settings that apply to a product
 
 	notifications []dbmodel.NewNotification
-	under         []*rule.Applied // the settings of each of notifications
-	caused        map[int64]bool  // observations that are, or whose title is, notified
+	appliedTo     []*rule.Applied // the settings that apply to each of notifications
+	notified      map[int64]bool  // observations with a notification, of their own or of their title
 }
 
-// begin reads what every evaluation needs.
-func (w *Worker) begin(ctx context.Context, tx bun.Tx, productIDs []int64) (*evaluation, error) {
+// newEvaluation reads what every evaluation needs.
+func (w *Worker) newEvaluation(ctx context.Context, tx bun.Tx, productIDs []int64) (*evaluation, error) {
 	settings, err := dbmodel.LoadSettings(ctx, tx)
 	if err != nil {
 		return nil, fmt.Errorf("load settings: %w", err)
@@ -40,7 +40,7 @@ func (w *Worker) begin(ctx context.Context, tx bun.Tx, productIDs []int64) (*eva
 		applied[id] = &a
 	}
 	return &evaluation{
-		w: w, tx: tx, settings: settings, products: products, applied: applied, caused: map[int64]bool{},
+		w: w, tx: tx, settings: settings, products: products, applied: applied, notified: map[int64]bool{},
 	}, nil
 }
 
@@ -53,7 +53,8 @@ func (e *evaluation) contactsOf(ctx context.Context, kind rule.HolderKind) (rule
 
 // add adds a notification, and the settings under which its recipients are decided.
 func (e *evaluation) add(n dbmodel.Notification, applied *rule.Applied) {
-	e.notifications, e.under = append(e.notifications, dbmodel.NewNotification{Notification: n}), append(e.under, applied)
+	e.notifications = append(e.notifications, dbmodel.NewNotification{Notification: n})
+	e.appliedTo = append(e.appliedTo, applied)
 }
 
 // store writes the notifications that come from an event, with a delivery for each recipient.
@@ -72,5 +73,5 @@ func (e *evaluation) store(ctx context.Context, event *dbmodel.Event) (decision,
 	if err := dbmodel.InsertNotifications(ctx, e.tx, e.notifications); err != nil {
 		return decision{}, fmt.Errorf("store notifications: %w", err)
 	}
-	return decision{targets: targets, notifications: e.notifications, notified: max(len(e.caused), 1)}, nil
+	return decision{targets: targets, notifications: e.notifications, notified: max(len(e.notified), 1)}, nil
 }

@@ -42,7 +42,7 @@ type decision struct {
 	notified      int // observations, or other events, with a notification
 }
 
-// eventHandlers is how events are evaluated, by kind.
+// eventHandlers returns how events are evaluated, by kind.
 func (w *Worker) eventHandlers() map[dbmodel.EventKind]handler {
 	return map[dbmodel.EventKind]handler{
 		dbmodel.KindObservation:  {evaluate: w.evaluateObservations},
@@ -53,7 +53,7 @@ func (w *Worker) eventHandlers() map[dbmodel.EventKind]handler {
 	}
 }
 
-// eventTasks is how the tasks of events are handled, by type.
+// eventTasks returns how the tasks of events are handled, by type.
 func (w *Worker) eventTasks() map[string]asynq.HandlerFunc {
 	handlers := map[string]asynq.HandlerFunc{queue.TypeEventAccept: w.eventAccept}
 	for kind, h := range w.eventHandlers() {
@@ -90,10 +90,9 @@ func (w *Worker) eventTask(kind dbmodel.EventKind, h handler) asynq.HandlerFunc 
 	}
 }
 
-// exclusive holds the lock that an evaluation needs until the returned function is called. An event whose earlier
-// claim ran out may have killed its process: it is evaluated while nothing else is, so that it takes no neighbour with
-// it.
-func (w *Worker) exclusive(alone bool) (unlock func()) {
+// lockEvaluations takes the lock that an evaluation needs. An event whose earlier claim ran out may have killed its
+// process: it is evaluated alone, so that it takes no other evaluation with it.
+func (w *Worker) lockEvaluations(alone bool) (unlock func()) {
 	if alone {
 		w.alone.Lock()
 		return w.alone.Unlock
@@ -102,12 +101,12 @@ func (w *Worker) exclusive(alone bool) (unlock func()) {
 	return w.alone.RUnlock
 }
 
-// evaluate claims an event and evaluates it; done reports whether it has. The error is why it failed, after that is
-// recorded.
+// evaluate claims an event and evaluates it. It returns false where the event is not the caller's, or stays. The error
+// says why the evaluation failed, which is recorded by then.
 func (w *Worker) evaluate(
 	ctx context.Context, kind dbmodel.EventKind, h handler, id int64, alone bool,
 ) (done bool, err error) {
-	defer w.exclusive(alone)()
+	defer w.lockEvaluations(alone)()
 	e, err := dbmodel.ClaimEvent(ctx, w.DB, kind, id, alone)
 	if errors.Is(err, dbmodel.ErrNotFound) {
 		return false, nil // evaluated, claimed by another, or not due: its row sees to the rest
@@ -135,7 +134,7 @@ func (w *Worker) evaluate(
 	ctx, span := w.startEvaluation(ctx, e)
 	targets, err := w.attempt(ctx, e, h)
 	endSpan(span, err)
-	w.counted.attempted(e, time.Since(began))
+	w.counted.tried(e, time.Since(began))
 	switch {
 	case err != nil:
 		return false, w.recordFailure(e, err)
@@ -147,8 +146,8 @@ func (w *Worker) evaluate(
 	return true, nil
 }
 
-// recordFailure records what follows from the failure of an evaluation, and returns why it failed; nil where it is only
-// postponed.
+// recordFailure records the failure of an evaluation, and returns it; nil where the evaluation is only postponed. The
+// event is tried again later, split where it has many observations, or set aside after its last try.
 func (w *Worker) recordFailure(e *dbmodel.Event, failure error) error {
 	release := func(wait time.Duration) error {
 		return w.record("give an event back", func(ctx context.Context) error {
@@ -199,9 +198,9 @@ func (w *Worker) attempt(ctx context.Context, e *dbmodel.Event, h handler) (targ
 		if err != nil || !taken {
 			return err
 		}
-		done, err := h.evaluate(ctx, tx, e, p)
-		targets = done.targets
-		dbmodel.AfterCommit(ctx, func() { w.counted.concluded(e, p, done) })
+		decided, err := h.evaluate(ctx, tx, e, p)
+		targets = decided.targets
+		dbmodel.AfterCommit(ctx, func() { w.counted.evaluated(e, p, decided) })
 		return err
 	})
 	tooLate := err != nil && ctx.Err() == context.DeadlineExceeded

@@ -12,10 +12,10 @@ import (
 )
 
 const (
-	// inPlaceTime is how long an exception waits in place for an equal one, which as a rule is handled within
+	// inPlaceTime is how long an exception waits in place for the evaluation of an equal one, which as a rule takes
 	// milliseconds.
 	inPlaceTime = time.Second
-	// claimWait is how long it waits after that: the handling of the equal one did not come to its end.
+	// claimWait is how long it is postponed after that: the equal one has probably lost its process.
 	claimWait = 5 * time.Second
 )
 
@@ -49,7 +49,7 @@ func (w *Worker) evaluateException(
 		return decision{}, dbmodel.Suppress(ctx, tx, w.exceptionKey(event))
 	}
 	x := event.Payload.Exception
-	e, err := w.begin(ctx, tx, nil)
+	e, err := w.newEvaluation(ctx, tx, nil)
 	if err != nil {
 		return decision{}, err
 	}
@@ -79,8 +79,9 @@ func (w *Worker) evaluateException(
 	return e.store(ctx, event)
 }
 
-// claim reports whether this event notifies the exception; false: an equal one did, within limit. The event that holds
-// the claim may still fail until it is evaluated, so this one waits for it; one that was set aside is replaced.
+// claim reports whether this event notifies the exception; false: an equal one did, within limit. An event that holds
+// the claim and is not evaluated yet may still fail, so this one waits for it; it takes the claim over from one that
+// was set aside.
 func (w *Worker) claim(ctx context.Context, key string, id int64, limit time.Duration) (bool, error) {
 	inPlace := false
 	for began := time.Now(); ; {
@@ -110,7 +111,7 @@ func (w *Worker) claim(ctx context.Context, key string, id int64, limit time.Dur
 		case dbmodel.EventWaits:
 			// One at a time: a storm of equal ones must not take all slots.
 			if !inPlace && w.inPlace.TryLock() {
-				defer w.inPlace.Unlock() // it is held until claim returns, and taken once
+				defer w.inPlace.Unlock() // taken once, it stays locked until claim returns
 				inPlace = true
 			}
 			err := fmt.Errorf("event %d, which is equal, is being handled", holder)

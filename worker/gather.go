@@ -22,8 +22,8 @@ const (
 	pokedAtOnce = 1_000
 )
 
-// gathering holds back the pokes of targets that bulk events have new deliveries for, up to gatherTime, so that a
-// target gets what one import brings in few messages. It ends at once where no bulk event is expected any more.
+// gathering delays the pokes of targets that bulk events have new deliveries for, up to gatherTime, so that a target
+// gets what one import brings in few messages. It ends at once where no bulk event is expected any more.
 type gathering struct {
 	waits   func() bool                          // reports whether bulk events wait for a worker
 	reserve func(targets []int64) (mine []int64) // keeps others from poking targets
@@ -37,7 +37,7 @@ type gathering struct {
 	targets  map[int64]bool
 	since    time.Time // when the first of targets was added
 	timer    *time.Timer
-	calm     chan struct{} // closed while no bulk event runs or is expected
+	calm     chan struct{} // closed while no bulk event runs or is expected: see untilCalm
 }
 
 func newGathering(q *queue.Queue) *gathering {
@@ -151,8 +151,8 @@ func (g *gathering) end() {
 	g.poke(targets)
 }
 
-// over is closed once no bulk event runs or is expected.
-func (g *gathering) over() <-chan struct{} {
+// untilCalm returns a channel that is closed once no bulk event runs or is expected.
+func (g *gathering) untilCalm() <-chan struct{} {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return g.calm

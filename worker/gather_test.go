@@ -63,7 +63,7 @@ func TestGatheringEndsWithASmallImport(t *testing.T) {
 		g := newGatherer()
 		g.event(50*time.Millisecond, 50, 1, 2)
 		g.want(t, poked{[]int64{1, 2}, 50 * time.Millisecond})
-		if !isClosed(g.over()) {
+		if !isClosed(g.untilCalm()) {
 			t.Error("more is expected")
 		}
 	})
@@ -76,7 +76,7 @@ func TestGatheringOfAnImport(t *testing.T) {
 		g := newGatherer()
 		for i := range 20 { // one each 190 ms
 			g.event(130*time.Millisecond, 5_000, 1, int64(i+2))
-			if isClosed(g.over()) {
+			if isClosed(g.untilCalm()) {
 				t.Error("no more is expected")
 			}
 			<-time.After(60 * time.Millisecond)
@@ -85,7 +85,7 @@ func TestGatheringOfAnImport(t *testing.T) {
 		ms := time.Millisecond
 		g.want(t, poked{[]int64{1, 2, 3, 4, 5, 6, 7}, 1130 * ms}, poked{[]int64{1, 8, 9, 10, 11, 12, 13}, 2270 * ms},
 			poked{[]int64{1, 14, 15, 16, 17, 18, 19}, 3410 * ms}, poked{[]int64{1, 20, 21}, 4120 * ms})
-		if !isClosed(g.over()) {
+		if !isClosed(g.untilCalm()) {
 			t.Error("more is expected")
 		}
 	})
@@ -127,11 +127,11 @@ func TestGatheringBesideALongEvaluation(t *testing.T) {
 		g.event(100*time.Millisecond, 1, 1)
 		<-time.After(10 * time.Second)
 		g.want(t, poked{[]int64{1}, 1100 * time.Millisecond})
-		if isClosed(g.over()) {
+		if isClosed(g.untilCalm()) {
 			t.Error("no more is expected")
 		}
 		g.done(1, nil)
-		if !isClosed(g.over()) {
+		if !isClosed(g.untilCalm()) {
 			t.Error("more is expected")
 		}
 	})

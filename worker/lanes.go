@@ -9,8 +9,8 @@ import (
 	"github.com/seed91453169/tocsin/rule"
 )
 
-// A drain runs in a lane: that of its channel, and of what is known of its target. The bound of a lane keeps receivers
-// that hang from taking the place of those that answer.
+// lane is where a drain runs, by its channel and by what is known of its target. The bound of a lane keeps receivers
+// that hang from taking the places of those that answer.
 type lane struct {
 	channel rule.Channel
 	kind    laneKind
@@ -19,9 +19,9 @@ type lane struct {
 type laneKind int
 
 const (
-	// swiftLane is for targets that do not fail, and that a single event waits for.
+	// swiftLane is for targets that do not fail, and that a single event has something for.
 	swiftLane laneKind = iota
-	// bulkLane is for targets that do not fail, and that an import, or the sweep, wants delivered to.
+	// bulkLane is for targets that do not fail, and that an import has something for, or that the sweep found.
 	bulkLane
 	// failingLane is for targets whose last try failed.
 	failingLane
@@ -42,8 +42,8 @@ type laneLimits struct {
 	waitingTime time.Duration
 }
 
-// What only waits for a receiver leaves the lanes of targets that do not fail; how many of all drains use the database
-// at once is the business of turns.
+// usualLanes have room for many drains: most of these only wait for a receiver, and turns bound how many use the
+// database at once.
 var usualLanes = laneLimits{
 	healthy: 64, failing: 256, patience: 200 * time.Millisecond, long: 1024, waiting: 256, waitingTime: time.Second,
 }
@@ -58,7 +58,7 @@ type lanes struct {
 	laneLimits
 	mu      sync.Mutex
 	running map[lane]int
-	queues  map[lane][]*place    // who waits, in order
+	queues  map[lane][]*place    // drains that wait, in order
 	longer  map[rule.Channel]int // drains that run for longer than patience
 }
 
@@ -66,7 +66,7 @@ func newLanes(limits laneLimits) *lanes {
 	return &lanes{laneLimits: limits, running: map[lane]int{}, queues: map[lane][]*place{}, longer: map[rule.Channel]int{}}
 }
 
-// laneOf is the lane for a target. bulk says that no single event waits for it.
+// laneOf is the lane for a target. bulk says that no single event has something for it.
 func laneOf(t *dbmodel.Target, bulk bool) lane {
 	switch {
 	case t.FailingSince != nil:

@@ -16,21 +16,21 @@ var errLeaseLost = errors.New("another worker has the lease")
 type leases struct {
 	db   *dbmodel.DB
 	mu   sync.Mutex
-	held map[dbmodel.HeldLease]context.CancelCauseFunc
+	held map[dbmodel.HeldLease]context.CancelCauseFunc // each ends the context of its lease
 }
 
 func newLeases(db *dbmodel.DB) *leases {
 	return &leases{db: db, held: map[dbmodel.HeldLease]context.CancelCauseFunc{}}
 }
 
-// hold renews a lease until release is called. held ends with ctx, and with errLeaseLost as its cause where another
-// worker has taken the lease.
-func (l *leases) hold(ctx context.Context, lease dbmodel.HeldLease) (held context.Context, release func()) {
-	held, cancel := context.WithCancelCause(ctx)
+// hold has a lease renewed until release is called. leased ends with ctx, and with errLeaseLost as its cause where
+// another worker has taken the lease.
+func (l *leases) hold(ctx context.Context, lease dbmodel.HeldLease) (leased context.Context, release func()) {
+	leased, cancel := context.WithCancelCause(ctx)
 	l.mu.Lock()
 	l.held[lease] = cancel
 	l.mu.Unlock()
-	return held, func() {
+	return leased, func() {
 		l.mu.Lock()
 		delete(l.held, lease)
 		l.mu.Unlock()
@@ -38,7 +38,7 @@ func (l *leases) hold(ctx context.Context, lease dbmodel.HeldLease) (held contex
 	}
 }
 
-// keep renews what is held, until ctx ends.
+// keep renews all leases every renewTime, until ctx ends.
 func (l *leases) keep(ctx context.Context) {
 	ticker := time.NewTicker(renewTime)
 	defer ticker.Stop()
@@ -52,7 +52,7 @@ func (l *leases) keep(ctx context.Context) {
 	}
 }
 
-// renew renews what is held, once. While the database is down nobody else takes a lease either; a worker that is cut
+// renew renews all leases once. While the database is down nobody else takes a lease either; a worker that is cut
 // off from it goes on with its message, while another one may send that again once the lease is over.
 func (l *leases) renew(ctx context.Context) {
 	l.mu.Lock()

@@ -27,9 +27,9 @@ const (
 	resultFailed  = "failed"
 )
 
-// Buckets in seconds: of what takes milliseconds as a rule, and of what may wait for hours.
+// Buckets in seconds.
 var (
-	times  = []float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 15, 60}
+	times  = []float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 15, 60} // of what takes milliseconds as a rule
 	delays = []float64{.01, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600, 14400, 86400}
 )
 
@@ -45,7 +45,7 @@ type counted struct {
 	delay           *prometheus.HistogramVec
 }
 
-// newCounted registers the metrics of a worker in r, with all that their labels can be at 0.
+// newCounted registers the metrics of a worker in r, at 0 for each value that their labels can have.
 func newCounted(r *prometheus.Registry) *counted {
 	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
 		return prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, labels)
@@ -104,15 +104,15 @@ func eventsOf(t rule.Type) []rule.Event {
 	return []rule.Event{rule.NoEvent}
 }
 
-// attempted notes how long an attempt to evaluate an event took.
-func (c *counted) attempted(e *dbmodel.Event, took time.Duration) {
+// tried notes how long one try to evaluate an event took.
+func (c *counted) tried(e *dbmodel.Event, took time.Duration) {
 	if kind := e.Type(); kind != "" {
 		c.evaluationTimes.WithLabelValues(string(kind)).Observe(took.Seconds())
 	}
 }
 
-// concluded counts an event whose evaluation has come to its end.
-func (c *counted) concluded(e *dbmodel.Event, p prepared, done decision) {
+// evaluated counts an event that was evaluated.
+func (c *counted) evaluated(e *dbmodel.Event, p prepared, decided decision) {
 	kind := e.Type()
 	if kind == "" {
 		return
@@ -123,10 +123,10 @@ func (c *counted) concluded(e *dbmodel.Event, p prepared, done decision) {
 		others = resultSuppressed
 		c.suppressed.WithLabelValues(string(kind)).Inc()
 	}
-	c.evaluations.WithLabelValues(string(kind), resultNotified).Add(float64(done.notified))
-	c.evaluations.WithLabelValues(string(kind), others).Add(float64(max(all-done.notified, 0)))
-	for i := range done.notifications {
-		n := &done.notifications[i]
+	c.evaluations.WithLabelValues(string(kind), resultNotified).Add(float64(decided.notified))
+	c.evaluations.WithLabelValues(string(kind), others).Add(float64(max(all-decided.notified, 0)))
+	for i := range decided.notifications {
+		n := &decided.notifications[i]
 		c.notifications.WithLabelValues(string(n.Type), string(n.Event)).Inc()
 	}
 }
@@ -138,9 +138,9 @@ func (c *counted) setAside(e *dbmodel.Event) {
 	}
 }
 
-// countSent counts deliveries that were sent; ago is how long ago the receiver took each of them.
-func (c *counted) countSent(ch rule.Channel, list []dbmodel.SentDelivery, ago func(id int64) time.Duration) {
-	c.delivered(ch, resultSent, nil, len(list))
+// sent counts deliveries that were sent; ago is how long ago the receiver took each of them.
+func (c *counted) sent(ch rule.Channel, list []dbmodel.SentDelivery, ago func(id int64) time.Duration) {
+	c.tries(ch, resultSent, nil, len(list))
 	delay := c.delay.WithLabelValues(string(ch))
 	for _, d := range list {
 		if !d.AcceptedAt.IsZero() {
@@ -149,7 +149,7 @@ func (c *counted) countSent(ch rule.Channel, list []dbmodel.SentDelivery, ago fu
 	}
 }
 
-// delivered counts n deliveries that a channel was to send; result is nil where they were sent.
-func (c *counted) delivered(ch rule.Channel, how string, result *channel.Error, n int) {
-	c.deliveries.WithLabelValues(string(ch), how, string(result.Category())).Add(float64(n))
+// tries counts the tries of n deliveries with their result; failure is nil where they were sent.
+func (c *counted) tries(ch rule.Channel, result string, failure *channel.Error, n int) {
+	c.deliveries.WithLabelValues(string(ch), result, string(failure.Category())).Add(float64(n))
 }

@@ -19,8 +19,8 @@ const baselineWait = 100 * time.Millisecond
 
 var errBaseline = errors.New("a baseline of these observations or of their titles is evaluated first")
 
-// waitsForBaseline returns err, wrapped, or where it is nil the error that postpones the evaluation.
-func waitsForBaseline(err error) error {
+// postponedByBaseline returns err, wrapped, or where it is nil the error that postpones the evaluation.
+func postponedByBaseline(err error) error {
 	if err != nil {
 		return fmt.Errorf("look for baselines: %w", err)
 	}
@@ -29,15 +29,15 @@ func waitsForBaseline(err error) error {
 
 // evaluateObservations decides about observations and their titles, in their state of now.
 //
-// Most observations of an import have no outcome. So many are read without a lock, and decided; those with an outcome,
-// of their own or of their title, are locked in the order of their ids and decided again. One that changes in between
-// has an event of that change, whose evaluation comes after it.
+// Most observations of an import have no outcome. So those of an import are read without a lock, and decided; those
+// with an outcome, of their own or of their title, are locked in the order of their ids and decided again. One that
+// changes in between has an event of its own, whose evaluation comes after this one.
 func (w *Worker) evaluateObservations(
 	ctx context.Context, tx bun.Tx, event *dbmodel.Event, _ prepared,
 ) (decision, error) {
 	ids := event.Payload.IDs
 	if waits, err := dbmodel.WaitsForBaseline(ctx, tx, ids); err != nil || waits {
-		return decision{}, waitsForBaseline(err)
+		return decision{}, postponedByBaseline(err)
 	}
 	if len(ids) > 1 {
 		observations, e, err := w.read(ctx, tx, ids)
@@ -62,9 +62,9 @@ func (w *Worker) evaluateObservations(
 		}
 		ids, values = append(ids, o.ID), append(values, remember)
 		e.addObservation(o, outcome, e.products[o.ProductID], e.applied[o.ProductID])
-		e.caused[o.ID] = true
+		e.notified[o.ID] = true
 	}
-	if err := e.titles(ctx, observations); err != nil {
+	if err := e.addTitles(ctx, observations); err != nil {
 		return decision{}, err
 	}
 	if err := dbmodel.Remember(ctx, tx, ids, values); err != nil {
@@ -100,7 +100,7 @@ func (w *Worker) lock(
 	return w.withProducts(ctx, tx, observations, products)
 }
 
-// productsOf are the products of observations, each once, by id.
+// productsOf returns the products of observations, each once, by id.
 func productsOf(observations []dbmodel.StoredObservation) []int64 {
 	ids := map[int64]bool{}
 	for i := range observations {
@@ -118,7 +118,7 @@ func (w *Worker) withProducts(
 			w.fault(&observations[i])
 		}
 	}
-	e, err := w.begin(ctx, tx, products)
+	e, err := w.newEvaluation(ctx, tx, products)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -131,13 +131,13 @@ func (e *evaluation) isDeleted(o dbmodel.StoredObservation) bool {
 	return !found || product.Generation != o.Generation
 }
 
-// decide is the outcome of an observation, and what is remembered then.
+// decide returns the outcome of an observation, and what is remembered of it then.
 func (e *evaluation) decide(o *dbmodel.StoredObservation) (rule.Event, *rule.Values) {
 	applied := e.applied[o.ProductID]
 	return applied.Conditions.Decide(o.Remembered, o.Rule())
 }
 
-// concerned is the ids of those observations that have an outcome, or whose title has one.
+// concerned returns the ids of those observations that have an outcome, or whose title has one.
 func (e *evaluation) concerned(ctx context.Context, observations []dbmodel.StoredObservation) ([]int64, error) {
 	titles, err := e.titlesWithOutcome(ctx, observations)
 	if err != nil {
@@ -156,6 +156,7 @@ func (e *evaluation) concerned(ctx context.Context, observations []dbmodel.Store
 	return ids, nil
 }
 
+// addObservation adds the notification of an observation.
 func (e *evaluation) addObservation(
 	o *dbmodel.StoredObservation, event rule.Event, product *dbmodel.ProductContext, applied *rule.Applied,
 ) {

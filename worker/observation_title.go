@@ -10,10 +10,10 @@ import (
 	"github.com/seed91453169/tocsin/rule"
 )
 
-// title is a title of which at least one observation of the evaluation matches; worst is the worst of these.
+// title is a title of which at least one observation of the evaluation matches.
 type title struct {
 	hash  dbmodel.Hash
-	worst *dbmodel.StoredObservation
+	worst *dbmodel.StoredObservation // of those that match
 }
 
 // titlesWithOutcome returns the titles of observations that have an outcome under the global settings. It takes no
@@ -43,7 +43,7 @@ func (e *evaluation) titlesWithOutcome(ctx context.Context, observations []dbmod
 	if err != nil {
 		return nil, fmt.Errorf("load titles: %w", err)
 	}
-	return slices.DeleteFunc(titles, func(t title) bool { return t.event(remembered) == rule.NoEvent }), nil
+	return slices.DeleteFunc(titles, func(t title) bool { return t.outcome(remembered) == rule.NoEvent }), nil
 }
 
 // lockTitles returns those titles of observations, which are locked, that have an outcome, and what is remembered of
@@ -59,7 +59,7 @@ func (e *evaluation) lockTitles(
 	if err != nil {
 		return nil, nil, fmt.Errorf("lock titles: %w", err)
 	}
-	return slices.DeleteFunc(titles, func(t title) bool { return t.event(remembered) == rule.NoEvent }), remembered, nil
+	return slices.DeleteFunc(titles, func(t title) bool { return t.outcome(remembered) == rule.NoEvent }), remembered, nil
 }
 
 func texts(list []title) []string {
@@ -70,15 +70,15 @@ func texts(list []title) []string {
 	return out
 }
 
-// titles decides about the titles of observations, which are locked.
-func (e *evaluation) titles(ctx context.Context, observations []dbmodel.StoredObservation) error {
+// addTitles adds the notifications of the titles of observations, which are locked, and remembers these titles.
+func (e *evaluation) addTitles(ctx context.Context, observations []dbmodel.StoredObservation) error {
 	titles, remembered, err := e.lockTitles(ctx, observations)
 	if err != nil || len(titles) == 0 {
 		return err
 	}
-	// Another observation of a baseline may bear the title: what that remembers is known already.
+	// Another observation, of a baseline that waits, may bear the title: its title is known already.
 	if waits, err := dbmodel.TitlesWaitForBaseline(ctx, e.tx, texts(titles)); err != nil || waits {
-		return waitsForBaseline(err)
+		return postponedByBaseline(err)
 	}
 	counts, err := dbmodel.TitleCounts(ctx, e.tx, texts(titles))
 	if err != nil {
@@ -94,7 +94,7 @@ func (e *evaluation) titles(ctx context.Context, observations []dbmodel.StoredOb
 		now := t.worst.Rule().Values
 		values[i] = &now
 		n := dbmodel.Notification{
-			Type: rule.TypeObservationTitle, Event: t.event(remembered), Name: t.worst.Title,
+			Type: rule.TypeObservationTitle, Event: t.outcome(remembered), Name: t.worst.Title,
 			Facts: dbmodel.Facts{
 				ParserType: t.worst.ParserType,
 				Details: dbmodel.Details{
@@ -106,7 +106,7 @@ func (e *evaluation) titles(ctx context.Context, observations []dbmodel.StoredOb
 		}
 		n.SetValues(remembered[t.hash], &now)
 		e.add(n, &applied)
-		e.caused[t.worst.ID] = true
+		e.notified[t.worst.ID] = true
 	}
 	if err := dbmodel.RememberTitles(ctx, e.tx, hashes(titles), values); err != nil {
 		return fmt.Errorf("remember titles: %w", err)
@@ -114,9 +114,10 @@ func (e *evaluation) titles(ctx context.Context, observations []dbmodel.StoredOb
 	return nil
 }
 
-func (t title) event(remembered map[dbmodel.Hash]*rule.Values) rule.Event {
-	event, _ := rule.DecideTitle(true, remembered[t.hash], t.worst.Rule().Values)
-	return event
+// outcome decides about the title, given what is remembered.
+func (t title) outcome(remembered map[dbmodel.Hash]*rule.Values) rule.Event {
+	outcome, _ := rule.DecideTitle(true, remembered[t.hash], t.worst.Rule().Values)
+	return outcome
 }
 
 func hashes(list []title) []dbmodel.Hash {

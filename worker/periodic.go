@@ -110,7 +110,7 @@ func (w *Worker) periodic(ctx context.Context, t *asynq.Task, task periodicTask)
 	if err != nil {
 		return fmt.Errorf("claim run %d: %w", p.ID, err)
 	}
-	if run.AttemptsLeft() < 0 {
+	if run.LostEachTime() {
 		return w.failRun(run, t.Type(), task.failure, "",
 			fmt.Errorf("the process that ran it was lost each time, %d times", dbmodel.PeriodicAttempts))
 	}
@@ -133,7 +133,7 @@ func (w *Worker) periodic(ctx context.Context, t *asynq.Task, task periodicTask)
 		})
 	case late:
 		err = fmt.Errorf("not done after %s: the next run goes on", queue.PeriodicTime)
-	case errors.Is(err, dbmodel.ErrUnavailable) && run.AttemptsLeft() > 0:
+	case errors.Is(err, dbmodel.ErrUnavailable) && run.MayTryAgain():
 		recorded := w.record("give a run back", func(ctx context.Context) error {
 			return dbmodel.ReleaseRun(ctx, w.DB, run, periodicRetry, err.Error())
 		})

@@ -19,7 +19,7 @@ type alike struct {
 	before, after state
 }
 
-// state is rule.Values that can be compared.
+// state is rule.Values without pointers, so that equal ones are equal keys of a map.
 type state struct {
 	known          bool
 	severity       rule.Severity
@@ -28,19 +28,19 @@ type state struct {
 	knownExploited bool
 }
 
-func stateOf(s *rule.Values) state {
-	if s == nil {
+func stateOf(v *rule.Values) state {
+	if v == nil {
 		return state{}
 	}
-	out := state{known: true, severity: s.Severity, status: s.Status, knownExploited: s.Exploited()}
-	if s.Priority != nil {
-		out.priority = *s.Priority
+	out := state{known: true, severity: v.Severity, status: v.Status, knownExploited: v.Exploited()}
+	if v.Priority != nil {
+		out.priority = *v.Priority
 	}
 	return out
 }
 
-// decideRecipients gives each notification its recipients, and returns their targets. What decides is asked once for
-// all.
+// decideRecipients gives each notification its recipients, and returns their targets. It asks rule once for those that
+// are alike.
 func (e *evaluation) decideRecipients(ctx context.Context) ([]int64, error) {
 	if err := e.subscribe(ctx); err != nil {
 		return nil, err
@@ -48,7 +48,7 @@ func (e *evaluation) decideRecipients(ctx context.Context) ([]int64, error) {
 	known := map[alike][]rule.Recipient{}
 	targets := map[int64]bool{}
 	for i := range e.notifications {
-		n, applied := e.notifications[i].Rule(), e.under[i]
+		n, applied := e.notifications[i].Rule(), e.appliedTo[i]
 		e.notifications[i].HeldBack = applied.Paused
 		key := alike{applied: applied}
 		if len(applied.Subscriptions) > 0 {
@@ -69,7 +69,7 @@ func (e *evaluation) decideRecipients(ctx context.Context) ([]int64, error) {
 	return slices.Sorted(maps.Keys(targets)), nil
 }
 
-// subscribe gives the settings of the notifications the subscriptions that hold for these.
+// subscribe adds the subscriptions that hold for the notifications to the settings that apply to these.
 func (e *evaluation) subscribe(ctx context.Context) error {
 	products, types := map[int64]bool{}, map[rule.Type]bool{}
 	worst, haveSeverity := rule.SeverityUnknown, true
@@ -94,7 +94,7 @@ func (e *evaluation) subscribe(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("load subscriptions: %w", err)
 	}
-	for i, applied := range e.under {
+	for i, applied := range e.appliedTo {
 		if applied.Subscriptions == nil {
 			var product int64
 			if p := e.notifications[i].ProductID; p != nil {

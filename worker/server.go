@@ -33,7 +33,7 @@ func (w *Worker) serve(slots int, handlers map[string]asynq.HandlerFunc, queues 
 		Concurrency:    slots,
 		Queues:         priorities,
 		StrictPriority: true,
-		// The waker holds an idle server back, so this is only how soon a busy one looks again.
+		// The waker slows an idle server down, so this is only how soon a busy one looks again.
 		TaskCheckInterval: 2 * time.Millisecond,
 		ShutdownTimeout:   max(w.ShutdownTimeout-3*time.Second, time.Second),
 		Logger:            asynqLog{w.Log.With().Str("component", "asynq").Logger(), w.Queue},

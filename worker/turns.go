@@ -3,8 +3,8 @@ package worker
 import "context"
 
 // turns bound how many drains use the database at once: no more than the worker's pool of connections serves without
-// a queue. So nothing that a worker does waits behind thousands of drains for a connection, and what is slow is seen as
-// the database's fault, not as one of a receiver. A drain that only waits, for a receiver or for its pace, has no turn.
+// a queue. So nothing that a worker does waits behind thousands of drains for a connection, and a slow database is not
+// taken for a slow receiver. A drain that only waits, for a receiver or for its pace, has no turn.
 type turns struct {
 	all chan struct{}
 	// doors let one drain of each kind in after the other, so that those that have begun and must record what they know
@@ -26,7 +26,8 @@ func newTurns(connections, evaluations int, limits laneLimits) *turns {
 	return &turns{make(chan struct{}, n), make(chan struct{}, 1), make(chan struct{}, 1)}
 }
 
-// begin waits for the first turn of a drain; the error is that of ctx. bulk says that no single event waits for it.
+// begin waits for the first turn of a drain; the error is that of ctx. bulk says that no single event has something for
+// its target.
 func (t *turns) begin(ctx context.Context, bulk bool) (*turn, error) {
 	door := t.swift
 	if bulk {
@@ -40,7 +41,7 @@ func (t *turns) begin(ctx context.Context, bulk bool) (*turn, error) {
 	defer func() { <-door }()
 	select {
 	case t.all <- struct{}{}:
-		return &turn{of: t, held: true}, nil
+		return &turn{of: t, taken: true}, nil
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
@@ -48,22 +49,22 @@ func (t *turns) begin(ctx context.Context, bulk bool) (*turn, error) {
 
 // turn is what a drain needs to use the database. It is for one goroutine.
 type turn struct {
-	of   *turns
-	held bool
+	of    *turns
+	taken bool
 }
 
 // take waits for the turn, unless the drain has it.
 func (t *turn) take() {
-	if !t.held {
+	if !t.taken {
 		t.of.all <- struct{}{}
-		t.held = true
+		t.taken = true
 	}
 }
 
 // give lets others have the turn.
 func (t *turn) give() {
-	if t.held {
+	if t.taken {
 		<-t.of.all
-		t.held = false
+		t.taken = false
 	}
 }

@@ -29,7 +29,7 @@ const (
 )
 
 // waker keeps an idle asynq server from asking Redis hundreds of times a second: asynq polls, and has no other way. As
-// a hook of the server's Redis client it holds the dequeue script back once all queues were empty, until somebody
+// a hook of the server's Redis client it delays the dequeue script once all queues were empty, until somebody
 // publishes on queue.WakeChannel or idleTime has gone by.
 type waker struct {
 	queues   []string
@@ -177,7 +177,7 @@ func (k *waker) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 	}
 }
 
-// wait holds the server's loop back for d, or until there is something to do, or it shall end.
+// wait stops the server's loop for d, or until there is something to do, or it shall end.
 func (k *waker) wait(d time.Duration) {
 	t := time.NewTimer(d)
 	defer t.Stop()

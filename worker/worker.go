@@ -59,15 +59,15 @@ type Worker struct {
 
 	// alone is shared by ordinary evaluations; one whose event may kill its process has it for itself.
 	alone sync.RWMutex
-	// lanes bound the drains, turns those of them that use the database, and leases holds theirs.
+	// lanes bound the drains, turns those of them that use the database at once; leases renews their leases.
 	lanes  *lanes
 	turns  *turns
 	leases *leases
-	// gathering holds the pokes of imports back.
+	// gathering delays the pokes of imports.
 	gathering *gathering
 	// unknownTypes are the types of tasks that this version does not know, and that were reported.
 	unknownTypes sync.Map
-	// inPlace is held by the one exception that waits in place for an equal one.
+	// inPlace is locked by the one exception that waits in place for an equal one.
 	inPlace sync.Mutex
 	// fault, where set, is called for each observation that is evaluated; tests make it panic.
 	fault func(*dbmodel.StoredObservation)
@@ -87,8 +87,7 @@ func New(c Config) *Worker {
 	return w
 }
 
-// Evaluations is how many events a worker evaluates at once, by its Concurrency: so many single ones and, beside them,
-// so many of imports.
+// Evaluations is how many events a worker with this Concurrency evaluates at once: single ones and those of imports.
 func Evaluations(concurrency int) int { return concurrency + imports(concurrency) }
 
 // imports is how many events of imports are evaluated at once: each holds thousands of observations.
@@ -96,7 +95,7 @@ func imports(concurrency int) int { return max(concurrency/2, 1) }
 
 // Start begins to take tasks; where Redis does not answer, as soon as it does. It is called once.
 func (w *Worker) Start() error {
-	// On SQLite, whose one writer all wait for anyway, the pool is that of what they read.
+	// On SQLite all wait for the one writer anyway: there the pool of readers counts.
 	w.turns = newTurns(w.DB.Reader.Stats().MaxOpenConnections, Evaluations(w.Concurrency), w.lanes.laneLimits)
 	go w.leases.keep(w.ended)
 	if err := w.serve(w.Concurrency, w.eventTasks(), queue.Events); err != nil {
