@@ -31,19 +31,32 @@ func (s *Subscribers) Of(product int64) []*rule.Subscription {
 	return out
 }
 
-// EnabledSubscribers returns the enabled subscriptions that may take notifications of the given types in products, by
-// the memberships of now. memberTypes are the types that members see. worst is the worst severity in the
-// notifications; empty where some have none. Subscriptions that ask for a worse one are left out: their filters would
-// pass nothing.
+// EnabledSubscribers returns the enabled subscriptions that may take notifications of the given types in products at
+// once, by the memberships of now. memberTypes are the types that members see. worst is the worst severity in the
+// notifications; empty where some have none. Subscriptions are left out that ask for other types or for a worse
+// severity, or that take all of it with their next slot.
 func EnabledSubscribers(
 	ctx context.Context, db bun.IDB, products []int64, types, memberTypes []rule.Type, worst rule.Severity,
 ) (*Subscribers, error) {
 	members := slices.ContainsFunc(types, func(t rule.Type) bool { return slices.Contains(memberTypes, t) })
-	condition := "s.enabled"
+	reached := func(string) string { return "TRUE" }
 	if worst != "" {
-		condition += fmt.Sprintf(" AND (s.min_severity = '' OR %s >= %d)", severityRank("s.min_severity"), worst.Rank())
+		reached = func(severity string) string { return fmt.Sprintf("%s >= %d", severityRank(severity), worst.Rank()) }
 	}
+	condition := fmt.Sprintf("s.enabled AND (s.min_severity = '' OR %s) "+
+		"AND (s.schedule = '' OR s.immediate_min_severity <> '' AND %s) AND (%s)",
+		reached("s.min_severity"), reached("s.immediate_min_severity"), namesOne("s.types", types))
 	return subscribers(ctx, db, products, memberTypes, members, condition)
+}
+
+// namesOne is the condition that a column, a JSON array of words, is empty or holds one of the given types.
+func namesOne(column string, types []rule.Type) string {
+	text := "CAST(" + column + " AS text)"
+	condition := text + ` NOT LIKE '%"%'`
+	for _, t := range types {
+		condition += fmt.Sprintf(` OR %s LIKE '%%"%s"%%'`, text, t)
+	}
+	return condition
 }
 
 // SubscribersFor returns the subscriptions for one product, or with 0 for what has none, that v sees; those that are

@@ -3,7 +3,6 @@ package dbmodel
 import (
 	"context"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/uptrace/bun"
@@ -201,7 +200,7 @@ func DeleteSubscription(ctx context.Context, db bun.IDB, id int64) error {
 
 // noNulls has empty lists stored as such.
 func (s *Subscription) noNulls() {
-	s.Types, s.Events = slices.Concat([]rule.Type{}, s.Types), slices.Concat([]rule.Event{}, s.Events)
-	s.ParserTypes = slices.Concat([]rule.ParserType{}, s.ParserTypes)
-	s.Statuses = slices.Concat([]rule.Status{}, s.Statuses)
+	s.Types, s.Events = append([]rule.Type{}, s.Types...), append([]rule.Event{}, s.Events...)
+	s.ParserTypes = append([]rule.ParserType{}, s.ParserTypes...)
+	s.Statuses = append([]rule.Status{}, s.Statuses...)
 }
