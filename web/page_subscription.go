@@ -21,15 +21,17 @@ type subscriptionPage struct {
 	Path    string
 	Mine    bool
 	NoEmail bool // its user has no address
-	Back    linkTo
-	What    string
-	MayEdit bool
-	Fields  []formField
-	Faulty  int
-	Preview string // of the form as it is filled in; empty: nobody asked
-	Rows    []contactOf
-	Secret  string // a new one, shown once
-	Tests   []testResult
+	// UserPage is where an administrator enters that address.
+	UserPage string
+	Back     linkTo
+	What     string
+	MayEdit  bool
+	Fields   []formField
+	Faulty   int
+	Preview  string // of the form as it is filled in; empty: nobody asked
+	Rows     []contactOf
+	Secret   string // a new one, shown once
+	Tests    []testResult
 
 	Channels     []option
 	AddressFault string
@@ -64,6 +66,9 @@ func (s *server) loadSubscription(r *http.Request, id int64) (*subscriptionPage,
 			return nil, fmt.Errorf("load the user of a subscription: %w", err)
 		}
 		p.NoEmail = u.Email == ""
+		if v.Admin {
+			p.UserPage = userPath(p.Username)
+		}
 	}
 	switch {
 	case p.Mine:

@@ -22,6 +22,7 @@ type subscriptionList struct {
 	Older  string
 	First  string
 	Email  string // of the caller; empty: none
+	MyPage string // of an administrator: where to enter the address
 	Team   string // the product or group whose team the new one is for; empty: it is the caller's own
 	TeamID string // its Where
 	Add    []formField
@@ -152,6 +153,7 @@ func (s *server) loadSubscriptions(r *http.Request) (*subscriptionList, error) {
 		return nil, err
 	}
 	if v.Admin {
+		p.MyPage = userPath(v.Username)
 		shared, err := dbmodel.Subscriptions(ctx, s.db.Reader, v, dbmodel.SubscriptionFilter{Everywhere: true}, rowsOfPage)
 		if err != nil {
 			return nil, fmt.Errorf("list subscriptions: %w", err)

@@ -58,6 +58,10 @@ func TestSubscriptionPages(t *testing.T) {
 		}
 		p = root.send(root.open("/subscriptions?team=yes"), "Subscribe the installation", url.Values{"address": {"soc@example.com"}})
 		p.says("Of the team: everything everywhere", "soc@example.com")
-		root.open("/subscriptions").says("Of the whole installation", "everything everywhere; Email soc@example.com; at once")
+		p = root.open("/subscriptions")
+		p.says("Of the whole installation", "everything everywhere; Email soc@example.com; at once")
+		if !strings.Contains(p.source, `<a href="/users/owner">enter it</a>`) {
+			t.Error("an administrator without an address is not led to where it is entered")
+		}
 	})
 }
