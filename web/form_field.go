@@ -148,6 +148,24 @@ func choices[T ~string](words []T, empty string, chosen ...T) []option {
 	return out
 }
 
+// eventChoices are the choices of events, in words: "none" beside a box would read as no event.
+func eventChoices(empty string, chosen ...rule.Event) []option {
+	out := choices(rule.Events, empty, chosen...)
+	for i := range out {
+		if out[i].Value != "" {
+			out[i].Label = eventInWords(rule.Event(out[i].Value))
+		}
+	}
+	return out
+}
+
+func eventInWords(e rule.Event) string {
+	if e == rule.EventNoResult {
+		return "no result"
+	}
+	return string(e)
+}
+
 // numeral is a number in a form; empty for none.
 func numeral(n *int) string {
 	if n == nil {

@@ -43,12 +43,7 @@ func (s *server) readInboxFilter(r *http.Request, in *notificationParams, f *inb
 	for _, k := range rule.Types {
 		f.Types = append(f.Types, option{string(k), k.Info().Plural, k == kind})
 	}
-	f.Events = choices(rule.Events, "Any event", event)
-	for i := range f.Events {
-		if f.Events[i].Value == string(rule.EventNoResult) {
-			f.Events[i].Label = "no result"
-		}
-	}
+	f.Events = eventChoices("Any event", event)
 	switch viewed := r.Form["viewed"]; { // the box of the form sends a second value
 	case len(viewed) == 0, slices.Contains(viewed, "false"):
 		f.Unviewed, in.Viewed = true, "false"

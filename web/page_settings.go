@@ -117,7 +117,7 @@ func settingsSections(a *settingsAnswer) []settingsSection {
 		{"Exceptions and background tasks", "Faults of the application, and of Tocsin itself.", exceptionSettings(a)},
 		{"What members see", "Administrators see everything.", []formField{{
 			Name: "member_notification_types", Label: "Types in the inbox of members", Kind: choicesField,
-			Options: typeChoices(a.MemberTypes),
+			Options: typeChoices(rule.MemberTypes, a.MemberTypes),
 			Help: "Members see these types of notifications, of products where they are members. None: they see nothing. " +
 				memberSightWords(a.MemberTypes), Default: "security gates and background tasks",
 		}}},
@@ -227,8 +227,9 @@ func cleanupFields(a *settingsAnswer) []formField {
 	}
 }
 
-func typeChoices(chosen []rule.Type) []option {
-	out := choices(rule.MemberTypes, "", chosen...)
+// typeChoices are the boxes of types, in the words of the inbox.
+func typeChoices(types, chosen []rule.Type) []option {
+	out := choices(types, "", chosen...)
 	for i := range out {
 		out[i].Label = rule.Type(out[i].Value).Info().Plural
 	}

@@ -107,20 +107,20 @@ func (a *subscriptionAnswer) fields() []formField {
 			Help:    "Of now or before the change: what was Critical and is Low now passes Critical.",
 		},
 		{
-			Name: "types", Label: "Types", Kind: choicesField, Options: choices(rule.Types, "", a.Types...),
-			Help: "None: all that you may see.",
+			Name: "types", Label: "Types", Kind: choicesField, Options: typeChoices(rule.Types, a.Types),
+			Help: "None ticked: all that you may see.",
 		},
 		{
-			Name: "events", Label: "Events", Kind: choicesField, Options: choices(rule.Events, "", a.Events...),
-			Help: "None: all. Exceptions and tasks have no event.",
+			Name: "events", Label: "Events", Kind: choicesField, Options: eventChoices("", a.Events...),
+			Help: "None ticked: all. Those of security gates are passed, failed and no result; exceptions and background tasks have none and always pass.",
 		},
 		{
 			Name: "statuses", Label: "Statuses", Kind: choicesField, Options: choices(rule.Statuses, "", a.Statuses...),
-			Help: "None: all. Of now or before the change.",
+			Help: "None ticked: all. Of now or before the change.",
 		},
 		{
 			Name: "parser_types", Label: "Parser types", Kind: choicesField,
-			Options: choices(rule.ParserTypes, "", a.ParserTypes...), Help: "None: all.",
+			Options: choices(rule.ParserTypes, "", a.ParserTypes...), Help: "None ticked: all.",
 		},
 		{
 			Name: "min_priority", Label: "Minimum priority", Kind: numberField, Min: rule.MinPriority, Max: rule.MaxPriority,

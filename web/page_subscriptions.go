@@ -76,8 +76,12 @@ func filterWords(f rule.Filter) string {
 	if f.MinPriority != nil {
 		parts = append(parts, fmt.Sprintf("priority %d or more urgent", *f.MinPriority))
 	}
+	events := make([]string, len(f.Events))
+	for i, e := range f.Events {
+		events[i] = eventInWords(e)
+	}
 	for _, list := range []string{
-		strings.Join(typesInWords(f.Types), " or "), input.Joined(f.Events), input.Joined(f.ParserTypes),
+		strings.Join(typesInWords(f.Types), " or "), strings.Join(events, ", "), input.Joined(f.ParserTypes),
 		input.Joined(f.Statuses),
 	} {
 		if list != "" {
@@ -296,7 +300,9 @@ func (s *server) createSubscription(w http.ResponseWriter, r *http.Request) erro
 	case "group":
 		sent.ProductGroupID.Field = input.Field[int64]{Set: true, Value: id}
 	}
+	subscribed := "the team is"
 	if r.PostForm.Get("team") == "" {
+		subscribed = "you are"
 		sent.Username = input.Field[string]{Set: true, Value: viewerOf(r.Context()).Username}
 	}
 	contact := newContact(r.PostForm)
@@ -325,7 +331,7 @@ func (s *server) createSubscription(w http.ResponseWriter, r *http.Request) erro
 	if secret := out.Body.Contacts[0].Secret; secret != "" { // shown once, so there is no other page to go to
 		return s.renderSubscription(w, r, out.Body.ID, http.StatusOK, func(p *subscriptionPage) { p.Secret = secret })
 	}
-	s.notice(r.Context(), "Saved: you are subscribed. Below is what it takes; send a test to see that it arrives.")
+	s.notice(r.Context(), "Saved: "+subscribed+" subscribed. Below is what it takes; send a test to see that it arrives.")
 	s.redirect(w, r, subscriptionPath(out.Body.ID))
 	return nil
 }

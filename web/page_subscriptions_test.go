@@ -48,7 +48,9 @@ func TestSubscriptionPages(t *testing.T) {
 		maintainer.open("/products/1").says("Add a subscription for the team")
 		p = maintainer.open("/subscriptions?team=yes&where=product-1")
 		p = maintainer.send(p, "Subscribe the team", url.Values{"address": {"team@example.com"}})
-		p.says("Of the team: everything in product Payments API", "team@example.com")
+		p.says("the team is subscribed", "Of the team: everything in product Payments API", "team@example.com")
+		p = maintainer.send(p, "Save", url.Values{"events": {"new", "none"}})
+		p.says("Saved.", "Of the team: new, no result in product Payments API", "Security gates", "no result")
 		reader.open("/products/1").says("team@example.com", "subscription")
 		reader.open(p.path).says("You may read this.")
 

@@ -12,6 +12,7 @@ import (
 func subscriptions(to *Receiver) []client.SubscriptionFields {
 	group, events := new(int64(repositories)), &[]client.NotificationEvent{
 		client.NotificationEventNew, client.NotificationEventChanged,
+		client.NotificationEventPassed, client.NotificationEventFailed, client.NotificationEventNone,
 	}
 	contact := func(channel client.Channel, address *string) *[]client.ContactFields {
 		return &[]client.ContactFields{{Channel: &channel, Address: address}}
