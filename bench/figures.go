@@ -171,7 +171,7 @@ func (b *bench) unchanged(binary string) (metrics, error) {
 	return metrics{"rate": float64(b.rows) / took.Seconds(), "cpu": all}, nil
 }
 
-// oneProduct makes product 1 with one webhook.
+// oneProduct makes product 1 with one webhook and no other contact, and switches digests off.
 func (p *product) oneProduct(path string) error {
 	err := p.json(http.MethodPatch, "/api/v1/settings", object{"digest_threshold": 0})
 	if err != nil {
@@ -179,7 +179,7 @@ func (p *product) oneProduct(path string) error {
 	}
 	return p.json(http.MethodPut, "/api/v1/products/1", object{
 		"name": "Product", "observation_notification_min_severity": "Critical",
-		"notification_slack_webhook": p.receiver.URL + path,
+		"notification_slack_webhook": p.receiver.URL + path, "notification_email_to": "",
 	})
 }
 
