@@ -19,7 +19,7 @@ test:
 	$(WITH) $(TEST) $(PACKAGES)
 
 race:
-	$(WITH) $(TEST) -race $(PACKAGES)
+	$(WITH) $(TEST) -race -timeout 60m $(PACKAGES)
 
 # Every fuzz target for a while, one after the other. "make fuzz FUZZTIME=1m" takes longer; FUZZ=Cursors selects the targets
 # with that in their name.

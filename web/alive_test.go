@@ -29,6 +29,7 @@ func TestAlive(t *testing.T) {
 			}
 		}
 		e.exec("UPDATE processes SET started_at = ? WHERE id = 'b'", time.Now().Add(-3*time.Hour))
+		e.exec("UPDATE processes SET started_at = ? WHERE id = 'c'", time.Now().Add(-2*time.Minute))
 		n, since := alive("worker")
 		if at, err := time.Parse(time.RFC3339, since.(string)); n != 3 || err != nil || time.Since(at) < 3*time.Hour {
 			t.Errorf("%d workers since %v", n, since)
@@ -45,7 +46,7 @@ func TestAlive(t *testing.T) {
 			t.Errorf("the oldest event waits for %v s, the oldest delivery for %v s", s["oldest_event_seconds"], s["oldest_delivery_seconds"])
 		}
 		p := boss.open("/deliveries")
-		p.says("worker 3 (started 3 h ago ), scheduler 1 (started now )", "The oldest event waits for 2 h. The oldest delivery waits for 5 min.")
+		p.says("worker 3 (started 3 h ago ), scheduler 1 (started 2 min ago )", "The oldest event waits for 2 h. The oldest delivery waits for 5 min.")
 		p.saysNot("No worker", "No scheduler")
 		if text := e.visitor("owner").open("/deliveries").text(); strings.Contains(text, "worker 3") {
 			t.Error("what runs is for administrators")
