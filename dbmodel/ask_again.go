@@ -25,10 +25,8 @@ const (
 	doubtfulDeliveries = `
 		SELECT id, notification_id, product_id, digest_id, masked, enabled, seen, rightful FROM (
 			SELECT d.id, d.notification_id, d.product_id, d.digest_id, d.masked, d.target_id, s.id IS NOT NULL AS enabled,
-				coalesce(d.user_id, 0) <= 0 OR u.id IS NOT NULL AND (u.is_admin OR @member_type AND (
-					EXISTS (SELECT 1 FROM product_members m WHERE m.user_id = u.id AND m.product_id = d.product_id)
-					OR EXISTS (SELECT 1 FROM products p JOIN product_group_members g ON g.product_group_id = p.product_group_id
-						WHERE p.id = d.product_id AND g.user_id = u.id))) AS seen,
+				coalesce(d.user_id, 0) <= 0
+					OR u.id IS NOT NULL AND (u.is_admin OR @member_type AND EXISTS (@membership)) AS seen,
 				d.masked OR coalesce(u.is_admin, false)
 					OR coalesce(d.user_id, -1) = 0 AND s.product_id IS NULL AND s.product_group_id IS NULL
 					OR EXISTS (
@@ -36,6 +34,8 @@ const (
 						LEFT JOIN users a ON a.id = o.user_id
 						WHERE c.target_id = @target AND c.disabled_at IS NULL
 							AND (o.product_id IS NULL OR o.product_id = d.product_id)
+							AND (o.product_group_id IS NULL
+								OR o.product_group_id = (SELECT p.product_group_id FROM products p WHERE p.id = d.product_id))
 							AND (a.is_admin OR o.user_id IS NULL AND o.product_id IS NULL AND o.product_group_id IS NULL)
 					) AS rightful
 			FROM deliveries d INDEXED BY deliveries_pending
@@ -93,9 +93,7 @@ func AskAgain(
 ) (changed bool, failed map[string][]MarkedDelivery, err error) {
 	failed = map[string][]MarkedDelivery{}
 	for after := int64(0); ; {
-		doubtful, err := queryAll[doubtfulDelivery](ctx, db, doubtfulDeliveries, args{
-			"target": targetID, "after": after, "limit": askedAtOnce, "member_type": bun.Safe(memberTypes(db, "d.type")),
-		})
+		doubtful, err := queryAll[doubtfulDelivery](ctx, db, doubtfulDeliveries, askAgainArgs(db, targetID, after))
 		if err != nil || len(doubtful) == 0 {
 			return changed, failed, err
 		}
@@ -120,6 +118,14 @@ func AskAgain(
 			return changed, failed, nil
 		}
 		after = doubtful[len(doubtful)-1].ID
+	}
+}
+
+func askAgainArgs(db bun.IDB, targetID, after int64) args {
+	return args{
+		"target": targetID, "after": after, "limit": askedAtOnce,
+		"member_type": bun.Safe(memberTypes(db, "d.type")),
+		"membership":  bun.Safe(membership("u.id", rule.Reader, "d.product_id")),
 	}
 }
 

@@ -53,9 +53,7 @@ func TestPlansOfDeliveries(t *testing.T) {
 			dbmodel.DigestMembersStatement: {dbmodel.Args{
 				"target": id, "batch": int64(0), "after": int64(0), "live": bun.Safe("true"), "limit": 1000,
 			}, "deliveries_pending"},
-			dbmodel.AskAgainStatement: {dbmodel.Args{
-				"target": id, "after": int64(0), "limit": 200, "member_type": bun.Safe("true"),
-			}, "deliveries_pending"},
+			dbmodel.AskAgainStatement:          {dbmodel.AskAgainArgs(db, id, 0), "deliveries_pending"},
 			dbmodel.WaitingTargetsStatement:    {dbmodel.Args{"after": int64(5), "limit": 1000}, "deliveries_pending"},
 			dbmodel.FailingTargetsDueStatement: {dbmodel.Args{"limit": 500}, "targets_failing"},
 			dbmodel.OldestWorkStatement:        {dbmodel.Args{"live": bun.Safe("true"), "events": bun.Safe("true"), "most": 2000}, "deliveries_pending"},

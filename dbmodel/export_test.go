@@ -13,6 +13,9 @@ var (
 	LastMigrationOf = lastMigration
 )
 
+// AskAgainArgs are those of AskAgainStatement.
+var AskAgainArgs = askAgainArgs
+
 // Statements that run often, however many rows there are.
 const (
 	PendingDeliveriesStatement = pendingDeliveries

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/uptrace/bun"
@@ -96,9 +97,21 @@ func (v Viewer) products(expr string, needed rule.Role) string {
 
 // productIDs is a query of the products in which v, a user, has at least the role needed.
 func (v Viewer) productIDs(needed rule.Role) string {
-	return fmt.Sprintf(`SELECT m.product_id FROM product_members m WHERE m.user_id = %[1]d AND m.role IN (%[2]s)
+	return memberships(strconv.FormatInt(v.UserID, 10), needed, "", "")
+}
+
+// membership is a query that finds a row where the user with the id user has at least the role needed in one product;
+// both ids are expressions.
+func membership(user string, needed rule.Role, product string) string {
+	return memberships(user, needed, " AND m.product_id = "+product, " AND p.id = "+product)
+}
+
+// memberships is a query of the products in which a user has at least the role needed, directly or through the
+// product's group of today. direct and byGroup are conditions on what it finds in either way.
+func memberships(user string, needed rule.Role, direct, byGroup string) string {
+	return fmt.Sprintf(`SELECT m.product_id FROM product_members m WHERE m.user_id = %[1]s AND m.role IN (%[2]s)%[3]s
 		UNION ALL SELECT p.id FROM product_group_members m JOIN products p ON p.product_group_id = m.product_group_id
-		WHERE m.user_id = %[1]d AND m.role IN (%[2]s)`, v.UserID, quotedRoles(needed))
+		WHERE m.user_id = %[1]s AND m.role IN (%[2]s)%[4]s`, user, quotedRoles(needed), direct, byGroup)
 }
 
 // groups is the condition that v sees at least the name of the product group whose id is expr: members of the group

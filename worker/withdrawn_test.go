@@ -69,6 +69,8 @@ func TestAnotherSubscriptionTakesOver(t *testing.T) {
 	testenv.EachDatabase(t, func(t *testing.T, db *dbmodel.DB) {
 		e := newEnv(t, db, nil)
 		e.product(1, "")
+		e.group(5, 1)
+		e.group(6, 0)
 		e.settings(func(s *dbmodel.Settings) { s.MemberNotificationTypes = []rule.Type{rule.TypeTask} })
 		ctx, url := t.Context(), e.receiver.URL
 		admin := func(u *dbmodel.User) { u.IsAdmin = true }
@@ -86,11 +88,13 @@ func TestAnotherSubscriptionTakesOver(t *testing.T) {
 		e.subscribe("leaves", rule.Slack, of(leaves), url+"/seen")
 		e.subscribe("stays", rule.Slack, of(stays), url+"/seen", url+"/disabled", url+"/team")
 		e.subscribe("narrow", rule.Slack, narrow, url+"/filtered")
-		e.subscribe("masked", rule.Slack, about(1), url+"/masked", url+"/whole")
-		e.subscribe("demoted", rule.Slack, of(demoted), url+"/masked", url+"/whole")
+		e.subscribe("masked", rule.Slack, about(1), url+"/masked", url+"/whole", url+"/group", url+"/other-group")
+		e.subscribe("demoted", rule.Slack, of(demoted), url+"/masked", url+"/whole", url+"/group", url+"/other-group")
 		e.subscribe("boss", rule.Slack, of(boss), url+"/whole")
+		e.subscribe("group", rule.Slack, ofGroup(boss, 5), url+"/group")
+		e.subscribe("other group", rule.Slack, ofGroup(boss, 6), url+"/other-group")
 
-		paths := []string{"/seen", "/disabled", "/team", "/filtered", "/masked", "/whole"}
+		paths := []string{"/seen", "/disabled", "/team", "/filtered", "/masked", "/whole", "/group", "/other-group"}
 		targets := e.keepBack(paths)
 		const secret = "what only administrators read"
 		e.report(accept.NewTaskException(accept.TaskExceptionInfo{
@@ -103,13 +107,15 @@ func TestAnotherSubscriptionTakesOver(t *testing.T) {
 		e.user("demoted", func(u *dbmodel.User) { u.IsAdmin = false })
 		e.disable(disabled)
 		got := e.release(targets, paths)
-		want := map[string]int{"/seen": 1, "/disabled": 1, "/team": 1, "/filtered": 0, "/masked": 1, "/whole": 1}
+		want := map[string]int{
+			"/seen": 1, "/disabled": 1, "/team": 1, "/filtered": 0, "/masked": 1, "/whole": 1, "/group": 1, "/other-group": 1,
+		}
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("sent (-want +got):\n%s", diff)
 		}
-		// It is that at /whole: what goes to the others is masked.
+		// They are those at /whole and /group: what goes to the others is masked.
 		whole := slices.DeleteFunc(e.receiver.bodies(), func(body string) bool { return !strings.Contains(body, secret) })
-		if len(whole) != 1 {
+		if len(whole) != 2 {
 			t.Errorf("%d messages say everything: %q", len(whole), whole)
 		}
 		failed := e.deliveries(dbmodel.Failed)
@@ -117,6 +123,20 @@ func TestAnotherSubscriptionTakesOver(t *testing.T) {
 			t.Errorf("failed: %+v", failed)
 		}
 	})
+}
+
+// group makes a product group, of which a product becomes a part; 0: none.
+func (e *env) group(id, product int64) {
+	e.t.Helper()
+	if err := dbmodel.SaveProductGroup(e.t.Context(), e.db, &dbmodel.ProductGroup{ID: id, Name: "Group"}); err != nil {
+		e.t.Fatal(err)
+	}
+	e.exec("UPDATE products SET product_group_id = ? WHERE id = ?", id, product)
+}
+
+// ofGroup gives a subscription its user and its product group.
+func ofGroup(user, group int64) func(*dbmodel.Subscription) {
+	return func(s *dbmodel.Subscription) { s.UserID, s.ProductGroupID = &user, &group }
 }
 
 // keepBack takes the leases of the Slack webhooks with these paths, so that what is for them waits until release.
