@@ -343,6 +343,11 @@ func withMigrator(
 	if isSQLite(db) {
 		return Translate(migrateAll())
 	}
+	// The lock holds one connection, and bun takes another for the migrations.
+	if db.Stats().MaxOpenConnections == 1 {
+		db.SetMaxOpenConns(2)
+		defer db.SetMaxOpenConns(1)
+	}
 	return db.InTx(ctx, func(ctx context.Context, tx bun.Tx) error {
 		// The transaction is idle for as long as the migrations take.
 		if _, err := tx.ExecContext(ctx, "SET LOCAL idle_in_transaction_session_timeout = 0"); err != nil {

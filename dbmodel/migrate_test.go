@@ -1,12 +1,14 @@
 package dbmodel_test
 
 import (
+	"context"
 	"errors"
 	"io/fs"
 	"maps"
 	"strings"
 	"testing"
 	"testing/fstest"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -71,6 +73,26 @@ func TestRollbackTakesBackOneMigration(t *testing.T) {
 		}
 		if err := dbmodel.CheckSchema(ctx, db); err != nil {
 			t.Error(err)
+		}
+	})
+}
+
+// TestMigrateWithOneConnection has the lock and the migrations not wait for each other.
+func TestMigrateWithOneConnection(t *testing.T) {
+	t.Parallel()
+	testenv.EachDatabase(t, func(t *testing.T, db *dbmodel.DB) {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		files := newerProgram(t, db)
+		db.SetMaxOpenConns(1)
+		if applied, err := dbmodel.MigrateTo(ctx, db, files); err != nil || len(applied) != 2 {
+			t.Errorf("applied %v: %v", applied, err)
+		}
+		if undone, err := dbmodel.RollBackFrom(ctx, db, files); err != nil || undone != "29990102000000" {
+			t.Errorf("took back %q: %v", undone, err)
+		}
+		if most := db.Stats().MaxOpenConnections; most != 1 {
+			t.Errorf("the pool has %d connections", most)
 		}
 	})
 }
