@@ -383,6 +383,13 @@ func QueueableEvents(
 	return list, err
 }
 
+// KeepQueued has the task of an event, which a worker has and cannot begin yet, count as enqueued now.
+func KeepQueued(ctx context.Context, db bun.IDB, id int64) error {
+	_, err := exec(ctx, db, `UPDATE outbox SET queued_at = clock_timestamp() WHERE id = @id AND queued_at IS NOT NULL`,
+		args{"id": id})
+	return err
+}
+
 // neverSort has PostgreSQL walk along an index, for the rest of the transaction, where it would sort all that waits to
 // find the oldest: its statistics are from when nothing waited.
 func neverSort(ctx context.Context, tx bun.Tx) error {

@@ -70,8 +70,12 @@ func (w *Worker) eventTask(kind dbmodel.EventKind, h handler) asynq.HandlerFunc 
 		if err := json.Unmarshal(t.Payload(), &p); err != nil {
 			return fmt.Errorf("read the payload of %s: %w", t.Type(), err)
 		}
+		evaluate := func(id int64, alone bool) (done bool, err error) {
+			defer w.lockEvaluations(alone, p.ID)()
+			return w.evaluate(ctx, kind, h, id, alone)
+		}
 		if !h.inOrder {
-			_, err := w.evaluate(ctx, kind, h, p.ID, p.Alone)
+			_, err := evaluate(p.ID, p.Alone)
 			return err
 		}
 		for !w.isStopping() {
@@ -82,7 +86,7 @@ func (w *Worker) eventTask(kind dbmodel.EventKind, h handler) asynq.HandlerFunc 
 			if err != nil {
 				return fmt.Errorf("find the next event (%s) of product %d: %w", kind, p.ProductID, err)
 			}
-			if done, err := w.evaluate(ctx, kind, h, id, p.Alone && id == p.ID); err != nil || !done {
+			if done, err := evaluate(id, p.Alone && id == p.ID); err != nil || !done {
 				return err
 			}
 		}
@@ -91,14 +95,35 @@ func (w *Worker) eventTask(kind dbmodel.EventKind, h handler) asynq.HandlerFunc 
 }
 
 // lockEvaluations takes the lock that an evaluation needs. An event whose earlier claim ran out may have killed its
-// process: it is evaluated alone, so that it takes no other evaluation with it.
-func (w *Worker) lockEvaluations(alone bool) (unlock func()) {
+// process: it is evaluated alone, so that it takes no other evaluation with it. While the task of the event with the
+// given id waits for the lock, it counts as enqueued.
+func (w *Worker) lockEvaluations(alone bool, id int64) (unlock func()) {
+	try, lock, unlock := w.alone.TryRLock, w.alone.RLock, w.alone.RUnlock
 	if alone {
-		w.alone.Lock()
-		return w.alone.Unlock
+		try, lock, unlock = w.alone.TryLock, w.alone.Lock, w.alone.Unlock
 	}
-	w.alone.RLock()
-	return w.alone.RUnlock
+	if !try() {
+		begins := make(chan struct{})
+		go w.keepQueued(id, begins)
+		lock()
+		close(begins)
+	}
+	return unlock
+}
+
+// queuedAgain is how often a task that waits counts as enqueued anew: more often than the sweep looks for lost ones.
+const queuedAgain = 2 * time.Second
+
+// keepQueued keeps the sweep from taking the task of an event for lost until the task begins.
+func (w *Worker) keepQueued(id int64, begins <-chan struct{}) {
+	for {
+		if err := dbmodel.KeepQueued(w.ended, w.DB, id); err != nil && w.ended.Err() == nil {
+			w.Log.Debug().Err(err).Int64("event", id).Msg("note that a task waits")
+		}
+		if isClosed(begins) || !w.pauseUntil(queuedAgain, begins) {
+			return
+		}
+	}
 }
 
 // evaluate claims an event and evaluates it. It returns false where the event is not the caller's, or stays. The error
@@ -106,7 +131,6 @@ func (w *Worker) lockEvaluations(alone bool) (unlock func()) {
 func (w *Worker) evaluate(
 	ctx context.Context, kind dbmodel.EventKind, h handler, id int64, alone bool,
 ) (done bool, err error) {
-	defer w.lockEvaluations(alone)()
 	e, err := dbmodel.ClaimEvent(ctx, w.DB, kind, id, alone)
 	if errors.Is(err, dbmodel.ErrNotFound) {
 		return false, nil // evaluated, claimed by another, or not due: its row sees to the rest

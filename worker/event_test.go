@@ -5,6 +5,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/uptrace/bun"
 
@@ -86,5 +87,35 @@ func TestOnlyWhatLostItsProcessIsEvaluatedAlone(t *testing.T) {
 			{ID: oldest, Kind: dbmodel.KindSecurityGate, ProductID: 1, Alone: true},
 		})
 		e.waitFor("all gates", func() bool { return len(e.receiver.headlines("/gate")) == gates })
+	})
+}
+
+// TestWhatWaitsIsNotLost: the task of an event that waits while another one is evaluated alone counts as enqueued.
+func TestWhatWaitsIsNotLost(t *testing.T) {
+	t.Parallel()
+	testenv.EachDatabase(t, func(t *testing.T, db *dbmodel.DB) {
+		e := newEnv(t, db, nil)
+		e.scheduler.Shutdown()
+		e.product(1, "/gate")
+		gate, err := accept.NewSecurityGate(1, new(true))
+		if err != nil {
+			t.Fatal(err)
+		}
+		done, err := accept.InTx(t.Context(), db, gate)
+		if err != nil {
+			t.Fatal(err)
+		}
+		e.exec("UPDATE outbox SET queued_at = ?", time.Now().Add(-time.Hour))
+		e.worker.alone.Lock()
+		proceed := sync.OnceFunc(e.worker.alone.Unlock)
+		t.Cleanup(proceed)
+		e.queue.Enqueue(t.Context(), done.Rows)
+		e.waitFor("it counts as enqueued now", func() bool {
+			var n int
+			err := db.NewRaw("SELECT count(*) FROM outbox WHERE queued_at > ?", time.Now().Add(-time.Minute)).Scan(t.Context(), &n)
+			return err == nil && n == 1
+		})
+		proceed()
+		e.waitFor("the gate", func() bool { return len(e.receiver.headlines("/gate")) == 1 })
 	})
 }
