@@ -47,3 +47,11 @@ func ObservationCols(list []Observation) Rows { return observationCols(list) }
 
 // DetailsColumn is Details.column.
 func DetailsColumn(d Details) string { return d.column() }
+
+// FoundObservations is the query of the ids that SearchObservations lists.
+func FoundObservations(
+	ctx context.Context, db bun.IDB, v Viewer, s ObservationSearch, limit int,
+) (string, error) {
+	l, err := s.listing(ctx, db, v, limit)
+	return l.ids(db, v), err
+}

@@ -92,20 +92,25 @@ const foundObservations = `
 func SearchObservations(
 	ctx context.Context, db bun.IDB, v Viewer, s ObservationSearch, limit int,
 ) ([]StoredObservation, error) {
+	l, err := s.listing(ctx, db, v, limit)
+	if err != nil {
+		return nil, err
+	}
+	return storedObservations(ctx, db, foundObservations,
+		args{"found": bun.Safe(l.ids(db, v)), "visible": bun.Safe(VisibleProducts(v, "o.product_id"))})
+}
+
+func (s *ObservationSearch) listing(ctx context.Context, db bun.IDB, v Viewer, limit int) (listing, error) {
 	l := listing{table: "observations", keys: []string{"id"}, direction: "ASC", limit: limit, choice: s.choice}
-	var err error
 	switch {
 	case s.ProductID != 0:
 		l.index = "observations_product_id"
 	case v.isMember() && s.Part != "":
-		if l, err = l.searched(ctx, db, v); err != nil {
-			return nil, err
-		}
+		return l.searched(ctx, db, v)
 	default:
 		l.byProduct = v.isMember()
 	}
-	return storedObservations(ctx, db, foundObservations,
-		args{"found": bun.Safe(l.ids(db, v)), "visible": bun.Safe(VisibleProducts(v, "o.product_id"))})
+	return l, nil
 }
 
 // choice is the conditions of s.
