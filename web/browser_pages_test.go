@@ -104,6 +104,17 @@ func TestPagesInBrowser(t *testing.T) {
 	b.Until(`document.querySelector(".secret")`)
 	b.Looks("token")
 
+	// Times are shown and typed by the clock of the browser.
+	b.Timezone("Asia/Tokyo")
+	b.Open("/products/1")
+	b.Until(`document.querySelector("#f-notification_paused_timezone").value == "Asia/Tokyo"`)
+	b.Do(chromedp.SetValue("#f-notification_paused_until", "2099-07-31T08:00"), chromedp.Click("form.settings .primary"))
+	b.Until(`document.querySelector("#notification_paused_until .applies").innerText.includes("Paused until 2099-07-31 08:00 Asia/Tokyo")`)
+	b.Open("/subscriptions")
+	b.Until(`document.querySelector("[name=timezone]").value == "Asia/Tokyo"`)
+	b.Open("/notifications/1")
+	b.Until(`document.querySelector("time").title.endsWith(" Asia/Tokyo")`)
+
 	// The monitor is another application, under a policy of its own.
 	b.Do(chromedp.Click(`.top a[href="/monitor/"]`))
 	b.Until(`document.body.innerText.includes("Queue Size")`)

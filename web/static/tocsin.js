@@ -174,18 +174,34 @@ function listen() {
   document.addEventListener("keydown", (event) => { if (event.key === "Escape") menus.forEach((menu) => { menu.open = false; }); });
 }
 
-// The times of a pause come in UTC. They are shown and typed by the clock of the browser, unless a form that was refused
-// comes back as it was typed.
-function showPauseHere() {
-  const zone = document.getElementById("f-notification_paused_timezone");
+// Times come in UTC. They are shown and typed by the clock of the browser, but not in a form that was refused: it comes
+// back as it was typed.
+function showTimesHere() {
   const here = Intl.DateTimeFormat().resolvedOptions().timeZone;
-  if (!zone || !here || here === "UTC" || zone.value !== "UTC") return;
+  if (!here || here === "UTC") return;
+  const words = (text) => text.replace(/(\d{4}-\d\d-\d\d) (\d\d:\d\d)(:\d\d)? UTC/g, (_, day, time, seconds = "") =>
+    `${local(`${day}T${time}${seconds}`).replace("T", " ")} ${here}`);
+  for (const time of document.querySelectorAll("time[title]")) time.title = words(time.title);
+  for (const pause of document.querySelectorAll(".applies b, .notice b")) pause.textContent = words(pause.textContent);
+  showPauseHere(here);
+  const zone = document.querySelector("form[action$='/subscriptions#add'] [name=timezone]");
+  if (zone?.value === "UTC" && !document.querySelector("[role=alert]")) zone.value = here;
+}
+
+// The clock of the browser at a time in UTC, both as in datetime-local, to the minute or the second.
+function local(utc) {
+  const at = new Date(`${utc}Z`);
+  return new Date(at - at.getTimezoneOffset() * 60_000).toISOString().slice(0, utc.length);
+}
+
+function showPauseHere(here) {
+  const zone = document.getElementById("f-notification_paused_timezone");
+  if (zone?.value !== "UTC") return;
   const was = (field) => zone.form.elements[`${field.name}.was`];
   const times = [...zone.form.querySelectorAll("input[type=datetime-local]")];
   if ([zone, ...times].some((field) => field.value !== was(field).value)) return;
   for (const time of times.filter((field) => field.value)) {
-    const at = new Date(`${time.value}Z`);
-    time.value = new Date(at - at.getTimezoneOffset() * 60_000).toISOString().slice(0, 16);
+    time.value = local(time.value);
     was(time).value = time.value;
   }
   zone.value = here;
@@ -200,5 +216,5 @@ addEventListener("submit", (event) => {
 });
 
 listen();
-showPauseHere();
+showTimesHere();
 if (document.body.dataset.stream) follow(document.body.dataset.stream);

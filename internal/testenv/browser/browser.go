@@ -180,6 +180,12 @@ func command[P, R any](c cdp.Command[P, R], params P) Step {
 	}
 }
 
+// Timezone sets the browser's clock, by a name of the IANA base.
+func (b *Tab) Timezone(name string) {
+	b.t.Helper()
+	b.Do(command(emulation.SetTimezoneOverride, emulation.SetTimezoneOverrideParams{TimezoneID: name}))
+}
+
 // Do takes steps; the test ends where one fails.
 func (b *Tab) Do(steps ...Step) {
 	b.t.Helper()
