@@ -14,8 +14,8 @@ var receivers = []string{
 	"/slack/1", "/slack/2", "/slack/3", "/slack/4", "/slack/5", "/teams/1", "/teams/2", "/teams/3", "/teams/4",
 	"a@example.com", "b@example.com", "c@example.com", "d@example.com",
 	// Of subscriptions only:
-	"/slack/6", "f@example.com", "ann@example.com", "/data/1", "/slack/daily", "daily@example.com", "/teams/daily",
-	"/data/daily", "bob@example.com", "/slack/root", "/slack/same", "/teams/same", "/data/same",
+	"/slack/6", "f@example.com", "ann@example.com", "/data/1", "/slack/daily1", "daily@example.com", "/teams/daily2",
+	"/data/daily3", "bob@example.com", "/slack/root", "/slack/same1", "/teams/same2", "/data/same3",
 }
 
 // holder is a product or a product group. The webhooks in its settings are positions in receivers, from 1.

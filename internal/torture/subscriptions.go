@@ -67,11 +67,11 @@ func newSubscriptions(r *rand.Rand, users []*user) []*subscription {
 	atOnce(subscription{}, "/slack/6", "f@example.com")
 	atOnce(subscription{user: ann}, ann.email())
 	atOnce(subscription{user: ann, product: ann.products[0]}, shared)
-	onSchedule(subscription{product: product()}, "/slack/daily", "daily@example.com")
-	onSchedule(subscription{}, "/teams/daily", "/data/daily")
+	onSchedule(subscription{product: product()}, "/slack/daily1", "daily@example.com")
+	onSchedule(subscription{}, "/teams/daily2", "/data/daily3")
 	onSchedule(subscription{user: bob}, bob.email())
 	onSchedule(subscription{user: root}, "/slack/root")
-	add(onSchedule(subscription{group: group()}, "/slack/same"), "/teams/same", "/data/same")
+	add(onSchedule(subscription{group: group()}, "/slack/same1"), "/teams/same2", "/data/same3")
 	return list
 }
 
