@@ -39,7 +39,8 @@ func TestEqualExceptionsAreNotifiedOnce(t *testing.T) {
 		}
 		t.Cleanup(second.Shutdown)
 		e.notifyExceptions()
-		e.settings(func(s *dbmodel.Settings) { s.ExceptionRateLimit = 4 })
+		const window = 4 * testenv.Slowdown // seconds
+		e.settings(func(s *dbmodel.Settings) { s.ExceptionRateLimit = window })
 		began := time.Now()
 		var clients sync.WaitGroup
 		for range 25 {
@@ -51,7 +52,7 @@ func TestEqualExceptionsAreNotifiedOnce(t *testing.T) {
 			t.Fatalf("%d notifications: %+v", len(n), n)
 		}
 		testenv.Eventually(t, 20*time.Second, func() error {
-			if time.Since(began) < 5*time.Second {
+			if time.Since(began) < (window+1)*time.Second {
 				return fmt.Errorf("the window is open")
 			}
 			return nil

@@ -99,7 +99,7 @@ func TestMetrics(t *testing.T) {
 					return fmt.Errorf("%s is %v, want %v; all: %v", name, got[name], n, got)
 				}
 			}
-			if sum := got["notification_delay_seconds slack sum"]; sum < 1 || sum > 20 {
+			if sum := got["notification_delay_seconds slack sum"]; sum < 1 || sum > 300 {
 				return fmt.Errorf("a delay of %v s in all, with one receiver that was busy", sum)
 			}
 			return nil
