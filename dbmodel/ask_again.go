@@ -160,11 +160,13 @@ func findHeirs(ctx context.Context, db bun.IDB, targetID int64, list []doubtfulD
 		if !found || !d.isLost() {
 			continue
 		}
-		takers := others.Of(d.ProductID)
+		applied := rule.Applied{Subscriptions: others.Of(d.ProductID)}
 		if d.DigestID != 0 {
-			takers = atOnce(takers)
+			// A digest is shown to another user as far as that user sees its products, which a team does not say.
+			isTeam := func(s *rule.Subscription) bool { return s.User == 0 }
+			applied.Subscriptions = slices.DeleteFunc(slices.Clone(applied.Subscriptions), isTeam)
+			applied.IgnoreSchedules = true
 		}
-		applied := rule.Applied{Subscriptions: takers}
 		for _, r := range rule.Recipients(applied, n.Rule(), rule.Ability{EmailFrom: settings.EmailFrom}) {
 			if r.Target == targetID && r.Reason == "" {
 				d.heir = &r
@@ -173,20 +175,6 @@ func findHeirs(ctx context.Context, db bun.IDB, targetID int64, list []doubtfulD
 		}
 	}
 	return nil
-}
-
-// atOnce returns the personal ones of subscriptions without their schedules: a digest is shown to another user as far
-// as that user sees its products, which a team does not say.
-func atOnce(list []*rule.Subscription) []*rule.Subscription {
-	var out []*rule.Subscription
-	for _, s := range list {
-		if s.User != 0 {
-			personal := *s
-			personal.Schedule = ""
-			out = append(out, &personal)
-		}
-	}
-	return out
 }
 
 // doubtfulCols are the new values of deliveries; those without a source keep theirs.

@@ -215,7 +215,7 @@ func checkSchema(ctx context.Context, db queryer, folder string) error {
 	if err != nil {
 		return err
 	}
-	if err := newer(applied, known); err != nil {
+	if err := refuseUnknown(applied, known); err != nil {
 		return err
 	}
 	for _, name := range known {
@@ -239,11 +239,11 @@ func refuseNewer(ctx context.Context, db queryer, files fs.FS) error {
 	if err != nil {
 		return err
 	}
-	return newer(applied, known)
+	return refuseUnknown(applied, known)
 }
 
-// newer returns a SchemaError that names a migration which is applied and not known.
-func newer(applied, known []string) error {
+// refuseUnknown returns a SchemaError that names a migration which is applied and not known.
+func refuseUnknown(applied, known []string) error {
 	for _, name := range applied {
 		if !slices.Contains(known, name) {
 			return SchemaError("the database has migration " + name +

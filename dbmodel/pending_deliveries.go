@@ -14,9 +14,9 @@ type PendingDelivery struct {
 	ID             int64
 	NotificationID int64
 	ContactHolder
-	Masked bool  // it says what members may read
-	Digest int64 `bun:"digest_id"` // the NetDigest that it belongs to; 0: none
-	Batch  int64 // the number of the message in which it was tried; 0: it was not, or alone
+	Masked   bool  // it says what members may read
+	DigestID int64 // the NetDigest that it belongs to; 0: none
+	Batch    int64 // the number of the digest or batch in which it was tried; 0: it was not, or alone
 }
 
 // ContactHolder is whose contact a delivery goes to.

@@ -17,11 +17,11 @@ type rowScanner struct {
 	columns []any // what sql.Rows.Scan fills: a columnScanner each
 }
 
-// columnScanner reads one column of the row into its place.
+// columnScanner reads one column of each row into its place: into a field of a struct, or the whole value.
 type columnScanner struct {
-	row    *rowScanner
-	field  *schema.Field      // of a struct
-	scan   schema.ScannerFunc // of any other type
+	rows   *rowScanner
+	field  *schema.Field      // nil: the value is no struct
+	scan   schema.ScannerFunc // where field is nil
 	isTime bool
 }
 
@@ -32,15 +32,15 @@ func newRowScanner(db bun.IDB, typ reflect.Type, found *sql.Rows) (*rowScanner, 
 	if err != nil {
 		return nil, Translate(err)
 	}
-	row := &rowScanner{columns: make([]any, len(names))}
+	rows := &rowScanner{columns: make([]any, len(names))}
 	isScanner := reflect.PointerTo(typ).Implements(reflect.TypeFor[sql.Scanner]())
 	if typ.Kind() != reflect.Struct || typ == timeType || isScanner {
 		if len(names) != 1 {
 			return nil, fmt.Errorf("dbmodel: %d columns for a value of %s", len(names), typ)
 		}
 		isTime := typ == timeType || typ == reflect.PointerTo(timeType)
-		row.columns[0] = &columnScanner{row: row, scan: schema.Scanner(typ), isTime: isTime}
-		return row, nil
+		rows.columns[0] = &columnScanner{rows: rows, scan: schema.Scanner(typ), isTime: isTime}
+		return rows, nil
 	}
 	table := db.Dialect().Tables().Get(typ)
 	for i, name := range names {
@@ -48,9 +48,9 @@ func newRowScanner(db bun.IDB, typ reflect.Type, found *sql.Rows) (*rowScanner, 
 		if field == nil {
 			return nil, fmt.Errorf("dbmodel: %s has no field for the column %q", typ, name)
 		}
-		row.columns[i] = &columnScanner{row: row, field: field, isTime: field.IndirectType == timeType}
+		rows.columns[i] = &columnScanner{rows: rows, field: field, isTime: field.IndirectType == timeType}
 	}
-	return row, nil
+	return rows, nil
 }
 
 // Scan implements sql.Scanner. SQLite knows no times: what an expression returns is a number of microseconds since
@@ -65,9 +65,9 @@ func (c *columnScanner) Scan(src any) error {
 		}
 	}
 	if c.field != nil {
-		return c.field.ScanValue(c.row.into, src)
+		return c.field.ScanValue(c.rows.into, src)
 	}
-	return c.scan(c.row.into, src)
+	return c.scan(c.rows.into, src)
 }
 
 // scanJSON reads a JSON column of either dialect into dest; NULL leaves it as it is.

@@ -2,7 +2,7 @@ package rule
 
 import "slices"
 
-// Observation is what decides about an observation or, for its title, about the title.
+// Observation is what decides about an observation, and about its title.
 type Observation struct {
 	Values
 	ParserType ParserType
@@ -34,7 +34,7 @@ func (c Conditions) parserTypeMet(p ParserType) bool {
 	return c.ParserType == "" || p == c.ParserType
 }
 
-// Outcome says what must be notified of an observation, and remembered after that. remembered is what was last
+// Outcome says what must be notified of an observation, and what is remembered of it then. remembered is what was last
 // notified, nil for nothing.
 //
 //	matches  remembered            event    remembered then
@@ -64,7 +64,7 @@ func (c Conditions) Decide(remembered *Values, o Observation) (Event, *Values) {
 	return event, then
 }
 
-// DecideTitle is Outcome for titles: a title is never dropped, and one that does not match leaves what is remembered.
+// DecideTitle is Outcome for titles: a title is never dropped, and what is remembered of one that does not match stays.
 func DecideTitle(matches bool, remembered *Values, now Values) (Event, *Values) {
 	if !matches {
 		return NoEvent, remembered

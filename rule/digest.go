@@ -13,13 +13,13 @@ const MaxNamedChanges = 20
 type ProductChanges struct {
 	Product  int64 // 0: titles, which have no product
 	Counts   map[Move]int
-	New      map[Severity]int // of what is new, by its severity now
-	Resolved int              // of what was dropped: whose status is Resolved
+	New      map[Severity]int // how many of MoveNew have a severity now
+	Resolved int              // how many of MoveDropped have the status Resolved
 	Gate     *NetChange       // nil: it did not change
-	Named    []NetChange      // those of the MaxNamedChanges worst of all products that are in this one, worst first
+	Named    []NetChange      // in this one, of the MaxNamedChanges worst of all products; worst first
 }
 
-// Failure is an exception or a failed task, with all notifications that bear its name.
+// Failure is what all notifications of exceptions, or of failed tasks, with one name come to.
 type Failure struct {
 	Type  Type
 	Name  string
@@ -31,7 +31,7 @@ type Failure struct {
 type NetDigest struct {
 	Products []ProductChanges // the one with the worst change first
 	Failures []Failure        // most frequent first
-	// Notifications are the ids of the last ones of all that changed, and of the failures.
+	// Notifications are the ids of the last notification of each thing that changed, and of each failure.
 	Notifications []int64
 }
 
@@ -40,10 +40,8 @@ func (d NetDigest) Empty() bool { return len(d.Products) == 0 && len(d.Failures)
 
 // NewNetDigest sums up notifications, which come as NetChanges says. sent reports which of them went out at once; nil
 // stands for none. For each thing the change goes from what was last sent or, where nothing was, from the values before
-// its first notification, to those after its last one. What ends as it began is left out.
-//
-// Of the changes it keeps those that it names, counts, and ids. It changes no notification: many digests may be made of
-// the same ones at once.
+// its first notification, to those after its last one. What ends as it began is left out. It changes no notification:
+// many digests may be made of the same ones at once.
 func NewNetDigest(notifications iter.Seq[*Notification], sent func(*Notification) bool) NetDigest {
 	s := sums{products: map[int64]*productSums{}}
 	NetChanges(notifications, sent, s.change, s.failure)
@@ -92,7 +90,7 @@ func (s *sums) failure(f Failure) {
 	s.notifications, s.failures = append(s.notifications, f.Last), append(s.failures, f)
 }
 
-// cut keeps the worst.
+// cut keeps the MaxNamedChanges worst candidates.
 func (s *sums) cut() {
 	slices.SortFunc(s.candidates, compareChanges)
 	s.candidates = s.candidates[:min(len(s.candidates), MaxNamedChanges)]

@@ -29,8 +29,8 @@ type Explanation struct {
 	Event      Event       `json:"event"` // what an evaluation would notify now; empty: nothing
 }
 
-// Unmet returns the conditions for which an observation does not match. What is known to be exploited needs neither a
-// severity nor a priority; that it is not is named where that would have helped.
+// Unmet returns the conditions because of which an observation does not match. One that is known to be exploited needs
+// neither a severity nor a priority; that it is not known to be is among them where it would have made the difference.
 func (e Explanation) Unmet() []Condition {
 	var out []Condition
 	var exploited *Condition

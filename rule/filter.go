@@ -20,8 +20,8 @@ type Filter struct {
 	KnownExploited bool
 }
 
-// Passes reports whether f takes n. What has no values, such as a gate, passes ParserTypes and all conditions on
-// values; what has no event passes only where Events is empty.
+// Passes reports whether f takes n. Of what has no values, such as a gate, only Types and Events decide; what has no
+// event passes only where Events is empty.
 func (f Filter) Passes(n *Notification) bool {
 	if !oneOf(f.Types, n.Type) || !oneOf(f.Events, n.Event) {
 		return false
@@ -45,7 +45,7 @@ func (f Filter) meets(v *Values) bool {
 		(!f.KnownExploited || v.Exploited())
 }
 
-// oneOf reports whether list has v. An empty list has everything.
+// oneOf reports whether list has v. An empty list stands for everything.
 func oneOf[T comparable](list []T, v T) bool { return len(list) == 0 || slices.Contains(list, v) }
 
 // Refusal is a field of a subscription that cannot be accepted.

@@ -28,7 +28,6 @@ type NetChange struct {
 	Thing   int64
 	Move    Move
 	Last    int64 // id of the last notification
-	Count   int   // notifications that it stands for
 
 	// Of observations and titles. Of what was dropped, After holds the values for which it was.
 	Before *Values // nil: it was not known
@@ -78,30 +77,26 @@ type thing struct {
 	name string // of a title, too: another title may have the same id
 }
 
-// span is what happened to one thing: what its recipient knew at first, and its notifications since.
+// span is what happened to one thing: what its recipient knew at first, and its last notification.
 type span struct {
 	begun      bool
 	before     *Values
 	gateBefore Event
 	last       *Notification
-	count      int // notifications since what was last sent
 }
 
 func (s *span) add(n *Notification, sent bool) {
 	switch {
 	case sent: // its recipient knows all of it
-		s.begun, s.before, s.gateBefore, s.count = true, notified(n), n.Event, 0
-		s.last = n
-		return
+		s.begun, s.before, s.gateBefore = true, knownAfter(n), n.Event
 	case !s.begun:
 		s.begun, s.before, s.gateBefore = true, n.Before, n.GateBefore
 	}
 	s.last = n
-	s.count++
 }
 
-// notified is what counts as known after a notification: nothing once it said that the thing is dropped.
-func notified(n *Notification) *Values {
+// knownAfter is what a recipient knows of a thing after its notification n: nothing once n said that it is dropped.
+func knownAfter(n *Notification) *Values {
 	if n.Event == EventDropped {
 		return nil
 	}
@@ -113,13 +108,13 @@ func (s *span) change() (c NetChange, ok bool) {
 	if s.last == nil {
 		return c, false
 	}
-	c = NetChange{Type: s.last.Type, Product: s.last.Product, Thing: s.last.Thing, Last: s.last.ID, Count: s.count}
+	c = NetChange{Type: s.last.Type, Product: s.last.Product, Thing: s.last.Thing, Last: s.last.ID}
 	if c.Type == TypeSecurityGate {
 		c.Move, c.GateBefore, c.Gate = MoveGate, cmp.Or(s.gateBefore, EventNoResult), s.last.Event
 		return c, c.GateBefore != c.Gate
 	}
 	c.Before, c.After = s.before, s.last.After
-	now := notified(s.last)
+	now := knownAfter(s.last)
 	switch {
 	case now == nil:
 		c.Move = MoveDropped
@@ -136,8 +131,8 @@ func (s *span) change() (c NetChange, ok bool) {
 	return c, true
 }
 
-// Worse reports whether a thing got worse: what differs first of severity, known exploited, active, priority and status
-// decides. Between statuses, one that comes earlier in Statuses is worse.
+// Worse reports whether a thing got worse. The first of severity, known exploited, active, priority and status that
+// differs decides. Of two statuses, the one that comes earlier in Statuses is worse.
 func Worse(before, after Values) bool {
 	return cmp.Or(
 		cmp.Compare(after.Severity.Rank(), before.Severity.Rank()),
@@ -159,8 +154,8 @@ func compareTrue(a, b bool) int {
 	return 1
 }
 
-// compareChanges orders what matters most first: failed gates, then what is known now by its values, then other gates,
-// then what was dropped. What happened first decides between equal ones.
+// compareChanges orders what matters most first: failed gates, then what still matches by its values, then other gates,
+// then what was dropped. Of equal ones, the one that happened first comes first.
 func compareChanges(a, b NetChange) int {
 	byClass, byLast := cmp.Compare(a.class(), b.class()), cmp.Compare(a.Last, b.Last)
 	if a.After == nil || b.After == nil {
@@ -176,6 +171,7 @@ func compareChanges(a, b NetChange) int {
 	)
 }
 
+// class is the place of c among the four kinds that compareChanges names.
 func (c *NetChange) class() int {
 	switch {
 	case c.Gate == EventFailed:

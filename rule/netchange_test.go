@@ -83,11 +83,11 @@ func TestTitlesWithOneHash(t *testing.T) {
 
 func TestNetChanges(t *testing.T) {
 	t.Parallel()
-	change := func(m rule.Move, before, after *rule.Values, last int64, count int) []rule.NetChange {
-		return []rule.NetChange{{Type: rule.TypeObservation, Product: 7, Thing: 1, Move: m, Before: before, After: after, Last: last, Count: count}}
+	change := func(m rule.Move, before, after *rule.Values, last int64) []rule.NetChange {
+		return []rule.NetChange{{Type: rule.TypeObservation, Product: 7, Thing: 1, Move: m, Before: before, After: after, Last: last}}
 	}
-	gate := func(before, after rule.Event, last int64, count int) []rule.NetChange {
-		return []rule.NetChange{{Type: rule.TypeSecurityGate, Product: 7, Thing: 7, Move: rule.MoveGate, GateBefore: before, Gate: after, Last: last, Count: count}}
+	gate := func(before, after rule.Event, last int64) []rule.NetChange {
+		return []rule.NetChange{{Type: rule.TypeSecurityGate, Product: 7, Thing: 7, Move: rule.MoveGate, GateBefore: before, Gate: after, Last: last}}
 	}
 	step := func(e rule.Event, before, after *rule.Values) [3]any { return [3]any{e, before, after} }
 	for name, c := range map[string]struct {
@@ -96,16 +96,16 @@ func TestNetChanges(t *testing.T) {
 		want []rule.NetChange
 	}{
 		"nothing":            {},
-		"new":                {about(step(rule.EventNew, nil, high)), nil, change(rule.MoveNew, nil, high, 1, 1)},
-		"new, changed":       {about(step(rule.EventNew, nil, high), step(rule.EventChanged, high, medium)), nil, change(rule.MoveNew, nil, medium, 2, 2)},
+		"new":                {about(step(rule.EventNew, nil, high)), nil, change(rule.MoveNew, nil, high, 1)},
+		"new, changed":       {about(step(rule.EventNew, nil, high), step(rule.EventChanged, high, medium)), nil, change(rule.MoveNew, nil, medium, 2)},
 		"new, dropped":       {about(step(rule.EventNew, nil, high), step(rule.EventDropped, high, resolved)), nil, nil},
-		"worse":              {about(step(rule.EventChanged, high, critical)), nil, change(rule.MoveWorse, high, critical, 1, 1)},
-		"better":             {about(step(rule.EventChanged, high, medium)), nil, change(rule.MoveBetter, high, medium, 1, 1)},
+		"worse":              {about(step(rule.EventChanged, high, critical)), nil, change(rule.MoveWorse, high, critical, 1)},
+		"better":             {about(step(rule.EventChanged, high, medium)), nil, change(rule.MoveBetter, high, medium, 1)},
 		"there and back":     {about(step(rule.EventChanged, high, critical), step(rule.EventChanged, critical, high)), nil, nil},
-		"dropped":            {about(step(rule.EventDropped, high, resolved)), nil, change(rule.MoveDropped, high, resolved, 1, 1)},
-		"changed, dropped":   {about(step(rule.EventChanged, high, critical), step(rule.EventDropped, critical, resolved)), nil, change(rule.MoveDropped, high, resolved, 2, 2)},
+		"dropped":            {about(step(rule.EventDropped, high, resolved)), nil, change(rule.MoveDropped, high, resolved, 1)},
+		"changed, dropped":   {about(step(rule.EventChanged, high, critical), step(rule.EventDropped, critical, resolved)), nil, change(rule.MoveDropped, high, resolved, 2)},
 		"dropped, new again": {about(step(rule.EventDropped, high, resolved), step(rule.EventNew, nil, high)), nil, nil},
-		"dropped, new worse": {about(step(rule.EventDropped, high, resolved), step(rule.EventNew, nil, critical)), nil, change(rule.MoveWorse, high, critical, 2, 2)},
+		"dropped, new worse": {about(step(rule.EventDropped, high, resolved), step(rule.EventNew, nil, critical)), nil, change(rule.MoveWorse, high, critical, 2)},
 		"what a filter hid in between": {
 			about(step(rule.EventChanged, high, critical), step(rule.EventChanged, medium, high)), nil, nil,
 		},
@@ -113,17 +113,17 @@ func TestNetChanges(t *testing.T) {
 		"sent at once, then better": {
 			about(step(rule.EventChanged, high, critical), step(rule.EventChanged, critical, medium)),
 			[]int64{1},
-			change(rule.MoveBetter, critical, medium, 2, 1),
+			change(rule.MoveBetter, critical, medium, 2),
 		},
 		"waits, then sent at once":        {about(step(rule.EventNew, nil, high), step(rule.EventChanged, high, critical)), []int64{2}, nil},
 		"back to what was sent":           {about(step(rule.EventNew, nil, critical), step(rule.EventChanged, critical, high), step(rule.EventChanged, high, critical)), []int64{1}, nil},
-		"new was sent, dropped since":     {about(step(rule.EventNew, nil, critical), step(rule.EventDropped, critical, resolved)), []int64{1}, change(rule.MoveDropped, critical, resolved, 2, 1)},
-		"dropped was sent, new since":     {about(step(rule.EventDropped, critical, resolved), step(rule.EventNew, nil, high)), []int64{1}, change(rule.MoveNew, nil, high, 2, 1)},
-		"gate failed":                     {gates(rule.NoEvent, rule.EventFailed), nil, gate(rule.EventNoResult, rule.EventFailed, 1, 1)},
-		"gate passed, failed, passed":     {gates(rule.EventFailed, rule.EventPassed, rule.EventFailed, rule.EventPassed), nil, gate(rule.EventFailed, rule.EventPassed, 3, 3)},
+		"new was sent, dropped since":     {about(step(rule.EventNew, nil, critical), step(rule.EventDropped, critical, resolved)), []int64{1}, change(rule.MoveDropped, critical, resolved, 2)},
+		"dropped was sent, new since":     {about(step(rule.EventDropped, critical, resolved), step(rule.EventNew, nil, high)), []int64{1}, change(rule.MoveNew, nil, high, 2)},
+		"gate failed":                     {gates(rule.NoEvent, rule.EventFailed), nil, gate(rule.EventNoResult, rule.EventFailed, 1)},
+		"gate passed, failed, passed":     {gates(rule.EventFailed, rule.EventPassed, rule.EventFailed, rule.EventPassed), nil, gate(rule.EventFailed, rule.EventPassed, 3)},
 		"gate failed, passed as before":   {gates(rule.EventPassed, rule.EventFailed, rule.EventPassed), nil, nil},
 		"gate removed that never was":     {gates(rule.NoEvent, rule.EventPassed, rule.EventNoResult), nil, nil},
-		"gate failed at once, passed":     {gates(rule.EventPassed, rule.EventFailed, rule.EventPassed), []int64{1}, gate(rule.EventFailed, rule.EventPassed, 2, 1)},
+		"gate failed at once, passed":     {gates(rule.EventPassed, rule.EventFailed, rule.EventPassed), []int64{1}, gate(rule.EventFailed, rule.EventPassed, 2)},
 		"gate passed, then failed (sent)": {gates(rule.EventFailed, rule.EventPassed, rule.EventFailed), []int64{2}, nil},
 	} {
 		got := netChanges(c.list, ids(c.sent...))
@@ -321,7 +321,7 @@ func checkNet(t *testing.T, list []rule.Notification, sent func(*rule.Notificati
 		if c.Move == rule.MoveDropped {
 			to = known(nil, "")
 		}
-		if from != begin || to != knownAfter(last) || c.Last != last.ID || c.Count < 1 || c.Count > len(of) {
+		if from != begin || to != knownAfter(last) || c.Last != last.ID {
 			t.Fatalf("%s went from %s to %s, but is %+v", key, begin, knownAfter(last), c)
 		}
 	}

@@ -1,12 +1,12 @@
 package rule
 
-// Notification is what filters and net changes read of a stored notification.
+// Notification is what filters and net changes read of a notification; dbmodel.Notification is the whole of it.
 type Notification struct {
 	ID      int64
 	Type    Type
 	Event   Event
 	Product int64 // 0: of no product
-	Thing   int64 // of observations, titles and gates: which one; unique within the type or, of titles, with Name
+	Thing   int64 // the number of an observation, a title or a gate, unique in its type; of titles together with Name
 
 	// Of observations and titles only.
 	ParserType ParserType
@@ -17,10 +17,8 @@ type Notification struct {
 	GateBefore Event
 
 	Name        string // of titles, exceptions and tasks only
-	Occurrences int    // of exceptions and tasks only: itself and those that were held back before it
+	Occurrences int    // of exceptions and tasks only: itself and those that were suppressed before it
 
-	// HeldBack: a pause held it back, so that nothing of it went at once.
-	HeldBack bool
-	// Sent: the subscription that asks received it at once; false where nobody asked.
-	Sent bool
+	HeldBack bool // a pause held it back, so that nothing of it went at once
+	Sent     bool // the subscription that is asked about received it at once; false where none is asked about
 }

@@ -46,7 +46,7 @@ type Contact struct {
 	Channel Channel
 	Target  int64  // the one target that all contacts with this channel and address share; 0: its user has no address
 	Address string // as it was written; empty for URLs, which are secrets
-	Written string // Address with the space around it in the list that it was written in
+	Written string // Address with the space around it, as in the list in which it was written
 	Gone    bool   // its receiver answered that it takes nothing any more
 }
 
@@ -78,7 +78,7 @@ const (
 	Waits         Reason = "it waits for the schedule of the subscription"
 	ReachedBefore Reason = "the same address receives it already"
 	notConfigured Reason = "this channel is not configured"
-	// NotThen is of a contact that is a recipient by the settings of today, and was none of a notification before.
+	// NotThen is of a contact that is a recipient by the settings of today, and was none when the notification was stored.
 	NotThen Reason = "it was set after this had happened, or notifications were paused then"
 )
 
@@ -94,8 +94,8 @@ func (r Reason) Sentence() string {
 	return string(unicode.ToUpper(first)) + string(r[size:]) + "."
 }
 
-// Ability is what is known about sending. Where a func is nil nothing stands in the way: a delivery is stored, and
-// fails with the reason once it is tried.
+// Ability says what can be sent. What a nil func would say is not known: such a delivery is stored, and fails with the
+// reason once it is tried.
 type Ability struct {
 	EmailFrom  string                  // the setting; empty: no email is sent
 	Configured func(Channel) bool      // there is a sender for the channel
@@ -132,13 +132,13 @@ type Recipient struct {
 
 // Recipients says who receives a notification under the settings that apply, and why others do not: first the contacts
 // of the settings, then those of the teams' subscriptions, then those of users. Of several with the same target the
-// first one that is not passed over stands for all, and reads everything where one of them does. Further contacts of
-// subscriptions are passed over as ReachedBefore; further ones of the settings are left out. A nil notification stands
-// for any: filters and schedules are left out of account then.
+// first one that is not passed over stands for all, and reads everything where one of them does. The others are passed
+// over as ReachedBefore, but for those of the settings, which are left out. A nil notification stands for any: then
+// filters and schedules do not count.
 func Recipients(a Applied, n *Notification, ability Ability) []Recipient {
 	all := a.Contacts.All()
 	out := make([]Recipient, 0, len(all))
-	reached := make(map[int64]int, len(all))
+	reached := make(map[int64]int, len(all)) // by target, the place in out of what stands for it
 	add := func(r Recipient) {
 		if r.Reason == "" && a.Paused {
 			r.Reason = Paused
@@ -164,6 +164,9 @@ func Recipients(a Applied, n *Notification, ability Ability) []Recipient {
 	teamsFirst := func(x, y *Subscription) int { return compareTrue(x.User == 0, y.User == 0) }
 	for _, s := range slices.SortedStableFunc(slices.Values(a.Subscriptions), teamsFirst) {
 		reason := s.hindrance(n)
+		if reason == Waits && a.IgnoreSchedules {
+			reason = ""
+		}
 		for _, c := range s.Contacts {
 			add(Recipient{
 				Contact: c, Reason: reason, User: s.User, Masked: !s.Whole, ForAdministrators: s.Whole && s.User == 0,

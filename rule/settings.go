@@ -41,7 +41,8 @@ type Settings struct {
 	Paused     bool // now: its pause has begun and is not over
 }
 
-// Applied are the settings that apply to a product, each with the place it comes from.
+// Applied are the settings that apply to a product or, as Global makes them, to all titles, each with the place it
+// comes from.
 type Applied struct {
 	Conditions Conditions
 	Contacts   Contacts
@@ -49,6 +50,8 @@ type Applied struct {
 	From       SettingSources
 	// Subscriptions are those that hold for the product, by id. Effective and Global know of none.
 	Subscriptions []*Subscription
+	// IgnoreSchedules has what a subscription takes go at once, whatever its schedule.
+	IgnoreSchedules bool
 }
 
 // SettingSources says for each condition of Applied where it comes from. Contacts name their holder.

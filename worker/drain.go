@@ -259,9 +259,9 @@ func (d *drain) deliverWaiting(ctx context.Context) (outcome, error) {
 	case len(waiting) == 0:
 		return nothingWaits, nil
 	}
-	isDigest := waiting[0].Digest != 0
+	isDigest := waiting[0].DigestID != 0
 	if !isDigest {
-		if i := slices.IndexFunc(waiting, func(one dbmodel.PendingDelivery) bool { return one.Digest != 0 }); i > 0 {
+		if i := slices.IndexFunc(waiting, func(one dbmodel.PendingDelivery) bool { return one.DigestID != 0 }); i > 0 {
 			waiting = waiting[:i] // the digest behind them goes as a message of its own
 		}
 		switch {

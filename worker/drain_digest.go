@@ -70,7 +70,7 @@ func (d *drain) sendDigest(
 // deliverNetDigest sends, as one message, all that waits of the digest of a schedule or a pause.
 func (d *drain) deliverNetDigest(ctx context.Context, first dbmodel.PendingDelivery) (outcome, error) {
 	w := d.w
-	ids, waiting, err := dbmodel.PendingOfDigest(ctx, w.DB, first.Digest, d.target.ID)
+	ids, waiting, err := dbmodel.PendingOfDigest(ctx, w.DB, first.DigestID, d.target.ID)
 	if err != nil {
 		return stop, fmt.Errorf("find the deliveries of a digest for target %d: %w", d.target.ID, err)
 	}
@@ -95,13 +95,13 @@ func (d *drain) deliverNetDigest(ctx context.Context, first dbmodel.PendingDeliv
 func (d *drain) netDigest(
 	ctx context.Context, of dbmodel.PendingDelivery, waiting map[int64]bool,
 ) (message.LoadedNetDigest, error) {
-	out := message.LoadedNetDigest{Number: of.Digest}
-	content, err := dbmodel.NetDigestByID(ctx, d.w.DB, of.Digest)
+	out := message.LoadedNetDigest{Number: of.DigestID}
+	content, err := dbmodel.NetDigestByID(ctx, d.w.DB, of.DigestID)
 	if errors.Is(err, dbmodel.ErrNotFound) {
 		content, err = &dbmodel.NetDigest{}, nil
 	}
 	if err != nil {
-		return out, fmt.Errorf("load digest %d: %w", of.Digest, err)
+		return out, fmt.Errorf("load digest %d: %w", of.DigestID, err)
 	}
 	if of.UserID > 0 {
 		var products []int64
@@ -110,7 +110,7 @@ func (d *drain) netDigest(
 		}
 		seen, all, err := dbmodel.VisibleAmong(ctx, d.w.DB, of.UserID, products)
 		if err != nil {
-			return out, fmt.Errorf("find what a user sees of digest %d: %w", of.Digest, err)
+			return out, fmt.Errorf("find what a user sees of digest %d: %w", of.DigestID, err)
 		}
 		if !all {
 			content.Keep(func(product int64) bool { return seen[product] }, waiting)
@@ -123,7 +123,7 @@ func (d *drain) netDigest(
 	slices.Sort(ids)
 	out.Content = content
 	if out.Notifications, err = dbmodel.NotificationsByID(ctx, d.w.DB, ids); err != nil {
-		return out, fmt.Errorf("load the notifications of digest %d: %w", of.Digest, err)
+		return out, fmt.Errorf("load the notifications of digest %d: %w", of.DigestID, err)
 	}
 	for _, n := range out.Notifications {
 		d.addTrace(n)
