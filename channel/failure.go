@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-// Kind says what a failure to send means for the next attempt.
+// Kind says what a failure to send means for the next attempt; Category names it in metrics and logs.
 type Kind int
 
 // Kinds of failures.
@@ -67,6 +67,61 @@ func (e *Error) Brief() string {
 
 // Unwrap returns the cause.
 func (e *Error) Unwrap() error { return e.Err }
+
+// Category says in one word why a message was not accepted, for metrics and logs. It follows from the fields of an
+// Error.
+type Category string
+
+// NoFailure is the category of a message that was accepted.
+const NoFailure Category = "none"
+
+// Categories of failures.
+const (
+	categoryNetwork       Category = "network" // no answer came
+	categoryTimeout       Category = "timeout"
+	categoryRateLimited   Category = "rate_limited"
+	categoryServerError   Category = "server_error"
+	categoryRefused       Category = "refused" // for good
+	categoryConfiguration Category = "configuration"
+	categoryGone          Category = "gone"
+)
+
+// Categories lists all categories of failures.
+var Categories = []Category{
+	categoryNetwork, categoryTimeout, categoryRateLimited, categoryServerError, categoryRefused, categoryConfiguration,
+	categoryGone,
+}
+
+// ErrNotConfigured is the cause of a failure that the operator of Tocsin can mend.
+var ErrNotConfigured = errors.New("not configured")
+
+// Category returns the category of e; NoFailure where e is nil.
+func (e *Error) Category() Category {
+	if e == nil {
+		return NoFailure
+	}
+	switch e.Kind {
+	case RateLimited:
+		return categoryRateLimited
+	case Configuration:
+		return categoryConfiguration
+	case Gone:
+		return categoryGone
+	case Permanent:
+		if errors.Is(e.Err, ErrNotConfigured) || errors.Is(e.Err, ErrNotPublic) {
+			return categoryConfiguration
+		}
+		return categoryRefused
+	case Temporary:
+	}
+	switch {
+	case strings.HasPrefix(e.Status, "408"), errors.Is(e.Err, context.DeadlineExceeded):
+		return categoryTimeout
+	case e.Status != "":
+		return categoryServerError
+	}
+	return categoryNetwork
+}
 
 // StatusError returns the error of an HTTP status that is not a success: 408 and 5xx are temporary, 429 is
 // rate-limited, every other 4xx and a 3xx, which is never followed, are permanent. Any other status is temporary. who

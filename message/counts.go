@@ -9,10 +9,10 @@ import (
 	"github.com/seed91453169/tocsin/rule"
 )
 
-// counts are the sums over the groups of a digest.
+// counts are numbers of notifications: the sums over the groups of a digest.
 type counts struct {
 	total      int
-	ofProducts int // observations and gates, whose contacts are those of products
+	ofProducts int // observations, gates and others, whose contacts are those of products
 	ofTitles   int // titles, whose contacts are in the settings
 
 	added   bySeverity // new observations and titles
@@ -23,7 +23,7 @@ type counts struct {
 	gateTotal  int
 	exceptions int
 	tasks      int
-	others     map[rule.Type]int
+	others     map[rule.Type]int // of all other types
 }
 
 // bySeverity are numbers of notifications.
@@ -34,45 +34,47 @@ func count(d *dbmodel.WaitingDigest) *counts {
 	for _, g := range d.Groups {
 		c.total += g.Count
 		switch g.Type {
-		case rule.TypeException:
-			c.exceptions += g.Count
-			continue
-		case rule.TypeTask:
-			c.tasks += g.Count
-			continue
+		case rule.TypeObservation:
+			c.ofProducts += g.Count
+			c.addValues(g)
+		case rule.TypeObservationTitle:
+			c.ofTitles += g.Count
+			c.addValues(g)
 		case rule.TypeSecurityGate:
 			c.ofProducts += g.Count
 			c.gates[g.Event] += g.Count
 			c.gateTotal += g.Count
-			continue
-		case rule.TypeObservation:
-			c.ofProducts += g.Count
-		case rule.TypeObservationTitle:
-			c.ofTitles += g.Count
+		case rule.TypeException:
+			c.exceptions += g.Count
+		case rule.TypeTask:
+			c.tasks += g.Count
 		default:
 			c.ofProducts += g.Count
 			c.others[g.Type] += g.Count
-			continue
-		}
-		severity := g.Severity
-		if !severity.Valid() {
-			severity = rule.SeverityUnknown
-		}
-		switch g.Event {
-		case rule.EventDropped:
-			c.dropped += g.Count
-		case rule.EventChanged:
-			c.changed[severity] += g.Count
-		case rule.EventNew, rule.NoEvent, rule.EventPassed, rule.EventFailed, rule.EventNoResult:
-			c.added[severity] += g.Count
 		}
 	}
 	return c
 }
 
-// headline counts the two worst severities, then all that has none: "12 Critical, 40 High: 131 notifications from 3
-// products", where the total shows that there is more. A digest that is all about one product names it: "61 new High
-// in Payments API".
+// addValues adds a group of observations or titles to the counts by event and severity.
+func (c *counts) addValues(g dbmodel.DigestGroup) {
+	severity := g.Severity
+	if !severity.Valid() {
+		severity = rule.SeverityUnknown
+	}
+	switch g.Event {
+	case rule.EventDropped:
+		c.dropped += g.Count
+	case rule.EventChanged:
+		c.changed[severity] += g.Count
+	case rule.EventNew, rule.NoEvent, rule.EventPassed, rule.EventFailed, rule.EventNoResult:
+		c.added[severity] += g.Count
+	}
+}
+
+// headline counts the two worst severities, and all that has no severity: "12 Critical, 40 High: 131 notifications from
+// 3 products", where the total shows that there is more. product is the name of the one product that the whole digest
+// is about, as in "61 new High in Payments API", or empty.
 func (c *counts) headline(products int, product string) string {
 	total := plural(c.total, "notification")
 	if product == "" {
@@ -158,6 +160,9 @@ func (c *counts) facts() []channel.Fact {
 	l.add("Security gates", strings.Join(gates, ", "))
 	l.add("Exceptions", number(c.exceptions))
 	l.add("Failed background tasks", number(c.tasks))
+	for _, t := range rule.Types {
+		l.add(t.Info().Plural, number(c.others[t]))
+	}
 	return l
 }
 

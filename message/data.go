@@ -9,9 +9,9 @@ import (
 	"github.com/seed91453169/tocsin/rule"
 )
 
-// Notification is a notification in JSON: signed webhooks get it, and the HTTP interface answers it together with what
-// only its inbox knows.
-type Notification struct {
+// Shown is a notification as JSON shows it: signed webhooks get it, and the HTTP interface answers it together with
+// what only its inbox knows.
+type Shown struct {
 	ID          int64            `json:"id"`
 	Type        rule.Type        `json:"type"`
 	Event       *rule.Event      `json:"event" nullable:"true"`
@@ -30,21 +30,21 @@ type Notification struct {
 	CreatedAt   time.Time        `json:"created_at"`
 }
 
-// Product is the product of a notification, as it was named then.
+// Product is the product of a notification, with the name that it had then.
 type Product struct {
 	ID   int64  `json:"id"`
 	Name string `json:"name"`
 }
 
-// Observation is the observation of a notification, with its title of then.
+// Observation is the observation of a notification, with the title that it had then.
 type Observation struct {
 	ID    int64  `json:"id"`
 	Title string `json:"title"`
 }
 
 // Show returns n as JSON shows it.
-func Show(n *dbmodel.Notification) Notification {
-	out := Notification{
+func Show(n *dbmodel.Notification) Shown {
+	out := Shown{
 		ID: n.ID, Type: n.Type, Name: n.Name, Message: n.Message, Before: Before(n), After: After(n),
 		User: n.Username, Function: n.Function, Arguments: n.Arguments, Trace: n.Trace, Suppressed: n.Suppressed,
 		CreatedAt: n.CreatedAt.UTC(),

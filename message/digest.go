@@ -9,7 +9,7 @@ import (
 	"github.com/seed91453169/tocsin/rule"
 )
 
-// How many notifications a digest of what waits names: together not more than the 30 items that Slack and Teams show.
+// How many notifications a digest of what waits names: together at most the 30 items that Slack and Teams show.
 const (
 	MaxNamed = 20 // gates and exceptions
 	MaxWorst = 10 // observations and titles
@@ -62,6 +62,7 @@ func moreInInbox(n int) string {
 	return strconv.Itoa(n) + " more are in Tocsin's inbox."
 }
 
+// item is the line of a digest about a notification.
 func (b Builder) item(n *dbmodel.Notification) channel.Item {
 	it := channel.Item{Name: channel.Line(n.Name, maxHeadline), Product: productName(n), URL: b.action(n).URL}
 	switch n.Type {
@@ -91,6 +92,7 @@ func (b Builder) item(n *dbmodel.Notification) channel.Item {
 	return it
 }
 
+// itemEvent says what happened to an observation or title: "New", or what changed.
 func itemEvent(n *dbmodel.Notification) string {
 	switch n.Event {
 	case rule.EventDropped:

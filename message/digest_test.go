@@ -183,7 +183,7 @@ func FuzzMessages(f *testing.F) {
 		}
 		b := Builder{BaseURL: link, Settings: &dbmodel.Settings{EmailFrom: text, ExceptionRateLimit: window, ObservationURL: link, ProductURL: link, ObservationTitleURL: link}}
 		d := &dbmodel.WaitingDigest{Products: number, Named: []dbmodel.Notification{n}, Worst: []dbmodel.Notification{n}, Groups: []dbmodel.DigestGroup{of(n.Type, n.Event, n.AfterSeverity, number)}}
-		for _, m := range []*channel.Message{b.Notification(&n, id, mail), b.Digest(d, id, mail), b.BriefDigest(d, id, webhook), b.Test(product, id, mail)} {
+		for _, m := range []*channel.Message{b.Single(&n, id, mail), b.Digest(d, id, mail), b.BriefDigest(d, id, webhook), b.Test(product, id, mail)} {
 			if channel.Length(m.Headline) > maxHeadline || m.Headline == "" || strings.Contains(m.Headline, "\n") {
 				t.Errorf("headline %q", m.Headline)
 			}

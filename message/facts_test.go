@@ -48,7 +48,7 @@ func TestFacts(t *testing.T) {
 		"exception, all empty": {exception("KeyError", "", 0), "Class: KeyError"},
 	} {
 		var got []string
-		for _, f := range builder().Notification(c.n, 1, webhook).Facts {
+		for _, f := range builder().Single(c.n, 1, webhook).Facts {
 			got = append(got, f.Name+": "+f.Value)
 		}
 		if diff := cmp.Diff(strings.Split(c.want, "|"), got); diff != "" {
@@ -78,26 +78,26 @@ func TestFaultText(t *testing.T) {
 	}
 	n := exception("KeyError", "no such key", 0)
 	n.Trace = strings.Join(lines, "\r\n") + "\n\n"
-	got := builder().Notification(n, 1, webhook).Text
+	got := builder().Single(n, 1, webhook).Text
 	if want := "… 130 lines before, all in Tocsin\n" + strings.Join(lines[130:], "\n"); got != want {
 		t.Errorf("got %s", got)
 	}
 	n.Message, n.Trace = "first\nsecond", "only\n"
-	if got, want := builder().Notification(n, 1, webhook).Text, "first\nsecond\n\nonly"; got != want {
+	if got, want := builder().Single(n, 1, webhook).Text, "first\nsecond\n\nonly"; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
 	failed := task("import", "ValueError", 0)
 	failed.Message = "e"
-	if got := builder().Notification(failed, 1, webhook).Text; got != "e" {
+	if got := builder().Single(failed, 1, webhook).Text; got != "e" {
 		t.Errorf("got %q", got)
 	}
 	n.Message, n.Trace = strings.Repeat("m", 60_000), strings.Repeat(strings.Repeat("t", 1000)+"\n", 60)+"KeyError: the end"
-	got = builder().Notification(n, 1, webhook).Text
+	got = builder().Single(n, 1, webhook).Text
 	if channel.Length(got) > 3000 || !strings.HasSuffix(got, "KeyError: the end") {
 		t.Errorf("%d characters, ending in %q", channel.Length(got), got[len(got)-40:])
 	}
 	secret := exception("OperationalError", "postgres://tocsin:hunter2@db/x refused", 0)
-	if m := builder().Notification(secret, 1, webhook); strings.Contains(m.Headline+m.Text, "hunter2") || m.Text != "" {
+	if m := builder().Single(secret, 1, webhook); strings.Contains(m.Headline+m.Text, "hunter2") || m.Text != "" {
 		t.Errorf("got %q, %q", m.Headline, m.Text)
 	}
 	// Wherever a text is cut: a URL whose @ is cut off is one all the same.
@@ -105,7 +105,7 @@ func TestFaultText(t *testing.T) {
 		text := strings.Repeat("x", n) + " postgres://tocsin:hunter2hunter2hunter2@db/x"
 		secret := exception("OperationalError", text, 0)
 		secret.Trace = text
-		if m := builder().Notification(secret, 1, webhook); strings.Contains(m.Headline+m.Text, "hunter2") {
+		if m := builder().Single(secret, 1, webhook); strings.Contains(m.Headline+m.Text, "hunter2") {
 			t.Fatalf("%d before it: got %q, %q", n, m.Headline, m.Text)
 		}
 	}
@@ -139,7 +139,7 @@ func TestLinks(t *testing.T) {
 		"exception":   {exception("KeyError", "", 0), builder(all), "Open in Tocsin", "https://tocsin.example/notifications/99"},
 		"with slash":  {gate(rule.EventFailed), Builder{"https://tocsin.example/x/", &dbmodel.Settings{}}, "Open in Tocsin", "https://tocsin.example/x/notifications/99"},
 	} {
-		got := c.b.Notification(c.n, 1, webhook).Action
+		got := c.b.Single(c.n, 1, webhook).Action
 		if got.Label != c.label || got.URL != c.url {
 			t.Errorf("%s: got %+v, want %s %s", name, got, c.label, c.url)
 		}

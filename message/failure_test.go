@@ -42,12 +42,12 @@ func TestOwnFailure(t *testing.T) {
 	t.Parallel()
 	n := own("slack webhook of Payments API fails: 404 (no_service)\nSlack to https://hooks.slack.com/…a1b2: it does not exist", 0)
 	n.Trace = "trace"
-	m := builder().Notification(n, 1, webhook)
+	m := builder().Single(n, 1, webhook)
 	if len(m.Facts) != 0 || m.Text != "Slack to https://hooks.slack.com/…a1b2: it does not exist\n\ntrace" {
 		t.Errorf("got %+v, %q", m.Facts, m.Text)
 	}
 	n.Message = strings.Repeat("m", 500) // the headline cuts it
-	if m := builder().Notification(n, 1, webhook); !strings.HasPrefix(m.Text, "mmm") {
+	if m := builder().Single(n, 1, webhook); !strings.HasPrefix(m.Text, "mmm") {
 		t.Errorf("got %q", m.Text)
 	}
 	d := &dbmodel.WaitingDigest{Groups: []dbmodel.DigestGroup{of(rule.TypeTask, "", "", 2)}, Named: []dbmodel.Notification{*own("the clean-up failed", 1)}}

@@ -112,8 +112,9 @@ func lead(n *dbmodel.Notification) string {
 	return joined(", ", severity, change)
 }
 
-// leadChange returns the most important change. A change of severity takes the place of the severity, and so does that
-// it is known to be exploited where nothing else changed; a change of status or priority stands beside it.
+// leadChange returns the severity, or what stands in its place, and the most important other change. A change of
+// severity takes its place, and so does "Now known exploited" where nothing else changed; a change of status or
+// priority stands beside it.
 func leadChange(before, after *rule.Values) (severity, change string) {
 	if after == nil {
 		return "", ""
@@ -139,13 +140,13 @@ func leadChange(before, after *rule.Values) (severity, change string) {
 	return severity, change
 }
 
-// becameExploited reports whether it is known of after that it is exploited, and was not of before.
+// becameExploited reports whether after is known to be exploited, and before was not.
 func becameExploited(before, after *rule.Values) bool {
 	return after.Exploited() && !before.Exploited()
 }
 
-// dropped names the change that most likely ended the match. A status that is no longer active is enough on its own.
-// Where no value changed, the settings did, or the observation moved to a product with other settings.
+// dropped names the change that most likely ended the match. A status that is no longer active stands alone. Where no
+// value changed, the settings did, or the observation moved to a product with other settings.
 func dropped(n *dbmodel.Notification) string {
 	before, after := n.Before(), n.After()
 	moved := "Settings changed"

@@ -37,8 +37,8 @@ type Recipient struct {
 	Unsubscribe string
 }
 
-// Notification builds the message of one delivery of n. Every attempt of a delivery sends the same message.
-func (b Builder) Notification(n *dbmodel.Notification, deliveryID int64, to Recipient) *channel.Message {
+// Single builds the message of one delivery of n. Every attempt of a delivery sends the same message.
+func (b Builder) Single(n *dbmodel.Notification, deliveryID int64, to Recipient) *channel.Message {
 	m := &channel.Message{
 		Headline: headline(n, b.Settings.ExceptionRateLimit),
 		Tone:     tone(n),

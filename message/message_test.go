@@ -119,7 +119,7 @@ func TestHeadlineAndTone(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			m := builder().Notification(c.n, 1, webhook)
+			m := builder().Single(c.n, 1, webhook)
 			if m.Headline != c.want {
 				t.Errorf("got  %s\nwant %s", m.Headline, c.want)
 			}
@@ -147,7 +147,7 @@ func TestLongAndEmptyTitles(t *testing.T) {
 	for _, title := range []string{strings.Repeat("unbroken", 1250), strings.Repeat("🚨", 10_000), strings.Repeat("é ", 5000)} {
 		n := observation(rule.EventChanged, values(rule.High, rule.Open), values(rule.Critical, rule.Open))
 		n.Name = title
-		m := builder().Notification(n, 1, webhook)
+		m := builder().Single(n, 1, webhook)
 		if got := channel.Length(m.Headline); got > maxHeadline {
 			t.Errorf("a headline of %d characters", got)
 		}
@@ -161,13 +161,13 @@ func TestLongAndEmptyTitles(t *testing.T) {
 	for _, title := range []string{"", " ", "\u202e\n"} {
 		n := observation(rule.EventNew, nil, values(rule.Critical, rule.Open))
 		n.Name = title
-		if got, want := builder().Notification(n, 1, webhook).Headline, "Critical: (no title) in Payments API"; got != want {
+		if got, want := builder().Single(n, 1, webhook).Headline, "Critical: (no title) in Payments API"; got != want {
 			t.Errorf("%q: got %q", title, got)
 		}
 	}
 	n := observation(rule.EventNew, nil, values(rule.Critical, rule.Open))
 	n.Name, n.Facts.ProductName = "one\r\ntwo\u202ethree", ""
-	if got, want := builder().Notification(n, 1, webhook).Headline, "Critical: one twothree"; got != want {
+	if got, want := builder().Single(n, 1, webhook).Headline, "Critical: one twothree"; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
 }
@@ -180,7 +180,7 @@ func TestOneMail(t *testing.T) {
 		ProductName: "Payments API", ProductGroupName: "Payments", ParserType: "SCA",
 		Details: dbmodel.Details{VulnerabilityID: "GHSA-x", CVSSScore: &score, Origin: dbmodel.Origin{Component: "openssl:3.0.1"}},
 	}
-	got := builder().Notification(n, 123, mail)
+	got := builder().Single(n, 123, mail)
 	want := &channel.Message{
 		Headline: "High → Critical: CVE-2026-1234 in Payments API",
 		Tone:     channel.Attention,
@@ -228,14 +228,14 @@ func TestReasons(t *testing.T) {
 		if name == "group" {
 			to.Holder = rule.Holder{Kind: rule.HolderGroup, ID: 3}
 		}
-		m := builder().Notification(c.n, 1, to)
+		m := builder().Single(c.n, 1, to)
 		if want := "because payments@example.com is set in the notification settings " + c.reason; m.Reason != want {
 			t.Errorf("%s: got %q, want %q", name, m.Reason, want)
 		}
 		if want := "https://tocsin.example/" + c.url; m.ReasonURL != want {
 			t.Errorf("%s: got %q, want %q", name, m.ReasonURL, want)
 		}
-		if m := builder().Notification(c.n, 1, webhook); m.Reason+m.ReasonURL+m.From+m.Greeting != "" {
+		if m := builder().Single(c.n, 1, webhook); m.Reason+m.ReasonURL+m.From+m.Greeting != "" {
 			t.Errorf("%s: a webhook gets what only mail needs: %+v", name, m)
 		}
 	}
@@ -244,15 +244,15 @@ func TestReasons(t *testing.T) {
 func TestThreads(t *testing.T) {
 	t.Parallel()
 	open := values(rule.Critical, rule.Open)
-	first := builder().Notification(aboutTitle(rule.EventNew, 7, nil, open), 1, mail)
-	second := builder().Notification(aboutTitle(rule.EventChanged, 8, open, values(rule.High, rule.Open)), 2, mail)
+	first := builder().Single(aboutTitle(rule.EventNew, 7, nil, open), 1, mail)
+	second := builder().Single(aboutTitle(rule.EventChanged, 8, open, values(rule.High, rule.Open)), 2, mail)
 	if first.Thread != second.Thread || !strings.HasPrefix(first.Thread, "title-") || first.ID == second.ID {
 		t.Errorf("threads %q and %q, ids %q and %q", first.Thread, second.Thread, first.ID, second.ID)
 	}
-	if got := builder().Notification(gate(rule.EventFailed), 1, mail).Thread; got != "gate-7" {
+	if got := builder().Single(gate(rule.EventFailed), 1, mail).Thread; got != "gate-7" {
 		t.Errorf("got %q", got)
 	}
-	if got := builder().Notification(exception("KeyError", "", 0), 1, mail).Thread; got != "" {
+	if got := builder().Single(exception("KeyError", "", 0), 1, mail).Thread; got != "" {
 		t.Errorf("got %q", got)
 	}
 }

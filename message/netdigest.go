@@ -24,8 +24,8 @@ type LoadedNetDigest struct {
 	Notifications map[int64]*dbmodel.Notification // those that the message names
 }
 
-// NetDigest builds one message of net changes: counts by product, the worst by name, and a link to exactly these in
-// the inbox. batch is the number of the message, the same at every attempt.
+// NetDigest builds one message of net changes: counts by product, the worst by name, and a link to the inbox with
+// exactly these notifications. batch is the number of the message, the same at every attempt.
 func (b Builder) NetDigest(d LoadedNetDigest, batch int64, to Recipient) *channel.Message {
 	m := b.BriefNetDigest(d, batch, to)
 	m.Items = b.netItems(d)
@@ -68,12 +68,13 @@ func (d LoadedNetDigest) place(to Recipient) place {
 	case rule.HolderProduct, rule.HolderTitles, rule.HolderExceptions:
 	}
 	if products := d.Content.Products; len(products) == 1 && products[0].Product != 0 {
-		return place{"the notification settings of " + d.name(0), productPage(products[0].Product) + emailField}
+		only := products[0].Product
+		return place{"the notification settings of " + d.name(only), productPage(only) + emailField}
 	}
 	return place{"the notification settings", "products"}
 }
 
-// netItems are the notifications by name, each with its net change, product by product.
+// netItems names notifications, each with its net change, product by product.
 func (b Builder) netItems(d LoadedNetDigest) []channel.Item {
 	var out []channel.Item
 	add := func(id int64, change func(*dbmodel.Notification)) {
@@ -109,23 +110,22 @@ func (b Builder) netItems(d LoadedNetDigest) []channel.Item {
 	return out
 }
 
-// name is that of the i-th product.
-func (d LoadedNetDigest) name(i int) string {
-	p := d.Content.Products[i].Product
-	if p == 0 {
+// name names a product of the digest; 0 stands for titles.
+func (d LoadedNetDigest) name(product int64) string {
+	if product == 0 {
 		return "Observation titles"
 	}
-	if name := channel.Line(d.Content.Names[p], maxProduct); name != "" {
+	if name := channel.Line(d.Content.Names[product], maxProduct); name != "" {
 		return name
 	}
-	return "product " + strconv.FormatInt(p, 10)
+	return "product " + strconv.FormatInt(product, 10)
 }
 
 // headline is "Daily, Payments API and 2 more: 3 new Critical, 5 resolved".
 func (d LoadedNetDigest) headline() string {
 	start := d.Content.Occasion
 	if n := len(d.Content.Products); n > 0 {
-		start += ", " + d.name(0)
+		start += ", " + d.name(d.Content.Products[0].Product)
 		if n > 1 {
 			start += fmt.Sprintf(" and %d more", n-1)
 		}
@@ -212,12 +212,12 @@ func (d LoadedNetDigest) facts() []channel.Fact {
 		if p.Gate != nil {
 			parts = append(parts, strings.ToLower(gateLead(p.Gate.Gate)))
 		}
-		l.add(d.name(i), strings.Join(parts, ", "))
+		l.add(d.name(p.Product), strings.Join(parts, ", "))
 	}
 	return l
 }
 
-// tone is that of a failed gate or of an exception, else of the worst that is new.
+// tone is that of a failed gate or of an exception, else that of the worst severity that is new.
 func (d LoadedNetDigest) tone() channel.Tone {
 	if len(d.Content.Failures) > 0 {
 		return channel.Attention

@@ -17,7 +17,7 @@ type State struct {
 // Before is the state of what n is about before it.
 func Before(n *dbmodel.Notification) State { return stateOf(n, n.Before(), n.Facts.GateBefore) }
 
-// After is the state of what n is about since then.
+// After is the state of what n is about after it.
 func After(n *dbmodel.Notification) State { return stateOf(n, n.After(), n.Event) }
 
 func stateOf(n *dbmodel.Notification, values *rule.Values, gate rule.Event) State {

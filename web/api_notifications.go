@@ -37,7 +37,7 @@ type notificationParams struct {
 
 // inboxAnswer is a notification with what the caller is to it.
 type inboxAnswer struct {
-	message.Notification
+	message.Shown
 	Viewed     bool             `json:"viewed"`
 	Deliveries []DeliveryAnswer `json:"deliveries" nullable:"false"`
 }

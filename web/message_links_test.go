@@ -56,10 +56,10 @@ func TestLinksOfMessages(t *testing.T) {
 		links = append(links, linksOf(b.Test("exceptions", 0, to))...)
 		groups := []dbmodel.DigestGroup{}
 		for i := range list {
-			links = append(links, linksOf(b.Notification(&list[i], 1, to))...)
+			links = append(links, linksOf(b.Single(&list[i], 1, to))...)
 			ofGroup := to
 			ofGroup.Holder = rule.Holder{Kind: rule.HolderGroup, ID: 1}
-			links = append(links, linksOf(b.Notification(&list[i], 1, ofGroup))...)
+			links = append(links, linksOf(b.Single(&list[i], 1, ofGroup))...)
 			groups = append(groups, dbmodel.DigestGroup{Type: list[i].Type, Event: list[i].Event, Severity: list[i].AfterSeverity, Count: 1})
 		}
 		for products := range 3 {

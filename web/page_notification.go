@@ -78,7 +78,7 @@ func (s *server) showNotificationPage(w http.ResponseWriter, r *http.Request) er
 	}
 	v := notificationView{Row: rowOf(n), Self: r.URL.Path}
 	v.Row.May, v.Deliver = role.Covers(rule.Owner), role.Covers(rule.Maintainer)
-	m := message.Builder{BaseURL: s.baseURL, Settings: settings}.Notification(&n.Notification, 0, message.Recipient{})
+	m := message.Builder{BaseURL: s.baseURL, Settings: settings}.Single(&n.Notification, 0, message.Recipient{})
 	v.Headline, v.Changes = m.Headline, changesOf(n.Before(), n.After())
 	v.Facts = pageFacts(m.Facts, v.Changes != nil)
 	if !strings.HasPrefix(m.Action.URL, s.baseURL+"/notifications/") {

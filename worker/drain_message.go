@@ -17,7 +17,7 @@ func (d *drain) single(n *dbmodel.Notification, waiting dbmodel.PendingDelivery)
 		n = n.Masked()
 	}
 	return d.build(func(b message.Builder, to message.Recipient) *channel.Message {
-		return b.Notification(n, waiting.ID, d.withHolder(to, waiting.ContactHolder))
+		return b.Single(n, waiting.ID, d.withHolder(to, waiting.ContactHolder))
 	})
 }
 

@@ -28,11 +28,11 @@ type Accepted struct {
 	Rows []dbmodel.QueueableEvent `json:"-"` // of the outbox
 }
 
-// of returns a with the type of its event and how many evaluations follow: one for each observation that changed, or
-// else one for each row.
-func (a Accepted) of(t rule.Type) Accepted {
-	a.Type, a.Evaluations = t, max(a.Changed, len(a.Rows))
-	return a
+// of returns what was accepted with the type of its event and how many evaluations follow: one for each observation
+// that changed, or else one for each row.
+func (done Accepted) of(t rule.Type) Accepted {
+	done.Type, done.Evaluations = t, max(done.Changed, len(done.Rows))
+	return done
 }
 
 // Acceptor accepts events where Tocsin's own database is open. Once one of its methods has returned without an error
@@ -40,8 +40,8 @@ func (a Accepted) of(t rule.Type) Accepted {
 type Acceptor struct {
 	// Count, where set, is called with what each method has stored.
 	Count func(Accepted)
-	// Trace, where set, is called before each method stores anything, and the function that it returns after that. parent
-	// is what Event.InTrace takes.
+	// Trace, where set, is called before each method stores anything, and end, which it returns, after that. parent is
+	// what Event.InTrace takes.
 	Trace func(ctx context.Context, what string) (parent string, end func())
 
 	db    *dbmodel.DB
@@ -68,8 +68,8 @@ func (a *Acceptor) count(done Accepted) {
 	}
 }
 
-// stored counts what is stored, and enqueues its evaluation where how says so.
-func (a *Acceptor) stored(ctx context.Context, done Accepted, how circumstances) {
+// afterCommit counts what is stored, and enqueues its evaluation where how says so.
+func (a *Acceptor) afterCommit(ctx context.Context, done Accepted, how circumstances) {
 	a.count(done)
 	if how.queued {
 		a.queue.Enqueue(ctx, done.Rows)
@@ -86,7 +86,7 @@ func (a *Acceptor) Accept(ctx context.Context, e *Event) (done Accepted, err err
 	if e.oneStatement() {
 		done, err = accept(ctx, a.db, e, how)
 	} else {
-		err = a.db.InTx(ctx, func(ctx context.Context, tx bun.Tx) error {
+		err = a.db.InTx(ctx, func(ctx context.Context, tx bun.Tx) (err error) {
 			done, err = accept(ctx, tx, e, how)
 			return err
 		})
@@ -94,7 +94,7 @@ func (a *Acceptor) Accept(ctx context.Context, e *Event) (done Accepted, err err
 	if err != nil {
 		return Accepted{}, err
 	}
-	a.stored(ctx, done, how)
+	a.afterCommit(ctx, done, how)
 	return done, nil
 }
 
@@ -112,7 +112,7 @@ func (a *Acceptor) Chunk(ctx context.Context, list []dbmodel.Observation, baseli
 		return Accepted{}, err
 	}
 	done = done.of(rule.TypeObservation)
-	a.stored(ctx, done, how)
+	a.afterCommit(ctx, done, how)
 	return done, nil
 }
 
@@ -125,7 +125,8 @@ func InTx(ctx context.Context, tx bun.IDB, e *Event) (Accepted, error) {
 // circumstances are what accept must know beside the event.
 type circumstances struct {
 	queued bool // the caller enqueues tasks for the rows
-	// reportedAt is of an event that came through Redis, and not after now: what is stored and was reported later stays.
+	// reportedAt is when an event was reported that came through Redis, and not after now: what was reported later and is
+	// stored already stays. nil: the event came by another door.
 	reportedAt *time.Time
 }
 
@@ -146,6 +147,7 @@ func accept(ctx context.Context, db bun.IDB, e *Event, how circumstances) (Accep
 	return done.of(rule.Type(e.kind)), nil
 }
 
+// insert stores the outbox row of an event.
 func insert(ctx context.Context, db bun.IDB, e dbmodel.NewEvent) (Accepted, error) {
 	id, err := dbmodel.InsertEvent(ctx, db, e)
 	if err != nil {

@@ -79,6 +79,6 @@ func (a *Acceptor) evaluateAgain(ctx context.Context, ids []int64) error {
 		return err
 	}
 	done.Type, done.Evaluations = rule.TypeObservation, len(ids)
-	a.stored(ctx, done, how)
+	a.afterCommit(ctx, done, how)
 	return nil
 }

@@ -22,8 +22,8 @@ type Event struct {
 	traceParent string // empty: it is not traced
 
 	// Of observations that are reported.
-	given        []dbmodel.Observation // as the caller gave them, for the places of faults
-	observations []dbmodel.Observation // with distinct ids, by id: so that two calls cannot wait for each other
+	given        []dbmodel.Observation // as the caller gave them, for the names of faulty fields
+	observations []dbmodel.Observation // with distinct ids, in their order, so that two calls cannot wait for each other
 	baseline     bool                  // what matches is remembered, nothing is notified
 
 	// Of an observation that is evaluated again, its id; of a security gate, that of its product.

@@ -39,7 +39,7 @@ func NewObservations(list []dbmodel.Observation) (*Event, error) {
 	for i := range list {
 		last[list[i].ID] = i
 		for _, f := range ValidateObservation(&list[i]) {
-			faults = append(faults, FieldError{place(i) + f.Field, f.Message})
+			faults = append(faults, FieldError{entry(i) + f.Field, f.Message})
 		}
 		if len(faults) >= maxFaults {
 			break
@@ -56,7 +56,8 @@ func NewObservations(list []dbmodel.Observation) (*Event, error) {
 	return e, nil
 }
 
-func place(i int) string { return fmt.Sprintf("observations[%d].", i) }
+// entry begins the name of a field of the i-th observation of an event.
+func entry(i int) string { return fmt.Sprintf("observations[%d].", i) }
 
 // ValidateObservation returns all that is wrong with an observation.
 func ValidateObservation(o *dbmodel.Observation) InvalidError {
@@ -145,7 +146,7 @@ func observationFrom(p payload) (*Event, error) {
 		return NewEvaluation(p.ID)
 	}
 	if p.ReportedAt.IsZero() {
-		return nil, errNoTime
+		return nil, errNotDated
 	}
 	e, err := NewObservations(p.Observations)
 	if err == nil && p.Baseline {
@@ -159,10 +160,10 @@ func acceptObservations(ctx context.Context, db bun.IDB, e *Event, how circumsta
 		return acceptEvaluation(ctx, db, e, how)
 	}
 	if len(e.observations) > ChunkSize {
-		// All products at first: the transaction of the caller may go on, so no later chunk may be refused once one is
-		// stored.
+		// All products at first: once a chunk is stored no later one may be refused, for the transaction may be one that its
+		// caller goes on with.
 		if err := dbmodel.RequireProducts(ctx, db, e.observations); err != nil {
-			return Accepted{}, e.refused(fmt.Errorf("find the products of %d observations: %w", len(e.observations), err))
+			return Accepted{}, e.withFaults(fmt.Errorf("find the products of %d observations: %w", len(e.observations), err))
 		}
 	}
 	for chunk := range slices.Chunk(e.observations, ChunkSize) {
@@ -170,7 +171,7 @@ func acceptObservations(ctx context.Context, db bun.IDB, e *Event, how circumsta
 			Bulk: e.Bulk(), Baseline: e.baseline, Queued: how.queued, ReportedAt: how.reportedAt, TraceParent: e.traceParent,
 		})
 		if err != nil {
-			return Accepted{}, e.refused(err)
+			return Accepted{}, e.withFaults(err)
 		}
 		all.Received += done.Received
 		all.Changed += done.Changed
@@ -198,9 +199,9 @@ func storeChunk(
 	return done, nil
 }
 
-// refused returns an InvalidError that lists the observations of unknown products where err is UnknownProductsError,
-// else err.
-func (e *Event) refused(err error) error {
+// withFaults returns, for an UnknownProductsError, an InvalidError that lists the observations of these products; any
+// other error as it is.
+func (e *Event) withFaults(err error) error {
 	unknown, ok := errors.AsType[*dbmodel.UnknownProductsError](err)
 	if !ok {
 		return err
@@ -209,7 +210,7 @@ func (e *Event) refused(err error) error {
 	for i, o := range e.given {
 		if slices.Contains(unknown.IDs, o.ProductID) && len(faults) < maxFaults {
 			faults = append(faults, FieldError{
-				place(i) + "product_id", fmt.Sprintf("there is no product %d: create it first", o.ProductID),
+				entry(i) + "product_id", fmt.Sprintf("there is no product %d: create it first", o.ProductID),
 			})
 		}
 	}

@@ -26,7 +26,7 @@ func (a *Acceptor) AcceptPayload(ctx context.Context, text []byte) (done Accepte
 			return err
 		})
 	}
-	if reason, refused := refusal(err); refused {
+	if reason, refused := refusalReason(err); refused {
 		var own Accepted
 		err = a.db.InTx(ctx, func(ctx context.Context, tx bun.Tx) (err error) {
 			own, err = setAside(ctx, tx, text, reason)
@@ -40,7 +40,7 @@ func (a *Acceptor) AcceptPayload(ctx context.Context, text []byte) (done Accepte
 	if err != nil {
 		return Accepted{}, fmt.Errorf("accept an event from Redis: %w", err)
 	}
-	a.stored(ctx, done, how)
+	a.afterCommit(ctx, done, how)
 	return done, nil
 }
 
@@ -57,8 +57,8 @@ func Again(ctx context.Context, tx bun.Tx, stored []byte) (Accepted, error) {
 	return acceptReported(ctx, tx, r, circumstances{})
 }
 
-// setAside stores a payload that was refused as a failed event, and reports that as an exception, which it
-// returns.
+// setAside stores a payload that was refused as a failed event, and reports that as an exception, of which it returns
+// what was accepted.
 func setAside(ctx context.Context, tx bun.Tx, text []byte, reason string) (Accepted, error) {
 	// As a JSON string: databases refuse some valid JSON, \u0000 for one.
 	task, err := json.Marshal(dbmodel.Clean(string(text), math.MaxInt))
@@ -79,8 +79,8 @@ func setAside(ctx context.Context, tx bun.Tx, text []byte, reason string) (Accep
 	return InTx(ctx, tx, own)
 }
 
-// errNoTime refuses a state without the time at which it was reported.
-var errNoTime = InvalidError{{"reported_at", "is missing"}}
+// errNotDated says that a state lacks the time at which it was reported.
+var errNotDated = InvalidError{{"reported_at", "is missing"}}
 
 // reported is an event that came through Redis.
 type reported struct {
@@ -88,7 +88,7 @@ type reported struct {
 	at    time.Time // by the clock of Redis
 }
 
-// read validates again: anything can be in Redis.
+// read makes an event of a payload, which it validates again: anything can be in Redis.
 func read(text []byte) (reported, error) {
 	var p payload
 	if err := json.Unmarshal(text, &p); err != nil {
@@ -106,8 +106,8 @@ func read(text []byte) (reported, error) {
 	return reported{e.InTrace(p.TraceParent), p.ReportedAt}, nil
 }
 
-// acceptReported accepts an event that came through Redis, whose clock may be ahead of the database's: no state counts
-// as reported later than now, so that it does not keep back the states of the time until then.
+// acceptReported accepts an event that came through Redis. The clock of Redis may be ahead of the database's, so no
+// state counts as reported later than now: else it would win over those that come until then.
 func acceptReported(ctx context.Context, tx bun.Tx, r reported, how circumstances) (Accepted, error) {
 	now, err := dbmodel.DatabaseNow(ctx, tx)
 	if err != nil {
@@ -120,8 +120,8 @@ func acceptReported(ctx context.Context, tx bun.Tx, r reported, how circumstance
 	return accept(ctx, tx, r.event, how)
 }
 
-// refusal returns why an event can never be accepted as it is; false: another try may succeed.
-func refusal(err error) (string, bool) {
+// refusalReason returns why an event can never be accepted as it is; false: another try may succeed.
+func refusalReason(err error) (string, bool) {
 	var invalid InvalidError
 	switch {
 	case errors.As(err, &invalid):

@@ -20,7 +20,7 @@ func NewSecurityGate(productID int64, passed *bool) (*Event, error) {
 
 func securityGateFrom(p payload) (*Event, error) {
 	if p.ReportedAt.IsZero() {
-		return nil, errNoTime
+		return nil, errNotDated
 	}
 	return NewSecurityGate(p.ID, p.Passed)
 }

@@ -37,7 +37,7 @@ type Queue struct {
 	refused   sync.Once                 // see Refused
 
 	mu        sync.Mutex // of what follows
-	sizes     map[string]*size
+	sizes     map[string]*knownSize
 	unknown   map[dbmodel.EventKind]bool // kinds that this version does not know, and that were logged
 	away      bool                       // Redis does not answer, and that was logged
 	lastFault time.Time                  // of Redis
@@ -47,11 +47,11 @@ type Queue struct {
 func New(client redis.UniversalClient, log zerolog.Logger) *Queue {
 	return &Queue{
 		redis: client, client: asynq.NewClientFromRedisClient(client), log: log,
-		sizes: map[string]*size{}, unknown: map[dbmodel.EventKind]bool{},
+		sizes: map[string]*knownSize{}, unknown: map[dbmodel.EventKind]bool{},
 	}
 }
 
-// Of is the queue of the evaluation of single events, or of those of imports.
+// Of returns the queue for the evaluation of single events, or for that of imports.
 func Of(bulk bool) string {
 	if bulk {
 		return Bulk
@@ -73,7 +73,7 @@ func (q *Queue) Enqueue(ctx context.Context, events []dbmodel.QueueableEvent) {
 		default:
 			single = append(single, evaluation(e))
 		}
-		q.size(Of(e.Bulk)).tasks++
+		q.known(Of(e.Bulk)).tasks++
 	}
 	q.mu.Unlock()
 	q.enqueue(ctx, single, Events)

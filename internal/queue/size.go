@@ -15,8 +15,8 @@ const (
 	Window = 10_000
 	// DrainWindow is the same for drains.
 	DrainWindow = 1_000
-	// sizeTime bounds how long Redis may be asked for the size of a queue.
-	sizeTime = 2 * time.Second
+	// askTime bounds how long Redis may be asked for the size of a queue.
+	askTime = 2 * time.Second
 )
 
 // Where asynq keeps its queues: the set of their names, the list of the tasks of one that wait, oldest last, and since
@@ -32,12 +32,12 @@ func taskKey(queue string, id string) string { return "asynq:{" + queue + "}:t:"
 // PausedKey is what asynq keeps in Redis as long as a queue is paused.
 func PausedKey(queue string) string { return "asynq:{" + queue + "}:paused" }
 
-// size is how many tasks wait in a queue: as Redis said at a time, and those that were enqueued since.
-type size struct {
-	tasks   int
-	latency time.Duration
-	at      time.Time
-	asking  bool
+// knownSize is what this process knows of the tasks that wait in a queue.
+type knownSize struct {
+	tasks   int           // as Redis said, and those that were enqueued since
+	latency time.Duration // how long the oldest has waited, as Redis said
+	at      time.Time     // when Redis said so
+	asking  bool          // somebody asks Redis
 }
 
 // Room reports whether a task may be added to a queue: Redis answers, and its window is not full. It never waits; what
@@ -52,7 +52,7 @@ func (q *Queue) Room(queue string) bool {
 	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	s := q.size(queue)
+	s := q.known(queue)
 	if time.Since(s.at) > time.Second && !s.asking {
 		s.asking = true
 		go q.refresh(queue) //nolint:errcheck // the next caller learns it from resting
@@ -60,7 +60,7 @@ func (q *Queue) Room(queue string) bool {
 	return s.tasks < most
 }
 
-// Size returns how many tasks wait in a queue, and how long the oldest does. It takes sizeTime at the most.
+// Size returns how many tasks wait in a queue, and how long the oldest does. It takes askTime at the most.
 func (q *Queue) Size(queue string) (tasks int, latency time.Duration, err error) {
 	if q.resting() {
 		return 0, 0, errResting
@@ -70,28 +70,29 @@ func (q *Queue) Size(queue string) (tasks int, latency time.Duration, err error)
 	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	s := q.size(queue)
+	s := q.known(queue)
 	return s.tasks, s.latency, nil
 }
 
-// size is what is known of a queue; the caller holds the mutex.
-func (q *Queue) size(queue string) *size {
+// known returns what is known of a queue; the caller holds the mutex.
+func (q *Queue) known(queue string) *knownSize {
 	s, found := q.sizes[queue]
 	if !found {
-		s = new(size)
+		s = new(knownSize)
 		q.sizes[queue] = s
 	}
 	return s
 }
 
+// refresh asks Redis for the size of a queue, and notes it.
 func (q *Queue) refresh(queue string) error {
-	ctx, cancel := context.WithTimeout(context.Background(), sizeTime)
+	ctx, cancel := context.WithTimeout(context.Background(), askTime)
 	defer cancel()
-	tasks, latency, err := q.look(ctx, queue)
+	tasks, latency, err := q.ask(ctx, queue)
 	q.Note(err)
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	s := q.size(queue)
+	s := q.known(queue)
 	s.asking = false
 	if err != nil {
 		return fmt.Errorf("ask for the size of queue %s: %w", queue, err)
@@ -100,10 +101,13 @@ func (q *Queue) refresh(queue string) error {
 	return nil
 }
 
-// look asks Redis how many tasks wait in a queue, and how long the oldest does, and lists the queue where Redis has
-// lost that. asynq's Inspector knows that, too, but runs two scripts for each queue, one of which measures the memory
-// of samples of its tasks; this is asked all the time.
-func (q *Queue) look(ctx context.Context, queue string) (tasks int, latency time.Duration, err error) {
+// ask asks Redis how many tasks wait in a queue, and how long the oldest does. asynq's Inspector answers that, too, but
+// runs two scripts for each queue, one of which measures the memory of samples of its tasks; this is asked all the
+// time.
+//
+// An asynq client lists a queue only with its first task. So ask lists a queue that Redis has lost from the list: else
+// asynqmon would never show it again.
+func (q *Queue) ask(ctx context.Context, queue string) (tasks int, latency time.Duration, err error) {
 	var listed *redis.BoolCmd
 	var waiting *redis.IntCmd
 	var oldest *redis.StringCmd
@@ -116,7 +120,6 @@ func (q *Queue) look(ctx context.Context, queue string) (tasks int, latency time
 		return 0, 0, err
 	}
 	if !listed.Val() {
-		// An asynq client lists a queue with its first task only, so what Redis has lost would never be listed again.
 		if err := q.redis.SAdd(ctx, asynqQueues, queue).Err(); err != nil {
 			return 0, 0, err
 		}

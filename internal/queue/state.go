@@ -56,7 +56,7 @@ func (q *Queue) paused(ctx context.Context) ([]string, error) {
 	return list, nil
 }
 
-// resting compares times that know the monotonic clock: one that is set back must not make a second an hour.
+// resting reports whether Redis did not answer a moment ago, by the monotonic clock: another clock may be set back.
 func (q *Queue) resting() bool {
 	until := q.restUntil.Load()
 	return until != nil && time.Now().Before(*until)
