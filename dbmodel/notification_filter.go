@@ -124,6 +124,18 @@ func (f *NotificationFilter) choice(q *bun.SelectQuery) *bun.SelectQuery {
 	return q
 }
 
+// Unindexed names a condition of f for which there is no index, so that a list for v may read all that the others
+// leave; empty: there is none.
+func (f *NotificationFilter) Unindexed(v Viewer) string {
+	switch {
+	case f.Contains != "":
+		return "q"
+	case len(f.Severities) > 1 || len(f.Severities) == 1 && v.isMember():
+		return "severity"
+	}
+	return ""
+}
+
 // index is the index that leaves the fewest rows to look through.
 func (f *NotificationFilter) index() string {
 	switch {

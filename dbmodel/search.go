@@ -113,6 +113,22 @@ func (s *ObservationSearch) listing(ctx context.Context, db bun.IDB, v Viewer, l
 	return l, nil
 }
 
+// Unindexed names a condition of s for which there is no index, so that a list may read all that the others leave;
+// empty: there is none.
+func (s *ObservationSearch) Unindexed() string {
+	switch {
+	case s.Part != "":
+		return "q"
+	case len(s.Severities) > 0:
+		return "severity"
+	case len(s.Statuses) > 0:
+		return "status"
+	case s.Notified != nil:
+		return "notified"
+	}
+	return ""
+}
+
 // choice is the conditions of s.
 func (s *ObservationSearch) choice(q *bun.SelectQuery) *bun.SelectQuery {
 	q = q.Where("observations.id > ?", s.After)

@@ -97,7 +97,7 @@ func readFilter(object input.Object) (dbmodel.NotificationFilter, error) {
 // deleteByFilter deletes what the caller may of the notifications that a filter wants, and returns how many these are.
 // It answers 403 where the caller sees some of them and may delete none.
 func (s *server) deleteByFilter(ctx context.Context, f dbmodel.NotificationFilter) (n int, err error) {
-	err = s.search(ctx, f.Contains, func(ctx context.Context) (err error) {
+	err = s.list(ctx, f.Unindexed(viewerOf(ctx)), func(ctx context.Context) (err error) {
 		n, err = dbmodel.DeleteNotificationsByFilter(ctx, s.db, viewerOf(ctx), f)
 		return err
 	})
@@ -119,7 +119,7 @@ func (s *server) deleteByFilter(ctx context.Context, f dbmodel.NotificationFilte
 // mayDeleteNone returns errDeleteRight where the caller sees a notification that f wants.
 func (s *server) mayDeleteNone(ctx context.Context, f dbmodel.NotificationFilter) error {
 	var seen []dbmodel.Notification
-	err := s.search(ctx, f.Contains, func(ctx context.Context) (err error) {
+	err := s.list(ctx, f.Unindexed(viewerOf(ctx)), func(ctx context.Context) (err error) {
 		seen, err = dbmodel.Notifications(ctx, s.db.Reader, viewerOf(ctx), f, 1)
 		return err
 	})

@@ -109,7 +109,7 @@ func (s *server) listNotifications(ctx context.Context, in *notificationParams) 
 		return nil, err
 	}
 	var list []dbmodel.Notification
-	err = s.search(ctx, in.Q, func(ctx context.Context) (err error) {
+	err = s.list(ctx, filter.Unindexed(viewerOf(ctx)), func(ctx context.Context) (err error) {
 		list, err = dbmodel.Notifications(ctx, s.db.Reader, viewerOf(ctx), filter, in.Limit+1)
 		return err
 	})

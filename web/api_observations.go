@@ -111,7 +111,11 @@ func (s *server) apiListObservations(
 		ProductID: in.ProductID, Severities: wordsOf[rule.Severity](in.Severity), Statuses: wordsOf[rule.Status](in.Status),
 		Notified: in.Notified.pointer(), After: after,
 	}
-	list, err := dbmodel.SearchObservations(ctx, s.db.Reader, viewerOf(ctx), wanted, in.Limit+1)
+	var list []dbmodel.StoredObservation
+	err = s.list(ctx, wanted.Unindexed(), func(ctx context.Context) (err error) {
+		list, err = dbmodel.SearchObservations(ctx, s.db.Reader, viewerOf(ctx), wanted, in.Limit+1)
+		return err
+	})
 	if err != nil {
 		return nil, fmt.Errorf("list observations: %w", err)
 	}

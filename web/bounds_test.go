@@ -140,6 +140,56 @@ func TestSearchesAtOnce(t *testing.T) {
 	e.want(200, "GET", inboxPath+"?q=cve", nil, "Authorization", tokens[0])
 }
 
+// TestFiltersWithoutAnIndexAreSearches has three lists of one user hang: the third one is refused.
+func TestFiltersWithoutAnIndexAreSearches(t *testing.T) {
+	t.Parallel()
+	e, _ := withPools(t, testenv.PostgresURL(t, testenv.MigrateSchema))
+	e.product(1)
+	lock, err := e.db.BeginTx(t.Context(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer lock.Rollback() //nolint:errcheck // nothing is stored
+	_, err = lock.ExecContext(t.Context(), "SET LOCAL idle_in_transaction_session_timeout = 0; "+
+		"LOCK TABLE notifications, observations IN ACCESS EXCLUSIVE MODE")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, path := range []string{
+		"/api/v1/observations?severity=High", "/api/v1/observations?status=Open", "/api/v1/observations?notified=true",
+		inboxPath + "?severity=High",
+	} {
+		name := fmt.Sprint("user", i)
+		e.user(name, false)
+		authorization := e.as(name)
+		answers := make(chan int, 3)
+		ctx, cancel := context.WithCancel(t.Context())
+		for range 3 {
+			go func() {
+				req, err := http.NewRequestWithContext(ctx, http.MethodGet, e.server.URL+path, nil)
+				if err != nil {
+					panic(err)
+				}
+				req.Header.Set(authorization[0], authorization[1])
+				res, err := e.client.Do(req)
+				if err != nil {
+					answers <- 0
+					return
+				}
+				answers <- res.StatusCode
+				res.Body.Close()
+			}()
+		}
+		if status := <-answers; status != http.StatusTooManyRequests {
+			t.Errorf("%s: the first answer is %d", path, status)
+		}
+		cancel()
+		if a, b := <-answers, <-answers; a+b != 0 {
+			t.Errorf("%s: the other answers are %d and %d", path, a, b)
+		}
+	}
+}
+
 func TestStreamsOfOneUser(t *testing.T) {
 	t.Parallel()
 	e := newSQLiteEnv(t)

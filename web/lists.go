@@ -3,6 +3,7 @@ package web
 import (
 	"context"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -39,20 +40,30 @@ func pageOf[R, T any](rows []R, limit int, show func(*R) T, cursor func(*R) stri
 	return out
 }
 
-// searchTime is how long a text may be searched for. No index finds a part of a name: all that the other filters leave
-// is read, about a million rows in a second.
+// searchTime is how long a search may take: all that is left by the filters that have an index is read, about a million
+// rows in a second.
 const searchTime = 8 * time.Second
 
-var errSearchTime = invalid(input.Fault{
-	Location: "query.q", Message: "takes too long to search for: choose more filters, such as a product",
-})
+// errSearchTime says that a search took longer than searchTime.
+var errSearchTime = errors.New("the search takes too long")
 
-// search runs a query that looks for a text, if there is one, and ends it after searchTime. A user has few of them at
-// once.
-func (s *server) search(ctx context.Context, text string, query func(context.Context) error) error {
-	if text == "" {
+// list runs the query of a list. filter is that of its filters for which there is no index: with it, the query is a
+// search.
+func (s *server) list(ctx context.Context, filter string, query func(context.Context) error) error {
+	if filter == "" {
 		return query(ctx)
 	}
+	err := s.search(ctx, query)
+	if errors.Is(err, errSearchTime) {
+		return invalid(input.Fault{
+			Location: "query." + filter, Message: "takes too long to search for: choose more filters, such as a product",
+		})
+	}
+	return err
+}
+
+// search runs a query that may read much, and ends it after searchTime. A user has few of them at once.
+func (s *server) search(ctx context.Context, query func(context.Context) error) error {
 	leave, ok := s.searches.enter(ctx)
 	if !ok {
 		return tooMany(1, "You have searches that run already: wait until one of them ends.")
@@ -63,8 +74,8 @@ func (s *server) search(ctx context.Context, text string, query func(context.Con
 	var err error
 	select {
 	case s.searching <- struct{}{}:
+		defer func() { <-s.searching }()
 		err = query(limited)
-		<-s.searching
 	case <-limited.Done():
 		err = limited.Err()
 	}

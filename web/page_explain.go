@@ -89,7 +89,7 @@ func (s *server) showObservations(w http.ResponseWriter, r *http.Request) error 
 	}
 	wanted := out.readFilter(r)
 	var found []dbmodel.StoredObservation
-	err := s.search(ctx, out.Q, func(ctx context.Context) (err error) {
+	err := s.list(ctx, wanted.Unindexed(), func(ctx context.Context) (err error) {
 		found, err = dbmodel.SearchObservations(ctx, s.db.Reader, v, wanted, rowsOfPage+1)
 		return err
 	})

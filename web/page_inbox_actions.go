@@ -184,7 +184,7 @@ func (s *server) removeFitting(w http.ResponseWriter, r *http.Request, next stri
 		return nil
 	}
 	v := deleteFittingView{Words: shown.words(), Until: asked, Next: next}
-	err = s.search(ctx, in.Q, func(ctx context.Context) (err error) {
+	err = s.list(ctx, filter.Unindexed(viewerOf(ctx)), func(ctx context.Context) (err error) {
 		v.Count, err = dbmodel.CountDeletable(ctx, s.db.Reader, viewerOf(ctx), filter)
 		return err
 	})

@@ -208,7 +208,7 @@ func storedItem(n *dbmodel.Notification) PreviewItem {
 
 // inPreviewTime runs a preview, which counts as a search, and ends it after searchTime.
 func (s *server) inPreviewTime(ctx context.Context, run func(context.Context) error) error {
-	err := s.search(ctx, "preview", run)
+	err := s.search(ctx, run)
 	if errors.Is(err, errSearchTime) {
 		return errPreviewTime
 	}
