@@ -90,11 +90,13 @@ func PeriodicRuns(ctx context.Context, db bun.IDB, before int64, limit int) ([]P
 }
 
 const lastSlot = `
-	SELECT coalesce((SELECT max(slot) FROM periodic_tasks WHERE task = @task), next_at) FROM ticks WHERE name = @task`
+	SELECT coalesce((SELECT max(slot) FROM periodic_tasks WHERE task = @task AND slot <= @now), next_at)
+	FROM ticks WHERE name = @task`
 
-// LastSlot returns the newest slot of a periodic task; where there was none, the time from which on they count.
-func LastSlot(ctx context.Context, db bun.IDB, task string) (time.Time, error) {
-	return queryOne[time.Time](ctx, db, lastSlot, args{"task": task})
+// LastSlot returns the newest slot of a periodic task; where there was none, the time from which on they count. Slots
+// after now, the database's time, were stored before its clock was set back, and do not count.
+func LastSlot(ctx context.Context, db bun.IDB, task string, now time.Time) (time.Time, error) {
+	return queryOne[time.Time](ctx, db, lastSlot, args{"task": task, "now": now})
 }
 
 // LockSlots lets nobody else add slots of a periodic task until the transaction ends.

@@ -4,7 +4,9 @@ import (
 	"context"
 	"fmt"
 	"testing"
+	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/uptrace/bun"
 	"github.com/uptrace/bun/dialect"
 
@@ -13,6 +15,48 @@ import (
 	"github.com/seed91453169/tocsin/internal/testenv"
 	"github.com/seed91453169/tocsin/rule"
 )
+
+// TestSlotsAheadOfTheClockDoNotCount: after the clock of the database was set back, periodic tasks run as often as before.
+func TestSlotsAheadOfTheClockDoNotCount(t *testing.T) {
+	t.Parallel()
+	testenv.EachDatabase(t, func(t *testing.T, db *dbmodel.DB) {
+		s := newScheduler(t, db, testenv.Redis(t))
+		s.ReadSecObserve(10 * time.Minute)
+		setCron(t, db, "0 * * * *")
+		now, err := dbmodel.DatabaseNow(t.Context(), db)
+		if err != nil {
+			t.Fatal(err)
+		}
+		hour := now.Truncate(time.Hour).Add(time.Hour)
+		for task, slot := range map[string]time.Time{
+			dbmodel.PeriodicCleanup: hour.Add(24 * time.Hour), dbmodel.PeriodicSecObserve: now.Add(24 * time.Hour),
+		} {
+			if _, err := dbmodel.AddSlot(t.Context(), db, task, slot); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for range 2 {
+			if _, err := db.ExecContext(t.Context(), "UPDATE periodic_tasks SET status = 'succeeded'"); err != nil {
+				t.Fatal(err)
+			}
+			if err := s.addSlot(t.Context(), hour.Add(time.Minute)); err != nil {
+				t.Fatal(err)
+			}
+			if err := s.addSecObserve(t.Context(), now); err != nil {
+				t.Fatal(err)
+			}
+		}
+		want := map[string]int{dbmodel.PeriodicCleanup: 2, dbmodel.PeriodicSecObserve: 2}
+		got := map[string]int{}
+		runs, err := dbmodel.PeriodicRuns(t.Context(), db, 0, 10)
+		for _, r := range runs {
+			got[r.Task]++
+		}
+		if diff := cmp.Diff(want, got); err != nil || diff != "" {
+			t.Errorf("runs (-want +got): %v\n%s", err, diff)
+		}
+	})
+}
 
 // TestClockIsSetBackWithoutAScheduler moves all times an hour ahead while no scheduler lives, which is how they look when the clock
 // of the database was set back by an hour. The first sweep after that finds what is due.

@@ -60,7 +60,7 @@ func (s *Scheduler) addSlot(ctx context.Context, now time.Time) error {
 		return fmt.Errorf("read the setting cleanup_cron: %w", err)
 	}
 	find := func(ctx context.Context, db bun.IDB) (time.Time, error) {
-		last, err := dbmodel.LastSlot(ctx, db, dbmodel.PeriodicCleanup)
+		last, err := dbmodel.LastSlot(ctx, db, dbmodel.PeriodicCleanup, now)
 		if err != nil {
 			return time.Time{}, fmt.Errorf("load the last slot of the clean-up: %w", err)
 		}
@@ -97,9 +97,9 @@ func (s *Scheduler) addSecObserve(ctx context.Context, now time.Time) error {
 		return nil
 	}
 	due := func(ctx context.Context, db bun.IDB) (bool, error) {
-		last, err := dbmodel.LastSlot(ctx, db, dbmodel.PeriodicSecObserve)
+		last, err := dbmodel.LastSlot(ctx, db, dbmodel.PeriodicSecObserve, now)
 		// A tenth is left for the pass itself: what changed is known within the interval.
-		if err != nil || now.Sub(last) < s.secObserve-s.secObserve/10 {
+		if since := now.Sub(last); err != nil || since >= 0 && since < s.secObserve-s.secObserve/10 {
 			return false, err
 		}
 		waiting, err := dbmodel.HasWaitingRun(ctx, db, dbmodel.PeriodicSecObserve)

@@ -104,7 +104,7 @@ func TestEachSlotIsAddedOnce(t *testing.T) {
 			all = append(all, newScheduler(t, db, server))
 		}
 		setCron(t, db, "0 * * * *")
-		begin, err := dbmodel.LastSlot(t.Context(), db, dbmodel.PeriodicCleanup)
+		begin, err := dbmodel.LastSlot(t.Context(), db, dbmodel.PeriodicCleanup, time.Now())
 		if err != nil {
 			t.Fatal(err)
 		}
