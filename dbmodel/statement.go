@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"reflect"
 	"regexp"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -251,22 +252,63 @@ func (r rows) fromJSON(placeholder string) string {
 
 // json is a JSON list of the rows, each a list of its values, bytes in hex.
 func (r rows) json() string {
-	columns := make([]reflect.Value, len(r))
+	cells := make([]func(text []byte, row int) []byte, len(r))
 	for i, c := range r {
-		columns[i] = reflect.ValueOf(c.values)
+		cells[i] = cellsOf(c.values)
 	}
-	list := make([][]any, columns[0].Len())
-	for n := range list {
-		list[n] = make([]any, len(r))
-		for i := range r {
-			v := columns[i].Index(n).Interface()
-			if b, ok := v.([]byte); ok {
-				v = hex.EncodeToString(b)
+	text := []byte{'['}
+	for row := range reflect.ValueOf(r[0].values).Len() {
+		if row > 0 {
+			text = append(text, ',')
+		}
+		for i, cell := range cells {
+			if i == 0 {
+				text = append(text, '[')
+			} else {
+				text = append(text, ',')
 			}
-			list[n][i] = v
+			text = cell(text, row)
+		}
+		text = append(text, ']')
+	}
+	return string(append(text, ']'))
+}
+
+// cellsOf returns a function that appends one of values, a slice, as JSON. An import has a million of them: what is
+// frequent goes without a value of its own.
+func cellsOf(values any) func(text []byte, row int) []byte {
+	switch list := values.(type) {
+	case []int64:
+		return func(text []byte, row int) []byte { return strconv.AppendInt(text, list[row], 10) }
+	case []string:
+		return func(text []byte, row int) []byte { return appendText(text, list[row]) }
+	case [][]byte:
+		return func(text []byte, row int) []byte { return append(hex.AppendEncode(append(text, '"'), list[row]), '"') }
+	}
+	list := reflect.ValueOf(values)
+	return func(text []byte, row int) []byte {
+		v := list.Index(row)
+		if v.Kind() == reflect.Pointer && v.IsNil() {
+			return append(text, "null"...)
+		}
+		return append(text, jsonArg(v.Interface())...)
+	}
+}
+
+// appendText appends s as JSON.
+func appendText(text []byte, s string) []byte {
+	out := append(text, '"')
+	for i := range len(s) {
+		switch c := s[i]; {
+		case c < ' ' || c > '~':
+			return append(text, jsonArg(s)...)
+		case c == '"' || c == '\\':
+			out = append(out, '\\', c)
+		default:
+			out = append(out, c)
 		}
 	}
-	return jsonArg(list)
+	return append(out, '"')
 }
 
 func jsonArg(list any) string {

@@ -30,7 +30,7 @@ func TestStatement(t *testing.T) {
 		at, score := time.Date(2026, 5, 6, 7, 8, 9, 123_000, time.UTC), 1.5
 		table := dbmodel.Rows{
 			dbmodel.NewCol("id", "bigint", []int64{3, 1, 2}),
-			dbmodel.NewCol("word", "text", []string{"three", "one", "two"}),
+			dbmodel.NewCol("word", "text", []string{"three", "one", "two \"zwölf\"\\\n<&>"}),
 			dbmodel.NewCol("raw", "bytea", [][]byte{{0xff, 3}, {1}, {2}}),
 			dbmodel.NewCol("score", "double precision", []*float64{&score, &score, nil}),
 			dbmodel.NewCol("stays", "boolean", []bool{true, false, true}),
@@ -47,7 +47,7 @@ func TestStatement(t *testing.T) {
 		}
 		want := []row{
 			{part{"three"}, 3, []byte{0xff, 3}, &score, true, at.Add(time.Minute), nil, []string{"Open"}},
-			{part{"two"}, 2, []byte{2}, nil, true, at.Add(time.Minute), nil, []string{"Open"}},
+			{part{"two \"zwölf\"\\\n<&>"}, 2, []byte{2}, nil, true, at.Add(time.Minute), nil, []string{"Open"}},
 		}
 		if diff := cmp.Diff(want, got, cmp.AllowUnexported(row{}, part{})); diff != "" {
 			t.Errorf("rows (-want +got):\n%s", diff)
