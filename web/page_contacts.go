@@ -82,8 +82,11 @@ func (s *server) loadLastDeliveries(ctx context.Context, p *holderPage, rows map
 			i = len(p.Contacts)
 			rows[d.Channel+d.Target] = i
 			row := contactRow{Channel: d.Channel, Target: d.Target, From: linkTo{Text: "no contact any more"}}
-			if d.Type == rule.TypeTask {
+			switch from := d.Source; {
+			case d.Type == rule.TypeTask:
 				row.From.Text = "contact for background tasks, in the settings"
+			case from != nil && from.Kind == contactHolder(rule.FromSubscription) && from.ID != nil && slices.Contains(p.Others, *from.ID):
+				row.From = d.From
 			}
 			p.Contacts = append(p.Contacts, row)
 		}
@@ -92,8 +95,8 @@ func (s *server) loadLastDeliveries(ctx context.Context, p *holderPage, rows map
 	return nil
 }
 
-// subscribersOf returns the subscriptions that the page shows: those of teams, and those of the caller. It counts the
-// others.
+// subscribersOf returns the subscriptions that the page shows: those of teams, and those of the caller. It notes
+// the others.
 func (s *server) subscribersOf(
 	ctx context.Context, p *holderPage, settings *dbmodel.Settings,
 ) ([]*rule.Subscription, error) {
@@ -113,7 +116,7 @@ func (s *server) subscribersOf(
 		case sub.User == v.UserID:
 			p.Notify = linkTo{subscriptionPath(sub.ID), sub.Name}
 		case sub.User != 0:
-			p.Others++
+			p.Others = append(p.Others, sub.ID)
 			continue
 		}
 		shown = append(shown, sub)

@@ -48,7 +48,7 @@ type holderPage struct {
 	Preview  string // of the form as it is filled in; empty: nobody asked
 	Fields   []formField
 	Contacts []contactRow
-	Others   int          // personal subscriptions of other users
+	Others   []int64      // personal subscriptions of other users
 	Where    string       // what the button Notify me names
 	Notify   linkTo       // the subscription of the caller to this; without a path: there is none
 	Products []productRow // of a group

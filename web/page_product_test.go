@@ -249,6 +249,13 @@ func TestLastDeliveriesOnThePage(t *testing.T) {
 		p.says("task 4", "task 2", "the webhook answered 404", "old@example.com no contact any more ✗ failed now Security gate",
 			"operations@example.com contact for background tasks, in the settings")
 		p.saysNot("task 1")
+
+		e.want(200, "PUT", "/api/v1/users/reader", `{"email":"reader@example.com"}`)
+		e.asUser("reader", 201, "POST", "/subscriptions", `{"username":"me","name":"Mine","product_id":1,"contacts":[{"channel":"email"}]}`)
+		e.notify(about("x", rule.TypeSecurityGate, 1, e.targets(rule.Email, "reader@example.com")...))
+		e.exec(`UPDATE deliveries SET source_kind = 'subscription', source_id = (SELECT max(id) FROM subscriptions)
+			WHERE notification_id = (SELECT max(id) FROM notifications)`)
+		e.visitor("boss").open("/products/1").says("reader@example.com subscription Mine", "And one user by a subscription of their own.")
 	})
 }
 
