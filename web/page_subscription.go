@@ -25,6 +25,7 @@ type subscriptionPage struct {
 	UserPage string
 	Back     linkTo
 	What     string
+	Next     string // when the next digest comes; empty: none does
 	MayEdit  bool
 	Fields   []formField
 	Faulty   int
@@ -69,6 +70,9 @@ func (s *server) loadSubscription(r *http.Request, id int64) (*subscriptionPage,
 		if v.Admin {
 			p.UserPage = userPath(p.Username)
 		}
+	}
+	if zone, err := time.LoadLocation(sub.Timezone); err == nil && sub.NextSlotAt != nil && !sub.Ends() {
+		p.Next = sub.NextSlotAt.In(zone).Format("2006-01-02 15:04") + " " + zone.String()
 	}
 	switch {
 	case p.Mine:

@@ -21,7 +21,7 @@ func TestSubscriptionPages(t *testing.T) {
 			t.Error("what was typed is lost")
 		}
 		p = reader.send(p, "Subscribe", url.Values{"timezone": {"Europe/Berlin"}})
-		p.says("you are subscribed", "Critical or worse in product Payments API", "the address of your account which has none yet")
+		p.says("you are subscribed", "Critical or worse in product Payments API", "The next digest comes 20", " 08:00 Europe/Berlin.", "the address of your account which has none yet")
 		mine := p.path
 		e.want(200, "PUT", "/api/v1/users/reader", `{"email":"reader@example.com"}`)
 		if p := reader.open(mine); strings.Contains(p.source, "none yet") {
