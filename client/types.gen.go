@@ -1270,7 +1270,7 @@ type Status struct {
 	FailedDeliveries int64 `json:"failed_deliveries"`
 	FailedEvents     int64 `json:"failed_events"`
 
-	// Outbox Events that wait for their evaluation
+	// Outbox Events that wait for their evaluation; 100000 stands for more, here and of the next three
 	Outbox int64 `json:"outbox"`
 
 	// PausedQueues Queues that somebody has paused: nothing of them is evaluated until they are resumed

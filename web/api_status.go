@@ -12,8 +12,11 @@ import (
 // redisTime is how long an answer waits for Redis.
 const redisTime = time.Second
 
+// mostInStatus is how many events or deliveries are counted at the most.
+const mostInStatus = 100_000
+
 type statusAnswer struct {
-	Outbox            int             `json:"outbox" doc:"Events that wait for their evaluation"`
+	Outbox            int             `json:"outbox" doc:"Events that wait for their evaluation; 100000 stands for more, here and of the next three"`
 	FailedEvents      int             `json:"failed_events"`
 	PendingDeliveries int             `json:"pending_deliveries"`
 	FailedDeliveries  int             `json:"failed_deliveries"`
@@ -43,7 +46,7 @@ type processAnswer struct {
 type statusOutput struct{ Body statusAnswer }
 
 func (s *server) apiGetStatus(ctx context.Context, _ *struct{}) (*statusOutput, error) {
-	c, err := dbmodel.Count(ctx, s.db.Reader) // one statement: one snapshot
+	c, err := dbmodel.CountUpTo(ctx, s.db.Reader, mostInStatus) // one statement: one snapshot
 	if err != nil {
 		return nil, fmt.Errorf("count what is left to do: %w", err)
 	}
