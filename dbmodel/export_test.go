@@ -24,6 +24,7 @@ const (
 	WaitingTargetsStatement    = waitingTargets
 	FailingTargetsDueStatement = failingTargetsDue
 	OldestWorkStatement        = oldestWork
+	CountWorkStatement         = countWork
 	UpsertStatement            = knownProducts + upsertObservations
 )
 

@@ -15,19 +15,22 @@ type Counts struct {
 	FailedDeliveries  int
 }
 
+// ORDER BY has PostgreSQL read the index also where its statistics say that the table is small.
 const countWork = `
 	SELECT
 		(SELECT count(*) FROM (
-			SELECT 1 FROM outbox WHERE failed_at IS NULL AND @events LIMIT @most
+			SELECT 1 FROM outbox INDEXED BY outbox_waiting WHERE failed_at IS NULL AND @events ORDER BY bulk, id LIMIT @most
 		) AS e) AS outbox,
 		(SELECT count(*) FROM (
-			SELECT 1 FROM outbox INDEXED BY outbox_failed WHERE failed_at IS NOT NULL AND @events LIMIT @most
+			SELECT 1 FROM outbox INDEXED BY outbox_failed WHERE failed_at IS NOT NULL AND @events ORDER BY id LIMIT @most
 		) AS e) AS failed_events,
 		(SELECT count(*) FROM (
-			SELECT 1 FROM deliveries INDEXED BY deliveries_pending WHERE state = 'pending' AND @live LIMIT @most
+			SELECT 1 FROM deliveries INDEXED BY deliveries_pending WHERE state = 'pending' AND @live
+			ORDER BY target_id, id LIMIT @most
 		) AS d) AS pending_deliveries,
 		(SELECT count(*) FROM (
-			SELECT 1 FROM deliveries INDEXED BY deliveries_failed WHERE state = 'failed' AND @live LIMIT @most
+			SELECT 1 FROM deliveries INDEXED BY deliveries_failed WHERE state = 'failed' AND @live
+			ORDER BY target_id, id LIMIT @most
 		) AS d) AS failed_deliveries`
 
 // Count returns all counts as of one moment.

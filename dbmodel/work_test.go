@@ -26,21 +26,28 @@ func TestFindingWhatWaitsReadsLittle(t *testing.T) {
 				WITH RECURSIVE s(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM s WHERE i < 20000)
 				SELECT (SELECT min(id) FROM notifications), (SELECT min(id) FROM targets), 'security_gate', 'sent' FROM s`,
 			"UPDATE deliveries SET state = 'pending'",
+			`INSERT INTO outbox (kind, product_id, payload, bulk)
+				WITH RECURSIVE s(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM s WHERE i < 20000) SELECT 'observation', 1, '{}', true FROM s`,
 		}
 		if postgres {
-			last := len(statements) - 1
-			statements = slices.Insert(statements, last, "ALTER TABLE deliveries SET (autovacuum_enabled = off)", "ANALYZE deliveries")
+			last := len(statements) - 2
+			statements = slices.Insert(statements, last, "ALTER TABLE deliveries SET (autovacuum_enabled = off)",
+				"ALTER TABLE outbox SET (autovacuum_enabled = off)", "ANALYZE deliveries")
 		}
 		for _, s := range statements {
 			if _, err := db.ExecContext(t.Context(), s); err != nil {
 				t.Fatalf("%s: %v", s, err)
 			}
 		}
-		if c, err := dbmodel.CountUpTo(t.Context(), db, 100); err != nil || c.PendingDeliveries != 100 {
+		if c, err := dbmodel.CountUpTo(t.Context(), db, 100); err != nil || c.PendingDeliveries != 100 || c.Outbox != 100 {
 			t.Errorf("counted up to 100: %+v %v", c, err)
 		}
 		if !postgres {
 			return // it keeps no statistics; for its plans see TestPlansOfDeliveries
+		}
+		plan := planOf(t, db, dbmodel.CountWorkStatement, dbmodel.Args{"live": bun.Safe("true"), "events": bun.Safe("true"), "most": 100})
+		if regexp.MustCompile("(Seq Scan|Bitmap Heap Scan) on (outbox|deliveries)").MatchString(plan) {
+			t.Errorf("what waits is counted by\n%s", plan)
 		}
 		read := regexp.MustCompile(`on deliveries.*rows=(\d+) loops`)
 		for statement, args := range map[string]dbmodel.Args{
