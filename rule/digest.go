@@ -1,7 +1,6 @@
 package rule
 
 import (
-	"cmp"
 	"iter"
 	"slices"
 )
@@ -43,7 +42,7 @@ func (d NetDigest) Empty() bool { return len(d.Products) == 0 && len(d.Failures)
 // its first notification, to those after its last one. What ends as it began is left out. It changes no notification:
 // many digests may be made of the same ones at once.
 func NewNetDigest(notifications iter.Seq[*Notification], sent func(*Notification) bool) NetDigest {
-	s := sums{products: map[int64]*productSums{}}
+	s := newSums()
 	NetChanges(notifications, sent, s.change, s.failure)
 	return s.digest()
 }
@@ -52,8 +51,12 @@ func NewNetDigest(notifications iter.Seq[*Notification], sent func(*Notification
 type sums struct {
 	products      map[int64]*productSums
 	candidates    []NetChange // the MaxNamedChanges worst, and some more; without gates
-	failures      []Failure
-	notifications []int64
+	failures      map[thing]Failure
+	notifications []int64 // of the changes
+}
+
+func newSums() *sums {
+	return &sums{products: map[int64]*productSums{}, failures: map[thing]Failure{}}
 }
 
 type productSums struct {
@@ -86,10 +89,6 @@ func (s *sums) change(c NetChange) {
 	}
 }
 
-func (s *sums) failure(f Failure) {
-	s.notifications, s.failures = append(s.notifications, f.Last), append(s.failures, f)
-}
-
 // cut keeps the MaxNamedChanges worst candidates.
 func (s *sums) cut() {
 	slices.SortFunc(s.candidates, compareChanges)
@@ -107,12 +106,12 @@ func (s *sums) digest() NetDigest {
 		order = append(order, p)
 	}
 	slices.SortFunc(order, func(a, b *productSums) int { return compareChanges(a.worst, b.worst) })
-	d := NetDigest{Failures: s.failures, Notifications: s.notifications}
+	d := NetDigest{Failures: s.failuresInOrder(), Notifications: s.notifications}
+	for _, f := range d.Failures {
+		d.Notifications = append(d.Notifications, f.Last)
+	}
 	for _, p := range order {
 		d.Products = append(d.Products, p.ProductChanges)
 	}
-	slices.SortFunc(d.Failures, func(a, b Failure) int {
-		return cmp.Or(cmp.Compare(b.Count, a.Count), cmp.Compare(a.Last, b.Last))
-	})
 	return d
 }

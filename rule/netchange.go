@@ -55,7 +55,7 @@ func NetChanges(
 		}
 	}
 	for n := range notifications {
-		if t := (thing{n.Type, n.Thing, n.Name}); t != of {
+		if t := thingOf(n); t != of {
 			end()
 			of, s, f = t, span{}, Failure{}
 		}
@@ -76,6 +76,8 @@ type thing struct {
 	id   int64
 	name string // of a title, too: another title may have the same id
 }
+
+func thingOf(n *Notification) thing { return thing{n.Type, n.Thing, n.Name} }
 
 // span is what happened to one thing: what its recipient knew at first, and its last notification.
 type span struct {

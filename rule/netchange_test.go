@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"iter"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
@@ -225,6 +226,54 @@ func TestDigest(t *testing.T) {
 	}
 	if rule.NewNetDigest(pointers(list[len(list)-1:]), nil).Empty() {
 		t.Error("a digest of one failure is empty")
+	}
+}
+
+// TestNetDigestsOfProducts: what is summed up once says of some products what a digest of their notifications says, also
+// of observations that moved to another product, and of failures with one name.
+func TestNetDigestsOfProducts(t *testing.T) {
+	t.Parallel()
+	random := rand.New(rand.NewPCG(1, 2))
+	states := []*rule.Values{nil, critical, high, medium}
+	for range 200 {
+		var list []rule.Notification
+		for id := range int64(random.IntN(400)) {
+			n := rule.Notification{ID: id + 1, Product: random.Int64N(6)}
+			switch random.IntN(8) {
+			case 0:
+				n.Type, n.Thing, n.GateBefore = rule.TypeSecurityGate, n.Product, rule.EventPassed
+				n.Event = []rule.Event{rule.EventPassed, rule.EventFailed}[random.IntN(2)]
+			case 1:
+				n.Type, n.Name, n.Occurrences = rule.TypeTask, []string{"a", "b"}[random.IntN(2)], 1+random.IntN(3)
+			default:
+				n.Type, n.Thing = rule.TypeObservation, random.Int64N(200)
+				if random.IntN(10) > 0 { // it stays in its product
+					n.Product = n.Thing % 6
+				}
+				n.Before, n.After = states[random.IntN(4)], states[1+random.IntN(3)]
+				n.Event = []rule.Event{rule.EventNew, rule.EventChanged, rule.EventDropped}[random.IntN(3)]
+			}
+			list = append(list, n)
+		}
+		sent := func(n *rule.Notification) bool { return n.ID%7 == 0 }
+		digests := rule.NewNetDigests(pointers(list), sent)
+		for range 5 {
+			products := map[int64]bool{}
+			for p := range int64(6) {
+				if random.IntN(2) == 0 {
+					products[p] = true
+				}
+			}
+			want := rule.NewNetDigest(pointers(slices.DeleteFunc(slices.Clone(list), func(n rule.Notification) bool {
+				return !products[n.Product]
+			})), sent)
+			got := digests.In(products)
+			slices.Sort(want.Notifications)
+			slices.Sort(got.Notifications)
+			if diff := gocmp.Diff(want, got); diff != "" {
+				t.Fatalf("the digest of the products %v (-want +got):\n%s", products, diff)
+			}
+		}
 	}
 }
 

@@ -89,11 +89,11 @@ func (d *digests) endSlots(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	for _, g := range groups {
+	for _, together := range inReadings(groups) {
 		if d.w.isStopping() {
 			return errStopping
 		}
-		if err := d.endSlot(ctx, g); err != nil && !d.mayGoOn(ctx, err) {
+		if err := d.endTogether(ctx, together); err != nil && !d.mayGoOn(ctx, err) {
 			return err
 		}
 	}
@@ -124,6 +124,15 @@ type slotGroup struct {
 	notifications dbmodel.NotificationRange
 	subscriptions []*rule.Subscription
 	alone         []int64 // subscriptions without a contact
+	reading       string  // groups that share it differ in their products alone
+}
+
+// wasSent says which notifications went at once.
+func (g *slotGroup) wasSent() func(*rule.Notification) bool {
+	if g.notifications.SentTo != 0 {
+		return func(n *rule.Notification) bool { return n.Sent }
+	}
+	return g.subscriptions[0].AtOnce.Takes
 }
 
 // dueGroups groups the subscriptions whose slot has come.
@@ -185,6 +194,7 @@ func (d *digests) groupOf(
 	if of == nil {
 		g.alone = []int64{s.ID}
 		key, err := json.Marshal(g.Slot)
+		g.reading = string(key)
 		return g, string(key), err
 	}
 	if of.Ends { // what waits for one that is disabled is stored, too: the reason why it is not sent shows there
@@ -202,13 +212,20 @@ func (d *digests) groupOf(
 	if s.IsUnsettled() {
 		g.notifications.SentTo = s.ID
 	}
-	key, err := json.Marshal(struct {
+	what := struct {
 		Slot          dbmodel.Slot
 		Notifications dbmodel.NotificationRange
 		Filter        rule.Filter
 		AtOnce        rule.AtOnce
 		Occasion      string
-	}{g.Slot, g.notifications, of.Filter, of.AtOnce, g.occasion})
+	}{g.Slot, g.notifications, of.Filter, of.AtOnce, g.occasion}
+	key, err := json.Marshal(what)
+	if err != nil {
+		return nil, "", err
+	}
+	what.Notifications.Products = nil
+	reading, err := json.Marshal(what)
+	g.reading = string(reading)
 	return g, string(key), err
 }
 
@@ -233,23 +250,25 @@ func occasion(slots rule.Slots, at time.Time) string {
 	return "On schedule"
 }
 
-// endSlot ends the slot of a group: it stores the digest, and the deliveries to the contacts of its subscriptions.
-func (d *digests) endSlot(ctx context.Context, g *slotGroup) error {
-	var content *dbmodel.NetDigest
+// endSlot ends the slot of a group: it stores the digest, and the deliveries to the contacts of its subscriptions. read
+// is nil where nobody has read the notifications yet.
+func (d *digests) endSlot(ctx context.Context, g *slotGroup, read *reading) error {
+	content := &dbmodel.NetDigest{Occasion: g.occasion}
 	var unsent []int64
-	if len(g.subscriptions) > 0 {
-		s := g.subscriptions[0]
-		var err error
-		wasSent := s.AtOnce.Takes
-		if g.notifications.SentTo != 0 {
-			wasSent = func(n *rule.Notification) bool { return n.Sent }
-		}
-		content, unsent, err = d.sum(ctx, g.notifications, s.Filter.Passes, wasSent,
+	var err error
+	switch {
+	case len(g.subscriptions) == 0:
+	case read != nil:
+		content.NetDigest, unsent = read.of(g)
+	default:
+		content.NetDigest, unsent, err = d.sum(ctx, g.notifications, g.subscriptions[0].Filter.Passes, g.wasSent(),
 			slices.ContainsFunc(g.subscriptions, hasSignedWebhook))
-		if err != nil {
-			return err
-		}
-		content.Occasion = g.occasion
+	}
+	if err != nil {
+		return err
+	}
+	if err := d.nameProducts(ctx, content); err != nil {
+		return err
 	}
 	ids := slices.Clone(g.alone)
 	byID := make(map[int64]*rule.Subscription, len(g.subscriptions))
@@ -307,8 +326,8 @@ func recipients(a rule.Applied, settings *dbmodel.Settings) []rule.Recipient {
 // notifications that pass and were not sent.
 func (d *digests) sum(
 	ctx context.Context, r dbmodel.NotificationRange, passes, wasSent func(*rule.Notification) bool, idsWanted bool,
-) (content *dbmodel.NetDigest, unsent []int64, err error) {
-	content = &dbmodel.NetDigest{NetDigest: rule.NewNetDigest(func(yield func(*rule.Notification) bool) {
+) (net rule.NetDigest, unsent []int64, err error) {
+	net = rule.NewNetDigest(func(yield func(*rule.Notification) bool) {
 		err = dbmodel.EachNotification(ctx, d.w.DB.Reader, r, func(n *rule.Notification) bool {
 			if !passes(n) {
 				return true
@@ -318,20 +337,25 @@ func (d *digests) sum(
 			}
 			return yield(n)
 		})
-	}, wasSent)}
-	if err != nil {
-		return nil, nil, err
-	}
+	}, wasSent)
 	slices.Sort(unsent)
-	var products []int64
+	return net, unsent, err
+}
+
+// nameProducts gives a digest the names of its products.
+func (d *digests) nameProducts(ctx context.Context, content *dbmodel.NetDigest) (err error) {
+	products := make([]int64, 0, len(content.Products))
 	for _, p := range content.Products {
 		products = append(products, p.Product)
 	}
+	if len(products) == 0 {
+		return nil
+	}
 	content.Names, err = dbmodel.NamesOf(ctx, d.w.DB, dbmodel.Viewer{Admin: true}, dbmodel.InProduct(0), products)
 	if err != nil {
-		return nil, nil, fmt.Errorf("name the products of a digest: %w", err)
+		return fmt.Errorf("name the products of a digest: %w", err)
 	}
-	return content, unsent, nil
+	return nil
 }
 
 // store adds pending deliveries: of the digest to recipients that read messages, of each unsent notification to signed

@@ -187,7 +187,7 @@ func TestLateCommitIsDigested(t *testing.T) {
 		if err != nil || len(groups) != 1 {
 			t.Fatalf("%d slots (%v), want 1", len(groups), err)
 		}
-		if err := d.endSlot(ctx, groups[0]); err != nil {
+		if err := d.endSlot(ctx, groups[0], nil); err != nil {
 			t.Fatal(err)
 		}
 		if s, err = dbmodel.VisibleSubscriptionByID(ctx, db, everything, s.ID); err != nil {

@@ -118,7 +118,7 @@ func pauseGroups(targets map[int64]*pausedTarget) ([]*pauseGroup, error) {
 // giveHeldBack stores for the targets of a group, a part of them at a time, what a pause held back.
 func (d *digests) giveHeldBack(ctx context.Context, p *dbmodel.EndedPause, g *pauseGroup) error {
 	isSigned := func(r rule.Recipient) bool { return r.Channel.Info().Signed }
-	content, unsent, err := d.sum(ctx, dbmodel.NotificationRange{
+	net, unsent, err := d.sum(ctx, dbmodel.NotificationRange{
 		Through: p.Through, Types: rule.Types, Products: p.Products, HeldBack: true,
 	}, func(n *rule.Notification) bool {
 		return slices.ContainsFunc(g.sources, func(s *pausedSource) bool { return s.passes(n) })
@@ -126,7 +126,10 @@ func (d *digests) giveHeldBack(ctx context.Context, p *dbmodel.EndedPause, g *pa
 	if err != nil {
 		return err
 	}
-	content.Occasion = afterPause
+	content := &dbmodel.NetDigest{Occasion: afterPause, NetDigest: net}
+	if err := d.nameProducts(ctx, content); err != nil {
+		return err
+	}
 	size := targetsAtOnce
 	if len(unsent) > targetsAtOnce {
 		size = 1

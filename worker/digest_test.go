@@ -140,6 +140,61 @@ func TestDigestFollowsSight(t *testing.T) {
 	})
 }
 
+// TestDigestsOfDifferingSight: of users with the same schedule and the same filter each reads about the own products, and
+// a signed webhook gets their notifications.
+func TestDigestsOfDifferingSight(t *testing.T) {
+	t.Parallel()
+	testenv.EachDatabase(t, func(t *testing.T, db *dbmodel.DB) {
+		e, data := newEnv(t, db, withWebhooks), newDataReceiver(t)
+		e.settings(func(s *dbmodel.Settings) { s.MemberNotificationTypes = []rule.Type{rule.TypeObservation} })
+		var all []*dbmodel.Subscription
+		mine := func(name string, c rule.Channel, address string, products ...int64) {
+			user := e.user(name, nil)
+			for _, p := range products {
+				e.member(p, user)
+			}
+			all = append(all, e.subscribe("Mine", c, func(s *dbmodel.Subscription) {
+				of(user)(s)
+				daily(s)
+			}, address))
+		}
+		for id := range int64(4) {
+			e.product(id+1, "")
+		}
+		mine("alice", rule.Slack, e.receiver.URL+"/alice", 1)
+		mine("bob", rule.Slack, e.receiver.URL+"/bob", 1, 2)
+		mine("carol", rule.Webhook, data.URL, 2, 3)
+		mine("dave", rule.Slack, e.receiver.URL+"/dave", 4)
+		e.accept(observation(1, 1, rule.High), observation(2, 2, rule.Critical), observation(3, 3, rule.High))
+		e.idle(10 * time.Second)
+		e.scheduler.Shutdown() // so that all slots come at once
+		for _, s := range all {
+			e.slotIsDue(s)
+		}
+		if err := e.makeDigests(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		e.idle(10 * time.Second)
+		for path, want := range map[string][]string{
+			"/alice": {"Daily, Product 1: 1 new High"}, "/bob": {"Daily, Product 2 and 1 more: 1 new Critical, 1 new High"}, "/dave": nil,
+		} {
+			if diff := cmp.Diff(want, e.receiver.headlines(path)); diff != "" {
+				t.Errorf("%s (-want +got):\n%s", path, diff)
+			}
+		}
+		var got []string
+		batches, _, _ := data.got()
+		for _, b := range batches {
+			for _, n := range b {
+				got = append(got, fmt.Sprint(n["name"]))
+			}
+		}
+		if diff := cmp.Diff([]string{"CVE-2", "CVE-3"}, got); diff != "" {
+			t.Errorf("data (-want +got):\n%s", diff)
+		}
+	})
+}
+
 // TestSlotOfData: a signed webhook gets all notifications since the last slot.
 func TestSlotOfData(t *testing.T) {
 	t.Parallel()
@@ -209,7 +264,7 @@ func TestSlotIsMadeOnce(t *testing.T) {
 				if err != nil || len(groups) != 1 {
 					return fmt.Errorf("%d slots were found (%w)", len(groups), err)
 				}
-				err = d.endSlot(t.Context(), groups[0])
+				err = d.endSlot(t.Context(), groups[0], nil)
 				ended.Add(int64(d.slots))
 				return err
 			})

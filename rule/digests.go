@@ -1,0 +1,102 @@
+package rule
+
+import (
+	"cmp"
+	"iter"
+	"maps"
+	"slices"
+)
+
+// NetDigests sums up notifications once for many digests, each of which is about some of the products.
+type NetDigests struct {
+	sent     func(*Notification) bool
+	products map[int64]*sums
+	moved    []*Notification // about things that were in several products, thing by thing
+}
+
+// NewNetDigests sums up notifications as NewNetDigest does. It keeps those about things that were in several products,
+// and of the others what their digests need.
+func NewNetDigests(notifications iter.Seq[*Notification], sent func(*Notification) bool) *NetDigests {
+	d := &NetDigests{sent: sent, products: map[int64]*sums{}}
+	var one []*Notification // about one thing
+	for n := range notifications {
+		if len(one) > 0 && thingOf(one[0]) != thingOf(n) {
+			d.add(one)
+			one = nil
+		}
+		one = append(one, n)
+	}
+	d.add(one)
+	for _, s := range d.products {
+		s.cut()
+	}
+	return d
+}
+
+// add adds all notifications about one thing.
+func (d *NetDigests) add(one []*Notification) {
+	if len(one) == 0 {
+		return
+	}
+	first := one[0].Product
+	if slices.ContainsFunc(one, func(n *Notification) bool { return n.Product != first }) {
+		d.moved = append(d.moved, one...)
+		return
+	}
+	s := d.products[first]
+	if s == nil {
+		s = newSums()
+		d.products[first] = s
+	}
+	NetChanges(slices.Values(one), d.sent, s.change, s.failure)
+}
+
+// In is the digest of the notifications about the given products.
+func (d *NetDigests) In(products map[int64]bool) NetDigest {
+	total := newSums()
+	for _, product := range slices.Sorted(maps.Keys(products)) {
+		if s := d.products[product]; s != nil {
+			total.addProduct(s)
+		}
+	}
+	NetChanges(func(yield func(*Notification) bool) {
+		for _, n := range d.moved {
+			if products[n.Product] && !yield(n) {
+				return
+			}
+		}
+	}, d.sent, total.change, total.failure)
+	return total.digest()
+}
+
+// addProduct adds the sums of a product of which s holds nothing yet.
+func (s *sums) addProduct(of *sums) {
+	for id, p := range of.products {
+		own := *p
+		own.Counts, own.New = maps.Clone(p.Counts), maps.Clone(p.New)
+		s.products[id] = &own
+	}
+	s.notifications = append(s.notifications, of.notifications...)
+	if s.candidates = append(s.candidates, of.candidates...); len(s.candidates) >= 10*MaxNamedChanges {
+		s.cut()
+	}
+	for _, f := range of.failures {
+		s.failure(f)
+	}
+}
+
+// failure adds a failure, or the occurrences of one that bears the same name in another product.
+func (s *sums) failure(f Failure) {
+	t := thing{typ: f.Type, name: f.Name}
+	if known, found := s.failures[t]; found {
+		f.Count, f.Last = f.Count+known.Count, max(f.Last, known.Last)
+	}
+	s.failures[t] = f
+}
+
+// failuresInOrder lists the failures, the most frequent first.
+func (s *sums) failuresInOrder() []Failure {
+	return slices.SortedFunc(maps.Values(s.failures), func(a, b Failure) int {
+		return cmp.Or(cmp.Compare(b.Count, a.Count), cmp.Compare(a.Last, b.Last))
+	})
+}
