@@ -84,7 +84,7 @@ func TestRareRowsAreFound(t *testing.T) {
 			"member and text":     {member, dbmodel.NotificationFilter{Contains: "none"}, "notifications_product_id"},
 		} {
 			run := new(statements)
-			if _, err := dbmodel.Notifications(t.Context(), db.DB.WithQueryHook(run), c.viewer, c.filter, 50); err != nil {
+			if _, err := dbmodel.Notifications(t.Context(), db.WithQueryHook(run), c.viewer, c.filter, 50); err != nil {
 				t.Fatal(err)
 			}
 			checkPlan(t, db, name, run.list[len(run.list)-1], c.index)
