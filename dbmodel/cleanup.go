@@ -50,8 +50,8 @@ const deleteQuietNotifications = `
 		AND NOT ` + unreported + ` RETURNING id`
 
 // DeleteQuietNotifications deletes those of the given notifications that have no pending delivery and that no digest
-// has yet to report, with their deliveries and marks, and returns how many that were. The caller holds them: a resend,
-// or a change of a subscription, that came before shows here.
+// has yet to report, with their deliveries and marks, and returns how many that were. The caller has locked them: a
+// resend, or a change of a subscription, that came before the lock shows here.
 func DeleteQuietNotifications(ctx context.Context, tx bun.Tx, ids []int64) (int64, error) {
 	deleted, err := queryAll[int64](ctx, tx, deleteQuietNotifications, args{"ids": numbers(ids)})
 	if err == nil {

@@ -67,7 +67,7 @@ func (m *digestMember) isNamed() bool {
 	return m.Type != rule.TypeObservation && m.Type != rule.TypeObservationTitle
 }
 
-// place is the sort key of m among the members of its sort, named or not; the lowest comes first.
+// place is the sort key of m among the members for which isNamed says the same; the lowest comes first.
 func (m *digestMember) place() []int64 {
 	if m.isNamed() {
 		return []int64{m.NotificationID}
@@ -85,8 +85,9 @@ func (m *digestMember) place() []int64 {
 	return []int64{int64(rank), int64(dropped), int64(priority), m.NotificationID}
 }
 
-// WaitingDigestOf reads what waits for a target and belongs to no NetDigest, at most maxDigest deliveries: where batch
-// is not 0, those of the digest with that number alone. Its lists have at most maxNamed and maxWorst notifications.
+// WaitingDigestOf reads what waits for a target and belongs to no StoredNetDigest, at most maxDigest deliveries: where
+// batch is not 0, those of the digest with that number alone. Its lists have at most maxNamed and maxWorst
+// notifications.
 func WaitingDigestOf(
 	ctx context.Context, db bun.IDB, target, batch int64, maxNamed, maxWorst int,
 ) (*WaitingDigest, error) {
@@ -110,10 +111,10 @@ func WaitingDigestOf(
 	}
 	out.Groups, out.Products, out.Subscribed = s.sortedGroups(), len(s.products), s.subscribed
 	var err error
-	if out.ContactHolder, err = s.holder(ctx, db); err != nil {
+	if out.ContactHolder, err = s.readHolder(ctx, db); err != nil {
 		return nil, err
 	}
-	out.Named, out.Worst, err = s.first(ctx, db)
+	out.Named, out.Worst, err = s.readNamed(ctx, db)
 	return out, err
 }
 
@@ -127,8 +128,7 @@ type digestSums struct {
 	subscribed   bool
 }
 
-// namedMembers are the members of one sort that a digest names: the first limit ones in the order of their places, and
-// some more until they are cut.
+// namedMembers are the first limit members in the order of their places, and some more until they are cut.
 type namedMembers struct {
 	list  []digestMember
 	limit int
@@ -181,8 +181,8 @@ func (s *digestSums) sortedGroups() []DigestGroup {
 	return out
 }
 
-// holder returns the holder that all members have, with its name where that is a subscription.
-func (s *digestSums) holder(ctx context.Context, db bun.IDB) (ContactHolder, error) {
+// readHolder returns the holder that all members have, and reads its name where that is a subscription.
+func (s *digestSums) readHolder(ctx context.Context, db bun.IDB) (ContactHolder, error) {
 	if s.several || s.some == nil {
 		return ContactHolder{}, nil
 	}
@@ -198,8 +198,8 @@ func (s *digestSums) holder(ctx context.Context, db bun.IDB) (ContactHolder, err
 	return out, err
 }
 
-// first reads the notifications that are named. A delivery that says what members may read names it so.
-func (s *digestSums) first(ctx context.Context, db bun.IDB) (named, worst []Notification, err error) {
+// readNamed reads the notifications that the digest names, each masked where its delivery is.
+func (s *digestSums) readNamed(ctx context.Context, db bun.IDB) (named, worst []Notification, err error) {
 	s.named.cut()
 	s.worst.cut()
 	ids := make([]int64, 0, len(s.named.list)+len(s.worst.list))

@@ -13,8 +13,8 @@ import (
 	"github.com/seed91453169/tocsin/rule"
 )
 
-// NetDigest is the content of a message that sums up many notifications by what they come to.
-type NetDigest struct {
+// StoredNetDigest is a net digest as it is stored: the content of a message to any number of targets.
+type StoredNetDigest struct {
 	Occasion string `json:"occasion"` // "Daily"
 	rule.NetDigest
 	Names map[int64]string `json:"names"` // of the products
@@ -29,7 +29,8 @@ type NotificationRange struct {
 	Products       []int64
 	AllProducts    bool // and what has no product
 	HeldBack       bool // those that wait for the end of a pause, and no others
-	// SentTo is a subscription: of each notification it is found out whether it went to that at once. 0: of none.
+	// SentTo is the subscription about which rule.Notification.Sent says whether it received a notification at once; 0:
+	// about none.
 	SentTo int64
 }
 
@@ -76,7 +77,7 @@ const (
 )
 
 // EachNotification calls yield for the notifications in a range, thing by thing as rule.NewNetDigest wants them, until
-// it returns false. It keeps none of them; yield asks the database for nothing.
+// yield returns false. It keeps none of them. yield must not ask the database for anything.
 func EachNotification(ctx context.Context, db bun.IDB, r NotificationRange, yield func(*rule.Notification) bool) error {
 	if len(r.Types) == 0 || len(r.Products) == 0 && !r.AllProducts {
 		return nil
@@ -148,7 +149,7 @@ const (
 )
 
 // AddDigest stores a digest and returns its id.
-func AddDigest(ctx context.Context, tx bun.Tx, d *NetDigest) (int64, error) {
+func AddDigest(ctx context.Context, tx bun.Tx, d *StoredNetDigest) (int64, error) {
 	all, shown := append([]int64{}, d.Notifications...), *d
 	shown.Notifications = nil
 	content, err := json.Marshal(shown)
@@ -177,12 +178,12 @@ func AddDigestDeliveries(
 }
 
 // NetDigestByID returns a digest for any caller, ErrNotFound where there is none.
-func NetDigestByID(ctx context.Context, db bun.IDB, id int64) (*NetDigest, error) {
+func NetDigestByID(ctx context.Context, db bun.IDB, id int64) (*StoredNetDigest, error) {
 	content, err := queryOne[string](ctx, db, digestsByID, args{"id": id})
 	if err != nil {
 		return nil, err
 	}
-	d := new(NetDigest)
+	d := new(StoredNetDigest)
 	if err := json.Unmarshal([]byte(content), d); err != nil {
 		return nil, fmt.Errorf("read digest %d: %w", id, err)
 	}
@@ -226,16 +227,16 @@ func DeleteOldDigests(ctx context.Context, db bun.IDB, before time.Time) (int64,
 	return exec(ctx, db, deleteOldDigests, args{"before": before})
 }
 
-// Keep leaves out the products that keep does not take, and the failures whose notifications are not among the given
+// Restrict leaves out the products that are not seen, and the failures whose notifications are not among the given
 // ones.
-func (d *NetDigest) Keep(keep func(product int64) bool, notifications map[int64]bool) {
-	d.Products = slices.DeleteFunc(d.Products, func(p rule.ProductChanges) bool { return !keep(p.Product) })
+func (d *StoredNetDigest) Restrict(seen, notifications map[int64]bool) {
+	d.Products = slices.DeleteFunc(d.Products, func(p rule.ProductChanges) bool { return !seen[p.Product] })
 	d.Failures = slices.DeleteFunc(d.Failures, func(f rule.Failure) bool { return !notifications[f.Last] })
 }
 
 // Named lists the ids of the notifications that a message of d names, at most limit: those of failed gates and the
 // worst first.
-func (d *NetDigest) Named(limit int) []int64 {
+func (d *StoredNetDigest) Named(limit int) []int64 {
 	var gates, changes, failures []int64
 	for _, p := range d.Products {
 		if p.Gate != nil {

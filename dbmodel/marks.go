@@ -7,16 +7,16 @@ import (
 	"github.com/uptrace/bun"
 )
 
-// MarkedDelivery is a delivery of which was recorded that it was tried, or that it failed.
+// MarkedDelivery is a delivery that was recorded as tried or as failed.
 type MarkedDelivery struct {
 	ID, NotificationID int64
 	Attempts           int
 }
 
-// SentDelivery is a delivery of which was recorded that it was sent.
+// SentDelivery is a delivery that was recorded as sent.
 type SentDelivery struct {
 	ID         int64
-	AcceptedAt time.Time // of the event; zero where the delivery was made, or made to wait again, by something else
+	AcceptedAt time.Time // of the event; zero where no event made the delivery, or made it wait again
 	SentAt     time.Time // by the database's clock, as AcceptedAt
 }
 

@@ -24,7 +24,7 @@ type NotificationFilter struct {
 	Severities  []rule.Severity // of after: what has none has none before either; empty: any
 	ProductID   int64
 	GroupID     int64 // of the product group that the product belongs to today
-	Digest      int64 // of the NetDigest that sums them up
+	Digest      int64 // of the StoredNetDigest that sums them up
 	User        string
 	Contains    string    // part of the name, without case
 	Viewed      *bool     // by the one who asks; nil: either

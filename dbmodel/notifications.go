@@ -87,7 +87,7 @@ func (n *Notification) SetValues(before, after *rule.Values) {
 	}
 }
 
-// Rule returns what rule must know of n to decide who receives it. Net changes need more: see summedNotification.
+// Rule returns what rule must know of n to decide on its recipients. Net changes need more: see summedNotification.
 func (n *Notification) Rule() *rule.Notification {
 	out := &rule.Notification{
 		ID: n.ID, Type: n.Type, Event: n.Event, ParserType: n.Facts.ParserType, Name: n.Name, Occurrences: n.Suppressed + 1,
@@ -235,7 +235,7 @@ func notificationCols(list []NewNotification) rows {
 	}
 }
 
-// filled is nil for an empty text.
+// filled returns s, nil where it is empty.
 func filled(s string) *string {
 	if s == "" {
 		return nil
@@ -262,7 +262,7 @@ func (n *Notification) hide(v Viewer) {
 	}
 }
 
-// Masked is n as members read it.
+// Masked returns n as members read it.
 func (n *Notification) Masked() *Notification {
 	masked := *n
 	masked.hide(Viewer{})
@@ -309,8 +309,8 @@ func NotificationByID(ctx context.Context, db bun.IDB, id int64) (*Notification,
 	return n, Translate(db.NewSelect().Model(n).Where("id = ?", id).Scan(ctx))
 }
 
-// NotificationHeads returns of notifications, by id, what a list of other things says of them: type, event, name,
-// function, product, facts and time, and of Tocsin's own failures the message. Those that v does not see are left out.
+// NotificationHeads returns what a list of other things shows of notifications, by id: type, event, name, function,
+// product, facts and time, and of Tocsin's own failures the message. Those that v does not see are left out.
 func NotificationHeads(ctx context.Context, db bun.IDB, v Viewer, ids []int64) (map[int64]Notification, error) {
 	var list []Notification
 	err := db.NewSelect().Model(&list).

@@ -151,10 +151,11 @@ const claimEventAlone = `
 	WHERE id = @id AND kind = @kind AND run_after <= clock_timestamp() AND failed_at IS NULL AND claim > 0
 	RETURNING ` + eventColumns
 
-// ClaimEvent gives an event of a kind to the caller for evaluation. alone says that its process does nothing else
-// meanwhile: it must be so for an event whose earlier claim ran out, and only then. It returns ErrNotFound where the
-// event is gone, of another kind, set aside, claimed, or not due yet. A task may name an event that it was not made
-// for: Redis outlasts a database that is restored to an earlier state, which gives its ids out again.
+// ClaimEvent gives an event of a kind to the caller for evaluation. alone says that the process does nothing else
+// meanwhile: an event whose earlier claim ran out can be claimed in no other way, and no other event in this one. It
+// returns ErrNotFound where the event is gone, of another kind, set aside, claimed, or not due yet. A task may name an
+// event that it was not made for: Redis outlasts a database that is restored to an earlier state, which gives its ids
+// out again.
 func ClaimEvent(ctx context.Context, db bun.IDB, kind EventKind, id int64, alone bool) (*Event, error) {
 	statement := claimEvent
 	if alone {
@@ -205,7 +206,8 @@ func FailEvent(ctx context.Context, db bun.IDB, e *Event, reason string, wait ti
 	return err
 }
 
-// SplitEvent replaces a claimed event by one for each of its observations, so that a bad one does not hold the others.
+// SplitEvent replaces a claimed event by one for each of its observations, so that a bad one does
+// not keep the others waiting.
 // It returns false where the claim is not the newest any more.
 func SplitEvent(ctx context.Context, tx bun.Tx, e *Event) (bool, error) {
 	taken, err := TakeEvent(ctx, tx, e)

@@ -37,11 +37,11 @@ func endedPauses(ctx context.Context, db bun.IDB) ([]int64, error) {
 		args{"product": paused(db, "p"), "group": paused(db, "g")})
 }
 
-// EndedPause is the end of pauses: what they held back goes to those who would have received it.
+// EndedPause is the end of pauses: what they held back goes to the targets that would have received it.
 type EndedPause struct {
 	ID       int64
 	Products []int64
-	Through  int64 // up to which number of a notification
+	Through  int64 // the number of the last notification that belongs to it
 }
 
 const (
@@ -78,8 +78,8 @@ func unfinishedPause(ctx context.Context, db bun.IDB) (*EndedPause, error) {
 	return p, nil
 }
 
-// NextEndedPause returns the end of pauses that is to be made: one that has begun, else one that begins now; nil where
-// none is over. settle bounds the wait for notifications that are being stored.
+// NextEndedPause returns the end of pauses that is to be made: one that was begun, else one that begins now; nil where
+// no pause is over. settle bounds the wait for notifications that are being stored.
 func NextEndedPause(ctx context.Context, db *DB, settle time.Duration) (*EndedPause, error) {
 	p, err := unfinishedPause(ctx, db)
 	if err != nil || p != nil {
@@ -106,7 +106,7 @@ func (p *EndedPause) ClaimTargets(ctx context.Context, tx bun.Tx, targets []int6
 	return queryAll[int64](ctx, tx, claimPauseTargets, args{"id": p.ID, "targets": numbers(targets)})
 }
 
-// Done ends the wait of what was held back, once all targets have it, for the schedules, too.
+// Done records that all targets have what was held back. From then on it counts for the slots of schedules.
 func (p *EndedPause) Done(ctx context.Context, tx bun.Tx) error {
 	if err := release(ctx, tx, p.Products, p.Through); err != nil {
 		return err
@@ -124,7 +124,8 @@ const (
 		WHERE held_back AND product_id = ANY (@products) AND id <= @through`
 )
 
-// release ends the wait of what a pause held back of products, up to a number.
+// release ends the wait of what a pause held back of products, up to the notification through, and gives it a number by
+// which slots of schedules report it.
 func release(ctx context.Context, tx bun.Tx, products []int64, through int64) error {
 	number := "nextval('notifications_id_seq')"
 	if isSQLite(tx) {

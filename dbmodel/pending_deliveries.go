@@ -15,7 +15,7 @@ type PendingDelivery struct {
 	NotificationID int64
 	ContactHolder
 	Masked   bool  // it says what members may read
-	DigestID int64 // the NetDigest that it belongs to; 0: none
+	DigestID int64 // the StoredNetDigest that it belongs to; 0: none
 	Batch    int64 // the number of the digest or batch in which it was tried; 0: it was not, or alone
 }
 

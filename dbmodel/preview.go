@@ -10,8 +10,8 @@ import (
 	"github.com/seed91453169/tocsin/rule"
 )
 
-// A preview asks of very many rows whether each meets conditions that are not stored. Few of them differ in what
-// decides, so the database counts those that do not, and the caller decides about the groups.
+// A preview asks of very many rows whether each meets conditions that are not stored. Few rows differ in what decides,
+// so the database groups and counts those that do not, and the caller decides about each group.
 
 // RecentScope says which notifications RecentGroups counts; with Since alone, all that the viewer sees.
 type RecentScope struct {

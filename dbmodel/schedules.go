@@ -10,7 +10,7 @@ import (
 	"github.com/seed91453169/tocsin/rule"
 )
 
-// decisionTime is longer than it takes from the decision on what goes at once to the commit of what was decided about.
+// decisionTime is longer than an evaluation takes from deciding what goes at once until its commit.
 const decisionTime = 30 * time.Second
 
 // endOfSchedule is an expression of when the last slot comes of a schedule that ends now.
@@ -24,8 +24,8 @@ func endOfSchedule(db bun.IDB) string {
 // Ends reports whether the schedule of s was removed, or s disabled or deleted, and its last slot has yet to be made.
 func (s *Subscription) Ends() bool { return (s.Schedule == "" || !s.Enabled) && s.NextSlotAt != nil }
 
-// IsUnsettled reports whether what goes at once was changed so late that notifications which no slot has reported yet
-// may have been decided about under either setting.
+// IsUnsettled reports whether the setting of what goes at once was changed so late that notifications which no slot has
+// reported yet may have been evaluated under either value.
 func (s *Subscription) IsUnsettled() bool {
 	return s.Ends() || s.ImmediateChangedAt != nil &&
 		(s.LastSlotAt == nil || !s.ImmediateChangedAt.Add(decisionTime).Before(*s.LastSlotAt))
@@ -59,8 +59,8 @@ const (
 		WHERE schedule = @schedule AND timezone = @timezone AND enabled = @enabled AND next_slot_at = @due`
 )
 
-// mendSlots brings next slots that lie too far ahead back to the first after now. One that would be the second stays:
-// the slot before it is done, and the clock repeats it.
+// mendSlots brings next slots that lie too far ahead, because the clock was set back, to the first after now. One that
+// is the second after now stays: the digests of the first were made before the clock came to it again.
 func mendSlots(ctx context.Context, db *DB) error {
 	list, err := queryAll[Subscription](ctx, db, slotsAhead, nil)
 	if err != nil || len(list) == 0 {
@@ -154,11 +154,11 @@ func (s *Subscription) ProductsOf(ctx context.Context, db bun.IDB, whole bool) (
 
 // Slot is one moment of a schedule that some subscriptions share.
 type Slot struct {
-	Due      time.Time  // that stood for the next one
-	At       time.Time  // the newest that has come: those in between were missed
+	Due      time.Time  // the next slot, as it was stored
+	At       time.Time  // the newest slot that has come: those in between were missed
 	Next     *time.Time // nil: it was the last one
-	Reported int64      // up to which number the one before has reported
-	Through  int64      // up to which number this one does
+	Reported int64      // the number up to which the slot before has reported
+	Through  int64      // the number up to which this one reports
 }
 
 const endSlot = `

@@ -108,8 +108,8 @@ func query[T any](ctx context.Context, db bun.IDB, statement string, a args, fir
 	return out, err
 }
 
-// queryEach is queryAll that calls yield for one row after the other, until it returns false. The connection is taken
-// until then: yield asks the database for nothing.
+// queryEach is queryAll that calls yield for one row after the other, until yield returns false. The connection is in
+// use until then: yield must not ask the database for anything.
 func queryEach[T any](ctx context.Context, db bun.IDB, statement string, a args, yield func(*T) bool) error {
 	text, values, err := expand(db, statement, a)
 	if err != nil {
@@ -137,7 +137,7 @@ func queryEach[T any](ctx context.Context, db bun.IDB, statement string, a args,
 	return Translate(found.Err())
 }
 
-// expand is the text of a statement for the database, and the values of its placeholders $1, $2, ….
+// expand returns the text of a statement for the database, and the values of its placeholders $1, $2, ….
 func expand(db bun.IDB, statement string, a args) (string, []any, error) {
 	e := expansion{db: db, sqlite: isSQLite(db), texts: make(map[string]string, len(a))}
 	var b strings.Builder
@@ -165,7 +165,7 @@ func expand(db bun.IDB, statement string, a args) (string, []any, error) {
 	return b.String(), e.values, nil
 }
 
-// compose is a part of a statement, or a query within one, whose arguments are parts of it too.
+// compose returns a part of a statement, or a query within one, whose arguments are parts of it too.
 func compose(db bun.IDB, statement string, a args) string {
 	text, values, err := expand(db, statement, a)
 	if err != nil || len(values) > 0 {

@@ -54,7 +54,7 @@ func EndBatch(ctx context.Context, db bun.IDB, id int64, owner string) error {
 	return err
 }
 
-// TargetSucceeded clears what counts failures and the digest that was tried again, where owner still has the lease.
+// TargetSucceeded clears the count of failures and the digest that was tried again, where owner still has the lease.
 func TargetSucceeded(ctx context.Context, db bun.IDB, id int64, owner string) error {
 	_, err := exec(ctx, db, targetSucceeded, args{"target": id, "owner": owner})
 	return err
@@ -87,8 +87,8 @@ func MustNotifyFailure(ctx context.Context, tx bun.Tx, t DeliverySet, owner stri
 	return n > 0, err
 }
 
-// GiveUpTarget fails the next ones that wait for a target, where owner still has the lease, which it prolongs, and
-// returns them. With the last ones, and where the lease is lost, it is done: then the lease is ended.
+// GiveUpTarget fails the next deliveries that wait for a target, and returns them, where owner still has the lease,
+// which it prolongs. It is done with the last ones, after which it ends the lease, and where the lease is lost.
 func GiveUpTarget(
 	ctx context.Context, tx bun.Tx, id int64, owner, reason string,
 ) (failed []MarkedDelivery, done bool, err error) {

@@ -20,7 +20,7 @@ const (
 // LoadedNetDigest is the digest of a schedule, or of a pause that is over, with all that its message says.
 type LoadedNetDigest struct {
 	Number        int64 // by which the inbox knows it
-	Content       *dbmodel.NetDigest
+	Content       *dbmodel.StoredNetDigest
 	Notifications map[int64]*dbmodel.Notification // those that the message names
 }
 

@@ -39,7 +39,7 @@ func TestSlotsAheadOfTheClockDoNotCount(t *testing.T) {
 			if _, err := db.ExecContext(t.Context(), "UPDATE periodic_tasks SET status = 'succeeded'"); err != nil {
 				t.Fatal(err)
 			}
-			if err := s.addSlot(t.Context(), hour.Add(time.Minute)); err != nil {
+			if err := s.addCleanup(t.Context(), hour.Add(time.Minute)); err != nil {
 				t.Fatal(err)
 			}
 			if err := s.addSecObserve(t.Context(), now); err != nil {

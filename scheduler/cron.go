@@ -16,13 +16,13 @@ import (
 // to step through every minute of it.
 var lookBack = []time.Duration{time.Hour, 24 * time.Hour, 32 * 24 * time.Hour, 366 * 24 * time.Hour}
 
-// sweepPeriodic adds the slot that is due, and enqueues runs that have no task: it was lost, or their process was.
+// sweepPeriodic adds the runs that are due, and enqueues those without a task: it was lost, or their process was.
 func (s *Scheduler) sweepPeriodic(ctx context.Context) error {
 	now, err := dbmodel.DatabaseNow(ctx, s.db)
 	if err != nil {
 		return fmt.Errorf("ask for the time: %w", err)
 	}
-	if err := s.addSlot(ctx, now); err != nil {
+	if err := s.addCleanup(ctx, now); err != nil {
 		return err
 	}
 	if err := s.addSecObserve(ctx, now); err != nil {
@@ -47,10 +47,9 @@ func (s *Scheduler) sweepPeriodic(ctx context.Context) error {
 	return nil
 }
 
-// addSlot stores and enqueues the slot of the clean-up that is due at now, the database's time. Of several that were
-// missed it is the last. Any number of schedulers may do so at once, and at any time of theirs: the row of a slot is
-// there once, and none is added before the newest.
-func (s *Scheduler) addSlot(ctx context.Context, now time.Time) error {
+// addCleanup adds the run of the clean-up whose slot has come at now, the database's time. Of several slots that were
+// missed it is the last.
+func (s *Scheduler) addCleanup(ctx context.Context, now time.Time) error {
 	settings, err := dbmodel.LoadSettings(ctx, s.db)
 	if err != nil {
 		return fmt.Errorf("load settings: %w", err)
@@ -59,107 +58,77 @@ func (s *Scheduler) addSlot(ctx context.Context, now time.Time) error {
 	if err != nil {
 		return fmt.Errorf("read the setting cleanup_cron: %w", err)
 	}
-	find := func(ctx context.Context, db bun.IDB) (time.Time, error) {
+	return s.addRun(ctx, dbmodel.PeriodicCleanup, func(ctx context.Context, db bun.IDB) (time.Time, error) {
 		last, err := dbmodel.LastSlot(ctx, db, dbmodel.PeriodicCleanup, now)
 		if err != nil {
 			return time.Time{}, fmt.Errorf("load the last slot of the clean-up: %w", err)
 		}
 		return dueSlot(schedule, last, now), nil
-	}
-	if slot, err := find(ctx, s.db); err != nil || slot.IsZero() {
-		return err
-	}
-	var id int64
-	err = s.db.InTx(ctx, func(ctx context.Context, tx bun.Tx) error {
-		if err := dbmodel.LockSlots(ctx, tx, dbmodel.PeriodicCleanup); err != nil {
-			return err
-		}
-		slot, err := find(ctx, tx)
-		if err != nil || slot.IsZero() {
-			return err
-		}
-		id, err = dbmodel.AddSlot(ctx, tx, dbmodel.PeriodicCleanup, slot)
-		return err
 	})
-	if err != nil {
-		return fmt.Errorf("store a slot of the clean-up: %w", err)
-	}
-	if id != 0 {
-		s.queue.EnqueuePeriodic(ctx, []dbmodel.QueueableRun{{ID: id, Task: dbmodel.PeriodicCleanup}})
-	}
-	return nil
 }
 
-// addSecObserve stores and enqueues the pass over SecObserve that is due at now, the database's time. None begins while
-// another one is under way.
+// addSecObserve adds a pass over SecObserve where one is due at now, the database's time. None begins while another one
+// is under way.
 func (s *Scheduler) addSecObserve(ctx context.Context, now time.Time) error {
 	if s.secObserve <= 0 {
 		return nil
 	}
-	due := func(ctx context.Context, db bun.IDB) (bool, error) {
+	return s.addRun(ctx, dbmodel.PeriodicSecObserve, func(ctx context.Context, db bun.IDB) (time.Time, error) {
 		last, err := dbmodel.LastSlot(ctx, db, dbmodel.PeriodicSecObserve, now)
 		// A tenth is left for the pass itself: what changed is known within the interval.
 		if since := now.Sub(last); err != nil || since >= 0 && since < s.secObserve-s.secObserve/10 {
-			return false, err
+			return time.Time{}, err
 		}
-		waiting, err := dbmodel.HasWaitingRun(ctx, db, dbmodel.PeriodicSecObserve)
-		return !waiting, err
-	}
-	if isDue, err := due(ctx, s.db); err != nil || !isDue {
-		return err
-	}
-	var id int64
-	err := s.db.InTx(ctx, func(ctx context.Context, tx bun.Tx) error {
-		if err := dbmodel.LockSlots(ctx, tx, dbmodel.PeriodicSecObserve); err != nil {
-			return err
-		}
-		isDue, err := due(ctx, tx)
-		if err != nil || !isDue {
-			return err
-		}
-		id, err = dbmodel.AddSlot(ctx, tx, dbmodel.PeriodicSecObserve, now)
-		return err
+		return unlessWaiting(ctx, db, dbmodel.PeriodicSecObserve, now)
 	})
-	if err != nil {
-		return fmt.Errorf("store a pass over SecObserve: %w", err)
-	}
-	if id != 0 {
-		s.queue.EnqueuePeriodic(ctx, []dbmodel.QueueableRun{{ID: id, Task: dbmodel.PeriodicSecObserve}})
-	}
-	return nil
 }
 
-// addDigests stores and enqueues a run that makes digests where the slot of a subscription has come or a pause is over
-// at now, the database's time. None begins while another one is under way.
+// addDigests adds a run that makes digests where the slot of a subscription has come or a pause is over at now, the
+// database's time. None begins while another one is under way.
 func (s *Scheduler) addDigests(ctx context.Context, now time.Time) error {
-	due := func(ctx context.Context, db bun.IDB) (bool, error) {
-		due, err := dbmodel.HasDueDigests(ctx, db)
-		if err != nil || !due {
-			return false, err
+	return s.addRun(ctx, dbmodel.PeriodicDigests, func(ctx context.Context, db bun.IDB) (time.Time, error) {
+		if due, err := dbmodel.HasDueDigests(ctx, db); err != nil || !due {
+			return time.Time{}, err
 		}
-		waiting, err := dbmodel.HasWaitingRun(ctx, db, dbmodel.PeriodicDigests)
-		return !waiting, err
+		return unlessWaiting(ctx, db, dbmodel.PeriodicDigests, now)
+	})
+}
+
+// unlessWaiting returns slot, or the zero time where a run of the task is under way or still to begin.
+func unlessWaiting(ctx context.Context, db bun.IDB, task string, slot time.Time) (time.Time, error) {
+	waiting, err := dbmodel.HasWaitingRun(ctx, db, task)
+	if err != nil || waiting {
+		return time.Time{}, err
 	}
-	if isDue, err := due(ctx, s.db); err != nil || !isDue {
+	return slot, nil
+}
+
+// addRun stores and enqueues the run of a periodic task for the slot that due returns; the zero time: none is due. Any
+// number of schedulers may do so at once, and at any time of theirs: due is asked again under a lock, so the row of a
+// slot is there once, and none is added before the newest.
+func (s *Scheduler) addRun(
+	ctx context.Context, task string, due func(ctx context.Context, db bun.IDB) (time.Time, error),
+) error {
+	if slot, err := due(ctx, s.db); err != nil || slot.IsZero() {
 		return err
 	}
 	var id int64
 	err := s.db.InTx(ctx, func(ctx context.Context, tx bun.Tx) error {
-		if err := dbmodel.LockSlots(ctx, tx, dbmodel.PeriodicDigests); err != nil {
+		if err := dbmodel.LockSlots(ctx, tx, task); err != nil {
 			return err
 		}
-		isDue, err := due(ctx, tx)
-		if err != nil || !isDue {
+		slot, err := due(ctx, tx)
+		if err != nil || slot.IsZero() {
 			return err
 		}
-		id, err = dbmodel.AddSlot(ctx, tx, dbmodel.PeriodicDigests, now)
+		id, err = dbmodel.AddSlot(ctx, tx, task, slot)
 		return err
 	})
 	if err != nil {
-		return fmt.Errorf("store a run that makes digests: %w", err)
+		return fmt.Errorf("store a run of the periodic task %s: %w", task, err)
 	}
 	if id != 0 {
-		s.queue.EnqueuePeriodic(ctx, []dbmodel.QueueableRun{{ID: id, Task: dbmodel.PeriodicDigests}})
+		s.queue.EnqueuePeriodic(ctx, []dbmodel.QueueableRun{{ID: id, Task: task}})
 	}
 	return nil
 }
@@ -179,6 +148,7 @@ func dueSlot(schedule cron.Schedule, last, now time.Time) time.Time {
 	return lastSlot(schedule, last, now)
 }
 
+// lastSlot returns the last slot after one time and not after another; the zero time where there is none.
 func lastSlot(schedule cron.Schedule, after, until time.Time) (slot time.Time) {
 	for next := schedule.Next(after); !next.IsZero() && !next.After(until); next = schedule.Next(next) {
 		slot = next

@@ -116,7 +116,7 @@ func TestEachSlotIsAddedOnce(t *testing.T) {
 			}
 			var g errgroup.Group
 			for _, s := range all {
-				g.Go(func() error { return s.addSlot(t.Context(), now) })
+				g.Go(func() error { return s.addCleanup(t.Context(), now) })
 			}
 			if err := g.Wait(); err != nil {
 				t.Fatal(err)
@@ -179,7 +179,7 @@ func TestMissedSlotsAreMadeUpOnce(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := s.addSlot(t.Context(), now); err != nil {
+		if err := s.addCleanup(t.Context(), now); err != nil {
 			t.Fatal(err)
 		}
 		if got := slots(t, db); len(got) > 0 {
@@ -187,7 +187,7 @@ func TestMissedSlotsAreMadeUpOnce(t *testing.T) {
 		}
 		later := now.Truncate(24 * time.Hour).Add(10*24*time.Hour + 12*time.Hour)
 		for range 2 {
-			if err := s.addSlot(t.Context(), later); err != nil {
+			if err := s.addCleanup(t.Context(), later); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -26,16 +26,16 @@ const (
 	// lostMargin is how much older than the oldest waiting task of its queue the task of an event must be to count as
 	// lost.
 	lostMargin = 5 * time.Second
-	// backlog is how many tasks of a queue wait when its events are merged.
+	// backlog is how many tasks of a queue must wait for its events to be merged.
 	backlog = 1_000
-	// mergedAtOnce is how many events one sweep merges at the most: a tenth of a second's work, in which they can't be
+	// mergedAtOnce is how many events one sweep merges at the most: a tenth of a second's work, in which they cannot be
 	// claimed.
 	mergedAtOnce = 10_000
-	// mergedChunk is how many observations one of the events has that are made of them: long titles may be among them.
+	// mergedChunk is how many observations one merged event is about: long titles may be among them.
 	mergedChunk = 1_000
 	// atOnce is how many events one sweep enqueues at the most, so that it ends within its second.
 	atOnce = 2_000
-	// failingAtOnce is how many targets that fail one sweep has tried at the most.
+	// failingAtOnce is how many targets that fail one sweep pokes at the most.
 	failingAtOnce = 500
 )
 
@@ -51,7 +51,7 @@ type Scheduler struct {
 	faulty     atomic.Bool
 	requeued   prometheus.Counter
 	paused     []string // queues, as of the last sweep
-	// lastTarget is the one up to which waiting targets were looked at in this round.
+	// lastTarget is the id up to which this round has come, see sweepTargets.
 	lastTarget int64
 	ticked     time.Time     // when this scheduler had its last turn
 	setBack    time.Duration // by which the database's clock was set back, while due times are not mended
@@ -207,8 +207,8 @@ func (s *Scheduler) merge(ctx context.Context, bulk bool) error {
 	return nil
 }
 
-// sweepTargets has targets delivered to that are due and have no task: those that fail as their times come, all others
-// in turn, so that each waits for one round at the most.
+// sweepTargets pokes targets for which deliveries wait: those that fail when they are due, the others in turn, so that
+// each waits for one round at the most.
 func (s *Scheduler) sweepTargets(ctx context.Context) error {
 	tasks, _, err := s.queue.Size(queue.BulkDrains)
 	if err != nil {

@@ -253,7 +253,7 @@ func occasion(slots rule.Slots, at time.Time) string {
 // endSlot ends the slot of a group: it stores the digest, and the deliveries to the contacts of its subscriptions. read
 // is nil where nobody has read the notifications yet.
 func (d *digests) endSlot(ctx context.Context, g *slotGroup, read *reading) error {
-	content := &dbmodel.NetDigest{Occasion: g.occasion}
+	content := &dbmodel.StoredNetDigest{Occasion: g.occasion}
 	var unsent []int64
 	var err error
 	switch {
@@ -343,7 +343,7 @@ func (d *digests) sum(
 }
 
 // nameProducts gives a digest the names of its products.
-func (d *digests) nameProducts(ctx context.Context, content *dbmodel.NetDigest) (err error) {
+func (d *digests) nameProducts(ctx context.Context, content *dbmodel.StoredNetDigest) (err error) {
 	products := make([]int64, 0, len(content.Products))
 	for _, p := range content.Products {
 		products = append(products, p.Product)
@@ -361,7 +361,7 @@ func (d *digests) nameProducts(ctx context.Context, content *dbmodel.NetDigest) 
 // store adds pending deliveries: of the digest to recipients that read messages, of each unsent notification to signed
 // webhooks.
 func (d *digests) store(
-	ctx context.Context, tx bun.Tx, content *dbmodel.NetDigest, unsent []int64, to []rule.Recipient,
+	ctx context.Context, tx bun.Tx, content *dbmodel.StoredNetDigest, unsent []int64, to []rule.Recipient,
 ) error {
 	var readers, signed []rule.Recipient
 	for _, r := range to {

@@ -126,7 +126,7 @@ func (d *digests) giveHeldBack(ctx context.Context, p *dbmodel.EndedPause, g *pa
 	if err != nil {
 		return err
 	}
-	content := &dbmodel.NetDigest{Occasion: afterPause, NetDigest: net}
+	content := &dbmodel.StoredNetDigest{Occasion: afterPause, NetDigest: net}
 	if err := d.nameProducts(ctx, content); err != nil {
 		return err
 	}

@@ -98,7 +98,7 @@ func (d *drain) netDigest(
 	out := message.LoadedNetDigest{Number: of.DigestID}
 	content, err := dbmodel.NetDigestByID(ctx, d.w.DB, of.DigestID)
 	if errors.Is(err, dbmodel.ErrNotFound) {
-		content, err = &dbmodel.NetDigest{}, nil
+		content, err = &dbmodel.StoredNetDigest{}, nil
 	}
 	if err != nil {
 		return out, fmt.Errorf("load digest %d: %w", of.DigestID, err)
@@ -113,7 +113,7 @@ func (d *drain) netDigest(
 			return out, fmt.Errorf("find what a user sees of digest %d: %w", of.DigestID, err)
 		}
 		if !all {
-			content.Keep(func(product int64) bool { return seen[product] }, waiting)
+			content.Restrict(seen, waiting)
 		}
 	}
 	ids := make([]int64, 0, len(waiting))

@@ -27,7 +27,7 @@ const (
 type gathering struct {
 	waits   func() bool                          // reports whether bulk events wait for a worker
 	reserve func(targets []int64) (mine []int64) // keeps others from poking targets
-	poke    func(targets []int64)                // has what waits for reserved targets delivered
+	poke    func(targets []int64)                // pokes targets that reserve returned
 	rest    time.Duration                        // importRest
 
 	mu       sync.Mutex
@@ -62,7 +62,7 @@ func newGathering(q *queue.Queue) *gathering {
 	return g
 }
 
-// begin says that the evaluation of a bulk event begins; done follows.
+// begin notes that the evaluation of a bulk event begins; done follows.
 func (g *gathering) begin() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -72,7 +72,7 @@ func (g *gathering) begin() {
 	}
 }
 
-// done says that the evaluation of a bulk event has ended: how many observations it was about, and which targets have
+// done notes that the evaluation of a bulk event has ended: how many observations it was about, and which targets have
 // new deliveries of it.
 func (g *gathering) done(observations int, targets []int64) {
 	waits := g.waits()

@@ -89,7 +89,7 @@ type madePause struct {
 
 // netDigest is a stored digest with its deliveries, by receiver.
 type netDigest struct {
-	dbmodel.NetDigest
+	dbmodel.StoredNetDigest
 	id, xid int64
 	to      map[string][]*delivery
 	checked map[string]bool // the receivers that it is for
@@ -150,7 +150,7 @@ func (r *run) readModel(db *dbmodel.DB, stored []dbmodel.Notification) *model {
 		d := &netDigest{to: map[string][]*delivery{}, checked: map[string]bool{}}
 		var content, notifications []byte
 		scan(&d.xid, &d.id, &content, &notifications)
-		r.must(json.Unmarshal(content, &d.NetDigest))
+		r.must(json.Unmarshal(content, &d.StoredNetDigest))
 		r.must(json.Unmarshal(notifications, &d.Notifications))
 		m.digests = append(m.digests, d)
 	})
