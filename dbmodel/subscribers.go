@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/uptrace/bun"
 
@@ -52,11 +53,11 @@ func EnabledSubscribers(
 // namesOne is the condition that a column, a JSON array of words, is empty or holds one of the given types.
 func namesOne(column string, types []rule.Type) string {
 	text := "CAST(" + column + " AS text)"
-	condition := text + ` NOT LIKE '%"%'`
+	conditions := []string{text + ` NOT LIKE '%"%'`}
 	for _, t := range types {
-		condition += fmt.Sprintf(` OR %s LIKE '%%"%s"%%'`, text, t)
+		conditions = append(conditions, fmt.Sprintf(`%s LIKE '%%"%s"%%'`, text, t))
 	}
-	return condition
+	return strings.Join(conditions, " OR ")
 }
 
 // SubscribersFor returns the subscriptions for one product, or with 0 for what has none, that v sees; those that are

@@ -85,7 +85,8 @@ func (s *server) loadLastDeliveries(ctx context.Context, p *holderPage, rows map
 			switch from := d.Source; {
 			case d.Type == rule.TypeTask:
 				row.From.Text = "contact for background tasks, in the settings"
-			case from != nil && from.Kind == contactHolder(rule.FromSubscription) && from.ID != nil && slices.Contains(p.Others, *from.ID):
+			case from != nil && from.Kind == contactHolder(rule.FromSubscription) && from.ID != nil &&
+				slices.Contains(p.Others, *from.ID):
 				row.From = d.From
 			}
 			p.Contacts = append(p.Contacts, row)

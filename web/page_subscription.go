@@ -116,7 +116,8 @@ func (a *subscriptionAnswer) fields() []formField {
 		},
 		{
 			Name: "events", Label: "Events", Kind: choicesField, Options: eventChoices("", a.Events...),
-			Help: "None ticked: all. Those of security gates are passed, failed and no result; exceptions and background tasks have none and always pass.",
+			Help: "None ticked: all. Those of security gates are passed, failed and no result; exceptions and background " +
+				"tasks have none and always pass.",
 		},
 		{
 			Name: "statuses", Label: "Statuses", Kind: choicesField, Options: choices(rule.Statuses, "", a.Statuses...),

@@ -55,7 +55,9 @@ func (demoCommand) Run(ctx context.Context, t *terminal) error {
 	c.WebhookAllowedNetworks = append(c.WebhookAllowedNetworks, netip.MustParsePrefix("127.0.0.0/8"))
 	return serve(ctx, c, t, "", func(ctx context.Context, a *app) {
 		password := rand.Text()[:12] // 60 bits, for a database that is deleted at the end
-		u := dbmodel.User{Username: demoAdministrator, FullName: "Demo Administrator", Email: "demo@demo.example", IsAdmin: true}
+		u := dbmodel.User{
+			Username: demoAdministrator, FullName: "Demo Administrator", Email: "demo@demo.example", IsAdmin: true,
+		}
 		if err := addUser(ctx, a.db, u, password); err != nil {
 			a.log.Error().Err(err).Msg("add the administrator of the demo")
 		}
