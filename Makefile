@@ -18,9 +18,8 @@ build:
 test:
 	$(WITH) $(TEST) $(PACKAGES)
 
-# SQLite is Go code that a tool has made of C, and many times slower under the detector, which has nothing to find there.
 race:
-	$(WITH) $(TEST) -race -gcflags='modernc.org/...=-race=false' -timeout 60m $(PACKAGES)
+	$(WITH) $(TEST) -race -timeout 60m $(PACKAGES)
 
 # Every fuzz target for a while, one after the other. "make fuzz FUZZTIME=1m" takes longer; FUZZ=Cursors selects the targets
 # with that in their name.
