@@ -37,11 +37,10 @@ func Main(m *testing.M, opts ...goleak.Option) {
 // times as long.
 func Eventually(t testing.TB, timeout time.Duration, cond func() error, msg string) {
 	t.Helper()
-	timeout *= Slowdown
-	ctx, cancel := context.WithTimeout(t.Context(), timeout)
+	ctx, cancel := context.WithTimeout(t.Context(), Slowdown*timeout)
 	defer cancel()
 	if err := poll(ctx, cond); err != nil {
-		t.Fatalf("%s: not within %v: %v", msg, timeout, err)
+		t.Fatalf("%s: not within %v: %v", msg, Slowdown*timeout, err)
 	}
 }
 

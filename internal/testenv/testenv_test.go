@@ -222,7 +222,7 @@ func TestEventually(t *testing.T) {
 	rec.run(func() {
 		testenv.Eventually(rec, 20*time.Millisecond, func() error { return errors.New("2 are left") }, "empty queue")
 	})
-	if rec.fatal != "empty queue: not within 20ms: 2 are left" {
+	if want := fmt.Sprintf("empty queue: not within %v: 2 are left", testenv.Slowdown*20*time.Millisecond); rec.fatal != want {
 		t.Errorf("after the time-out: %q", rec.fatal)
 	}
 }
