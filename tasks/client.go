@@ -40,11 +40,12 @@ func (c *Client) Enqueue(ctx context.Context, t *Task) error {
 		return fmt.Errorf("enqueue an event: %w", err)
 	}
 	// Nothing but this task knows of the event: asynq retries it until a worker has accepted it.
+	to := queue.Of(t.event.Bulk())
 	task := asynq.NewTask(queue.TypeEventAccept, payload,
-		asynq.Queue(queue.Of(t.event.Bulk())), asynq.MaxRetry(math.MaxInt32), asynq.Timeout(queue.TaskTime))
+		asynq.Queue(to), asynq.MaxRetry(math.MaxInt32), asynq.Timeout(queue.TaskTime))
 	if _, err := c.client.EnqueueContext(ctx, task); err != nil {
 		return fmt.Errorf("enqueue an event: %w", err)
 	}
-	_ = c.redis.Publish(ctx, queue.WakeChannel, queue.Events).Err() // workers look by themselves within a second
+	_ = c.redis.Publish(ctx, queue.WakeChannel, to).Err() // workers look by themselves within a second
 	return nil
 }
