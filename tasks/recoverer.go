@@ -56,7 +56,7 @@ func (x *watchedResponse) WriteHeader(status int) {
 	if status >= 500 && !x.wrote {
 		x.reportException(fmt.Sprintf("HTTP %d", status), http.StatusText(status), "")
 	}
-	if status >= 200 {
+	if status >= 200 || status == http.StatusSwitchingProtocols { // any other below 200 precedes the answer
 		x.wrote = true
 	}
 	x.ResponseWriter.WriteHeader(status)
