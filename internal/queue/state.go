@@ -63,8 +63,11 @@ func (q *Queue) resting() bool {
 }
 
 // Note records the outcome of a call of Redis; nil: it answered. The log says once that it does not, and once that it
-// does again. After a fault nobody asks for a moment.
+// does again. After a fault nobody asks for a moment. That the caller gave up says nothing about Redis.
 func (q *Queue) Note(err error) {
+	if errors.Is(err, context.Canceled) {
+		return
+	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	now := time.Now()
