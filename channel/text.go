@@ -39,12 +39,12 @@ func Truncate(s string, limit int) string {
 	if limit < 1 {
 		return ""
 	}
-	n, end := 0, 0
+	n, end := 0, len(s)
 	for i, r := range s {
 		if n += width(r); n > limit-1 {
+			end = i
 			break
 		}
-		end = i + utf8.RuneLen(r)
 	}
 	return strings.TrimRight(s[:end], " \t\n\u200d") + string(ellipsis)
 }

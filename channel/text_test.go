@@ -38,6 +38,13 @@ func TestText(t *testing.T) {
 	}
 }
 
+func TestTruncateCountsInvalidBytes(t *testing.T) {
+	t.Parallel()
+	if got, want := Truncate("a"+strings.Repeat("\xff", 10), 5), "a\xff\xff\xff…"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
 func TestTrimInvisible(t *testing.T) {
 	t.Parallel()
 	for in, want := range map[string]string{
