@@ -102,8 +102,8 @@ func portOf(u *url.URL) (int, error) {
 }
 
 // RedactURL shortens the URL of a webhook to a form that distinguishes it from others and does not reveal it: scheme,
-// host, "/…" and the last four characters, as in "https://hooks.slack.com/…a1b2". It never shows user names and
-// passwords.
+// host, "/…" and the last four characters, as in "https://hooks.slack.com/…a1b2". It never shows a user name or a
+// password.
 func RedactURL(raw string) string {
 	if raw == "" {
 		return ""
@@ -111,6 +111,10 @@ func RedactURL(raw string) string {
 	u, err := url.Parse(raw)
 	if err != nil || u.Host == "" || !printable(u.Host) {
 		return "…"
+	}
+	if u.User != nil { // where the path is short, the last characters could be those of a password
+		u.User = nil
+		raw = strings.TrimPrefix(u.String(), u.Scheme+"://"+u.Host)
 	}
 	last := []rune(strings.ToValidUTF8(raw, string(utf8.RuneError)))
 	return u.Scheme + "://" + u.Host + "/…" + string(last[max(0, len(last)-4):])

@@ -88,6 +88,8 @@ func TestRedactURL(t *testing.T) {
 		"https://hooks.slack.com/services/T00/B00/xyza1b2":     "https://hooks.slack.com/…a1b2",
 		"https://x.logic.azure.com:443/workflows/a?sig=abcdef": "https://x.logic.azure.com:443/…cdef",
 		"https://user:pass@example.com/abcdef":                 "https://example.com/…cdef",
+		"https://user:pass@example.com":                        "https://example.com/…",
+		"https://user:pass@example.com/":                       "https://example.com/…/",
 		"http://127.0.0.1:9999/äöüß":                           "http://127.0.0.1:9999/…äöüß",
 		"":                                                     "",
 		"x":                                                    "…",
