@@ -3,6 +3,7 @@ package accept
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"math"
 	"strings"
 	"testing"
@@ -100,8 +101,9 @@ func TestNumbersDoNotGrow(t *testing.T) {
 	_, got := exception(t, TaskExceptionInfo{ExceptionInfo: ExceptionInfo{Class: "E"}, Arguments: map[string]any{
 		"plain": json.Number("1.50"), "short": json.Number("1.5E3"), "small": json.Number("2e-7"), "large": json.Number("1e307"),
 		"tiny": json.Number("1e-307"), "none": json.Number("0e9"), "digits": json.Number("123456789012345678901e1"),
+		"exact": json.Number("-0.123456789012345e3"), "inexact": json.Number("9007199254740993e1"),
 	}})
-	want := `{"digits":"123456789012345678901e1","large":"1e307","none":0,"plain":1.50,"short":1500,"small":0.0000002,"tiny":"1e-307"}`
+	want := `{"digits":"123456789012345678901e1","exact":-123.456789012345,"inexact":"9007199254740993e1","large":"1e307","none":0,"plain":1.50,"short":1500,"small":0.0000002,"tiny":"1e-307"}`
 	if got != want {
 		t.Errorf("stored %s\nwant   %s", got, want)
 	}
@@ -203,4 +205,16 @@ func FuzzArguments(f *testing.F) {
 			t.Fatalf("%d bytes: %.200q", len(stored), stored)
 		}
 	})
+}
+
+func TestArgumentsWithLongNamesAreCut(t *testing.T) {
+	t.Parallel()
+	arguments := map[string]any{}
+	for i := range 60 {
+		arguments[fmt.Sprintf("%02d", i)+strings.Repeat("\x01", 998)] = i
+	}
+	_, got := exception(t, TaskExceptionInfo{ExceptionInfo: ExceptionInfo{Class: "E"}, Arguments: arguments})
+	if len(got) > MaxExceptionText {
+		t.Errorf("%d bytes are stored, want %d at most", len(got), MaxExceptionText)
+	}
 }

@@ -17,10 +17,10 @@ import (
 // not make a whole page of the inbox unreadable to them.
 const maxArgumentDepth = 64
 
-// Sizes in bytes of what arguments that are too long are cut to.
+// Sizes in bytes by which arguments that are too long are cut.
 const (
-	noteSize         = 1024 // of the entry that says so, and of the braces
-	entryOverhead    = 8    // of quotes, colon, comma and the spaces with which PostgreSQL writes an entry
+	noteSize         = 1024 // for the entry that says that they are cut, and for the braces
+	entryOverhead    = 8    // for colon, comma and the spaces with which PostgreSQL writes an entry
 	leastShare       = 16   // a value that would get less is left out, with its name
 	bytesOfCharacter = 6    // at most, where JSON escapes it
 )
@@ -28,14 +28,14 @@ const (
 // secretWords in the name of an argument make its value a secret.
 var secretWords = []string{"password", "passwd", "secret", "token", "key", "authorization", "cookie"}
 
-// large is held while arguments are decoded that must be cut: as values they take many times as much memory.
-var large sync.Mutex
+// decoding has arguments that must be cut decoded one after the other: as values they take many times as much memory.
+var decoding sync.Mutex
 
 // storedArguments masks secrets at any depth, and cuts what is too long.
 func storedArguments(arguments []byte) (json.RawMessage, error) {
 	if len(arguments) > MaxExceptionText {
-		large.Lock()
-		defer large.Unlock()
+		decoding.Lock()
+		defer decoding.Unlock()
 	}
 	var values map[string]any
 	decoder := json.NewDecoder(bytes.NewReader(arguments))
@@ -56,12 +56,15 @@ func storedArguments(arguments []byte) (json.RawMessage, error) {
 	cut := map[string]any{"…": fmt.Sprintf("cut: the arguments had %d bytes", len(text))}
 	room := MaxExceptionText - noteSize
 	for i, name := range names {
+		key, err := marshal(name) // JSON escapes some characters, so it is longer than the name
+		if err != nil {
+			return nil, err
+		}
 		value, err := marshal(masked[name])
 		if err != nil {
 			return nil, err
 		}
-		// A quote in a name takes two bytes in JSON.
-		overhead := 2*len(name) + entryOverhead
+		overhead := len(key) + entryOverhead
 		share := room/(len(names)-i) - overhead
 		switch {
 		case share < leastShare: // it is left out
@@ -121,11 +124,11 @@ func mask(in any, depth int) any {
 	return in
 }
 
-// Lengths of numbers, in characters.
+// Lengths of numbers.
 const (
-	maxWritten  = 400 // of any number as it came: a float64 has at most 309 digits before the point
-	maxPlain    = 40  // of a number that came with an exponent, written without it
-	exactDigits = 17  // of a mantissa: beyond that a float64 loses digits
+	maxWritten  = 400 // characters of any number as it came: a float64 has at most 309 digits before the point
+	maxPlain    = 40  // characters of a number that came with an exponent, written without it
+	exactDigits = 15  // digits of a mantissa: a float64 may change one that has more
 )
 
 // number returns a number as PostgreSQL returns it, without an exponent: otherwise arguments that were cut to their
@@ -141,7 +144,8 @@ func number(text string) any {
 		return json.Number(text)
 	}
 	plain := strconv.FormatFloat(f, 'f', -1, 64)
-	if len(plain) > maxPlain || len(mantissa) > exactDigits {
+	digits := strings.TrimLeft(strings.Replace(mantissa, ".", "", 1), "-0")
+	if len(plain) > maxPlain || len(digits) > exactDigits {
 		return text
 	}
 	return json.Number(plain)
