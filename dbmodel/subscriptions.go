@@ -130,6 +130,21 @@ func Subscriptions(ctx context.Context, db bun.IDB, v Viewer, f SubscriptionFilt
 	return list, Translate(q.Order("subscriptions.id").Limit(int64(limit)).Scan(ctx))
 }
 
+const subscriptionsBeside = `
+	SELECT count(*) FROM (SELECT 1 FROM subscriptions WHERE id <> @id AND NOT deleted AND (user_id = @user
+		OR user_id IS NULL AND (product_id = @product OR product_group_id = @group)) LIMIT @limit) AS found`
+
+// HasSubscriptions reports whether the owner of a subscription has n others: its user, or where it is a team's its
+// product or group. Teams' to everything are not counted.
+func HasSubscriptions(ctx context.Context, db bun.IDB, s *Subscription, n int) (bool, error) {
+	of := args{"id": s.ID, "user": s.UserID, "product": s.ProductID, "group": s.ProductGroupID, "limit": n}
+	if s.UserID != nil {
+		of["product"], of["group"] = (*int64)(nil), (*int64)(nil)
+	}
+	found, err := queryOne[int](ctx, db, subscriptionsBeside, of)
+	return found >= n, err
+}
+
 // AddSubscription stores a new subscription and gives it its id. It returns ErrConflict where its user, product or
 // group is gone by now.
 func AddSubscription(ctx context.Context, tx bun.Tx, s *Subscription) error {

@@ -211,6 +211,9 @@ func (s *server) changeSubscription(
 	if err := m.run(ctx, tx); err != nil {
 		return nil, err
 	}
+	if err := roomForSubscription(ctx, tx, sub); err != nil {
+		return nil, err
+	}
 	store := dbmodel.SaveSubscription
 	if m.isNew {
 		store = dbmodel.AddSubscription
@@ -228,6 +231,27 @@ func (s *server) changeSubscription(
 		return nil, fmt.Errorf("load subscription %d: %w", sub.ID, err)
 	}
 	return s.subscriptionOutput(ctx, tx, stored, m.secrets)
+}
+
+// roomForSubscription refuses a subscription where its owner has as many as one may have: what they take is found anew
+// for each part of an import, and everybody waits for that.
+func roomForSubscription(ctx context.Context, tx bun.Tx, sub *dbmodel.Subscription) error {
+	field, owner := "product_id", "a product"
+	switch {
+	case sub.UserID != nil:
+		field, owner = "username", "a user"
+	case sub.ProductGroupID != nil:
+		field, owner = "product_group_id", "a product group"
+	}
+	full, err := dbmodel.HasSubscriptions(ctx, tx, sub, maxSubscriptions)
+	if err != nil {
+		return fmt.Errorf("count subscriptions: %w", err)
+	}
+	if full {
+		return invalid(input.Fault{Location: field, Message: fmt.Sprintf(
+			"%s has at most %d subscriptions: delete one that is not needed", owner, maxSubscriptions)})
+	}
+	return nil
 }
 
 func (s *server) apiDeleteSubscription(ctx context.Context, in *IDParam) (*struct{}, error) {

@@ -168,6 +168,37 @@ func TestRefusedSubscriptions(t *testing.T) {
 	})
 }
 
+// TestSubscriptionsHaveABound: of each user, product and group; the others go on.
+func TestSubscriptionsHaveABound(t *testing.T) {
+	both(t, func(t *testing.T, e *env) {
+		e.want(200, "PUT", "/api/v1/products/7", `{"name":"Payments"}`)
+		e.want(200, "PUT", "/api/v1/product-groups/8", `{"name":"Shop"}`)
+		e.user("alex", false)
+		e.user("root", true)
+		const numbers = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 999) "
+		for _, c := range []struct{ user, column, value, field, body, other string }{
+			{"alex", "user_id", "(SELECT id FROM users WHERE username = 'alex')", "username", `"username":"me"`, `"username":"root"`},
+			{"root", "product_id", "7", "product_id", `"product_id":7`, `"username":"me","product_id":7`},
+			{"root", "product_group_id", "8", "product_group_id", `"product_group_id":8`, `"username":"me","product_group_id":8`},
+		} {
+			e.exec("INSERT INTO subscriptions (name, " + c.column + ") " + numbers + "SELECT 'full', " + c.value + " FROM n")
+			body := func(owner string) string {
+				return "{" + owner + `,"contacts":[{"channel":"slack","address":"https://hooks.slack.com/services/T/B/x"}]}`
+			}
+			last := e.asUser(c.user, 201, "POST", "/subscriptions", body(c.body))
+			p := e.asUser(c.user, 422, "POST", "/subscriptions", body(c.body))
+			if text := fmt.Sprint(p["errors"]); !strings.Contains(text, "at most 1000 subscriptions") || !strings.Contains(text, "location:"+c.field) {
+				t.Errorf("%s: %s", c.column, text)
+			}
+			path := fmt.Sprintf("/subscriptions/%v", last["id"])
+			e.asUser(c.user, 200, "PATCH", path, `{"enabled":false}`)
+			e.asUser("root", 201, "POST", "/subscriptions", body(c.other))
+			e.asUser(c.user, 204, "DELETE", path, "")
+			e.asUser(c.user, 201, "POST", "/subscriptions", body(c.body))
+		}
+	})
+}
+
 // TestSubscriptionIsTested sends a signed test, and a success enables what was disabled.
 func TestSubscriptionIsTested(t *testing.T) {
 	both(t, func(t *testing.T, e *env) {

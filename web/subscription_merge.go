@@ -20,6 +20,9 @@ import (
 // maxSubscriptionName is how many characters the name of a subscription has at most.
 const maxSubscriptionName = 200
 
+// maxSubscriptions is how many subscriptions one user, and the team of one product or group, has at most.
+const maxSubscriptions = 1_000
+
 // noSuchUser is said of a user who does not exist, and to all others but administrators of every user but themselves.
 const noSuchUser = "there is no such user"
 
