@@ -11,6 +11,7 @@ import (
 	"github.com/uptrace/bun"
 
 	"github.com/seed91453169/tocsin/dbmodel"
+	"github.com/seed91453169/tocsin/internal/accept"
 	"github.com/seed91453169/tocsin/internal/testenv"
 	"github.com/seed91453169/tocsin/rule"
 )
@@ -21,7 +22,7 @@ import (
 // digest. So what differs is what it takes to find that out. The chunk is of one product, as that of a scanner, or of
 // all. Both are evaluated in turn, and nothing is kept.
 func BenchmarkSubscribers(b *testing.B) {
-	const products, users, chunk = 500, 10_000, 1000
+	const products, users, chunk = 500, 10_000, accept.ChunkSize
 	without := newImport(b, products, chunk, 0, "")
 	for _, which := range []struct{ name, set string }{
 		{"severity", "min_severity = 'Critical'"},
