@@ -73,5 +73,8 @@ func (e *evaluation) store(ctx context.Context, event *dbmodel.Event) (decision,
 	if err := dbmodel.InsertNotifications(ctx, e.tx, e.notifications); err != nil {
 		return decision{}, fmt.Errorf("store notifications: %w", err)
 	}
-	return decision{targets: targets, notifications: e.notifications, notified: max(len(e.notified), 1)}, nil
+	return decision{
+		targets: targets, digestsOff: e.settings.DigestThreshold == 0, notifications: e.notifications,
+		notified: max(len(e.notified), 1),
+	}, nil
 }

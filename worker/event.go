@@ -38,6 +38,7 @@ type prepared struct {
 // decision is what an evaluation has stored.
 type decision struct {
 	targets       []int64 // that have new deliveries
+	digestsOff    bool    // each of these is a message of its own
 	notifications []dbmodel.NewNotification
 	notified      int // observations, or other events, with a notification
 }
@@ -156,16 +157,18 @@ func (w *Worker) evaluate(
 	}
 	began := time.Now()
 	ctx, span := w.startEvaluation(ctx, e)
-	targets, err := w.attempt(ctx, e, h)
+	decided, err := w.attempt(ctx, e, h)
 	endSpan(span, err)
 	w.counted.tried(e, time.Since(began))
 	switch {
 	case err != nil:
 		return false, w.recordFailure(e, err)
-	case e.Bulk:
-		gathered = targets
+	case !e.Bulk:
+		w.Queue.Poke(ctx, decided.targets)
+	case decided.digestsOff:
+		w.gathering.pokeAtOnce(decided.targets)
 	default:
-		w.Queue.Poke(ctx, targets)
+		gathered = decided.targets
 	}
 	return true, nil
 }
@@ -200,19 +203,19 @@ func (w *Worker) recordFailure(e *dbmodel.Event, failure error) error {
 }
 
 // attempt evaluates an event in one transaction; a panic is an error like others.
-func (w *Worker) attempt(ctx context.Context, e *dbmodel.Event, h handler) (targets []int64, err error) {
+func (w *Worker) attempt(ctx context.Context, e *dbmodel.Event, h handler) (decided decision, err error) {
 	ctx, cancel := context.WithTimeout(ctx, evaluationTime)
 	defer cancel()
 	defer func() {
 		if p := recover(); p != nil {
 			w.Log.Error().Func(tracing.Log(ctx)).Int64("event", e.ID).Bytes("stack", debug.Stack()).Msgf("panic: %v", p)
-			targets, err = nil, &panicked{p}
+			decided, err = decision{}, &panicked{p}
 		}
 	}()
 	var p prepared
 	if h.prepare != nil {
 		if p, err = h.prepare(ctx, e); err != nil {
-			return nil, err
+			return decision{}, err
 		}
 	}
 	var began time.Time // when the event had a connection of the pool
@@ -222,8 +225,7 @@ func (w *Worker) attempt(ctx context.Context, e *dbmodel.Event, h handler) (targ
 		if err != nil || !taken {
 			return err
 		}
-		decided, err := h.evaluate(ctx, tx, e, p)
-		targets = decided.targets
+		decided, err = h.evaluate(ctx, tx, e, p)
 		dbmodel.AfterCommit(ctx, func() { w.counted.evaluated(e, p, decided) })
 		return err
 	})
@@ -235,7 +237,7 @@ func (w *Worker) attempt(ctx context.Context, e *dbmodel.Event, h handler) (targ
 		// It did not wait long for a connection, and the database answers: the event itself takes too long.
 		err = fmt.Errorf("it took more than %s", evaluationTime)
 	}
-	return targets, err
+	return decided, err
 }
 
 // split replaces an event of many observations by one for each.

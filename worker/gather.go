@@ -28,6 +28,7 @@ type gathering struct {
 	waits   func() bool                          // reports whether bulk events wait for a worker
 	reserve func(targets []int64) (mine []int64) // keeps others from poking targets
 	poke    func(targets []int64)                // pokes targets that reserve returned
+	most    time.Duration                        // gatherTime
 	rest    time.Duration                        // importRest
 
 	mu       sync.Mutex
@@ -41,7 +42,7 @@ type gathering struct {
 }
 
 func newGathering(q *queue.Queue) *gathering {
-	g := &gathering{targets: map[int64]bool{}, calm: make(chan struct{}), rest: importRest}
+	g := &gathering{targets: map[int64]bool{}, calm: make(chan struct{}), most: gatherTime, rest: importRest}
 	close(g.calm)
 	ctx := context.Background()
 	g.waits = func() bool {
@@ -50,7 +51,7 @@ func newGathering(q *queue.Queue) *gathering {
 	}
 	g.reserve = func(targets []int64) (mine []int64) {
 		for some := range slices.Chunk(targets, pokedAtOnce) {
-			mine = append(mine, q.ReserveBulk(ctx, some, 2*gatherTime)...)
+			mine = append(mine, q.ReserveBulk(ctx, some, 2*g.most)...)
 		}
 		return mine
 	}
@@ -89,10 +90,10 @@ func (g *gathering) done(observations int, targets []int64) {
 	g.running--
 	switch {
 	case g.running > 0 || waits:
-		g.expected = now.Add(gatherTime)
+		g.expected = now.Add(g.most)
 	case observations >= manyAtOnce: // the next one comes about as soon as this one did
-		g.expected = now.Add(gatherTime)
-		if since := now.Sub(g.last); since < gatherTime/2 { // else twice that; g.last may be zero
+		g.expected = now.Add(g.most)
+		if since := now.Sub(g.last); since < g.most/2 { // else twice that; g.last may be zero
 			g.expected = now.Add(2 * since)
 		}
 	default:
@@ -100,11 +101,14 @@ func (g *gathering) done(observations int, targets []int64) {
 	}
 	g.last = now
 	next := g.expected
-	if end := g.since.Add(gatherTime); len(g.targets) > 0 && end.Before(next) {
+	if end := g.since.Add(g.most); len(g.targets) > 0 && end.Before(next) {
 		next = end
 	}
 	g.pokeAt(now, next)
 }
+
+// pokeAtOnce pokes targets that wait for no others.
+func (g *gathering) pokeAtOnce(targets []int64) { g.poke(g.reserve(targets)) }
 
 // pokeAt pokes what was gathered, at the time of next; the caller holds the mutex.
 func (g *gathering) pokeAt(now, next time.Time) {

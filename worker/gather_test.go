@@ -176,3 +176,16 @@ func TestImportIsGathered(t *testing.T) {
 		}
 	})
 }
+
+// TestWithoutDigestsNothingIsGathered: where each delivery is a message of its own, those of an import go at once.
+func TestWithoutDigestsNothingIsGathered(t *testing.T) {
+	t.Parallel()
+	testenv.EachDatabase(t, func(t *testing.T, db *dbmodel.DB) {
+		e := newEnv(t, db, func(w *Worker) { w.gathering.most = time.Hour })
+		e.product(1, "/import")
+		e.settings(func(s *dbmodel.Settings) { s.DigestThreshold = 0 })
+		e.worker.gathering.begin() // the import goes on
+		e.accept(observation(1, 1, rule.Critical), observation(2, 1, rule.Critical))
+		e.waitFor("both messages", func() bool { return e.receiver.tried("/import") == 2 })
+	})
+}
