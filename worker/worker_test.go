@@ -373,7 +373,7 @@ func TestHangingTargetsDelayNobody(t *testing.T) {
 			}
 			return 200, nil
 		}
-		const hanging = 300 // more than one provider that stands still
+		const hanging = 300 / testenv.Slowdown // more than one provider that stands still
 		for i := range int64(hanging) {
 			e.product(i+1, fmt.Sprintf("/hang/%d", i))
 			e.accept(observation(i+1, i+1, rule.High))
