@@ -75,9 +75,9 @@ func TestClockIsSetBackWithoutAScheduler(t *testing.T) {
 			s := newScheduler(t, db, server)
 			_, err := s.sweep(ctx)
 			must(err)
-			events, _, err = s.queue.Size(queue.Events)
+			events, _, err = s.queue.Size(t.Context(), queue.Events)
 			must(err)
-			drains, _, err = s.queue.Size(queue.BulkDrains)
+			drains, _, err = s.queue.Size(t.Context(), queue.BulkDrains)
 			must(err)
 			return events, drains
 		}

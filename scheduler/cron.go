@@ -12,11 +12,11 @@ import (
 	"github.com/seed91453169/tocsin/internal/queue"
 )
 
-// lookBack are the spans in which a slot that is due is looked for, the shortest first: after a long stop nobody wants
-// to step through every minute of it.
+// lookBack are the spans before now in which dueSlot looks for a slot, the shortest first: it need not step through
+// every minute of a long stop.
 var lookBack = []time.Duration{time.Hour, 24 * time.Hour, 32 * 24 * time.Hour, 366 * 24 * time.Hour}
 
-// sweepPeriodic adds the runs that are due, and enqueues those without a task: it was lost, or their process was.
+// sweepPeriodic adds the runs that are due, and enqueues those whose task, or whose process, was lost.
 func (s *Scheduler) sweepPeriodic(ctx context.Context) error {
 	now, err := dbmodel.DatabaseNow(ctx, s.db)
 	if err != nil {
@@ -31,7 +31,7 @@ func (s *Scheduler) sweepPeriodic(ctx context.Context) error {
 	if err := s.addDigests(ctx, now); err != nil {
 		return err
 	}
-	_, latency, err := s.queue.Size(queue.Periodic)
+	_, latency, err := s.queue.Size(ctx, queue.Periodic)
 	if err != nil {
 		return nil //nolint:nilerr // see sweepQueue
 	}
@@ -47,8 +47,8 @@ func (s *Scheduler) sweepPeriodic(ctx context.Context) error {
 	return nil
 }
 
-// addCleanup adds the run of the clean-up whose slot has come at now, the database's time. Of several slots that were
-// missed it is the last.
+// addCleanup adds the run of the clean-up whose slot has come at now, the database's time. Where several slots were
+// missed, it adds a run for the last of them only.
 func (s *Scheduler) addCleanup(ctx context.Context, now time.Time) error {
 	settings, err := dbmodel.LoadSettings(ctx, s.db)
 	if err != nil {
@@ -70,13 +70,13 @@ func (s *Scheduler) addCleanup(ctx context.Context, now time.Time) error {
 // addSecObserve adds a pass over SecObserve where one is due at now, the database's time. None begins while another one
 // is under way.
 func (s *Scheduler) addSecObserve(ctx context.Context, now time.Time) error {
-	if s.secObserve <= 0 {
+	if s.secObserveInterval <= 0 {
 		return nil
 	}
 	return s.addRun(ctx, dbmodel.PeriodicSecObserve, func(ctx context.Context, db bun.IDB) (time.Time, error) {
 		last, err := dbmodel.LastSlot(ctx, db, dbmodel.PeriodicSecObserve, now)
 		// A tenth is left for the pass itself: what changed is known within the interval.
-		if since := now.Sub(last); err != nil || since >= 0 && since < s.secObserve-s.secObserve/10 {
+		if since := now.Sub(last); err != nil || since >= 0 && since < s.secObserveInterval-s.secObserveInterval/10 {
 			return time.Time{}, err
 		}
 		return unlessWaiting(ctx, db, dbmodel.PeriodicSecObserve, now)
@@ -104,8 +104,8 @@ func unlessWaiting(ctx context.Context, db bun.IDB, task string, slot time.Time)
 }
 
 // addRun stores and enqueues the run of a periodic task for the slot that due returns; the zero time: none is due. Any
-// number of schedulers may do so at once, and at any time of theirs: due is asked again under a lock, so the row of a
-// slot is there once, and none is added before the newest.
+// number of schedulers may call it at once, also with a time that is no longer now: it calls due again under a lock, so
+// a slot gets one row, and none is added that is older than the newest.
 func (s *Scheduler) addRun(
 	ctx context.Context, task string, due func(ctx context.Context, db bun.IDB) (time.Time, error),
 ) error {

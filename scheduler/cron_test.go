@@ -129,7 +129,7 @@ func TestEachSlotIsAddedOnce(t *testing.T) {
 		if diff := cmp.Diff(want, slots(t, db)); diff != "" {
 			t.Errorf("slots (-want +got):\n%s", diff)
 		}
-		tasksInRedis, _, err := all[0].queue.Size(queue.Periodic)
+		tasksInRedis, _, err := all[0].queue.Size(t.Context(), queue.Periodic)
 		if err != nil || tasksInRedis != len(want) {
 			t.Errorf("%d tasks (%v), want one for each slot", tasksInRedis, err)
 		}
@@ -239,7 +239,7 @@ func TestLostRunIsEnqueuedAgain(t *testing.T) {
 		if err := s.sweepPeriodic(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		if n, _, err := s.queue.Size(queue.Periodic); err != nil || n != 1 {
+		if n, _, err := s.queue.Size(t.Context(), queue.Periodic); err != nil || n != 1 {
 			t.Errorf("%d tasks (%v) after the run was given back, want 1", n, err)
 		}
 	})

@@ -7,7 +7,7 @@ import (
 	"github.com/seed91453169/tocsin/dbmodel"
 )
 
-// sweepDeletions has what was deleted removed, unless a worker does it.
+// sweepDeletions asks for the removal of what was deleted, unless a worker is at it.
 func (s *Scheduler) sweepDeletions(ctx context.Context) error {
 	left, err := dbmodel.HasDeletions(ctx, s.db.Reader)
 	if err != nil {

@@ -26,7 +26,7 @@ func TestSweepDeletions(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			if n, _, err := all[0].queue.Size(queue.Periodic); err != nil || n != want {
+			if n, _, err := all[0].queue.Size(t.Context(), queue.Periodic); err != nil || n != want {
 				t.Errorf("%s: %d tasks, want %d: %v", when, n, want, err)
 			}
 		}

@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -21,21 +20,24 @@ import (
 )
 
 const (
-	// interval between two sweeps, over all schedulers.
-	interval = time.Second
-	// lostMargin is how much older than the oldest waiting task of its queue the task of an event must be to count as
-	// lost.
+	// sweepInterval lies between two sweeps, over all schedulers.
+	sweepInterval = time.Second
+	// sweepTime bounds one sweep.
+	sweepTime = 10 * time.Second
+	// lostMargin tells lost tasks from those that wait: the task of an event counts as lost once it is older by this much
+	// than the oldest one that waits in its queue.
 	lostMargin = 5 * time.Second
-	// backlog is how many tasks of a queue must wait for its events to be merged.
+	// backlog is how many tasks must wait in a queue before events are merged.
 	backlog = 1_000
-	// mergedAtOnce is how many events one sweep merges at the most: a tenth of a second's work, in which they cannot be
+	// mergedAtOnce is how many events one sweep merges at most: a tenth of a second's work, in which they cannot be
 	// claimed.
 	mergedAtOnce = 10_000
-	// mergedChunk is how many observations one merged event is about: long titles may be among them.
+	// mergedChunk is how many observations one merged event is about. An evaluation loads the titles of all, and each may
+	// have up to 10,000 characters.
 	mergedChunk = 1_000
-	// atOnce is how many events one sweep enqueues at the most, so that it ends within its second.
+	// atOnce is how many events, or runs of periodic tasks, one sweep enqueues at most, so that it ends within its second.
 	atOnce = 2_000
-	// failingAtOnce is how many targets that fail one sweep pokes at the most.
+	// failingAtOnce is how many failing targets one sweep pokes at most.
 	failingAtOnce = 500
 )
 
@@ -44,17 +46,18 @@ type Scheduler struct {
 	db    *dbmodel.DB
 	queue *queue.Queue
 	log   zerolog.Logger
-	// secObserve is how often SecObserve is read; 0: there is none.
-	secObserve time.Duration
-	cancel     context.CancelFunc
-	running    sync.WaitGroup
-	faulty     atomic.Bool
-	requeued   prometheus.Counter
-	paused     []string // queues, as of the last sweep
-	// lastTarget is the id up to which this round has come, see sweepTargets.
-	lastTarget int64
+	// secObserveInterval is how often SecObserve is read; 0: never.
+	secObserveInterval time.Duration
+	cancel             context.CancelFunc
+	running            sync.WaitGroup
+	requeued           prometheus.Counter
+
+	// What sweeps keep for the next one.
+	faulty     bool          // the last sweep failed, and that was logged
+	paused     []string      // queues, as of the last sweep
+	lastTarget int64         // the id up to which this round of sweepTargets has come
 	ticked     time.Time     // when this scheduler had its last turn
-	setBack    time.Duration // by which the database's clock was set back, while due times are not mended
+	setBack    time.Duration // by which the database's clock was set back, as long as due times are not mended
 }
 
 // New returns a Scheduler that does nothing until Start.
@@ -69,14 +72,14 @@ func New(db *dbmodel.DB, queue *queue.Queue, log zerolog.Logger) *Scheduler {
 func (s *Scheduler) Metrics() prometheus.Collector { return s.requeued }
 
 // ReadSecObserve has the Scheduler, before its Start, ask for a pass over SecObserve in each interval.
-func (s *Scheduler) ReadSecObserve(interval time.Duration) { s.secObserve = interval }
+func (s *Scheduler) ReadSecObserve(interval time.Duration) { s.secObserveInterval = interval }
 
 // Start begins to sweep.
 func (s *Scheduler) Start() {
 	ctx, cancel := context.WithCancel(context.Background())
 	s.cancel = cancel
 	s.running.Go(func() {
-		wait := interval / 4
+		wait := sweepInterval / 4
 		for {
 			select {
 			case <-ctx.Done():
@@ -88,15 +91,18 @@ func (s *Scheduler) Start() {
 			case ctx.Err() != nil:
 				return
 			case !worked && err == nil: // it was another's turn, or too early
-			case err != nil && !s.faulty.Swap(true):
+			case err != nil && !s.faulty:
+				s.faulty = true
 				s.log.Error().Err(err).Msg("the sweep fails: it goes on trying")
-			case err == nil && s.faulty.Swap(false):
+			case err == nil && s.faulty:
+				s.faulty = false
 				s.log.Info().Msg("the sweep works again")
 			}
-			// Where others have the turn, more often than the interval: the database decides, and a second must not become two.
-			wait = interval / 4
+			// Where another scheduler has the turn, this one asks more often than once in an interval: should the other one be
+			// lost, a second must not become two.
+			wait = sweepInterval / 4
 			if worked {
-				wait = time.Until(s.ticked.Add(interval))
+				wait = time.Until(s.ticked.Add(sweepInterval))
 			}
 		}
 	})
@@ -108,16 +114,15 @@ func (s *Scheduler) Shutdown() {
 	s.running.Wait()
 }
 
-// sweep enqueues events that are due and have no task, and pokes targets that are due, if it is this scheduler's turn;
-// worked says whether it was.
+// sweep takes every step of a sweep, if it is this scheduler's turn; worked says whether it was.
 func (s *Scheduler) sweep(ctx context.Context) (worked bool, err error) {
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, sweepTime)
 	defer cancel()
-	setBack, err := dbmodel.ClockSetBack(ctx, s.db, "sweep", interval)
+	setBack, err := dbmodel.ClockSetBack(ctx, s.db, "sweep", sweepInterval)
 	if err != nil {
 		return false, err
 	}
-	mine, err := dbmodel.Tick(ctx, s.db, "sweep", interval)
+	mine, err := dbmodel.Tick(ctx, s.db, "sweep", sweepInterval)
 	if err != nil || !mine {
 		return false, err
 	}
@@ -133,7 +138,7 @@ func (s *Scheduler) sweep(ctx context.Context) (worked bool, err error) {
 		s.watchPauses, s.sweepEvents, s.sweepImports, s.forgetFailures,
 		s.sweepTargets, s.sweepPeriodic, s.sweepDeletions,
 	} {
-		// Of a Redis in parts one may answer while another does not.
+		// A step that fails stops no other one: of a Redis cluster one part may answer while another does not.
 		err = errors.Join(err, step(ctx))
 	}
 	return true, err
@@ -165,7 +170,7 @@ func (s *Scheduler) sweepImports(ctx context.Context) error { return s.sweepQueu
 
 // sweepQueue enqueues the events of imports, or the single ones, that have no task.
 func (s *Scheduler) sweepQueue(ctx context.Context, bulk bool) error {
-	waiting, latency, err := s.queue.Size(queue.Of(bulk))
+	waiting, latency, err := s.queue.Size(ctx, queue.Of(bulk))
 	if err != nil {
 		return nil //nolint:nilerr // without Redis nothing can be enqueued, which Queue logs
 	}
@@ -207,10 +212,10 @@ func (s *Scheduler) merge(ctx context.Context, bulk bool) error {
 	return nil
 }
 
-// sweepTargets pokes targets for which deliveries wait: those that fail when they are due, the others in turn, so that
-// each waits for one round at the most.
+// sweepTargets pokes targets for which deliveries wait: failing ones when they are due, the others in turn, so that
+// each waits for one round at most.
 func (s *Scheduler) sweepTargets(ctx context.Context) error {
-	tasks, _, err := s.queue.Size(queue.BulkDrains)
+	tasks, _, err := s.queue.Size(ctx, queue.BulkDrains)
 	if err != nil {
 		return nil //nolint:nilerr // see sweepQueue
 	}

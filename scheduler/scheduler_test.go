@@ -39,9 +39,9 @@ func TestTwoSchedulersEnqueueOnce(t *testing.T) {
 			}
 			return nil
 		}, "the events are not enqueued")
-		enough := time.Now().Add(2 * interval)
+		enough := time.Now().Add(2 * sweepInterval)
 		testenv.Eventually(t, 30*time.Second, func() error {
-			n, _, err := all[0].queue.Size(queue.Events)
+			n, _, err := all[0].queue.Size(t.Context(), queue.Events)
 			if err != nil {
 				return err // a loaded machine may take Redis longer than one question has
 			}

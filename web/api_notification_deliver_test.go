@@ -44,7 +44,7 @@ func TestDeliverByHand(t *testing.T) {
 		if diff := cmp.Diff(want, e.delivered("CVE-2026-1")); diff != "" {
 			t.Errorf("(-want +got):\n%s", diff)
 		}
-		if size, _, err := e.queue.Size("drains"); err != nil || size != 2 {
+		if size, _, err := e.queue.Size(t.Context(), "drains"); err != nil || size != 2 {
 			t.Errorf("%d drains are enqueued (%v), want 2", size, err)
 		}
 		if got := e.deliver("CVE-2026-1"); got != 0 {

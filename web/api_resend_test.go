@@ -64,7 +64,7 @@ func TestResendGoesToTheWebhookOfToday(t *testing.T) {
 		if n := e.count("deliveries", "batch IS NOT NULL"); n != 0 {
 			t.Error("it is still part of the old digest")
 		}
-		if size, _, err := e.queue.Size("drains"); err != nil || size != 1 {
+		if size, _, err := e.queue.Size(t.Context(), "drains"); err != nil || size != 1 {
 			t.Errorf("%d drains are enqueued (%v), want 1", size, err)
 		}
 

@@ -56,7 +56,7 @@ func (s *server) apiGetStatus(ctx context.Context, _ *struct{}) (*statusOutput, 
 	}
 	return &statusOutput{
 		statusAnswer{
-			c.Outbox, c.FailedEvents, c.PendingDeliveries, c.FailedDeliveries, queueSizes(s.queue), pausedQueues(ctx, s.queue),
+			c.Outbox, c.FailedEvents, c.PendingDeliveries, c.FailedDeliveries, queueSizes(ctx, s.queue), pausedQueues(ctx, s.queue),
 			alive,
 		},
 	}, nil
@@ -97,7 +97,7 @@ func pausedQueues(ctx context.Context, q *queue.Queue) []string {
 }
 
 // queueSizes returns how many tasks wait in each queue; nil where Redis does not say so in time.
-func queueSizes(q *queue.Queue) map[string]*int {
+func queueSizes(ctx context.Context, q *queue.Queue) map[string]*int {
 	type size struct {
 		queue string
 		tasks *int
@@ -107,7 +107,7 @@ func queueSizes(q *queue.Queue) map[string]*int {
 	for _, queue := range queue.All {
 		out[queue] = nil
 		go func() {
-			n, _, err := q.Size(queue)
+			n, _, err := q.Size(ctx, queue)
 			if err != nil {
 				found <- size{queue, nil}
 				return

@@ -40,7 +40,7 @@ func TestDeletionIsEnqueuedAtOnce(t *testing.T) {
 			{204, "DELETE", "/products/1", ""},
 		} {
 			e.want(call.status, call.method, "/api/v1"+call.path, call.body)
-			if n, _, err := e.queue.Size(queue.Periodic); err != nil || n != i+1 {
+			if n, _, err := e.queue.Size(t.Context(), queue.Periodic); err != nil || n != i+1 {
 				t.Errorf("%s %s: %d tasks, want %d: %v", call.method, call.path, n, i+1, err)
 			}
 			if err := dbmodel.ReleaseRemoval(t.Context(), e.db); err != nil { // as the worker does at its end

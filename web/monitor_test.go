@@ -108,7 +108,7 @@ func TestMonitorShowsIdsAndChangesNothing(t *testing.T) {
 			t.Errorf("%s is answered %d", change, r.status)
 		}
 	}
-	if n, _, err := e.queue.Size(queue.Events); err != nil || n != 1 {
+	if n, _, err := e.queue.Size(t.Context(), queue.Events); err != nil || n != 1 {
 		t.Errorf("%d tasks (%v), want 1", n, err)
 	}
 	e.redis.Close()

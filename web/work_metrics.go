@@ -149,7 +149,7 @@ func unix(t time.Time) float64 {
 }
 
 func (w *workCollector) askRedis(ctx context.Context, list *gauges) {
-	for queue, n := range queueSizes(w.queue) {
+	for queue, n := range queueSizes(ctx, w.queue) {
 		if n != nil {
 			list.add(queueDesc, float64(*n), queue)
 		}

@@ -107,7 +107,7 @@ func (e *env) pausedDrains() {
 	e.t.Helper()
 	_, inspector := e.byHand()
 	for _, q := range []string{queue.Drains, queue.BulkDrains} {
-		if _, _, err := e.queue.Size(q); err != nil { // which lists the queue
+		if _, _, err := e.queue.Size(e.t.Context(), q); err != nil { // which lists the queue
 			e.t.Fatal(err)
 		}
 		if err := inspector.PauseQueue(q); err != nil {

@@ -225,7 +225,7 @@ func TestEmptiedRedisIsMeasured(t *testing.T) {
 	for i := range int64(20) {
 		q.Enqueue(t.Context(), []dbmodel.QueueableEvent{{ID: i, Kind: dbmodel.KindObservation}})
 	}
-	if n, _, err := q.Size(queue.Events); err != nil || n != 20 {
+	if n, _, err := q.Size(t.Context(), queue.Events); err != nil || n != 20 {
 		t.Errorf("%d tasks wait, want 20 (%v)", n, err)
 	}
 }
@@ -239,7 +239,7 @@ func TestImportThroughRedisNeedsRoomInItsQueue(t *testing.T) {
 		e.scheduler.Shutdown()
 		client, inspector := e.byHand()
 		e.product(1, "/single")
-		if _, _, err := e.queue.Size(queue.Bulk); err != nil { // which lists the queue
+		if _, _, err := e.queue.Size(t.Context(), queue.Bulk); err != nil { // which lists the queue
 			t.Fatal(err)
 		}
 		if err := inspector.PauseQueue(queue.Bulk); err != nil {
@@ -252,7 +252,7 @@ func TestImportThroughRedisNeedsRoomInItsQueue(t *testing.T) {
 		if err := client.LPush(t.Context(), "asynq:{"+queue.Bulk+"}:pending", waiting...).Err(); err != nil {
 			t.Fatal(err)
 		}
-		if n, _, err := e.queue.Size(queue.Bulk); n != queue.Window || err != nil {
+		if n, _, err := e.queue.Size(t.Context(), queue.Bulk); n != queue.Window || err != nil {
 			t.Fatalf("%d tasks of imports wait, %v", n, err)
 		}
 		reported := func(list ...dbmodel.Observation) {

@@ -46,7 +46,7 @@ func newGathering(q *queue.Queue) *gathering {
 	close(g.calm)
 	ctx := context.Background()
 	g.waits = func() bool {
-		tasks, _, err := q.Size(queue.Bulk)
+		tasks, _, err := q.Size(ctx, queue.Bulk)
 		return err == nil && tasks > 0
 	}
 	g.reserve = func(targets []int64) (mine []int64) {

@@ -49,7 +49,7 @@ type waker struct {
 func newWaker(client redis.UniversalClient, queues []string, q *queue.Queue) *waker {
 	k := &waker{
 		queues: queues, wake: make(chan struct{}, 1), released: make(chan struct{}), done: make(chan struct{}),
-		client: client, note: q.Note, refused: q.Refused,
+		client: client, note: q.Note, refused: q.LogRefusedChannel,
 	}
 	go k.listen()
 	client.AddHook(k)

@@ -85,7 +85,7 @@ func redisRights(ctx context.Context, client redis.UniversalClient) error {
 	q := queue.New(client, zerolog.Nop())
 	_, errClaim := q.Claim(ctx, scratchKey, 1, time.Second)
 	_, errTake := q.TakeOver(ctx, scratchKey, 1, 2, time.Second)
-	_, _, errSize := q.Size(scratchQueue)
+	_, _, errSize := q.Size(ctx, scratchQueue)
 	err := errors.Join(errClaim, errTake, errSize, q.Ping(ctx),
 		q.HoldPokes(ctx, 0, time.Second), q.Unpoke(ctx, 0), // no target has this id
 		client.Publish(ctx, queue.WakeChannel, scratchQueue).Err())

@@ -24,8 +24,11 @@ func (q *Queue) Claim(ctx context.Context, key string, id int64, ttl time.Durati
 			return id, nil
 		}
 		holder, err := q.redis.Get(ctx, key).Int64()
-		if !errors.Is(err, redis.Nil) { // else it ended this moment
-			return holder, err
+		switch {
+		case err == nil:
+			return holder, nil
+		case !errors.Is(err, redis.Nil): // else the claim has ended meanwhile
+			return 0, fmt.Errorf("ask who holds the claim of an exception: %w", err)
 		}
 	}
 }
@@ -36,8 +39,8 @@ var takeOver = redis.NewScript(`if redis.call("GET", KEYS[1]) == ARGV[1] then
 end
 return 0`)
 
-// TakeOver moves a claim from an event that will not notify it any more to another one. It returns false where the
-// claim is not that event's.
+// TakeOver moves a claim from an event that will not notify the exception any more to another event. It returns false
+// where the first one does not hold the claim.
 func (q *Queue) TakeOver(ctx context.Context, key string, from, to int64, ttl time.Duration) (bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, EnqueueTime)
 	defer cancel()
@@ -48,7 +51,7 @@ func (q *Queue) TakeOver(ctx context.Context, key string, from, to int64, ttl ti
 	return n == 1, nil
 }
 
-// Release ends a claim of an event that will not notify it, so that the next one may.
+// Release ends the claim of an event that will not notify the exception, so that the next event may.
 func (q *Queue) Release(ctx context.Context, key string, holder int64) error {
 	_, err := q.TakeOver(ctx, key, holder, 0, time.Millisecond)
 	return err

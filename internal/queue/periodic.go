@@ -13,12 +13,12 @@ import (
 // PeriodicTime bounds a run of a periodic task; asynq, which would count it as lost, waits a little longer.
 const PeriodicTime = time.Hour
 
-// PeriodicTask is the payload of a task of Periodic: where the row of its run is.
+// PeriodicTask is the payload of a task that runs a periodic task.
 type PeriodicTask struct {
-	ID int64 `json:"id"`
+	ID int64 `json:"id"` // of the row of the run
 }
 
-// typeOfPeriodic are the types of the tasks that run periodic tasks.
+// typeOfPeriodic holds the type of task that runs each periodic task.
 var typeOfPeriodic = map[string]string{
 	dbmodel.PeriodicCleanup:    TypePeriodicCleanup,
 	dbmodel.PeriodicDigests:    TypePeriodicDigests,
@@ -29,14 +29,14 @@ var typeOfPeriodic = map[string]string{
 func (q *Queue) EnqueuePeriodic(ctx context.Context, runs []dbmodel.QueueableRun) {
 	var list []*asynq.Task
 	for _, r := range runs {
-		if t, known := typeOfPeriodic[r.Task]; known { // else it is for another version of Tocsin
+		if t, known := typeOfPeriodic[r.Task]; known { // else another version of Tocsin runs it
 			list = append(list, newTask(t, PeriodicTask{ID: r.ID}, Periodic, PeriodicTime+2*time.Minute))
 		}
 	}
 	q.enqueue(ctx, list, Periodic)
 }
 
-// RemoveDeleted has a worker remove what is deleted, unless one does so already.
+// RemoveDeleted asks a worker to remove what was deleted, unless one is at it.
 func (q *Queue) RemoveDeleted(ctx context.Context, db *dbmodel.DB) error {
 	mine, err := dbmodel.ClaimRemoval(ctx, db)
 	if err != nil {

@@ -18,7 +18,7 @@ func (q *Queue) Poke(ctx context.Context, targets []int64) {
 	q.poke(ctx, targets, Drains)
 }
 
-// PokeBulk is Poke for what an import has stored, and for what the sweep found: it never keeps a single event waiting.
+// PokeBulk is Poke for deliveries of an import, and for those that the sweep found: it keeps no single event waiting.
 func (q *Queue) PokeBulk(ctx context.Context, targets []int64) {
 	q.poke(ctx, targets, BulkDrains)
 }
@@ -109,8 +109,8 @@ func (q *Queue) Unpoke(ctx context.Context, target int64) error {
 	return err
 }
 
-// HoldPokes keeps pokes of a target away for d. Only a caller that looks into the database after that, and calls
-// Unpoke before, may do so; should that process be lost, the sweep looks.
+// HoldPokes keeps pokes of a target away for d. Its caller must call Unpoke and then look into the database; should the
+// process be lost before, the sweep looks.
 func (q *Queue) HoldPokes(ctx context.Context, target int64, d time.Duration) error {
 	ctx, cancel := context.WithTimeout(ctx, EnqueueTime)
 	defer cancel()

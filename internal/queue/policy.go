@@ -11,8 +11,8 @@ import (
 // NoEviction is the maxmemory-policy that Redis must have: with any other one it drops tasks when it is full.
 const NoEviction = "noeviction"
 
-// WrongPolicy returns the maxmemory-policy of a server of Redis where that is not NoEviction; empty: all are right.
-// The error says that Redis does not report it.
+// WrongPolicy returns the maxmemory-policy of a Redis server that has another one than NoEviction; empty: there is no
+// such server. The error says that Redis does not report its policy.
 func (q *Queue) WrongPolicy(ctx context.Context) (string, error) {
 	var mu sync.Mutex
 	var wrong string

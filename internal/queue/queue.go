@@ -21,8 +21,7 @@ import (
 // millisecond more for each.
 const EnqueueTime = 500 * time.Millisecond
 
-// WakeChannel is where workers hear that there is something in a queue; the message is the name of a queue, or of one
-// from which the same server takes.
+// WakeChannel is where workers hear that there is something in a queue; the message is the name of the queue.
 const WakeChannel = "tocsin:wake"
 
 // Queue is the way into Redis. Redis says when something is done, never what: all that is lost here is found again in
@@ -34,7 +33,7 @@ type Queue struct {
 	log    zerolog.Logger
 
 	restUntil atomic.Pointer[time.Time] // nil: Redis has always answered
-	refused   sync.Once                 // see Refused
+	refused   sync.Once                 // of LogRefusedChannel
 
 	mu        sync.Mutex // of what follows
 	sizes     map[string]*knownSize
@@ -59,7 +58,7 @@ func Of(bulk bool) string {
 	return Events
 }
 
-// Enqueue enqueues tasks for events. It takes EnqueueTime, and a millisecond for each task, at the most.
+// Enqueue enqueues tasks for events. It takes at most EnqueueTime, and a millisecond for each task.
 func (q *Queue) Enqueue(ctx context.Context, events []dbmodel.QueueableEvent) {
 	var single, bulk []*asynq.Task
 	q.mu.Lock()
@@ -89,25 +88,25 @@ func (q *Queue) passOver(e dbmodel.QueueableEvent) {
 	}
 }
 
-// enqueue adds tasks, several at a time because asynq has no call for many, and wakes the servers that take from a
-// queue.
-func (q *Queue) enqueue(ctx context.Context, tasks []*asynq.Task, woken string) {
+// enqueue adds tasks to a queue, several at a time because asynq has no call for many, and wakes the servers that take
+// from it.
+func (q *Queue) enqueue(ctx context.Context, tasks []*asynq.Task, queue string) {
 	if len(tasks) == 0 || q.resting() {
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), EnqueueTime+time.Duration(len(tasks))*time.Millisecond)
 	defer cancel()
-	g, all := errgroup.WithContext(ctx)
+	g, groupCtx := errgroup.WithContext(ctx)
 	g.SetLimit(16)
 	for _, t := range tasks {
 		g.Go(func() error {
-			_, err := q.client.EnqueueContext(all, t)
+			_, err := q.client.EnqueueContext(groupCtx, t)
 			return err
 		})
 	}
 	err := g.Wait()
 	if err == nil {
-		err = q.wake(ctx, woken)
+		err = q.wake(ctx, queue)
 	}
 	q.Note(err)
 }
@@ -119,12 +118,12 @@ func (q *Queue) wake(ctx context.Context, queue string) error {
 	if !redis.HasErrorPrefix(err, "NOPERM") {
 		return err
 	}
-	q.Refused(err)
+	q.LogRefusedChannel(err)
 	return nil
 }
 
-// Refused logs, once, that Redis refuses the user the channel on which workers are woken.
-func (q *Queue) Refused(err error) {
+// LogRefusedChannel logs, once, that Redis does not let its user use WakeChannel.
+func (q *Queue) LogRefusedChannel(err error) {
 	q.refused.Do(func() {
 		q.log.Warn().Err(err).Msg("Redis refuses the channel " + WakeChannel +
 			": workers ask for tasks all the time instead; grant it to the user of REDIS_URL with ACL SETUSER <user> &" +

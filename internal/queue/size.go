@@ -10,34 +10,37 @@ import (
 )
 
 const (
-	// Window is how many tasks of one queue lie in Redis at the most; beyond it events wait in the database, and the sweep
-	// feeds them. A Redis that is full refuses to give tasks out, too.
+	// Window is how many tasks of one queue lie in Redis at most. Beyond it events wait in the database until the sweep
+	// enqueues them: a Redis that is full would not even give tasks out.
 	Window = 10_000
-	// DrainWindow is the same for drains.
+	// DrainWindow is the same for drains, about: a process learns once a second how many there are.
 	DrainWindow = 1_000
 	// askTime bounds how long Redis may be asked for the size of a queue.
 	askTime = 2 * time.Second
 )
 
-// Where asynq keeps its queues: the set of their names, the list of the tasks of one that wait, oldest last, and since
-// when each does, in nanoseconds since 1970.
 const (
-	asynqQueues  = "asynq:queues"
+	// asynqQueues is the set in which asynq keeps the names of its queues.
+	asynqQueues = "asynq:queues"
+	// pendingSince is the field of a task that says since when it waits, in nanoseconds since 1970.
 	pendingSince = "pending_since"
 )
 
-func pendingKey(queue string) string         { return "asynq:{" + queue + "}:pending" }
-func taskKey(queue string, id string) string { return "asynq:{" + queue + "}:t:" + id }
+// pendingKey is the list in which asynq keeps the ids of the tasks that wait in a queue, the oldest last.
+func pendingKey(queue string) string { return "asynq:{" + queue + "}:pending" }
 
-// PausedKey is what asynq keeps in Redis as long as a queue is paused.
+// taskKey is the hash in which asynq keeps a task.
+func taskKey(queue, id string) string { return "asynq:{" + queue + "}:t:" + id }
+
+// PausedKey is the key that asynq keeps in Redis as long as a queue is paused.
 func PausedKey(queue string) string { return "asynq:{" + queue + "}:paused" }
 
 // knownSize is what this process knows of the tasks that wait in a queue.
 type knownSize struct {
-	tasks   int           // as Redis said, and those that were enqueued since
+	tasks   int           // as Redis said, and the evaluations that this process has enqueued since
 	latency time.Duration // how long the oldest has waited, as Redis said
 	at      time.Time     // when Redis said so
-	asking  bool          // somebody asks Redis
+	asking  bool          // a goroutine of Room asks Redis
 }
 
 // Room reports whether a task may be added to a queue: Redis answers, and its window is not full. It never waits; what
@@ -55,17 +58,17 @@ func (q *Queue) Room(queue string) bool {
 	s := q.known(queue)
 	if time.Since(s.at) > time.Second && !s.asking {
 		s.asking = true
-		go q.refresh(queue) //nolint:errcheck // the next caller learns it from resting
+		go q.refresh(context.Background(), queue) //nolint:errcheck // the next caller learns it from resting
 	}
 	return s.tasks < most
 }
 
-// Size returns how many tasks wait in a queue, and how long the oldest does. It takes askTime at the most.
-func (q *Queue) Size(queue string) (tasks int, latency time.Duration, err error) {
+// Size returns how many tasks wait in a queue, and how long the oldest does. It takes askTime at most.
+func (q *Queue) Size(ctx context.Context, queue string) (tasks int, latency time.Duration, err error) {
 	if q.resting() {
 		return 0, 0, errResting
 	}
-	if err := q.refresh(queue); err != nil {
+	if err := q.refresh(ctx, queue); err != nil {
 		return 0, 0, err
 	}
 	q.mu.Lock()
@@ -85,8 +88,8 @@ func (q *Queue) known(queue string) *knownSize {
 }
 
 // refresh asks Redis for the size of a queue, and notes it.
-func (q *Queue) refresh(queue string) error {
-	ctx, cancel := context.WithTimeout(context.Background(), askTime)
+func (q *Queue) refresh(ctx context.Context, queue string) error {
+	ctx, cancel := context.WithTimeout(ctx, askTime)
 	defer cancel()
 	tasks, latency, err := q.ask(ctx, queue)
 	q.Note(err)
@@ -105,8 +108,8 @@ func (q *Queue) refresh(queue string) error {
 // runs two scripts for each queue, one of which measures the memory of samples of its tasks; this is asked all the
 // time.
 //
-// An asynq client lists a queue only with its first task. So ask lists a queue that Redis has lost from the list: else
-// asynqmon would never show it again.
+// An asynq client adds the name of a queue to asynqQueues only with its first task. So ask adds one that Redis has
+// lost: else asynqmon would never show the queue again.
 func (q *Queue) ask(ctx context.Context, queue string) (tasks int, latency time.Duration, err error) {
 	var listed *redis.BoolCmd
 	var waiting *redis.IntCmd
@@ -131,6 +134,6 @@ func (q *Queue) ask(ctx context.Context, queue string) (tasks int, latency time.
 	if errors.Is(err, redis.Nil) {
 		return int(waiting.Val()), 0, nil // a worker has taken it meanwhile
 	}
-	// It is the difference between the clocks of two processes: with one ahead of ours it is negative.
+	// The time comes from another process, whose clock may be ahead of ours.
 	return int(waiting.Val()), max(time.Since(time.Unix(0, since)), 0), err
 }

@@ -25,7 +25,7 @@ func TestSizeIsThatOfAsynq(t *testing.T) {
 	t.Cleanup(func() { _ = client.Close() })
 	q := queue.New(client, zerolog.Nop())
 
-	if n, latency, err := q.Size(queue.Events); err != nil || n != 0 || latency != 0 {
+	if n, latency, err := q.Size(t.Context(), queue.Events); err != nil || n != 0 || latency != 0 {
 		t.Errorf("an empty queue: %d tasks, latency %v, %v", n, latency, err)
 	}
 	inspector := asynq.NewInspectorFromRedisClient(client)
@@ -50,7 +50,7 @@ func TestSizeIsThatOfAsynq(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	n, latency, err := q.Size(queue.Events)
+	n, latency, err := q.Size(t.Context(), queue.Events)
 	if err != nil {
 		t.Fatal(err)
 	}

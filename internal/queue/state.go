@@ -17,7 +17,6 @@ const (
 	calmTime = 3 * time.Second
 )
 
-// errResting: Redis did not answer a moment ago.
 var errResting = errors.New("redis did not answer a moment ago")
 
 // Paused lists the queues that somebody has paused, in /monitor/ for instance: no task of theirs is handled.

@@ -20,23 +20,23 @@ const (
 	TypeDeletionRemove  = "deletion:remove"
 )
 
-// Queues. Each has a server of its own, but for the two of drains: those that single events ask for go before those of
-// imports and those that the sweep found. So neither imports nor slow receivers nor what takes long, periodic tasks and
-// the removal of what is deleted, keep the evaluation of single events waiting.
+// Queues. Each has a server of its own, except that one server takes from Drains and, when that is empty, from
+// BulkDrains. So imports, slow receivers, periodic tasks and the removal of what is deleted keep no evaluation of a
+// single event waiting.
 const (
-	Events     = "events"
-	Bulk       = "bulk"
-	Drains     = "drains"
-	BulkDrains = "bulk-drains"
-	Periodic   = "periodic"
+	Events     = "events"      // evaluations of single events
+	Bulk       = "bulk"        // evaluations of imports
+	Drains     = "drains"      // of targets that a single event has a delivery for
+	BulkDrains = "bulk-drains" // of targets that an import has deliveries for, or that the sweep found
+	Periodic   = "periodic"    // periodic tasks, and the removal of what is deleted
 )
 
 // All lists all queues.
 var All = []string{Events, Bulk, Drains, BulkDrains, Periodic}
 
-// EventTask is the payload of a task that evaluates an event: where its row is.
+// EventTask is the payload of a task that evaluates an event.
 type EventTask struct {
-	ID        int64 `json:"id"`
+	ID        int64 `json:"id"`                   // of the row of the event
 	ProductID int64 `json:"product_id,omitempty"` // of a gate
 	Alone     bool  `json:"alone,omitempty"`      // the worker must do nothing else meanwhile
 }
@@ -57,7 +57,7 @@ func evaluation(e dbmodel.QueueableEvent) *asynq.Task {
 // TaskTime bounds an evaluation or a drain, and the acceptance of an event: it is far above what these may take.
 const TaskTime = 2 * time.Minute
 
-// newTask makes a task. What comes after a failed run is the business of a row, so asynq retries nothing.
+// newTask makes a task. A row of the database says what comes after a failed run, so asynq retries nothing.
 func newTask(taskType string, payload any, queue string, timeout time.Duration) *asynq.Task {
 	b, err := json.Marshal(payload)
 	if err != nil {
