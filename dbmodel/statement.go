@@ -1,6 +1,7 @@
 package dbmodel
 
 import (
+	"cmp"
 	"context"
 	"encoding/hex"
 	"encoding/json"
@@ -84,13 +85,17 @@ func execOne(ctx context.Context, db bun.IDB, statement string, a args) error {
 
 // queryAll runs a statement and returns its rows. A struct takes each column in the field of its name, by the rules of
 // bun's models, and every column must have one; any other type takes the only column. NULL is the zero value.
-func queryAll[T any](ctx context.Context, db bun.IDB, statement string, a args) ([]T, error) {
-	return query[T](ctx, db, statement, a, false)
+func queryAll[T any](ctx context.Context, db bun.IDB, statement string, a args) (out []T, err error) {
+	err = queryEach(ctx, db, statement, a, func(v *T) bool {
+		out = append(out, *v)
+		return true
+	})
+	return out, err
 }
 
-// queryOne is queryAll for the first row. It returns ErrNotFound where there is none.
+// queryOne is queryAll for a statement that returns one row. It returns ErrNotFound where there is none.
 func queryOne[T any](ctx context.Context, db bun.IDB, statement string, a args) (v T, err error) {
-	list, err := query[T](ctx, db, statement, a, true)
+	list, err := queryAll[T](ctx, db, statement, a)
 	if err == nil && len(list) == 0 {
 		err = ErrNotFound
 	}
@@ -100,17 +105,9 @@ func queryOne[T any](ctx context.Context, db bun.IDB, statement string, a args) 
 	return list[0], nil
 }
 
-func query[T any](ctx context.Context, db bun.IDB, statement string, a args, first bool) (out []T, err error) {
-	err = queryEach(ctx, db, statement, a, func(v *T) bool {
-		out = append(out, *v)
-		return !first
-	})
-	return out, err
-}
-
 // queryEach is queryAll that calls yield for one row after the other, until yield returns false. The connection is in
 // use until then: yield must not ask the database for anything.
-func queryEach[T any](ctx context.Context, db bun.IDB, statement string, a args, yield func(*T) bool) error {
+func queryEach[T any](ctx context.Context, db bun.IDB, statement string, a args, yield func(*T) bool) (err error) {
 	text, values, err := expand(db, statement, a)
 	if err != nil {
 		return err
@@ -119,7 +116,8 @@ func queryEach[T any](ctx context.Context, db bun.IDB, statement string, a args,
 	if err != nil {
 		return Translate(err)
 	}
-	defer found.Close()
+	// A statement outside of a transaction is committed behind its last row: Close says where that failed.
+	defer func() { err = cmp.Or(err, Translate(found.Close())) }()
 	row, err := newRowScanner(db, reflect.TypeFor[T](), found)
 	if err != nil {
 		return err
