@@ -29,8 +29,11 @@ var ErrSealed = errors.New("sealed with another key: set TOCSIN_SECRET_KEY, or T
 // it.
 var ErrAddressLost = errors.New("the key that sealed it is lost: set the address anew")
 
-// Vault seals addresses of targets and hashes them, each with a key that lies sealed in the database and never
-// changes. So a new TOCSIN_SECRET_KEY seals these two keys anew and nothing else: processes that still run with the
+// ErrSecretLost is ErrAddressLost of the secret of a signed webhook.
+var ErrSecretLost = errors.New("the key that sealed it is lost: rotate the secret")
+
+// Vault seals what must be read again, addresses of targets and the secrets of signed webhooks, with one key, and hashes
+// with another what must only be compared. Both keys lie sealed in the database and never change. So a new TOCSIN_SECRET_KEY seals these two keys anew and nothing else: processes that still run with the
 // old one go on, and no target is split in two.
 type Vault struct {
 	seal    cipher.AEAD
@@ -171,11 +174,12 @@ func (v *Vault) sealSigningSecret(secret string) []byte {
 	return sealWith(v.seal, []byte(secret), signingPurpose)
 }
 
-// openSigningSecret returns ErrAddressLost where the key that lay in the database when the secret was sealed is gone.
+// openSigningSecret decrypts the secret of a signed webhook. The error is ErrSecretLost where the key that lay in the
+// database when it was sealed is gone.
 func (v *Vault) openSigningSecret(sealed []byte) (string, error) {
 	text, err := v.seal.Open(nil, nil, sealed, []byte(signingPurpose))
 	if err != nil {
-		return "", ErrAddressLost
+		return "", ErrSecretLost
 	}
 	return string(text), nil
 }
@@ -212,8 +216,4 @@ func (v *Vault) Proof(texts ...string) string {
 }
 
 // SettingsKey is a hash of settings, which may hold secrets: the same for equal settings.
-func (v *Vault) SettingsKey(settings string) string {
-	h := hmac.New(sha256.New, v.hashKey)
-	fmt.Fprintf(h, "settings\x00%s", settings)
-	return hex.EncodeToString(h.Sum(nil))
-}
+func (v *Vault) SettingsKey(settings string) string { return v.Proof("settings", settings) }

@@ -199,7 +199,7 @@ func FollowEmail(ctx context.Context, db bun.IDB, v *Vault, userID int64) error 
 	return err
 }
 
-// RotationTime is how long the secret before still signs after a rotation.
+// RotationTime is how long the previous secret still signs after a rotation.
 const RotationTime = 24 * time.Hour
 
 const rotateSecret = `
@@ -207,7 +207,7 @@ const rotateSecret = `
 		secret = @secret
 	WHERE id = (SELECT target_id FROM contacts WHERE id = @id AND subscription_id = @subscription AND channel = 'webhook')`
 
-// RotateSecret gives a contact, which is a signed webhook of this subscription, a new secret; the one before signs too
+// RotateSecret gives a contact, which is a signed webhook of this subscription, a new secret; the previous one signs too
 // for RotationTime. It returns ErrNotFound where there is no such contact.
 func RotateSecret(ctx context.Context, db bun.IDB, v *Vault, subscriptionID, contactID int64, secret string) error {
 	return execOne(ctx, db, rotateSecret,
@@ -221,23 +221,26 @@ const signingSecrets = `
 	SELECT secret, CASE WHEN previous_secret_until > clock_timestamp() THEN previous_secret END AS previous_secret
 	FROM targets WHERE id = @target`
 
-// SigningSecrets returns what signs messages to a target now: its secret and, for a while after a rotation, the one
-// before.
+// SigningSecrets returns what signs messages to a target now: its secret and, for RotationTime after a rotation, the
+// previous one. It returns none for a target that is no signed webhook, and ErrSecretLost where nobody can read the secret;
+// a previous one that nobody can read is left out.
 func SigningSecrets(ctx context.Context, db bun.IDB, v *Vault, target int64) ([]string, error) {
 	sealed, err := queryOne[struct{ Secret, PreviousSecret []byte }](ctx, db, signingSecrets, args{"target": target})
 	if err != nil {
 		return nil, err
 	}
-	var out []string
-	for _, s := range [][]byte{sealed.Secret, sealed.PreviousSecret} {
-		if s == nil {
-			continue
+	if sealed.Secret == nil {
+		return nil, nil
+	}
+	secret, err := v.openSigningSecret(sealed.Secret)
+	if err != nil {
+		return nil, err
+	}
+	out := []string{secret}
+	if sealed.PreviousSecret != nil {
+		if previous, err := v.openSigningSecret(sealed.PreviousSecret); err == nil {
+			out = append(out, previous)
 		}
-		secret, err := v.openSigningSecret(s)
-		if err != nil {
-			return nil, err
-		}
-		out = append(out, secret)
 	}
 	return out, nil
 }

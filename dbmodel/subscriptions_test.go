@@ -267,6 +267,28 @@ func TestSubscriptionContacts(t *testing.T) {
 	})
 }
 
+// TestSecretAfterTheKeyIsLost: one rotation is enough, although nobody can read the previous secret.
+func TestSecretAfterTheKeyIsLost(t *testing.T) {
+	t.Parallel()
+	testenv.EachDatabase(t, func(t *testing.T, db *dbmodel.DB) {
+		ctx, s := t.Context(), newSubscribers(t, db)
+		team := s.add(&dbmodel.Subscription{Name: "Team", ProductID: new(int64(1))},
+			dbmodel.ContactChange{Channel: rule.Webhook, Address: "https://a.example/1", Secret: "one"})
+		webhook := s.contacts(team.ID)[0]
+		_, err := db.ExecContext(ctx, "DELETE FROM secrets")
+		s.ok(err)
+		vault, err := dbmodel.OpenVault(ctx, db, make([]byte, dbmodel.KeySize), nil)
+		s.ok(err)
+		if got, err := dbmodel.SigningSecrets(ctx, db, vault, webhook.Target); !errors.Is(err, dbmodel.ErrSecretLost) {
+			t.Errorf("secrets %v, %v; want ErrSecretLost", got, err)
+		}
+		s.ok(dbmodel.RotateSecret(ctx, db, vault, team.ID, webhook.ID, "two"))
+		if got, err := dbmodel.SigningSecrets(ctx, db, vault, webhook.Target); err != nil || !cmp.Equal(got, []string{"two"}) {
+			t.Errorf("secrets after a rotation: %v, %v; want the new one", got, err)
+		}
+	})
+}
+
 // TestPersonalEmail has the email of a personal subscription follow the address of its user.
 func TestPersonalEmail(t *testing.T) {
 	t.Parallel()

@@ -87,7 +87,7 @@ func (d *drain) batchMessage(
 	}
 	secrets, err := dbmodel.SigningSecrets(ctx, d.w.DB, d.w.Vault, d.target.ID)
 	switch {
-	case errors.Is(err, dbmodel.ErrAddressLost): // the sender refuses what nothing signs, and says what to do
+	case errors.Is(err, dbmodel.ErrSecretLost): // the sender refuses what nothing signs, and says what to do
 		d.w.Log.Error().Err(err).Int64("target", d.target.ID).Msg("the secret of a webhook cannot be read")
 	case err != nil:
 		return nil, set, fmt.Errorf("read the secrets of target %d: %w", d.target.ID, err)
