@@ -59,8 +59,8 @@ const (
 		WHERE schedule = @schedule AND timezone = @timezone AND enabled = @enabled AND next_slot_at = @due`
 )
 
-// mendSlots brings next slots that lie too far ahead, because the clock was set back, to the first after now. One that
-// is the second after now stays: the digests of the first were made before the clock came to it again.
+// mendSlots brings next slots that lie too far ahead, because the clock was set back, to where they would be by its time
+// of now.
 func mendSlots(ctx context.Context, db *DB) error {
 	list, err := queryAll[Subscription](ctx, db, slotsAhead, nil)
 	if err != nil || len(list) == 0 {
@@ -70,29 +70,36 @@ func mendSlots(ctx context.Context, db *DB) error {
 	if err != nil {
 		return err
 	}
-	for _, s := range list {
-		a := args{"schedule": s.Schedule, "timezone": s.Timezone, "enabled": s.Enabled, "due": s.NextSlotAt}
-		if s.Ends() {
-			a["next"] = now
-			if _, err := exec(ctx, db, mendSlot, a); err != nil {
-				return err
-			}
+	for i := range list {
+		s := &list[i]
+		next, tooFar := s.slotTooFarAhead(now)
+		if !tooFar {
 			continue
 		}
-		slots, refused := rule.Schedule{Line: s.Schedule, Timezone: s.Timezone}.Slots()
-		if len(refused) > 0 { // the run that makes its digest reports that
-			continue
-		}
-		next := slots.Next(now)
-		if !s.NextSlotAt.After(slots.Next(next)) {
-			continue
-		}
-		a["next"] = next.UTC()
-		if _, err := exec(ctx, db, mendSlot, a); err != nil {
+		_, err := exec(ctx, db, mendSlot, args{
+			"schedule": s.Schedule, "timezone": s.Timezone, "enabled": s.Enabled, "due": s.NextSlotAt, "next": next,
+		})
+		if err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// slotTooFarAhead reports whether the next slot of s lies further ahead of now than one that is set now, and returns when
+// that comes. The second one after now is not too far: the digests of the first were made before the clock came to it
+// again.
+func (s *Subscription) slotTooFarAhead(now time.Time) (next time.Time, tooFar bool) {
+	if s.Ends() {
+		next = now.Add(decisionTime)
+		return next, s.NextSlotAt.After(next)
+	}
+	slots, refused := rule.Schedule{Line: s.Schedule, Timezone: s.Timezone}.Slots()
+	if len(refused) > 0 { // the run that makes its digest reports that
+		return time.Time{}, false
+	}
+	next = slots.Next(now).UTC()
+	return next, s.NextSlotAt.After(slots.Next(next))
 }
 
 const dueSlots = `next_slot_at <= clock_timestamp()`

@@ -96,3 +96,35 @@ func TestMendSlots(t *testing.T) {
 		}
 	})
 }
+
+// TestMendLastSlots: the last slot of a schedule that ended a moment ago stays, for what was decided before has yet to be stored;
+// one that lies further ahead comes as late as that of a schedule that ends now.
+func TestMendLastSlots(t *testing.T) {
+	t.Parallel()
+	testenv.EachDatabase(t, func(t *testing.T, db *dbmodel.DB) {
+		ctx, s := t.Context(), newSubscribers(t, db)
+		alice := s.user("alice", "")
+		sub := s.add(&dbmodel.Subscription{Name: "S", UserID: &alice.UserID, Schedule: "0 8 * * *", Timezone: "UTC", Enabled: true})
+		_, err := dbmodel.DisableSubscription(ctx, db, sub.ID)
+		s.ok(err)
+		slot := func() time.Time {
+			t.Helper()
+			got, err := dbmodel.VisibleSubscriptionByID(ctx, db, everything, sub.ID)
+			s.ok(err)
+			return *got.NextSlotAt
+		}
+		last := slot()
+		s.ok(dbmodel.MendDueTimes(ctx, db, time.Hour))
+		if got := slot(); !got.Equal(last) {
+			t.Errorf("the last slot is %s, want %s", got, last)
+		}
+		ahead := last.Add(time.Hour)
+		sub.NextSlotAt = &ahead
+		_, err = db.NewUpdate().Model(sub).Column("next_slot_at").WherePK().Exec(ctx)
+		s.ok(err)
+		s.ok(dbmodel.MendDueTimes(ctx, db, time.Hour))
+		if got := slot(); got.Before(last) || !got.Before(ahead) {
+			t.Errorf("the last slot, an hour ahead, is %s, want it from %s on", got, last)
+		}
+	})
+}
