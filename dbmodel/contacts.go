@@ -72,17 +72,30 @@ func ContactsOf(ctx context.Context, db bun.IDB, holders ...rule.Holder) (map[ru
 	return out, nil
 }
 
-const deleteContacts = `
-	DELETE FROM contacts
-	WHERE kind = @kind AND coalesce(product_id, product_group_id, subscription_id, 0) = @holder AND channel = @channel`
+const deleteContacts = `DELETE FROM contacts WHERE kind = @kind AND channel = @channel AND @held`
 
 const insertContacts = `
 	INSERT INTO contacts (kind, product_id, product_group_id, channel, position, target_id, address)
 	SELECT @kind, @product::bigint, @group::bigint, @channel, i.ord, i.target, i.address
 	FROM @contacts AS i ORDER BY i.ord`
 
-// SetContacts replaces the contacts of a holder by one channel. The caller keeps others from changing the holder
-// meanwhile.
+// held is the condition that a contact is one of holder, in the form of the indexes of contacts; the parts of the
+// settings differ in their kind alone.
+func held(holder rule.Holder) bun.Safe {
+	switch holder.Kind {
+	case rule.HolderProduct:
+		return bun.Safe(fmt.Sprintf("product_id = %d", holder.ID))
+	case rule.HolderGroup:
+		return bun.Safe(fmt.Sprintf("product_group_id = %d", holder.ID))
+	case rule.HolderSubscription:
+		return bun.Safe(fmt.Sprintf("subscription_id = %d", holder.ID))
+	case rule.HolderTitles, rule.HolderExceptions:
+	}
+	return "product_id IS NULL AND product_group_id IS NULL AND subscription_id IS NULL"
+}
+
+// SetContacts replaces the contacts of a product, a product group or a part of the settings by one channel; those of a
+// subscription are for SetSubscriptionContacts. The caller keeps others from changing the holder meanwhile.
 func SetContacts(
 	ctx context.Context, db bun.IDB, holder rule.Holder, channel rule.Channel, contacts []rule.Contact,
 ) error {
@@ -95,7 +108,7 @@ func SetContacts(
 	case rule.HolderTitles, rule.HolderExceptions, rule.HolderSubscription:
 	}
 	_, err := exec(ctx, db, deleteContacts,
-		args{"kind": string(holder.Kind), "holder": holder.ID, "channel": string(channel)})
+		args{"kind": string(holder.Kind), "channel": string(channel), "held": held(holder)})
 	if err != nil || len(contacts) == 0 {
 		return err
 	}

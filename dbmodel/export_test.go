@@ -26,6 +26,7 @@ const (
 	OldestWorkStatement        = oldestWork
 	CountWorkStatement         = countWork
 	UpsertStatement            = knownProducts + upsertObservations
+	DeleteContactsStatement    = deleteContacts
 )
 
 // What statements are made of.
@@ -42,6 +43,9 @@ func NewCol(name, pgType string, values any) col { return col{name, pgType, valu
 func QueryAll[T any](ctx context.Context, db bun.IDB, statement string, a Args) ([]T, error) {
 	return queryAll[T](ctx, db, statement, a)
 }
+
+// Held is held.
+var Held = held
 
 // ObservationCols are the Rows of observations.
 func ObservationCols(list []Observation) Rows { return observationCols(list) }
