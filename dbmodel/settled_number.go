@@ -24,19 +24,24 @@ const writers = `
 		AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
 		AND mode = 'RowExclusiveLock' AND granted AND pid <> pg_backend_pid()`
 
-// SettledNumber returns the newest number of a notification, once every notification with it or a lower one is
-// committed, or never will be: what began before the call is waited for, up to most, and holds nothing up.
+// SettledNumber returns the newest number of a notification, once every notification with it or a lower one is committed
+// or never will be. It waits for the transactions that write notifications when it is called, and keeps no other one
+// waiting. The error is not ErrUnavailable where they take longer than most.
 func SettledNumber(ctx context.Context, db *DB, most time.Duration) (int64, error) {
 	n, err := queryOne[int64](ctx, db, "SELECT @last", args{"last": bun.Safe(lastNumber(db))})
 	if err != nil || isSQLite(db) { // which has one writer
 		return n, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, most)
+	waiting, cancel := context.WithTimeout(ctx, most)
 	defer cancel()
-	if err := writersEnd(ctx, db); err != nil {
+	switch err := writersEnd(waiting, db); {
+	case err == nil:
+		return n, nil
+	case waiting.Err() != nil && ctx.Err() == nil:
+		return 0, fmt.Errorf("notifications are still being stored after %s", most)
+	default:
 		return 0, fmt.Errorf("wait for notifications that are being stored: %w", err)
 	}
-	return n, nil
 }
 
 // writersEnd waits until no transaction is left of those that write notifications now.
@@ -51,7 +56,7 @@ func writersEnd(ctx context.Context, db *DB) error {
 	for err == nil && len(waiting) > 0 {
 		select {
 		case <-ctx.Done():
-			return ctx.Err()
+			return Translate(ctx.Err())
 		case <-ticker.C:
 		}
 		var still []string
