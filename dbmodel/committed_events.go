@@ -7,9 +7,9 @@ import (
 	"strings"
 )
 
-// CommittedEvents returns which of the events with these ids a connection of somebody else's to the PostgreSQL database
-// sees.
-func CommittedEvents(ctx context.Context, db queryer, ids []int64) (seen map[int64]bool, err error) {
+// CommittedEvents returns which of the events with these ids are stored in a PostgreSQL database that a Go web tier has
+// opened, with any driver: their transactions are committed.
+func CommittedEvents(ctx context.Context, db reader, ids []int64) (seen map[int64]bool, err error) {
 	if len(ids) == 0 {
 		return nil, nil
 	}

@@ -4,8 +4,8 @@
 //
 // A statement stands whole in a constant, in the words of PostgreSQL, with arguments by name, and runs through exec,
 // queryAll or queryOne; dialect.go lists the forms that SQLite writes in another way. Its rows are read into a struct
-// by the names of the columns, and lists of values are arguments of the types numbers and rows, never arrays or
-// placeholders of its own. What reads better so, such as a filter with many conditions, is built by bun.
+// by the names of the columns. Lists of values are arguments of the types numbers, texts and rows. bun builds what reads
+// better as a chain of calls, such as a filter with many conditions.
 package dbmodel
 
 import (
@@ -64,7 +64,7 @@ func (db *DB) Snapshot(ctx context.Context, fn func(ctx context.Context, tx bun.
 	return Translate(db.Reader.RunInTx(ctx, opts, fn))
 }
 
-// Ping reports whether the database answers.
+// Ping returns an error where the database does not answer.
 func (db *DB) Ping(ctx context.Context) error {
 	_, err := db.Reader.ExecContext(ctx, "SELECT 1")
 	return Translate(err)
@@ -86,8 +86,8 @@ func DatabaseNow(ctx context.Context, db bun.IDB) (time.Time, error) {
 	return queryOne[time.Time](ctx, db, "SELECT clock_timestamp()", nil)
 }
 
-// ForeignTx is a transaction that somebody else has begun on a PostgreSQL database with Tocsin's tables, with whatever
-// driver. Only queries below bun can run in it: those of accepting events.
+// ForeignTx is a transaction that a Go web tier has begun on the PostgreSQL database with Tocsin's tables, with any
+// driver. Only queries below bun can run in it: those that accept events.
 type ForeignTx struct {
 	*bun.DB // for the dialect; it has no connection
 	tx      *sql.Tx
@@ -98,14 +98,20 @@ func NewForeignTx(tx *sql.Tx) *ForeignTx {
 	return &ForeignTx{DB: bun.NewDB(nil, pgdialect.New()), tx: tx}
 }
 
-// querier is what *sql.DB and *sql.Tx have in common.
-type querier interface {
-	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
+// reader is a database, or a transaction, of any driver.
+type reader interface {
 	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
 }
 
-// raw gives access below bun, where placeholders are $1, $2, … in both dialects and slices travel as they are.
-func raw(db bun.IDB) querier {
+// readWriter is what *sql.DB and *sql.Tx have in common.
+type readWriter interface {
+	reader
+	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
+}
+
+// raw returns the database or transaction below bun, where placeholders are $1, $2, … in both dialects and slices are
+// passed to the driver as they are.
+func raw(db bun.IDB) readWriter {
 	switch db := db.(type) {
 	case *DB:
 		return db.DB.DB

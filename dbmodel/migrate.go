@@ -129,8 +129,11 @@ func lastMigration(ctx context.Context, db *DB, files fs.FS) (name string, losse
 		return "", nil, Translate(err)
 	}
 	found, err := fs.Glob(files, name+"_*.down.sql")
-	if err != nil || len(found) != 1 {
-		return "", nil, fmt.Errorf("this program cannot take back migration %s: %d files, %w", name, len(found), err)
+	if err != nil {
+		return "", nil, fmt.Errorf("find the way back from migration %s: %w", name, err)
+	}
+	if len(found) != 1 {
+		return "", nil, fmt.Errorf("this program cannot take back migration %s: it has %d files that do", name, len(found))
 	}
 	down, err := fs.ReadFile(files, found[0])
 	if err != nil {
@@ -196,16 +199,11 @@ func CheckSchema(ctx context.Context, db *DB) error {
 }
 
 // CheckSchemaOf is CheckSchema for a PostgreSQL database that a Go web tier has opened, with any driver.
-func CheckSchemaOf(ctx context.Context, db queryer) error {
+func CheckSchemaOf(ctx context.Context, db reader) error {
 	return checkSchema(ctx, db, "postgres")
 }
 
-// queryer is a connection to a database, of any driver.
-type queryer interface {
-	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
-}
-
-func checkSchema(ctx context.Context, db queryer, folder string) error {
+func checkSchema(ctx context.Context, db reader, folder string) error {
 	files := schemaFiles(folder)
 	known, err := knownMigrations(files)
 	if err != nil {
@@ -227,7 +225,7 @@ func checkSchema(ctx context.Context, db queryer, folder string) error {
 }
 
 // refuseNewer returns a SchemaError where the database has a migration that is not among files.
-func refuseNewer(ctx context.Context, db queryer, files fs.FS) error {
+func refuseNewer(ctx context.Context, db reader, files fs.FS) error {
 	known, err := knownMigrations(files)
 	if err != nil {
 		return err
@@ -256,8 +254,11 @@ func refuseUnknown(applied, known []string) error {
 // knownMigrations lists the names of the migrations of files, oldest first.
 func knownMigrations(files fs.FS) ([]string, error) {
 	list, err := fs.Glob(files, "*.up.sql")
-	if err != nil || len(list) == 0 {
-		return nil, fmt.Errorf("this program has no migrations: %w", err)
+	if err != nil {
+		return nil, fmt.Errorf("find migrations: %w", err)
+	}
+	if len(list) == 0 {
+		return nil, errors.New("this program has no migrations")
 	}
 	for i, f := range list {
 		list[i], _, _ = strings.Cut(f, "_") // bun's name of a migration is the number that its file begins with
@@ -268,7 +269,7 @@ func knownMigrations(files fs.FS) ([]string, error) {
 const errNoTables = SchemaError("the database has no tables of Tocsin: run \"tocsin migrate up\"")
 
 // appliedMigrations lists the names of the migrations that the database has, or returns errNoTables.
-func appliedMigrations(ctx context.Context, db queryer) ([]string, error) {
+func appliedMigrations(ctx context.Context, db reader) ([]string, error) {
 	rows, err := db.QueryContext(ctx, "SELECT name FROM "+migrationTable)
 	if err != nil {
 		if isMissingTable(err) {
@@ -288,7 +289,7 @@ func appliedMigrations(ctx context.Context, db queryer) ([]string, error) {
 	return list, Translate(rows.Err())
 }
 
-// migrationTable is where bun notes what it has applied.
+// migrationTable is the table in which bun notes the migrations that it has applied.
 const migrationTable = "schema_migrations"
 
 // schemaFolder is where the migrations of a database's dialect are.

@@ -97,6 +97,22 @@ func TestMigrateWithOneConnection(t *testing.T) {
 	})
 }
 
+// TestMigrationIsMissing: the error says in words what this program lacks.
+func TestMigrationIsMissing(t *testing.T) {
+	t.Parallel()
+	testenv.EachDatabase(t, func(t *testing.T, db *dbmodel.DB) {
+		ctx := t.Context()
+		onlyUp := fstest.MapFS{"20261101000000_first.tx.up.sql": {Data: []byte("SELECT 1")}}
+		_, _, errLast := dbmodel.LastMigrationOf(ctx, db, onlyUp)
+		_, _, errNone := dbmodel.LastMigrationOf(ctx, db, fstest.MapFS{})
+		for what, err := range map[string]error{"no way down": errLast, "no migrations": errNone} {
+			if err == nil || strings.Contains(err.Error(), "%!") {
+				t.Errorf("%s: %v", what, err)
+			}
+		}
+	})
+}
+
 // TestOlderProgram meets the schema of a newer one.
 func TestOlderProgram(t *testing.T) {
 	t.Parallel()
