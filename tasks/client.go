@@ -24,9 +24,10 @@ func NewClient(client redis.UniversalClient) *Client {
 	return &Client{redis: client, client: asynq.NewClientFromRedisClient(client)}
 }
 
-// Enqueue puts an event into Redis; it is kept once Enqueue has returned nil. Of states of the same thing the one that
-// was reported last counts, in whatever order workers accept them; they log how many others they pass over. An event
-// that is refused, because its product does not exist for instance, becomes a failed event.
+// Enqueue puts an event into Redis; it is kept there once Enqueue has returned nil. Of several states of one
+// observation or security gate the one that was reported last counts, in whatever order workers accept them; they log
+// how many others they pass over. An event that is refused, because its product does not exist for instance, becomes a
+// failed event.
 func (c *Client) Enqueue(ctx context.Context, t *Task) error {
 	if t == nil || t.event == nil {
 		return errNoTask

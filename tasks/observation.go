@@ -47,7 +47,7 @@ func NewObservations(list []Observation) (*Task, error) {
 }
 
 // NewBaseline is NewObservations for the first import of an existing installation: the observations are stored and,
-// where they match, remembered as if they had been notified, their titles too. Nothing is notified.
+// where they or their titles match, remembered as if they had been notified. Nothing is notified.
 func NewBaseline(list []Observation) (*Task, error) {
 	t, err := NewObservations(list)
 	if err == nil {

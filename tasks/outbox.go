@@ -35,7 +35,7 @@ type Outbox struct {
 	queue *queue.Queue
 
 	mu   sync.Mutex
-	rows []storedRow // the newest that no Wake has seen committed, at most wakeable
+	rows []storedRow // those that no Wake has seen committed, the newest last, at most wakeable
 }
 
 // storedRow is a row of the outbox that a transaction has stored, which may not be committed yet, or be rolled back.
@@ -52,8 +52,8 @@ const (
 )
 
 // NewOutbox returns an Outbox for the PostgreSQL database db, which must hold Tocsin's tables in the version of this
-// package; otherwise the error says what to do. Redis may be away: it only makes workers notice sooner. Both stay the
-// caller's to close.
+// package; otherwise the error says what to do. Redis need not answer: it only makes workers notice sooner. The caller
+// closes both.
 func NewOutbox(ctx context.Context, db Database, client redis.UniversalClient) (*Outbox, error) {
 	if err := dbmodel.CheckSchemaOf(ctx, db); err != nil {
 		return nil, err
@@ -109,7 +109,7 @@ func (o *Outbox) Wake(ctx context.Context) {
 	}
 }
 
-// committed takes the rows whose transactions have committed; those of others may be about to.
+// committed takes the rows whose transactions have committed out of o, and leaves those that may still be committed.
 func (o *Outbox) committed(ctx context.Context) []dbmodel.QueueableEvent {
 	o.mu.Lock()
 	stored := o.rows
@@ -139,5 +139,5 @@ func (o *Outbox) committed(ctx context.Context) []dbmodel.QueueableEvent {
 	return rows
 }
 
-// forget leaves the newest rows; the caller holds the mutex.
+// forget drops all but the newest rows; the caller holds the mutex.
 func (o *Outbox) forget() { o.rows = o.rows[max(len(o.rows)-wakeable, 0):] }

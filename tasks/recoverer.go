@@ -18,7 +18,8 @@ const reportTime = 2 * time.Second
 // before the answer goes out; the answer waits for it two seconds at most. report passes the event on:
 // (*Client).Enqueue as it is, a function that opens a transaction for (*Outbox).EnqueueTx, or one that calls POST
 // /api/v1/exceptions. The answer goes out whatever report returns, so report logs its own errors. The event names
-// method and route of the request, and holds no header and no body. Put the middleware outside of the mux.
+// method and route of the request, and holds no header and no body. Wrap the mux as a whole: the route is the one that
+// the mux finds.
 func Recoverer(report func(ctx context.Context, t *Task) error) func(http.Handler) http.Handler {
 	return func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -48,7 +49,7 @@ type watchedResponse struct {
 	http.ResponseWriter
 	request *http.Request
 	report  func(context.Context, *Task) error
-	wrote   bool
+	wrote   bool // the answer has begun, or the connection was taken over
 }
 
 // WriteHeader implements http.ResponseWriter.

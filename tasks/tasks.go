@@ -1,5 +1,5 @@
 // Package tasks is how a web tier in Go reports to Tocsin what happened. Its constructors make events and refuse
-// faulty ones with InvalidError. An Outbox keeps an event with a transaction of the web tier, a Client keeps it in
+// faulty ones with InvalidError. An Outbox stores an event in a transaction of the web tier, a Client puts it into
 // Redis, and Recoverer reports panics and failed answers of HTTP handlers. The package evaluates and delivers nothing,
 // and brings no database driver.
 package tasks
@@ -13,8 +13,9 @@ import (
 // Task is an event, made by one of the New functions, for an Outbox or a Client.
 type Task struct{ event *accept.Event }
 
-// InTrace has what Tocsin does because of the task belong to a trace of the caller. parent is the caller's place in it,
-// as the header traceparent of W3C Trace Context says it; one of a trace that is not sampled changes nothing.
+// InTrace makes all that Tocsin does because of the task a part of a trace of the caller, and returns the task. parent
+// is the caller's place in that trace, written as in the header traceparent of W3C Trace Context. The parent of a trace
+// that is not sampled changes nothing.
 func (t *Task) InTrace(parent string) *Task {
 	if t != nil && t.event != nil {
 		t.event.InTrace(parent)

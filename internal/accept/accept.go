@@ -14,23 +14,23 @@ import (
 	"github.com/seed91453169/tocsin/rule"
 )
 
-// Accepted counts what an accepted event contained.
+// Accepted says what an accepted event contained, and what follows from it.
 type Accepted struct {
-	Received    int  `json:"received"`
-	Changed     int  `json:"changed"`   // new, or different from what was stored: these are evaluated
-	Unchanged   int  `json:"unchanged"` // exactly as stored: nothing happens
+	Received    int  `json:"received"`  // observations
+	Changed     int  `json:"changed"`   // observations that are new, or differ from what was stored: these are evaluated
+	Unchanged   int  `json:"unchanged"` // observations that are as they were stored, or were passed over
 	GateChanged bool `json:"-"`         // a security gate has another value now
-	PassedOver  int  `json:"-"`         // states from Redis that a different one, reported later, has replaced
+	PassedOver  int  `json:"-"`         // states that came through Redis after a different one that was reported later
 
-	Type        rule.Type `json:"-"` // what the event is about
+	Type        rule.Type `json:"-"` // of the notifications that may follow
 	Evaluations int       `json:"-"` // that follow, each observation as one
 
 	Rows []dbmodel.QueueableEvent `json:"-"` // of the outbox
 }
 
-// of returns what was accepted with the type of its event and how many evaluations follow: one for each observation
-// that changed, or else one for each row.
-func (done Accepted) of(t rule.Type) Accepted {
+// withEvaluations sets the type of the event, and how many evaluations follow: one for each observation that changed,
+// or else one for each row.
+func (done Accepted) withEvaluations(t rule.Type) Accepted {
 	done.Type, done.Evaluations = t, max(done.Changed, len(done.Rows))
 	return done
 }
@@ -40,8 +40,8 @@ func (done Accepted) of(t rule.Type) Accepted {
 type Acceptor struct {
 	// Count, where set, is called with what each method has stored.
 	Count func(Accepted)
-	// Trace, where set, is called before each method stores anything, and end, which it returns, after that. parent is
-	// what Event.InTrace takes.
+	// Trace, where set, is called before a method stores anything. It returns the parent for Event.InTrace, and a function
+	// that is called when the method ends.
 	Trace func(ctx context.Context, what string) (parent string, end func())
 
 	db    *dbmodel.DB
@@ -98,9 +98,9 @@ func (a *Acceptor) Accept(ctx context.Context, e *Event) (done Accepted, err err
 	return done, nil
 }
 
-// Chunk stores observations with distinct ids, at most ChunkSize, that ValidateObservation has passed: the part of an
-// import that is stored at once. Those of a baseline are remembered where they match, and not notified. The error is
-// *dbmodel.UnknownProductsError where a product does not exist.
+// Chunk stores the part of an import that is stored at once: at most ChunkSize observations with distinct ids, in which
+// ValidateObservation finds no fault. Those of a baseline are remembered where they match, and not notified. The error
+// is *dbmodel.UnknownProductsError where a product does not exist.
 func (a *Acceptor) Chunk(ctx context.Context, list []dbmodel.Observation, baseline bool) (Accepted, error) {
 	parent, end := a.trace(ctx, "accept observations")
 	defer end()
@@ -111,7 +111,7 @@ func (a *Acceptor) Chunk(ctx context.Context, list []dbmodel.Observation, baseli
 	if err != nil {
 		return Accepted{}, err
 	}
-	done = done.of(rule.TypeObservation)
+	done = done.withEvaluations(rule.TypeObservation)
 	a.afterCommit(ctx, done, how)
 	return done, nil
 }
@@ -125,8 +125,8 @@ func InTx(ctx context.Context, tx bun.IDB, e *Event) (Accepted, error) {
 // circumstances are what accept must know beside the event.
 type circumstances struct {
 	queued bool // the caller enqueues tasks for the rows
-	// reportedAt is when an event was reported that came through Redis, and not after now: what was reported later and is
-	// stored already stays. nil: the event came by another door.
+	// reportedAt is when an event that came through Redis was reported, never a time to come: a stored state that was
+	// reported later stays. nil: the event came by another door, now.
 	reportedAt *time.Time
 }
 
@@ -142,9 +142,9 @@ func accept(ctx context.Context, db bun.IDB, e *Event, how circumstances) (Accep
 		return Accepted{}, err
 	}
 	if e.exception != nil {
-		return done.of(e.exception.Type), nil
+		return done.withEvaluations(e.exception.Type), nil
 	}
-	return done.of(rule.Type(e.kind)), nil
+	return done.withEvaluations(rule.Type(e.kind)), nil
 }
 
 // insert stores the outbox row of an event.

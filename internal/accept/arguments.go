@@ -90,8 +90,7 @@ func marshal(v any) (json.RawMessage, error) {
 	return bytes.TrimSpace(b.Bytes()), nil
 }
 
-// mask replaces secrets by "***", and what lies deeper than the given number of objects and lists by "…". It changes
-// lists in place.
+// mask replaces secrets by "***", and all objects and lists below the given depth by "…". It changes lists in place.
 func mask(in any, depth int) any {
 	switch v := in.(type) {
 	case map[string]any:

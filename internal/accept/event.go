@@ -15,16 +15,16 @@ import (
 // MaxID is the largest id of a product, a product group or an observation: JSON numbers are exact up to it.
 const MaxID = 1<<53 - 1
 
-// Event is something that was reported to Tocsin, valid as one of the New functions made it. Each of them fills the
-// fields of its kind.
+// Event is something that was reported to Tocsin. The New functions make events, and never a faulty one; each of them
+// fills the fields of its kind.
 type Event struct {
 	kind        dbmodel.EventKind
 	traceParent string // empty: it is not traced
 
 	// Of observations that are reported.
 	given        []dbmodel.Observation // as the caller gave them, for the names of faulty fields
-	observations []dbmodel.Observation // with distinct ids, in their order, so that two calls cannot wait for each other
-	baseline     bool                  // what matches is remembered, nothing is notified
+	observations []dbmodel.Observation // with distinct ids, sorted by id: else two calls might wait for each other
+	baseline     bool                  // see Baseline
 
 	// Of an observation that is evaluated again, its id; of a security gate, that of its product.
 	id     int64
@@ -56,19 +56,22 @@ func checkID(field string, id int64) InvalidError {
 	return nil
 }
 
-// Baseline has observations stored, and remembered where they match, without any notification.
+// Baseline makes the observations of the event a baseline: they are stored and, where they match, remembered as if they
+// had been notified; nothing is notified.
 func (e *Event) Baseline() *Event {
 	e.baseline = true
 	return e
 }
 
-// traceParent matches a trace parent, as W3C Trace Context writes it, of a trace that is sampled.
-var traceParent = regexp.MustCompile(`^00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f][13579bdf]$`)
+// sampledParent matches the header traceparent (https://www.w3.org/TR/trace-context/#traceparent-header) of a trace
+// that is sampled.
+var sampledParent = regexp.MustCompile(`^00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f][13579bdf]$`)
 
-// InTrace has what comes of the event belong to a trace of the caller; parent is the caller's place in it, as the
-// header traceparent says it. One of a trace that is not sampled changes nothing, and so does a faulty one.
+// InTrace makes all that follows from the event a part of a trace of the caller, and returns the event. parent is the
+// caller's place in that trace, written as in the header traceparent. A faulty parent, or that of a trace that is not
+// sampled, changes nothing.
 func (e *Event) InTrace(parent string) *Event {
-	if traceParent.MatchString(parent) {
+	if sampledParent.MatchString(parent) {
 		e.traceParent = parent
 	}
 	return e
@@ -94,8 +97,8 @@ type payload struct {
 	TraceParent  string                `json:"trace_parent,omitempty"`
 }
 
-// Payload returns the event as the payload of queue.TypeEventAccept. Of states of the same thing the one that was
-// reported last counts, in whatever order workers accept them.
+// Payload returns the event as the payload of queue.TypeEventAccept. Of several states of one observation or security
+// gate the one that was reported last counts, in whatever order workers accept them.
 func (e *Event) Payload(reportedAt time.Time) ([]byte, error) {
 	b, err := json.Marshal(payload{
 		Kind: e.kind, Observations: e.observations, ID: e.id, Passed: e.passed, Exception: e.exception,

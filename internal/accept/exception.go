@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"math"
 	"strings"
 	"unicode/utf8"
 
@@ -74,9 +75,7 @@ func newException(t rule.Type, e TaskExceptionInfo) (*Event, error) {
 	x := &dbmodel.Exception{
 		Type: t, Class: e.Class, Message: e.Message, Trace: e.Trace, User: e.User, Function: e.Function,
 		ProductID: e.ProductID, ObservationID: e.ObservationID, Fingerprint: hex.EncodeToString(sum[:]),
-	}
-	if len(e.Arguments) > 0 {
-		x.Arguments = arguments
+		Arguments: arguments,
 	}
 	if err := tidy(x); err != nil {
 		return nil, err
@@ -107,11 +106,12 @@ func tidy(x *dbmodel.Exception) (err error) {
 func NewOwnException(e ExceptionInfo) (*Event, error) { return newOwn(rule.TypeException, e) }
 
 // NewOwnFailure reports that a background task of Tocsin itself has failed for good. The message is a category, so
-// that many failures at once are one exception; particulars belong into the trace. A failure to deliver it is not
-// reported in turn.
+// that many failures at once are one exception; details belong in the trace. A failure to deliver it is not reported in
+// turn.
 func NewOwnFailure(e ExceptionInfo) (*Event, error) { return newOwn(rule.TypeTask, e) }
 
-// NeverSuppressed has an own failure notified also within the window of an equal one; the caller limits how often.
+// NeverSuppressed makes Tocsin notify an own failure also within the window of an equal one; the caller limits how
+// often.
 func (e *Event) NeverSuppressed() *Event {
 	e.exception.NeverSuppressed = true
 	return e
@@ -132,7 +132,7 @@ func newOwn(t rule.Type, e ExceptionInfo) (*Event, error) {
 
 // cleanTail is dbmodel.Clean that keeps the end, where a trace names what failed.
 func cleanTail(text string, most int) string {
-	text = dbmodel.Clean(text, len(text)*3+1)
+	text = dbmodel.Clean(text, math.MaxInt)
 	if len(text) <= most {
 		return text
 	}

@@ -160,8 +160,8 @@ func acceptObservations(ctx context.Context, db bun.IDB, e *Event, how circumsta
 		return acceptEvaluation(ctx, db, e, how)
 	}
 	if len(e.observations) > ChunkSize {
-		// All products at first: once a chunk is stored no later one may be refused, for the transaction may be one that its
-		// caller goes on with.
+		// Look for all products first: once a chunk is stored no later one may be refused, because the caller may go on with
+		// the transaction.
 		if err := dbmodel.RequireProducts(ctx, db, e.observations); err != nil {
 			return Accepted{}, e.withFaults(fmt.Errorf("find the products of %d observations: %w", len(e.observations), err))
 		}

@@ -57,8 +57,8 @@ func Again(ctx context.Context, tx bun.Tx, stored []byte) (Accepted, error) {
 	return acceptReported(ctx, tx, r, circumstances{})
 }
 
-// setAside stores a payload that was refused as a failed event, and reports that as an exception, of which it returns
-// what was accepted.
+// setAside stores a payload that was refused as a failed event, reports that as an exception, and returns what was
+// accepted of this report.
 func setAside(ctx context.Context, tx bun.Tx, text []byte, reason string) (Accepted, error) {
 	// As a JSON string: databases refuse some valid JSON, \u0000 for one.
 	task, err := json.Marshal(dbmodel.Clean(string(text), math.MaxInt))
@@ -92,7 +92,7 @@ type reported struct {
 func read(text []byte) (reported, error) {
 	var p payload
 	if err := json.Unmarshal(text, &p); err != nil {
-		return reported{}, InvalidError{{"task", "is not one that this version of Tocsin reads"}}
+		return reported{}, InvalidError{{"task", "has a form that this version of Tocsin cannot read"}}
 	}
 	k, known := kinds[p.Kind]
 	if !known {
@@ -120,11 +120,12 @@ func acceptReported(ctx context.Context, tx bun.Tx, r reported, how circumstance
 	return accept(ctx, tx, r.event, how)
 }
 
-// refusalReason returns why an event can never be accepted as it is; false: another try may succeed.
+// refusalReason returns why an event can never be accepted as it is; false: there was no error, or another try may
+// succeed.
 func refusalReason(err error) (string, bool) {
-	var invalid InvalidError
+	invalid, ok := errors.AsType[InvalidError](err)
 	switch {
-	case errors.As(err, &invalid):
+	case ok:
 		return invalid.Error(), true
 	case errors.Is(err, dbmodel.ErrNotFound):
 		return "what it names does not exist: " + err.Error(), true
