@@ -8,28 +8,19 @@ import (
 	"fmt"
 	"runtime"
 	"runtime/debug"
-	"slices"
 	"time"
 
 	"github.com/hibiken/asynq"
 	"github.com/uptrace/bun"
 
-	"github.com/seed91453169/tocsin/channel"
 	"github.com/seed91453169/tocsin/dbmodel"
 	"github.com/seed91453169/tocsin/internal/accept"
 	"github.com/seed91453169/tocsin/internal/queue"
 	"github.com/seed91453169/tocsin/rule"
 )
 
-const (
-	// renewTime is how often the lease is renewed, so that it outlasts a long send, and the recording of its outcome.
-	renewTime = dbmodel.LeaseTime / 5
-	// drainTime is how long a drain goes on while others wait for its slot.
-	drainTime = 5 * time.Second
-	// freshTime is how long a lease need not be renewed before a message. With renewTime it stays below the time of a
-	// lease.
-	freshTime = 2 * time.Second
-)
+// drainTime is how long a drain goes on while others wait for its slot.
+const drainTime = 5 * time.Second
 
 // targetDrain handles queue.TypeTargetDrain: it delivers to one target, in order, what waits for it.
 func (w *Worker) targetDrain(ctx context.Context, t *asynq.Task) error {
@@ -234,125 +225,4 @@ func (d *drain) leave(err error) error {
 	return errors.Join(err, w.record("give a target back", func(ctx context.Context) error {
 		return dbmodel.YieldTarget(ctx, w.DB, id, d.owner)
 	}))
-}
-
-// deliver sends what comes next, if something waits, and records what became of it.
-func (d *drain) deliver(ctx context.Context) (outcome, error) {
-	d.traceMessage()
-	switch {
-	case d.target.Channel == rule.Webhook:
-		return d.deliverData(ctx)
-	case d.target.Batch != 0:
-		return d.deliverDigest(ctx)
-	}
-	return d.deliverWaiting(ctx)
-}
-
-// deliverWaiting sends the oldest of what waits: the digest of a schedule or a pause; a digest of single deliveries,
-// where these are too many; else single deliveries, one by one.
-func (d *drain) deliverWaiting(ctx context.Context) (outcome, error) {
-	threshold := d.settings.DigestThreshold
-	waiting, err := dbmodel.PendingDeliveries(ctx, d.w.DB, d.target.ID, max(threshold+1, d.ahead))
-	switch {
-	case err != nil:
-		return stop, fmt.Errorf("find what waits for target %d: %w", d.target.ID, err)
-	case len(waiting) == 0:
-		return nothingWaits, nil
-	}
-	isDigest := waiting[0].DigestID != 0
-	if !isDigest {
-		if i := slices.IndexFunc(waiting, func(one dbmodel.PendingDelivery) bool { return one.DigestID != 0 }); i > 0 {
-			waiting = waiting[:i] // the digest behind them goes as a message of its own
-		}
-		switch {
-		case threshold > 0 && len(waiting) > threshold:
-			return d.deliverDigest(ctx)
-		case d.gather(ctx):
-			return goOn, nil
-		}
-	}
-	isSubscribed := func(one dbmodel.PendingDelivery) bool { return one.Holder.Kind == rule.HolderSubscription }
-	if slices.ContainsFunc(waiting, isSubscribed) {
-		if changed, err := d.askAgain(ctx); err != nil {
-			return stop, err
-		} else if changed {
-			return goOn, nil
-		}
-	}
-	if isDigest {
-		return d.deliverNetDigest(ctx, waiting[0])
-	}
-	return d.burst(ctx, waiting)
-}
-
-// askAgain decides once more about what waits because of subscriptions, and reports whether anything changed.
-func (d *drain) askAgain(ctx context.Context) (bool, error) {
-	changed, lost, err := dbmodel.AskAgain(ctx, d.w.DB, d.target.ID, d.owner)
-	for reason, list := range lost {
-		d.noteUnsent(resultFailed, "a delivery failed", &channel.Error{Kind: channel.Gone, Reason: reason}, list)
-	}
-	if err != nil {
-		return false, fmt.Errorf("ask again what goes to target %d: %w", d.target.ID, err)
-	}
-	return changed, nil
-}
-
-// send is transmit for a drain that has its turn at the database, and has it again after that.
-func (d *drain) send(ctx context.Context, m *channel.Message) (result *channel.Error, lost bool, err error) {
-	defer d.turn.take()
-	return d.transmit(ctx, m)
-}
-
-// transmit renews the lease, unless that was done a moment ago, gives the turn up and sends; the time for the send
-// begins after that. lost says that the lease is another's by now: then nothing was sent. result is nil
-// where the receiver took the message.
-func (d *drain) transmit(ctx context.Context, m *channel.Message) (result *channel.Error, lost bool, err error) {
-	w := d.w
-	span := d.startSend()
-	defer func() { endSend(span, result) }()
-	if now := time.Now(); now.Sub(d.renewed) > freshTime {
-		d.turn.take()
-		mine, err := dbmodel.RenewTarget(ctx, w.DB, d.target.ID, d.owner)
-		if err != nil || !mine {
-			return nil, !mine, err
-		}
-		d.renewed = now
-	}
-	sender, configured := w.Senders[d.target.Channel]
-	switch {
-	case d.address == "":
-		return &channel.Error{
-			Kind: channel.Permanent, Reason: string(rule.AddressLost), Err: channel.ErrNotConfigured,
-		}, false, nil
-	case !configured:
-		return &channel.Error{
-			Kind: channel.Permanent, Reason: string(d.target.Channel.Info().NotConfigured), Err: channel.ErrNotConfigured,
-		}, false, nil
-	case d.target.Channel.Info().ByAddress && m.From == "":
-		return &channel.Error{
-			Kind: channel.Permanent, Reason: string(rule.NoSender), Err: channel.ErrNotConfigured,
-		}, false, nil
-	}
-	// Neither the end of the task nor a shutdown cuts a send short: its outcome would not be known.
-	limit := channel.SendTime
-	if patient, ok := sender.(channel.Patient); ok {
-		limit = patient.SendTime()
-	}
-	d.turn.give()
-	sendCtx, cancel := context.WithTimeout(d.leased, limit)
-	defer cancel()
-	began := time.Now()
-	err = sender.Send(sendCtx, channel.Target{Channel: d.target.Channel, Address: channel.Secret(d.address)}, m)
-	d.w.counted.deliveryTimes.WithLabelValues(string(d.target.Channel)).Observe(time.Since(began).Seconds())
-	switch {
-	case err == nil:
-		return nil, false, nil
-	case errors.Is(context.Cause(d.leased), errLeaseLost):
-		return nil, true, nil
-	case errors.As(err, &result):
-		return result, false, nil
-	}
-	return &channel.Error{
-		Kind: channel.Temporary, Reason: "sending failed: see the log of the worker", Err: err,
-	}, false, nil
 }

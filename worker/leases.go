@@ -9,7 +9,10 @@ import (
 	"github.com/seed91453169/tocsin/dbmodel"
 )
 
-// errLeaseLost is why the context of a lease ends that another worker has taken.
+// renewTime is how often leases are renewed, so that they outlast a long send and the recording of its outcome.
+const renewTime = dbmodel.LeaseTime / 5
+
+// errLeaseLost is the cause with which the context of a lease ends where another worker has taken the lease.
 var errLeaseLost = errors.New("another worker has the lease")
 
 // leases renews the leases of all drains of a worker, with one statement for all of them.
