@@ -3,6 +3,7 @@ package worker
 import (
 	"context"
 	"errors"
+	"fmt"
 	"testing"
 	"time"
 
@@ -184,6 +185,72 @@ func TestChangeAfterBaseline(t *testing.T) {
 			t.Errorf("notified: %+v", got)
 		}
 	})
+}
+
+// TestBaselineDuringAnEvaluation: a baseline that comes while its observations are evaluated for another reason, and
+// before these are locked, is not notified. On SQLite, which has one writer, none can come.
+func TestBaselineDuringAnEvaluation(t *testing.T) {
+	t.Parallel()
+	for _, n := range []int64{1, 2} {
+		t.Run(fmt.Sprintf("%d observations", n), func(t *testing.T) {
+			t.Parallel()
+			e := newEnv(t, testenv.PostgresDB(t), nil)
+			var before, known []dbmodel.Observation
+			var ids []int64
+			for id := range n {
+				ids = append(ids, id+1)
+				before = append(before, observation(id+1, 1, rule.High))
+				known = append(known, observation(id+1, 1, rule.Critical))
+			}
+			err := e.db.InTx(t.Context(), func(ctx context.Context, tx bun.Tx) error {
+				return dbmodel.SaveProduct(ctx, tx, &dbmodel.Product{ID: 1, Name: "without conditions"})
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			e.accept(before...)
+			e.idle(30 * time.Second)
+			e.product(1, "")
+			baseline, err := accept.NewObservations(known)
+			if err != nil {
+				t.Fatal(err)
+			}
+			err = e.db.InTx(t.Context(), func(ctx context.Context, tx bun.Tx) error {
+				if _, err := tx.ExecContext(ctx, "SELECT id FROM observations FOR UPDATE"); err != nil {
+					return err
+				}
+				payload := dbmodel.EventPayload{IDs: ids}
+				_, err := dbmodel.InsertEvent(t.Context(), e.db, dbmodel.NewEvent{Kind: dbmodel.KindObservation, Payload: payload})
+				if err != nil {
+					return err
+				}
+				testenv.Eventually(t, 15*time.Second, func() error {
+					var waits int
+					err := e.db.NewRaw("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' "+
+						"AND datname = current_database()").Scan(t.Context(), &waits)
+					if err == nil && waits == 0 {
+						err = errors.New("no transaction waits")
+					}
+					return err
+				}, "the evaluation waits for the locks")
+				_, err = accept.InTx(ctx, tx, baseline.Baseline())
+				return err
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			e.idle(30 * time.Second)
+			if got := e.notifications(); len(got) > 0 {
+				t.Errorf("notified: %+v", got)
+			}
+			for _, id := range ids {
+				o, err := dbmodel.ObservationByID(t.Context(), e.db, id)
+				if err != nil || o.Remembered == nil || o.Remembered.Severity != rule.Critical {
+					t.Errorf("of observation %d is remembered: %+v, %v", id, o, err)
+				}
+			}
+		})
+	}
 }
 
 // TestTitleAfterBaseline: a title that another observation of a baseline bears is not new, either, though it is

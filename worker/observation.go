@@ -36,10 +36,10 @@ func (w *Worker) evaluateObservations(
 	ctx context.Context, tx bun.Tx, event *dbmodel.Event, _ prepared,
 ) (decision, error) {
 	ids := event.Payload.IDs
-	if waits, err := dbmodel.WaitsForBaseline(ctx, tx, ids); err != nil || waits {
-		return decision{}, postponedByBaseline(err)
-	}
 	if len(ids) > 1 {
+		if waits, err := dbmodel.WaitsForBaseline(ctx, tx, ids); err != nil || waits {
+			return decision{}, postponedByBaseline(err)
+		}
 		observations, e, err := w.read(ctx, tx, ids)
 		if err != nil {
 			return decision{}, err
@@ -51,6 +51,10 @@ func (w *Worker) evaluateObservations(
 	observations, e, err := w.lock(ctx, tx, ids)
 	if err != nil {
 		return decision{}, err
+	}
+	// The state is locked: where a baseline reported it, that baseline is stored by now.
+	if waits, err := dbmodel.WaitsForBaseline(ctx, tx, ids); err != nil || waits {
+		return decision{}, postponedByBaseline(err)
 	}
 	ids = nil // of those with an outcome of their own
 	var values []*rule.Values
