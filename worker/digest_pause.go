@@ -14,9 +14,6 @@ import (
 	"github.com/seed91453169/tocsin/rule"
 )
 
-// targetsAtOnce is how many targets one transaction gives what a pause held back.
-const targetsAtOnce = 200
-
 // afterPause is the occasion of a digest of what a pause held back.
 const afterPause = "After the pause"
 
@@ -118,11 +115,14 @@ func pauseGroups(targets map[int64]*pausedTarget) ([]*pauseGroup, error) {
 // giveHeldBack stores for the targets of a group, a part of them at a time, what a pause held back.
 func (d *digests) giveHeldBack(ctx context.Context, p *dbmodel.EndedPause, g *pauseGroup) error {
 	isSigned := func(r rule.Recipient) bool { return r.Channel.Info().Signed }
-	net, unsent, err := d.sum(ctx, dbmodel.NotificationRange{
-		Through: p.Through, Types: rule.Types, Products: p.Products, HeldBack: true,
-	}, func(n *rule.Notification) bool {
-		return slices.ContainsFunc(g.sources, func(s *pausedSource) bool { return s.passes(n) })
-	}, nil, slices.ContainsFunc(g.to, isSigned))
+	net, unsent, err := d.sum(ctx, selection{
+		NotificationRange: dbmodel.NotificationRange{
+			Through: p.Through, Types: rule.Types, Products: p.Products, HeldBack: true,
+		},
+		passes: func(n *rule.Notification) bool {
+			return slices.ContainsFunc(g.sources, func(s *pausedSource) bool { return s.passes(n) })
+		},
+	}, slices.ContainsFunc(g.to, isSigned))
 	if err != nil {
 		return err
 	}
@@ -130,11 +130,7 @@ func (d *digests) giveHeldBack(ctx context.Context, p *dbmodel.EndedPause, g *pa
 	if err := d.nameProducts(ctx, content); err != nil {
 		return err
 	}
-	size := targetsAtOnce
-	if len(unsent) > targetsAtOnce {
-		size = 1
-	}
-	for part := range slices.Chunk(g.to, size) {
+	for _, part := range inParts(g.to, isSigned, len(unsent)) {
 		if d.w.isStopping() {
 			return errStopping
 		}

@@ -2,6 +2,7 @@ package worker
 
 import (
 	"context"
+	"iter"
 	"maps"
 	"slices"
 
@@ -9,10 +10,51 @@ import (
 	"github.com/seed91453169/tocsin/rule"
 )
 
-// reading is notifications that were read once for groups whose digests differ in their products alone.
+// selection says which notifications a digest is about.
+type selection struct {
+	dbmodel.NotificationRange
+	passes  func(*rule.Notification) bool // and no others
+	wasSent func(*rule.Notification) bool // reports which of them went out at once; nil: none did
+}
+
+// selected reads the selected notifications, calls unsent for those that were not sent, and yields all. err is why it
+// could not read them all; the caller looks once it has them.
+func (d *digests) selected(
+	ctx context.Context, s selection, unsent func(*rule.Notification), err *error,
+) iter.Seq[*rule.Notification] {
+	return func(yield func(*rule.Notification) bool) {
+		*err = dbmodel.EachNotification(ctx, d.w.DB.Reader, s.NotificationRange, func(n *rule.Notification) bool {
+			if !s.passes(n) {
+				return true
+			}
+			if s.wasSent == nil || !s.wasSent(n) {
+				unsent(n)
+			}
+			return yield(n)
+		})
+	}
+}
+
+// sum sums up the selected notifications for one digest. Where ids are wanted it returns, too, those of the
+// notifications that were not sent.
+func (d *digests) sum(
+	ctx context.Context, s selection, idsWanted bool,
+) (net rule.NetDigest, unsent []int64, err error) {
+	noteUnsent := func(n *rule.Notification) {
+		if idsWanted {
+			unsent = append(unsent, n.ID)
+		}
+	}
+	net = rule.NewNetDigest(d.selected(ctx, s, noteUnsent, &err), s.wasSent)
+	slices.Sort(unsent)
+	return net, unsent, err
+}
+
+// reading is notifications that were read once for groups whose digests differ in their products alone. It keeps sums
+// for each product, which sum spares a group that has the notifications for itself.
 type reading struct {
 	digests *rule.NetDigests
-	unsent  map[int64][]int64 // by product: ids of what signed webhooks get
+	unsent  map[int64][]int64 // by product: ids of the notifications that signed webhooks get
 }
 
 // inReadings puts together the groups that one reading serves, in the order of the first of each.
@@ -20,10 +62,10 @@ func inReadings(groups []*slotGroup) [][]*slotGroup {
 	var out [][]*slotGroup
 	at := map[string]int{}
 	for _, g := range groups {
-		i, found := at[g.reading]
+		i, found := at[g.readingKey]
 		if !found {
 			i = len(out)
-			at[g.reading], out = i, append(out, nil)
+			at[g.readingKey], out = i, append(out, nil)
 		}
 		out[i] = append(out[i], g)
 	}
@@ -52,8 +94,7 @@ func (d *digests) endTogether(ctx context.Context, groups []*slotGroup) error {
 
 // read reads the notifications of all groups.
 func (d *digests) read(ctx context.Context, groups []*slotGroup) (*reading, error) {
-	first := groups[0]
-	all := first.notifications
+	all := groups[0].selection()
 	products := map[int64]bool{}
 	ofSignedWebhooks := map[int64]bool{}
 	for _, g := range groups {
@@ -65,23 +106,17 @@ func (d *digests) read(ctx context.Context, groups []*slotGroup) (*reading, erro
 	}
 	all.Products = slices.Sorted(maps.Keys(products))
 	out := &reading{unsent: map[int64][]int64{}}
-	passes, wasSent := first.subscriptions[0].Filter.Passes, first.wasSent()
+	noteUnsent := func(n *rule.Notification) {
+		if ofSignedWebhooks[n.Product] {
+			out.unsent[n.Product] = append(out.unsent[n.Product], n.ID)
+		}
+	}
 	var err error
-	out.digests = rule.NewNetDigests(func(yield func(*rule.Notification) bool) {
-		err = dbmodel.EachNotification(ctx, d.w.DB.Reader, all, func(n *rule.Notification) bool {
-			if !passes(n) {
-				return true
-			}
-			if ofSignedWebhooks[n.Product] && !wasSent(n) {
-				out.unsent[n.Product] = append(out.unsent[n.Product], n.ID)
-			}
-			return yield(n)
-		})
-	}, wasSent)
+	out.digests = rule.NewNetDigests(d.selected(ctx, all, noteUnsent, &err), all.wasSent)
 	return out, err
 }
 
-// of returns what the digest of a group says, and the ids of what its signed webhooks get.
+// of returns the digest of a group, and the ids of the notifications that its signed webhooks get.
 func (r *reading) of(g *slotGroup) (net rule.NetDigest, unsent []int64) {
 	products := make(map[int64]bool, len(g.notifications.Products))
 	for _, p := range g.notifications.Products {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime/debug"
 
 	"github.com/uptrace/bun"
 
@@ -15,6 +16,17 @@ import (
 type panicked struct{ value any }
 
 func (p *panicked) Error() string { return fmt.Sprintf("panic: %v", p.value) }
+
+// catch calls do, where a panic is an error like others; the log has its stack.
+func (w *Worker) catch(what string, do func() error) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			w.Log.Error().Bytes("stack", debug.Stack()).Msgf("%s: panic: %v", what, p)
+			err = &panicked{p}
+		}
+	}()
+	return do()
+}
 
 // classOf names what made a task fail for good.
 func classOf(err error) string {

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"runtime/debug"
 	"time"
 
 	"github.com/hibiken/asynq"
@@ -116,7 +115,11 @@ func (w *Worker) periodic(ctx context.Context, t *asynq.Task, task periodicTask)
 	}
 	ctx, cancel := context.WithTimeout(ctx, queue.PeriodicTime)
 	defer cancel()
-	done, err := w.tryPeriodic(ctx, run, task)
+	var done string
+	err = w.catch("periodic task "+run.Task, func() (err error) {
+		done, err = task.do(ctx, run)
+		return err
+	})
 	late := ctx.Err() == context.DeadlineExceeded
 	report := task.failure
 	if _, isPanic := errors.AsType[*panicked](err); task.reportsItself && !isPanic {
@@ -140,19 +143,6 @@ func (w *Worker) periodic(ctx context.Context, t *asynq.Task, task periodicTask)
 		return fmt.Errorf("periodic task %s: %w", run.Task, errors.Join(err, recorded))
 	}
 	return w.failRun(run, t.Type(), report, done, err)
-}
-
-// tryPeriodic runs a task; a panic is an error.
-func (w *Worker) tryPeriodic(
-	ctx context.Context, run *dbmodel.PeriodicRun, task periodicTask,
-) (done string, err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			w.Log.Error().Bytes("stack", debug.Stack()).Msgf("periodic task %s: panic: %v", run.Task, p)
-			err = &panicked{p}
-		}
-	}()
-	return task.do(ctx, run)
 }
 
 // succeedRun records that a run succeeded, and what it did.
