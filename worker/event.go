@@ -233,11 +233,21 @@ func (w *Worker) attempt(ctx context.Context, e *dbmodel.Event, h handler) (deci
 	switch {
 	case dbmodel.TookTooLong(err) && ctx.Err() == nil:
 		err = errors.New("a statement took longer than the database grants: see its statement_timeout")
-	case tooLate && !began.IsZero() && time.Since(began) > evaluationTime/2 && w.DB.Ping(w.ended) == nil:
+	case tooLate && !began.IsZero() && time.Since(began) > evaluationTime/2 && w.databaseAnswers():
 		// It did not wait long for a connection, and the database answers: the event itself takes too long.
 		err = fmt.Errorf("it took more than %s", evaluationTime)
 	}
 	return decided, err
+}
+
+// answerTime is how long databaseAnswers waits: a database that was away for longer, and is back, has not answered.
+const answerTime = time.Second
+
+// databaseAnswers reports whether the database answers now.
+func (w *Worker) databaseAnswers() bool {
+	ctx, cancel := context.WithTimeout(w.ended, answerTime)
+	defer cancel()
+	return w.DB.Ping(ctx) == nil
 }
 
 // split replaces an event of many observations by one for each.

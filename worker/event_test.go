@@ -2,12 +2,17 @@ package worker
 
 import (
 	"context"
+	"database/sql"
+	"database/sql/driver"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
+	"github.com/rs/zerolog"
 	"github.com/uptrace/bun"
+	"github.com/uptrace/bun/dialect/pgdialect"
 
 	"github.com/seed91453169/tocsin/dbmodel"
 	"github.com/seed91453169/tocsin/internal/accept"
@@ -117,5 +122,29 @@ func TestWhatWaitsIsNotLost(t *testing.T) {
 		})
 		proceed()
 		e.waitFor("the gate", func() bool { return len(e.receiver.headlines("/gate")) == 1 })
+	})
+}
+
+// mute is a database that never answers.
+type mute struct{}
+
+func (mute) Connect(ctx context.Context) (driver.Conn, error) {
+	<-ctx.Done()
+	return nil, ctx.Err()
+}
+
+func (mute) Driver() driver.Driver { return nil }
+
+// TestMuteDatabaseIsNotWaitedFor: an evaluation that ran out of time asks whether the database answers, and takes no
+// answer for none; one that came after the database was back would blame the event.
+func TestMuteDatabaseIsNotWaitedFor(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		db := bun.NewDB(sql.OpenDB(mute{}), pgdialect.New())
+		defer db.Close()
+		w := New(Config{DB: &dbmodel.DB{DB: db, Reader: db}, Log: zerolog.Nop()})
+		if w.databaseAnswers() {
+			t.Error("it does not answer")
+		}
 	})
 }
