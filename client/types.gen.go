@@ -1331,7 +1331,7 @@ type SubscriptionFields struct {
 	Schedule *string              `json:"schedule,omitempty"`
 	Statuses *[]ObservationStatus `json:"statuses,omitempty"`
 
-	// Timezone A name of the IANA base, like Europe/Berlin
+	// Timezone A name of the IANA database, like Europe/Berlin
 	Timezone *string             `json:"timezone,omitempty"`
 	Types    *[]NotificationType `json:"types,omitempty"`
 

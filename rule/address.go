@@ -9,7 +9,7 @@ import (
 )
 
 var (
-	errNoDomain      = errors.New("is not a valid email address")
+	errNoAddress     = errors.New("is not a valid email address")
 	errUnclearLetter = errors.New("has a letter behind the @ that stands for another one: write the domain in plain " +
 		"lower-case letters")
 	errBadDomain = errors.New("has a domain that is not valid")
@@ -23,7 +23,7 @@ var (
 func EmailIdentity(address string) (string, error) {
 	at := strings.LastIndexByte(address, '@')
 	if at < 0 {
-		return "", errNoDomain
+		return "", errNoAddress
 	}
 	domain, err := domainIdentity(address[at+1:])
 	return foldASCII(address[:at]) + "@" + domain, err
@@ -37,7 +37,7 @@ func domainIdentity(domain string) (string, error) {
 		if l := unicode.ToLower(r); r < unicode.MaxASCII || l > unicode.MaxASCII {
 			return l
 		}
-		return r // no letter of ASCII: IDNA maps it, and so it is refused
+		return r // its lower case is a letter of ASCII: IDNA maps it, and so the domain is refused below
 	}, domain)
 	ascii, err := idna.Lookup.ToASCII(lower)
 	if err != nil {
@@ -72,16 +72,16 @@ func foldASCII(s string) string {
 	}, s)
 }
 
-// Addresses splits a comma-separated list of email addresses as another system has stored it: it leaves out what is
-// empty and checks nothing; email.SplitAddresses is for what a user enters. An address that is named twice, in whatever
-// case, is returned once, as it is written first.
+// Addresses splits a comma-separated list of email addresses that another system has stored: it leaves out empty
+// entries and checks nothing; email.SplitAddresses is for a list that a user enters. An address that is named twice, in
+// whatever case, is returned once, as it is written first.
 func Addresses(list string) []string {
 	var out []string
 	seen := map[string]bool{}
 	for a := range strings.SplitSeq(list, ",") {
 		a = strings.TrimSpace(a)
 		identity, err := EmailIdentity(a)
-		if err != nil { // none that is stored: it stands for itself
+		if err != nil { // it is no valid address: only the same text is the same
 			identity = a
 		}
 		if a != "" && !seen[identity] {

@@ -11,7 +11,7 @@ const (
 	Webhook Channel = "webhook" // signed; of subscriptions only
 )
 
-// ChannelInfo is what differs between channels outside of their packages.
+// ChannelInfo is what differs between channels, apart from their packages.
 type ChannelInfo struct {
 	Channel Channel
 	Name    string // in words
@@ -64,7 +64,7 @@ func channelsWith(has func(ChannelInfo) bool) []Channel {
 	return out
 }
 
-// Info returns the entry of a channel in the table. That of an unknown one has its word for a name.
+// Info returns the entry of a channel in the table. For an unknown channel it makes one whose name is the word itself.
 func (c Channel) Info() ChannelInfo {
 	for _, i := range channelTable {
 		if i.Channel == c {

@@ -2,7 +2,7 @@ package rule
 
 import "slices"
 
-// Observation is what decides about an observation, and about its title.
+// Observation is what decides whether an observation matches, and whether its title does.
 type Observation struct {
 	Values
 	ParserType ParserType
@@ -34,10 +34,10 @@ func (c Conditions) parserTypeMet(p ParserType) bool {
 	return c.ParserType == "" || p == c.ParserType
 }
 
-// Outcome says what must be notified of an observation, and what is remembered of it then. remembered is what was last
-// notified, nil for nothing.
+// Outcome says what must be notified of an observation, and what is remembered of it afterwards. remembered is what was
+// last notified, nil for nothing.
 //
-//	matches  remembered            event    remembered then
+//	matches  remembered            event    remembered afterwards
 //	yes      nothing               new      the values
 //	yes      the same values       -        the same
 //	yes      other values          changed  the values

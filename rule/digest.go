@@ -12,13 +12,13 @@ const MaxNamedChanges = 20
 type ProductChanges struct {
 	Product  int64 // 0: titles, which have no product
 	Counts   map[Move]int
-	New      map[Severity]int // how many of MoveNew have a severity now
-	Resolved int              // how many of MoveDropped have the status Resolved
+	New      map[Severity]int // those of MoveNew, by the severity that they have now
+	Resolved int              // those of MoveDropped that have the status Resolved
 	Gate     *NetChange       // nil: it did not change
-	Named    []NetChange      // in this one, of the MaxNamedChanges worst of all products; worst first
+	Named    []NetChange      // those among the MaxNamedChanges worst of all products; worst first
 }
 
-// Failure is what all notifications of exceptions, or of failed tasks, with one name come to.
+// Failure sums up all notifications of exceptions, or of failed tasks, with one name.
 type Failure struct {
 	Type  Type
 	Name  string

@@ -11,11 +11,11 @@ import (
 type NetDigests struct {
 	sent     func(*Notification) bool
 	products map[int64]*sums
-	moved    []*Notification // about things that were in several products, thing by thing
+	several  []*Notification // about things that were in several products, thing by thing
 }
 
-// NewNetDigests sums up notifications as NewNetDigest does. It keeps those about things that were in several products,
-// and of the others what their digests need.
+// NewNetDigests sums up notifications as NewNetDigest does. It keeps whole only those about things that were in several
+// products.
 func NewNetDigests(notifications iter.Seq[*Notification], sent func(*Notification) bool) *NetDigests {
 	d := &NetDigests{sent: sent, products: map[int64]*sums{}}
 	var one []*Notification // about one thing
@@ -40,7 +40,7 @@ func (d *NetDigests) add(one []*Notification) {
 	}
 	first := one[0].Product
 	if slices.ContainsFunc(one, func(n *Notification) bool { return n.Product != first }) {
-		d.moved = append(d.moved, one...)
+		d.several = append(d.several, one...)
 		return
 	}
 	s := d.products[first]
@@ -60,7 +60,7 @@ func (d *NetDigests) In(products map[int64]bool) NetDigest {
 		}
 	}
 	NetChanges(func(yield func(*Notification) bool) {
-		for _, n := range d.moved {
+		for _, n := range d.several {
 			if products[n.Product] && !yield(n) {
 				return
 			}

@@ -30,7 +30,7 @@ type Explanation struct {
 }
 
 // Unmet returns the conditions because of which an observation does not match. One that is known to be exploited needs
-// neither a severity nor a priority; that it is not known to be is among them where it would have made the difference.
+// neither a severity nor a priority; the condition known_exploited is returned where it would have made the difference.
 func (e Explanation) Unmet() []Condition {
 	var out []Condition
 	var exploited *Condition

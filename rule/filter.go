@@ -20,8 +20,8 @@ type Filter struct {
 	KnownExploited bool
 }
 
-// Passes reports whether f takes n. Of what has no values, such as a gate, only Types and Events decide; what has no
-// event passes only where Events is empty.
+// Passes reports whether f takes n. Where n has no values, as that of a gate, only Types and Events decide; where it
+// has no event, it passes only an empty Events.
 func (f Filter) Passes(n *Notification) bool {
 	if !oneOf(f.Types, n.Type) || !oneOf(f.Events, n.Event) {
 		return false
@@ -48,7 +48,7 @@ func (f Filter) meets(v *Values) bool {
 // oneOf reports whether list has v. An empty list stands for everything.
 func oneOf[T comparable](list []T, v T) bool { return len(list) == 0 || slices.Contains(list, v) }
 
-// Refusal is a field of a subscription that cannot be accepted.
+// Refusal is a field of a subscription or of a schedule that cannot be accepted.
 type Refusal struct {
 	Field  string // as in JSON
 	Reason string // what the field must be
@@ -59,19 +59,19 @@ func (f Filter) Check() []Refusal {
 	var out []Refusal
 	refuse := func(field, reason string) { out = append(out, Refusal{Field: field, Reason: reason}) }
 	if !known(f.Types, Types) {
-		refuse("types", mustBe(Types))
+		refuse("types", mustBeOutOf(Types))
 	}
 	if !known(f.Events, Events) {
-		refuse("events", mustBe(Events))
+		refuse("events", mustBeOutOf(Events))
 	}
 	if !known(f.ParserTypes, ParserTypes) {
-		refuse("parser_types", mustBe(ParserTypes))
+		refuse("parser_types", mustBeOutOf(ParserTypes))
 	}
 	if f.MinSeverity != "" && !f.MinSeverity.Valid() {
-		refuse("min_severity", mustBe(Severities))
+		refuse("min_severity", "must be one of "+Joined(Severities))
 	}
 	if !known(f.Statuses, Statuses) {
-		refuse("statuses", mustBe(Statuses))
+		refuse("statuses", mustBeOutOf(Statuses))
 	}
 	if p := f.MinPriority; p != nil && (*p < MinPriority || *p > MaxPriority) {
 		refuse("min_priority", "must be from "+strconv.Itoa(MinPriority)+" to "+strconv.Itoa(MaxPriority))
@@ -102,7 +102,7 @@ func (f Filter) possibleEvents() string {
 			continue
 		}
 		if events := t.Events(); len(events) > 0 {
-			out = append(out, string(t)+" has "+words(events))
+			out = append(out, string(t)+" has "+Joined(events))
 		} else {
 			out = append(out, string(t)+" has none")
 		}
@@ -114,12 +114,4 @@ func known[T comparable](list, all []T) bool {
 	return !slices.ContainsFunc(list, func(v T) bool { return !slices.Contains(all, v) })
 }
 
-func mustBe[T ~string](all []T) string { return "must be of " + words(all) }
-
-func words[T ~string](list []T) string {
-	out := make([]string, len(list))
-	for i, v := range list {
-		out[i] = string(v)
-	}
-	return strings.Join(out, ", ")
-}
+func mustBeOutOf[T ~string](all []T) string { return "must be a list out of " + Joined(all) }

@@ -21,15 +21,15 @@ const (
 // Moves lists all moves, in the order in which a digest shows them.
 var Moves = []Move{MoveNew, MoveWorse, MoveBetter, MoveDropped, MoveGate}
 
-// NetChange is what all notifications about one observation, title or gate come to.
+// NetChange sums up all notifications about one observation, title or gate.
 type NetChange struct {
 	Type    Type
 	Product int64 // of the last notification
-	Thing   int64
+	Thing   int64 // as in Notification
 	Move    Move
 	Last    int64 // id of the last notification
 
-	// Of observations and titles. Of what was dropped, After holds the values for which it was.
+	// Of observations and titles. After a drop, After holds the values that no longer match.
 	Before *Values // nil: it was not known
 	After  *Values
 
@@ -37,9 +37,10 @@ type NetChange struct {
 	GateBefore, Gate Event
 }
 
-// NetChanges calls changed for each thing whose notifications come to something, and failed for each exception and
-// failed task. The notifications come thing by thing, and by name: those of one as they were stored. sent reports which
-// of them went out at once; nil stands for none. NetChanges keeps nothing of a thing once the next one begins.
+// NetChanges calls changed for each thing that does not end as it began, and failed for each exception and failed task.
+// The notifications must come thing by thing, those of one thing in the order in which they were stored; exceptions, or
+// failed tasks, with one name are one thing. sent reports which of them went out at once; nil stands for none.
+// NetChanges keeps nothing of a thing once the next one begins.
 func NetChanges(
 	notifications iter.Seq[*Notification], sent func(*Notification) bool, changed func(NetChange), failed func(Failure),
 ) {
@@ -79,7 +80,7 @@ type thing struct {
 
 func thingOf(n *Notification) thing { return thing{n.Type, n.Thing, n.Name} }
 
-// span is what happened to one thing: what its recipient knew at first, and its last notification.
+// span is what happened to one thing: what a recipient knew of it at first, and its last notification.
 type span struct {
 	begun      bool
 	before     *Values
@@ -89,7 +90,7 @@ type span struct {
 
 func (s *span) add(n *Notification, sent bool) {
 	switch {
-	case sent: // its recipient knows all of it
+	case sent: // the recipient knows n
 		s.begun, s.before, s.gateBefore = true, knownAfter(n), n.Event
 	case !s.begun:
 		s.begun, s.before, s.gateBefore = true, n.Before, n.GateBefore
@@ -133,8 +134,8 @@ func (s *span) change() (c NetChange, ok bool) {
 	return c, true
 }
 
-// Worse reports whether a thing got worse. The first of severity, known exploited, active, priority and status that
-// differs decides. Of two statuses, the one that comes earlier in Statuses is worse.
+// Worse reports whether an observation or a title got worse: the first of severity, known exploited, active status,
+// priority and status that differs decides. Of two statuses, the one that comes earlier in Statuses is worse.
 func Worse(before, after Values) bool {
 	return cmp.Or(
 		cmp.Compare(after.Severity.Rank(), before.Severity.Rank()),

@@ -1,12 +1,13 @@
 package rule
 
-// Notification is what filters and net changes read of a notification; dbmodel.Notification is the whole of it.
+// Notification is the part of a notification that decides about filters, recipients and net changes;
+// dbmodel.Notification is the whole of it.
 type Notification struct {
 	ID      int64
 	Type    Type
 	Event   Event
 	Product int64 // 0: of no product
-	Thing   int64 // the number of an observation, a title or a gate, unique in its type; of titles together with Name
+	Thing   int64 // the number of the observation, title or gate, unique in its type; of titles only together with Name
 
 	// Of observations and titles only.
 	ParserType ParserType

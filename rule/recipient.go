@@ -62,13 +62,13 @@ func (c Contacts) All() []Contact {
 	return out
 }
 
-// Reason says why a contact is passed over, as a clause that ends without a full stop; empty: it is not.
+// Reason says why a contact is passed over, as a clause without a full stop; empty: it is not.
 type Reason string
 
 // Reasons.
 const (
 	Paused        Reason = "notifications are paused"
-	NoSender      Reason = "the setting email_from is empty: without it no email is sent"
+	NoEmailFrom   Reason = "the setting email_from is empty: without it no email is sent"
 	AddressLost   Reason = "the address cannot be read, because the key that sealed it is lost: set it anew"
 	NoAddress     Reason = "its user has no email address"
 	ReceiverGone  Reason = "its receiver is gone (410): test it again, or change its address"
@@ -78,7 +78,8 @@ const (
 	Waits         Reason = "it waits for the schedule of the subscription"
 	ReachedBefore Reason = "the same address receives it already"
 	notConfigured Reason = "this channel is not configured"
-	// NotThen is of a contact that is a recipient by the settings of today, and was none when the notification was stored.
+	// NotThen is for a contact that is a recipient by the settings of today, and was none when the notification was
+	// stored.
 	NotThen Reason = "it was set after this had happened, or notifications were paused then"
 )
 
@@ -94,15 +95,15 @@ func (r Reason) Sentence() string {
 	return string(unicode.ToUpper(first)) + string(r[size:]) + "."
 }
 
-// Ability says what can be sent. What a nil func would say is not known: such a delivery is stored, and fails with the
-// reason once it is tried.
+// Ability says what can be sent. A nil func stands for yes: a delivery that cannot be sent is then stored all the same,
+// and fails with its reason once it is tried.
 type Ability struct {
 	EmailFrom  string                  // the setting; empty: no email is sent
 	Configured func(Channel) bool      // there is a sender for the channel
 	Readable   func(target int64) bool // the address of the target can be opened
 }
 
-// Hindrance says why nothing can be delivered to a contact, whatever happens.
+// Hindrance says why no notification at all can be delivered to a contact; empty: nothing hinders it.
 func (a Ability) Hindrance(c Contact) Reason {
 	info := c.Channel.Info()
 	switch {
@@ -113,7 +114,7 @@ func (a Ability) Hindrance(c Contact) Reason {
 	case a.Readable != nil && !a.Readable(c.Target):
 		return AddressLost
 	case info.ByAddress && a.EmailFrom == "":
-		return NoSender
+		return NoEmailFrom
 	case a.Configured != nil && !a.Configured(c.Channel):
 		return info.NotConfigured
 	}
@@ -138,7 +139,7 @@ type Recipient struct {
 func Recipients(a Applied, n *Notification, ability Ability) []Recipient {
 	all := a.Contacts.All()
 	out := make([]Recipient, 0, len(all))
-	reached := make(map[int64]int, len(all)) // by target, the place in out of what stands for it
+	reached := make(map[int64]int, len(all)) // by target, the index in out of the contact that stands for it
 	add := func(r Recipient) {
 		if r.Reason == "" && a.Paused {
 			r.Reason = Paused

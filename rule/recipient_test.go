@@ -31,7 +31,7 @@ func TestRecipients(t *testing.T) {
 			{Contact: mail("a@example.com", 1)}, {Contact: mail("b@example.com", 2)}, {Contact: teams}, {Contact: slack},
 		}},
 		"no sender of mail": {all, false, rule.Ability{}, []rule.Recipient{
-			{Contact: mail("a@example.com", 1), Reason: rule.NoSender}, {Contact: mail("b@example.com", 2), Reason: rule.NoSender}, {Contact: teams}, {Contact: slack},
+			{Contact: mail("a@example.com", 1), Reason: rule.NoEmailFrom}, {Contact: mail("b@example.com", 2), Reason: rule.NoEmailFrom}, {Contact: teams}, {Contact: slack},
 		}},
 		"a pause comes before all other reasons": {all, true, rule.Ability{}, []rule.Recipient{
 			{Contact: mail("a@example.com", 1), Reason: rule.Paused}, {Contact: mail("b@example.com", 2), Reason: rule.Paused}, {Contact: teams, Reason: rule.Paused}, {Contact: slack, Reason: rule.Paused},

@@ -11,7 +11,7 @@ import (
 // Schedule is a cron line in a time zone, both as they are set.
 type Schedule struct {
 	Line     string // minute, hour, day of the month, month, day of the week
-	Timezone string // a name of the IANA base, "Europe/Berlin"; empty: UTC
+	Timezone string // a name of the IANA database, "Europe/Berlin"; empty: UTC
 }
 
 // Slots are the moments that a Schedule names. A line that leaves the hour open, such as "*/15 * * * *", names every
@@ -23,10 +23,10 @@ type Slots struct {
 	everyHour bool
 }
 
-// lineParser takes the five fields and no words like @daily, of which @every has no slots that all processes agree on.
+// lineParser takes the five fields, but no word like @daily: the slots of @every would differ between processes.
 var lineParser = cron.NewParser(cron.Minute | cron.Hour | cron.Dom | cron.Month | cron.Dow)
 
-// The bits of a cron.SpecSchedule that stand for all hours.
+// allHours are the bits of cron.SpecSchedule.Hour that stand for all hours.
 const allHours = 1<<24 - 1
 
 // Slots reads s, or returns what is wrong with it: the fields are "schedule" and "timezone".
@@ -60,7 +60,7 @@ func parseLine(text string) (*cron.SpecSchedule, error) {
 		return nil, form
 	}
 	line.Location = time.UTC
-	// Every date that exists comes within five years from here, as far as the parser looks.
+	// Every date that exists comes within five years from here, and Next looks no further.
 	if line.Next(time.Date(2023, 1, 1, 0, 0, 0, 0, time.UTC)).IsZero() {
 		return nil, errors.New("names a time that never comes")
 	}
@@ -69,7 +69,7 @@ func parseLine(text string) (*cron.SpecSchedule, error) {
 
 // loadZone loads a zone by its name, which must mean the same on every machine.
 func loadZone(name string) (*time.Location, error) {
-	unknown := errors.New("must be a time zone of the IANA base, like Europe/Berlin")
+	unknown := errors.New("must be a time zone of the IANA database, like Europe/Berlin")
 	switch {
 	case name == "":
 		return time.UTC, nil
@@ -89,7 +89,7 @@ func (s Slots) Next(t time.Time) time.Time {
 	if s.everyHour {
 		return s.nextFitting(t)
 	}
-	// Wall-clock times in their order are moments in theirs, so none before that of t is later than t.
+	// A later wall-clock time never has an earlier first moment, so those before that of t have none after t.
 	for wall := wallOf(t.In(s.zone)); ; {
 		wall = s.nextWall(wall)
 		if slot := firstMoment(wall, s.zone); slot.After(t) {
@@ -104,7 +104,8 @@ const lookBack = 9 * 366 * 24 * time.Hour
 
 // Last returns the last slot that is not after t.
 func (s Slots) Last(t time.Time) time.Time {
-	// Slots are at whole seconds: the one sought is the only one between t less near and t less near-1 seconds.
+	// The slot lies after t less far seconds and not after t less near seconds. Slots are at whole seconds, so once far is
+	// near+1 it is the only one there.
 	near, far := 0, int(lookBack/time.Second)
 	for near+1 < far {
 		middle := near + (far-near)/2
@@ -136,7 +137,7 @@ func (s Slots) fits(wall time.Time) bool { return s.nextWall(wall.Add(-1)).Equal
 // nextWall returns the first wall-clock time after wall that fits the line.
 func (s Slots) nextWall(wall time.Time) time.Time {
 	next := s.line.Next(wall)
-	for year := wall.Year() + 5; next.IsZero(); year += 5 { // as far as one call looks
+	for year := wall.Year() + 5; next.IsZero(); year += 5 { // one call looks five years ahead
 		next = s.line.Next(time.Date(year, 1, 1, 0, 0, 0, -1, time.UTC))
 	}
 	return next

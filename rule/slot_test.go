@@ -200,7 +200,7 @@ func TestScheduleRefusals(t *testing.T) {
 	const (
 		form  = "must be a cron line like 0 8 * * 1-5 (minute, hour, day, month, weekday)"
 		never = "names a time that never comes"
-		zone  = "must be a time zone of the IANA base, like Europe/Berlin"
+		zone  = "must be a time zone of the IANA database, like Europe/Berlin"
 	)
 	for _, c := range []struct{ line, zone, wrongLine, wrongZone string }{
 		{"0 8 * * *", "", "", ""},

@@ -9,7 +9,7 @@ import (
 // least MinSeverity and, where that is set, failed gates. The zero value lets everything wait.
 type AtOnce struct{ MinSeverity Severity }
 
-// Takes reports whether n goes at once. Its severity is that of now or, where it has none now, that of before.
+// Takes reports whether n goes at once. Its severity is that of n.After or, where that is nil, that of n.Before.
 func (a AtOnce) Takes(n *Notification) bool {
 	if a.MinSeverity == "" || n.HeldBack {
 		return false
@@ -25,12 +25,11 @@ func (a AtOnce) Takes(n *Notification) bool {
 	return n.Before != nil && n.Before.Severity.Rank() <= a.MinSeverity.Rank()
 }
 
-// Subscription is what decides whether the contacts of a subscription receive a notification of a product, or of none,
-// for which it holds.
+// Subscription is the part of a subscription that decides whether its contacts receive a notification in its scope.
 type Subscription struct {
 	ID       int64
 	Name     string
-	User     int64 // whose it is; 0: it is a team's
+	User     int64 // the user whose subscription it is; 0: it is a team's
 	Enabled  bool
 	Whole    bool   // its recipients see everything, and read all of it
 	Sees     []Type // otherwise: the types that they see
@@ -44,16 +43,16 @@ type Subscription struct {
 	Contacts []Contact // in the order in which they are written
 }
 
-// TeamTypes returns the types of notifications that recipients of a team's subscription to a product or a group see.
+// TeamTypes returns the types of notifications that a team's subscription to a product or a group sees.
 func TeamTypes() []Type { return slices.Clone(MemberTypes) }
 
-// PersonalTypes returns the types that recipients of a member's subscription see, of those that members see.
+// PersonalTypes returns the types of notifications that the subscription of a user who is no administrator sees;
+// memberTypes is the setting member_notification_types.
 func PersonalTypes(memberTypes []Type) []Type {
 	return slices.DeleteFunc(slices.Clone(memberTypes), func(t Type) bool { return !slices.Contains(MemberTypes, t) })
 }
 
-// WaitsFor is the reason of a recipient that Waits, with the digest of s that n waits for; n is nil for any
-// notification.
+// WaitsFor returns the reason Waits in full: it names the digest of s that n waits for. n is nil for any notification.
 func (s *Subscription) WaitsFor(n *Notification) Reason {
 	zone, err := loadZone(s.Timezone)
 	switch {

@@ -84,11 +84,11 @@ func TestFilterCheck(t *testing.T) {
 		"words that do not exist": {
 			rule.Filter{Types: []rule.Type{"x"}, Events: []rule.Event{""}, ParserTypes: []rule.ParserType{"sca"}, MinSeverity: "critical", Statuses: []rule.Status{"open"}, MinPriority: new(100)},
 			[]rule.Refusal{
-				{"types", "must be of " + strings.Trim(strings.ReplaceAll(fmt.Sprint(rule.Types), " ", ", "), "[]")},
-				{"events", "must be of new, changed, dropped, passed, failed, none"},
-				{"parser_types", "must be of SCA, SAST, DAST, IAST, Secrets, Infrastructure, Other, Manual"},
-				{"min_severity", "must be of Critical, High, Medium, Low, None, Unknown"},
-				{"statuses", "must be of Open, Affected, In review, Resolved, Duplicate, False positive, Not affected, Not security, Risk accepted"},
+				{"types", "must be a list out of " + strings.Trim(strings.ReplaceAll(fmt.Sprint(rule.Types), " ", ", "), "[]")},
+				{"events", "must be a list out of new, changed, dropped, passed, failed, none"},
+				{"parser_types", "must be a list out of SCA, SAST, DAST, IAST, Secrets, Infrastructure, Other, Manual"},
+				{"min_severity", "must be one of Critical, High, Medium, Low, None, Unknown"},
+				{"statuses", "must be a list out of Open, Affected, In review, Resolved, Duplicate, False positive, Not affected, Not security, Risk accepted"},
 				{"min_priority", "must be from 1 to 99"},
 			},
 		},

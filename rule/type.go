@@ -12,13 +12,14 @@ const (
 	TypeTask             Type = "task"
 )
 
-// TypeInfo is what differs between types of notifications outside of the code that makes them.
+// TypeInfo is what differs between types of notifications, apart from the code that makes them.
 type TypeInfo struct {
 	Type   Type
-	Name   string // in words, of one
-	Plural string
+	Name   string // in words
+	Plural string // of Name
 	Short  string // where there is little room
-	// Holder has the contacts that receive them: HolderProduct, of the product or its group, or a part of the settings.
+	// Holder says whose contacts receive them: those of a part of the settings or, with HolderProduct, those of the
+	// product or its group.
 	Holder  HolderKind
 	Events  []Event // that they can have; nil: they have none
 	Members bool    // users who are no administrators see them, where the settings say so
@@ -61,7 +62,7 @@ func typesWith(has func(TypeInfo) bool) []Type {
 	return out
 }
 
-// Info returns the entry of a type in the table. That of an unknown one has its word for a name.
+// Info returns the entry of a type in the table. For an unknown type it makes one whose name is the word itself.
 func (t Type) Info() TypeInfo {
 	for _, i := range typeTable {
 		if i.Type == t {

@@ -1,10 +1,12 @@
-// Package rule decides which contacts are notified of what. It holds the field's words (severity, status, channel,
-// event), the settings that apply, matching, the decision and its explanation. Everything is pure: no I/O, no clock.
+// Package rule decides what is notified, and which contacts receive it. It holds the field's words (severity, status,
+// channel, event), the settings that apply, matching, the decision and its explanation, recipients, net changes and the
+// slots of schedules. Everything is pure: no I/O, no clock.
 package rule
 
 import (
 	"cmp"
 	"slices"
+	"strings"
 )
 
 // Severity of an observation. Compare with Rank, never by text.
@@ -71,7 +73,7 @@ const (
 	MaxPriority = 99
 )
 
-// Event is what happened; empty where there is nothing to notify, and for exceptions.
+// Event is what happened; empty where there is nothing to notify, and for exceptions and tasks.
 type Event string
 
 // Events.
@@ -88,7 +90,8 @@ const (
 // Events lists all events but NoEvent.
 var Events = []Event{EventNew, EventChanged, EventDropped, EventPassed, EventFailed, EventNoResult}
 
-// Values are what decides about an observation, and what is remembered once it was notified.
+// Values decide, together with the parser type, whether an observation matches; once it was notified they are
+// remembered.
 type Values struct {
 	Severity       Severity `json:"severity"`
 	Status         Status   `json:"status"`
@@ -115,6 +118,15 @@ func urgency(priority *int) int {
 		return MaxPriority + 1
 	}
 	return *priority
+}
+
+// Joined returns words with commas between them.
+func Joined[T ~string](words []T) string {
+	out := make([]string, len(words))
+	for i, w := range words {
+		out[i] = string(w)
+	}
+	return strings.Join(out, ", ")
 }
 
 func equalInt(a, b *int) bool {

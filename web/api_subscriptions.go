@@ -35,7 +35,7 @@ type subscriptionFields struct {
 	KnownExploited       input.Field[bool]              `json:"known_exploited"`
 	Contacts             input.Field[input.ContactList] `json:"contacts"`
 	Schedule             input.Field[string]            `json:"schedule" doc:"A cron line, read in the time zone; empty: at once"`
-	Timezone             input.Field[string]            `json:"timezone" doc:"A name of the IANA base, like Europe/Berlin"`
+	Timezone             input.Field[string]            `json:"timezone" doc:"A name of the IANA database, like Europe/Berlin"`
 	ImmediateMinSeverity input.Field[rule.Severity]     `json:"immediate_min_severity" doc:"Of one with a schedule: what goes at once"`
 	Enabled              input.Field[bool]              `json:"enabled"`
 }

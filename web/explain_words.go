@@ -6,7 +6,6 @@ import (
 	"strings"
 
 	"github.com/seed91453169/tocsin/rule"
-	"github.com/seed91453169/tocsin/web/input"
 )
 
 // decision says in words what an evaluation would do now, and why.
@@ -69,7 +68,7 @@ func (e *explainer) unmetCondition(c rule.Condition) string {
 		if len(statuses) == 0 {
 			return fmt.Sprintf("%v is not an active status", c.Value)
 		}
-		return fmt.Sprintf("%v is none of %s, which %s", c.Value, input.Joined(statuses), e.asks(c.Source))
+		return fmt.Sprintf("%v is none of %s, which %s", c.Value, rule.Joined(statuses), e.asks(c.Source))
 	case "known_exploited":
 		return "it is not known to be exploited, which " + e.asks(c.Source)
 	}

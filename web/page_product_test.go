@@ -103,7 +103,7 @@ func TestPauseIsTypedByAClock(t *testing.T) {
 		v.send(v.open("/products/1"), "Save", nil).says("Saved.")
 		stored("2099-07-31T06:00:00Z")
 		p := v.send(v.open("/products/1"), "Save", url.Values{until: {"2099-07-31T09:00"}, zone: {"Berlin"}})
-		p.says("one field below cannot be used", "Time zone of the pause must be a time zone of the IANA base")
+		p.says("one field below cannot be used", "Time zone of the pause must be a time zone of the IANA database")
 		if p.value(until) != "2099-07-31T09:00" || p.value(zone) != "Berlin" {
 			t.Errorf("what was typed is lost: %s", p.source)
 		}

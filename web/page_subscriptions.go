@@ -81,8 +81,8 @@ func filterWords(f rule.Filter) string {
 		events[i] = eventInWords(e)
 	}
 	for _, list := range []string{
-		strings.Join(typesInWords(f.Types), " or "), strings.Join(events, ", "), input.Joined(f.ParserTypes),
-		input.Joined(f.Statuses),
+		strings.Join(typesInWords(f.Types), " or "), strings.Join(events, ", "), rule.Joined(f.ParserTypes),
+		rule.Joined(f.Statuses),
 	} {
 		if list != "" {
 			parts = append(parts, list)

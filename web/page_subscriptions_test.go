@@ -16,7 +16,7 @@ func TestSubscriptionPages(t *testing.T) {
 		p := reader.open("/subscriptions?where=product-1")
 		p.says("My notifications", "Nothing yet", "Product Payments API")
 		p = reader.send(p, "Subscribe", url.Values{"min_severity": {"Critical"}, "schedule": {"0 8 * * *"}, "timezone": {"Europe/Atlantis"}})
-		p.says("must be a time zone of the IANA base")
+		p.says("must be a time zone of the IANA database")
 		if !strings.Contains(p.source, `value="Europe/Atlantis"`) {
 			t.Error("what was typed is lost")
 		}

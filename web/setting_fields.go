@@ -162,7 +162,7 @@ func statusWords(c rule.Conditions) string {
 	if len(c.Statuses) == 0 {
 		return "Active ones: Open, Affected, In review"
 	}
-	return input.Joined(c.Statuses)
+	return rule.Joined(c.Statuses)
 }
 
 func priorityWords(c rule.Conditions) string {
@@ -211,7 +211,7 @@ func conditionWords(c rule.Conditions) string {
 		out = append(out, w)
 	}
 	if len(c.Statuses) > 0 {
-		out = append(out, input.Joined(c.Statuses))
+		out = append(out, rule.Joined(c.Statuses))
 	}
 	if w := priorityWords(c); w != "" {
 		out = append(out, "priority "+w)

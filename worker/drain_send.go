@@ -100,7 +100,7 @@ func (d *drain) transmit(ctx context.Context, m *channel.Message) (result *chann
 	case !configured:
 		return notConfigured(d.target.Channel.Info().NotConfigured), false, nil
 	case d.target.Channel.Info().ByAddress && m.From == "":
-		return notConfigured(rule.NoSender), false, nil
+		return notConfigured(rule.NoEmailFrom), false, nil
 	}
 	// Neither the end of the task nor a shutdown cuts a send short: its outcome would not be known.
 	limit := channel.SendTime

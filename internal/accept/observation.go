@@ -70,16 +70,16 @@ func ValidateObservation(o *dbmodel.Observation) InvalidError {
 		wrong("title", "must not be empty")
 	}
 	if !o.Severity.Valid() {
-		wrong("severity", "must be one of %s", joined(rule.Severities))
+		wrong("severity", "must be one of %s", rule.Joined(rule.Severities))
 	}
 	if !o.Status.Valid() {
-		wrong("status", "must be one of %s", joined(rule.Statuses))
+		wrong("status", "must be one of %s", rule.Joined(rule.Statuses))
 	}
 	if o.Priority != nil && (*o.Priority < rule.MinPriority || *o.Priority > rule.MaxPriority) {
 		wrong("priority", "must be from %d to %d, or null", rule.MinPriority, rule.MaxPriority)
 	}
 	if !o.ParserType.Valid() {
-		wrong("parser_type", "must be one of %s", joined(rule.ParserTypes))
+		wrong("parser_type", "must be one of %s", rule.Joined(rule.ParserTypes))
 	}
 	if s := o.CVSSScore; s != nil && (math.IsNaN(*s) || *s < 0 || *s > 10) {
 		wrong("cvss_score", "must be from 0 to 10, or null")
@@ -130,14 +130,6 @@ func ValidateText(text string, most int) string {
 func webAddress(text string) bool {
 	u, err := url.Parse(text)
 	return err == nil && (u.Scheme == "https" || u.Scheme == "http") && u.Host != ""
-}
-
-func joined[T ~string](words []T) string {
-	out := make([]string, len(words))
-	for i, w := range words {
-		out[i] = string(w)
-	}
-	return strings.Join(out, ", ")
 }
 
 // observationFrom makes an event with observations, or with the id of one that is evaluated again.

@@ -250,7 +250,7 @@ func wordIn[T ~string](v jsontext.Value, words []T, to *T) string {
 }
 
 // MustBeOneOf returns the fault of a text that is none of words.
-func MustBeOneOf[T ~string](words []T) string { return "must be one of " + Joined(words) }
+func MustBeOneOf[T ~string](words []T) string { return "must be one of " + rule.Joined(words) }
 
 // wordsIn reads a list of words; one that comes twice is taken once.
 func wordsIn[T ~string](v jsontext.Value, words []T, to *[]T) string {
@@ -265,7 +265,7 @@ func wordsIn[T ~string](v jsontext.Value, words []T, to *[]T) string {
 		return true
 	})
 	if !ok {
-		return "must be a list out of " + Joined(words)
+		return "must be a list out of " + rule.Joined(words)
 	}
 	return ""
 }

@@ -66,12 +66,3 @@ func ShownName(name string) string {
 	}
 	return name
 }
-
-// Joined returns words with commas between them.
-func Joined[T ~string](words []T) string {
-	out := make([]string, len(words))
-	for i, w := range words {
-		out[i] = string(w)
-	}
-	return strings.Join(out, ", ")
-}

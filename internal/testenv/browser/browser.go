@@ -180,7 +180,7 @@ func command[P, R any](c cdp.Command[P, R], params P) Step {
 	}
 }
 
-// Timezone sets the browser's clock, by a name of the IANA base.
+// Timezone sets the browser's clock, by a name of the IANA database.
 func (b *Tab) Timezone(name string) {
 	b.t.Helper()
 	b.Do(command(emulation.SetTimezoneOverride, emulation.SetTimezoneOverrideParams{TimezoneID: name}))
