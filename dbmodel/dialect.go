@@ -10,7 +10,8 @@ import (
 	"github.com/uptrace/bun/dialect"
 )
 
-// This file holds what differs between PostgreSQL and SQLite; everything else is said once.
+// This file holds the expressions and parts of statements that differ between PostgreSQL and SQLite. A statement that
+// differs as a whole asks isSQLite where it stands, and arguments do where they are expanded.
 
 // byKey is the part of a join that looks up rows by key: its groups are the table and the condition.
 const byKey = `\(SELECT \* FROM (\w+ AS \w+)\s+WHERE ([^()]+) OFFSET 0[^()]*\) AS \w+ ON true`
@@ -36,14 +37,14 @@ var sqliteForms = []struct {
 	{regexp.MustCompile(` COLLATE "C"`), ""},
 }
 
-// postgresForm is the one part that only SQLite has a use for: it keeps no statistics here, and takes any index for as
+// indexHint is the one part that only SQLite has a use for: it keeps no statistics here, and takes any index for as
 // good as another.
-var postgresForm = regexp.MustCompile(` INDEXED BY \w+`)
+var indexHint = regexp.MustCompile(` INDEXED BY \w+`)
 
 // dialectText is a statement in the words of one dialect.
 func dialectText(statement string, sqlite bool) string {
 	if !sqlite {
-		return postgresForm.ReplaceAllString(statement, "")
+		return indexHint.ReplaceAllString(statement, "")
 	}
 	for _, form := range sqliteForms {
 		statement = form.postgres.ReplaceAllString(statement, form.sqlite)
@@ -70,8 +71,8 @@ func folded(db bun.IDB, text string) string {
 	return `(upper((` + text + `)::text COLLATE "und-x-icu") COLLATE "C")`
 }
 
-// insensitive is an expression that text contains the pattern at placeholder, without case; its % and _ are escaped by
-// \.
+// insensitive is the condition that text is LIKE the pattern at placeholder, without case; \ escapes % and _ in the
+// pattern.
 func insensitive(db bun.IDB, text, placeholder string) string {
 	return folded(db, text) + " LIKE " + folded(db, placeholder) + ` ESCAPE '\'`
 }
@@ -85,7 +86,7 @@ func among(db bun.IDB, expr, query string) string {
 	return expr + " = ANY (ARRAY(" + query + "))"
 }
 
-// indexed follows a table and names the index to be used, as in postgresForm; an empty name is none.
+// indexed follows a table and names the index to be used, see indexHint; an empty name is none.
 func indexed(db bun.IDB, index string) string {
 	if isSQLite(db) && index != "" {
 		return " INDEXED BY " + index
@@ -144,6 +145,14 @@ func byteOrder(db bun.IDB, text string) string {
 		return text
 	}
 	return text + ` COLLATE "C"`
+}
+
+// locked makes a model's SELECT keep its rows from being changed by others.
+func locked(q *bun.SelectQuery) *bun.SelectQuery {
+	if isSQLite(q.DB()) {
+		return q
+	}
+	return q.For("NO KEY UPDATE")
 }
 
 // timeArg is a time as an argument of a statement below bun.

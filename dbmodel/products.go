@@ -53,7 +53,7 @@ type Product struct {
 	NotificationSettings
 }
 
-// VisibleProductByID returns ErrNotFound where there is none that v sees.
+// VisibleProductByID returns a product, ErrNotFound where there is none with this id that v sees.
 func VisibleProductByID(ctx context.Context, db bun.IDB, v Viewer, id int64) (*Product, error) {
 	p := new(Product)
 	q := db.NewSelect().Model(p).Apply(selectProducts).Where("id = ?", id).Where(VisibleProducts(v, "products.id"))
@@ -127,7 +127,7 @@ const deleteProductData = `
 		(SELECT coalesce(max(id), 0) FROM outbox)`
 
 // DeleteProduct deletes a product with its contacts and members, and hides its observations, notifications, deliveries
-// and waiting events, which a worker removes in batches. It returns ErrNotFound where there is none. Its lock excludes
+// and waiting events, which a worker removes in parts. It returns ErrNotFound where there is none. Its lock excludes
 // transactions that store something of the product, which share it, for this short transaction only.
 func DeleteProduct(ctx context.Context, tx bun.Tx, id int64) error {
 	generation, err := queryOne[int64](ctx, tx, "DELETE FROM products WHERE id = @id RETURNING generation", args{"id": id})
@@ -141,7 +141,8 @@ func DeleteProduct(ctx context.Context, tx bun.Tx, id int64) error {
 	return noteDeletion(ctx, tx)
 }
 
-// VisibleProductGroupByID returns ErrNotFound where there is none that v sees.
+// VisibleProductGroupByID returns a product group as v sees it, ErrNotFound where there is none with this id that v
+// sees.
 func VisibleProductGroupByID(ctx context.Context, db bun.IDB, v Viewer, id int64) (*ProductGroup, error) {
 	g := new(ProductGroup)
 	err := db.NewSelect().Model(g).Apply(v.selectGroups).Where("id = ?", id).Scan(ctx)
@@ -162,8 +163,8 @@ func ProductGroupForUpdate(ctx context.Context, tx bun.Tx, id int64) (*ProductGr
 }
 
 // AddProductGroup stores a product group without a name, to be filled in the same transaction, where there is none
-// with this id. Nothing belongs to it: products that are left of one that was deleted, which TakeOutProducts makes few
-// before, are taken out.
+// with this id. It takes out the products that still name one with this id which was deleted; TakeOutProducts, called
+// before, leaves few of them.
 func AddProductGroup(ctx context.Context, tx bun.Tx, id int64) error {
 	n, err := exec(ctx, tx, `INSERT INTO product_groups (id, name) VALUES (@id, '') ON CONFLICT (id) DO NOTHING`,
 		args{"id": id})
@@ -195,8 +196,8 @@ const deleteProductGroup = `
 	INSERT INTO deletions (product_group_id)
 	SELECT @id::bigint WHERE EXISTS (SELECT 1 FROM products WHERE product_group_id = @id)`
 
-// DeleteProductGroup deletes a product group with its contacts, members and subscriptions. Its products stay, without a
-// group from then on: they name it until a worker has taken them out in batches, but nobody sees that. It returns
+// DeleteProductGroup deletes a product group with its contacts, members and subscriptions. Its products stay, without
+// a group from then on: they name it until a worker has taken them out in parts, but nobody sees that. It returns
 // ErrNotFound where there is none.
 func DeleteProductGroup(ctx context.Context, tx bun.Tx, id int64) error {
 	if err := execOne(ctx, tx, `DELETE FROM product_groups WHERE id = @id`, args{"id": id}); err != nil {
@@ -287,23 +288,18 @@ func setNotificationSettings(q *bun.InsertQuery) *bun.InsertQuery {
 	return q
 }
 
-// locked makes a model's SELECT keep its rows from being changed by others.
-func locked(q *bun.SelectQuery) *bun.SelectQuery {
-	if isSQLite(q.DB()) {
-		return q
-	}
-	return q.For("NO KEY UPDATE")
-}
-
 const (
 	productNames = `SELECT id, name FROM products WHERE id = ANY (@ids) AND @visible`
 	groupNames   = `SELECT id, name FROM product_groups WHERE id = ANY (@ids) AND @visible`
 )
 
-// NamesOf returns the names of products, or of product groups, by id; those that v does not see are left out.
-func NamesOf(ctx context.Context, db bun.IDB, v Viewer, in Membership, ids []int64) (map[int64]string, error) {
+// NamesOf returns the names of products or of product groups, as kind says, by id; those that v does not see are left
+// out.
+func NamesOf(
+	ctx context.Context, db bun.IDB, v Viewer, kind rule.HolderKind, ids []int64,
+) (map[int64]string, error) {
 	statement, visible := productNames, VisibleProducts(v, "id")
-	if in.table == "product_group_members" {
+	if kind == rule.HolderGroup {
 		statement, visible = groupNames, v.groups("id")
 	}
 	list, err := queryAll[struct {

@@ -104,7 +104,7 @@ func (s *server) showObservations(w http.ResponseWriter, r *http.Request) error 
 	for i := range found {
 		products[i] = found[i].ProductID
 	}
-	names, err := dbmodel.NamesOf(ctx, s.db.Reader, v, dbmodel.InProduct(0), products)
+	names, err := dbmodel.NamesOf(ctx, s.db.Reader, v, rule.HolderProduct, products)
 	if err != nil {
 		return fmt.Errorf("load the names of products: %w", err)
 	}
@@ -182,7 +182,7 @@ func (s *server) showExplain(w http.ResponseWriter, r *http.Request) error {
 	at := sources{product: linkTo{productPath(product.ID), product.Name}}
 	if g := product.ProductGroupID; g != nil {
 		at.group.Path = groupPath(*g)
-		names, err := dbmodel.NamesOf(ctx, s.db.Reader, viewerOf(ctx), dbmodel.InProductGroup(0), []int64{*g})
+		names, err := dbmodel.NamesOf(ctx, s.db.Reader, viewerOf(ctx), rule.HolderGroup, []int64{*g})
 		if err != nil {
 			return fmt.Errorf("load the name of product group %d: %w", *g, err)
 		}

@@ -111,7 +111,7 @@ func (s *server) readProductFilter(ctx context.Context, typed string, in *notifi
 	}
 	if typed == "" {
 		if in.ProductID != 0 {
-			names, err := dbmodel.NamesOf(ctx, s.db.Reader, viewerOf(ctx), dbmodel.InProduct(0), []int64{in.ProductID})
+			names, err := dbmodel.NamesOf(ctx, s.db.Reader, viewerOf(ctx), rule.HolderProduct, []int64{in.ProductID})
 			if err != nil {
 				return fmt.Errorf("look a product up: %w", err)
 			}

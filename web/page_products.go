@@ -85,7 +85,7 @@ func (s *server) productRows(ctx context.Context, products []dbmodel.Product) ([
 	if err != nil {
 		return nil, fmt.Errorf("load products: %w", err)
 	}
-	names, err := dbmodel.NamesOf(ctx, s.db.Reader, viewerOf(ctx), dbmodel.InProductGroup(0), groups)
+	names, err := dbmodel.NamesOf(ctx, s.db.Reader, viewerOf(ctx), rule.HolderGroup, groups)
 	if err != nil {
 		return nil, fmt.Errorf("load the names of product groups: %w", err)
 	}

@@ -56,7 +56,7 @@ func (d *digests) nameProducts(ctx context.Context, content *dbmodel.StoredNetDi
 	if len(products) == 0 {
 		return nil
 	}
-	content.Names, err = dbmodel.NamesOf(ctx, d.w.DB, dbmodel.Viewer{Admin: true}, dbmodel.InProduct(0), products)
+	content.Names, err = dbmodel.NamesOf(ctx, d.w.DB, dbmodel.Viewer{Admin: true}, rule.HolderProduct, products)
 	if err != nil {
 		return fmt.Errorf("name the products of a digest: %w", err)
 	}
