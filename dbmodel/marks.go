@@ -38,29 +38,23 @@ const (
 		WHERE target_id = @target AND id = ANY (@ids) AND state = 'pending'
 			AND EXISTS (SELECT 1 FROM targets WHERE id = @target AND owner = @owner)
 		RETURNING id, notification_id, attempts`
-
-	markGivenUp = `
-		UPDATE deliveries SET state = 'failed',
-			last_error = CASE WHEN last_error = '' THEN @reason ELSE @reason || ' Last: ' || last_error END
-		WHERE id IN (SELECT id FROM deliveries WHERE target_id = @target AND state = 'pending' ORDER BY id LIMIT @limit)
-		RETURNING id, notification_id, attempts`
 )
 
 // MarkSent records that the receiver took the message; also where the lease is lost by now, and over a failure.
-func MarkSent(ctx context.Context, db bun.IDB, t DeliverySet) ([]SentDelivery, error) {
-	return queryAll[SentDelivery](ctx, db, markSent, args{"target": t.TargetID, "ids": numbers(t.IDs)})
+func MarkSent(ctx context.Context, db bun.IDB, set DeliverySet) ([]SentDelivery, error) {
+	return queryAll[SentDelivery](ctx, db, markSent, args{"target": set.TargetID, "ids": numbers(set.IDs)})
 }
 
 // MarkFailed records that the message was refused for good, where owner still has the lease.
-func MarkFailed(ctx context.Context, db bun.IDB, t DeliverySet, owner, reason string) ([]MarkedDelivery, error) {
+func MarkFailed(ctx context.Context, db bun.IDB, set DeliverySet, owner, reason string) ([]MarkedDelivery, error) {
 	return queryAll[MarkedDelivery](ctx, db, markFailed,
-		args{"target": t.TargetID, "ids": numbers(t.IDs), "owner": owner, "reason": reason})
+		args{"target": set.TargetID, "ids": numbers(set.IDs), "owner": owner, "reason": reason})
 }
 
 // MarkTried records that the message was not taken this time, where owner still has the lease. Deliveries of a digest
-// are marked with its number, so that the next try is about the same ones.
-func MarkTried(ctx context.Context, db bun.IDB, t DeliverySet, owner, reason string) ([]MarkedDelivery, error) {
+// or batch are marked with its number, so that the next try is about the same ones.
+func MarkTried(ctx context.Context, db bun.IDB, set DeliverySet, owner, reason string) ([]MarkedDelivery, error) {
 	return queryAll[MarkedDelivery](ctx, db, markTried, args{
-		"target": t.TargetID, "ids": numbers(t.IDs), "owner": owner, "reason": reason, "batch": t.Number(),
+		"target": set.TargetID, "ids": numbers(set.IDs), "owner": owner, "reason": reason, "batch": set.Number(),
 	})
 }

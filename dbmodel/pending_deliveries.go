@@ -16,7 +16,7 @@ type PendingDelivery struct {
 	ContactHolder
 	Masked   bool  // it says what members may read
 	DigestID int64 // the StoredNetDigest that it belongs to; 0: none
-	Batch    int64 // the number of the digest or batch in which it was tried; 0: it was not, or alone
+	Batch    int64 // the number of the digest or batch in which it was tried; 0: it was not tried, or tried alone
 }
 
 // ContactHolder is whose contact a delivery goes to.
@@ -80,37 +80,39 @@ func nameHolders(ctx context.Context, db bun.IDB, list []PendingDelivery) error 
 	return nil
 }
 
-// DeliverySet is the deliveries that one message stands for: a single one, or those of a digest, all of one target.
+// DeliverySet is the deliveries to one target that one message stands for: a single one, those of a digest, or a batch
+// of those that a signed webhook gets one by one.
 type DeliverySet struct {
 	TargetID int64
 	IDs      []int64 // of deliveries
-	Digest   bool
-	Batch    int64 // the number of a digest that is tried again; 0: Number gives it one
-	All      bool  // everything that waits, when the target is given up
+	Digest   bool    // it is a digest or a batch
+	Batch    int64   // the number of a digest or batch that is tried again; 0: Number gives it one
+	All      bool    // everything that waits, when the target is given up
 }
 
-// partSize is how many deliveries one transaction changes: more may take longer than anything that is recorded may.
+// partSize is how many deliveries one transaction changes: more may take longer than a worker may take to record what
+// became of a message.
 const partSize = 10_000
 
-// Parts splits t into sets of deliveries that are recorded one after the other.
-func (t DeliverySet) Parts() []DeliverySet {
-	parts := make([]DeliverySet, 0, len(t.IDs)/partSize+1)
-	for ids := range slices.Chunk(t.IDs, partSize) {
-		part := t
-		part.IDs, part.Batch = ids, t.Number()
+// Parts splits s into sets of deliveries that are recorded one after the other.
+func (s DeliverySet) Parts() []DeliverySet {
+	parts := make([]DeliverySet, 0, len(s.IDs)/partSize+1)
+	for ids := range slices.Chunk(s.IDs, partSize) {
+		part := s
+		part.IDs, part.Batch = ids, s.Number()
 		parts = append(parts, part)
 	}
 	return parts
 }
 
-// Number is that of a digest, whatever of it has gone since it was tried first: its last delivery then. It is 0 for a
-// single delivery.
-func (t DeliverySet) Number() int64 {
+// Number is the number of a digest or batch: the id of the last delivery that it had when it was tried first, whatever
+// has left it since. It is 0 for a single delivery.
+func (s DeliverySet) Number() int64 {
 	switch {
-	case !t.Digest:
+	case !s.Digest:
 		return 0
-	case t.Batch == 0 && len(t.IDs) > 0:
-		return t.IDs[len(t.IDs)-1]
+	case s.Batch == 0 && len(s.IDs) > 0:
+		return s.IDs[len(s.IDs)-1]
 	}
-	return t.Batch
+	return s.Batch
 }

@@ -7,7 +7,7 @@ import (
 	"github.com/uptrace/bun"
 )
 
-// Batches of RemoveDeleted: its locks are held for some milliseconds.
+// How many rows one call of RemoveDeleted removes: its locks are held for some milliseconds.
 const (
 	removedNotifications = 500
 	takenOut             = 500   // products out of a group
@@ -34,9 +34,9 @@ func HasDeletions(ctx context.Context, db bun.IDB) (bool, error) {
 		"SELECT EXISTS (SELECT 1 FROM deletions) OR EXISTS (SELECT 1 FROM deleted_notifications)", nil)
 }
 
-// RemoveDeleted removes one batch of what is deleted, and returns how many rows that were; 0: nothing is left, or
+// RemoveDeleted removes one part of what is deleted, and returns how many rows that were; 0: nothing is left, or
 // others have locked it. It waits for no lock of a row, so that it can't be part of a deadlock, and may run several
-// times at once. Between any two batches what is left stays hidden.
+// times at once. Between any two parts what is left stays hidden.
 func RemoveDeleted(ctx context.Context, tx bun.Tx) (int64, error) {
 	n, err := removeListed(ctx, tx)
 	if err != nil || n > 0 {
@@ -102,7 +102,7 @@ const (
 )
 
 // removeNotifications removes notifications that the caller has locked, as far as their deliveries and marks fit into
-// a batch.
+// one part.
 func removeNotifications(ctx context.Context, tx bun.Tx, ids []int64) (removed int64, err error) {
 	if len(ids) == 0 {
 		return 0, nil
@@ -136,7 +136,7 @@ const (
 			SELECT 1 FROM observations WHERE product_id = deletions.product_id AND generation = deletions.generation)`
 )
 
-// removeProduct removes a batch of what is left of a product.
+// removeProduct removes a part of what is left of a product.
 func (d *deletion) removeProduct(ctx context.Context, tx bun.Tx) (int64, error) {
 	n, err := exec(ctx, tx, removeEvents, args{"product": d.ProductID, "until": d.UntilEvent, "limit": removedRows})
 	if err != nil || n > 0 {
@@ -150,12 +150,12 @@ func (d *deletion) removeProduct(ctx context.Context, tx bun.Tx) (int64, error) 
 	if n, err = removeNotifications(ctx, tx, ids); err != nil || n > 0 {
 		return n, err
 	}
-	return d.removeBatch(ctx, tx, removeObservations,
+	return d.removePart(ctx, tx, removeObservations,
 		args{"product": d.ProductID, "generation": d.Generation, "limit": removedRows}, endProductDeletion)
 }
 
-// removeBatch runs a statement that removes a batch and, where nothing is left, end, which ends the deletion.
-func (d *deletion) removeBatch(ctx context.Context, tx bun.Tx, statement string, a args, end string) (int64, error) {
+// removePart runs a statement that removes a part and, where nothing is left, end, which ends the deletion.
+func (d *deletion) removePart(ctx context.Context, tx bun.Tx, statement string, a args, end string) (int64, error) {
 	n, err := exec(ctx, tx, statement, a)
 	if err != nil || n > 0 {
 		return n, err
@@ -173,9 +173,9 @@ const (
 		AND NOT EXISTS (SELECT 1 FROM notification_views v WHERE v.user_id = deletions.user_id)`
 )
 
-// removeUser removes a batch of the marks of a user.
+// removeUser removes a part of the marks of a user.
 func (d *deletion) removeUser(ctx context.Context, tx bun.Tx) (int64, error) {
-	return d.removeBatch(ctx, tx, removeViewsOfUser, args{"user": d.UserID, "limit": removedRows}, endUserDeletion)
+	return d.removePart(ctx, tx, removeViewsOfUser, args{"user": d.UserID, "limit": removedRows}, endUserDeletion)
 }
 
 const (
@@ -187,14 +187,14 @@ const (
 		AND NOT EXISTS (SELECT 1 FROM products p WHERE p.product_group_id = deletions.product_group_id)`
 )
 
-// removeProductGroup takes a batch of products out of a product group.
+// removeProductGroup takes a part of the products out of a product group.
 func (d *deletion) removeProductGroup(ctx context.Context, tx bun.Tx) (int64, error) {
-	return d.removeBatch(ctx, tx, takeOutProducts, args{"group": d.ProductGroupID, "limit": takenOut},
+	return d.removePart(ctx, tx, takeOutProducts, args{"group": d.ProductGroupID, "limit": takenOut},
 		endProductGroupDeletion)
 }
 
-// TakeOutProducts removes, in batches, what is left of a product group that is deleted, so that AddProductGroup finds
-// little or nothing of it.
+// TakeOutProducts takes the products that still name a deleted product group out of it, in parts, so that
+// AddProductGroup finds few or none of them.
 func TakeOutProducts(ctx context.Context, db *DB, group int64) error {
 	list, err := queryAll[deletion](ctx, db, "SELECT * FROM deletions WHERE product_group_id = @group",
 		args{"group": group})
@@ -228,7 +228,7 @@ func HoldRemoval(ctx context.Context, db bun.IDB) error {
 	return err
 }
 
-// ReleaseRemoval says that a worker does not do so any more.
+// ReleaseRemoval says that no worker removes what is deleted any more: the next task may be enqueued.
 func ReleaseRemoval(ctx context.Context, db bun.IDB) error {
 	_, err := exec(ctx, db, "UPDATE ticks SET next_at = clock_timestamp() WHERE name = 'removal'", nil)
 	return err

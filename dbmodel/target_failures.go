@@ -36,25 +36,32 @@ const (
 			WHERE NOT n.own AND d.target_id = @target AND d.state = 'pending'
 		)`
 
+	markGivenUp = `
+		UPDATE deliveries SET state = 'failed',
+			last_error = CASE WHEN last_error = '' THEN @reason ELSE @reason || ' Last: ' || last_error END
+		WHERE id IN (SELECT id FROM deliveries WHERE target_id = @target AND state = 'pending' ORDER BY id LIMIT @limit)
+		RETURNING id, notification_id, attempts`
+
 	releaseGivenUp = `
 		UPDATE targets SET failures = 0, failing_since = NULL, batch = NULL, next_at = clock_timestamp(), owner = NULL
 		WHERE id = @target`
 )
 
-// KeepBatch notes that the next message is the digest t again, whose deliveries MarkTried has marked, where owner still
-// has the lease.
-func KeepBatch(ctx context.Context, db bun.IDB, t DeliverySet, owner string) error {
-	_, err := exec(ctx, db, keepBatch, args{"target": t.TargetID, "owner": owner, "batch": t.Number()})
+// KeepBatch notes that the next message is set again, a digest or batch whose deliveries MarkTried has marked, where
+// owner still has the lease.
+func KeepBatch(ctx context.Context, db bun.IDB, set DeliverySet, owner string) error {
+	_, err := exec(ctx, db, keepBatch, args{"target": set.TargetID, "owner": owner, "batch": set.Number()})
 	return err
 }
 
-// EndBatch ends the digest that is tried again without a success, where owner still has the lease.
+// EndBatch notes that the digest or batch that was to be tried again is not, where owner still has the lease.
 func EndBatch(ctx context.Context, db bun.IDB, id int64, owner string) error {
 	_, err := exec(ctx, db, endBatch, args{"target": id, "owner": owner})
 	return err
 }
 
-// TargetSucceeded clears the count of failures and the digest that was tried again, where owner still has the lease.
+// TargetSucceeded clears the count of failures and the digest or batch that was tried again, where owner still has the
+// lease.
 func TargetSucceeded(ctx context.Context, db bun.IDB, id int64, owner string) error {
 	_, err := exec(ctx, db, targetSucceeded, args{"target": id, "owner": owner})
 	return err
@@ -75,13 +82,13 @@ func TargetFailed(
 	})
 }
 
-// MustNotifyFailure reports whether the caller must report that t failed for good, in the same transaction, and notes
-// that it does: not all of t are failures of Tocsin itself, and no failure of the target was notified since its last
-// success. It is false where owner has lost the lease.
-func MustNotifyFailure(ctx context.Context, tx bun.Tx, t DeliverySet, owner string) (bool, error) {
-	statement, a := notifyFailure, args{"target": t.TargetID, "owner": owner, "ids": numbers(t.IDs)}
-	if t.All {
-		statement, a = notifyFailureOfAll, args{"target": t.TargetID, "owner": owner}
+// MustNotifyFailure reports whether the caller must report that set failed for good, in the same transaction, and
+// notes that it does: not all of set are about failures of Tocsin itself, and no failure of the target was notified
+// since its last success. It is false where owner has lost the lease.
+func MustNotifyFailure(ctx context.Context, tx bun.Tx, set DeliverySet, owner string) (bool, error) {
+	statement, a := notifyFailure, args{"target": set.TargetID, "owner": owner, "ids": numbers(set.IDs)}
+	if set.All {
+		statement, a = notifyFailureOfAll, args{"target": set.TargetID, "owner": owner}
 	}
 	n, err := exec(ctx, tx, statement, a)
 	return n > 0, err

@@ -25,11 +25,11 @@ type Target struct {
 	NextAt          time.Time
 	Failures        int        // tries that failed since the last success
 	FailingSince    *time.Time // the first of these
-	Batch           int64      `bun:",nullzero"` // the digest that is tried again
+	Batch           int64      `bun:",nullzero"` // the number of the digest or batch that is tried again
 	FailureNotified bool       // since the last success: that a delivery failed for good
 }
 
-// TargetByID returns ErrNotFound where there is none.
+// TargetByID returns a target, ErrNotFound where there is none with this id.
 func TargetByID(ctx context.Context, db bun.IDB, id int64) (*Target, error) {
 	t := new(Target)
 	return t, Translate(db.NewSelect().Model(t).Where("id = ?", id).Scan(ctx))
@@ -135,7 +135,7 @@ func targetIDs(ctx context.Context, db bun.IDB, channel rule.Channel, keys []str
 // Lease is what TakeTarget found.
 type Lease struct {
 	Target
-	Mine bool // false: another worker holds the target, and will look again before it ends
+	Mine bool // false: another worker holds the target, and looks again before it ends its lease
 }
 
 const (
@@ -151,14 +151,14 @@ const (
 	renewTarget = `
 		UPDATE targets SET lease_until = clock_timestamp() + @lease_time WHERE id = @target AND owner = @owner`
 
-	releaseAndPause = `
-		UPDATE targets SET owner = NULL, next_at = clock_timestamp() + @pause WHERE id = @target AND owner = @owner`
+	releaseAndRest = `
+		UPDATE targets SET owner = NULL, next_at = clock_timestamp() + @rest WHERE id = @target AND owner = @owner`
 
-	releaseUnasked = `
+	releaseUnlessAgain = `
 		UPDATE targets SET owner = NULL
 		WHERE id = @target AND owner = @owner AND (NOT again OR next_at > clock_timestamp())`
 
-	forgetAsking = `UPDATE targets SET again = false WHERE id = @target AND owner = @owner`
+	clearAgain = `UPDATE targets SET again = false WHERE id = @target AND owner = @owner`
 
 	yieldTarget = `UPDATE targets SET owner = NULL WHERE id = @target AND owner = @owner`
 
@@ -169,8 +169,9 @@ const (
 			AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.target_id = targets.id AND d.state = 'pending')`
 )
 
-// TakeTarget makes owner, a text that is never used twice, the only one that sends to the target. It returns
-// ErrNotFound where the target is not due before its next_at; then the search for due targets finds it again.
+// TakeTarget makes owner, a text that is never used twice, the only one that sends to the target; where another worker
+// holds it, that one is asked to look again. It returns ErrNotFound where the target is not due yet; when it is, the
+// search for due targets finds it.
 func TakeTarget(ctx context.Context, db bun.IDB, id int64, owner string) (*Lease, error) {
 	t, err := queryOne[struct {
 		Target
@@ -188,18 +189,18 @@ func RenewTarget(ctx context.Context, db bun.IDB, id int64, owner string) (bool,
 	return n > 0, err
 }
 
-// ReleaseTarget ends the lease; nothing is sent to the target for pause. It returns false, and the lease goes on,
-// where somebody asked for another look meanwhile.
-func ReleaseTarget(ctx context.Context, db bun.IDB, id int64, owner string, pause time.Duration) (bool, error) {
-	if pause > 0 { // the sweep looks again when it is over
-		_, err := exec(ctx, db, releaseAndPause, args{"target": id, "owner": owner, "pause": pause})
+// ReleaseTarget ends the lease; nothing is sent to the target for rest. Without a rest it returns false, and the lease
+// goes on, where owner was asked to look again meanwhile.
+func ReleaseTarget(ctx context.Context, db bun.IDB, id int64, owner string, rest time.Duration) (bool, error) {
+	if rest > 0 { // the sweep finds the target when it is over
+		_, err := exec(ctx, db, releaseAndRest, args{"target": id, "owner": owner, "rest": rest})
 		return err == nil, err
 	}
-	n, err := exec(ctx, db, releaseUnasked, args{"target": id, "owner": owner})
+	n, err := exec(ctx, db, releaseUnlessAgain, args{"target": id, "owner": owner})
 	if err != nil || n > 0 {
 		return n > 0, err
 	}
-	n, err = exec(ctx, db, forgetAsking, args{"target": id, "owner": owner})
+	n, err = exec(ctx, db, clearAgain, args{"target": id, "owner": owner})
 	return n == 0, err // 0: the lease was lost, there is nothing to end
 }
 
@@ -209,14 +210,14 @@ func YieldTarget(ctx context.Context, db bun.IDB, id int64, owner string) error 
 	return err
 }
 
-// RestTarget keeps a target from being sent to for a while, unless a worker holds it.
+// RestTarget has nothing sent to a target for rest, unless a worker holds it.
 func RestTarget(ctx context.Context, db bun.IDB, id int64, rest time.Duration) error {
 	_, err := exec(ctx, db, restTarget, args{"target": id, "rest": rest})
 	return err
 }
 
-// ForgetFailures ends the counting of failures of targets for which nothing waits any more: what comes next to them has
-// its whole time.
+// ForgetFailures ends the counting of failures of targets for which nothing waits any more: what comes next to them
+// has its whole time.
 func ForgetFailures(ctx context.Context, db bun.IDB) error {
 	_, err := exec(ctx, db, forgetFailures, nil)
 	return err

@@ -5,12 +5,13 @@ CREATE TABLE secrets (
 );
 
 --bun:split
--- Where messages go: one row for each email address and webhook URL. address is sealed, key its keyed hash.
--- owner, lease_until, next_at and again are the lease of the worker that delivers to it, batch the digest that is under
--- way. failures and failing_since count from the last success. failure_notified: that a delivery to it failed for good has
--- been notified since then. Each contact of a signed webhook has a row of its own with a random key. secret signs what is
--- sent there; previous_secret signs too until previous_secret_until. Both are sealed. unused_since: when the clean-up found
--- no contact that names it; null where one does, or came since.
+-- Where messages go: one row for each email address and webhook URL. address is sealed, key its keyed hash. owner and
+-- lease_until are the lease of the worker that delivers to it; again: that worker has been asked to look again before
+-- it ends the lease. Nothing is sent before next_at. batch: the number of the digest, or the batch of a signed
+-- webhook, that is tried again. failures and failing_since count from the last success. failure_notified: that a
+-- delivery to it failed for good has been notified since then. Each contact of a signed webhook has a row of its own
+-- with a random key. secret signs what is sent there; previous_secret signs too until previous_secret_until. Both are
+-- sealed. unused_since: when the clean-up found no contact that names it; null where one does, or came since.
 CREATE TABLE targets (
     id                    bigserial PRIMARY KEY,
     channel               text NOT NULL,
@@ -50,8 +51,9 @@ CREATE TABLE product_groups (
 );
 
 --bun:split
--- generation differs from that of each earlier product with this id of which anything is left, see deletions. The product
--- group may be one that is deleted, until a worker has taken the product out of it, see deletions.
+-- generation differs from that of each earlier product with this id of which anything is left, see deletions. The
+-- product group may be one that is deleted, until a worker has taken the product out of it. security_gate_reported_at:
+-- see observations.
 CREATE TABLE products (
     id                                    bigint PRIMARY KEY,
     name                                  text NOT NULL,
@@ -94,9 +96,10 @@ CREATE TABLE settings (
 INSERT INTO settings (id) VALUES (1);
 
 --bun:split
--- People and programs that may see and do something. TOCSIN_ADMIN_TOKEN belongs to automation, the first one. What
--- was created until viewed_until counts as viewed. views_changed counts calls that changed what is viewed. oidc_issuer and
--- oidc_subject name the account at the OpenID Connect provider; both or neither. email_identity is email as it is compared.
+-- People and programs that may see and do something. TOCSIN_ADMIN_TOKEN belongs to automation, the first one. What was
+-- created until viewed_until counts as viewed. views_changed counts calls that changed what is viewed. oidc_issuer and
+-- oidc_subject name the account at the OpenID Connect provider; both or neither. email_identity is email as it is
+-- compared.
 CREATE TABLE users (
     id             bigserial PRIMARY KEY,
     username       text NOT NULL UNIQUE,
@@ -123,12 +126,13 @@ CREATE INDEX users_email_identity ON users (email_identity) WHERE email_identity
 CREATE INDEX users_is_admin ON users (id) WHERE is_admin;
 
 --bun:split
--- A subscription adds recipients: those notifications of a product, of a group or of everything that pass its filter go to
--- its contacts, at once or, where schedule is filled, once in a slot. user_id: whose it is; null for one of a team.
--- enabled_at: since when it is enabled. last_slot_at: the newest slot that is done, null before the first. next_slot_at: the
--- next one; null where there is no schedule, or it is disabled; where that is so since a moment ago the last one, until it is
--- done. deleted: it goes after its last slot, and nobody sees it. reported: the number up to which notifications are reported,
--- see notifications. immediate_changed_at: when it was last changed what goes at once, null for never.
+-- A subscription adds recipients: those notifications of a product, of a group or of everything that pass its filter
+-- go to its contacts, at once or, where schedule is filled, once in a slot. user_id: whose it is; null for one of a
+-- team. enabled_at: since when it is enabled. last_slot_at: the newest slot that is done, null before the first.
+-- next_slot_at: the next one; null where there is no schedule, or the subscription is disabled, but the last one until
+-- that is done. deleted: it goes after its last slot, and nobody sees it. reported: the number up to which
+-- notifications are reported, see notifications. immediate_changed_at: when the choice of what goes at once was last
+-- changed, null for never.
 CREATE TABLE subscriptions (
     id                     bigserial PRIMARY KEY,
     name                   text NOT NULL,
@@ -174,9 +178,9 @@ CREATE INDEX subscriptions_product_group_id ON subscriptions (product_group_id) 
 
 --bun:split
 -- Addresses as they are configured, in the order of position: those of a product, of a group, of a subscription, or of
--- a part of the settings (observation_titles, exceptions). address is as it was written; empty for URLs, which stand sealed
--- in targets alone, and for the email of a personal subscription, which goes to the address of its user: target_id follows
--- that, and is null while the user has none. disabled_at: when the receiver said that it is gone.
+-- a part of the settings (observation_titles, exceptions). address is as it was written; empty for URLs, which stand
+-- sealed in targets alone, and for the email of a personal subscription, which goes to the address of its user:
+-- target_id follows that, and is null while the user has none. disabled_at: when the receiver said that it is gone.
 CREATE TABLE contacts (
     id               bigserial PRIMARY KEY,
     kind             text NOT NULL,
@@ -261,10 +265,9 @@ CREATE INDEX sessions_expires_at ON sessions (expires_at);
 
 --bun:split
 -- product_id has no foreign key: accept locks the products of a chunk itself, once each instead of once a row.
--- notified_* is what is remembered; notified_severity is null where nothing is. reported_at: when the web tier reported
--- what is stored, where that came through Redis alone; an older report is passed over. The same holds for
--- products.security_gate_reported_at. generation is that of the product.
--- details is empty, or JSON of the optional fields that decide nothing.
+-- notified_* is what is remembered; notified_severity is null where nothing is. reported_at: when the web tier
+-- reported what is stored; an older report that comes later, through Redis, is passed over. generation is that of the
+-- product. details is empty, or JSON of the optional fields that decide nothing.
 CREATE TABLE observations (
     id                bigint PRIMARY KEY,
     product_id        bigint NOT NULL,
@@ -306,9 +309,9 @@ CREATE TABLE observation_titles (
 );
 
 --bun:split
--- Accepted events that are not evaluated yet. attempts is the token of the newest claim. claim: 0 unclaimed, 1 claimed,
--- 2 claimed alone, 3 claimed alone after such a claim ran out; processes_lost counts these. A row with failed_at is set
--- aside. own: Tocsin reports a failure of itself.
+-- Accepted events that are not evaluated yet. attempts is the token of the newest claim. claim: 0 unclaimed, 1
+-- claimed, 2 claimed alone, 3 claimed alone after such a claim ran out; processes_lost counts these. A row with
+-- failed_at is set aside. own: Tocsin reports a failure of itself.
 CREATE TABLE outbox (
     id             bigserial PRIMARY KEY,
     kind           text NOT NULL,
@@ -341,8 +344,9 @@ CREATE INDEX outbox_product_id ON outbox (product_id, id) WHERE product_id IS NO
 
 --bun:split
 -- What happened, as it was then: names, values and facts do not change with what they are about. own: Tocsin reports a
--- failure of itself; a failure to deliver that is not notified again. held_back: it waits for the end of a pause. released:
--- the number that it got, from the sequence of ids, when that pause ended: schedules count it as if it had happened then.
+-- failure of itself; a failure to deliver such a notification is not notified. held_back: it waits for the end of a
+-- pause. released: the number that it got, from the sequence of ids, when that pause ended: schedules count it as if
+-- it had happened then.
 CREATE TABLE notifications (
     id              bigserial PRIMARY KEY,
     type            text NOT NULL,
@@ -372,9 +376,9 @@ CREATE TABLE notifications (
 );
 
 --bun:split
--- The filters of the inbox, each in the order in which it is listed. type and event stand in that of the products so that
--- what is filtered by them, and counted, is found in the index alone; product_id in that of all, because what is deleted
--- may be a product.
+-- The filters of the inbox, each in the order in which it is listed. type and event stand in that of the products so
+-- that what is filtered by them, and counted, is found in the index alone; product_id in that of all, because what is
+-- deleted may be a product.
 CREATE INDEX notifications_created_at ON notifications (created_at, id, product_id);
 
 --bun:split
@@ -399,7 +403,7 @@ CREATE INDEX notifications_severity ON notifications (after_severity, created_at
 CREATE INDEX notifications_username ON notifications (username, created_at, id) WHERE username <> '';
 
 --bun:split
--- What a user has viewed after viewed_until. The rows of a user that is deleted are removed in batches, see deletions.
+-- What a user has viewed after viewed_until. The rows of a user that is deleted are removed in parts, see deletions.
 CREATE TABLE notification_views (
     user_id         bigint NOT NULL,
     notification_id bigint NOT NULL REFERENCES notifications ON DELETE CASCADE,
@@ -410,14 +414,14 @@ CREATE TABLE notification_views (
 CREATE INDEX notification_views_notification_id ON notification_views (notification_id);
 
 --bun:split
--- One notification for one target. notification_id has no foreign key, which costs a
--- statement for each row: a transaction that adds deliveries keeps their notifications, and one that deletes notifications
--- deletes their deliveries. product_id and type are those of the notification, so that a user who sees it sees this.
--- source_kind and source_id: the holder of the contact that it comes from. user_id: the user whose subscription alone it
--- comes from, 0 for that of a team to everything, which administrators see; it has no foreign key, for what waits must not go
--- to a user who is gone. masked: it says what members may read. batch names the digest that it belongs to.
--- accepted_at: when the event was accepted that it comes from; null where it waits for another reason, such as a resend.
--- digest_id: the row in digests whose message it is a part of.
+-- One notification for one target. notification_id has no foreign key, which would cost a statement for each row: a
+-- transaction that adds deliveries keeps their notifications, and one that deletes notifications deletes their
+-- deliveries. product_id and type are those of the notification, so that a user who sees it sees this. source_kind and
+-- source_id: the holder of the contact that it comes from. user_id: the user whose subscription alone it comes from, 0
+-- for that of a team to everything, which administrators see; it has no foreign key, for what waits must not go to a
+-- user who is gone. masked: it says what members may read. batch: the number of the digest, or the batch of a signed
+-- webhook, in which it was tried. accepted_at: when the event that it comes from was accepted; null where it waits for
+-- another reason, such as a resend. digest_id: the row in digests whose message it is a part of.
 CREATE TABLE deliveries (
     id              bigserial PRIMARY KEY,
     notification_id bigint NOT NULL,
@@ -453,8 +457,8 @@ CREATE INDEX deliveries_pending ON deliveries (target_id, id, product_id, type, 
 CREATE INDEX deliveries_failed ON deliveries (target_id, id, product_id, type, user_id, notification_id) WHERE state = 'failed';
 
 --bun:split
--- What subscriptions with a schedule, and contacts whose pause is over, receive in one message: the net changes of many
--- notifications. notifications are the ids of the last ones of these, a list.
+-- What subscriptions with a schedule, and contacts whose pause is over, receive in one message: the net changes of
+-- many notifications. notifications are the ids of the last ones of these, a list.
 CREATE TABLE digests (
     id            bigserial PRIMARY KEY,
     content       jsonb NOT NULL,
@@ -463,8 +467,8 @@ CREATE TABLE digests (
 );
 
 --bun:split
--- The end of pauses that is being made: what they held back of products, a list of ids, up to the number through goes to those
--- who would have received it. One at a time.
+-- The end of pauses that is being made: what they held back of products, a list of ids, up to the number through goes
+-- to those who would have received it. One at a time.
 CREATE TABLE ended_pauses (
     id       bigserial PRIMARY KEY,
     products jsonb NOT NULL,
@@ -481,7 +485,7 @@ CREATE TABLE ended_pause_targets (
 );
 
 --bun:split
--- What is deleted, and hidden from then on, while a worker removes it in batches: of a product its observations of a
+-- What is deleted, and hidden from then on, while a worker removes it in parts: of a product its observations of a
 -- generation, its notifications up to until_notification and its events up to until_event; of a user its marks;
 -- of a product group the products that still name it.
 CREATE TABLE deletions (
@@ -500,7 +504,7 @@ CREATE TABLE deletions (
 CREATE INDEX deletions_product_id ON deletions (product_id);
 
 --bun:split
--- The ids of notifications that were deleted by a filter, and are hidden while a worker removes them in batches.
+-- The ids of notifications that were deleted by a filter, and are hidden while a worker removes them in parts.
 CREATE TABLE deleted_notifications (
     id bigint PRIMARY KEY
 );
@@ -514,8 +518,8 @@ CREATE TABLE suppressions (
 );
 
 --bun:split
--- Runs of cron tasks. A slot is inserted once over all schedulers. attempts is the token of the newest claim; no process
--- claims a run before run_after. queued_at: when a task for it was last enqueued; a claim empties it.
+-- Runs of periodic tasks. A slot is inserted once over all schedulers. attempts is the token of the newest claim; no
+-- process claims a run before run_after. queued_at: when a task for it was last enqueued; a claim empties it.
 CREATE TABLE periodic_tasks (
     id          bigserial PRIMARY KEY,
     task        text NOT NULL,
@@ -564,11 +568,13 @@ CREATE TABLE processes (
 );
 
 --bun:split
--- Where the connector to SecObserve stands: one row. loaded: the first load is over. read_to: the last id that a reading of
--- all observations has stored; null where none is under way. read_began and today_read: when all observations, or those that
--- changed today, were last read. approvals: of the newest approval that was read. gap: by how many SecObserve had more
--- observations than the tables when they were last compared. frontend: where the links of the settings lead. sender: the
--- email_from that was taken. problems: what was reported and lasts. failures: passes in a row that failed.
+-- Where the connector to SecObserve stands: one row. loaded: the first load is over. read_to: the last id that a
+-- reading of all observations has stored; null where none is under way. read_began and today_read: when all
+-- observations, or those that changed today, were last read. approvals: the time of the newest approval that was read.
+-- gates: the newest change of a security gate that was read; gates_read: when all gates were last read. gap: by how
+-- many SecObserve had more observations than the tables when they were last compared. frontend: where the links of the
+-- settings lead. sender: the email_from that was taken. settings: a hash of the settings that were stored. problems:
+-- the classes of those that were reported and last. failures: passes in a row that failed.
 CREATE TABLE secobserve (
     id         smallint PRIMARY KEY CHECK (id = 1),
     loaded     boolean NOT NULL DEFAULT false,
@@ -593,9 +599,10 @@ INSERT INTO secobserve (id) VALUES (1);
 INSERT INTO ticks (name) VALUES ('secobserve:sync');
 
 --bun:split
--- The products, product groups and users that come from SecObserve. settings is a keyed hash of what was stored of them.
--- last_change: up to which last_observation_change the observations of a product are stored; null: not yet. newest: the newest
--- stamp that was read of them. gate_change: the id of the last change of the gate there that was reported.
+-- The products, product groups and users that come from SecObserve. settings is a keyed hash of what was stored of
+-- them. last_change: up to which last_observation_change the observations of a product are stored; null: not yet.
+-- newest: the newest stamp that was read of them. gate_change: the id of the last change of the gate there that was
+-- reported.
 CREATE TABLE secobserve_products (
     product_id  bigint PRIMARY KEY REFERENCES products ON DELETE CASCADE,
     settings    text NOT NULL,
@@ -611,7 +618,8 @@ CREATE TABLE secobserve_product_groups (
 );
 
 --bun:split
--- id is the user's there. local_admin: whether the user was an administrator here before; null: there was no such user.
+-- id is the user's there. local_admin: whether the user was an administrator here before; null: there was no such
+-- user.
 CREATE TABLE secobserve_users (
     user_id     bigint PRIMARY KEY REFERENCES users ON DELETE CASCADE,
     id          bigint NOT NULL UNIQUE,
