@@ -113,8 +113,8 @@ const acceptStatement = knownProducts + `, changed AS (` + upsertObservations + 
 		(SELECT count(*) FROM known) AS known`
 
 // AcceptObservations stores up to some thousand observations with distinct ids, and one outbox row of those that are
-// new or differ. On PostgreSQL this is one statement, so it needs no transaction; it locks neither unchanged
-// observations nor anything else for longer. The error is *UnknownProductsError where a product does not exist; then
+// new or differ. On PostgreSQL this is one statement, so it needs no transaction and holds its locks no longer; it
+// does not lock unchanged observations. The error is *UnknownProductsError where a product does not exist; then
 // nothing is stored.
 func AcceptObservations(
 	ctx context.Context, db bun.IDB, list []Observation, options AcceptOptions,

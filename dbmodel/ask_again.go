@@ -20,8 +20,8 @@ const (
 
 const (
 	// doubtfulDeliveries are those that wait for a target because of a subscription that does not bring them any more,
-	// or say more than any of its subscriptions may. What a personal one brings says everything to administrators alone;
-	// who else receives at the target may have made a delivery whole, too.
+	// or say more than any subscription to the target may. A personal one brings the whole text to administrators alone;
+	// a delivery may be whole because of another subscription to the same target, too.
 	doubtfulDeliveries = `
 		SELECT id, notification_id, product_id, digest_id, masked, enabled, seen, rightful FROM (
 			SELECT d.id, d.notification_id, d.product_id, d.digest_id, d.masked, d.target_id, s.id IS NOT NULL AS enabled,
@@ -60,13 +60,16 @@ const (
 	askedAtOnce = 200
 )
 
+// doubtfulDelivery is a row of doubtfulDeliveries, and what findHeirs found for it.
 type doubtfulDelivery struct {
-	ID, NotificationID      int64
-	ProductID, DigestID     int64
-	Masked                  bool
-	Enabled, Seen, Rightful bool
+	ID, NotificationID  int64
+	ProductID, DigestID int64
+	Masked              bool
+	Enabled             bool // its subscription is enabled
+	Seen                bool // its user, if any, sees its notification
+	Rightful            bool // it is masked, or may still be whole
 
-	heir *rule.Recipient // by whom the target receives it now; nil: by nobody, or as before
+	heir *rule.Recipient // the target as recipient of another subscription that takes it; nil: there is none, or no need
 }
 
 // isLost reports whether the subscription does not bring the delivery any more.
@@ -86,8 +89,8 @@ func (d *doubtfulDelivery) reason() string {
 // AskAgain decides once more about what waits for a target because of subscriptions, where owner has the lease. A
 // delivery whose subscription is disabled or deleted, or whose user is gone or does not see its notification any more,
 // goes on as that of another subscription with the same target that takes the notification, or fails. One that is
-// whole only because of somebody who is no administrator any more says what members may read. It reports whether
-// anything changed, and which deliveries failed, by the reason.
+// whole only because of a user that is no administrator any more is masked. It reports whether anything changed, and
+// which deliveries failed, by the reason.
 func AskAgain(
 	ctx context.Context, db bun.IDB, targetID int64, owner string,
 ) (changed bool, failed map[string][]MarkedDelivery, err error) {

@@ -60,7 +60,8 @@ func DeleteQuietNotifications(ctx context.Context, tx bun.Tx, ids []int64) (int6
 	return int64(len(deleted)), err
 }
 
-// DeleteOldSuppressions forgets counts of suppressed exceptions that no notification has taken up in age.
+// DeleteOldSuppressions forgets the counts of suppressed exceptions that are older than age: no notification takes
+// them up any more.
 func DeleteOldSuppressions(ctx context.Context, db bun.IDB, age time.Duration) (int64, error) {
 	return exec(ctx, db, `DELETE FROM suppressions WHERE since < clock_timestamp() - @age`, args{"age": age})
 }

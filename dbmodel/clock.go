@@ -18,8 +18,8 @@ const (
 
 const nextTick = `SELECT next_at, clock_timestamp() + @interval AS latest FROM ticks WHERE name = @name`
 
-// ClockSetBack returns how far the database's clock was set back since the tick of this name, 0 where it was not: the
-// next time lies further ahead than interval. It is to be asked before Tick, which takes a new next time.
+// ClockSetBack returns how far the database's clock was set back since the last Tick of this name, 0 where it was not:
+// the next time lies further ahead than interval. It is called before Tick, which sets a new next time.
 func ClockSetBack(ctx context.Context, db bun.IDB, name string, interval time.Duration) (time.Duration, error) {
 	t, err := queryOne[struct{ NextAt, Latest time.Time }](ctx, db, nextTick, args{"name": name, "interval": interval})
 	if errors.Is(err, ErrNotFound) {
@@ -54,9 +54,9 @@ const mendQueuedEvents = `
 	UPDATE outbox SET queued_at = clock_timestamp() WHERE id IN (
 		SELECT id FROM outbox WHERE queued_at > clock_timestamp() ORDER BY id LIMIT @limit FOR NO KEY UPDATE SKIP LOCKED)`
 
-// MendDueTimes brings times that were written before the database's clock was set back by setBack to where the clock
-// is now, the next slots of subscriptions, too. What a process holds stays its own for as long as it would have: a
-// lease or claim is cut to its full length from now, never ended.
+// MendDueTimes brings due times that were written before the database's clock was set back by setBack, and the next
+// slots of subscriptions, to where they would be by the clock of now. What a process holds stays its own for as long
+// as it would have: a lease or claim is cut to its full length from now, never ended.
 func MendDueTimes(ctx context.Context, db *DB, setBack time.Duration) error {
 	for _, mend := range []struct {
 		statement string
@@ -99,8 +99,9 @@ const tick = `
 	UPDATE ticks SET next_at = clock_timestamp() + @interval
 	WHERE name = @name AND (next_at <= clock_timestamp() OR next_at > clock_timestamp() + @interval)`
 
-// Tick reports whether it is the caller that does now what the name says; it is true once in every interval, over all
-// processes. A next time that is further ahead than that was set before the clock was set back, and does not count.
+// Tick reports whether it is the caller that now does what the tick of this name is for; it is true once in every
+// interval, over all processes. A next time that is further ahead than that was set before the clock was set back, and
+// does not count.
 func Tick(ctx context.Context, db bun.IDB, name string, interval time.Duration) (bool, error) {
 	n, err := exec(ctx, db, tick, args{"name": name, "interval": interval})
 	return n > 0, err

@@ -91,7 +91,8 @@ const (
 	deleteDeliveriesOf = `DELETE FROM deliveries WHERE notification_id = ANY (@ids)`
 )
 
-// DeleteNotifications deletes notifications with their deliveries and marks. Whether the caller may has been asked.
+// DeleteNotifications deletes notifications with their deliveries and marks. Whether they may be deleted is the
+// caller's business, see NotificationRights.
 func DeleteNotifications(ctx context.Context, tx bun.Tx, ids []int64) error {
 	ids, err := queryAll[int64](ctx, tx, lockNotifications, args{"ids": numbers(ids)})
 	if err != nil || len(ids) == 0 {
@@ -112,7 +113,8 @@ func noteDeletion(ctx context.Context, tx bun.Tx) error {
 }
 
 // liveNotifications is a condition that a notification is not deleted; alias is its table in the statement, or that of
-// a delivery of it. Where nothing is being deleted it costs nothing, and it never changes the plan of a statement.
+// a delivery of it, which is d or deliveries. Where nothing is being deleted it costs nothing, and it never changes
+// the plan of a statement.
 func liveNotifications(alias string) string {
 	id := alias + ".id"
 	if alias == "d" || alias == "deliveries" {

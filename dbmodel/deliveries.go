@@ -9,17 +9,17 @@ import (
 	"github.com/seed91453169/tocsin/rule"
 )
 
-// State of a delivery.
+// State is the state of a delivery.
 type State string
 
-// States.
+// States of a delivery.
 const (
 	Pending State = "pending"
 	Sent    State = "sent"
 	Failed  State = "failed"
 )
 
-// States lists all states.
+// States lists all states of a delivery.
 var States = []State{Pending, Sent, Failed}
 
 // Delivery is one notification for one target, as it is shown.
@@ -129,6 +129,7 @@ func (f *DeliveryFilter) choice(q *bun.SelectQuery) *bun.SelectQuery {
 		q = q.Where("deliveries.state = ?", f.State)
 	}
 	if f.Channel != "" {
+		// The first condition spares the search for a delivery where no target has this channel.
 		q = q.Where(`EXISTS (SELECT 1 FROM targets WHERE channel = ?0)
 			AND deliveries.target_id IN (SELECT id FROM targets WHERE channel = ?0)`, f.Channel)
 	}

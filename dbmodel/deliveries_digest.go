@@ -28,7 +28,7 @@ type WaitingDigest struct {
 	Worst    []Notification // observations and titles, the worst first, cut at the limit
 	// ContactHolder is that of all deliveries; the zero value where they have different ones.
 	ContactHolder
-	// Subscribed says that deliveries come from subscriptions.
+	// Subscribed says that at least one of the deliveries comes from a subscription.
 	Subscribed bool
 }
 
@@ -62,7 +62,7 @@ type digestMember struct {
 	AfterPriority *int
 }
 
-// isNamed reports whether a digest names it before it names observations.
+// isNamed reports whether m is about a gate or an exception: a digest names these before observations and titles.
 func (m *digestMember) isNamed() bool {
 	return m.Type != rule.TypeObservation && m.Type != rule.TypeObservationTitle
 }

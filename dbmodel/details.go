@@ -23,7 +23,8 @@ type Details struct {
 	Scanner         string   `json:"scanner"`
 }
 
-// column holds the details that have no column of their own: empty, or JSON. Equal details are equal texts.
+// column is what the column details holds, the details that have no column of their own: empty, or JSON. Equal details
+// are equal texts.
 func (d Details) column() string {
 	d.VulnerabilityID, d.CVSSScore, d.Origin, d.URL, d.KnownExploited = "", nil, Origin{}, "", nil
 	if d == (Details{}) {
@@ -32,7 +33,7 @@ func (d Details) column() string {
 	return string(withoutEmpty(d))
 }
 
-// scan adds what column has written.
+// scan reads what column has written, and leaves the other details as they are.
 func (d *Details) scan(column string) error {
 	if column == "" {
 		return nil
@@ -40,8 +41,8 @@ func (d *Details) scan(column string) error {
 	return json.Unmarshal([]byte(column), d)
 }
 
-// withoutEmpty is the JSON of a struct as it is stored: without the fields that are zero. All have names in JSON; those
-// of embedded structs stand beside the others.
+// withoutEmpty is the JSON of a struct as it is stored: without the fields that are zero. All have names in JSON;
+// those of embedded structs stand beside the others.
 func withoutEmpty(v any) []byte {
 	s := reflect.ValueOf(v)
 	b := []byte{'{'}

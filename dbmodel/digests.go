@@ -136,10 +136,10 @@ const (
 		FROM @deliveries AS d CROSS JOIN @named AS named JOIN notifications n ON n.id = named.id
 		ORDER BY d.ord, named.ord FOR KEY SHARE OF n`
 
-	digestsByID = `
+	digestByID = `
 		SELECT content FROM digests WHERE id = @id`
 
-	digestIDs = `
+	pendingOfDigest = `
 		SELECT id, notification_id FROM deliveries
 		WHERE digest_id = @digest AND target_id = @target AND state = 'pending' AND @live ORDER BY id`
 
@@ -179,7 +179,7 @@ func AddDigestDeliveries(
 
 // NetDigestByID returns a digest for any caller, ErrNotFound where there is none.
 func NetDigestByID(ctx context.Context, db bun.IDB, id int64) (*StoredNetDigest, error) {
-	content, err := queryOne[string](ctx, db, digestsByID, args{"id": id})
+	content, err := queryOne[string](ctx, db, digestByID, args{"id": id})
 	if err != nil {
 		return nil, err
 	}
@@ -194,7 +194,7 @@ func NetDigestByID(ctx context.Context, db bun.IDB, id int64) (*StoredNetDigest,
 func PendingOfDigest(
 	ctx context.Context, db bun.IDB, digest, target int64,
 ) (ids []int64, notifications map[int64]bool, err error) {
-	list, err := queryAll[struct{ ID, NotificationID int64 }](ctx, db, digestIDs,
+	list, err := queryAll[struct{ ID, NotificationID int64 }](ctx, db, pendingOfDigest,
 		args{"digest": digest, "target": target, "live": bun.Safe(liveNotifications("deliveries"))})
 	notifications = make(map[int64]bool, len(list))
 	for _, d := range list {
@@ -203,39 +203,21 @@ func PendingOfDigest(
 	return ids, notifications, err
 }
 
-// VisibleAmong returns those of the given products that a user sees, as a set, and whether the user sees everything.
-func VisibleAmong(
-	ctx context.Context, db bun.IDB, user int64, products []int64,
-) (seen map[int64]bool, all bool, err error) {
-	v := Viewer{UserID: user}
-	v.Admin, err = queryOne[bool](ctx, db, `SELECT EXISTS (SELECT 1 FROM users WHERE id = @id AND is_admin)`,
-		args{"id": user})
-	if err != nil || v.Admin {
-		return nil, v.Admin, err
-	}
-	ids, err := queryAll[int64](ctx, db, `SELECT p.id FROM products p WHERE p.id = ANY (@ids) AND @visible`,
-		args{"ids": numbers(products), "visible": bun.Safe(VisibleProducts(v, "p.id"))})
-	seen = make(map[int64]bool, len(ids))
-	for _, id := range ids {
-		seen[id] = true
-	}
-	return seen, false, err
-}
-
 // DeleteOldDigests forgets digests that were made before a time and wait for nothing.
 func DeleteOldDigests(ctx context.Context, db bun.IDB, before time.Time) (int64, error) {
 	return exec(ctx, db, deleteOldDigests, args{"before": before})
 }
 
-// Restrict leaves out the products that are not seen, and the failures whose notifications are not among the given
-// ones.
+// Restrict leaves out the products that are not in seen, and the failures whose last notification is not in
+// notifications.
 func (d *StoredNetDigest) Restrict(seen, notifications map[int64]bool) {
 	d.Products = slices.DeleteFunc(d.Products, func(p rule.ProductChanges) bool { return !seen[p.Product] })
 	d.Failures = slices.DeleteFunc(d.Failures, func(f rule.Failure) bool { return !notifications[f.Last] })
 }
 
-// Named lists the ids of the notifications that a message of d names, at most limit: those of failed gates and the
-// worst first.
+// Named lists, by id, the notifications that a message of d names, at most limit, which is not below
+// rule.MaxNamedChanges: all changes that d names. Gates and failures share what is left; those of the worst products,
+// and the most frequent failures, come before others.
 func (d *StoredNetDigest) Named(limit int) []int64 {
 	var gates, changes, failures []int64
 	for _, p := range d.Products {

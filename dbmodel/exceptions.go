@@ -45,7 +45,7 @@ func TakeSuppressed(ctx context.Context, tx bun.Tx, key string) (int, error) {
 	return n, err
 }
 
-// Named is what an exception may name, as far as it exists.
+// Named is what an exception names, as far as it exists.
 type Named struct {
 	User        string             // empty: none
 	Observation *StoredObservation // nil: none
@@ -54,9 +54,9 @@ type Named struct {
 
 // NamedBy finds what an exception names, as it is now, and keeps the product from being deleted until the transaction
 // ends: what names it is deleted with it.
-func NamedBy(ctx context.Context, db bun.IDB, e *Exception) (n Named, err error) {
+func NamedBy(ctx context.Context, tx bun.Tx, e *Exception) (n Named, err error) {
 	if e.ObservationID != 0 {
-		o, err := ObservationByID(ctx, db, e.ObservationID)
+		o, err := ObservationByID(ctx, tx, e.ObservationID)
 		if err != nil && !errors.Is(err, ErrNotFound) {
 			return n, err
 		}
@@ -69,19 +69,17 @@ func NamedBy(ctx context.Context, db bun.IDB, e *Exception) (n Named, err error)
 		product = n.Observation.ProductID
 	}
 	if product != 0 {
-		if err := requireProducts(ctx, db, []int64{product}); err != nil {
-			if _, unknown := errors.AsType[*UnknownProductsError](err); !unknown {
-				return n, err
-			}
+		if err := KeepProducts(ctx, tx, []int64{product}); err != nil {
+			return n, err
 		}
-		contexts, err := ProductContexts(ctx, db, []int64{product})
+		contexts, err := ProductContexts(ctx, tx, []int64{product})
 		if err != nil {
 			return n, err
 		}
 		n.Product = contexts[product]
 	}
 	if e.User != "" {
-		known, err := queryOne[bool](ctx, db, `SELECT EXISTS (SELECT 1 FROM users WHERE username = @name)`,
+		known, err := queryOne[bool](ctx, tx, `SELECT EXISTS (SELECT 1 FROM users WHERE username = @name)`,
 			args{"name": e.User})
 		if err != nil {
 			return n, err

@@ -54,7 +54,7 @@ type EventState int
 
 // States of events.
 const (
-	EventGone EventState = iota // evaluated, or dismissed, which ends its claim
+	EventGone EventState = iota // evaluated, or dismissed
 	EventWaits
 	EventSetAside
 )

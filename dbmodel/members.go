@@ -15,7 +15,7 @@ type Member struct {
 	Role     rule.Role
 }
 
-// Membership is where somebody is a member.
+// Membership names the product or the product group in which a user is a member.
 type Membership struct {
 	table, column bun.Safe
 	ID            int64 // of the product or the product group
@@ -51,7 +51,7 @@ func SetMember(ctx context.Context, db bun.IDB, in Membership, userID int64, rol
 	return err
 }
 
-// RemoveMember returns ErrNotFound where the user is no member.
+// RemoveMember ends a membership. It returns ErrNotFound where the user is no member.
 func RemoveMember(ctx context.Context, db bun.IDB, in Membership, userID int64) error {
 	return execOne(ctx, db, `DELETE FROM @members WHERE @holder = @id AND user_id = @user`,
 		args{"members": in.table, "holder": in.column, "id": in.ID, "user": userID})

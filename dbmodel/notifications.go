@@ -104,7 +104,7 @@ type NewNotification struct {
 	Notification
 	Recipients []rule.Recipient // none that is passed over
 	Targets    []int64          // that receive it beside Recipients, without a holder
-	AcceptedAt time.Time        // when the event was accepted that it comes from; zero: that does not matter
+	AcceptedAt time.Time        // when the event that it comes from was accepted; zero: it comes from none
 }
 
 // InsertNotifications stores notifications that come from one event, with a pending delivery for each of their
@@ -167,7 +167,7 @@ func insertNotificationsSQLite(ctx context.Context, tx bun.Tx, notifications, de
 	return err
 }
 
-// acceptedAt is the argument for the column of that name.
+// acceptedAt is the argument for the column of that name, the same for all of list.
 func acceptedAt(list []NewNotification) any {
 	if at := list[0].AcceptedAt; !at.IsZero() {
 		return at
@@ -211,23 +211,23 @@ func userOf(r *rule.Recipient) *int64 {
 func notificationCols(list []NewNotification) rows {
 	return rows{
 		column(list, "type", "text", func(n *NewNotification) string { return string(n.Type) }),
-		column(list, "event", "text", func(n *NewNotification) *string { return filled(string(n.Event)) }),
+		column(list, "event", "text", func(n *NewNotification) *string { return nilIfEmpty(n.Event) }),
 		column(list, "name", "text", func(n *NewNotification) string { return n.Name }),
 		column(list, "product_id", "bigint", func(n *NewNotification) *int64 { return n.ProductID }),
 		column(list, "observation_id", "bigint", func(n *NewNotification) *int64 { return n.ObservationID }),
-		column(list, "before_severity", "text", func(n *NewNotification) *string { return filled(string(n.BeforeSeverity)) }),
-		column(list, "before_status", "text", func(n *NewNotification) *string { return filled(string(n.BeforeStatus)) }),
+		column(list, "before_severity", "text", func(n *NewNotification) *string { return nilIfEmpty(n.BeforeSeverity) }),
+		column(list, "before_status", "text", func(n *NewNotification) *string { return nilIfEmpty(n.BeforeStatus) }),
 		column(list, "before_priority", "smallint", func(n *NewNotification) *int { return n.BeforePriority }),
 		column(list, "before_known_exploited", "boolean", func(n *NewNotification) *bool { return n.BeforeKnownExploited }),
-		column(list, "after_severity", "text", func(n *NewNotification) *string { return filled(string(n.AfterSeverity)) }),
-		column(list, "after_status", "text", func(n *NewNotification) *string { return filled(string(n.AfterStatus)) }),
+		column(list, "after_severity", "text", func(n *NewNotification) *string { return nilIfEmpty(n.AfterSeverity) }),
+		column(list, "after_status", "text", func(n *NewNotification) *string { return nilIfEmpty(n.AfterStatus) }),
 		column(list, "after_priority", "smallint", func(n *NewNotification) *int { return n.AfterPriority }),
 		column(list, "after_known_exploited", "boolean", func(n *NewNotification) *bool { return n.AfterKnownExploited }),
 		column(list, "facts", "text", func(n *NewNotification) string { return string(withoutEmpty(n.Facts)) }),
 		column(list, "message", "text", func(n *NewNotification) string { return n.Message }),
 		column(list, "function", "text", func(n *NewNotification) string { return n.Function }),
 		column(list, "username", "text", func(n *NewNotification) string { return n.Username }),
-		column(list, "arguments", "text", func(n *NewNotification) *string { return filled(string(n.Arguments)) }),
+		column(list, "arguments", "text", func(n *NewNotification) *string { return nilIfEmpty(string(n.Arguments)) }),
 		column(list, "trace", "text", func(n *NewNotification) string { return n.Trace }),
 		column(list, "suppressed", "integer", func(n *NewNotification) int { return n.Suppressed }),
 		column(list, "own", "boolean", func(n *NewNotification) bool { return n.Own }),
@@ -235,12 +235,12 @@ func notificationCols(list []NewNotification) rows {
 	}
 }
 
-// filled returns s, nil where it is empty.
-func filled(s string) *string {
+// nilIfEmpty returns s, nil where it is empty.
+func nilIfEmpty[T ~string](s T) *string {
 	if s == "" {
 		return nil
 	}
-	return &s
+	return new(string(s))
 }
 
 // hiddenText stands where a notification says something that is for administrators only.

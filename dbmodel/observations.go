@@ -160,8 +160,8 @@ const observationsForUpdate = `
 	SELECT ` + storedColumns + ` FROM @ids AS i
 	JOIN LATERAL (SELECT * FROM observations AS o WHERE o.id = i.id OFFSET 0 FOR NO KEY UPDATE) AS o ON true`
 
-// Observations reads of the observations with the given ids what decides about them, by id, and locks none: their
-// values, title and what is remembered. Those that do not exist are left out.
+// Observations returns the observations with the given ids, by id, with no more than decides about them: their values,
+// title and what is remembered. It locks none. Those that do not exist are left out.
 func Observations(ctx context.Context, tx bun.Tx, ids []int64) ([]StoredObservation, error) {
 	return storedObservations(ctx, tx, observations, args{"ids": sortedIDs(ids)})
 }
@@ -179,7 +179,7 @@ func sortedIDs(ids []int64) rows {
 
 const observationExists = `SELECT id FROM observations o WHERE o.id = @id AND @live`
 
-// ObservationExists returns ErrNotFound where there is no such observation.
+// ObservationExists returns nil where there is an observation with this id, else ErrNotFound.
 func ObservationExists(ctx context.Context, db bun.IDB, id int64) error {
 	_, err := queryOne[int64](ctx, db, observationExists, args{"id": id, "live": bun.Safe(liveObservations("o"))})
 	return err
@@ -193,7 +193,8 @@ func ObservationByID(ctx context.Context, db bun.IDB, id int64) (*StoredObservat
 		args{"id": id, "live": bun.Safe(liveObservations("o")), "visible": bun.Safe("TRUE")})
 }
 
-// VisibleObservationByID returns ErrNotFound where there is none in a product that v sees.
+// VisibleObservationByID returns an observation, ErrNotFound where there is none with this id in a product that v
+// sees.
 func VisibleObservationByID(ctx context.Context, db bun.IDB, v Viewer, id int64) (*StoredObservation, error) {
 	return storedObservation(ctx, db, observationByID,
 		args{"id": id, "live": bun.Safe(liveObservations("o")), "visible": bun.Safe(VisibleProducts(v, "o.product_id"))})

@@ -11,7 +11,7 @@ import (
 	"github.com/seed91453169/tocsin/rule"
 )
 
-// ClaimTime is how long a claimed event belongs to its claim: nobody else may claim it before.
+// ClaimTime is how long a claimed event belongs to its claim: nobody else may claim it within that time.
 const ClaimTime = 20 * time.Second
 
 // Limits of trying an event again.
@@ -41,14 +41,14 @@ type EventPayload struct {
 	Before *bool   `json:"before,omitempty"` // of a gate
 	After  *bool   `json:"after,omitempty"`  // of a gate
 
-	// Reported is what a baseline said of its observations, by id: one that changes before it is evaluated has changed
-	// since.
+	// Reported is what a baseline said of its observations, by id: one whose values are others when it is evaluated has
+	// changed since.
 	Reported map[int64]rule.Values `json:"reported,omitempty"`
 
 	Exception *Exception      `json:"exception,omitempty"`
 	Task      json.RawMessage `json:"task,omitempty"` // of KindRefused: what was refused
 
-	TraceParent string `json:"trace_parent,omitempty"` // of what has accepted it; empty: it is not traced
+	TraceParent string `json:"trace_parent,omitempty"` // of its acceptance; empty: it is not traced
 }
 
 // Scan implements sql.Scanner.

@@ -14,8 +14,8 @@ const isPaused = `
 	coalesce(@holder.notification_paused_until > clock_timestamp()
 		AND coalesce(@holder.notification_paused_from <= clock_timestamp(), true), false)`
 
-// paused is the condition that notifications of a product or a group, the table alias, are paused; false where there is
-// none.
+// paused is the condition that notifications of a product or a group, the table alias, are paused; false where there
+// is none.
 func paused(db bun.IDB, alias string) bun.Safe {
 	return bun.Safe(compose(db, isPaused, args{"holder": bun.Safe(alias)}))
 }
@@ -41,7 +41,7 @@ func endedPauses(ctx context.Context, db bun.IDB) ([]int64, error) {
 type EndedPause struct {
 	ID       int64
 	Products []int64
-	Through  int64 // the number of the last notification that belongs to it
+	Through  int64 // the id of the last notification that belongs to it
 }
 
 const (
@@ -101,7 +101,7 @@ func NextEndedPause(ctx context.Context, db *DB, settle time.Duration) (*EndedPa
 }
 
 // ClaimTargets returns those of the given targets that have not received yet what was held back, and notes that they
-// have: the caller stores it for them in the same transaction. It returns none where the end is made.
+// have: the caller stores it for them in the same transaction. It returns none after Done.
 func (p *EndedPause) ClaimTargets(ctx context.Context, tx bun.Tx, targets []int64) ([]int64, error) {
 	return queryAll[int64](ctx, tx, claimPauseTargets, args{"id": p.ID, "targets": numbers(targets)})
 }
@@ -124,8 +124,8 @@ const (
 		WHERE held_back AND product_id = ANY (@products) AND id <= @through`
 )
 
-// release ends the wait of what a pause held back of products, up to the notification through, and gives it a number by
-// which slots of schedules report it.
+// release ends the wait of what a pause held back of products, up to the notification through, and gives it a number
+// by which slots of schedules report it.
 func release(ctx context.Context, tx bun.Tx, products []int64, through int64) error {
 	number := "nextval('notifications_id_seq')"
 	if isSQLite(tx) {

@@ -41,7 +41,8 @@ const (
 // RunStatuses lists all states of runs.
 var RunStatuses = []RunStatus{RunPending, RunRunning, RunSucceeded, RunFailed}
 
-// PeriodicRun is one run of a periodic task: that of one slot of its cron line.
+// PeriodicRun is one run of a periodic task. Slot is a time of its cron line or, of a task without one, when the run
+// was stored.
 type PeriodicRun struct {
 	ID        int64
 	Task      string
@@ -134,17 +135,18 @@ const queueRuns = `
 	) RETURNING id, task`
 
 // QueueableRuns marks as enqueued, and returns, up to limit runs that are due and for which there is no task: none was
-// enqueued, or the newest was longer ago than lostAfter. A run is due that was never begun, or whose process was lost.
+// enqueued, or the newest was longer ago than lostAfter. A run is due that was never begun, whose process was lost, or
+// that was given back and has waited long enough.
 func QueueableRuns(ctx context.Context, tx bun.Tx, lostAfter time.Duration, limit int) ([]QueueableRun, error) {
 	return queryAll[QueueableRun](ctx, tx, queueRuns, args{"lost_after": lostAfter, "limit": limit})
 }
 
-const waitingRuns = `
+const hasWaitingRun = `
 	SELECT EXISTS (SELECT 1 FROM periodic_tasks WHERE task = @task AND status IN ('pending', 'running'))`
 
 // HasWaitingRun reports whether a run of a task is under way or still to begin.
 func HasWaitingRun(ctx context.Context, db bun.IDB, task string) (bool, error) {
-	return queryOne[bool](ctx, db, waitingRuns, args{"task": task})
+	return queryOne[bool](ctx, db, hasWaitingRun, args{"task": task})
 }
 
 const beginRun = `
@@ -198,8 +200,8 @@ func ReleaseRun(ctx context.Context, db bun.IDB, r *PeriodicRun, wait time.Durat
 	return giveBack(ctx, db, r, wait, message, 0)
 }
 
-// HandOverRun gives a claimed run back because the process stops: another one goes on at once, and the attempt does not
-// count.
+// HandOverRun gives a claimed run back because the process stops: another one goes on at once, and the attempt does
+// not count.
 func HandOverRun(ctx context.Context, db bun.IDB, r *PeriodicRun, message string) error {
 	return giveBack(ctx, db, r, 0, message, 1)
 }
@@ -223,8 +225,8 @@ const forgetRuns = `
 	DELETE FROM periodic_tasks WHERE task = @task AND status NOT IN ('pending', 'running')
 		AND id NOT IN (SELECT id FROM periodic_tasks WHERE task = @task ORDER BY id DESC LIMIT @kept)`
 
-// EndRun records what became of a claimed run, and forgets the oldest runs. It returns false where the claim is not the
-// newest any more.
+// EndRun records what became of a claimed run, and forgets the oldest runs. It returns false where the claim is not
+// the newest any more.
 func EndRun(ctx context.Context, db bun.IDB, r *PeriodicRun, status RunStatus, message string) (bool, error) {
 	n, err := exec(ctx, db, endRun, args{
 		"id": r.ID, "token": r.Attempts, "status": string(status), "message": Clean(message, maxReason),
@@ -244,7 +246,7 @@ const lastRuns = `
 		SELECT max(id) FROM periodic_tasks WHERE status IN ('succeeded', 'failed') GROUP BY task, status
 	)`
 
-// LastRunsByTask returns when the periodic tasks that ever ran did so last.
+// LastRunsByTask returns when runs of the periodic tasks ended last, by task; one that never ran is left out.
 func LastRunsByTask(ctx context.Context, db bun.IDB) (map[string]LastRuns, error) {
 	list, err := queryAll[struct {
 		Task       string

@@ -14,7 +14,8 @@ const (
 	// processSilence is how far the last renewal of a living process may be from now, by the database's clock, to either
 	// side: the clock may have been set back since.
 	processSilence = 30 * time.Second
-	// processForgotten is how old the row of a process is that has died without removing it when another one does so.
+	// processForgotten is how long the row of a process that died without removing it stays, before another process
+	// removes it.
 	processForgotten = 24 * time.Hour
 )
 
@@ -62,7 +63,7 @@ func LiveProcesses(ctx context.Context, db bun.IDB) ([]Process, error) {
 	return queryAll[Process](ctx, db, liveProcesses, args{"silence": processSilence})
 }
 
-// Alive says of a role how many processes run it, and since when at least one of those did.
+// Alive says of a role how many processes run it, and since when the oldest of them does.
 type Alive struct {
 	Processes int
 	Since     time.Time // zero where there is none

@@ -136,7 +136,7 @@ const resendAll = `
 // ResendFailed makes up to limit failed deliveries with ids above after wait again, each for the target that it goes
 // to by now: those in whose product v has at least the role needed, of one target or, where that is 0, of all. A
 // delivery whose contact has no webhook any more stays as it is. It returns the last id it looked at (0: there was
-// none), how many wait again, and the targets to poke.
+// none), how many wait again, and their targets.
 func ResendFailed(
 	ctx context.Context, tx bun.Tx, v Viewer, needed rule.Role, target, after int64, limit int,
 ) (last int64, resent int, targets []int64, err error) {

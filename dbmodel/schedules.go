@@ -24,14 +24,14 @@ func endOfSchedule(db bun.IDB) string {
 // Ends reports whether the schedule of s was removed, or s disabled or deleted, and its last slot has yet to be made.
 func (s *Subscription) Ends() bool { return (s.Schedule == "" || !s.Enabled) && s.NextSlotAt != nil }
 
-// IsUnsettled reports whether the setting of what goes at once was changed so late that notifications which no slot has
-// reported yet may have been evaluated under either value.
+// IsUnsettled reports whether the setting of what goes at once was changed so late that notifications which no slot
+// has reported yet may have been evaluated under either value.
 func (s *Subscription) IsUnsettled() bool {
 	return s.Ends() || s.ImmediateChangedAt != nil &&
 		(s.LastSlotAt == nil || !s.ImmediateChangedAt.Add(decisionTime).Before(*s.LastSlotAt))
 }
 
-// firstSlot sets when the next slot of s is, from the database's time on.
+// firstSlot sets the next slot of s to the first one after now, by the database's clock; nil without a schedule.
 func (s *Subscription) firstSlot(ctx context.Context, db bun.IDB) error {
 	s.NextSlotAt = nil
 	if s.Schedule == "" || !s.Enabled {
@@ -59,8 +59,8 @@ const (
 		WHERE schedule = @schedule AND timezone = @timezone AND enabled = @enabled AND next_slot_at = @due`
 )
 
-// mendSlots brings next slots that lie too far ahead, because the clock was set back, to where they would be by its time
-// of now.
+// mendSlots brings next slots that lie too far ahead, because the clock was set back, to where they would be by its
+// time of now.
 func mendSlots(ctx context.Context, db *DB) error {
 	list, err := queryAll[Subscription](ctx, db, slotsAhead, nil)
 	if err != nil || len(list) == 0 {
@@ -86,9 +86,9 @@ func mendSlots(ctx context.Context, db *DB) error {
 	return nil
 }
 
-// slotTooFarAhead reports whether the next slot of s lies further ahead of now than one that is set now, and returns when
-// that comes. The second one after now is not too far: the digests of the first were made before the clock came to it
-// again.
+// slotTooFarAhead reports whether the next slot of s lies further ahead of now than one that is set now, and returns
+// when that comes. The second one after now is not too far: the digests of the first were made before the clock came
+// to it again.
 func (s *Subscription) slotTooFarAhead(now time.Time) (next time.Time, tooFar bool) {
 	if s.Ends() {
 		next = now.Add(decisionTime)
@@ -138,8 +138,9 @@ var subscribedProducts = `
 	WHERE (@product::bigint = 0 OR p.id = @product) AND (@group::bigint = 0 OR ` + inProductGroup("p", "@group") + `)
 	AND @visible ORDER BY p.id`
 
-// ProductsOf lists the products whose notifications s takes, by id; where whole, it takes those of all that its scope
-// holds, else what its user sees. It returns all for a subscription to everything that sees everything.
+// ProductsOf lists the products whose notifications s takes, by id: where whole is true, all that its scope holds,
+// else those of them that its user sees. For a subscription to everything that is whole it returns no list, and all is
+// true.
 func (s *Subscription) ProductsOf(ctx context.Context, db bun.IDB, whole bool) (ids []int64, all bool, err error) {
 	visible, product, group := "TRUE", int64(0), int64(0)
 	if s.ProductID != nil {

@@ -21,8 +21,8 @@ type SecObserveState struct {
 	Gap       int64      // by how many SecObserve had more observations than the tables, when they were last compared
 	Frontend  string     // where the links of the settings lead
 	Sender    string     // the setting email_from as it was taken; empty: it was not
-	Settings  string     // a hash of those that were stored
-	Problems  string     // the classes of those that were reported and are not over, with commas between them
+	Settings  string     // a hash of the settings that were stored
+	Problems  string     // the classes of the problems that were reported and are not over, with commas between them
 	Failures  int        // passes in a row that failed
 }
 
@@ -46,27 +46,19 @@ const saveSecObserve = `
 // SaveSecObserve stores how far the connector has come.
 func SaveSecObserve(ctx context.Context, tx bun.Tx, s *SecObserveState) error {
 	_, err := exec(ctx, tx, saveSecObserve, args{
-		"loaded": s.Loaded, "read_to": s.ReadTo, "read_began": orNull(s.ReadBegan), "today_read": orNull(s.TodayRead),
-		"approvals": orNull(s.Approvals), "gates": orNull(s.Gates), "gates_read": orNull(s.GatesRead),
+		"loaded": s.Loaded, "read_to": s.ReadTo, "read_began": s.ReadBegan, "today_read": s.TodayRead,
+		"approvals": s.Approvals, "gates": s.Gates, "gates_read": s.GatesRead,
 		"gap": s.Gap, "frontend": s.Frontend, "sender": s.Sender, "settings": s.Settings,
 		"problems": s.Problems, "failures": s.Failures,
 	})
 	return err
 }
 
-// orNull is a time that may be missing as an argument.
-func orNull(t *time.Time) any {
-	if t == nil {
-		return nil
-	}
-	return *t
-}
-
 // SecObserveProduct is a product that comes from SecObserve.
 type SecObserveProduct struct {
 	ID         int64
 	Settings   string     // a hash of what was stored
-	LastChange *time.Time // nil: its observations are not stored yet
+	LastChange *time.Time // the last_observation_change up to which its observations are stored; nil: they are not yet
 	Newest     *time.Time // the newest stamp that was read of its observations
 	Gate       *bool
 	GateChange int64 // the id there of the last change of the gate that was reported
@@ -92,11 +84,11 @@ const saveSecObserveProduct = `
 	ON CONFLICT (product_id) DO UPDATE SET settings = EXCLUDED.settings, last_change = EXCLUDED.last_change,
 		newest = EXCLUDED.newest`
 
-// SaveSecObserveProduct stores that a product comes from SecObserve, and how far its observations are stored. It
-// stores the last change of the gate of a new one alone.
+// SaveSecObserveProduct stores that a product comes from SecObserve, and how far its observations are stored.
+// GateChange it stores of a new one alone; see SaveGateChange.
 func SaveSecObserveProduct(ctx context.Context, tx bun.Tx, p *SecObserveProduct) error {
 	_, err := exec(ctx, tx, saveSecObserveProduct, args{
-		"id": p.ID, "settings": p.Settings, "last_change": orNull(p.LastChange), "newest": orNull(p.Newest),
+		"id": p.ID, "settings": p.Settings, "last_change": p.LastChange, "newest": p.Newest,
 		"gate_change": p.GateChange,
 	})
 	return err
@@ -138,8 +130,8 @@ const forgetGroupOfProducts = `
 		SELECT s.product_id FROM products p JOIN secobserve_products s ON s.product_id = p.id
 		WHERE p.product_group_id = @group AND s.settings <> '' LIMIT @limit)`
 
-// ForgetGroupOfProducts has up to limit products of a group, which is about to be deleted, stored again with the next
-// pass, and returns how many; 0: all are.
+// ForgetGroupOfProducts has the next pass store up to limit products of a group again, for the group is about to be
+// deleted, and returns how many; 0: none is left.
 func ForgetGroupOfProducts(ctx context.Context, tx bun.Tx, group int64, limit int) (int64, error) {
 	return exec(ctx, tx, forgetGroupOfProducts, args{"group": group, "limit": limit})
 }
@@ -188,7 +180,8 @@ func ForgetSecObserveUser(ctx context.Context, tx bun.Tx, userID int64) error {
 	return err
 }
 
-// SecObserveMember names a membership in a product or a product group that comes from SecObserve; the ids are Tocsin's.
+// SecObserveMember names a membership in a product or a product group that comes from SecObserve; the ids are
+// Tocsin's.
 type SecObserveMember struct {
 	Holder rule.Holder
 	UserID int64
@@ -279,7 +272,7 @@ const countSecObserveObservations = `
 	SELECT count(*) FROM observations AS o JOIN products AS p ON p.id = o.product_id AND p.generation = o.generation
 	WHERE o.product_id IN (SELECT product_id FROM secobserve_products)`
 
-// CountSecObserveObservations counts them.
+// CountSecObserveObservations counts the observations of all products that come from SecObserve.
 func CountSecObserveObservations(ctx context.Context, db bun.IDB) (int64, error) {
 	return queryOne[int64](ctx, db, countSecObserveObservations, nil)
 }

@@ -32,17 +32,19 @@ var ErrAddressLost = errors.New("the key that sealed it is lost: set the address
 // ErrSecretLost is ErrAddressLost of the secret of a signed webhook.
 var ErrSecretLost = errors.New("the key that sealed it is lost: rotate the secret")
 
-// Vault seals what must be read again, addresses of targets and the secrets of signed webhooks, with one key, and hashes
-// with another what must only be compared. Both keys lie sealed in the database and never change. So a new TOCSIN_SECRET_KEY seals these two keys anew and nothing else: processes that still run with the
-// old one go on, and no target is split in two.
+// Vault seals what must be read again, addresses of targets and the secrets of signed webhooks, with one key, and
+// hashes with another what must only be compared. Both keys lie sealed in the database and never change. So a new
+// TOCSIN_SECRET_KEY seals these two keys anew and nothing else: processes that still run with the old one go on, and
+// no target is split in two.
 type Vault struct {
 	seal    cipher.AEAD
 	hashKey []byte
 }
 
-// OpenVault opens the Vault with key, which has KeySize bytes; oldKey is the key before it while keys are rotated, else
-// nil. The first call on a database makes the keys in it. What oldKey has sealed is sealed anew, so that from then on
-// key alone is enough; any number of processes may do so at once. The error is ErrSealed where neither key opens it.
+// OpenVault opens the Vault with key, which has KeySize bytes; oldKey is the key before it while keys are rotated,
+// else nil. The first call on a database makes the keys in it. What oldKey has sealed is sealed anew, so that from
+// then on key alone is enough; any number of processes may do so at once. The error is ErrSealed where neither key
+// opens it.
 func OpenVault(ctx context.Context, db bun.IDB, key, oldKey []byte) (*Vault, error) {
 	var seals []cipher.AEAD
 	for _, k := range [][]byte{key, oldKey} {
@@ -112,8 +114,8 @@ func newSeal(key []byte) (cipher.AEAD, error) {
 	return seal, nil
 }
 
-// storedKey returns the key that lies in the database under a name. Where another one than the first of seals opens it,
-// the first one seals it anew.
+// storedKey returns the key that lies in the database under a name. Where another one than the first of seals opens
+// it, the first one seals it anew.
 func storedKey(ctx context.Context, db bun.IDB, seals []cipher.AEAD, name string) ([]byte, error) {
 	var sealed []byte
 	read := func() error {
@@ -157,8 +159,8 @@ func (v *Vault) SealAddress(channel rule.Channel, address string) []byte {
 	return sealWith(v.seal, []byte(address), purpose(channel))
 }
 
-// OpenAddress decrypts the address of a target. The error is ErrAddressLost where the key that lay in the database when
-// it was sealed is gone.
+// OpenAddress decrypts the address of a target. The error is ErrAddressLost where the key that lay in the database
+// when it was sealed is gone.
 func (v *Vault) OpenAddress(channel rule.Channel, sealed []byte) (string, error) {
 	text, err := v.seal.Open(nil, nil, sealed, []byte(purpose(channel)))
 	if err != nil {

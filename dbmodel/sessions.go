@@ -12,8 +12,8 @@ import (
 // NewSession is a session that begins because a user has logged in.
 type NewSession struct {
 	UserID int64
-	// PasswordHash is what the password was compared with; empty where another proved it. With another password since then
-	// no session begins.
+	// PasswordHash is what the password was compared with; empty where an OpenID Connect provider logged the user in.
+	// Where the password has changed since then, no session begins.
 	PasswordHash string
 }
 

@@ -24,9 +24,9 @@ const writers = `
 		AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
 		AND mode = 'RowExclusiveLock' AND granted AND pid <> pg_backend_pid()`
 
-// SettledNumber returns the newest number of a notification, once every notification with it or a lower one is committed
-// or never will be. It waits for the transactions that write notifications when it is called, and keeps no other one
-// waiting. The error is not ErrUnavailable where they take longer than most.
+// SettledNumber returns the newest number of a notification, once every notification with it or a lower one is
+// committed or never will be. It waits for the transactions that write notifications when it is called, and keeps no
+// other one waiting. The error is not ErrUnavailable where they take longer than most.
 func SettledNumber(ctx context.Context, db *DB, most time.Duration) (int64, error) {
 	n, err := queryOne[int64](ctx, db, "SELECT @last", args{"last": bun.Safe(lastNumber(db))})
 	if err != nil || isSQLite(db) { // which has one writer

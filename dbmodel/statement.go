@@ -19,7 +19,7 @@ import (
 // args are the arguments of a statement: each @name in its text stands for the value of that name.
 //
 //   - Numbers, texts, booleans, bytes and pointers to them are passed as they are. A number is compared with its column
-//     before it is compared with 0: by its first use PostgreSQL takes it as a bigint or as less.
+//     before it is compared with 0: PostgreSQL takes the type of an argument from its first use, and 0 is an integer.
 //   - time.Time and time.Duration are compared with and added to times of the database.
 //   - rows is a table: FROM @rows AS i.
 //   - numbers and texts are lists: id = ANY (@ids).
@@ -137,33 +137,33 @@ func queryEach[T any](ctx context.Context, db bun.IDB, statement string, a args,
 
 // expand returns the text of a statement for the database, and the values of its placeholders $1, $2, ….
 func expand(db bun.IDB, statement string, a args) (string, []any, error) {
-	e := expansion{db: db, sqlite: isSQLite(db), texts: make(map[string]string, len(a))}
+	e := expansion{db: db, sqlite: isSQLite(db), byName: make(map[string]string, len(a))}
 	var b strings.Builder
 	for i, part := range partsOf(statement, e.sqlite) {
 		if i%2 == 0 {
 			b.WriteString(part)
 			continue
 		}
-		text, known := e.texts[part]
+		text, known := e.byName[part]
 		if !known {
 			value, given := a[part]
 			if !given {
 				return "", nil, fmt.Errorf("dbmodel: no argument @%s", part)
 			}
 			text = e.text(value)
-			e.texts[part] = text
+			e.byName[part] = text
 		}
 		b.WriteString(text)
 	}
 	for name := range a {
-		if _, used := e.texts[name]; !used {
+		if _, used := e.byName[name]; !used {
 			return "", nil, fmt.Errorf("dbmodel: argument @%s is not in the statement", name)
 		}
 	}
 	return b.String(), e.values, nil
 }
 
-// compose returns a part of a statement, or a query within one, whose arguments are parts of it too.
+// compose returns a part of a statement, or a query within one. Its arguments must be of type bun.Safe.
 func compose(db bun.IDB, statement string, a args) string {
 	text, values, err := expand(db, statement, a)
 	if err != nil || len(values) > 0 {
@@ -176,7 +176,7 @@ func compose(db bun.IDB, statement string, a args) string {
 type expansion struct {
 	db     bun.IDB
 	sqlite bool
-	texts  map[string]string // what stands for each argument
+	byName map[string]string // what stands for each argument
 	values []any
 }
 
@@ -234,8 +234,8 @@ func (e *expansion) table(r rows) string {
 	return "(SELECT " + strings.Join(parts, ", ") + ", generate_subscripts(" + first + ", 1)::bigint AS ord)"
 }
 
-// fromJSON is a FROM item of SQLite without its alias: the rows that the argument at placeholder holds, see json. LIMIT
-// has the text of each row made once, instead of once for each column.
+// fromJSON is a FROM item of SQLite without its alias: the rows that the argument at placeholder holds, see json.
+// LIMIT has the text of each row made once, instead of once for each column.
 func (r rows) fromJSON(placeholder string) string {
 	parts := make([]string, len(r))
 	for i, c := range r {
@@ -272,8 +272,8 @@ func (r rows) json() string {
 	return string(append(text, ']'))
 }
 
-// cellsOf returns a function that appends one of values, a slice, as JSON. An import has a million of them: what is
-// frequent goes without a value of its own.
+// cellsOf returns a function that appends one of values, a slice, as JSON. An import has a million of them: the
+// frequent types go without reflection.
 func cellsOf(values any) func(text []byte, row int) []byte {
 	switch list := values.(type) {
 	case []int64:
@@ -309,8 +309,9 @@ func appendText(text []byte, s string) []byte {
 	return append(out, '"')
 }
 
-func jsonArg(list any) string {
-	text, err := json.Marshal(list)
+// jsonArg is an argument as JSON.
+func jsonArg(value any) string {
+	text, err := json.Marshal(value)
 	if err != nil {
 		panic(fmt.Sprintf("dbmodel: argument: %v", err)) // numbers, texts and bytes only
 	}

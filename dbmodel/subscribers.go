@@ -157,7 +157,8 @@ const subscriberPairs = `
 			AND (s.product_group_id IS NULL OR s.product_group_id = p.product_group_id) AND @wanted
 	) AS mine`
 
-// subscribers reads the subscriptions for which condition holds, on the table s. members: those of members count.
+// subscribers reads the subscriptions that hold for products and meet condition, which names their table s; those of
+// members only where members is true.
 func subscribers(
 	ctx context.Context, db bun.IDB, products []int64, memberTypes []rule.Type, members bool, condition string,
 ) (*Subscribers, error) {

@@ -140,7 +140,7 @@ func moveSubscriptionContact(
 	return err
 }
 
-// written is what is kept of an address in the clear.
+// written is what contacts keep of an address in the clear: nothing of a secret one.
 func written(c ContactChange) string {
 	if c.Channel.Info().ByAddress {
 		return c.Address
@@ -207,8 +207,8 @@ const rotateSecret = `
 		secret = @secret
 	WHERE id = (SELECT target_id FROM contacts WHERE id = @id AND subscription_id = @subscription AND channel = 'webhook')`
 
-// RotateSecret gives a contact, which is a signed webhook of this subscription, a new secret; the previous one signs too
-// for RotationTime. It returns ErrNotFound where there is no such contact.
+// RotateSecret gives a contact, which is a signed webhook of this subscription, a new secret; the previous one signs
+// too for RotationTime. It returns ErrNotFound where there is no such contact.
 func RotateSecret(ctx context.Context, db bun.IDB, v *Vault, subscriptionID, contactID int64, secret string) error {
 	return execOne(ctx, db, rotateSecret,
 		args{
@@ -222,8 +222,8 @@ const signingSecrets = `
 	FROM targets WHERE id = @target`
 
 // SigningSecrets returns what signs messages to a target now: its secret and, for RotationTime after a rotation, the
-// previous one. It returns none for a target that is no signed webhook, and ErrSecretLost where nobody can read the secret;
-// a previous one that nobody can read is left out.
+// previous one. It returns none for a target that is no signed webhook, and ErrSecretLost where nobody can read the
+// secret; a previous one that nobody can read is left out.
 func SigningSecrets(ctx context.Context, db bun.IDB, v *Vault, target int64) ([]string, error) {
 	sealed, err := queryOne[struct{ Secret, PreviousSecret []byte }](ctx, db, signingSecrets, args{"target": target})
 	if err != nil {

@@ -37,7 +37,7 @@ type Subscription struct {
 	EnabledAt  time.Time  `bun:",nullzero"` // since when it is enabled
 	LastSlotAt *time.Time // the newest slot that is done; nil: none is
 	NextSlotAt *time.Time // nil: there is no schedule, or it is disabled; of one that Ends: the last one
-	Reported   int64      // up to which number of a notification is reported; only EndSlot changes it
+	Reported   int64      // the number up to which notifications are reported; no call stores this field
 	// ImmediateChangedAt is when the choice of what goes at once was last changed; nil: never.
 	ImmediateChangedAt *time.Time
 	CreatedAt          time.Time `bun:",nullzero"`
@@ -157,10 +157,10 @@ func AddSubscription(ctx context.Context, tx bun.Tx, s *Subscription) error {
 	return Translate(err)
 }
 
-// SaveSubscription stores all of a subscription but its user. One that is enabled now and was not is enabled since
-// now. A schedule that is new counts from now on, one that is changed from
-// its last slot; the next one is the first after now. Where it is removed, or the subscription disabled, there is a
-// last slot for what waited: it comes once all is stored that was decided under the schedule.
+// SaveSubscription stores all of a subscription but its user. One that becomes enabled is enabled since now. A
+// schedule that is new counts from now on, one that is changed from its last slot; the next slot is the first after
+// now. Where the schedule is removed, or the subscription disabled, there is a last slot for what waited: it comes
+// once all is stored that was decided under the schedule.
 func SaveSubscription(ctx context.Context, tx bun.Tx, s *Subscription) error {
 	s.noNulls()
 	if err := s.firstSlot(ctx, tx); err != nil {
@@ -197,14 +197,16 @@ const (
 	deleteEnded = `DELETE FROM subscriptions WHERE id = ANY (@ids) AND deleted`
 )
 
-// DisableSubscription disables a personal subscription and reports whether there is one, which may be disabled already.
+// DisableSubscription disables a personal subscription and reports whether there is one, which may be disabled
+// already.
 func DisableSubscription(ctx context.Context, db bun.IDB, id int64) (bool, error) {
 	n, err := exec(ctx, db, disableSubscription, args{"id": id, "last": bun.Safe(endOfSchedule(db))})
 	return n > 0, err
 }
 
 // DeleteSubscription removes a subscription with its contacts; one with a schedule once its last slot is done, and
-// until then nobody sees it. What waits for its contacts fails, see AskAgain.
+// until then nobody sees it. What waits for its contacts fails, see AskAgain. It returns ErrNotFound where there is
+// none.
 func DeleteSubscription(ctx context.Context, db bun.IDB, id int64) error {
 	n, err := exec(ctx, db, hideSubscription, args{"id": id, "last": bun.Safe(endOfSchedule(db))})
 	if err != nil || n > 0 {

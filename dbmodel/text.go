@@ -5,10 +5,10 @@ import (
 	"unicode/utf8"
 )
 
-// maxReason is how many bytes of a reason are kept.
+// maxReason is how many bytes are kept of a reason, such as that of a failed event, and of the message of a run.
 const maxReason = 10_000
 
-// Clean makes a text that can be stored of any: valid UTF-8 without NUL, cut to at most so many bytes.
+// Clean returns text as it can be stored: valid UTF-8 without NUL, cut to at most most bytes.
 func Clean(text string, most int) string {
 	text = strings.ReplaceAll(strings.ToValidUTF8(text, "\uFFFD"), "\x00", "\uFFFD")
 	if len(text) <= most {

@@ -29,7 +29,8 @@ const rememberedTitles = `
 	FROM @titles AS i
 	JOIN LATERAL (SELECT * FROM observation_titles AS t WHERE t.hash = i.hash OFFSET 0) AS t ON true`
 
-// RememberedTitles returns what is remembered of titles; those of which nothing is are left out. It locks nothing.
+// RememberedTitles returns what is remembered of titles, by hash. It leaves out the titles of which nothing is
+// remembered, and locks nothing.
 func RememberedTitles(ctx context.Context, db bun.IDB, hashes []Hash) (map[Hash]*rule.Values, error) {
 	return titleValues(ctx, db, rememberedTitles, args{"titles": rows{hashCol(hashes)}})
 }
@@ -39,8 +40,8 @@ const lockTitles = `
 	ON CONFLICT (hash) DO UPDATE SET title = EXCLUDED.title
 	RETURNING hash, notified_severity, notified_status, notified_priority, notified_known_exploited`
 
-// LockTitles is RememberedTitles that keeps others from changing them, or from inserting them, until the transaction
-// ends.
+// LockTitles is RememberedTitles that stores the titles which are missing, and keeps others from changing or storing
+// any of them until the transaction ends.
 func LockTitles(ctx context.Context, tx bun.Tx, hashes []Hash, titles []string) (map[Hash]*rule.Values, error) {
 	return titleValues(ctx, tx, lockTitles, args{"titles": rows{hashCol(hashes), {"title", "text", titles}}})
 }
@@ -78,7 +79,7 @@ const titleCounts = `
 	JOIN LATERAL (SELECT * FROM observations AS o WHERE o.title_hash = i.title_hash OFFSET 0) AS o ON true
 	WHERE o.title = i.title AND @live GROUP BY o.title`
 
-// TitleCounts counts the bearers of titles.
+// TitleCounts counts the observations that bear titles, by title; titles that none bears are left out.
 func TitleCounts(ctx context.Context, db bun.IDB, titles []string) (map[string]TitleCount, error) {
 	hashes := make([]int64, len(titles))
 	for i, t := range titles {

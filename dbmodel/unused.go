@@ -24,8 +24,8 @@ const (
 		AND NOT EXISTS (SELECT 1 FROM contacts c WHERE c.target_id = targets.id)`
 )
 
-// MarkUnusedTargets looks at the next limit targets behind the id after, and notes of those that no contact names that
-// this is so. It returns the id of the last one, and 0 at the end.
+// MarkUnusedTargets looks at the next limit targets behind the id after, and sets unused_since of those that no
+// contact names. It returns the id of the last one, and 0 at the end.
 func MarkUnusedTargets(ctx context.Context, tx bun.Tx, after int64, limit int) (last int64, err error) {
 	last, err = queryOne[int64](ctx, tx, lastOfTargets, args{"after": after, "limit": limit})
 	if err != nil || last == 0 {

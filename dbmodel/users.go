@@ -33,7 +33,7 @@ type User struct {
 	FullName     string
 	Email        string
 	IsAdmin      bool
-	PasswordHash string    // of HashPassword's form; empty: no password opens it
+	PasswordHash string    // in the form of login.HashPassword; empty: no password lets the user in
 	OIDCIssuer   string    `bun:",nullzero"` // an OpenID Connect provider; empty: the user has never logged in there
 	OIDCSubject  string    `bun:",nullzero"` // by which that provider knows the user
 	ViewedUntil  time.Time `bun:",nullzero"` // what was created until then counts as viewed
@@ -123,8 +123,8 @@ const saveUser = `
 	UPDATE users SET full_name = @full_name, email = @email, email_identity = @identity, is_admin = @is_admin
 	WHERE id = @user`
 
-// SaveUser stores full name, email and whether the user is an administrator. FollowEmail comes after it where the email
-// changes of a user that may have subscriptions.
+// SaveUser stores full name, email and whether the user is an administrator. FollowEmail comes after it where the
+// email changes of a user that may have subscriptions.
 func SaveUser(ctx context.Context, db bun.IDB, u *User) error {
 	identity, err := rule.EmailIdentity(u.Email)
 	if err != nil {

@@ -58,7 +58,8 @@ func (v Viewer) ownDeliveries(alias string) string {
 // isMember reports whether v sees what it sees as a member of products.
 func (v Viewer) isMember() bool { return !v.Admin && !v.Ingest && v.UserID != 0 }
 
-// VisibleProducts is a condition that expr is the id of a product that v sees, or of one that is gone where v sees all.
+// VisibleProducts is a condition that expr is the id of a product that v sees, or of one that is gone where v sees
+// all.
 func VisibleProducts(v Viewer, expr string) string { return v.products(expr, rule.Reader) }
 
 // notifications returns the condition of EntitledNotifications. Which types members see is a setting; they never see
@@ -216,4 +217,23 @@ func NotificationRights(
 		}
 	}
 	return may, mayNot, err
+}
+
+// VisibleAmong returns those of the given products that a user sees, as a set, and whether the user sees everything.
+func VisibleAmong(
+	ctx context.Context, db bun.IDB, user int64, products []int64,
+) (seen map[int64]bool, all bool, err error) {
+	v := Viewer{UserID: user}
+	v.Admin, err = queryOne[bool](ctx, db, `SELECT EXISTS (SELECT 1 FROM users WHERE id = @id AND is_admin)`,
+		args{"id": user})
+	if err != nil || v.Admin {
+		return nil, v.Admin, err
+	}
+	ids, err := queryAll[int64](ctx, db, `SELECT p.id FROM products p WHERE p.id = ANY (@ids) AND @visible`,
+		args{"ids": numbers(products), "visible": bun.Safe(VisibleProducts(v, "p.id"))})
+	seen = make(map[int64]bool, len(ids))
+	for _, id := range ids {
+		seen[id] = true
+	}
+	return seen, false, err
 }
