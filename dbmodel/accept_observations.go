@@ -14,7 +14,7 @@ import (
 // StoredChunk is what AcceptObservations did.
 type StoredChunk struct {
 	Changed    int   // observations that are new or differ
-	PassedOver int   // observations that differ from what is stored and was reported later; see AcceptOptions
+	PassedOver int   // observations that differ from the stored ones, which were reported later; see AcceptOptions
 	EventID    int64 // the outbox row of those that changed; 0 where there are none
 }
 
@@ -146,13 +146,13 @@ func AcceptObservations(
 		if err := requireProducts(ctx, db, products); err != nil {
 			return StoredChunk{}, err
 		}
-		return AcceptObservations(ctx, db, list, options) // one came into being after the statement had begun
+		return AcceptObservations(ctx, db, list, options) // a product was created after the statement had begun
 	}
 	passedOver, err := confirmObservations(ctx, db, list, options)
 	return StoredChunk{Changed: a.Changed, PassedOver: passedOver, EventID: a.EventID}, err
 }
 
-// acceptSQLite is AcceptObservations in the statements that SQLite knows.
+// acceptSQLite is AcceptObservations for SQLite, where a statement changes one table alone.
 func acceptSQLite(
 	ctx context.Context, db bun.IDB, upsert args, list []Observation, options AcceptOptions,
 ) (a StoredChunk, err error) {
@@ -207,8 +207,8 @@ const confirmReport = `
 	WHERE id = ANY (@ids) AND (reported_at < @at OR reported_at > clock_timestamp())`
 
 // confirmObservations records when observations that came through Redis were reported, also where they are stored
-// already: an older report that comes later must not undo them. It returns how many of them differ from what is stored
-// and was reported later.
+// already: an older report that comes later must not undo them. It returns how many of them differ from the stored
+// ones, which were reported later.
 func confirmObservations(
 	ctx context.Context, db bun.IDB, list []Observation, options AcceptOptions,
 ) (passedOver int, err error) {

@@ -10,11 +10,11 @@ import (
 	"github.com/seed91453169/tocsin/rule"
 )
 
-// Why a delivery fails without an attempt.
+// Reasons why a delivery fails without an attempt.
 const (
-	// UnseenReason is that of one of a personal subscription.
+	// UnseenReason is for a delivery of a personal subscription whose user lost sight of the notification.
 	UnseenReason = "Its user does not see this notification any more."
-	// WithdrawnReason is that of one whose subscription was disabled or deleted.
+	// WithdrawnReason is for a delivery whose subscription was disabled or deleted.
 	WithdrawnReason = "Its subscription was disabled or deleted before it was sent."
 )
 

@@ -4,8 +4,8 @@
 //
 // A statement stands whole in a constant, in the words of PostgreSQL, with arguments by name, and runs through exec,
 // queryAll or queryOne; dialect.go lists the forms that SQLite writes in another way. Its rows are read into a struct
-// by the names of the columns. Lists of values are arguments of the types numbers, texts and rows. bun builds what reads
-// better as a chain of calls, such as a filter with many conditions.
+// by the names of the columns. Lists of values are arguments of the types numbers, texts and rows. What reads
+// better as a chain of calls, such as a filter with many conditions, is built by bun.
 package dbmodel
 
 import (
@@ -21,13 +21,13 @@ import (
 // DB is an open database. Its schema is Migrate's business, its connections internal/database's.
 type DB struct {
 	*bun.DB
-	// Reader answers queries that stand alone. On PostgreSQL it is DB itself; on SQLite, where there is one writer, a pool
-	// of its own.
+	// Reader answers queries that stand alone. On PostgreSQL it is DB itself; on SQLite, where there is one writer, a
+	// pool of its own.
 	Reader *bun.DB
 }
 
-// InTx runs fn in a transaction and commits where it returns nil. Errors are those of fn or of the database, translated
-// (see Translate).
+// InTx runs fn in a transaction and commits where it returns nil. Errors are those of fn or of the database,
+// translated (see Translate).
 func (db *DB) InTx(ctx context.Context, fn func(ctx context.Context, tx bun.Tx) error) error {
 	after := new(commitHooks)
 	err := db.RunInTx(context.WithValue(ctx, commitKey{}, after), nil, fn)
@@ -39,14 +39,14 @@ func (db *DB) InTx(ctx context.Context, fn func(ctx context.Context, tx bun.Tx) 
 	return Translate(err)
 }
 
-// commitHooks are what AfterCommit was given in a transaction.
+// commitHooks are the functions that AfterCommit was given in a transaction.
 type commitHooks struct{ list []func() }
 
 // commitKey is the key of the hooks in the context of a transaction.
 type commitKey struct{}
 
-// AfterCommit has f called once the transaction to whose function InTx gave ctx is committed, and not where it fails.
-// Outside of such a transaction f is called at once.
+// AfterCommit calls f once the transaction of ctx, which InTx has begun, is committed, and never where that fails.
+// Outside of such a transaction it calls f at once.
 func AfterCommit(ctx context.Context, f func()) {
 	if after, ok := ctx.Value(commitKey{}).(*commitHooks); ok {
 		after.list = append(after.list, f)

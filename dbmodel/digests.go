@@ -159,8 +159,8 @@ func AddDigest(ctx context.Context, tx bun.Tx, d *StoredNetDigest) (int64, error
 	return queryOne[int64](ctx, tx, addDigest, args{"content": string(content), "notifications": jsonArg(all)})
 }
 
-// AddDigestDeliveries stores pending deliveries of notifications to recipients, each of all of them. digest is the
-// message in which they go; 0: each goes as it is.
+// AddDigestDeliveries stores a pending delivery for each of the notifications and each of the recipients. digest is
+// the message in which they go; 0: each goes as it is.
 func AddDigestDeliveries(
 	ctx context.Context, tx bun.Tx, notifications []int64, to []rule.Recipient, digest int64,
 ) error {

@@ -19,7 +19,7 @@ type FailingTarget struct {
 	Waiting   int        // deliveries
 	Failed    int
 	LastError string // of the newest delivery that has one
-	Entitled  bool   // the one who asks has the role needed for at least one of these deliveries
+	Entitled  bool   // the viewer has the role needed for at least one of these deliveries
 }
 
 // isFailing is the condition that a target t fails: it is tried again, or it failed for good and took nothing since.

@@ -24,8 +24,8 @@ type listing struct {
 	group     int64  // only products that belong to it; 0: all
 	index     string // else the one that leaves the fewest; empty: the primary key
 	few       bool   // they are so few that all of them are looked at, and then sorted
-	// kind, an expression, is the type of all rows; empty: each has its own.
-	kind string
+	// onlyType, an expression, is the type of all rows; empty: they may differ.
+	onlyType string
 }
 
 // and is l with one more condition.
@@ -114,7 +114,7 @@ func (l listing) ofProducts(db bun.IDB, v Viewer) string {
 		case l.table == "observations": // of these, members see all
 			q = q.Where(liveObservations("observations"))
 		case v.isMember():
-			q = q.Where(memberTypes(db, cmp.Or(l.kind, l.table+".type"))).Where(liveNotifications(l.table))
+			q = q.Where(memberTypes(db, cmp.Or(l.onlyType, l.table+".type"))).Where(liveNotifications(l.table))
 		default:
 			q = q.Where(liveNotifications(l.table))
 		}

@@ -11,8 +11,8 @@ import (
 	"github.com/seed91453169/tocsin/rule"
 )
 
-// SplitEvent replaces a claimed event by one for each of its observations, so that a bad one does
-// not keep the others waiting. It returns false where the claim is not the newest any more.
+// SplitEvent replaces a claimed event by one for each of its observations, so that a bad one does not keep the others
+// waiting. It returns false where the claim is not the newest any more.
 func SplitEvent(ctx context.Context, tx bun.Tx, e *Event) (bool, error) {
 	taken, err := TakeEvent(ctx, tx, e)
 	if err != nil || !taken {

@@ -27,7 +27,7 @@ type NotificationFilter struct {
 	Digest      int64 // of the StoredNetDigest that sums them up
 	User        string
 	Contains    string    // part of the name, without case
-	Viewed      *bool     // by the one who asks; nil: either
+	Viewed      *bool     // by the viewer; nil: either
 	Since       time.Time // included
 	Until       time.Time // excluded
 	OldestFirst bool
@@ -47,7 +47,7 @@ func Notifications(ctx context.Context, db bun.IDB, v Viewer, f NotificationFilt
 		l.direction = "ASC"
 	}
 	if slices.Contains(rule.Types, f.Type) {
-		l.kind = quoted([]rule.Type{f.Type}) // that of one that members do not see is known before any row is read
+		l.onlyType = quoted([]rule.Type{f.Type}) // PostgreSQL sees before it reads a row whether members see any
 	}
 	var err error
 	l.group = f.GroupID

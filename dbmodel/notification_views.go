@@ -83,14 +83,15 @@ func MarkViewedUntil(ctx context.Context, tx bun.Tx, v Viewer, until time.Time) 
 	return err
 }
 
-// countViewsChanged keeps the user from being deleted until the transaction ends; it returns false where there is none.
+// countViewsChanged keeps the user from being deleted until the transaction ends; it returns false where there is
+// none.
 func countViewsChanged(ctx context.Context, tx bun.Tx, v Viewer) (bool, error) {
 	n, err := exec(ctx, tx, `UPDATE users SET views_changed = views_changed + 1 WHERE id = @user`, args{"user": v.UserID})
 	return n > 0, err
 }
 
-// unreadCount takes what was viewed by itself off: it is little beside them all, so that costs less than to look at
-// each of them.
+// unreadCount subtracts what was viewed by itself, which is little beside all that came since viewed_until: that costs
+// less than to look for the mark of each notification.
 const unreadCount = `
 	SELECT (SELECT count(*) FROM notifications n @indexed WHERE n.created_at >= @until AND @visible)
 		- (SELECT count(*) FROM notifications n WHERE @viewed AND n.created_at >= @until AND @visible)`
@@ -100,8 +101,8 @@ const unreadCountUpTo = `
 		SELECT 1 FROM notifications n @indexed WHERE n.created_at >= @until AND @visible AND NOT @viewed LIMIT @most
 	) AS first`
 
-// UnreadCount is how many notifications v sees and has not viewed; where there are more than most, it is most. Without
-// a most, 0, it counts them all.
+// UnreadCount is how many notifications v sees and has not viewed; where there are more than most, it is most. With a
+// most of 0 it counts them all.
 func UnreadCount(ctx context.Context, db bun.IDB, v Viewer, most int) (n int, err error) {
 	// A statement of its own: the planner must know the time to see how few there are behind it.
 	until, err := queryOne[time.Time](ctx, db, `SELECT viewed_until FROM users WHERE id = @user`, args{"user": v.UserID})
@@ -126,7 +127,7 @@ func UnreadCount(ctx context.Context, db bun.IDB, v Viewer, most int) (n int, er
 	return queryOne[int](ctx, db, statement, a)
 }
 
-// InboxState changes when the count of unread notifications of somebody may have changed; values are only compared. A
+// InboxState changes when the count of unread notifications of a user may have changed; values are only compared. A
 // change that it does not show, for instance of memberships, is found by counting.
 type InboxState struct {
 	All   string           // of everybody

@@ -200,7 +200,8 @@ func deliveryCols(list []NewNotification) rows {
 	}
 }
 
-// userOf is the user_id of a delivery to a recipient: 0 stands for all administrators.
+// userOf is the user_id of a delivery to a recipient: the user of a personal subscription, 0 where administrators alone
+// see the delivery, nil where all do that see its notification.
 func userOf(r *rule.Recipient) *int64 {
 	if r.User == 0 && !r.ForAdministrators {
 		return nil

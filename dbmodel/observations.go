@@ -22,7 +22,7 @@ type Observation struct {
 	Details
 }
 
-// TextSize returns how many bytes the texts of any length of the observation have.
+// TextSize returns how many bytes those texts of the observation have that are no words of a fixed set.
 func (o *Observation) TextSize() int {
 	size := 0
 	for _, text := range []string{
@@ -104,7 +104,7 @@ type observationRow struct {
 	Rest string `bun:"details"` // see Details.column
 }
 
-// storedObservations runs a statement for storedColumns.
+// storedObservations runs a statement that selects storedColumns, or some of them.
 func storedObservations(ctx context.Context, db bun.IDB, statement string, a args) ([]StoredObservation, error) {
 	found, err := queryAll[observationRow](ctx, db, statement, a)
 	if err != nil {

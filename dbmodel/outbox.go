@@ -54,6 +54,7 @@ type EventPayload struct {
 // Scan implements sql.Scanner.
 func (p *EventPayload) Scan(src any) error { return scanJSON(src, p) }
 
+// column is the payload as it is stored.
 func (p *EventPayload) column() string {
 	b, err := json.Marshal(p)
 	if err != nil {

@@ -20,7 +20,8 @@ func paused(db bun.IDB, alias string) bun.Safe {
 	return bun.Safe(compose(db, isPaused, args{"holder": bun.Safe(alias)}))
 }
 
-// It steps from product to product through the index of what is held back, however much there is of each.
+// productsNotPaused steps from product to product through the index of what is held back, however much there is of
+// each.
 const productsNotPaused = `
 	WITH RECURSIVE held(id) AS (
 		SELECT min(product_id) FROM notifications WHERE held_back
@@ -41,7 +42,7 @@ func endedPauses(ctx context.Context, db bun.IDB) ([]int64, error) {
 type EndedPause struct {
 	ID       int64
 	Products []int64
-	Through  int64 // the id of the last notification that belongs to it
+	Through  int64 // the number up to which notifications belong to it
 }
 
 const (

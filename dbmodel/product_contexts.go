@@ -8,7 +8,7 @@ import (
 	"github.com/seed91453169/tocsin/rule"
 )
 
-// ProductContext is what an evaluation must know of a product: what it says, and what its group says.
+// ProductContext is what an evaluation must know of a product: its settings, and those of its group.
 type ProductContext struct {
 	ID         int64
 	Generation int64 // that of its observations; those with another one are deleted

@@ -127,14 +127,14 @@ const deleteProductData = `
 		(SELECT coalesce(max(id), 0) FROM outbox)`
 
 // DeleteProduct deletes a product with its contacts and members, and hides its observations, notifications, deliveries
-// and waiting events, which a worker removes in parts. It returns ErrNotFound where there is none. Its lock excludes
-// transactions that store something of the product, which share it, for this short transaction only.
+// and waiting events, which a worker removes in parts. It returns ErrNotFound where there is none. It excludes
+// transactions that store something of the product, which lock its row too, for this short transaction only.
 func DeleteProduct(ctx context.Context, tx bun.Tx, id int64) error {
 	generation, err := queryOne[int64](ctx, tx, "DELETE FROM products WHERE id = @id RETURNING generation", args{"id": id})
 	if err != nil {
 		return err
 	}
-	// A statement of its own: it sees what those have stored for whom the first one waited.
+	// A statement of its own: it sees what the transactions have stored for which the first one has waited.
 	if _, err := exec(ctx, tx, deleteProductData, args{"id": id, "generation": generation}); err != nil {
 		return err
 	}

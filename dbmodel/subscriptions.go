@@ -215,7 +215,7 @@ func DeleteSubscription(ctx context.Context, db bun.IDB, id int64) error {
 	return execOne(ctx, db, deleteSubscription, args{"id": id})
 }
 
-// noNulls has empty lists stored as such.
+// noNulls makes nil lists empty, as they are stored.
 func (s *Subscription) noNulls() {
 	s.Types, s.Events = append([]rule.Type{}, s.Types...), append([]rule.Event{}, s.Events...)
 	s.ParserTypes = append([]rule.ParserType{}, s.ParserTypes...)

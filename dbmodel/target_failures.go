@@ -67,8 +67,8 @@ func TargetSucceeded(ctx context.Context, db bun.IDB, id int64, owner string) er
 	return err
 }
 
-// nobodyTried is how long after a target was due a try comes too late: Tocsin was down itself, and the target does not
-// fail for all that time.
+// nobodyTried is how late a try is where Tocsin itself was down before: then the target has not failed for all that
+// time.
 const nobodyTried = 10 * time.Minute
 
 // TargetFailed counts a failure: nothing is sent to the target for wait. It returns whether it fails for giveUp or

@@ -24,7 +24,7 @@ type Target struct {
 	Address         []byte // sealed
 	NextAt          time.Time
 	Failures        int        // tries that failed since the last success
-	FailingSince    *time.Time // the first of these
+	FailingSince    *time.Time // when the first of these was, see TargetFailed; nil: there is none
 	Batch           int64      `bun:",nullzero"` // the number of the digest or batch that is tried again
 	FailureNotified bool       // since the last success: that a delivery failed for good
 }
@@ -223,7 +223,7 @@ func ForgetFailures(ctx context.Context, db bun.IDB) error {
 	return err
 }
 
-// ConfiguredTarget is a target that is set somewhere.
+// ConfiguredTarget is a target that contacts name.
 type ConfiguredTarget struct {
 	Target
 	Places []ContactPlace
@@ -266,7 +266,7 @@ type placeRow struct {
 	TargetID int64
 }
 
-// PlacesOf lists where a target is set now.
+// PlacesOf lists the places of the contacts that name a target now.
 func PlacesOf(ctx context.Context, db bun.IDB, target int64) ([]ContactPlace, error) {
 	list, err := queryAll[placeRow](ctx, db, placesOfTarget, args{"target": target})
 	places := make([]ContactPlace, len(list))

@@ -13,7 +13,7 @@ import (
 // Scope is what a token is good for.
 type Scope string
 
-// Scopes.
+// Scopes of tokens.
 const (
 	ScopeIngest Scope = "ingest" // to report events, in any product, and nothing else
 	ScopeUser   Scope = "user"   // to do whatever its user may

@@ -24,7 +24,7 @@ func AutomationViewer() Viewer {
 	return Viewer{UserID: automationID, Username: Automation, Admin: true}
 }
 
-// User is somebody, or a program, that may log in or has tokens.
+// User is a person or a program that may log in or has tokens.
 type User struct {
 	bun.BaseModel `bun:"table:users,alias:users"`
 
@@ -99,7 +99,7 @@ func EnsuredUser(ctx context.Context, tx bun.Tx, name string) (u *User, isNew bo
 		if u, err = UserForUpdate(ctx, tx, name); !errors.Is(err, ErrNotFound) {
 			return u, isNew, err
 		}
-		// Somebody deleted the one that was in the way.
+		// The user that AddUser found was deleted meanwhile.
 	}
 }
 

@@ -47,7 +47,8 @@ func EntitledDeliveries(db bun.IDB, v Viewer, alias string, needed rule.Role) st
 	return EntitledNotifications(db, v, alias, needed) + " AND " + v.ownDeliveries(alias)
 }
 
-// ownDeliveries is the condition that a delivery comes from nothing that v must not see.
+// ownDeliveries is the condition that a delivery does not come from the personal subscription of another user alone,
+// nor from one to everything, which administrators see.
 func (v Viewer) ownDeliveries(alias string) string {
 	if v.Admin {
 		return "TRUE"
