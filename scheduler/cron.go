@@ -76,7 +76,7 @@ func (s *Scheduler) addSecObserve(ctx context.Context, now time.Time) error {
 	return s.addRun(ctx, dbmodel.PeriodicSecObserve, func(ctx context.Context, db bun.IDB) (time.Time, error) {
 		last, err := dbmodel.LastSlot(ctx, db, dbmodel.PeriodicSecObserve, now)
 		// A tenth is left for the pass itself: what changed is known within the interval.
-		if since := now.Sub(last); err != nil || since >= 0 && since < s.secObserveInterval-s.secObserveInterval/10 {
+		if err != nil || now.Sub(last) < s.secObserveInterval-s.secObserveInterval/10 {
 			return time.Time{}, err
 		}
 		return unlessWaiting(ctx, db, dbmodel.PeriodicSecObserve, now)
