@@ -9,7 +9,7 @@ import (
 	"github.com/seed91453169/tocsin/rule"
 )
 
-// counts are numbers of notifications: the sums over the groups of a digest.
+// counts says how many notifications a digest has, summed up over its groups.
 type counts struct {
 	total      int
 	ofProducts int // observations, gates and others, whose contacts are those of products
@@ -26,7 +26,7 @@ type counts struct {
 	others     map[rule.Type]int // of all other types
 }
 
-// bySeverity are numbers of notifications.
+// bySeverity holds a number of notifications for each severity.
 type bySeverity map[rule.Severity]int
 
 func count(d *dbmodel.WaitingDigest) *counts {
@@ -93,7 +93,7 @@ func (c *counts) headline(products int, product string) string {
 }
 
 // parts returns "12 Critical", "1 security gate failed" and so on, and how many notifications they count together.
-// event is the word before the severities, or empty.
+// event is the word before the severities, "new" for example, or empty.
 func (c *counts) parts(event string) (parts []string, counted int) {
 	for _, s := range rule.Severities {
 		if n := c.added[s] + c.changed[s]; n > 0 && len(parts) < 2 {

@@ -9,8 +9,8 @@ import (
 	"github.com/seed91453169/tocsin/rule"
 )
 
-// Shown is a notification as JSON shows it: signed webhooks get it, and the HTTP interface answers it together with
-// what only its inbox knows.
+// Shown is a notification as JSON shows it: signed webhooks get it, and the HTTP interface answers it together with the
+// fields that only the inbox has.
 type Shown struct {
 	ID          int64            `json:"id"`
 	Type        rule.Type        `json:"type"`
@@ -68,7 +68,7 @@ func Show(n *dbmodel.Notification) Shown {
 func Data(n *dbmodel.Notification) json.RawMessage {
 	b, err := json.Marshal(Show(n))
 	if err != nil {
-		panic(fmt.Sprintf("message: data: %v", err)) // texts, numbers, and arguments, which are valid JSON
+		panic(fmt.Sprintf("message: data: %v", err)) // it has texts, numbers, and arguments, which are valid JSON
 	}
 	return b
 }

@@ -9,16 +9,17 @@ import (
 	"github.com/seed91453169/tocsin/rule"
 )
 
-// How many notifications a digest of what waits names: together at most the 30 items that Slack and Teams show.
+// How many notifications a digest of waiting deliveries names: together at most the 30 items that Slack and Teams show.
 const (
-	MaxNamed = 20 // gates and exceptions
+	MaxNamed = 20 // gates, exceptions and tasks
 	MaxWorst = 10 // observations and titles
 )
 
-// Digest builds one message of many deliveries for one target: gates and exceptions by name, the worst of the rest,
-// and how many more there are. batch is the number of the digest, the same at every attempt.
-func (b Builder) Digest(d *dbmodel.WaitingDigest, batch int64, to Recipient) *channel.Message {
-	m := b.BriefDigest(d, batch, to)
+// Digest builds one message of many deliveries for one target: gates, exceptions and tasks by name, the worst of the
+// rest, and how many more there are. set is the number of the dbmodel.DeliverySet that it stands for, the same at every
+// attempt.
+func (b Builder) Digest(d *dbmodel.WaitingDigest, set int64, to Recipient) *channel.Message {
+	m := b.BriefDigest(d, set, to)
 	for i := range d.Named[:min(len(d.Named), MaxNamed)] {
 		m.Items = append(m.Items, b.item(&d.Named[i]))
 	}
@@ -30,18 +31,18 @@ func (b Builder) Digest(d *dbmodel.WaitingDigest, batch int64, to Recipient) *ch
 }
 
 // BriefDigest is Digest with nothing but counts and a link, for a receiver that refuses the whole one.
-func (b Builder) BriefDigest(d *dbmodel.WaitingDigest, batch int64, to Recipient) *channel.Message {
+func (b Builder) BriefDigest(d *dbmodel.WaitingDigest, set int64, to Recipient) *channel.Message {
 	c := count(d)
 	name := ""
-	if only, ok := onlyProduct(d); ok && c.ofProducts == c.total {
-		name = only.text
+	if c.ofProducts == c.total {
+		name, _ = onlyProduct(d)
 	}
 	m := &channel.Message{
 		Headline: c.headline(d.Products, name),
 		Tone:     c.tone(),
 		Facts:    c.facts(),
 		Action:   channel.Link{Label: "Open inbox", URL: b.page("")},
-		ID:       "digest-" + strconv.FormatInt(batch, 10),
+		ID:       "digest-" + strconv.FormatInt(set, 10),
 	}
 	from := c.places(d)
 	if to.Holder.Kind == rule.HolderSubscription {
@@ -116,8 +117,8 @@ func (c *counts) places(d *dbmodel.WaitingDigest) place {
 	var parts []string
 	page := "settings"
 	if c.ofProducts > 0 {
-		if where, ok := onlyProduct(d); ok {
-			parts, page = append(parts, "of "+where.text), where.page
+		if name, id := onlyProduct(d); name != "" {
+			parts, page = append(parts, "of "+name), productPage(id)+emailField
 		} else {
 			parts, page = append(parts, "of "+plural(max(d.Products, 1), "product")), "products"
 		}
@@ -131,18 +132,19 @@ func (c *counts) places(d *dbmodel.WaitingDigest) place {
 	return place{strings.TrimSpace("the notification settings " + strings.Join(parts, " and ")), page}
 }
 
-// onlyProduct returns the one product that everything but titles and exceptions is about.
-func onlyProduct(d *dbmodel.WaitingDigest) (place, bool) {
+// onlyProduct returns the one product that everything but titles, exceptions and tasks is about; an empty name where
+// there is no such product.
+func onlyProduct(d *dbmodel.WaitingDigest) (name string, id int64) {
 	if d.Products != 1 {
-		return place{}, false
+		return "", 0
 	}
 	for _, list := range [][]dbmodel.Notification{d.Named, d.Worst} {
 		for i := range list {
 			n := &list[i]
 			if name := productName(n); n.ProductID != nil && name != "" && !isFault(n.Type) {
-				return place{name, productPage(*n.ProductID) + emailField}, true
+				return name, *n.ProductID
 			}
 		}
 	}
-	return place{}, false
+	return "", 0
 }

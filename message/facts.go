@@ -41,7 +41,7 @@ func facts(n *dbmodel.Notification, headline string) []channel.Fact {
 		}
 	case rule.TypeException, rule.TypeTask:
 		l.add("Product", product(n))
-		if !n.Own || n.Type != rule.TypeTask { // those of Tocsin itself mean nothing to a reader
+		if !n.Own || n.Type != rule.TypeTask { // a task of Tocsin itself has names that mean nothing to a reader
 			l.add("Class", n.Name)
 			l.add("Function", n.Function)
 		}
@@ -84,7 +84,7 @@ func detailFacts(l *factList, n *dbmodel.Notification, headline string) {
 	l.add("Changed", changes(n))
 	like := ""
 	if n.Type == rule.TypeObservationTitle && f.Observations > 1 {
-		like = ", for example" // of the observation that gave the values
+		like = ", for example" // the rest comes from one of the observations
 	}
 	l.add("Origin"+like, f.Origin.Text)
 	l.add("Component"+like, f.Origin.Component)
@@ -113,13 +113,7 @@ func gateState(e rule.Event) string {
 
 // product returns the product with its group: "Payments API (Payments)".
 func product(n *dbmodel.Notification) string {
-	if n.Type == rule.TypeObservationTitle {
-		return ""
-	}
-	name := n.Facts.ProductName
-	if name == "" && n.Type == rule.TypeSecurityGate {
-		name = n.Name
-	}
+	name := wholeProductName(n)
 	if group := channel.Line(n.Facts.ProductGroupName, maxFact/3); name != "" && group != "" {
 		return channel.Line(name, maxFact/2) + " (" + group + ")"
 	}

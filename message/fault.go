@@ -12,8 +12,8 @@ import (
 	"github.com/seed91453169/tocsin/rule"
 )
 
-// Limits of the text of an exception or a failed task, which is whole in the inbox. Together they stay below what
-// Slack takes in one section, so that no sender cuts the end of the trace, which says most.
+// Limits of the text of an exception or a failed task; the inbox shows all of it. Together they stay below what Slack
+// takes in one section, so that no sender cuts the end of the trace, which says most.
 const (
 	maxMessage    = 600  // characters
 	maxTrace      = 2200 // characters
@@ -57,7 +57,7 @@ func traceEnd(trace string) string {
 	return end
 }
 
-// arguments returns the arguments of a background task as they are stored, where secrets are masked by their names.
+// arguments returns the arguments of a background task in one line. Those with the name of a secret are stored masked.
 func arguments(stored json.RawMessage) string {
 	var b bytes.Buffer
 	if json.Compact(&b, stored) != nil {
@@ -71,8 +71,8 @@ func arguments(stored json.RawMessage) string {
 	}
 }
 
-// credentials match what is secret by its form, whatever its name is: the user and password in a URL, and a token in
-// an authorization header. They are masked before a text is cut, because half a URL no longer shows that it is one.
+// credentials matches what is secret by its form: the user and password in a URL, and a token in an authorization
+// header. They are masked before a text is cut, because half a URL no longer shows that it is one.
 var credentials = regexp.MustCompile(`(://)[^/\s@"']+(@)|(?i)(\b(?:bearer|basic)\s+)[A-Za-z0-9._~+/=-]{16,}`)
 
 func uncredentialed(s string) string { return credentials.ReplaceAllString(s, "$1$3***$2") }

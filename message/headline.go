@@ -12,15 +12,15 @@ import (
 	"github.com/seed91453169/tocsin/rule"
 )
 
-// Lengths in characters. A headline is as long as the subject of a mail may be. A title that is cut there is whole
-// among the facts.
+// Lengths in characters.
 const (
-	maxHeadline = 240
+	maxHeadline = 240 // what a mail's subject may have; the facts hold a title that is cut here
 	maxProduct  = 80
 	maxName     = 100    // of a class or function within a headline
 	maxTitle    = 10_000 // none longer is ever stored
-	untitled    = "(no title)"
 )
+
+const untitled = "(no title)"
 
 // headline returns the first line, which must be enough on its own. window is the time in seconds within which equal
 // exceptions are suppressed.
@@ -73,7 +73,7 @@ func capitalised(s string) string {
 	return string(unicode.ToUpper(first)) + s[size:]
 }
 
-// fit cuts the middle so that the whole fits into a headline: the part behind it always stays visible.
+// fit joins three texts, and cuts the middle one so that the whole fits into a headline.
 func fit(before, middle, behind string) string {
 	room := max(maxHeadline-channel.Length(before)-channel.Length(behind), 20)
 	return channel.Line(before+channel.Truncate(middle, room)+behind, maxHeadline)
@@ -112,9 +112,8 @@ func lead(n *dbmodel.Notification) string {
 	return joined(", ", severity, change)
 }
 
-// leadChange returns the severity, or what stands in its place, and the most important other change. A change of
-// severity takes its place, and so does "Now known exploited" where nothing else changed; a change of status or
-// priority stands beside it.
+// leadChange returns the words for the severity and for the most important other change. In the place of the severity
+// stands its change or, where nothing else changed, "Now known exploited".
 func leadChange(before, after *rule.Values) (severity, change string) {
 	if after == nil {
 		return "", ""
@@ -149,23 +148,23 @@ func becameExploited(before, after *rule.Values) bool {
 // value changed, the settings did, or the observation moved to a product with other settings.
 func dropped(n *dbmodel.Notification) string {
 	before, after := n.Before(), n.After()
-	moved := "Settings changed"
+	cause := "Settings changed"
 	switch {
 	case after == nil:
 	case !after.Status.Active() && (before == nil || before.Status != after.Status):
 		return string(after.Status)
 	case before == nil:
-		moved = string(after.Status)
+		cause = string(after.Status)
 	case before.Severity != after.Severity:
-		moved = arrow(string(before.Severity), string(after.Severity))
+		cause = arrow(string(before.Severity), string(after.Severity))
 	case before.Status != after.Status:
-		moved = string(after.Status)
+		cause = string(after.Status)
 	case !before.Equal(*after):
-		moved = "Priority " + arrow(priority(before.Priority), priority(after.Priority))
+		cause = "Priority " + arrow(priority(before.Priority), priority(after.Priority))
 	case becameExploited(after, before):
-		moved = "No longer known exploited"
+		cause = "No longer known exploited"
 	}
-	return moved + ", no longer notified"
+	return cause + ", no longer notified"
 }
 
 func gateLead(e rule.Event) string {

@@ -32,7 +32,7 @@ type Recipient struct {
 	Holder    rule.Holder // of its contact; the zero value: not known
 	// HolderName is the name of Holder where that is a subscription or a product group.
 	HolderName string
-	// Unsubscribe is the link that disables the personal subscription which is the only reason for the message; else
+	// Unsubscribe is the link that disables a personal subscription, where that is the only reason for the message; else
 	// empty.
 	Unsubscribe string
 }
@@ -54,8 +54,8 @@ func (b Builder) Single(n *dbmodel.Notification, deliveryID int64, to Recipient)
 	return m
 }
 
-// Test builds a test message for a product. A productID of 0 stands for the global settings; productName is then a
-// name for a part of them, such as "observation titles", or empty.
+// Test builds a test message for the contacts of a product. A productID of 0 stands for the global settings;
+// productName is then a name for a part of them, such as "observation titles", or empty.
 func (b Builder) Test(productName string, productID int64, to Recipient) *channel.Message {
 	from := place{text: "the settings", page: "settings"}
 	if productName != "" {
@@ -75,7 +75,8 @@ func (b Builder) SubscriptionTest(name string, id int64, to Recipient) *channel.
 	return b.test(name, channel.Link{Label: "Open subscription", URL: b.page(from.page)}, from, to)
 }
 
-// test builds a test message for the contacts of what has this name, which may be empty.
+// test builds a test message for the contacts of a product, a subscription or a part of the settings with this name,
+// which may be empty.
 func (b Builder) test(name string, action channel.Link, from place, to Recipient) *channel.Message {
 	m := &channel.Message{
 		Headline: "Test from Tocsin: " + joined(" for ", "messages", channel.Line(name, maxProduct)) + " arrive here",
@@ -143,16 +144,18 @@ func severityTone(s rule.Severity) channel.Tone {
 // isFault reports whether t is about a failure of a program, not about its findings.
 func isFault(t rule.Type) bool { return t == rule.TypeException || t == rule.TypeTask }
 
-// productName is empty where n has no product, and for titles, which are about many products.
-func productName(n *dbmodel.Notification) string {
-	if n.Type == rule.TypeObservationTitle {
+// productName is wholeProductName, short enough for a headline.
+func productName(n *dbmodel.Notification) string { return channel.Line(wholeProductName(n), maxProduct) }
+
+// wholeProductName is empty where n has no product, and for titles, which are about many products.
+func wholeProductName(n *dbmodel.Notification) string {
+	switch {
+	case n.Type == rule.TypeObservationTitle:
 		return ""
+	case n.Facts.ProductName == "" && n.Type == rule.TypeSecurityGate:
+		return n.Name
 	}
-	name := channel.Line(n.Facts.ProductName, maxProduct)
-	if name == "" && n.Type == rule.TypeSecurityGate {
-		name = channel.Line(n.Name, maxProduct)
-	}
-	return name
+	return n.Facts.ProductName
 }
 
 // plural is "1 product", "2 products".

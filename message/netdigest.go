@@ -11,36 +11,37 @@ import (
 )
 
 const (
-	// MaxNetItems is how many notifications the digest of a schedule names. Senders show at most as many.
+	// MaxNetItems is how many notifications a net digest names. Slack and Teams show no more.
 	MaxNetItems = 30
-	// maxNetProducts is how many products it counts one by one.
+	// maxNetProducts is for how many products a net digest has counts of their own.
 	maxNetProducts = 10
 )
 
-// LoadedNetDigest is the digest of a schedule, or of a pause that is over, with all that its message says.
+// LoadedNetDigest is a net digest, of a schedule or of a pause that is over, with all that its message says.
 type LoadedNetDigest struct {
-	Number        int64 // by which the inbox knows it
+	Number        int64 // for the link to the inbox
 	Content       *dbmodel.StoredNetDigest
 	Notifications map[int64]*dbmodel.Notification // those that the message names
 }
 
 // NetDigest builds one message of net changes: counts by product, the worst by name, and a link to the inbox with
-// exactly these notifications. batch is the number of the message, the same at every attempt.
-func (b Builder) NetDigest(d LoadedNetDigest, batch int64, to Recipient) *channel.Message {
-	m := b.BriefNetDigest(d, batch, to)
+// exactly these notifications. set is the number of the dbmodel.DeliverySet that it stands for, the same at every
+// attempt.
+func (b Builder) NetDigest(d LoadedNetDigest, set int64, to Recipient) *channel.Message {
+	m := b.BriefNetDigest(d, set, to)
 	m.Items = b.netItems(d)
 	m.More = moreInInbox(d.total() - len(m.Items))
 	return m
 }
 
 // BriefNetDigest is NetDigest with nothing but counts and a link, for a receiver that refuses the whole one.
-func (b Builder) BriefNetDigest(d LoadedNetDigest, batch int64, to Recipient) *channel.Message {
+func (b Builder) BriefNetDigest(d LoadedNetDigest, set int64, to Recipient) *channel.Message {
 	m := &channel.Message{
 		Headline: d.headline(), Tone: d.tone(), Facts: d.facts(),
 		Action: channel.Link{
 			Label: "Open these in the inbox", URL: b.page("?viewed=all&digest=" + strconv.FormatInt(d.Number, 10)),
 		},
-		ID: "digest-" + strconv.FormatInt(batch, 10),
+		ID: "digest-" + strconv.FormatInt(set, 10),
 	}
 	m.More = moreInInbox(d.total())
 	b.addMailFields(m, to, d.place(to))
@@ -78,9 +79,9 @@ func (d LoadedNetDigest) place(to Recipient) place {
 func (b Builder) netItems(d LoadedNetDigest) []channel.Item {
 	var out []channel.Item
 	add := func(id int64, change func(*dbmodel.Notification)) {
-		n, found := d.Notifications[id]
+		n, found := d.Notifications[id] // not found: it was deleted, or its recipient may not see it any more
 		if !found || len(out) == MaxNetItems {
-			return // deleted, or no longer its recipient's to see
+			return
 		}
 		shown := *n
 		change(&shown)
@@ -133,7 +134,7 @@ func (d LoadedNetDigest) headline() string {
 	return fit("", start, ": "+strings.Join(d.parts(), ", "))
 }
 
-// parts are the counts over all products.
+// parts returns the counts over all products in words; of what is new, those of the two worst severities.
 func (d LoadedNetDigest) parts() []string {
 	added, moves, resolved, gates := map[rule.Severity]int{}, map[rule.Move]int{}, 0, map[rule.Event]int{}
 	for _, p := range d.Content.Products {
@@ -148,13 +149,9 @@ func (d LoadedNetDigest) parts() []string {
 			gates[p.Gate.Gate]++
 		}
 	}
-	var out []string
-	for _, s := range rule.Severities {
-		if n := added[s]; n > 0 && len(out) < 2 {
-			out = append(out, fmt.Sprintf("%d new %s", n, s))
-		}
-	}
-	out = append(out, moved(moves, resolved)...)
+	out := newInWords(added)
+	out = out[:min(len(out), 2)]
+	out = append(out, movesInWords(moves, resolved)...)
 	for _, g := range gateResults {
 		if n := gates[g.event]; n > 0 {
 			out = append(out, plural(n, "security gate")+" "+g.words)
@@ -177,8 +174,19 @@ func (d LoadedNetDigest) parts() []string {
 	return out
 }
 
-// moved counts what got worse, better or was dropped.
-func moved(moves map[rule.Move]int, resolved int) []string {
+// newInWords returns "3 new Critical", "1 new Low" and so on, the worst first.
+func newInWords(added map[rule.Severity]int) []string {
+	var out []string
+	for _, s := range rule.Severities {
+		if n := added[s]; n > 0 {
+			out = append(out, fmt.Sprintf("%d new %s", n, s))
+		}
+	}
+	return out
+}
+
+// movesInWords counts what got worse or better, and what was dropped.
+func movesInWords(moves map[rule.Move]int, resolved int) []string {
 	var out []string
 	for _, m := range []rule.Move{rule.MoveWorse, rule.MoveBetter} {
 		if n := moves[m]; n > 0 {
@@ -194,7 +202,7 @@ func moved(moves map[rule.Move]int, resolved int) []string {
 	return out
 }
 
-// facts counts product by product.
+// facts returns the counts product by product.
 func (d LoadedNetDigest) facts() []channel.Fact {
 	var l factList
 	for i, p := range d.Content.Products {
@@ -202,13 +210,7 @@ func (d LoadedNetDigest) facts() []channel.Fact {
 			l.add("Other products", strconv.Itoa(len(d.Content.Products)-i))
 			break
 		}
-		var parts []string
-		for _, s := range rule.Severities {
-			if n := p.New[s]; n > 0 {
-				parts = append(parts, fmt.Sprintf("%d new %s", n, s))
-			}
-		}
-		parts = append(parts, moved(p.Counts, p.Resolved)...)
+		parts := append(newInWords(p.New), movesInWords(p.Counts, p.Resolved)...)
 		if p.Gate != nil {
 			parts = append(parts, strings.ToLower(gateLead(p.Gate.Gate)))
 		}
@@ -217,7 +219,8 @@ func (d LoadedNetDigest) facts() []channel.Fact {
 	return l
 }
 
-// tone is that of a failed gate or of an exception, else that of the worst severity that is new.
+// tone is loudest for an exception, a failed task or a failed gate; else it is that of the worst severity of what is
+// new.
 func (d LoadedNetDigest) tone() channel.Tone {
 	if len(d.Content.Failures) > 0 {
 		return channel.Attention

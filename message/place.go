@@ -2,81 +2,64 @@ package message
 
 import (
 	"strconv"
-	"strings"
 
 	"github.com/seed91453169/tocsin/channel"
 	"github.com/seed91453169/tocsin/dbmodel"
 	"github.com/seed91453169/tocsin/rule"
 )
 
-// TargetFails is what Tocsin reports of itself where a target fails: "Slack webhook of Payments API fails: 404
-// (no_service)". address is an email address, or a URL that channel.RedactURL has shortened; empty where it cannot be
-// read. places are where the target is set now, and why is channel.Error.Brief.
-func TargetFails(c rule.Channel, address string, places []dbmodel.ContactPlace, why string) string {
-	info, what := c.Info(), channelName(c)
-	where := Places(places, 1)
-	switch {
-	case where != "" && info.ByAddress && address != "":
-		where += " to " + address
-	case where == "" && address != "":
-		where = address + ", which is set nowhere any more,"
-	case where == "":
-		where = "that is set nowhere any more"
-	}
-	return channel.Line(what+" "+where+" fails: "+why, maxHeadline)
+// place is where the contact of a message is set.
+type place struct {
+	text string // "the notification settings of Payments API"
+	page string // where that is changed
 }
 
-// TargetName says what a target is as a person knows it, without its address: "Slack webhook of Payments API".
-func TargetName(c rule.Channel, places []dbmodel.ContactPlace) string {
-	where := Places(places, 1)
-	if where == "" {
-		where = "that is set nowhere any more"
-	}
-	return channelName(c) + " " + where
-}
+// The places in the global settings.
+var (
+	titleSettings = holderPlace(rule.Holder{Kind: rule.HolderTitles}, "",
+		"settings#observation_title_notification_email_to")
+	faultSettings = holderPlace(rule.Holder{Kind: rule.HolderExceptions}, "", "settings#exception_email_to")
+)
 
-func channelName(c rule.Channel) string {
-	info := c.Info()
-	if !info.ByAddress && !strings.HasSuffix(strings.ToLower(info.Name), "webhook") {
-		return info.Name + " webhook"
-	}
-	return info.Name
-}
+// emailField is the field for email addresses on the page of a product or of a group.
+const emailField = "#notification_email_to"
 
-// Places says where a contact is set, with at most so many places by name: "of Payments API and 2 more". It is empty
-// for no places.
-func Places(places []dbmodel.ContactPlace, most int) string {
-	named := make([]string, min(most, len(places)))
-	for i := range named {
-		named[i] = placeInWords(places[i].Holder, places[i].Name)
+// settingPlace returns where the contact is set by which n reaches a recipient.
+func settingPlace(n *dbmodel.Notification, to Recipient) place {
+	if to.Holder.Kind == rule.HolderSubscription {
+		return subscriptionPlace(to.Holder.ID, to.HolderName)
 	}
-	text := strings.Join(named, ", ")
-	if more := len(places) - len(named); more > 0 {
-		text += " and " + strconv.Itoa(more) + " more"
-	}
-	return text
-}
-
-// placeInWords says whose settings hold a contact: "of Payments API", "of group Payments", "for exceptions".
-func placeInWords(h rule.Holder, name string) string {
-	name = channel.Line(name, maxProduct)
-	switch h.Kind {
-	case rule.HolderProduct:
-		if name == "" {
-			name = "product " + strconv.FormatInt(h.ID, 10)
-		}
-		return "of " + name
-	case rule.HolderGroup:
-		if name == "" {
-			name = strconv.FormatInt(h.ID, 10)
-		}
-		return "of group " + name
+	switch n.Type.Info().Holder {
 	case rule.HolderTitles:
-		return "of observation titles"
+		return titleSettings
 	case rule.HolderExceptions:
-		return "for exceptions"
-	case rule.HolderSubscription:
-		return "of subscription " + name
+		return faultSettings
+	default:
 	}
-	return ""
+	if n.ProductID == nil {
+		return place{"the notification settings", "settings"}
+	}
+	if to.Holder.Kind == rule.HolderGroup {
+		return groupPlace(to.Holder.ID, n.Facts.ProductGroupName)
+	}
+	product := rule.Holder{Kind: rule.HolderProduct, ID: *n.ProductID}
+	return holderPlace(product, productName(n), productPage(product.ID)+emailField)
 }
+
+// subscriptionPlace is where the contacts of a subscription are set.
+func subscriptionPlace(id int64, name string) place {
+	return place{"the subscription " + channel.Line(name, maxProduct), "subscriptions/" + strconv.FormatInt(id, 10)}
+}
+
+// groupPlace is where the contacts of a product group are set.
+func groupPlace(id int64, name string) place {
+	group := rule.Holder{Kind: rule.HolderGroup, ID: id}
+	return holderPlace(group, name, "product-groups/"+strconv.FormatInt(id, 10)+emailField)
+}
+
+// holderPlace is where the contacts of a product, of a group, or of a part of the settings are set.
+func holderPlace(h rule.Holder, name, page string) place {
+	return place{"the notification settings " + placeInWords(h, name), page}
+}
+
+func productPage(id int64) string { return "products/" + strconv.FormatInt(id, 10) }

@@ -11,13 +11,13 @@ import (
 // observation or title, else null.
 type State struct {
 	Values *rule.Values
-	Gate   rule.Event // the event that leads to it; empty for what is no security gate
+	Gate   rule.Event // the event that leads to this state of a security gate; else empty
 }
 
-// Before is the state of what n is about before it.
+// Before is the state before n of the observation, title or gate that n is about.
 func Before(n *dbmodel.Notification) State { return stateOf(n, n.Before(), n.Facts.GateBefore) }
 
-// After is the state of what n is about after it.
+// After is the state after n of the observation, title or gate that n is about.
 func After(n *dbmodel.Notification) State { return stateOf(n, n.After(), n.Event) }
 
 func stateOf(n *dbmodel.Notification, values *rule.Values, gate rule.Event) State {
