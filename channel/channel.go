@@ -45,7 +45,7 @@ const (
 	Good      Tone = "good" // a passed gate
 )
 
-// Fact is one line of the facts of a message. Its value is not empty: package message leaves empty facts out.
+// Fact is one line of the facts of a message. Package message leaves out those with an empty value.
 type Fact struct{ Name, Value string }
 
 // Item is one row of a digest.
@@ -84,7 +84,7 @@ type Message struct {
 	From      string // the sender's address
 	Greeting  string // first name of the recipient; empty where it is not known
 	Reason    string // why the recipient gets this mail: "because …"
-	ReasonURL string // where that is changed
+	ReasonURL string // the page on which that is changed
 	// Unsubscribe is a link that takes a POST without a login and ends what the recipient gets; empty: there is none.
 	Unsubscribe string
 

@@ -16,24 +16,28 @@ import (
 	"code.dny.dev/ssrf"
 )
 
-// ErrNotPublic is why NewHTTPClient's client refuses to connect.
+// ErrNotPublic is the error with which the client of NewHTTPClient refuses to connect.
 var ErrNotPublic = errors.New("address not allowed for webhooks")
 
-// Time-outs of one request. The deadline of a webhook, SendTime, is shorter than requestTimeout, which bounds requests
+// Limits of one request. The deadline of a webhook, SendTime, is shorter than requestTimeout, which bounds requests
 // without a deadline.
 const (
-	dialTimeout    = 10 * time.Second // name, connection and TLS together
-	requestTimeout = 60 * time.Second // everything
+	dialTimeout    = 10 * time.Second // for name, connection and TLS together
+	requestTimeout = 60 * time.Second // for all of it, reading the body included
+	maxHeaderBytes = 64 << 10         // of the answer
+)
+
+// Limits of connections that wait for another request.
+const (
 	idleTimeout    = 30 * time.Second // below the 60 s after which many load balancers silently drop a connection
 	maxIdle        = 512
 	maxIdlePerHost = 64 // all Slack webhooks share one host
-	maxHeaderBytes = 64 << 10
 )
 
 // NewHTTPClient returns the client for webhooks, whose URLs come from users. At every connection, after DNS, it
-// accepts only public addresses with https on port 443 and, inside allowed, any address with http or https on any
-// port; the error otherwise is ErrNotPublic. It uses no proxy, because a proxy would connect without this check, and
-// follows no redirect. It is safe for concurrent use.
+// accepts only public addresses with https on port 443 and, inside the networks allowed, any address with http or https
+// on any port; the error otherwise is ErrNotPublic. It uses no proxy, because a proxy would connect without this check,
+// and follows no redirect. It is safe for concurrent use.
 func NewHTTPClient(allowed []netip.Prefix) *http.Client {
 	g := newGuard(allowed)
 	return newClient(
@@ -103,8 +107,8 @@ func (t answersOnly) RoundTrip(r *http.Request) (*http.Response, error) {
 // of an address gets past it.
 type guard struct {
 	allowed []netip.Prefix
-	inside  *ssrf.Guardian // of allowed
-	outside *ssrf.Guardian // of all other addresses
+	inside  *ssrf.Guardian // for addresses inside allowed
+	outside *ssrf.Guardian // for all others
 }
 
 func newGuard(allowed []netip.Prefix) *guard {

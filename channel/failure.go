@@ -21,7 +21,7 @@ type Kind int
 const (
 	Temporary     Kind = iota // network errors, 408, 5xx: try again later
 	RateLimited               // 429: try again after RetryAfter
-	Configuration             // TLS, login or HELO refused: try again later, after a mend by the operator
+	Configuration             // TLS, login or HELO refused: try again later; the operator must change the configuration
 	Permanent                 // the receiver will never accept this message
 	Gone                      // the receiver will never accept any message
 )
@@ -68,8 +68,7 @@ func (e *Error) Brief() string {
 // Unwrap returns the cause.
 func (e *Error) Unwrap() error { return e.Err }
 
-// Category says in one word why a message was not accepted, for metrics and logs. It follows from the fields of an
-// Error.
+// Category says in one word why a message was not accepted, for metrics and logs: see Error.Category.
 type Category string
 
 // NoFailure is the category of a message that was accepted.
@@ -92,7 +91,7 @@ var Categories = []Category{
 	categoryGone,
 }
 
-// ErrNotConfigured is the cause of a failure that the operator of Tocsin can mend.
+// ErrNotConfigured is the cause of a failure that ends once the operator of Tocsin changes the configuration.
 var ErrNotConfigured = errors.New("not configured")
 
 // Category returns the category of e; NoFailure where e is nil.
@@ -124,11 +123,11 @@ func (e *Error) Category() Category {
 }
 
 // StatusError returns the error of an HTTP status that is not a success: 408 and 5xx are temporary, 429 is
-// rate-limited, every other 4xx and a 3xx, which is never followed, are permanent. Any other status is temporary. who
-// is a noun such as "the webhook".
-func StatusError(who string, status int) *Error {
+// rate-limited, every other 4xx and a 3xx, which is never followed, are permanent. Any other status is temporary.
+// receiver is a noun such as "the webhook".
+func StatusError(receiver string, status int) *Error {
 	e := &Error{Kind: Temporary, Status: strconv.Itoa(status)}
-	e.Reason = who + " answered " + e.Status + meaning(status)
+	e.Reason = receiver + " answered " + e.Status + meaning(status)
 	switch {
 	case status == http.StatusTooManyRequests:
 		e.Kind = RateLimited
@@ -139,6 +138,7 @@ func StatusError(who string, status int) *Error {
 	return e
 }
 
+// meaning says in words what a status means, as the end of a sentence.
 func meaning(status int) string {
 	switch {
 	case status >= 300 && status <= 399:
@@ -161,10 +161,10 @@ func meaning(status int) string {
 	return ": an unexpected answer"
 }
 
-// NetworkError returns the error of a request that got no answer; who is a noun such as "the webhook". It leaves out
-// the text of err, which holds URLs, hosts and addresses, and keeps a cause only where its text is fixed. All are
-// temporary except a refusal by the guard of NewHTTPClient.
-func NetworkError(who string, err error) *Error {
+// NetworkError returns the error of a request that got no answer; receiver is a noun such as "the webhook". It leaves
+// out the text of err, which holds URLs, hosts and addresses, and keeps a cause only where its text is fixed. The error
+// is temporary, unless the client of NewHTTPClient refused to connect.
+func NetworkError(receiver string, err error) *Error {
 	var (
 		dns     *net.DNSError
 		errno   syscall.Errno
@@ -175,30 +175,30 @@ func NetworkError(who string, err error) *Error {
 	switch {
 	case errors.Is(err, ErrNotPublic):
 		e.Kind = Permanent
-		e.Reason = who + "'s address is not public, or not https on port 443: " +
+		e.Reason = receiver + "'s address is not public, or not https on port 443: " +
 			"others must be inside TOCSIN_WEBHOOK_ALLOWED_NETWORKS"
 		e.Err = ErrNotPublic
 	case errors.As(err, &refused):
-		e.Reason = fmt.Sprintf("the proxy on the way to %s answered %d", who, refused.status)
+		e.Reason = fmt.Sprintf("the proxy on the way to %s answered %d", receiver, refused.status)
 	case errors.As(err, &dial) && dial.Op == "proxyconnect":
-		e.Reason = "the proxy on the way to " + who + " could not be reached"
+		e.Reason = "the proxy on the way to " + receiver + " could not be reached"
 	case errors.Is(err, context.Canceled):
-		e.Reason, e.Err = "sending to "+who+" was interrupted", context.Canceled
+		e.Reason, e.Err = "sending to "+receiver+" was interrupted", context.Canceled
 	case errors.As(err, &dns):
-		e.Reason = who + "'s host name could not be resolved"
+		e.Reason = receiver + "'s host name could not be resolved"
 	case isCertificate(err):
-		e.Reason = who + "'s TLS certificate is not valid"
+		e.Reason = receiver + "'s TLS certificate is not valid"
 	case isTimeout(err):
-		e.Reason, e.Err = who+" did not answer in time", context.DeadlineExceeded
+		e.Reason, e.Err = receiver+" did not answer in time", context.DeadlineExceeded
 	case errors.Is(err, syscall.ECONNREFUSED):
-		e.Reason, e.Err = who+" refused the connection", syscall.ECONNREFUSED
+		e.Reason, e.Err = receiver+" refused the connection", syscall.ECONNREFUSED
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF),
 		errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
-		e.Reason, e.Err = "the connection to "+who+" broke off", io.ErrUnexpectedEOF
+		e.Reason, e.Err = "the connection to "+receiver+" broke off", io.ErrUnexpectedEOF
 	case errors.As(err, &errno):
-		e.Reason, e.Err = who+" could not be reached", errno
+		e.Reason, e.Err = receiver+" could not be reached", errno
 	default:
-		e.Reason = who + " could not be reached, or did not speak as expected"
+		e.Reason = receiver + " could not be reached, or did not speak as expected"
 	}
 	return e
 }

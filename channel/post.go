@@ -14,8 +14,8 @@ import (
 
 // Limits for the body of an answer. The status decides; of the body, only a word or a sentence is ever used.
 const (
-	maxAnswer = 16 << 10
-	bodyTime  = 2 * time.Second
+	maxBody  = 16 << 10 // bytes
+	bodyTime = 2 * time.Second
 )
 
 // Payload returns v as JSON for Post. It escapes no HTML, which would take three times the bytes for the same text. The
@@ -68,7 +68,7 @@ func Post(ctx context.Context, client *http.Client, to Secret, payload []byte, h
 func BeginningOf(body io.ReadCloser, cancel context.CancelFunc) []byte {
 	defer time.AfterFunc(bodyTime, cancel).Stop()
 	defer func() { _ = body.Close() }()
-	beginning, _ := io.ReadAll(io.LimitReader(body, maxAnswer))
+	beginning, _ := io.ReadAll(io.LimitReader(body, maxBody))
 	return beginning
 }
 

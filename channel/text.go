@@ -58,6 +58,7 @@ func Length(s string) int {
 	return n
 }
 
+// width is the number of characters for which r counts.
 func width(r rune) int {
 	if r > 0xffff {
 		return 2
@@ -66,8 +67,8 @@ func width(r rune) int {
 }
 
 // Invisible returns the first invisible character of s and its position, counted in characters from 1; the position is
-// 0 where there is none. Invisible are space other than " ", control and format characters (zero width, direction,
-// byte order mark), and fillers.
+// 0 where there is none. Invisible characters are all spaces but " ", control and format characters (zero width,
+// direction, byte order mark), and fillers.
 func Invisible(s string) (position int, r rune) {
 	for _, r := range s {
 		position++
@@ -78,9 +79,10 @@ func Invisible(s string) (position int, r rune) {
 	return 0, 0
 }
 
-// TrimInvisible cuts space and invisible characters at both ends of s, where copying leaves them.
+// TrimInvisible cuts spaces and invisible characters at both ends of s, where copying leaves them.
 func TrimInvisible(s string) string { return strings.TrimFunc(s, invisible) }
 
+// invisible reports whether r is a space or an invisible character.
 func invisible(r rune) bool {
 	return unicode.IsSpace(r) || unicode.Is(unicode.Z, r) || unicode.Is(unicode.Cc, r) || unicode.Is(unicode.Cf, r) ||
 		unicode.Is(unicode.Other_Default_Ignorable_Code_Point, r) || unicode.Is(unicode.Variation_Selector, r)

@@ -54,6 +54,7 @@ func CheckWebhookURL(raw string, allowed []netip.Prefix) error {
 	return checkHost(u.Scheme == "http", u.Hostname(), port, allowed)
 }
 
+// checkHost checks the host and port of a webhook; plain says that its scheme is http.
 func checkHost(plain bool, host string, port int, allowed []netip.Prefix) error {
 	inside := len(allowed) > 0 // a name is resolved at the connection: until then it may be inside
 	if addrs := literal(host); len(addrs) > 0 {

@@ -11,9 +11,9 @@ import (
 	"github.com/seed91453169/tocsin/channel"
 )
 
-// FuzzAnswers gives a sender any answer that HTTP can carry. It is taken as a success only where its status is one,
-// and what becomes of it says neither a secret nor anything of what the receiver said. open returns the sender over
-// client; bodies are answers of its vendor.
+// FuzzAnswers gives a sender any answer that HTTP can carry. Send must succeed exactly where the status is a 2xx, and
+// its error must hold neither a secret nor anything of what the receiver said. open returns the sender over client;
+// bodies are bodies of its vendor's answers.
 func FuzzAnswers(f *testing.F, open func(client *http.Client) (channel.Sender, channel.Target), bodies ...string) {
 	f.Helper()
 	for _, body := range append(bodies, "", "ok", Gossip, `{"error":1}`, "\xff\x00", "<html>") {
@@ -55,7 +55,7 @@ func FuzzAnswers(f *testing.F, open func(client *http.Client) (channel.Sender, c
 	})
 }
 
-// answering is a transport that goes nowhere and always answers so.
+// answering is a transport that sends nothing and always returns the same answer.
 type answering struct {
 	status           int
 	retryAfter, body string

@@ -21,7 +21,7 @@ import (
 // Loopback is what NewHTTPClient must allow to reach the receivers of tests.
 var Loopback = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}
 
-// Statuses is the matrix of contract 2.6: what each status means for the next try.
+// Statuses is the table of what each status means for the next attempt.
 var Statuses = map[int]channel.Kind{
 	300: channel.Permanent, 301: channel.Permanent, 302: channel.Permanent, 303: channel.Permanent,
 	304: channel.Permanent, 307: channel.Permanent, 308: channel.Permanent,
@@ -40,10 +40,10 @@ var Statuses = map[int]channel.Kind{
 type HTTP struct {
 	// New returns a sender and a target that lead to base, "http://127.0.0.1:1234", with Secret in all that is secret.
 	New func(t *testing.T, base string) (channel.Sender, channel.Target)
-	// Status and Body are the vendor's answer for a message that was taken.
+	// Status and Body are the vendor's answer to a message that it accepts.
 	Status int
 	Body   string
-	// Shorter holds the statuses that ask for a shorter message.
+	// Shorter are the statuses that ask for a shorter message.
 	Shorter []int
 	// Gone says that the vendor ends a webhook with 410.
 	Gone bool
@@ -85,16 +85,16 @@ func (h HTTP) Suite(more ...Case) Suite {
 	return s
 }
 
-// acceptances are bodies of a 2xx, from receivers that are compatible with a vendor, from flows, and from proxies.
+// acceptedBodies are bodies of a 2xx, from receivers that are compatible with a vendor, from flows, and from proxies.
 // None of them decides anything.
-var acceptances = []string{
+var acceptedBodies = []string{
 	"", "ok", " ok\n", "1", `"Accepted"`, "Message posted", `{"success":true}`, `{"id":"x"}`, `{"error":{"code":"x"}}`,
 	"[[[[", "no_service", "Summary or Text is required.", "<html>" + Gossip, Gossip, "\xff\x00",
 	"Webhook message delivery failed with error: Microsoft Teams endpoint returned HTTP error 429 with ContextId " +
 		Gossip,
 }
 
-// accepted is contract 2.6: a receiver's 2xx means delivered, whatever its body says, and however its body ends.
+// accepted are answers that mean delivered: every 2xx does, whatever its body says, and however its body ends.
 func (h HTTP) accepted() []Case {
 	want := Want{OK: true}
 	cases := []Case{
@@ -145,7 +145,7 @@ func (h HTTP) accepted() []Case {
 		},
 	}
 	for _, status := range []int{http.StatusOK, http.StatusCreated, http.StatusAccepted, http.StatusMultiStatus, 299} {
-		for _, body := range acceptances {
+		for _, body := range acceptedBodies {
 			cases = append(cases, Case{
 				Name: fmt.Sprintf("success %d %.20q", status, body), Setup: h.Answer(status, body), Want: want,
 			})
@@ -219,7 +219,7 @@ func (h HTTP) broken() []Case {
 	}
 }
 
-// huge are answers that are no success and have no end, or one that is far away.
+// huge are answers other than a success that have no end, or are very long.
 func (h HTTP) huge() []Case {
 	return []Case{
 		{
@@ -294,6 +294,7 @@ func drip(first, drop string) func(net.Conn) error {
 	}
 }
 
+// pour writes until the client goes away.
 func pour(w io.Writer, r *http.Request) {
 	for r.Context().Err() == nil {
 		if _, err := io.WriteString(w, Gossip); err != nil {
@@ -313,7 +314,7 @@ func (h HTTP) Handler(handle http.HandlerFunc) Setup {
 	}
 }
 
-// Answer is the Setup of a receiver that always answers so.
+// Answer is the Setup of a receiver that always answers with this status and body.
 func (h HTTP) Answer(status int, body string) Setup {
 	return h.Handler(func(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.Copy(io.Discard, r.Body)
@@ -325,7 +326,7 @@ func (h HTTP) Answer(status int, body string) Setup {
 	})
 }
 
-// Recorder is a receiver that takes everything and keeps it.
+// Recorder is a receiver that accepts and keeps every request.
 type Recorder struct {
 	mu     sync.Mutex
 	bodies [][]byte

@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// ClosedPort returns an address at which nobody listens.
+// ClosedPort returns a host and port at which nobody listens.
 func ClosedPort(t *testing.T) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // ends at once
@@ -17,7 +17,8 @@ func ClosedPort(t *testing.T) string {
 	return l.Addr().String()
 }
 
-// Listen runs handle for every connection to the address that it returns, and closes it then, or when the test ends.
+// Listen runs handle for every connection to the address that it returns. It closes the connection when handle returns,
+// or when the test ends.
 func Listen(t *testing.T, handle func(net.Conn)) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // ends with the test

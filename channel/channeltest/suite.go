@@ -39,7 +39,7 @@ type Want struct {
 	Kind       channel.Kind
 	RetryAfter time.Duration // exact to a few seconds
 	TooLarge   bool
-	Says       string // part of the reason
+	Says       string // must be part of the reason
 }
 
 // Case is one way in which a receiver may behave.
@@ -106,7 +106,7 @@ func (s Suite) Run(t *testing.T) {
 	})
 }
 
-// Check compares err with want, and looks for secrets in it.
+// Check compares err with want, and fails where err shows a secret.
 func Check(t *testing.T, err error, want Want) {
 	t.Helper()
 	if err == nil {

@@ -56,7 +56,7 @@ func cardFaults(t *testing.T, cards map[string]json.RawMessage) (faults []string
 	return scriptFaults(t, "cards.cjs", cards)
 }
 
-// scriptFaults gives values to a script of the folder validate, and returns what it finds wrong.
+// scriptFaults gives values to a script of the folder validate, and returns the faults that it finds.
 func scriptFaults(t *testing.T, name string, values any) (faults []string) {
 	t.Helper()
 	modules := node.Modules(t)
@@ -86,8 +86,8 @@ func scriptFaults(t *testing.T, name string, values any) (faults []string) {
 	return faults
 }
 
-// typeFaults compiles one file in which every value is a literal of the type: unknown properties and wrong words are
-// faults.
+// typeFaults compiles one file in which every value is a literal of the type typ of the package pkg: unknown properties
+// and wrong words are faults.
 func typeFaults(t *testing.T, typ, pkg string, values map[string]json.RawMessage) (faults []string) {
 	t.Helper()
 	modules, dir := node.Modules(t), t.TempDir()

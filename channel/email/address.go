@@ -57,7 +57,7 @@ func encodeDomain(addr string) (string, error) {
 	return addr[:at] + identity[strings.LastIndexByte(identity, '@')+1:], err
 }
 
-// bare returns from without a display name.
+// bare returns the address in from, which may have a display name.
 func bare(from string) string {
 	if a, err := mail.ParseAddress(from); err == nil {
 		return a.Address

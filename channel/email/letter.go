@@ -13,7 +13,7 @@ import (
 	"github.com/seed91453169/tocsin/channel"
 )
 
-// Limits of a mail. A line of its head has at most 998 bytes (https://www.rfc-editor.org/rfc/rfc5322#section-2.1.1),
+// Limits of a mail. A line of its header has at most 998 bytes (https://www.rfc-editor.org/rfc/rfc5322#section-2.1.1),
 // and some mail programs cut a mail at about 100 KB.
 const (
 	maxSubject = 240 // characters, of at most 4 bytes
@@ -21,12 +21,13 @@ const (
 	maxText    = 20_000
 	maxItems   = 50
 	maxFacts   = 50
-	maxIDLocal = 64
+	maxIDLocal = 64 // characters of a Message-ID before its @
+	maxButton  = 75
 )
 
 const subjectPrefix = "[Tocsin] "
 
-// letter is one mail to one recipient, for Mailgun and SMTP alike. No text in it can break a line of the head.
+// letter is one mail to one recipient, for Mailgun and SMTP alike. No text in it can break a line of the header.
 type letter struct {
 	from, to, subject, text, html string
 	sender                        string   // from without a display name
@@ -64,18 +65,18 @@ func compose(to channel.Target, m *channel.Message) (*letter, error) {
 		return nil, permanent("the sender's address (setting email_from) is not valid")
 	}
 	if from.Address, err = encodeDomain(from.Address); err != nil {
-		return nil, permanent("the sender's address (setting email_from) has a domain that does not exist")
+		return nil, permanent("the sender's address (setting email_from) has a domain that is not valid")
 	}
 	addr := channel.TrimInvisible(to.Address.Reveal())
 	if err := CheckAddress(addr); err != nil {
 		return nil, permanent("the receiver's address is not valid: it " + err.Error())
 	}
 	if addr, err = encodeDomain(addr); err != nil {
-		return nil, permanent("the receiver's address has a domain that does not exist")
+		return nil, permanent("the receiver's address has a domain that is not valid")
 	}
-	p := newContent(m)
+	c := newContent(m)
 	var text, html bytes.Buffer
-	if textTemplate.Execute(&text, p) != nil || htmlTemplate.Execute(&html, p) != nil {
+	if textTemplate.Execute(&text, c) != nil || htmlTemplate.Execute(&html, c) != nil {
 		return nil, permanent("the mail could not be written")
 	}
 	domain := from.Address[strings.LastIndexByte(from.Address, '@')+1:]
@@ -122,7 +123,7 @@ func literal(s string) string {
 }
 
 func newContent(m *channel.Message) content {
-	p := content{
+	c := content{
 		Greeting: channel.Line(m.Greeting, 100),
 		Headline: channel.Line(m.Headline, maxLine),
 		Text:     channel.Text(m.Text, maxText),
@@ -132,21 +133,21 @@ func newContent(m *channel.Message) content {
 	}
 	for _, f := range m.Facts[:min(len(m.Facts), maxFacts)] {
 		if value := channel.Line(f.Value, maxLine); value != "" {
-			p.Facts = append(p.Facts, channel.Fact{Name: channel.Line(f.Name, 100), Value: value})
+			c.Facts = append(c.Facts, channel.Fact{Name: channel.Line(f.Name, 100), Value: value})
 		}
 	}
 	for _, it := range m.Items[:min(len(m.Items), maxItems)] {
 		link, _ := channel.WebLink(it.URL)
-		p.Items = append(p.Items, channel.Item{
+		c.Items = append(c.Items, channel.Item{
 			Label: channel.Line(it.Label, 100), Event: channel.Line(it.Event, 200), Name: channel.Line(it.Name, 300),
 			Product: channel.Line(it.Product, 200), URL: link,
 		})
 	}
-	if link, ok := m.Action.Button(75); ok {
-		p.Action = link
+	if link, ok := m.Action.Button(maxButton); ok {
+		c.Action = link
 	}
-	p.ReasonURL, _ = channel.WebLink(m.ReasonURL)
-	return p
+	c.ReasonURL, _ = channel.WebLink(m.ReasonURL)
+	return c
 }
 
 // reason makes a sentence of "because …"; another text stays as it is.

@@ -39,7 +39,7 @@ type Mailgun struct {
 	missing time.Time // when Mailgun began to answer that the domain does not exist; zero: it does not answer so
 }
 
-// versioned is what mailgun-go asks of a base.
+// versioned matches the path of a base that has a version, without which mailgun-go refuses to work.
 var versioned = regexp.MustCompile(`/v[1-5](/|$)`)
 
 // NewMailgun returns a sender for a domain of Mailgun. An empty base means the region United States; that of the
@@ -110,7 +110,7 @@ func (g *Mailgun) failure(err error, got *answer) error {
 	return e
 }
 
-// answered ends the time for which Mailgun has not known the domain: it has answered something else.
+// answered notes an answer other than that the domain does not exist.
 func (g *Mailgun) answered() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -160,7 +160,7 @@ func (g *Mailgun) call(ctx context.Context, method, path string) (status int, er
 
 type answerKey struct{}
 
-// answer is what mailgun-go keeps to itself of an answer, or of the failure to get one.
+// answer holds what mailgun-go does not pass on: parts of an answer, or the failure to get one.
 type answer struct {
 	status     int
 	retryAfter time.Duration

@@ -157,8 +157,9 @@ func (c *session) close() {
 	_ = c.conn.Close()
 }
 
-// broken returns the error of a connection that failed. None is permanent, not even a refused login, because the
-// operator can mend that. The text of err is left out: it may hold hosts, user names and texts of the server.
+// broken returns the error of a connection that failed. It is never permanent, not even for a refused login, because
+// the operator can change the configuration. The text of err is left out: it may hold hosts, user names and texts of
+// the server.
 func (c *session) broken(ctx context.Context, err error) *channel.Error {
 	if c.tlsAtOnce.Load() {
 		return &channel.Error{
@@ -195,7 +196,8 @@ func (c *session) broken(ctx context.Context, err error) *channel.Error {
 	return e
 }
 
-// steadyConn is a connection that gives the server a time for each answer, until end, whatever deadlines go-mail sets.
+// steadyConn is a connection that gives the server the same time for each answer, but none after end, whatever
+// deadlines go-mail sets.
 type steadyConn struct {
 	net.Conn
 	end     time.Time
@@ -205,35 +207,36 @@ type steadyConn struct {
 }
 
 // Read implements net.Conn.
-func (p *steadyConn) Read(b []byte) (int, error) {
-	if err := p.SetReadDeadline(p.next()); err != nil {
+func (c *steadyConn) Read(b []byte) (int, error) {
+	if err := c.SetReadDeadline(c.next()); err != nil {
 		return 0, err
 	}
-	n, err := p.Conn.Read(b)
+	n, err := c.Conn.Read(b)
 	if errors.Is(err, os.ErrDeadlineExceeded) {
-		p.late.Store(true)
+		c.late.Store(true)
 	}
-	if p.silence != nil && n > 0 {
-		p.silence.Stop()
+	if c.silence != nil && n > 0 {
+		c.silence.Stop()
 	}
 	return n, err
 }
 
 // Write implements net.Conn.
-func (p *steadyConn) Write(b []byte) (int, error) {
-	if err := p.SetWriteDeadline(p.next()); err != nil {
+func (c *steadyConn) Write(b []byte) (int, error) {
+	if err := c.SetWriteDeadline(c.next()); err != nil {
 		return 0, err
 	}
-	return p.Conn.Write(b)
+	return c.Conn.Write(b)
 }
 
 // SetDeadline implements net.Conn. It does nothing: Read and Write set deadlines of their own.
-func (p *steadyConn) SetDeadline(time.Time) error { return nil }
+func (c *steadyConn) SetDeadline(time.Time) error { return nil }
 
-func (p *steadyConn) next() time.Time {
-	next := time.Now().Add(time.Duration(p.answer.Load()))
-	if p.end.Before(next) {
-		return p.end
+// next returns the deadline of the next answer.
+func (c *steadyConn) next() time.Time {
+	next := time.Now().Add(time.Duration(c.answer.Load()))
+	if c.end.Before(next) {
+		return c.end
 	}
 	return next
 }

@@ -56,7 +56,7 @@ type SMTPConfig struct {
 	User     string // empty: no login
 	Password channel.Secret
 	TLS      string         // empty: TLSStart
-	Helo     string         // the name of this host in HELO; empty: see SMTP.helo
+	Helo     string         // the name of this host in HELO; empty: its host name or, without a dot in it, the sender's domain
 	RootCAs  *x509.CertPool // nil: those of the system
 }
 
@@ -65,7 +65,7 @@ type SMTP struct {
 	config   SMTPConfig
 	hostname string // of this machine; empty where it is not known
 	times    times
-	slots    chan struct{}
+	slots    chan struct{} // holds one value for each connection
 }
 
 // NewSMTP returns a sender, or an error where config is not valid. It does not connect; Ping does.
@@ -238,5 +238,5 @@ func answerError(code int, enhanced, text string) *channel.Error {
 const heloRefused = ": it does not accept the name of this host (HELO): " +
 	"set ?helo= in SMTP_URL to a full name such as mail.example.com"
 
-// aboutHelo matches the text of an answer about the name in HELO, which many servers give only at RCPT.
+// aboutHelo matches the text of an answer about the name in HELO. Many servers refuse that name only at RCPT.
 var aboutHelo = regexp.MustCompile(`(?i)\b(helo|ehlo)\b( command| name| host|:|/)|\b(invalid|bad|wrong) (helo|ehlo)\b`)

@@ -24,9 +24,10 @@ const (
 // limits bound a card, in characters and counts, so that it stays below maxPayload.
 type limits struct {
 	headline, facts, fact, text, lines, items, item, more int
-	links                                                 bool // of items
+	links                                                 bool // items have links
 }
 
+// roomy are the limits for a card that needs not be shortened.
 var roomy = limits{
 	headline: 1000, facts: 30, fact: 1000, text: 6000, lines: 80, items: 30, item: 300, more: 1000, links: true,
 }

@@ -23,13 +23,13 @@ const (
 	maxButton = 75
 )
 
-// What a person can take in, far below what Slack takes.
+// Limits of what a person can take in, far below those of Slack.
 const (
 	maxFacts    = 30
-	maxFactName = 100
+	maxFactName = 100 // characters, like the rest
 	maxFactText = 1000
 	maxItems    = 30
-	maxItemText = 500
+	maxItemText = 500 // of one part of an item
 	maxMore     = 1000
 )
 
@@ -146,7 +146,7 @@ var escaper = strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;")
 
 func escape(s string) string { return escaper.Replace(s) }
 
-// fallback is what stands on a lock screen: the headline, escaped, and cut so that it is short enough even then, but
+// fallback is the text for a lock screen: the headline, escaped, and cut so that it is short enough even then, but
 // never within an escape.
 func fallback(headline string) string {
 	s := escape(headline)

@@ -25,8 +25,8 @@ func NewSecret() channel.Secret {
 	return channel.Secret(secretPrefix + base64.StdEncoding.EncodeToString(key))
 }
 
-// CheckSecret returns an error, which never repeats secret, where secret does not have the form and length of those of
-// NewSecret.
+// CheckSecret returns an error, which never repeats secret, where secret does not have the form and length of one that
+// NewSecret returns.
 func CheckSecret(secret channel.Secret) error {
 	_, err := keyOf(secret)
 	return err
@@ -34,7 +34,7 @@ func CheckSecret(secret channel.Secret) error {
 
 func keyOf(secret channel.Secret) ([]byte, error) {
 	encoded, ok := strings.CutPrefix(secret.Reveal(), secretPrefix)
-	if !ok || strings.ContainsAny(encoded, "\r\n") { // which the decoder passes over
+	if !ok || strings.ContainsAny(encoded, "\r\n") { // the decoder would pass over these
 		return nil, errMalformed
 	}
 	key, err := base64.StdEncoding.Strict().DecodeString(encoded)

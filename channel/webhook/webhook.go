@@ -1,6 +1,7 @@
 // Package webhook sends notifications as JSON to any receiver, signed as Standard Webhooks 1.0.0 describes
-// (https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md). It does not batch,
-// does not retry, and keeps no secrets: a message holds its notifications and the secrets that sign it.
+// (https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md). It neither
+// gathers notifications nor retries, and keeps no secrets: a message holds its notifications and the secrets that sign
+// it.
 package webhook
 
 import (
