@@ -16,30 +16,29 @@ const (
 	// longestCleanupPause bounds the pause after a batch, which is otherwise as long as the batch took: events come in
 	// between.
 	longestCleanupPause = time.Second
-	// suppressionAge is how long the count of suppressed exceptions waits for the next one. Those that may
-	// still be notified are younger: the longest exception_rate_limit is 30 days.
+	// suppressionAge is how long the count of suppressed exceptions waits for the next equal one. Counts that may still be
+	// notified are younger: the longest exception_rate_limit is 30 days.
 	suppressionAge = 90 * 24 * time.Hour
 )
 
-// periodicCleanup handles queue.TypePeriodicCleanup: it deletes what is too old. A run that is cut short is taken up
-// again, which deletes what is left.
-func (w *Worker) periodicCleanup(ctx context.Context, run *dbmodel.PeriodicRun) (done string, err error) {
-	c := &cleanup{w: w, run: run}
+// periodicCleanup handles queue.TypePeriodicCleanup: it deletes rows that are too old, and rows that nothing refers to.
+// The next try of a run that is cut short deletes the rest.
+func (w *Worker) periodicCleanup(ctx context.Context, _ *dbmodel.PeriodicRun) (done string, err error) {
+	c := &cleanup{w: w}
 	err = c.do(ctx)
-	return c.message(), err
+	return c.summary(), err
 }
 
-// cleanup is one run.
+// cleanup is one run of the clean-up.
 type cleanup struct {
 	w       *Worker
-	run     *dbmodel.PeriodicRun
-	behind  *dbmodel.Position // the last old notification that was looked at; nil: none was
+	behind  *dbmodel.Position // of the last old notification that was looked at; nil: none was
 	deleted int64             // notifications
 	unused  int64             // targets and titles that nothing refers to any more
 }
 
-// message is what the run did so far, in words.
-func (c *cleanup) message() string {
+// summary says, in words, what the run did so far.
+func (c *cleanup) summary() string {
 	done := "deleted " + thousands(c.deleted) + " notifications"
 	if c.deleted == 1 {
 		done = "deleted 1 notification"
@@ -50,7 +49,7 @@ func (c *cleanup) message() string {
 	return done
 }
 
-func (c *cleanup) do(ctx context.Context) (err error) {
+func (c *cleanup) do(ctx context.Context) error {
 	settings, err := dbmodel.LoadSettings(ctx, c.w.DB)
 	if err != nil {
 		return fmt.Errorf("load settings: %w", err)
@@ -83,12 +82,14 @@ func (c *cleanup) do(ctx context.Context) (err error) {
 	return nil
 }
 
-// notifications deletes those that were created before a time and wait for no delivery, a batch at a time.
+// notifications deletes the notifications that were created before a time and have no pending delivery, a batch at a
+// time.
 func (c *cleanup) notifications(ctx context.Context, before time.Time) error {
 	return c.inBatches(ctx, func(ctx context.Context) (more bool, err error) { return c.deleteOld(ctx, before) })
 }
 
-// inBatches calls batch for as long as it reports that there is more to do, with pauses in between.
+// inBatches calls batch, with a bound on its time, for as long as it reports that there is more to do, with pauses in
+// between.
 func (c *cleanup) inBatches(ctx context.Context, batch func(context.Context) (more bool, err error)) error {
 	for {
 		began := time.Now()
@@ -100,13 +101,6 @@ func (c *cleanup) inBatches(ctx context.Context, batch func(context.Context) (mo
 		}
 		if !c.w.pause(min(time.Since(began), longestCleanupPause)) {
 			return errStopping
-		}
-		mine, err := dbmodel.RenewRun(ctx, c.w.DB, c.run)
-		if err != nil {
-			return fmt.Errorf("renew the claim of a run: %w", err)
-		}
-		if !mine {
-			return dbmodel.ErrRunLost
 		}
 	}
 }

@@ -23,28 +23,26 @@ const (
 	settleTime = dbmodel.PeriodicClaimTime
 )
 
-// periodicDigests handles queue.TypePeriodicDigests: it makes the digests of the slots that have come. A run that is
-// cut short is taken up again, which makes what is left: each slot is noted in the transaction that stores its
-// deliveries.
-func (w *Worker) periodicDigests(ctx context.Context, run *dbmodel.PeriodicRun) (done string, err error) {
-	return w.keepingRun(ctx, run, func(ctx context.Context) (string, error) {
-		d := &digests{w: w}
-		if err := d.begin(ctx); err != nil {
-			return "", err
-		}
-		ofPauses, slotsEnded := *d, make(chan struct{}) // each goroutine has counts of its own
-		g, ctx := errgroup.WithContext(ctx)
-		g.Go(func() error {
-			return w.catch("ends of pauses", func() error { return ofPauses.endPausesUntil(ctx, slotsEnded) })
-		})
-		g.Go(func() error {
-			defer close(slotsEnded)
-			return w.catch("ends of slots", func() error { return d.endSlots(ctx) })
-		})
-		err := g.Wait()
-		d.unpaused, d.messages = ofPauses.unpaused, d.messages+ofPauses.messages
-		return d.summary(), err
+// periodicDigests handles queue.TypePeriodicDigests: it makes the digests of the slots that have come, and of pauses
+// that are over. The next try of a run that is cut short makes the rest: each slot is noted in the transaction that
+// stores its deliveries.
+func (w *Worker) periodicDigests(ctx context.Context, _ *dbmodel.PeriodicRun) (done string, err error) {
+	d := &digests{w: w}
+	if err := d.begin(ctx); err != nil {
+		return "", err
+	}
+	ofPauses, slotsEnded := *d, make(chan struct{}) // each goroutine has counts of its own
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error {
+		return w.catch("ends of pauses", func() error { return ofPauses.endPausesUntil(ctx, slotsEnded) })
 	})
+	g.Go(func() error {
+		defer close(slotsEnded)
+		return w.catch("ends of slots", func() error { return d.endSlots(ctx) })
+	})
+	err = g.Wait()
+	d.unpaused, d.messages = ofPauses.unpaused, d.messages+ofPauses.messages
+	return d.summary(), err
 }
 
 // digests is a run that makes the digests that are due.
@@ -53,19 +51,19 @@ type digests struct {
 	settings *dbmodel.Settings
 	now      time.Time
 	through  int64 // the number up to which digests sum up notifications, see settle
-	slots    int   // subscriptions whose slot has ended
-	unpaused int   // products whose pause has ended
-	messages int   // digests for a recipient each
-	failure  error // of the first slot that could not end; the others do
+	slots    int   // slots that it ended, one for each subscription
+	unpaused int   // products whose pause it ended
+	messages int   // digests, counted for each recipient
+	failure  error // of the first slot that could not end; the others end all the same
 }
 
-// summary is what the run did so far, in words.
+// summary says, in words, what the run did so far.
 func (d *digests) summary() string {
-	return fmt.Sprintf("%s slots made, pauses of %s products ended, %s messages made",
+	return fmt.Sprintf("%s slots ended, pauses of %s products ended, %s messages made",
 		thousands(int64(d.slots)), thousands(int64(d.unpaused)), thousands(int64(d.messages)))
 }
 
-// begin reads what all digests need.
+// begin reads the settings and the time, which all digests of a run share.
 func (d *digests) begin(ctx context.Context) (err error) {
 	if d.settings, err = dbmodel.LoadSettings(ctx, d.w.DB); err != nil {
 		return fmt.Errorf("load settings: %w", err)
@@ -97,9 +95,10 @@ func (d *digests) endSlots(ctx context.Context) error {
 	return d.failure
 }
 
-// mayGoOn notes the failure of one slot, with which the run ends, and reports whether other slots may still end.
+// mayGoOn reports whether other slots may still end after one failed, and notes the first failure, which the run
+// returns in the end.
 func (d *digests) mayGoOn(ctx context.Context, err error) bool {
-	if ctx.Err() != nil || errors.Is(err, dbmodel.ErrUnavailable) || errors.Is(err, dbmodel.ErrRunLost) {
+	if ctx.Err() != nil || errors.Is(err, dbmodel.ErrUnavailable) || errors.Is(err, errStopping) {
 		return false
 	}
 	if d.failure == nil {
@@ -108,7 +107,8 @@ func (d *digests) mayGoOn(ctx context.Context, err error) bool {
 	return true
 }
 
-// settle sets through, once no transaction can add a notification below it any more.
+// settle sets through to the newest number, and waits until no transaction can store a notification with that number or
+// a lower one any more.
 func (d *digests) settle(ctx context.Context) (err error) {
 	d.through, err = dbmodel.SettledNumber(ctx, d.w.DB, settleTime)
 	return err

@@ -2,6 +2,7 @@ package worker
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"testing"
@@ -166,4 +167,14 @@ func TestManySinglesAreStoredInParts(t *testing.T) {
 		t.Fatal(err)
 	}
 	served("a pause")
+}
+
+// TestStoppedRunIsHandedOver: a worker that stops while a run ends slots says so, though a slot failed before, so that
+// the run goes on elsewhere.
+func TestStoppedRunIsHandedOver(t *testing.T) {
+	t.Parallel()
+	d := &digests{failure: errors.New("a slot failed")}
+	if d.mayGoOn(t.Context(), errStopping) {
+		t.Error("a run of a worker that stops goes on")
+	}
 }

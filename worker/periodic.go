@@ -16,9 +16,9 @@ import (
 )
 
 const (
-	// periodicRetry is when a run is tried again after the database did not answer.
+	// periodicRetry is how long after a run met a database that did not answer it is tried again.
 	periodicRetry = 30 * time.Second
-	// periodicRenewal is how often the claim of a run is renewed that renews it by itself too seldom.
+	// periodicRenewal is how often the claim of a run is renewed.
 	periodicRenewal = dbmodel.PeriodicClaimTime / 4
 )
 
@@ -26,10 +26,10 @@ var errStopping = errors.New("the worker stopped: the run goes on elsewhere")
 
 // periodicTask is a task that runs by the clock.
 type periodicTask struct {
-	failure string // what is reported of a run that failed for good
-	// do runs it and returns what it did, in words, also where it failed.
+	failure string // the message by which a run that failed for good is reported
+	// do does a run and returns, in words, what it did, also before it failed.
 	do func(ctx context.Context, run *dbmodel.PeriodicRun) (done string, err error)
-	// reportsItself: a failure that is no panic is reported by do, and the next run may be better.
+	// reportsItself: do itself reports a failure that is no panic, because the next run may do better.
 	reportsItself bool
 }
 
@@ -51,26 +51,29 @@ func (w *Worker) periodicTasks() map[string]asynq.HandlerFunc {
 // errNoSecObserve: the scheduler knows of a SecObserve, this worker does not.
 var errNoSecObserve = errors.New("this worker knows no SecObserve: set TOCSIN_SECOBSERVE_URL for all processes")
 
-// secObserveSync handles queue.TypeSecObserveSync: it brings Tocsin in step with SecObserve. A pass that is cut short
-// is taken up again, which reads what is left.
+// secObserveSync handles queue.TypeSecObserveSync: it brings Tocsin in step with SecObserve. The next try of a pass
+// that is cut short reads the rest.
 func (w *Worker) secObserveSync(ctx context.Context, run *dbmodel.PeriodicRun) (done string, err error) {
 	if w.SecObserve == nil {
 		return "", errNoSecObserve
 	}
 	ctx, span := w.startRun(ctx, run)
 	defer func() { endSpan(span, err) }()
-	return w.keepingRun(ctx, run, func(ctx context.Context) (string, error) { return w.SecObserve(ctx, run) })
+	return w.SecObserve(ctx, run)
 }
 
-// keepingRun calls do and renews the claim of a run meanwhile. Where the claim is lost or the worker stops, it ends the
-// context of do and returns why.
-func (w *Worker) keepingRun(
-	ctx context.Context, run *dbmodel.PeriodicRun, do func(ctx context.Context) (done string, err error),
+// tryRun does a run of a task and renews its claim meanwhile. Where the claim is lost or the worker stops, it ends the
+// context of the run and returns why. A panic is an error.
+func (w *Worker) tryRun(
+	ctx context.Context, run *dbmodel.PeriodicRun, task periodicTask,
 ) (done string, err error) {
 	ctx, end := context.WithCancelCause(ctx)
 	defer end(nil)
 	go w.keepRun(ctx, run, end)
-	done, err = do(ctx)
+	err = w.catch("periodic task "+run.Task, func() (err error) {
+		done, err = task.do(ctx, run)
+		return err
+	})
 	if cause := context.Cause(ctx); err != nil && cause != nil {
 		err = cause
 	}
@@ -96,7 +99,7 @@ func (w *Worker) keepRun(ctx context.Context, run *dbmodel.PeriodicRun, end cont
 	}
 }
 
-// periodic handles a task of queue.Periodic. What becomes of a run stands in its row.
+// periodic handles a task of queue.Periodic. The result of a run stands in its row.
 func (w *Worker) periodic(ctx context.Context, t *asynq.Task, task periodicTask) error {
 	var p queue.PeriodicTask
 	if err := json.Unmarshal(t.Payload(), &p); err != nil {
@@ -104,7 +107,7 @@ func (w *Worker) periodic(ctx context.Context, t *asynq.Task, task periodicTask)
 	}
 	run, err := dbmodel.ClaimRun(ctx, w.DB, p.ID)
 	if errors.Is(err, dbmodel.ErrNotFound) {
-		return nil // over, claimed by another, or not due: its row sees to the rest
+		return nil // over, claimed by another worker, or not due: the sweep enqueues a task for it where one is needed
 	}
 	if err != nil {
 		return fmt.Errorf("claim run %d: %w", p.ID, err)
@@ -115,11 +118,7 @@ func (w *Worker) periodic(ctx context.Context, t *asynq.Task, task periodicTask)
 	}
 	ctx, cancel := context.WithTimeout(ctx, queue.PeriodicTime)
 	defer cancel()
-	var done string
-	err = w.catch("periodic task "+run.Task, func() (err error) {
-		done, err = task.do(ctx, run)
-		return err
-	})
+	done, err := w.tryRun(ctx, run, task)
 	late := ctx.Err() == context.DeadlineExceeded
 	report := task.failure
 	if _, isPanic := errors.AsType[*panicked](err); task.reportsItself && !isPanic {
@@ -160,8 +159,8 @@ func (w *Worker) succeedRun(run *dbmodel.PeriodicRun, done string) error {
 	return nil
 }
 
-// failRun records why a run failed for good, which it returns, and what it did before, and reports that in the words of
-// report, unless these are empty. taskType is the type of its task.
+// failRun records that a run failed for good, what it did before and why, and returns why. It reports the failure with
+// report as its message, unless that is empty. taskType is the type of its task.
 func (w *Worker) failRun(run *dbmodel.PeriodicRun, taskType, report, done string, failure error) error {
 	message := failure.Error()
 	if done != "" {
