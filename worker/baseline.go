@@ -11,8 +11,9 @@ import (
 )
 
 // evaluateBaseline remembers observations that match, and their titles, as if they had been notified, and forgets those
-// that do not match; it stores no notification, because these observations are known already. What the baseline said of
-// an observation decides, not its state of now: a change since then has an event of its own, which waits for this one.
+// that do not match; it stores no notification, because these observations are known already. The values that the
+// baseline reported decide, not the current ones: a change since then has an event of its own, which waits for this
+// one.
 func (w *Worker) evaluateBaseline(
 	ctx context.Context, tx bun.Tx, event *dbmodel.Event, _ prepared,
 ) (decision, error) {
@@ -21,7 +22,7 @@ func (w *Worker) evaluateBaseline(
 		return decision{}, err
 	}
 	var ids []int64
-	var values []*rule.Values
+	var values []*rule.Values // to remember of these; nil: nothing
 	for i := range observations {
 		o := &observations[i]
 		if v, found := event.Payload.Reported[o.ID]; found {
@@ -41,12 +42,5 @@ func (w *Worker) evaluateBaseline(
 	if err != nil || len(titles) == 0 {
 		return decision{}, err
 	}
-	values = make([]*rule.Values, len(titles))
-	for i, t := range titles {
-		values[i] = new(t.worst.Rule().Values)
-	}
-	if err := dbmodel.RememberTitles(ctx, tx, hashes(titles), values); err != nil {
-		return decision{}, fmt.Errorf("remember titles: %w", err)
-	}
-	return decision{}, nil
+	return decision{}, e.rememberTitles(ctx, titles)
 }

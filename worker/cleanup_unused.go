@@ -16,8 +16,8 @@ const (
 	mostUnused = 100_000
 )
 
-// unusedTargets removes targets that no contact and no delivery refers to any more. That no contact names a target is
-// noted first; a later run removes it.
+// unusedTargets removes targets that no contact and no delivery refers to any more. A target that no contact refers to
+// is marked first; a later run removes it.
 func (c *cleanup) unusedTargets(ctx context.Context) error {
 	var after int64
 	err := c.inBatches(ctx, func(ctx context.Context) (more bool, err error) {
@@ -56,9 +56,9 @@ func (c *cleanup) unusedTargets(ctx context.Context) error {
 	})
 }
 
-// withoutDeliveries returns those of the given targets, by id, that no delivery names. What was sent to a target has
-// no index by it, which every delivery would have to pay for: all deliveries are read, the newest first, while a
-// target is in question.
+// withoutDeliveries returns those of the given targets that no delivery refers to. Deliveries that are not pending have
+// no index by target, for which each new one would have to pay. So all deliveries are read, the newest first, until
+// none of the targets is in question any more.
 func (c *cleanup) withoutDeliveries(ctx context.Context, targets []int64) ([]int64, error) {
 	free := make(map[int64]bool, len(targets))
 	for _, id := range targets {
@@ -69,8 +69,8 @@ func (c *cleanup) withoutDeliveries(ctx context.Context, targets []int64) ([]int
 	}
 	var before int64
 	err := c.inBatches(ctx, func(ctx context.Context) (more bool, err error) {
-		named, first, err := dbmodel.TargetsOfDeliveries(ctx, c.w.DB.Reader, before, scannedRows)
-		for _, id := range named {
+		inUse, first, err := dbmodel.TargetsOfDeliveries(ctx, c.w.DB.Reader, before, scannedRows)
+		for _, id := range inUse {
 			delete(free, id)
 		}
 		before = first
@@ -79,7 +79,7 @@ func (c *cleanup) withoutDeliveries(ctx context.Context, targets []int64) ([]int
 	return slices.DeleteFunc(targets, func(id int64) bool { return !free[id] }), err
 }
 
-// unusedTitles forgets what is remembered of titles that no observation bears any more.
+// unusedTitles forgets the titles that no observation bears any more.
 func (c *cleanup) unusedTitles(ctx context.Context) error {
 	var after []byte
 	return c.inBatches(ctx, func(ctx context.Context) (more bool, err error) {

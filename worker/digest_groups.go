@@ -10,7 +10,7 @@ import (
 	"github.com/seed91453169/tocsin/rule"
 )
 
-// slotGroup is subscriptions whose slots are the same, about the same notifications, with the same digest.
+// slotGroup is a group of subscriptions whose slots end at the same time with the same digest.
 type slotGroup struct {
 	dbmodel.Slot
 	occasion      string
@@ -69,8 +69,8 @@ func (d *digests) dueGroups(ctx context.Context) ([]*slotGroup, error) {
 	}
 }
 
-// groupOf returns a group of this one subscription, and the key that subscriptions of one group share. of is the same
-// subscription as rules see it, nil where it has no contact.
+// groupOf returns a group of one subscription, and the key that subscriptions of one group share. of is the same
+// subscription for package rule; nil: it has no contact.
 func (d *digests) groupOf(
 	ctx context.Context, s *dbmodel.Subscription, of *rule.Subscription,
 ) (*slotGroup, string, error) {
@@ -83,7 +83,7 @@ func (d *digests) groupOf(
 		if len(refused) > 0 {
 			return nil, "", fmt.Errorf("read the schedule of subscription %d: %s", s.ID, refused[0].Reason)
 		}
-		if at := slots.Last(d.now); at.After(g.At) { // else the clock was set back a moment ago
+		if at := slots.Last(d.now); at.After(g.At) { // slots that were missed are made up as one
 			g.At = at.UTC()
 		}
 		g.Next, g.occasion = new(slots.Next(g.At).UTC()), occasion(slots, g.At)
@@ -94,7 +94,7 @@ func (d *digests) groupOf(
 		g.readingKey = string(key)
 		return g, string(key), err
 	}
-	if of.Ends { // what waits for one that is disabled is stored, too: the reason why it is not sent shows there
+	if of.Ends { // also where it is disabled: its deliveries are stored, and say why they are not sent
 		of.Enabled = true
 	}
 	g.subscriptions = []*rule.Subscription{of}
@@ -109,27 +109,27 @@ func (d *digests) groupOf(
 	if s.IsUnsettled() {
 		g.notifications.SentTo = s.ID
 	}
-	what := struct {
+	groupedBy := struct {
 		Slot          dbmodel.Slot
 		Notifications dbmodel.NotificationRange
 		Filter        rule.Filter
 		AtOnce        rule.AtOnce
 		Occasion      string
 	}{g.Slot, g.notifications, of.Filter, of.AtOnce, g.occasion}
-	key, err := json.Marshal(what)
+	key, err := json.Marshal(groupedBy)
 	if err != nil {
 		return nil, "", err
 	}
-	what.Notifications.Products = nil
-	reading, err := json.Marshal(what)
+	groupedBy.Notifications.Products = nil
+	reading, err := json.Marshal(groupedBy)
 	g.readingKey = string(reading)
 	return g, string(key), err
 }
 
-// lastDigest is the occasion of what waited for a schedule when that was removed.
+// lastDigest is the occasion of the digest that a subscription gets when its schedule is removed.
 const lastDigest = "Last digest"
 
-// occasion names a schedule by how long it is from one slot to the next.
+// occasion names the digest of the slot at by the time from that slot to the next ones.
 func occasion(slots rule.Slots, at time.Time) string {
 	next := slots.Next(at)
 	between := min(next.Sub(at), slots.Next(next).Sub(next))

@@ -14,13 +14,14 @@ import (
 	"github.com/seed91453169/tocsin/rule"
 )
 
-// afterPause is the occasion of a digest of what a pause held back.
+// afterPause is the occasion of the digest of a pause that is over.
 const afterPause = "After the pause"
 
-// pausedSource is why a target would have received notifications of products: a contact of these, or a subscription.
+// pausedSource is why a target would have received notifications of products: it is a contact of these, or of a
+// subscription.
 type pausedSource struct {
-	Contact  bool        // then all of the products is for it; what follows is of a subscription
-	Filter   rule.Filter // as in rule.Subscription, like Sees and Whole
+	Contact  bool        // of the products: all their notifications are for it, and Filter, Sees and Whole are empty
+	Filter   rule.Filter // of the subscription, like Sees and Whole
 	Sees     []rule.Type
 	Whole    bool
 	Products map[int64]bool
@@ -38,7 +39,8 @@ type pausedTarget struct {
 	sources   map[rule.Holder]*pausedSource
 }
 
-// endPausesUntil ends pauses, each within seconds, until slotsEnded is closed, however long that takes.
+// endPausesUntil ends pauses, each within seconds, until slotsEnded is closed: the slots may take longer than a pause
+// may wait.
 func (d *digests) endPausesUntil(ctx context.Context, slotsEnded <-chan struct{}) error {
 	ticker := time.NewTicker(time.Second)
 	defer ticker.Stop()
@@ -56,8 +58,8 @@ func (d *digests) endPausesUntil(ctx context.Context, slotsEnded <-chan struct{}
 	}
 }
 
-// endPauses ends the pauses that are over: it stores, for each contact that was held back, a digest of what it would
-// have received. Subscriptions on a schedule take that into their next slot.
+// endPauses ends the pauses that are over: it stores, for each target that would have received notifications but for a
+// pause, a digest of them. Subscriptions on a schedule take them into their next slot.
 func (d *digests) endPauses(ctx context.Context) error {
 	p, err := dbmodel.NextEndedPause(ctx, d.w.DB, settleTime)
 	if err != nil || p == nil {
@@ -100,7 +102,7 @@ func pauseGroups(targets map[int64]*pausedTarget) ([]*pauseGroup, error) {
 		}
 		key, err := json.Marshal(sources)
 		if err != nil {
-			return nil, fmt.Errorf("group what was held back: %w", err)
+			return nil, fmt.Errorf("group the targets of a pause: %w", err)
 		}
 		g := groups[string(key)]
 		if g == nil {
@@ -112,7 +114,8 @@ func pauseGroups(targets map[int64]*pausedTarget) ([]*pauseGroup, error) {
 	return order, nil
 }
 
-// giveHeldBack stores for the targets of a group, a part of them at a time, what a pause held back.
+// giveHeldBack stores for the targets of a group, a part of them at a time, the digest of the notifications that a
+// pause held back, and deliveries of these to signed webhooks.
 func (d *digests) giveHeldBack(ctx context.Context, p *dbmodel.EndedPause, g *pauseGroup) error {
 	isSigned := func(r rule.Recipient) bool { return r.Channel.Info().Signed }
 	net, unsent, err := d.sum(ctx, selection{
@@ -155,8 +158,8 @@ func (d *digests) giveHeldBack(ctx context.Context, p *dbmodel.EndedPause, g *pa
 	return nil
 }
 
-// pausedTargets finds the targets that would have received something of products: of their contacts, and of the
-// subscriptions that take all at once. Those with a schedule take it into their next slot.
+// pausedTargets finds the targets that would have received notifications of products: those of their contacts, and of
+// subscriptions without a schedule.
 func (d *digests) pausedTargets(ctx context.Context, products []int64) (map[int64]*pausedTarget, error) {
 	contexts, err := dbmodel.ProductContexts(ctx, d.w.DB, products)
 	if err != nil {

@@ -22,7 +22,7 @@ import (
 // drainTime is how long a drain goes on while others wait for its slot.
 const drainTime = 5 * time.Second
 
-// targetDrain handles queue.TypeTargetDrain: it delivers to one target, in order, what waits for it.
+// targetDrain handles queue.TypeTargetDrain: it delivers to one target, in order, all that waits for it.
 func (w *Worker) targetDrain(ctx context.Context, t *asynq.Task) error {
 	var p queue.DrainTask
 	if err := json.Unmarshal(t.Payload(), &p); err != nil {
@@ -76,7 +76,7 @@ func (w *Worker) targetDrain(ctx context.Context, t *asynq.Task) error {
 // look has a poke of its own.
 func (w *Worker) unpoke(ctx context.Context, id int64) {
 	if err := w.Queue.Unpoke(ctx, id); err != nil {
-		w.Log.Debug().Err(err).Int64("target", id).Msg("the poke stays until it ends by itself")
+		w.Log.Debug().Err(err).Int64("target", id).Msg("a poke stays until it ends by itself")
 	}
 }
 
@@ -109,24 +109,24 @@ type drain struct {
 	renewed     time.Time // when the lease was taken, or renewed between messages
 	ahead       int       // how many single deliveries are read at once
 	batchSize   int       // how many notifications the receiver of a signed webhook takes at once; 0: not known
-	address     string    // empty: the key that sealed it is lost
+	address     string    // of the target; empty: the key that sealed it is lost
 	firstName   string    // of the user with this email address; empty where there is none
 	name        string    // of the target, as a person knows it; empty: not read yet
 	sinceDigest int       // single deliveries since the last digest
 	afterDigest bool      // the last message was a digest
 	gathered    bool      // it has waited for more to come before the next message
 
-	parents []string        // of the notifications of the next message, where they are traced
-	trace   context.Context // of the last message; nil: none
+	parents []string        // places in the traces of the notifications of the next message, see addTrace
+	trace   context.Context // with the span of the last message; nil: it has none
 }
 
-// outcome says how a drain goes on after a message.
-type outcome int
+// nextStep says how a drain goes on after a message.
+type nextStep int
 
 const (
-	goOn         outcome = iota // look for the next one
-	nothingWaits                // give the lease back, unless something has come meanwhile
-	stop                        // the lease is lost, or the target failed and rests: nothing more to do here
+	goOn         nextStep = iota // look for the next one
+	nothingWaits                 // give the lease back, unless something has come meanwhile
+	stop                         // the lease is lost, or the target failed and rests: nothing more to do here
 )
 
 // safely is run that gives the lease back and returns an error where it panics.
@@ -136,13 +136,13 @@ func (d *drain) safely(ctx context.Context) (err error) {
 			p = harmless(p)
 			d.w.Log.Error().Int64("target", d.target.ID).Bytes("stack", debug.Stack()).Msgf("panic: %v", p)
 			d.turn.take()
-			err = d.leave(&panicked{p})
+			err = d.yield(&panicked{p})
 		}
 	}()
 	return d.run(ctx)
 }
 
-// harmless describes the value of a panic without what it may hold of a target, such as its address.
+// harmless describes the value of a panic without the secrets of a target that it may hold, such as its address.
 func harmless(p any) any {
 	if err, ok := p.(runtime.Error); ok { // "index out of range [3] with length 3"
 		return err
@@ -157,33 +157,33 @@ func (d *drain) run(ctx context.Context) error {
 	d.leased = leased
 	var err error
 	if d.settings, err = dbmodel.LoadSettings(ctx, w.DB); err != nil {
-		return d.leave(fmt.Errorf("load settings: %w", err))
+		return d.yield(fmt.Errorf("load settings: %w", err))
 	}
 	if d.address, err = w.Vault.OpenAddress(d.target.Channel, d.target.Address); err != nil {
 		w.Log.Error().Err(err).Int64("target", id).Msg("the address of a target cannot be read")
 	} else if d.target.Channel == rule.Email {
 		fullName, err := dbmodel.FullNameOf(ctx, w.DB, d.address)
 		if err != nil {
-			return d.leave(fmt.Errorf("find whose address target %d is: %w", id, err))
+			return d.yield(fmt.Errorf("find the user with the address of target %d: %w", id, err))
 		}
 		d.firstName = firstName(fullName)
 	}
-	began := time.Now()
+	drainBegan := time.Now()
 	for {
 		if w.isStopping() {
-			return d.leave(nil)
+			return d.yield(nil)
 		}
-		sentAt := time.Now()
+		began := time.Now()
 		next, err := d.deliver(ctx)
 		switch {
 		case err != nil:
-			return d.leave(err)
+			return d.yield(err)
 		case next == stop:
 			return nil
 		case next == nothingWaits:
 			released, err := dbmodel.ReleaseTarget(ctx, w.DB, id, d.owner, 0)
 			if err != nil {
-				return d.leave(err)
+				return d.yield(err)
 			}
 			if released {
 				return nil
@@ -191,15 +191,15 @@ func (d *drain) run(ctx context.Context) error {
 			w.unpoke(ctx, id)
 			continue
 		}
-		if least, most := d.restTime(time.Since(sentAt)); most > drainTime {
+		if least, most := d.restTime(time.Since(began)); most > drainTime {
 			if _, err := dbmodel.ReleaseTarget(ctx, w.DB, id, d.owner, most); err != nil {
-				return d.leave(err)
+				return d.yield(err)
 			}
 			return nil
 		} else if most > 0 && !d.wait(ctx, least, most) {
-			return d.leave(nil)
+			return d.yield(nil)
 		}
-		if time.Since(began) > drainTime {
+		if time.Since(drainBegan) > drainTime {
 			return d.makeWay(ctx)
 		}
 	}
@@ -208,7 +208,7 @@ func (d *drain) run(ctx context.Context) error {
 // makeWay ends a drain that has used its time: another one goes on, behind those that wait for a slot.
 func (d *drain) makeWay(ctx context.Context) error {
 	w, id := d.w, d.target.ID
-	err := d.leave(nil)
+	err := d.yield(nil)
 	w.unpoke(ctx, id)
 	if d.bulk {
 		w.Queue.PokeBulk(ctx, []int64{id})
@@ -218,9 +218,9 @@ func (d *drain) makeWay(ctx context.Context) error {
 	return err
 }
 
-// leave gives the lease back although something may be left to do; the sweep, or a poke after it, goes on. It returns
+// yield gives the lease back although something may be left to do; the sweep, or a poke after it, goes on. It returns
 // err, joined with that of giving back.
-func (d *drain) leave(err error) error {
+func (d *drain) yield(err error) error {
 	w, id := d.w, d.target.ID
 	return errors.Join(err, w.record("give a target back", func(ctx context.Context) error {
 		return dbmodel.YieldTarget(ctx, w.DB, id, d.owner)

@@ -10,18 +10,19 @@ import (
 )
 
 const (
-	// burstTime is how long what was read ahead is sent; then it is read anew, for it may have been deleted.
+	// burstTime is for how long deliveries that were read ahead are sent. Then the rest is read anew: some may have been
+	// deleted.
 	burstTime = 100 * time.Millisecond
-	// groupTime is how long a known result may wait for others that are recorded with it. A process that is lost in
-	// between sends these again.
+	// groupTime is how long a known result may wait for others that are recorded with it. Where the process is lost in
+	// between, these deliveries are sent again.
 	groupTime = 50 * time.Millisecond
-	// mostAhead is how many deliveries are read ahead.
+	// mostAhead is how many deliveries are read ahead at the most.
 	mostAhead = 200
 )
 
 // burst sends deliveries one by one, in order, until one is not taken or burstTime is over. The receiver's answers are
 // recorded in groups, behind the sends.
-func (d *drain) burst(ctx context.Context, waiting []dbmodel.PendingDelivery) (next outcome, err error) {
+func (d *drain) burst(ctx context.Context, waiting []dbmodel.PendingDelivery) (next nextStep, err error) {
 	if d.paced() || d.target.Failures > 0 || d.target.FailingSince != nil {
 		waiting = waiting[:1]
 	}
@@ -34,7 +35,7 @@ func (d *drain) burst(ctx context.Context, waiting []dbmodel.PendingDelivery) (n
 		return stop, fmt.Errorf("load notifications for target %d: %w", d.target.ID, err)
 	}
 	unrecorded := &sentGroup{d: d}
-	defer func() { // also where a send panics: what was taken is known
+	defer func() { // also where a send panics: what the receiver took before is known
 		d.turn.take()
 		if e := unrecorded.flush(); e != nil {
 			next, err = stop, e
@@ -69,17 +70,17 @@ func (d *drain) burst(ctx context.Context, waiting []dbmodel.PendingDelivery) (n
 	return goOn, nil
 }
 
-// paced reports whether the messages to the target have a rate.
+// paced reports whether messages to the target have a pace, a rate that they must not exceed.
 func (d *drain) paced() bool { return d.w.Rates[d.target.Channel] > 0 }
 
-// sentGroup is deliveries that were sent and are not recorded yet.
+// sentGroup is the deliveries of a burst that were sent and are not recorded yet.
 type sentGroup struct {
 	d *drain
 
 	recording sync.Mutex // locked while deliveries are recorded: flush waits for that
 	err       error      // why some could not be recorded; guarded by recording
 
-	mu    sync.Mutex // guards what follows
+	mu    sync.Mutex // guards the fields below
 	timer *time.Timer
 	ids   []int64
 	taken map[int64]time.Time // when the receiver took each of them
@@ -103,8 +104,8 @@ func (g *sentGroup) add(id int64, at time.Time) {
 	}
 }
 
-// flush records what was sent, for as long as that takes, and returns why something of the burst could not be recorded.
-// Its caller has a turn at the database.
+// flush records the deliveries that were sent, however long that takes, and returns why some of the burst could not be
+// recorded. Its caller has a turn at the database.
 func (g *sentGroup) flush() error {
 	g.recording.Lock()
 	defer g.recording.Unlock()

@@ -11,8 +11,8 @@ import (
 	"github.com/seed91453169/tocsin/message"
 )
 
-// deliverDigest sends the digest that is tried again, else one of all that waits.
-func (d *drain) deliverDigest(ctx context.Context) (outcome, error) {
+// deliverDigest sends the digest that is tried again, else one of all single deliveries that wait.
+func (d *drain) deliverDigest(ctx context.Context) (nextStep, error) {
 	w, id := d.w, d.target.ID
 	content, err := dbmodel.WaitingDigestOf(ctx, w.DB, id, d.target.Batch,
 		message.MaxNamed, message.MaxWorst)
@@ -46,12 +46,12 @@ func (d *drain) deliverDigest(ctx context.Context) (outcome, error) {
 	})
 }
 
-// sendDigest sends what say makes, as a brief message where the receiver says that it is too large, and records what
-// became of set.
+// sendDigest sends the message that say makes, a brief one where the receiver says that the whole one is too large, and
+// records the result for set.
 func (d *drain) sendDigest(
 	ctx context.Context, set dbmodel.DeliverySet,
 	say func(b message.Builder, to message.Recipient, brief bool) *channel.Message,
-) (outcome, error) {
+) (nextStep, error) {
 	send := func(brief bool) (*channel.Error, bool, error) {
 		return d.send(ctx, d.build(func(b message.Builder, to message.Recipient) *channel.Message {
 			return say(b, to, brief)
@@ -67,8 +67,9 @@ func (d *drain) sendDigest(
 	return d.recordResult(set, result)
 }
 
-// deliverNetDigest sends, as one message, all that waits of the digest of a schedule or a pause.
-func (d *drain) deliverNetDigest(ctx context.Context, first dbmodel.PendingDelivery) (outcome, error) {
+// deliverNetDigest sends, as one message, all deliveries that wait of the digest of a schedule or a pause, to which
+// first belongs.
+func (d *drain) deliverNetDigest(ctx context.Context, first dbmodel.PendingDelivery) (nextStep, error) {
 	w := d.w
 	ids, waiting, err := dbmodel.PendingOfDigest(ctx, w.DB, first.DigestID, d.target.ID)
 	if err != nil {
@@ -91,7 +92,8 @@ func (d *drain) deliverNetDigest(ctx context.Context, first dbmodel.PendingDeliv
 	})
 }
 
-// netDigest reads the digest of a delivery with those of its notifications that wait, as its recipient may see it now.
+// netDigest reads the digest of a delivery, with the notifications whose deliveries wait, as the recipient may see it
+// now.
 func (d *drain) netDigest(
 	ctx context.Context, of dbmodel.PendingDelivery, waiting map[int64]bool,
 ) (message.LoadedNetDigest, error) {
@@ -110,7 +112,7 @@ func (d *drain) netDigest(
 		}
 		seen, all, err := dbmodel.VisibleAmong(ctx, d.w.DB, of.UserID, products)
 		if err != nil {
-			return out, fmt.Errorf("find what a user sees of digest %d: %w", of.DigestID, err)
+			return out, fmt.Errorf("find the products that a user sees of digest %d: %w", of.DigestID, err)
 		}
 		if !all {
 			content.Restrict(seen, waiting)

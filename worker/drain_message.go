@@ -21,8 +21,8 @@ func (d *drain) single(n *dbmodel.Notification, waiting dbmodel.PendingDelivery)
 	})
 }
 
-// withHolder returns a recipient with the holder of its contact and, where that is a personal subscription, the link
-// that disables it.
+// withHolder adds to a recipient the holder of its contact and, where that is a personal subscription, the link that
+// disables it.
 func (d *drain) withHolder(to message.Recipient, of dbmodel.ContactHolder) message.Recipient {
 	to.Holder, to.HolderName = of.Holder, of.HolderName
 	if of.UserID > 0 && of.HolderName != "" {
@@ -32,7 +32,7 @@ func (d *drain) withHolder(to message.Recipient, of dbmodel.ContactHolder) messa
 	return to
 }
 
-// build makes a message with say. Where that panics, the message still says that something happened and where to read
+// build makes a message with say. Where that panics, the message says that there is a notification, and where to read
 // it.
 func (d *drain) build(say func(message.Builder, message.Recipient) *channel.Message) (m *channel.Message) {
 	b := message.Builder{BaseURL: d.w.BaseURL, Settings: d.settings}

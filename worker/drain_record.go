@@ -16,8 +16,8 @@ import (
 	"github.com/seed91453169/tocsin/message"
 )
 
-// recordResult records what became of a message, and tries that until the database has it.
-func (d *drain) recordResult(set dbmodel.DeliverySet, result *channel.Error) (outcome, error) {
+// recordResult records the result of a message, and says how the drain goes on. It tries until the database has it.
+func (d *drain) recordResult(set dbmodel.DeliverySet, result *channel.Error) (nextStep, error) {
 	w := d.w
 	switch {
 	case result == nil:
@@ -64,7 +64,7 @@ func (d *drain) recordSent(part dbmodel.DeliverySet, taken func(id int64) time.T
 	return nil
 }
 
-// recordTried records that a message was not taken this time, and returns its deliveries.
+// recordTried records that the receiver did not take a message this time, and returns the deliveries that it recorded.
 func (d *drain) recordTried(
 	set dbmodel.DeliverySet, result *channel.Error,
 ) (tried []dbmodel.MarkedDelivery, err error) {
@@ -83,14 +83,14 @@ func (d *drain) recordTried(
 	return tried, nil
 }
 
-// noteUnsent counts deliveries that the receiver did not take, and logs each with its target as a person knows it,
-// without an address. how is resultFailed or, where they are tried again, resultRetried.
-func (d *drain) noteUnsent(how, text string, result *channel.Error, list []dbmodel.MarkedDelivery) {
+// noteUnsent counts deliveries that the receiver did not take, and logs each with text, and with its target as a person
+// knows it, without an address. result is resultFailed or, where they are tried again, resultRetried.
+func (d *drain) noteUnsent(result, text string, failure *channel.Error, list []dbmodel.MarkedDelivery) {
 	if len(list) == 0 {
 		return
 	}
 	w, t := d.w, d.target
-	w.counted.tries(t.Channel, how, result, len(list))
+	w.counted.attempts(t.Channel, result, failure, len(list))
 	if d.name == "" {
 		if places, err := dbmodel.PlacesOf(w.ended, w.DB.Reader, t.ID); err == nil {
 			d.name = message.TargetName(t.Channel, places)
@@ -99,12 +99,12 @@ func (d *drain) noteUnsent(how, text string, result *channel.Error, list []dbmod
 	for _, one := range list {
 		w.Log.Warn().Func(tracing.Log(d.trace)).Int64("delivery", one.ID).Int64("notification", one.NotificationID).
 			Int("attempt", one.Attempts).Int64("target", t.ID).Str("target_name", d.name).Str("channel", string(t.Channel)).
-			Str("category", string(result.Category())).Str("reason", result.Reason).AnErr("cause", result.Err).Msg(text)
+			Str("category", string(failure.Category())).Str("reason", failure.Reason).AnErr("cause", failure.Err).Msg(text)
 	}
 }
 
-// fail records that a message was refused for good, and reports it, unless a failure was reported since the target's
-// last success.
+// fail records that the receiver refused a message for good, and reports it, unless a failure was reported since the
+// target's last success.
 func (d *drain) fail(set dbmodel.DeliverySet, result *channel.Error) error {
 	parts := set.Parts()
 	for i, part := range parts {
@@ -132,7 +132,8 @@ func (d *drain) fail(set dbmodel.DeliverySet, result *channel.Error) error {
 	return nil
 }
 
-// notifyFailure notifies once, until the target's next success, that it fails: why in a few words, then in a sentence.
+// notifyFailure reports, once until the target's next success, that it fails: why in a few words, and in a sentence. It
+// does not where all of set are failures of Tocsin itself.
 func (d *drain) notifyFailure(
 	ctx context.Context, tx bun.Tx, set dbmodel.DeliverySet, class, why, sentence string,
 ) error {
@@ -158,7 +159,7 @@ func (d *drain) notifyFailure(
 	})
 }
 
-// noteMessage notes for restTime what the last message was.
+// noteMessage notes for restTime which deliveries the last message stood for.
 func (d *drain) noteMessage(set dbmodel.DeliverySet) {
 	d.sinceDigest += len(set.IDs)
 	d.afterDigest = set.Digest
@@ -172,7 +173,7 @@ func (d *drain) backOff(set dbmodel.DeliverySet, result *channel.Error) error {
 		wait = result.RetryAfter
 	}
 	var giveUp bool
-	reason := fmt.Sprintf("Given up: this target did not answer for %d hours.", d.settings.DeliveryGiveUpHours)
+	reason := fmt.Sprintf("Given up: no message reached this target for %d hours.", d.settings.DeliveryGiveUpHours)
 	tried, err := d.recordTried(set, result)
 	if err != nil {
 		return err
@@ -213,12 +214,13 @@ func (d *drain) countFailure(
 	giveUp, err = dbmodel.TargetFailed(ctx, tx, set.TargetID, d.owner, wait,
 		time.Duration(d.settings.DeliveryGiveUpHours)*time.Hour)
 	if errors.Is(err, dbmodel.ErrNotFound) {
-		return false, nil // the lease is lost: what happened here is the new owner's to find out
+		return false, nil // the lease is lost: the new owner finds out for itself whether the target fails
 	}
 	return giveUp, err
 }
 
-// giveUp fails all that waits for the target. Should this process be lost meanwhile, the next failure goes on.
+// giveUp fails all deliveries that wait for the target, and ends the lease. Where this process is lost meanwhile, the
+// next failure of the target goes on with it.
 func (d *drain) giveUp(result *channel.Error, reason string) error {
 	w, total := d.w, 0
 	for done := false; !done; {

@@ -8,7 +8,7 @@ import (
 )
 
 // restTime returns how much longer the target rests, at least and at most, given the time since its last message was
-// begun.
+// begun. It forgets the messages that made the target rest.
 func (d *drain) restTime(since time.Duration) (least, most time.Duration) {
 	if rate := d.w.Rates[d.target.Channel]; rate > 0 {
 		least = time.Duration(float64(time.Second) / rate)

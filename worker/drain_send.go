@@ -16,8 +16,8 @@ import (
 // With renewTime it stays below the time of a lease.
 const freshTime = 2 * time.Second
 
-// deliver sends what comes next, if something waits, and records what became of it.
-func (d *drain) deliver(ctx context.Context) (outcome, error) {
+// deliver sends the next message, if something waits, and records its result.
+func (d *drain) deliver(ctx context.Context) (nextStep, error) {
 	d.traceMessage()
 	switch {
 	case d.target.Channel == rule.Webhook:
@@ -28,14 +28,14 @@ func (d *drain) deliver(ctx context.Context) (outcome, error) {
 	return d.deliverWaiting(ctx)
 }
 
-// deliverWaiting sends the oldest of what waits: the digest of a schedule or a pause; a digest of single deliveries,
-// where these are too many; else single deliveries, one by one.
-func (d *drain) deliverWaiting(ctx context.Context) (outcome, error) {
+// deliverWaiting sends the oldest deliveries that wait: the digest of a schedule or a pause; a digest of single
+// deliveries, where these are too many; else single deliveries, one by one.
+func (d *drain) deliverWaiting(ctx context.Context) (nextStep, error) {
 	threshold := d.settings.DigestThreshold
 	waiting, err := dbmodel.PendingDeliveries(ctx, d.w.DB, d.target.ID, max(threshold+1, d.ahead))
 	switch {
 	case err != nil:
-		return stop, fmt.Errorf("find what waits for target %d: %w", d.target.ID, err)
+		return stop, fmt.Errorf("find the deliveries that wait for target %d: %w", d.target.ID, err)
 	case len(waiting) == 0:
 		return nothingWaits, nil
 	}
@@ -73,7 +73,7 @@ func (d *drain) askAgain(ctx context.Context) (bool, error) {
 		d.noteUnsent(resultFailed, "a delivery failed", &channel.Error{Kind: channel.Gone, Reason: reason}, list)
 	}
 	if err != nil {
-		return false, fmt.Errorf("ask again what goes to target %d: %w", d.target.ID, err)
+		return false, fmt.Errorf("ask again which deliveries go to target %d: %w", d.target.ID, err)
 	}
 	return changed, nil
 }
@@ -102,7 +102,7 @@ func (d *drain) transmit(ctx context.Context, m *channel.Message) (result *chann
 	case d.target.Channel.Info().ByAddress && m.From == "":
 		return notConfigured(rule.NoEmailFrom), false, nil
 	}
-	// Neither the end of the task nor a shutdown cuts a send short: its outcome would not be known.
+	// Neither the end of the task nor a shutdown cuts a send short: its result would not be known.
 	limit := channel.SendTime
 	if patient, ok := sender.(channel.Patient); ok {
 		limit = patient.SendTime()

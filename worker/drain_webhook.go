@@ -16,10 +16,10 @@ import (
 	"github.com/seed91453169/tocsin/rule"
 )
 
-// deliverData sends to a signed webhook what comes next, if something waits: up to webhook.MaxNotifications at once,
-// and nothing summed up. A batch that is tried again is the same one, with the same id.
-func (d *drain) deliverData(ctx context.Context) (outcome, error) {
-	if _, err := d.askAgain(ctx); err != nil { // what it changed is read after it
+// deliverData sends the next batch to a signed webhook, if something waits: up to webhook.MaxNotifications, and nothing
+// summed up. A batch that is tried again is the same one, with the same id.
+func (d *drain) deliverData(ctx context.Context) (nextStep, error) {
+	if _, err := d.askAgain(ctx); err != nil { // the batch is read after that, with its changes
 		return stop, err
 	}
 	waiting, err := d.nextBatch(ctx)
@@ -31,7 +31,7 @@ func (d *drain) deliverData(ctx context.Context) (outcome, error) {
 		if err != nil {
 			return stop, err
 		}
-		if m == nil { // deleted a moment ago
+		if m == nil { // all of its notifications were deleted a moment ago
 			return goOn, nil
 		}
 		result, lost, err := d.send(ctx, m)
@@ -53,7 +53,7 @@ func (d *drain) deliverData(ctx context.Context) (outcome, error) {
 	}
 }
 
-// nextBatch lists what is sent next: the batch that is tried again, else what waits.
+// nextBatch lists the deliveries of the next batch: those of the batch that is tried again, else the first that wait.
 func (d *drain) nextBatch(ctx context.Context) ([]dbmodel.PendingDelivery, error) {
 	waiting, err := dbmodel.PendingDeliveries(ctx, d.w.DB, d.target.ID, webhook.MaxNotifications)
 	if err != nil || d.target.Batch == 0 {
@@ -87,7 +87,7 @@ func (d *drain) batchMessage(
 	}
 	secrets, err := dbmodel.SigningSecrets(ctx, d.w.DB, d.w.Vault, d.target.ID)
 	switch {
-	case errors.Is(err, dbmodel.ErrSecretLost): // the sender refuses what nothing signs, and says what to do
+	case errors.Is(err, dbmodel.ErrSecretLost): // the sender refuses a message without a secret, and says what to do
 		d.w.Log.Error().Err(err).Int64("target", d.target.ID).Msg("the secret of a webhook cannot be read")
 	case err != nil:
 		return nil, set, fmt.Errorf("read the secrets of target %d: %w", d.target.ID, err)
@@ -119,7 +119,7 @@ func (d *drain) batchMessage(
 	return m, set, nil
 }
 
-// gone disables the contact whose receiver takes nothing any more, and fails all that waits for it.
+// gone disables the contact whose receiver says that it is gone, and fails all deliveries that wait for it.
 func (d *drain) gone(set dbmodel.DeliverySet, result *channel.Error) error {
 	w := d.w
 	if _, err := d.recordTried(set, result); err != nil {

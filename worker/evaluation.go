@@ -11,7 +11,8 @@ import (
 	"github.com/seed91453169/tocsin/rule"
 )
 
-// evaluation collects what one transaction stores.
+// evaluation is the evaluation of one event, in one transaction: the settings that it reads, and the notifications that
+// it stores in the end.
 type evaluation struct {
 	w        *Worker
 	tx       bun.Tx
@@ -24,7 +25,7 @@ type evaluation struct {
 	notified      map[int64]bool  // observations with a notification, of their own or of their title
 }
 
-// newEvaluation reads what every evaluation needs.
+// newEvaluation reads the settings, and the products with the settings that apply to them.
 func (w *Worker) newEvaluation(ctx context.Context, tx bun.Tx, productIDs []int64) (*evaluation, error) {
 	settings, err := dbmodel.LoadSettings(ctx, tx)
 	if err != nil {
@@ -44,11 +45,14 @@ func (w *Worker) newEvaluation(ctx context.Context, tx bun.Tx, productIDs []int6
 	}, nil
 }
 
-// contactsOf reads the contacts of a part of the settings.
+// contactsOf reads the contacts in the settings: those for titles, or those for exceptions.
 func (e *evaluation) contactsOf(ctx context.Context, kind rule.HolderKind) (rule.Contacts, error) {
 	holder := rule.Holder{Kind: kind}
 	contacts, err := dbmodel.ContactsOf(ctx, e.tx, holder)
-	return contacts[holder], err
+	if err != nil {
+		return nil, fmt.Errorf("load contacts: %w", err)
+	}
+	return contacts[holder], nil
 }
 
 // add adds a notification, and the settings under which its recipients are decided.

@@ -22,7 +22,7 @@ const evaluationTime = 15 * time.Second
 
 // handler is how events of one kind are evaluated.
 type handler struct {
-	// prepare does what must happen before the transaction of the evaluation, and outside of it; nil: nothing.
+	// prepare runs before the transaction of the evaluation, and outside of it; nil: there is nothing to prepare.
 	prepare func(ctx context.Context, e *dbmodel.Event) (prepared, error)
 	// evaluate runs within the transaction that removes the event.
 	evaluate func(ctx context.Context, tx bun.Tx, e *dbmodel.Event, p prepared) (decision, error)
@@ -30,12 +30,12 @@ type handler struct {
 	inOrder bool
 }
 
-// prepared is what the preparation of an event learned; the zero value where its kind prepares nothing.
+// prepared is the result of handler.prepare; the zero value where a kind has none.
 type prepared struct {
 	suppressed bool // the exception equals one that was notified within the rate limit
 }
 
-// decision is what an evaluation has stored.
+// decision says what an evaluation stored.
 type decision struct {
 	targets       []int64 // that have new deliveries
 	digestsOff    bool    // each of these is a message of its own
@@ -99,9 +99,9 @@ func (w *Worker) eventTask(kind dbmodel.EventKind, h handler) asynq.HandlerFunc 
 // process: it is evaluated alone, so that it takes no other evaluation with it. While the task of the event with the
 // given id waits for the lock, it counts as enqueued.
 func (w *Worker) lockEvaluations(alone bool, id int64) (unlock func()) {
-	try, lock, unlock := w.alone.TryRLock, w.alone.RLock, w.alone.RUnlock
+	try, lock, unlock := w.evaluating.TryRLock, w.evaluating.RLock, w.evaluating.RUnlock
 	if alone {
-		try, lock, unlock = w.alone.TryLock, w.alone.Lock, w.alone.Unlock
+		try, lock, unlock = w.evaluating.TryLock, w.evaluating.Lock, w.evaluating.Unlock
 	}
 	if !try() {
 		begins := make(chan struct{})
@@ -112,14 +112,14 @@ func (w *Worker) lockEvaluations(alone bool, id int64) (unlock func()) {
 	return unlock
 }
 
-// queuedAgain is how often a task that waits counts as enqueued anew: more often than the sweep looks for lost ones.
+// queuedAgain is how often keepQueued notes that a task waits: more often than the sweep looks for lost ones.
 const queuedAgain = 2 * time.Second
 
 // keepQueued keeps the sweep from taking the task of an event for lost until the task begins.
 func (w *Worker) keepQueued(id int64, begins <-chan struct{}) {
 	for {
 		if err := dbmodel.KeepQueued(w.ended, w.DB, id); err != nil && w.ended.Err() == nil {
-			w.Log.Debug().Err(err).Int64("event", id).Msg("note that a task waits")
+			w.Log.Debug().Err(err).Int64("event", id).Msg("could not note that the task of an event waits")
 		}
 		if isClosed(begins) || !w.pauseUntil(queuedAgain, begins) {
 			return
@@ -134,7 +134,7 @@ func (w *Worker) evaluate(
 ) (done bool, err error) {
 	e, err := dbmodel.ClaimEvent(ctx, w.DB, kind, id, alone)
 	if errors.Is(err, dbmodel.ErrNotFound) {
-		return false, nil // evaluated, claimed by another, or not due: its row sees to the rest
+		return false, nil // evaluated, claimed by another worker, or not due: the sweep enqueues a task where one is needed
 	}
 	if err != nil {
 		return false, fmt.Errorf("claim event %d: %w", id, err)
@@ -159,7 +159,7 @@ func (w *Worker) evaluate(
 	ctx, span := w.startEvaluation(ctx, e)
 	decided, err := w.attempt(ctx, e, h)
 	endSpan(span, err)
-	w.counted.tried(e, time.Since(began))
+	w.counted.evaluationTook(e, time.Since(began))
 	switch {
 	case err != nil:
 		return false, w.recordFailure(e, err)
@@ -202,6 +202,15 @@ func (w *Worker) recordFailure(e *dbmodel.Event, failure error) error {
 	return fmt.Errorf("evaluate event %d (%s): %w", e.ID, e.Kind, errors.Join(failure, recorded))
 }
 
+// postponed is an error that is no failure: the event is tried again after wait.
+type postponed struct {
+	wait time.Duration
+	err  error
+}
+
+func (p *postponed) Error() string { return fmt.Sprintf("tried again in %s: %v", p.wait, p.err) }
+func (p *postponed) Unwrap() error { return p.err }
+
 // attempt evaluates an event in one transaction; a panic is an error like others.
 func (w *Worker) attempt(ctx context.Context, e *dbmodel.Event, h handler) (decided decision, err error) {
 	ctx, cancel := context.WithTimeout(ctx, evaluationTime)
@@ -218,7 +227,7 @@ func (w *Worker) attempt(ctx context.Context, e *dbmodel.Event, h handler) (deci
 			return decision{}, err
 		}
 	}
-	var began time.Time // when the event had a connection of the pool
+	var began time.Time // when the transaction got a connection of the pool; zero: it got none
 	err = w.DB.InTx(ctx, func(ctx context.Context, tx bun.Tx) error {
 		began = time.Now()
 		taken, err := dbmodel.TakeEvent(ctx, tx, e)
@@ -232,15 +241,15 @@ func (w *Worker) attempt(ctx context.Context, e *dbmodel.Event, h handler) (deci
 	tooLate := err != nil && ctx.Err() == context.DeadlineExceeded
 	switch {
 	case dbmodel.TookTooLong(err) && ctx.Err() == nil:
-		err = errors.New("a statement took longer than the database grants: see its statement_timeout")
+		err = errors.New("a statement took longer than the database allows: see its statement_timeout")
 	case tooLate && !began.IsZero() && time.Since(began) > evaluationTime/2 && w.databaseAnswers():
 		// It did not wait long for a connection, and the database answers: the event itself takes too long.
-		err = fmt.Errorf("it took more than %s", evaluationTime)
+		err = fmt.Errorf("the evaluation took more than %s", evaluationTime)
 	}
 	return decided, err
 }
 
-// answerTime is how long databaseAnswers waits: a database that was away for longer, and is back, has not answered.
+// answerTime is how long databaseAnswers waits: for a database that comes back after that, the event is not to blame.
 const answerTime = time.Second
 
 // databaseAnswers reports whether the database answers now.

@@ -111,8 +111,8 @@ func TestWhatWaitsIsNotLost(t *testing.T) {
 			t.Fatal(err)
 		}
 		e.exec("UPDATE outbox SET queued_at = ?", time.Now().Add(-time.Hour))
-		e.worker.alone.Lock()
-		proceed := sync.OnceFunc(e.worker.alone.Unlock)
+		e.worker.evaluating.Lock()
+		proceed := sync.OnceFunc(e.worker.evaluating.Unlock)
 		t.Cleanup(proceed)
 		e.queue.Enqueue(t.Context(), done.Rows)
 		e.waitFor("it counts as enqueued now", func() bool {

@@ -12,8 +12,8 @@ import (
 )
 
 const (
-	// inPlaceTime is how long an exception waits in place for the evaluation of an equal one, which as a rule takes
-	// milliseconds.
+	// inPlaceTime is how long an exception waits in place, keeping its slot, for the evaluation of an equal one, which as
+	// a rule takes milliseconds.
 	inPlaceTime = time.Second
 	// claimWait is how long it is postponed after that: the equal one has probably lost its process.
 	claimWait = 5 * time.Second
@@ -23,8 +23,8 @@ func (w *Worker) exceptionKey(e *dbmodel.Event) string {
 	return w.Vault.ExceptionKey(e.Payload.Exception.Fingerprint)
 }
 
-// prepareException claims an exception, unless an equal one was notified within the rate limit. A claim whose
-// evaluation fails is found again by the next try, which knows it by the event's id.
+// prepareException claims an exception, unless an equal one was notified within the rate limit. Where the evaluation
+// fails, the next try finds the claim and knows it by the event's id.
 func (w *Worker) prepareException(ctx context.Context, e *dbmodel.Event) (prepared, error) {
 	if e.Payload.Exception == nil {
 		return prepared{}, fmt.Errorf("event %d has no exception", e.ID)
@@ -55,11 +55,11 @@ func (w *Worker) evaluateException(
 	}
 	suppressed, err := dbmodel.TakeSuppressed(ctx, tx, w.exceptionKey(event))
 	if err != nil {
-		return decision{}, fmt.Errorf("read how many were suppressed: %w", err)
+		return decision{}, fmt.Errorf("count the suppressed exceptions: %w", err)
 	}
 	named, err := dbmodel.NamedBy(ctx, tx, x)
 	if err != nil {
-		return decision{}, fmt.Errorf("find what an exception names: %w", err)
+		return decision{}, fmt.Errorf("find the product, observation and user of an exception: %w", err)
 	}
 	n := dbmodel.Notification{
 		Type: x.Type, Name: x.Class, Message: x.Message, Function: x.Function, Username: named.User, Arguments: x.Arguments,
@@ -124,12 +124,3 @@ func (w *Worker) claim(ctx context.Context, key string, id int64, limit time.Dur
 		}
 	}
 }
-
-// postponed is an error that is no failure: the event is tried again after wait.
-type postponed struct {
-	wait time.Duration
-	err  error
-}
-
-func (p *postponed) Error() string { return fmt.Sprintf("tried again in %s: %v", p.wait, p.err) }
-func (p *postponed) Unwrap() error { return p.err }

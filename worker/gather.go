@@ -12,7 +12,7 @@ import (
 
 const (
 	// gatherTime is how long new deliveries of an import wait at the most for others to the same target, and how long a
-	// target rests after much was sent at once, so that what arrives meanwhile goes together.
+	// target rests after much was sent at once, so that deliveries that come meanwhile go together.
 	gatherTime = time.Second
 	// importRest is how long it rests while an import goes on, after much was sent or while little waits.
 	importRest = 2 * gatherTime
@@ -23,13 +23,13 @@ const (
 )
 
 // gathering delays the pokes of targets that bulk events have new deliveries for, up to gatherTime, so that a target
-// gets what one import brings in few messages. It ends at once where no bulk event is expected any more.
+// gets the deliveries of one import in few messages. The delay ends at once where no bulk event is expected any more.
 type gathering struct {
 	waits   func() bool                          // reports whether bulk events wait for a worker
 	reserve func(targets []int64) (mine []int64) // keeps others from poking targets
 	poke    func(targets []int64)                // pokes targets that reserve returned
 	most    time.Duration                        // gatherTime
-	rest    time.Duration                        // importRest
+	rest    time.Duration                        // importRest, by which drains rest
 
 	mu       sync.Mutex
 	running  int       // evaluations of bulk events
@@ -91,9 +91,9 @@ func (g *gathering) done(observations int, targets []int64) {
 	switch {
 	case g.running > 0 || waits:
 		g.expected = now.Add(g.most)
-	case observations >= manyAtOnce: // the next one comes about as soon as this one did
+	case observations >= manyAtOnce: // the next one comes about as soon after this one as this one after the last
 		g.expected = now.Add(g.most)
-		if since := now.Sub(g.last); since < g.most/2 { // else twice that; g.last may be zero
+		if since := now.Sub(g.last); since < g.most/2 { // after the first one of an import since is long
 			g.expected = now.Add(2 * since)
 		}
 	default:
@@ -110,7 +110,7 @@ func (g *gathering) done(observations int, targets []int64) {
 // pokeAtOnce pokes targets that wait for no others.
 func (g *gathering) pokeAtOnce(targets []int64) { g.poke(g.reserve(targets)) }
 
-// pokeAt pokes what was gathered, at the time of next; the caller holds the mutex.
+// pokeAt pokes the gathered targets at the time next; the caller holds the mutex.
 func (g *gathering) pokeAt(now, next time.Time) {
 	if g.timer != nil {
 		g.timer.Stop()
@@ -140,14 +140,14 @@ func (g *gathering) pokeAt(now, next time.Time) {
 	}
 }
 
-// take returns what was gathered, which is the caller's to poke; the caller holds the mutex.
+// take returns the gathered targets, and leaves it to the caller to poke them; the caller holds the mutex.
 func (g *gathering) take() []int64 {
 	targets := slices.Sorted(maps.Keys(g.targets))
 	clear(g.targets)
 	return targets
 }
 
-// end pokes what was gathered, so that another process goes on with it.
+// end pokes the gathered targets, so that another process goes on with them.
 func (g *gathering) end() {
 	g.mu.Lock()
 	targets := g.take()

@@ -2,7 +2,8 @@ package worker
 
 import "strings"
 
-// firstName is what mail greets by: the first word of a full name, or what stands behind the comma of "Doe, Jane".
+// firstName is the name by which mail greets: the first word of a full name, "Jane" of "Jane Doe" and of "Doe, Jane".
+// It is empty where the full name is.
 func firstName(fullName string) string {
 	if _, given, found := strings.Cut(fullName, ","); found && strings.TrimSpace(given) != "" {
 		fullName = given

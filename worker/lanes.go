@@ -25,15 +25,15 @@ const (
 	bulkLane
 	// failingLane is for targets whose last try failed.
 	failingLane
-	laneKinds
+	laneKinds // how many there are
 )
 
 // laneLimits say how many drains a worker runs at once.
 type laneLimits struct {
 	healthy int // in each lane of targets that do not fail
 	failing int // in each lane of targets that fail
-	// patience is how long a drain counts in a lane of targets that do not fail. Then, or once there is room, it counts
-	// among the long ones, of which each channel has at most long.
+	// patience is how long a drain counts in a lane of targets that do not fail. After that it counts among the long ones,
+	// as soon as there is room: each channel has at most long of these.
 	patience time.Duration
 	long     int
 	// waiting is how many drains wait for a place in each lane, in the order in which they came, each for waitingTime. A
@@ -53,7 +53,7 @@ func (l laneLimits) most() int {
 	return len(rule.Channels) * (2*l.healthy + l.failing + l.long + int(laneKinds)*l.waiting)
 }
 
-// lanes counts the drains that run.
+// lanes hands out places to drains, and counts those that run.
 type lanes struct {
 	laneLimits
 	mu      sync.Mutex
@@ -77,13 +77,13 @@ func laneOf(t *dbmodel.Target, bulk bool) lane {
 	return lane{t.Channel, swiftLane}
 }
 
-// place is that of a drain in a lane, or in the queue before it.
+// place is a drain's place in a lane, or in the queue before it.
 type place struct {
 	lanes   *lanes
 	in      lane
 	entered chan struct{} // closed when the drain may run
-	move    *time.Timer
-	isLong  bool
+	move    *time.Timer   // has the drain count among the long ones
+	isLong  bool          // it counts among them
 }
 
 // enter returns a place in a lane or, where that is full, in its queue; nil: that is full, too. The caller leaves it.
@@ -173,7 +173,8 @@ func (p *place) leave() {
 	}
 }
 
-// enter gets a drain a place in a lane, which it waits for without its turn at the database, until leave is called.
+// enter gets a drain a place in a lane, until leave is called. Where the drain waits for it, it gives up its turn at
+// the database meanwhile. entered is false where it got none.
 func (w *Worker) enter(in lane, turn *turn) (leave func(), entered bool) {
 	p := w.lanes.enter(in)
 	if p == nil {

@@ -9,7 +9,7 @@ import (
 	"github.com/seed91453169/tocsin/dbmodel"
 )
 
-// renewTime is how often leases are renewed, so that they outlast a long send and the recording of its outcome.
+// renewTime is how often leases are renewed, so that they outlast a long send and the recording of its result.
 const renewTime = dbmodel.LeaseTime / 5
 
 // errLeaseLost is the cause with which the context of a lease ends where another worker has taken the lease.
@@ -26,8 +26,8 @@ func newLeases(db *dbmodel.DB) *leases {
 	return &leases{db: db, held: map[dbmodel.HeldLease]context.CancelCauseFunc{}}
 }
 
-// hold has a lease renewed until release is called. leased ends with ctx, and with errLeaseLost as its cause where
-// another worker has taken the lease.
+// hold has a lease renewed until release is called. leased ends with ctx or, with the cause errLeaseLost, once another
+// worker has taken the lease.
 func (l *leases) hold(ctx context.Context, lease dbmodel.HeldLease) (leased context.Context, release func()) {
 	leased, cancel := context.WithCancelCause(ctx)
 	l.mu.Lock()

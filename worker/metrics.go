@@ -16,7 +16,7 @@ import (
 const (
 	resultNotified   = "notified"
 	resultNothing    = "nothing"
-	resultSuppressed = "held_back" // by the rate limit of exceptions
+	resultSuppressed = "held_back" // an exception, within the rate limit
 	resultSetAside   = "failed"
 )
 
@@ -29,11 +29,11 @@ const (
 
 // Buckets in seconds.
 var (
-	times  = []float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 15, 60} // of what takes milliseconds as a rule
-	delays = []float64{.01, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600, 14400, 86400}
+	durationBuckets = []float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 15, 60}
+	delayBuckets    = []float64{.01, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600, 14400, 86400}
 )
 
-// counted is what a worker counts for Prometheus, each observation and each delivery as one.
+// counted has the metrics of a worker, which count each observation and each delivery as one.
 type counted struct {
 	accepted        func(accept.Accepted)
 	evaluations     *prometheus.CounterVec
@@ -58,15 +58,15 @@ func newCounted(r *prometheus.Registry) *counted {
 		evaluations: counter("tocsin_events_evaluated_total", "Events that were evaluated; failed: that were set aside.",
 			"kind", "result"),
 		evaluationTimes: histogram("tocsin_evaluation_duration_seconds", "Time of one evaluation, of one event or of many.",
-			times, "kind"),
+			durationBuckets, "kind"),
 		notifications: counter("tocsin_notifications_total", "Notifications that were stored.", "type", "event"),
 		suppressed: counter("tocsin_exceptions_held_back_total",
 			"Exceptions that equal one that was notified a short time before.", "type"),
 		deliveries: counter("tocsin_deliveries_total",
 			"Deliveries that were sent, that will be tried again, and that failed for good.", "channel", "result", "reason"),
-		deliveryTimes: histogram("tocsin_delivery_duration_seconds", "Time of one send.", times, "channel"),
+		deliveryTimes: histogram("tocsin_delivery_duration_seconds", "Time of one send.", durationBuckets, "channel"),
 		delay: histogram("tocsin_notification_delay_seconds",
-			"Time from the acceptance of an event until a receiver has its notification.", delays, "channel"),
+			"Time from the acceptance of an event until a receiver has its notification.", delayBuckets, "channel"),
 	}
 	r.MustRegister(c.evaluations, c.evaluationTimes, c.notifications, c.suppressed, c.deliveries, c.deliveryTimes, c.delay)
 	for _, kind := range metrics.Kinds {
@@ -104,8 +104,8 @@ func eventsOf(t rule.Type) []rule.Event {
 	return []rule.Event{rule.NoEvent}
 }
 
-// tried notes how long one try to evaluate an event took.
-func (c *counted) tried(e *dbmodel.Event, took time.Duration) {
+// evaluationTook notes how long one try to evaluate an event took.
+func (c *counted) evaluationTook(e *dbmodel.Event, took time.Duration) {
 	if kind := e.Type(); kind != "" {
 		c.evaluationTimes.WithLabelValues(string(kind)).Observe(took.Seconds())
 	}
@@ -118,7 +118,7 @@ func (c *counted) evaluated(e *dbmodel.Event, p prepared, decided decision) {
 		return
 	}
 	all := max(len(e.Payload.IDs), 1)
-	others := resultNothing
+	others := resultNothing // of those without a notification
 	if p.suppressed {
 		others = resultSuppressed
 		c.suppressed.WithLabelValues(string(kind)).Inc()
@@ -138,9 +138,9 @@ func (c *counted) setAside(e *dbmodel.Event) {
 	}
 }
 
-// sent counts deliveries that were sent; ago is how long ago the receiver took each of them.
+// sent counts deliveries that were sent; ago returns how long before SentAt the receiver took one of them.
 func (c *counted) sent(ch rule.Channel, list []dbmodel.SentDelivery, ago func(id int64) time.Duration) {
-	c.tries(ch, resultSent, nil, len(list))
+	c.attempts(ch, resultSent, nil, len(list))
 	delay := c.delay.WithLabelValues(string(ch))
 	for _, d := range list {
 		if !d.AcceptedAt.IsZero() {
@@ -149,7 +149,7 @@ func (c *counted) sent(ch rule.Channel, list []dbmodel.SentDelivery, ago func(id
 	}
 }
 
-// tries counts the tries of n deliveries with their result; failure is nil where they were sent.
-func (c *counted) tries(ch rule.Channel, result string, failure *channel.Error, n int) {
+// attempts counts one attempt of each of n deliveries, by its result; failure is nil where they were sent.
+func (c *counted) attempts(ch rule.Channel, result string, failure *channel.Error, n int) {
 	c.deliveries.WithLabelValues(string(ch), result, string(failure.Category())).Add(float64(n))
 }

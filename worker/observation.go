@@ -27,7 +27,7 @@ func postponedByBaseline(err error) error {
 	return &postponed{wait: baselineWait, err: errBaseline}
 }
 
-// evaluateObservations decides about observations and their titles, in their state of now.
+// evaluateObservations decides about observations and their titles, in their current state.
 //
 // Most observations of an import have no outcome. So those of an import are read without a lock, and decided; those
 // with an outcome, of their own or of their title, are locked in the order of their ids and decided again. One that
@@ -56,8 +56,8 @@ func (w *Worker) evaluateObservations(
 	if waits, err := dbmodel.WaitsForBaseline(ctx, tx, ids); err != nil || waits {
 		return decision{}, postponedByBaseline(err)
 	}
-	ids = nil // of those with an outcome of their own
-	var values []*rule.Values
+	ids = nil                 // of those with an outcome of their own
+	var values []*rule.Values // to remember of these; nil: nothing
 	for i := range observations {
 		o := &observations[i]
 		outcome, remember := e.decide(o)
@@ -72,12 +72,12 @@ func (w *Worker) evaluateObservations(
 		return decision{}, err
 	}
 	if err := dbmodel.Remember(ctx, tx, ids, values); err != nil {
-		return decision{}, fmt.Errorf("remember what is notified: %w", err)
+		return decision{}, fmt.Errorf("remember observations: %w", err)
 	}
 	return e.store(ctx, event)
 }
 
-// read reads observations without a lock, and what decides about them.
+// read reads observations, without a lock, and the settings that decide about them.
 func (w *Worker) read(
 	ctx context.Context, tx bun.Tx, ids []int64,
 ) ([]dbmodel.StoredObservation, *evaluation, error) {
@@ -88,8 +88,7 @@ func (w *Worker) read(
 	return w.withProducts(ctx, tx, observations, productsOf(observations))
 }
 
-// lock is read that keeps others from changing the observations, and from deleting their products, until the
-// transaction ends.
+// lock is read with locks: until the transaction ends, no other one changes the observations or deletes their products.
 func (w *Worker) lock(
 	ctx context.Context, tx bun.Tx, ids []int64,
 ) ([]dbmodel.StoredObservation, *evaluation, error) {
@@ -113,7 +112,8 @@ func productsOf(observations []dbmodel.StoredObservation) []int64 {
 	return slices.Sorted(maps.Keys(ids))
 }
 
-// withProducts reads what decides about observations of products, and leaves out those that are deleted.
+// withProducts reads the settings that decide about observations of products, and leaves out observations that were
+// deleted.
 func (w *Worker) withProducts(
 	ctx context.Context, tx bun.Tx, observations []dbmodel.StoredObservation, products []int64,
 ) ([]dbmodel.StoredObservation, *evaluation, error) {
@@ -129,13 +129,13 @@ func (w *Worker) withProducts(
 	return slices.DeleteFunc(observations, e.isDeleted), e, nil
 }
 
-// isDeleted reports whether an observation was deleted with its product, even if there is one with the same id again.
+// isDeleted reports whether an observation was deleted with its product, even where a new product has the same id.
 func (e *evaluation) isDeleted(o dbmodel.StoredObservation) bool {
 	product, found := e.products[o.ProductID]
 	return !found || product.Generation != o.Generation
 }
 
-// decide returns the outcome of an observation, and what is remembered of it then.
+// decide returns the outcome of an observation, and the values that are then remembered of it.
 func (e *evaluation) decide(o *dbmodel.StoredObservation) (rule.Event, *rule.Values) {
 	applied := e.applied[o.ProductID]
 	return applied.Conditions.Decide(o.Remembered, o.Rule())

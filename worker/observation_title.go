@@ -10,10 +10,10 @@ import (
 	"github.com/seed91453169/tocsin/rule"
 )
 
-// title is a title of which at least one observation of the evaluation matches.
+// title is an observation title that at least one matching observation of the evaluation bears.
 type title struct {
 	hash  dbmodel.Hash
-	worst *dbmodel.StoredObservation // of those that match
+	worst *dbmodel.StoredObservation // of the matching ones that bear it
 }
 
 // titlesWithOutcome returns the titles of observations that have an outcome under the global settings. It takes no
@@ -46,8 +46,9 @@ func (e *evaluation) titlesWithOutcome(ctx context.Context, observations []dbmod
 	return slices.DeleteFunc(titles, func(t title) bool { return t.outcome(remembered) == rule.NoEvent }), nil
 }
 
-// lockTitles returns those titles of observations, which are locked, that have an outcome, and what is remembered of
-// them. Most titles have none: only the others are locked, after the observations, and decided again.
+// lockTitles locks those titles of observations that have an outcome, and returns them with the values that are
+// remembered of them. The observations are locked already. Most titles have no outcome, and are not locked; the others
+// are decided again once they are.
 func (e *evaluation) lockTitles(
 	ctx context.Context, observations []dbmodel.StoredObservation,
 ) ([]title, map[dbmodel.Hash]*rule.Values, error) {
@@ -62,37 +63,27 @@ func (e *evaluation) lockTitles(
 	return slices.DeleteFunc(titles, func(t title) bool { return t.outcome(remembered) == rule.NoEvent }), remembered, nil
 }
 
-func texts(list []title) []string {
-	out := make([]string, len(list))
-	for i, t := range list {
-		out[i] = t.worst.Title
-	}
-	return out
-}
-
-// addTitles adds the notifications of the titles of observations, which are locked, and remembers these titles.
+// addTitles adds the notifications of the titles of observations, and remembers the values of these titles. The
+// observations are locked already.
 func (e *evaluation) addTitles(ctx context.Context, observations []dbmodel.StoredObservation) error {
 	titles, remembered, err := e.lockTitles(ctx, observations)
 	if err != nil || len(titles) == 0 {
 		return err
 	}
-	// Another observation, of a baseline that waits, may bear the title: its title is known already.
+	// A title that an observation of a waiting baseline bears is not new: it is remembered first.
 	if waits, err := dbmodel.TitlesWaitForBaseline(ctx, e.tx, texts(titles)); err != nil || waits {
 		return postponedByBaseline(err)
 	}
 	counts, err := dbmodel.TitleCounts(ctx, e.tx, texts(titles))
 	if err != nil {
-		return fmt.Errorf("count the bearers of titles: %w", err)
+		return fmt.Errorf("count the observations of titles: %w", err)
 	}
 	contacts, err := e.contactsOf(ctx, rule.HolderTitles)
 	if err != nil {
 		return err
 	}
 	applied := rule.Global(e.settings.TitleConditions(), contacts)
-	values := make([]*rule.Values, len(titles))
-	for i, t := range titles {
-		now := t.worst.Rule().Values
-		values[i] = &now
+	for _, t := range titles {
 		n := dbmodel.Notification{
 			Type: rule.TypeObservationTitle, Event: t.outcome(remembered), Name: t.worst.Title,
 			Facts: dbmodel.Facts{
@@ -104,9 +95,18 @@ func (e *evaluation) addTitles(ctx context.Context, observations []dbmodel.Store
 				Observations: counts[t.worst.Title].Observations, Products: counts[t.worst.Title].Products,
 			},
 		}
-		n.SetValues(remembered[t.hash], &now)
+		n.SetValues(remembered[t.hash], new(t.worst.Rule().Values))
 		e.add(n, &applied)
 		e.notified[t.worst.ID] = true
+	}
+	return e.rememberTitles(ctx, titles)
+}
+
+// rememberTitles remembers the values of titles.
+func (e *evaluation) rememberTitles(ctx context.Context, titles []title) error {
+	values := make([]*rule.Values, len(titles))
+	for i, t := range titles {
+		values[i] = new(t.worst.Rule().Values)
 	}
 	if err := dbmodel.RememberTitles(ctx, e.tx, hashes(titles), values); err != nil {
 		return fmt.Errorf("remember titles: %w", err)
@@ -114,7 +114,7 @@ func (e *evaluation) addTitles(ctx context.Context, observations []dbmodel.Store
 	return nil
 }
 
-// outcome decides about the title, given what is remembered.
+// outcome decides about the title, given the values that are remembered of titles.
 func (t title) outcome(remembered map[dbmodel.Hash]*rule.Values) rule.Event {
 	outcome, _ := rule.DecideTitle(true, remembered[t.hash], t.worst.Rule().Values)
 	return outcome
@@ -124,6 +124,14 @@ func hashes(list []title) []dbmodel.Hash {
 	out := make([]dbmodel.Hash, len(list))
 	for i, t := range list {
 		out[i] = t.hash
+	}
+	return out
+}
+
+func texts(list []title) []string {
+	out := make([]string, len(list))
+	for i, t := range list {
+		out[i] = t.worst.Title
 	}
 	return out
 }

@@ -17,7 +17,7 @@ type panicked struct{ value any }
 
 func (p *panicked) Error() string { return fmt.Sprintf("panic: %v", p.value) }
 
-// catch calls do, where a panic is an error like others; the log has its stack.
+// catch calls do and returns its error; a panic is an error like others, and its stack is logged. what names do.
 func (w *Worker) catch(what string, do func() error) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -28,7 +28,7 @@ func (w *Worker) catch(what string, do func() error) (err error) {
 	return do()
 }
 
-// classOf names what made a task fail for good.
+// classOf is the class of the exception by which a failure is reported.
 func classOf(err error) string {
 	if _, ok := errors.AsType[*panicked](err); ok {
 		return "Panic"
@@ -45,7 +45,7 @@ func (w *Worker) reportOwn(ctx context.Context, tx bun.Tx, x accept.ExceptionInf
 	return w.acceptOwn(ctx, tx, event)
 }
 
-// reportEach is reportOwn of a failure that is never suppressed.
+// reportEach is reportOwn for a failure that is never suppressed, however many equal ones there are.
 func (w *Worker) reportEach(ctx context.Context, tx bun.Tx, x accept.ExceptionInfo) error {
 	event, err := accept.NewOwnFailure(x)
 	if err != nil {
@@ -54,6 +54,7 @@ func (w *Worker) reportEach(ctx context.Context, tx bun.Tx, x accept.ExceptionIn
 	return w.acceptOwn(ctx, tx, event.NeverSuppressed())
 }
 
+// acceptOwn accepts an event of Tocsin itself, and counts it once the transaction is committed.
 func (w *Worker) acceptOwn(ctx context.Context, tx bun.Tx, event *accept.Event) error {
 	done, err := accept.InTx(ctx, tx, event)
 	dbmodel.AfterCommit(ctx, func() { w.counted.accepted(done) })

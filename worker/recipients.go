@@ -10,17 +10,17 @@ import (
 	"github.com/seed91453169/tocsin/rule"
 )
 
-// alike is what the recipients of a notification depend on. Most notifications of an import are alike.
+// alike is the key of notifications that have the same recipients. Most notifications of an import do.
 type alike struct {
 	applied       *rule.Applied
 	typ           rule.Type
 	event         rule.Event
 	parserType    rule.ParserType
-	before, after state
+	before, after valuesKey
 }
 
-// state is rule.Values without pointers, so that equal ones are equal keys of a map.
-type state struct {
+// valuesKey is rule.Values without pointers, so that equal ones are equal keys of a map.
+type valuesKey struct {
 	known          bool
 	severity       rule.Severity
 	status         rule.Status
@@ -28,33 +28,33 @@ type state struct {
 	knownExploited bool
 }
 
-func stateOf(v *rule.Values) state {
+func keyOf(v *rule.Values) valuesKey {
 	if v == nil {
-		return state{}
+		return valuesKey{}
 	}
-	out := state{known: true, severity: v.Severity, status: v.Status, knownExploited: v.Exploited()}
+	out := valuesKey{known: true, severity: v.Severity, status: v.Status, knownExploited: v.Exploited()}
 	if v.Priority != nil {
 		out.priority = *v.Priority
 	}
 	return out
 }
 
-// decideRecipients gives each notification its recipients, and returns their targets. It asks rule once for those that
-// are alike.
+// decideRecipients gives each notification its recipients, and returns the targets of all of them, by id. It decides
+// once for notifications that are alike.
 func (e *evaluation) decideRecipients(ctx context.Context) ([]int64, error) {
-	if err := e.subscribe(ctx); err != nil {
+	if err := e.addSubscriptions(ctx); err != nil {
 		return nil, err
 	}
-	known := map[alike][]rule.Recipient{}
+	decided := map[alike][]rule.Recipient{}
 	targets := map[int64]bool{}
 	for i := range e.notifications {
 		n, applied := e.notifications[i].Rule(), e.appliedTo[i]
 		e.notifications[i].HeldBack = applied.Paused
 		key := alike{applied: applied}
 		if len(applied.Subscriptions) > 0 {
-			key = alike{applied, n.Type, n.Event, n.ParserType, stateOf(n.Before), stateOf(n.After)}
+			key = alike{applied, n.Type, n.Event, n.ParserType, keyOf(n.Before), keyOf(n.After)}
 		}
-		to, found := known[key]
+		to, found := decided[key]
 		if !found {
 			for _, r := range rule.Recipients(*applied, n, rule.Ability{EmailFrom: e.settings.EmailFrom}) {
 				if r.Reason == "" {
@@ -62,20 +62,20 @@ func (e *evaluation) decideRecipients(ctx context.Context) ([]int64, error) {
 					targets[r.Target] = true
 				}
 			}
-			known[key] = to
+			decided[key] = to
 		}
 		e.notifications[i].Recipients = to
 	}
 	return slices.Sorted(maps.Keys(targets)), nil
 }
 
-// subscribe adds the subscriptions that hold for the notifications to the settings that apply to these.
-func (e *evaluation) subscribe(ctx context.Context) error {
+// addSubscriptions adds the subscriptions that may receive the notifications to the settings that apply to these.
+func (e *evaluation) addSubscriptions(ctx context.Context) error {
 	products, types := map[int64]bool{}, map[rule.Type]bool{}
-	worst, haveSeverity := rule.SeverityUnknown, true
+	worst, allHaveSeverity := rule.SeverityUnknown, true
 	for i := range e.notifications {
 		before, after := e.notifications[i].Before(), e.notifications[i].After()
-		haveSeverity = haveSeverity && after != nil
+		allHaveSeverity = allHaveSeverity && after != nil
 		for _, v := range []*rule.Values{before, after} {
 			if v != nil && v.Severity.Rank() < worst.Rank() {
 				worst = v.Severity
@@ -86,8 +86,8 @@ func (e *evaluation) subscribe(ctx context.Context) error {
 			products[*p] = true
 		}
 	}
-	if !haveSeverity {
-		worst = ""
+	if !allHaveSeverity {
+		worst = "" // no minimum keeps the others from a subscription
 	}
 	subscribers, err := dbmodel.EnabledSubscribers(ctx, e.tx, slices.Sorted(maps.Keys(products)),
 		slices.Sorted(maps.Keys(types)), e.settings.MemberNotificationTypes, worst)

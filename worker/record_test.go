@@ -109,7 +109,7 @@ func TestDatabaseIsReadOnlyForAWhile(t *testing.T) {
 	}
 }
 
-// TestLeaseOutlastsTheRecording: an outcome that cannot be recorded for longer than a lease lasts is no reason to send the message
+// TestLeaseOutlastsTheRecording: a result that cannot be recorded for longer than a lease lasts is no reason to send the message
 // again.
 func TestLeaseOutlastsTheRecording(t *testing.T) {
 	t.Parallel()

@@ -22,7 +22,7 @@ func (w *Worker) evaluateGate(ctx context.Context, tx bun.Tx, event *dbmodel.Eve
 	}
 	deleted, err := event.IsDeleted(ctx, tx)
 	if err != nil {
-		return decision{}, fmt.Errorf("ask for a deletion of product %d: %w", event.ProductID, err)
+		return decision{}, fmt.Errorf("look for a deletion of product %d: %w", event.ProductID, err)
 	}
 	product, found := e.products[event.ProductID]
 	if !found || deleted {

@@ -20,8 +20,8 @@ import (
 // its queue are full.
 const spareSlots = 32
 
-// serve starts an asynq server for queues, the first before the others. Handlers are found by the whole name of a
-// type, while asynq's mux would take one that another version has made longer.
+// serve starts an asynq server with so many slots for queues, the first before the others. Handlers are found by the
+// whole name of a type: asynq's mux matches prefixes, and would give a handler the longer type of another version.
 func (w *Worker) serve(slots int, handlers map[string]asynq.HandlerFunc, queues ...string) error {
 	client := w.NewRedis()
 	waker := newWaker(client, queues, w.Queue)
@@ -38,7 +38,7 @@ func (w *Worker) serve(slots int, handlers map[string]asynq.HandlerFunc, queues 
 		ShutdownTimeout:   max(w.ShutdownTimeout-3*time.Second, time.Second),
 		Logger:            asynqLog{w.Log.With().Str("component", "asynq").Logger(), w.Queue},
 		LogLevel:          asynq.WarnLevel,
-		// Only what came through Redis alone is retried by asynq: all else has a row that sees to it.
+		// asynq retries only events that came through Redis alone: all else has a row, for which the sweep enqueues tasks.
 		RetryDelayFunc: retryDelay,
 		IsFailure: func(err error) bool {
 			return !errors.Is(err, dbmodel.ErrUnavailable) && !errors.Is(err, errUnknownType)
@@ -74,7 +74,7 @@ func retryDelay(n int, err error, _ *asynq.Task) time.Duration {
 	return min(time.Second<<min(n, 5), longestRetryDelay)
 }
 
-// errUnknownType: the task is for another version of Tocsin, or for somebody else's program. It costs no retry.
+// errUnknownType: the task is for another version of Tocsin, or for another program. It costs no retry.
 var errUnknownType = errors.New("this version of Tocsin does not know tasks of the type")
 
 // unknown gives back a task whose type this worker does not know. asynq retries it until a worker knows it, as long as
@@ -98,8 +98,8 @@ func (w *Worker) unknown(ctx context.Context, t *asynq.Task) error {
 	return err
 }
 
-// asynqLog writes what asynq says to our log. What asynq warns of it copes with by itself, and what it cannot do while
-// Redis is away is logged by Queue, once.
+// asynqLog writes asynq's messages to our log. Its warnings become debug lines, because asynq copes with their causes
+// by itself, and so do its errors while Redis is away, which Queue logs once.
 type asynqLog struct {
 	log   zerolog.Logger
 	queue *queue.Queue
@@ -110,15 +110,15 @@ func (l asynqLog) Info(args ...any)  { l.log.Debug().Msg(line(args)) }
 func (l asynqLog) Warn(args ...any)  { l.log.Debug().Msg(line(args)) }
 
 func (l asynqLog) Error(args ...any) {
-	level := zerolog.ErrorLevel
+	level, text := zerolog.ErrorLevel, line(args)
 	// asynq's channel cancels single tasks, which nobody does here.
-	if text := line(args); strings.Contains(text, "cancelation channel") || l.redisAway() {
+	if strings.Contains(text, "cancelation channel") || l.redisAway() {
 		level = zerolog.DebugLevel
 	}
-	l.log.WithLevel(level).Msg(line(args))
+	l.log.WithLevel(level).Msg(text)
 }
 
-// redisAway reports whether Redis does not answer, or did not a moment ago. asynq may be the first who notices.
+// redisAway reports whether Redis does not answer, or did not a moment ago. asynq may be the first to notice.
 func (l asynqLog) redisAway() bool {
 	if l.queue.Away() {
 		return true
@@ -132,7 +132,7 @@ func (l asynqLog) redisAway() bool {
 	return err != nil
 }
 
-// Fatal is what asynq calls before it would end the process; ending is not its business.
+// Fatal logs an error. asynq ends nothing by it; whether the process ends is not its business.
 func (l asynqLog) Fatal(args ...any) { l.log.Error().Msg(line(args)) }
 
 func line(args []any) string { return strings.TrimSpace(fmt.Sprint(args...)) }

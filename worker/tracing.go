@@ -13,7 +13,8 @@ import (
 	"github.com/seed91453169/tocsin/internal/tracing"
 )
 
-// continued begins a span of a trace that was stored with what is handled now; one that does nothing where none was.
+// continued begins a span in the trace of parent, which was stored with an event or a notification; a span that does
+// nothing where parent is empty.
 func (w *Worker) continued(
 	ctx context.Context, parent, name string, kind trace.SpanKind, attributes ...attribute.KeyValue,
 ) (context.Context, trace.Span) {
@@ -39,7 +40,7 @@ func (w *Worker) startEvaluation(ctx context.Context, e *dbmodel.Event) (context
 		attribute.Int("tocsin.attempt", e.Attempts))
 }
 
-// endSpan ends a span; err is why what it stands for failed.
+// endSpan ends the span of a piece of work; err is why that failed, nil where it did not.
 func endSpan(span trace.Span, err error) {
 	if err != nil {
 		span.SetStatus(codes.Error, err.Error())
@@ -47,7 +48,7 @@ func endSpan(span trace.Span, err error) {
 	span.End()
 }
 
-// traceMessage begins the trace of the next message, which holds these notifications; see addTrace.
+// traceMessage forgets the traces of the last message, and adds those of the notifications of the next one.
 func (d *drain) traceMessage(notifications ...*dbmodel.Notification) {
 	d.parents, d.trace = d.parents[:0], nil
 	for _, n := range notifications {
@@ -63,7 +64,7 @@ func (d *drain) addTrace(n *dbmodel.Notification) {
 	}
 }
 
-// startSend begins the span of a message that the drain sends.
+// startSend begins the span of a message that the drain sends, and notes its context in d.trace.
 func (d *drain) startSend() trace.Span {
 	if len(d.parents) == 0 {
 		return noop.Span{}
@@ -79,7 +80,7 @@ func (d *drain) startSend() trace.Span {
 	return span
 }
 
-// endSend ends the span of a message; result is what the channel said.
+// endSend ends the span of a message; result is that of the send, nil where the receiver took it.
 func endSend(span trace.Span, result *channel.Error) {
 	if result != nil {
 		span.SetAttributes(attribute.String("tocsin.category", string(result.Category())))

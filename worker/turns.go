@@ -7,8 +7,8 @@ import "context"
 // taken for a slow receiver. A drain that only waits, for a receiver or for its pace, has no turn.
 type turns struct {
 	all chan struct{}
-	// doors let one drain of each kind in after the other, so that those that have begun and must record what they know
-	// do not wait behind those that have not.
+	// swift and bulk are doors to all: of the drains that have not begun, only one of each kind waits for a turn at a
+	// time. So drains that have begun, and must record results, do not wait behind many others.
 	swift, bulk chan struct{}
 }
 
@@ -47,7 +47,7 @@ func (t *turns) begin(ctx context.Context, bulk bool) (*turn, error) {
 	}
 }
 
-// turn is what a drain needs to use the database. It is for one goroutine.
+// turn is the right of a drain to use the database, while it is taken. It is for one goroutine.
 type turn struct {
 	of    *turns
 	taken bool

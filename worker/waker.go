@@ -20,17 +20,17 @@ const (
 	idleTime = time.Second
 	// deafTime is the same for a server that cannot hear wake-ups, because Redis refuses the subscription or is away.
 	deafTime = 50 * time.Millisecond
-	// listenAgain is how long it waits before it subscribes again where Redis refused.
+	// listenAgain is how long a waker waits before it subscribes again where Redis refused the subscription.
 	listenAgain = 5 * time.Second
-	// silence is how long nothing is heard before the connection is asked whether it still stands.
+	// silence is how long a waker hears nothing before it asks whether the connection still stands.
 	silence = 3 * time.Second
-	// faultTime is how long it waits after Redis did not answer.
+	// faultTime is how long server and waker wait after Redis did not answer.
 	faultTime = 200 * time.Millisecond
 )
 
 // waker keeps an idle asynq server from asking Redis hundreds of times a second: asynq polls, and has no other way. As
-// a hook of the server's Redis client it delays the dequeue script once all queues were empty, until somebody
-// publishes on queue.WakeChannel or idleTime has gone by.
+// a hook of the server's Redis client it delays the dequeue script once all queues were empty, until a wake-up comes on
+// queue.WakeChannel or idleTime has gone by.
 type waker struct {
 	queues   []string
 	wake     chan struct{} // holds one wake-up
@@ -43,7 +43,7 @@ type waker struct {
 	note     func(error) // called with each answer of Redis
 	refused  func(error) // called where Redis refuses the subscription
 
-	empty int // queues found empty in a row; only the server's one dequeue loop touches it
+	empty int // queues found empty in a row; only the server's one dequeue loop uses it
 }
 
 func newWaker(client redis.UniversalClient, queues []string, q *queue.Queue) *waker {
@@ -101,7 +101,7 @@ func (k *waker) hear(sub *redis.PubSub) error {
 		switch message := message.(type) {
 		case *redis.Subscription:
 			k.hears.Store(true)
-			k.wakeUp() // what came before it was not heard
+			k.wakeUp() // wake-ups before it were not heard
 		case *redis.Message:
 			if slices.Contains(k.queues, message.Payload) {
 				k.wakeUp()
@@ -154,7 +154,7 @@ func (k *waker) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 				k.wait(deafTime)
 			}
 		} else if k.empty == 0 {
-			select { // what was added before this round is found by it
+			select { // this round finds the tasks that earlier wake-ups were about
 			case <-k.wake:
 			default:
 			}
@@ -177,7 +177,7 @@ func (k *waker) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 	}
 }
 
-// wait stops the server's loop for d, or until there is something to do, or it shall end.
+// wait stops the server's loop for d, or until a wake-up comes or the waker is released.
 func (k *waker) wait(d time.Duration) {
 	t := time.NewTimer(d)
 	defer t.Stop()

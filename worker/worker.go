@@ -1,5 +1,5 @@
-// Package worker handles tasks: it evaluates events and delivers to targets. What must be done stands in the database;
-// a task only says that somebody should look. So every handler may run twice, late, or die halfway.
+// Package worker handles tasks: it evaluates events and delivers to targets. The database says what must be done; a
+// task only says that a worker should look. So every handler may run twice, late, or die halfway.
 package worker
 
 import (
@@ -26,7 +26,7 @@ type Config struct {
 	DB    *dbmodel.DB
 	Vault *dbmodel.Vault
 	Queue *queue.Queue
-	// NewRedis opens a Redis client that the Worker may put hooks on, and closes.
+	// NewRedis opens a Redis client. The Worker adds hooks to it, and closes it.
 	NewRedis func() redis.UniversalClient
 	// Senders of the channels that can be used; email is missing where neither Mailgun nor SMTP is configured.
 	Senders map[rule.Channel]channel.Sender
@@ -35,13 +35,13 @@ type Config struct {
 	// BaseURL is where Tocsin's own pages are, without a slash at the end.
 	BaseURL     string
 	Concurrency int // evaluations of single events at once, see Evaluations
-	// SecObserve runs a pass over SecObserve and returns what it did, in words; nil: there is none.
+	// SecObserve runs a pass over SecObserve and returns, in words, what it did; nil: there is no SecObserve.
 	SecObserve func(ctx context.Context, run *dbmodel.PeriodicRun) (done string, err error)
-	// ShutdownTimeout is how long Shutdown waits for what is under way.
+	// ShutdownTimeout is how long Shutdown waits for tasks that are under way.
 	ShutdownTimeout time.Duration
-	// Registry has the metrics of the process; nil: nobody reads them.
+	// Registry is where the Worker registers its metrics; nil: nobody reads them.
 	Registry *prometheus.Registry
-	// Tracer makes the spans of what is traced; nil: nothing is.
+	// Tracer begins spans; nil: nothing is traced.
 	Tracer trace.Tracer
 	Log    zerolog.Logger
 }
@@ -53,12 +53,12 @@ type Worker struct {
 	clients  []redis.UniversalClient
 	wakers   []*waker
 	counted  *counted
-	stopping chan struct{} // closed when no new work may be begun
-	ended    context.Context
-	end      context.CancelFunc // nothing may go on any more
+	stopping chan struct{}      // closed when no new work may be begun
+	ended    context.Context    // ends when nothing may go on any more
+	end      context.CancelFunc // ends ended
 
-	// alone is shared by ordinary evaluations; one whose event may kill its process has it for itself.
-	alone sync.RWMutex
+	// evaluating is locked for reading by ordinary evaluations, and for writing by one whose event may kill its process.
+	evaluating sync.RWMutex
 	// lanes bound the drains, turns those of them that use the database at once; leases renews their leases.
 	lanes  *lanes
 	turns  *turns
@@ -114,7 +114,7 @@ func (w *Worker) Start() error {
 }
 
 // Shutdown stops taking tasks, waits up to ShutdownTimeout for those that are under way, and returns. Another worker
-// repeats what did not end.
+// repeats those that did not end.
 func (w *Worker) Shutdown() {
 	close(w.stopping)
 	late := time.AfterFunc(max(w.ShutdownTimeout-time.Second, time.Second), w.end)
@@ -152,7 +152,7 @@ func isClosed(c <-chan struct{}) bool {
 // pause waits for d; it returns false where the worker stops meanwhile.
 func (w *Worker) pause(d time.Duration) bool { return w.pauseUntil(d, nil) }
 
-// pauseUntil is pause that ends early where early is closed.
+// pauseUntil is pause that also ends, with true, when early is closed.
 func (w *Worker) pauseUntil(d time.Duration, early <-chan struct{}) bool {
 	t := time.NewTimer(d)
 	defer t.Stop()

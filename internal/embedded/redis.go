@@ -12,11 +12,11 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// tick is how often the server's clock is moved on: its TTLs stand still by themselves.
+// tick is how often the server's clock is moved on: by itself the server lets no TTL run out.
 const tick = 100 * time.Millisecond
 
-// Redis is a running server without a port: only this process reaches it. A client that did could end the process,
-// because miniredis believes any length that a command gives for an argument.
+// Redis is a running server without a port: only this process reaches it. Others must not: miniredis believes any
+// length that a command gives for an argument, so that any client can end the process.
 type Redis struct {
 	server  *miniredis.Miniredis
 	stop    chan struct{}
@@ -43,13 +43,13 @@ func Start() *Redis {
 	return r
 }
 
-// Options connect to the server.
+// Options returns options by which a client connects to the server.
 func (r *Redis) Options() *redis.UniversalOptions {
 	return &redis.UniversalOptions{
 		Addrs: []string{"in-process"},
 		Dialer: func(context.Context, string, string) (net.Conn, error) {
 			select {
-			case <-r.stop: // else it would start again
+			case <-r.stop: // else Dial would start the server again
 				return nil, net.ErrClosed
 			default:
 			}
@@ -57,7 +57,7 @@ func (r *Redis) Options() *redis.UniversalOptions {
 			if err != nil {
 				return nil, err
 			}
-			return newPatient(conn), nil
+			return newBuffered(conn), nil
 		},
 	}
 }
@@ -69,68 +69,69 @@ func (r *Redis) Close() {
 	r.server.Close()
 }
 
-// patient is the client's end of a net.Pipe that takes whatever is written: the server answers the first command of
-// many before it reads the last one, and with nothing between them both would wait for the other to read.
-type patient struct {
+// buffered is the client's end of a net.Pipe that takes whatever is written and sends it by itself. The server answers
+// the first of many commands before it reads the last one: without a buffer, client and server would each wait for the
+// other to read.
+type buffered struct {
 	net.Conn
 	mu      sync.Mutex
-	written []byte // and not sent yet
-	err     error  // of sending
-	more    chan struct{}
+	written []byte        // and not sent yet
+	err     error         // of sending
+	more    chan struct{} // holds one sign that there is something to send
 	closed  chan struct{}
 	close   func()
 }
 
-func newPatient(conn net.Conn) *patient {
-	p := &patient{Conn: conn, more: make(chan struct{}, 1), closed: make(chan struct{})}
-	p.close = sync.OnceFunc(func() { close(p.closed) })
-	go p.send()
-	return p
+func newBuffered(conn net.Conn) *buffered {
+	c := &buffered{Conn: conn, more: make(chan struct{}, 1), closed: make(chan struct{})}
+	c.close = sync.OnceFunc(func() { close(c.closed) })
+	go c.send()
+	return c
 }
 
-func (p *patient) send() {
+func (c *buffered) send() {
 	for {
 		select {
-		case <-p.more:
-		case <-p.closed:
+		case <-c.more:
+		case <-c.closed:
 			return
 		}
-		p.mu.Lock()
-		b := p.written
-		p.written = nil
-		p.mu.Unlock()
-		if _, err := p.Conn.Write(b); err != nil {
-			p.mu.Lock()
-			p.err = err
-			p.mu.Unlock()
+		c.mu.Lock()
+		b := c.written
+		c.written = nil
+		c.mu.Unlock()
+		if _, err := c.Conn.Write(b); err != nil {
+			c.mu.Lock()
+			c.err = err
+			c.mu.Unlock()
 			return
 		}
 	}
 }
 
 // Write implements net.Conn.
-func (p *patient) Write(b []byte) (int, error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.err != nil {
-		return 0, p.err
+func (c *buffered) Write(b []byte) (int, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.err != nil {
+		return 0, c.err
 	}
-	p.written = append(p.written, b...)
+	c.written = append(c.written, b...)
 	select {
-	case p.more <- struct{}{}:
+	case c.more <- struct{}{}:
 	default:
 	}
 	return len(b), nil
 }
 
 // Close implements net.Conn.
-func (p *patient) Close() error {
-	p.close()
-	return p.Conn.Close()
+func (c *buffered) Close() error {
+	c.close()
+	return c.Conn.Close()
 }
 
 // SetDeadline implements net.Conn: writing never waits.
-func (p *patient) SetDeadline(t time.Time) error { return p.SetReadDeadline(t) }
+func (c *buffered) SetDeadline(t time.Time) error { return c.SetReadDeadline(t) }
 
 // SetWriteDeadline implements net.Conn.
-func (p *patient) SetWriteDeadline(time.Time) error { return nil }
+func (c *buffered) SetWriteDeadline(time.Time) error { return nil }

@@ -12,7 +12,8 @@ import (
 	"github.com/seed91453169/tocsin/rule"
 )
 
-// Kinds are the values of the label kind: what an event is about. Titles come of events about observations.
+// Kinds are the values of the label kind: the types of notifications that events are about. An event about observations
+// is about their titles, too, which have no kind of their own.
 var Kinds = slices.DeleteFunc(slices.Clone(rule.Types), func(t rule.Type) bool {
 	return t == rule.TypeObservationTitle
 })
@@ -24,8 +25,8 @@ func NewRegistry() *prometheus.Registry {
 	return r
 }
 
-// CountAccepted returns what counts accepted events in r, each observation as one. All callers with one registry share
-// the counter.
+// CountAccepted returns a function that counts accepted events in r, each observation as one. All callers with one
+// registry share the counter.
 func CountAccepted(r *prometheus.Registry) func(accept.Accepted) {
 	accepted := prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "tocsin_events_accepted_total",

@@ -18,9 +18,9 @@ type discard struct{}
 func (discard) ExportSpans(context.Context, []sdktrace.ReadOnlySpan) error { return nil }
 func (discard) Shutdown(context.Context) error                             { return nil }
 
-// BenchmarkChunk does what tracing adds to a request with a chunk of 1,000 observations, of which a tenth is notified in one
-// message: the span of the request, the acceptance within it, the evaluation and the delivery that go on from what was stored.
-// Nothing is sampled, one of a hundred requests, or all.
+// BenchmarkChunk does what tracing adds to a request with a chunk of 1,000 observations, of which a tenth is notified
+// in one message: the span of the request, the acceptance within it, the evaluation and the delivery that go on from
+// what was stored. Nothing is sampled, one of a hundred requests, or all.
 func BenchmarkChunk(b *testing.B) {
 	const observations, notified = 1_000, 100
 	for _, one := range []struct {

@@ -1,5 +1,5 @@
-// Package tracing carries a trace of OpenTelemetry from a request through the database to the deliveries that come of
-// it. It exports nothing: the program that makes the tracers does. Where nothing is traced it costs nothing.
+// Package tracing carries a trace of OpenTelemetry from a request through the database to the deliveries that result
+// from it. It exports nothing: the program that makes the tracers does. Where nothing is traced it costs nothing.
 package tracing
 
 import (
@@ -13,22 +13,22 @@ import (
 // Scope is the name of the tracers.
 const Scope = "github.com/seed91453169/tocsin"
 
-// header is the name of a trace parent, also in requests.
+// header is the name of a trace parent in a propagation carrier, as in the header of a request.
 const header = "traceparent"
 
-// Start begins a span within the one of ctx, with the tracers of that one; a span that does nothing where there is
-// none.
+// Start begins a span within that of ctx, by the same provider of tracers; a span that does nothing where ctx has none.
 func Start(ctx context.Context, name string, kind trace.SpanKind) (context.Context, trace.Span) {
 	return trace.SpanFromContext(ctx).TracerProvider().Tracer(Scope).Start(ctx, name, trace.WithSpanKind(kind))
 }
 
-// Within begins a span within the one of ctx, as Start does, and returns Parent of it.
+// Within begins a span as Start does, and returns its Parent, for work that takes no context.
 func Within(ctx context.Context, name string) (parent string, end func()) {
 	ctx, span := Start(ctx, name, trace.SpanKindInternal)
 	return Parent(ctx), func() { span.End() }
 }
 
-// Parent is the place of ctx in its trace, for what is stored now and goes on later; empty where that is not sampled.
+// Parent returns the place of ctx in its trace, to be stored with work that goes on later; empty where the trace is not
+// sampled.
 func Parent(ctx context.Context) string {
 	if !trace.SpanContextFromContext(ctx).IsSampled() {
 		return ""
@@ -38,12 +38,12 @@ func Parent(ctx context.Context) string {
 	return carrier[header]
 }
 
-// Continue returns ctx at the place that Parent has returned.
+// Continue returns ctx at a place in a trace that Parent returned before; ctx itself where parent is empty.
 func Continue(ctx context.Context, parent string) context.Context {
 	return propagation.TraceContext{}.Extract(ctx, propagation.MapCarrier{header: parent})
 }
 
-// Log adds the id of the trace of ctx to a log line; nothing where that is not sampled.
+// Log returns a function that adds the id of the trace of ctx to a log line; nothing where the trace is not sampled.
 func Log(ctx context.Context) func(*zerolog.Event) {
 	return func(line *zerolog.Event) {
 		if span := trace.SpanContextFromContext(ctx); span.IsSampled() {
