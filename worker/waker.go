@@ -29,8 +29,8 @@ const (
 )
 
 // waker keeps an idle asynq server from asking Redis hundreds of times a second: asynq polls, and has no other way. As
-// a hook of the server's Redis client it delays the dequeue script once all queues were empty, until a wake-up comes on
-// queue.WakeChannel or idleTime has gone by.
+// a hook of the server's Redis client it delays the dequeue script once all queues were empty, until its own process
+// enqueues something, a wake-up comes on queue.WakeChannel, or idleTime has gone by.
 type waker struct {
 	queues   []string
 	wake     chan struct{} // holds one wake-up
@@ -51,6 +51,7 @@ func newWaker(client redis.UniversalClient, queues []string, q *queue.Queue) *wa
 		queues: queues, wake: make(chan struct{}, 1), released: make(chan struct{}), done: make(chan struct{}),
 		client: client, note: q.Note, refused: q.LogRefusedChannel,
 	}
+	q.OnEnqueue(queues, k.wakeUp)
 	go k.listen()
 	client.AddHook(k)
 	return k

@@ -29,7 +29,9 @@ func TestRedisWithoutChannels(t *testing.T) {
 		t.Cleanup(func() { queueClient.Close() })
 		w.Queue = queue.New(queueClient, w.Log)
 	})
-	e.acceptor = accept.New(e.db, e.worker.Queue)
+	web := e.newRedis() // of another process, whose wake-ups are to come by Redis
+	t.Cleanup(func() { web.Close() })
+	e.acceptor = accept.New(e.db, queue.New(web, zerolog.Nop()))
 	e.product(1, "/hook")
 	// A worker that waited for wake-ups it cannot hear would need idleTime for each of them.
 	var fastest time.Duration

@@ -36,6 +36,7 @@ type Queue struct {
 	refused   sync.Once                 // of LogRefusedChannel
 
 	mu        sync.Mutex // of what follows
+	listeners map[string][]func() // by queue: see OnEnqueue
 	sizes     map[string]*knownSize
 	unknown   map[dbmodel.EventKind]bool // kinds that this version does not know, and that were logged
 	away      bool                       // Redis does not answer, and that was logged
@@ -46,7 +47,7 @@ type Queue struct {
 func New(client redis.UniversalClient, log zerolog.Logger) *Queue {
 	return &Queue{
 		redis: client, client: asynq.NewClientFromRedisClient(client), log: log,
-		sizes: map[string]*knownSize{}, unknown: map[dbmodel.EventKind]bool{},
+		listeners: map[string][]func(){}, sizes: map[string]*knownSize{}, unknown: map[dbmodel.EventKind]bool{},
 	}
 }
 
@@ -106,9 +107,29 @@ func (q *Queue) enqueue(ctx context.Context, tasks []*asynq.Task, queue string) 
 	}
 	err := g.Wait()
 	if err == nil {
+		q.wakeHere(queue)
 		err = q.wake(ctx, queue)
 	}
 	q.Note(err)
+}
+
+// OnEnqueue has f called each time that this Queue has put tasks into one of the queues: a server in the same process
+// need not wait until Redis wakes it.
+func (q *Queue) OnEnqueue(queues []string, f func()) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for _, name := range queues {
+		q.listeners[name] = append(q.listeners[name], f)
+	}
+}
+
+func (q *Queue) wakeHere(queue string) {
+	q.mu.Lock()
+	listeners := q.listeners[queue]
+	q.mu.Unlock()
+	for _, f := range listeners {
+		f()
+	}
 }
 
 // wake wakes the servers that take from a queue. A Redis that refuses only this is not away: workers that hear nothing
