@@ -17,6 +17,7 @@ type ProductContext struct {
 	GroupName  string // empty: no group
 	Product    rule.Settings
 	Group      *rule.Settings
+	Subscribed bool // there is a subscription, to whatever
 }
 
 // contextRow is a row of productContexts.
@@ -24,6 +25,7 @@ type contextRow struct {
 	ID         int64
 	Generation int64
 	Name       string
+	Subscribed bool
 	Product    settingsRow `bun:"embed:product_"`
 
 	GroupID   int64
@@ -50,7 +52,9 @@ func (r *settingsRow) settings() rule.Settings {
 }
 
 func (r *contextRow) context() *ProductContext {
-	c := &ProductContext{ID: r.ID, Generation: r.Generation, Name: r.Name, Product: r.Product.settings()}
+	c := &ProductContext{
+		ID: r.ID, Generation: r.Generation, Name: r.Name, Product: r.Product.settings(), Subscribed: r.Subscribed,
+	}
 	if r.GroupName != nil {
 		group := r.Group.settings()
 		c.GroupID, c.GroupName, c.Group = r.GroupID, *r.GroupName, &group
@@ -59,7 +63,8 @@ func (r *contextRow) context() *ProductContext {
 }
 
 const productContexts = `
-	SELECT p.id, p.generation, p.name, @product_paused AS product_paused,
+	SELECT p.id, p.generation, p.name, EXISTS (SELECT 1 FROM subscriptions) AS subscribed,
+		@product_paused AS product_paused,
 		p.observation_notification_min_severity AS product_min_severity,
 		p.observation_notification_statuses AS product_statuses,
 		p.observation_notification_min_priority AS product_min_priority,
@@ -70,10 +75,21 @@ const productContexts = `
 		g.observation_notification_known_exploited AS group_known_exploited
 	FROM products p LEFT JOIN product_groups g ON g.id = p.product_group_id WHERE p.id = ANY (@products)`
 
+const keptProductContexts = productContexts + ` ORDER BY p.id FOR KEY SHARE OF p`
+
 // ProductContexts returns the products with the given ids by id; those that do not exist are left out. Whether
 // notifications are paused is seen by the database's clock.
 func ProductContexts(ctx context.Context, db bun.IDB, ids []int64) (map[int64]*ProductContext, error) {
-	found, err := queryAll[contextRow](ctx, db, productContexts, args{
+	return contexts(ctx, db, productContexts, ids)
+}
+
+// KeptProductContexts is ProductContexts that keeps the products from being deleted until the transaction ends.
+func KeptProductContexts(ctx context.Context, tx bun.Tx, ids []int64) (map[int64]*ProductContext, error) {
+	return contexts(ctx, tx, keptProductContexts, ids)
+}
+
+func contexts(ctx context.Context, db bun.IDB, statement string, ids []int64) (map[int64]*ProductContext, error) {
+	found, err := queryAll[contextRow](ctx, db, statement, args{
 		"products": numbers(ids), "product_paused": paused(db, "p"), "group_paused": paused(db, "g"),
 	})
 	if err != nil {

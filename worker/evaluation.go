@@ -25,15 +25,13 @@ type evaluation struct {
 	notified      map[int64]bool  // observations with a notification, of their own or of their title
 }
 
-// newEvaluation reads the settings, and the products with the settings that apply to them.
-func (w *Worker) newEvaluation(ctx context.Context, tx bun.Tx, productIDs []int64) (*evaluation, error) {
+// newEvaluation reads the settings, beside those of the given products that apply to these.
+func (w *Worker) newEvaluation(
+	ctx context.Context, tx bun.Tx, products map[int64]*dbmodel.ProductContext,
+) (*evaluation, error) {
 	settings, err := dbmodel.LoadSettings(ctx, tx)
 	if err != nil {
 		return nil, fmt.Errorf("load settings: %w", err)
-	}
-	products, err := dbmodel.ProductContexts(ctx, tx, productIDs)
-	if err != nil {
-		return nil, fmt.Errorf("load products: %w", err)
 	}
 	applied := make(map[int64]*rule.Applied, len(products))
 	for id, p := range products {

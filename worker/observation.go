@@ -85,7 +85,11 @@ func (w *Worker) read(
 	if err != nil {
 		return nil, nil, fmt.Errorf("load observations: %w", err)
 	}
-	return w.withProducts(ctx, tx, observations, productsOf(observations))
+	products, err := dbmodel.ProductContexts(ctx, tx, productsOf(observations))
+	if err != nil {
+		return nil, nil, fmt.Errorf("load products: %w", err)
+	}
+	return w.withProducts(ctx, tx, observations, products)
 }
 
 // lock is read with locks: until the transaction ends, no other one changes the observations or deletes their products.
@@ -96,8 +100,8 @@ func (w *Worker) lock(
 	if err != nil {
 		return nil, nil, fmt.Errorf("lock observations: %w", err)
 	}
-	products := productsOf(observations)
-	if err := dbmodel.KeepProducts(ctx, tx, products); err != nil {
+	products, err := dbmodel.KeptProductContexts(ctx, tx, productsOf(observations))
+	if err != nil {
 		return nil, nil, fmt.Errorf("keep products: %w", err)
 	}
 	return w.withProducts(ctx, tx, observations, products)
@@ -115,7 +119,7 @@ func productsOf(observations []dbmodel.StoredObservation) []int64 {
 // withProducts reads the settings that decide about observations of products, and leaves out observations that were
 // deleted.
 func (w *Worker) withProducts(
-	ctx context.Context, tx bun.Tx, observations []dbmodel.StoredObservation, products []int64,
+	ctx context.Context, tx bun.Tx, observations []dbmodel.StoredObservation, products map[int64]*dbmodel.ProductContext,
 ) ([]dbmodel.StoredObservation, *evaluation, error) {
 	if w.fault != nil {
 		for i := range observations {

@@ -12,8 +12,8 @@ import (
 
 // evaluateGate notifies one change of a product's security gate.
 func (w *Worker) evaluateGate(ctx context.Context, tx bun.Tx, event *dbmodel.Event, _ prepared) (decision, error) {
-	products := []int64{event.ProductID}
-	if err := dbmodel.KeepProducts(ctx, tx, products); err != nil {
+	products, err := dbmodel.KeptProductContexts(ctx, tx, []int64{event.ProductID})
+	if err != nil {
 		return decision{}, fmt.Errorf("keep product %d: %w", event.ProductID, err)
 	}
 	e, err := w.newEvaluation(ctx, tx, products)
