@@ -145,7 +145,9 @@ func severityTone(s rule.Severity) channel.Tone {
 func isFault(t rule.Type) bool { return t == rule.TypeException || t == rule.TypeTask }
 
 // productName is wholeProductName, short enough for a headline.
-func productName(n *dbmodel.Notification) string { return channel.Line(wholeProductName(n), maxProduct) }
+func productName(n *dbmodel.Notification) string {
+	return channel.Line(wholeProductName(n), maxProduct)
+}
 
 // wholeProductName is empty where n has no product, and for titles, which are about many products.
 func wholeProductName(n *dbmodel.Notification) string {

@@ -56,7 +56,7 @@ type SMTPConfig struct {
 	User     string // empty: no login
 	Password channel.Secret
 	TLS      string         // empty: TLSStart
-	Helo     string         // the name of this host in HELO; empty: its host name or, without a dot in it, the sender's domain
+	Helo     string         // the name in HELO; empty: the host name or, where that has no dot, the sender's domain
 	RootCAs  *x509.CertPool // nil: those of the system
 }
 
