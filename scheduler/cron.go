@@ -2,6 +2,7 @@ package scheduler
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -16,21 +17,18 @@ import (
 // every minute of a long stop.
 var lookBack = []time.Duration{time.Hour, 24 * time.Hour, 32 * 24 * time.Hour, 366 * 24 * time.Hour}
 
-// sweepPeriodic adds the runs that are due, and enqueues those whose task, or whose process, was lost.
+// sweepPeriodic adds the runs that are due, and enqueues those whose task, or whose process, was lost. A periodic task
+// for which that fails keeps no other one waiting.
 func (s *Scheduler) sweepPeriodic(ctx context.Context) error {
 	now, err := dbmodel.DatabaseNow(ctx, s.db)
 	if err != nil {
 		return fmt.Errorf("ask for the time: %w", err)
 	}
-	if err := s.addCleanup(ctx, now); err != nil {
-		return err
-	}
-	if err := s.addSecObserve(ctx, now); err != nil {
-		return err
-	}
-	if err := s.addDigests(ctx, now); err != nil {
-		return err
-	}
+	return errors.Join(s.addCleanup(ctx, now), s.addSecObserve(ctx, now), s.addDigests(ctx, now), s.enqueueLost(ctx))
+}
+
+// enqueueLost enqueues runs whose task, or whose process, was lost.
+func (s *Scheduler) enqueueLost(ctx context.Context) error {
 	_, latency, err := s.queue.Size(ctx, queue.Periodic)
 	if err != nil {
 		return nil //nolint:nilerr // see sweepQueue

@@ -141,19 +141,7 @@ func TestDueDigestsAreAddedOnce(t *testing.T) {
 	t.Parallel()
 	testenv.EachDatabase(t, func(t *testing.T, db *dbmodel.DB) {
 		ctx, server := t.Context(), testenv.Redis(t)
-		s := &dbmodel.Subscription{Name: "Daily", Schedule: "0 8 * * *", Timezone: "UTC", Enabled: true}
-		err := db.InTx(ctx, func(ctx context.Context, tx bun.Tx) error {
-			if err := dbmodel.AddSubscription(ctx, tx, s); err != nil {
-				return err
-			}
-			past := s.NextSlotAt.AddDate(0, 0, -1)
-			s.NextSlotAt = &past
-			_, err := tx.NewUpdate().Model(s).Column("next_slot_at").WherePK().Exec(ctx)
-			return err
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
+		addDueSubscription(t, db)
 		now := time.Now()
 		var g errgroup.Group
 		for i := range 3 {
@@ -163,12 +151,59 @@ func TestDueDigestsAreAddedOnce(t *testing.T) {
 		if err := g.Wait(); err != nil {
 			t.Fatal(err)
 		}
-		runs, err := dbmodel.PeriodicRuns(ctx, db, 0, 10)
-		runs = slices.DeleteFunc(runs, func(r dbmodel.PeriodicRun) bool { return r.Task != dbmodel.PeriodicDigests })
-		if err != nil || len(runs) != 1 {
-			t.Errorf("%d runs make digests (%v), want 1", len(runs), err)
+		if n := digestRuns(t, db); n != 1 {
+			t.Errorf("%d runs make digests, want 1", n)
 		}
 	})
+}
+
+// TestOnePeriodicTaskDoesNotStopOthers: a clean-up whose line cannot be read keeps no digest waiting.
+func TestOnePeriodicTaskDoesNotStopOthers(t *testing.T) {
+	t.Parallel()
+	testenv.EachDatabase(t, func(t *testing.T, db *dbmodel.DB) {
+		addDueSubscription(t, db)
+		setCron(t, db, "never")
+		s := newScheduler(t, db, testenv.Redis(t))
+		if err := s.sweepPeriodic(t.Context()); err == nil {
+			t.Error("the fault is not reported")
+		}
+		if n := digestRuns(t, db); n != 1 {
+			t.Errorf("%d runs make digests, want 1", n)
+		}
+	})
+}
+
+// addDueSubscription adds a subscription whose slot has come.
+func addDueSubscription(t *testing.T, db *dbmodel.DB) {
+	t.Helper()
+	s := &dbmodel.Subscription{Name: "Daily", Schedule: "0 8 * * *", Timezone: "UTC", Enabled: true}
+	err := db.InTx(t.Context(), func(ctx context.Context, tx bun.Tx) error {
+		if err := dbmodel.AddSubscription(ctx, tx, s); err != nil {
+			return err
+		}
+		past := s.NextSlotAt.AddDate(0, 0, -1)
+		s.NextSlotAt = &past
+		_, err := tx.NewUpdate().Model(s).Column("next_slot_at").WherePK().Exec(ctx)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// digestRuns counts the runs that make digests.
+func digestRuns(t *testing.T, db *dbmodel.DB) (n int) {
+	t.Helper()
+	runs, err := dbmodel.PeriodicRuns(t.Context(), db, 0, 10)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range runs {
+		if r.Task == dbmodel.PeriodicDigests {
+			n++
+		}
+	}
+	return n
 }
 
 func TestMissedSlotsAreMadeUpOnce(t *testing.T) {
