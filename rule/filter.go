@@ -51,7 +51,7 @@ func oneOf[T comparable](list []T, v T) bool { return len(list) == 0 || slices.C
 // Refusal is a field of a subscription or of a schedule that cannot be accepted.
 type Refusal struct {
 	Field  string // as in JSON
-	Reason string // what the field must be
+	Reason string // what the field must be, or what is wrong with it
 }
 
 // Check returns what is wrong with f: words that do not exist, and types and events that no notification has together.

@@ -16,7 +16,8 @@ import (
 	"github.com/seed91453169/tocsin/rule"
 )
 
-// TestSlotsAheadOfTheClockDoNotCount: after the clock of the database was set back, periodic tasks run as often as before.
+// TestSlotsAheadOfTheClockDoNotCount: after the clock of the database was set back, periodic tasks run as often as
+// before.
 func TestSlotsAheadOfTheClockDoNotCount(t *testing.T) {
 	t.Parallel()
 	testenv.EachDatabase(t, func(t *testing.T, db *dbmodel.DB) {
@@ -58,8 +59,8 @@ func TestSlotsAheadOfTheClockDoNotCount(t *testing.T) {
 	})
 }
 
-// TestClockIsSetBackWithoutAScheduler moves all times an hour ahead while no scheduler lives, which is how they look when the clock
-// of the database was set back by an hour. The first sweep after that finds what is due.
+// TestClockIsSetBackWithoutAScheduler moves all times an hour ahead while no scheduler lives, which is how they look
+// when the clock of the database was set back by an hour. The first sweep after that finds what is due.
 func TestClockIsSetBackWithoutAScheduler(t *testing.T) {
 	t.Parallel()
 	testenv.EachDatabase(t, func(t *testing.T, db *dbmodel.DB) {

@@ -8,8 +8,8 @@ import (
 	"github.com/robfig/cron/v3"
 )
 
-// FuzzDueSlot: of any line that the settings take, the slot that is due lies behind the last one and not in the future, and
-// there is none left behind it.
+// FuzzDueSlot: of any line that the settings take, the slot that is due lies behind the last one and not in the future,
+// and there is none left behind it.
 func FuzzDueSlot(f *testing.F) {
 	for _, line := range []string{"0 3 * * *", "* * * * *", "@every 1s", "@every 90m", "@monthly", "0 0 29 2 *", "*/7 */5 1-31/2 * SUN", "0 0 31 4 *", "59 23 31 12 6"} {
 		f.Add(line, int64(1_772_366_400), int64(86_400))

@@ -12,8 +12,8 @@ import (
 	"github.com/seed91453169/tocsin/internal/testenv"
 )
 
-// TestSweepDeletions: what is deleted gets one task over all schedulers, another one only when its worker shows no sign of life,
-// or has ended; where nothing is deleted there is none.
+// TestSweepDeletions: what is deleted gets one task over all schedulers, another one only when its worker shows no sign
+// of life, or has ended; where nothing is deleted there is none.
 func TestSweepDeletions(t *testing.T) {
 	t.Parallel()
 	testenv.EachDatabase(t, func(t *testing.T, db *dbmodel.DB) {

@@ -41,7 +41,7 @@ const (
 	failingAtOnce = 500
 )
 
-// Scheduler sweeps until Shutdown.
+// Scheduler sweeps once a second, in turn with other schedulers, until Shutdown.
 type Scheduler struct {
 	db    *dbmodel.DB
 	queue *queue.Queue
@@ -71,7 +71,7 @@ func New(db *dbmodel.DB, queue *queue.Queue, log zerolog.Logger) *Scheduler {
 // Metrics is what the Scheduler counts for Prometheus.
 func (s *Scheduler) Metrics() prometheus.Collector { return s.requeued }
 
-// ReadSecObserve has the Scheduler, before its Start, ask for a pass over SecObserve in each interval.
+// ReadSecObserve makes the Scheduler ask for a pass over SecObserve in each interval; call it before Start.
 func (s *Scheduler) ReadSecObserve(interval time.Duration) { s.secObserveInterval = interval }
 
 // Start begins to sweep.
@@ -108,13 +108,13 @@ func (s *Scheduler) Start() {
 	})
 }
 
-// Shutdown ends a sweep that is under way and returns.
+// Shutdown interrupts a sweep that is under way, and returns when it has ended.
 func (s *Scheduler) Shutdown() {
 	s.cancel()
 	s.running.Wait()
 }
 
-// sweep takes every step of a sweep, if it is this scheduler's turn; worked says whether it was.
+// sweep does one sweep if it is this scheduler's turn; worked says whether it was.
 func (s *Scheduler) sweep(ctx context.Context) (worked bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, sweepTime)
 	defer cancel()

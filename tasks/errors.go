@@ -13,7 +13,7 @@ var ErrNotFound = dbmodel.ErrNotFound
 // FieldError says what is wrong with one field of an event.
 type FieldError struct {
 	Field   string // as in JSON: "severity", "observations[3].title"
-	Message string // what the field must be
+	Message string // what the field must be, or what is wrong with it
 }
 
 // InvalidError refuses an event and lists all that is wrong with it, up to about a hundred faults.

@@ -28,7 +28,8 @@ const (
 // secretWords in the name of an argument make its value a secret.
 var secretWords = []string{"password", "passwd", "secret", "token", "key", "authorization", "cookie"}
 
-// decoding has arguments that must be cut decoded one after the other: as values they take many times as much memory.
+// decoding is held while arguments that are too long are decoded: as values they take many times as much memory, so
+// only those of one exception may be decoded at once.
 var decoding sync.Mutex
 
 // storedArguments masks secrets at any depth, and cuts what is too long.

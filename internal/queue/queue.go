@@ -1,5 +1,6 @@
 // Package queue is the way to the workers through Redis: asynq queues and the payloads of their tasks, wake-ups, pokes
-// of targets, and claims of exceptions. It accepts, evaluates and sends nothing.
+// of targets, and claims of exceptions. A poke is a task that makes a worker look for pending deliveries of a target, a
+// drain is what that worker does. The package accepts, evaluates and sends nothing.
 package queue
 
 import (
