@@ -6,10 +6,10 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/uptrace/bun"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/seed91453169/tocsin/dbmodel"
 	"github.com/seed91453169/tocsin/rule"
@@ -32,17 +32,15 @@ func (w *Worker) periodicDigests(ctx context.Context, _ *dbmodel.PeriodicRun) (d
 		return "", err
 	}
 	ofPauses, slotsEnded := *d, make(chan struct{}) // each goroutine has counts of its own
-	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error {
-		return w.catch("ends of pauses", func() error { return ofPauses.endPausesUntil(ctx, slotsEnded) })
+	var pauses sync.WaitGroup
+	pauses.Go(func() { // a pause that fails stops no slot
+		ofPauses.failure = w.catch("ends of pauses", func() error { return ofPauses.endPausesUntil(ctx, slotsEnded) })
 	})
-	g.Go(func() error {
-		defer close(slotsEnded)
-		return w.catch("ends of slots", func() error { return d.endSlots(ctx) })
-	})
-	err = g.Wait()
+	err = w.catch("ends of slots", func() error { return d.endSlots(ctx) })
+	close(slotsEnded)
+	pauses.Wait()
 	d.unpaused, d.messages = ofPauses.unpaused, d.messages+ofPauses.messages
-	return d.summary(), err
+	return d.summary(), errors.Join(err, ofPauses.failure)
 }
 
 // digests is a run that makes the digests that are due.
@@ -54,7 +52,7 @@ type digests struct {
 	slots    int   // slots that it ended, one for each subscription
 	unpaused int   // products whose pause it ended
 	messages int   // digests, counted for each recipient
-	failure  error // of the first slot that could not end; the others end all the same
+	failure  error // of the first slot that could not end, while the others do; of the pauses
 }
 
 // summary says, in words, what the run did so far.

@@ -67,6 +67,34 @@ func TestPanicOfOneSlot(t *testing.T) {
 	})
 }
 
+// TestFailingPauseStopsNoSlot: slots end also in a run that cannot end a pause, and the run fails.
+func TestFailingPauseStopsNoSlot(t *testing.T) {
+	t.Parallel()
+	testenv.EachDatabase(t, func(t *testing.T, db *dbmodel.DB) {
+		e := newEnv(t, db, nil)
+		e.product(1, "")
+		e.scheduler.Shutdown()
+		e.slotIsDue(e.dailyDigest(""))
+		err := db.InTx(t.Context(), func(ctx context.Context, tx bun.Tx) error { return e.happen(ctx, tx, "import") })
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := db.ExecContext(t.Context(), `INSERT INTO ended_pauses (products, through) VALUES ('"?"', 0)`); err != nil {
+			t.Fatal(err)
+		}
+		run, err := dbmodel.BeginRun(t.Context(), db, queue.TypePeriodicDigests)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := e.worker.periodicDigests(t.Context(), run); err == nil {
+			t.Error("the run hides that a pause did not end")
+		}
+		if made := e.digested(); len(made) != 1 {
+			t.Errorf("%d digests, want that of the slot", len(made))
+		}
+	})
+}
+
 // TestSlotsAreCountedOnce: a run whose transactions fail one after the other counts those that commit.
 func TestSlotsAreCountedOnce(t *testing.T) {
 	t.Parallel()
