@@ -29,7 +29,7 @@ type periodicTask struct {
 	failure string // the message by which a run that failed for good is reported
 	// do does a run and returns, in words, what it did, also before it failed.
 	do func(ctx context.Context, run *dbmodel.PeriodicRun) (done string, err error)
-	// reportsItself: do itself reports a failure that is no panic, because the next run may do better.
+	// reportsItself: do itself reports its failures, because the next run may do better; see reported.
 	reportsItself bool
 }
 
@@ -121,7 +121,7 @@ func (w *Worker) periodic(ctx context.Context, t *asynq.Task, task periodicTask)
 	done, err := w.tryRun(ctx, run, task)
 	late := ctx.Err() == context.DeadlineExceeded
 	report := task.failure
-	if _, isPanic := errors.AsType[*panicked](err); task.reportsItself && !isPanic {
+	if !late && task.reported(err) {
 		report = ""
 	}
 	switch {
@@ -142,6 +142,13 @@ func (w *Worker) periodic(ctx context.Context, t *asynq.Task, task periodicTask)
 		return fmt.Errorf("periodic task %s: %w", run.Task, errors.Join(err, recorded))
 	}
 	return w.failRun(run, t.Type(), report, done, err)
+}
+
+// reported reports whether do itself has reported the failure err. It knows nothing of panics and of settings that the
+// worker lacks, and can report nothing while the database is away.
+func (t *periodicTask) reported(err error) bool {
+	_, isPanic := errors.AsType[*panicked](err)
+	return t.reportsItself && !isPanic && !errors.Is(err, errNoSecObserve) && !errors.Is(err, dbmodel.ErrUnavailable)
 }
 
 // succeedRun records that a run succeeded, and what it did.

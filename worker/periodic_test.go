@@ -3,6 +3,8 @@ package worker
 import (
 	"context"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"testing"
 	"time"
 
@@ -43,4 +45,49 @@ func TestStopsAreNoFailuresOfARun(t *testing.T) {
 			t.Errorf("%+v %v", runs, err)
 		}
 	})
+}
+
+// TestFailedPassIsReportedOnce: a pass over SecObserve reports its failures itself, and the worker those of which the
+// pass knows nothing.
+func TestFailedPassIsReportedOnce(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		pass     func(context.Context, *dbmodel.PeriodicRun) (string, error)
+		reported int
+	}{
+		"the worker knows no SecObserve": {nil, 1},
+		"the database is away": {func(context.Context, *dbmodel.PeriodicRun) (string, error) {
+			return "", fmt.Errorf("load users: %w", dbmodel.ErrUnavailable)
+		}, 1},
+		"a panic": {func(context.Context, *dbmodel.PeriodicRun) (string, error) { panic("a fault") }, 1},
+		"any other failure": {func(context.Context, *dbmodel.PeriodicRun) (string, error) {
+			return "", errors.New("the token is refused")
+		}, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			e := newEnv(t, testenv.SQLiteDB(t), func(w *Worker) { w.SecObserve = c.pass })
+			e.scheduler.Shutdown()
+			id, err := dbmodel.AddSlot(t.Context(), e.db, dbmodel.PeriodicSecObserve, time.Now())
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, err = e.db.ExecContext(t.Context(), "UPDATE periodic_tasks SET attempts = ?", dbmodel.PeriodicAttempts-1)
+			if err != nil {
+				t.Fatal(err)
+			}
+			payload, err := json.Marshal(queue.PeriodicTask{ID: id})
+			if err != nil {
+				t.Fatal(err)
+			}
+			sync := e.worker.periodicTasks()[queue.TypeSecObserveSync]
+			if err := sync(t.Context(), asynq.NewTask(queue.TypeSecObserveSync, payload)); err == nil {
+				t.Error("the task does not fail")
+			}
+			events, err := dbmodel.Count(t.Context(), e.db)
+			if err != nil || events.Outbox != c.reported {
+				t.Errorf("%d failures are reported (%v), want %d", events.Outbox, err, c.reported)
+			}
+		})
+	}
 }
