@@ -14,8 +14,7 @@ import (
 // deliverDigest sends the digest that is tried again, else one of all single deliveries that wait.
 func (d *drain) deliverDigest(ctx context.Context) (nextStep, error) {
 	w, id := d.w, d.target.ID
-	content, err := dbmodel.WaitingDigestOf(ctx, w.DB, id, d.target.Batch,
-		message.MaxNamed, message.MaxWorst)
+	content, err := dbmodel.WaitingDigestOf(ctx, w.DB, id, d.target.Batch, message.MaxNamed, message.MaxWorst)
 	switch {
 	case err != nil:
 		return stop, fmt.Errorf("read a digest for target %d: %w", id, err)

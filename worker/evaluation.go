@@ -14,7 +14,6 @@ import (
 // evaluation is the evaluation of one event, in one transaction: the settings that it reads, and the notifications that
 // it stores in the end.
 type evaluation struct {
-	w        *Worker
 	tx       bun.Tx
 	settings *dbmodel.Settings
 	products map[int64]*dbmodel.ProductContext
@@ -25,8 +24,8 @@ type evaluation struct {
 	notified      map[int64]bool  // observations with a notification, of their own or of their title
 }
 
-// newEvaluation reads the settings, beside those of the given products that apply to these.
-func (w *Worker) newEvaluation(
+// newEvaluation reads the settings, and finds those that apply to each of the given products.
+func newEvaluation(
 	ctx context.Context, tx bun.Tx, products map[int64]*dbmodel.ProductContext,
 ) (*evaluation, error) {
 	settings, err := dbmodel.LoadSettings(ctx, tx)
@@ -39,7 +38,7 @@ func (w *Worker) newEvaluation(
 		applied[id] = &a
 	}
 	return &evaluation{
-		w: w, tx: tx, settings: settings, products: products, applied: applied, notified: map[int64]bool{},
+		tx: tx, settings: settings, products: products, applied: applied, notified: map[int64]bool{},
 	}, nil
 }
 

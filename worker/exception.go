@@ -49,7 +49,7 @@ func (w *Worker) evaluateException(
 		return decision{}, dbmodel.Suppress(ctx, tx, w.exceptionKey(event))
 	}
 	x := event.Payload.Exception
-	e, err := w.newEvaluation(ctx, tx, nil)
+	e, err := newEvaluation(ctx, tx, nil)
 	if err != nil {
 		return decision{}, err
 	}

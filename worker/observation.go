@@ -126,7 +126,7 @@ func (w *Worker) withProducts(
 			w.fault(&observations[i])
 		}
 	}
-	e, err := w.newEvaluation(ctx, tx, products)
+	e, err := newEvaluation(ctx, tx, products)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -16,7 +16,7 @@ func (w *Worker) evaluateGate(ctx context.Context, tx bun.Tx, event *dbmodel.Eve
 	if err != nil {
 		return decision{}, fmt.Errorf("keep product %d: %w", event.ProductID, err)
 	}
-	e, err := w.newEvaluation(ctx, tx, products)
+	e, err := newEvaluation(ctx, tx, products)
 	if err != nil {
 		return decision{}, err
 	}
