@@ -17,7 +17,6 @@ type ProductContext struct {
 	GroupName  string // empty: no group
 	Product    rule.Settings
 	Group      *rule.Settings
-	Subscribed bool // there is a subscription, to whatever
 }
 
 // contextRow is a row of productContexts.
@@ -25,7 +24,6 @@ type contextRow struct {
 	ID         int64
 	Generation int64
 	Name       string
-	Subscribed bool
 	Product    settingsRow `bun:"embed:product_"`
 
 	GroupID   int64
@@ -52,9 +50,7 @@ func (r *settingsRow) settings() rule.Settings {
 }
 
 func (r *contextRow) context() *ProductContext {
-	c := &ProductContext{
-		ID: r.ID, Generation: r.Generation, Name: r.Name, Product: r.Product.settings(), Subscribed: r.Subscribed,
-	}
+	c := &ProductContext{ID: r.ID, Generation: r.Generation, Name: r.Name, Product: r.Product.settings()}
 	if r.GroupName != nil {
 		group := r.Group.settings()
 		c.GroupID, c.GroupName, c.Group = r.GroupID, *r.GroupName, &group
@@ -63,8 +59,7 @@ func (r *contextRow) context() *ProductContext {
 }
 
 const productContexts = `
-	SELECT p.id, p.generation, p.name, EXISTS (SELECT 1 FROM subscriptions) AS subscribed,
-		@product_paused AS product_paused,
+	SELECT p.id, p.generation, p.name, @product_paused AS product_paused,
 		p.observation_notification_min_severity AS product_min_severity,
 		p.observation_notification_statuses AS product_statuses,
 		p.observation_notification_min_priority AS product_min_priority,

@@ -54,6 +54,22 @@ func LoadSettings(ctx context.Context, db bun.IDB) (*Settings, error) {
 	return s, Translate(db.NewSelect().Model(s).Where("id = 1").Scan(ctx))
 }
 
+// Circumstances are the settings, and what spares most evaluations a statement.
+type Circumstances struct {
+	Settings
+	Subscribed    bool // there is a subscription, to whatever
+	BaselineWaits bool // a baseline waits to be evaluated, of whatever
+}
+
+// LoadCircumstances reads the settings, and what there is beside them.
+func LoadCircumstances(ctx context.Context, db bun.IDB) (*Circumstances, error) {
+	c := new(Circumstances)
+	return c, Translate(db.NewSelect().Model((*Settings)(nil)).ColumnExpr("?TableColumns").
+		ColumnExpr("EXISTS (SELECT 1 FROM subscriptions) AS subscribed").
+		ColumnExpr("EXISTS (SELECT 1 FROM outbox WHERE kind = 'baseline' AND failed_at IS NULL) AS baseline_waits").
+		Where("id = 1").Scan(ctx, c))
+}
+
 // SettingsForUpdate is LoadSettings that keeps others from changing them until the transaction ends.
 func SettingsForUpdate(ctx context.Context, tx bun.Tx) (*Settings, error) {
 	s := new(Settings)

@@ -15,7 +15,7 @@ import (
 // it stores in the end.
 type evaluation struct {
 	tx       bun.Tx
-	settings *dbmodel.Settings
+	settings *dbmodel.Circumstances
 	products map[int64]*dbmodel.ProductContext
 	applied  map[int64]*rule.Applied // the settings that apply to a product
 
@@ -28,7 +28,7 @@ type evaluation struct {
 func newEvaluation(
 	ctx context.Context, tx bun.Tx, products map[int64]*dbmodel.ProductContext,
 ) (*evaluation, error) {
-	settings, err := dbmodel.LoadSettings(ctx, tx)
+	settings, err := dbmodel.LoadCircumstances(ctx, tx)
 	if err != nil {
 		return nil, fmt.Errorf("load settings: %w", err)
 	}

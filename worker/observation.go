@@ -53,8 +53,10 @@ func (w *Worker) evaluateObservations(
 		return decision{}, err
 	}
 	// The state is locked: where a baseline reported it, that baseline is stored by now.
-	if waits, err := dbmodel.WaitsForBaseline(ctx, tx, ids); err != nil || waits {
-		return decision{}, postponedByBaseline(err)
+	if e.settings.BaselineWaits {
+		if waits, err := dbmodel.WaitsForBaseline(ctx, tx, ids); err != nil || waits {
+			return decision{}, postponedByBaseline(err)
+		}
 	}
 	ids = nil                 // of those with an outcome of their own
 	var values []*rule.Values // to remember of these; nil: nothing

@@ -71,7 +71,10 @@ func (e *evaluation) decideRecipients(ctx context.Context) ([]int64, error) {
 
 // addSubscriptions adds the subscriptions that may receive the notifications to the settings that apply to these.
 func (e *evaluation) addSubscriptions(ctx context.Context) error {
-	products, types, subscribed := map[int64]bool{}, map[rule.Type]bool{}, false
+	if !e.settings.Subscribed {
+		return nil
+	}
+	products, types := map[int64]bool{}, map[rule.Type]bool{}
 	worst, allHaveSeverity := rule.SeverityUnknown, true
 	for i := range e.notifications {
 		before, after := e.notifications[i].Before(), e.notifications[i].After()
@@ -82,14 +85,9 @@ func (e *evaluation) addSubscriptions(ctx context.Context) error {
 			}
 		}
 		types[e.notifications[i].Type] = true
-		p := e.notifications[i].ProductID
-		if p != nil {
+		if p := e.notifications[i].ProductID; p != nil {
 			products[*p] = true
 		}
-		subscribed = subscribed || e.mayBeSubscribed(p)
-	}
-	if !subscribed {
-		return nil
 	}
 	if !allHaveSeverity {
 		worst = "" // no minimum keeps the others from a subscription
@@ -109,14 +107,4 @@ func (e *evaluation) addSubscriptions(ctx context.Context) error {
 		}
 	}
 	return nil
-}
-
-// mayBeSubscribed reports whether there may be a subscription, as far as that is known without asking. Where nobody has
-// made one, each evaluation is spared the question.
-func (e *evaluation) mayBeSubscribed(product *int64) bool {
-	if product == nil {
-		return true
-	}
-	known, found := e.products[*product]
-	return !found || known.Subscribed
 }
