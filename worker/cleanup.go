@@ -82,8 +82,8 @@ func (c *cleanup) do(ctx context.Context) error {
 	return nil
 }
 
-// notifications deletes the notifications that were created before a time and have no pending delivery, a batch at a
-// time.
+// notifications deletes the notifications that were created before a time, a batch at a time, but for those with a
+// pending delivery, and those that a digest has yet to report.
 func (c *cleanup) notifications(ctx context.Context, before time.Time) error {
 	return c.inBatches(ctx, func(ctx context.Context) (more bool, err error) { return c.deleteOld(ctx, before) })
 }

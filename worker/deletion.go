@@ -19,7 +19,7 @@ func (w *Worker) deletionRemove(ctx context.Context, _ *asynq.Task) error {
 		began := time.Now()
 		n, err := w.removeBatch(ctx)
 		if err != nil {
-			return fmt.Errorf("remove what is deleted: %w", err)
+			return fmt.Errorf("remove deleted rows: %w", err)
 		}
 		removed += n
 		if n == 0 || !w.pause(min(time.Since(began), longestCleanupPause)) {
@@ -30,7 +30,7 @@ func (w *Worker) deletionRemove(ctx context.Context, _ *asynq.Task) error {
 		}
 	}
 	if removed > 0 {
-		w.Log.Info().Int64("rows", removed).Msg("removed what was deleted")
+		w.Log.Info().Int64("rows", removed).Msg("removed deleted rows")
 	}
 	return w.record("release the removal", func(ctx context.Context) error { return dbmodel.ReleaseRemoval(ctx, w.DB) })
 }

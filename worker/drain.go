@@ -72,8 +72,8 @@ func (w *Worker) targetDrain(ctx context.Context, t *asynq.Task) error {
 	return err
 }
 
-// unpoke lets the next poke of a target through. It comes before the target is looked at: what is stored after that
-// look has a poke of its own.
+// unpoke lets the next poke of a target through. It comes before the target is looked at: a delivery that is stored
+// after that look has a poke of its own.
 func (w *Worker) unpoke(ctx context.Context, id int64) {
 	if err := w.Queue.Unpoke(ctx, id); err != nil {
 		w.Log.Debug().Err(err).Int64("target", id).Msg("a poke stays until it ends by itself")

@@ -35,7 +35,7 @@ func (d *drain) burst(ctx context.Context, waiting []dbmodel.PendingDelivery) (n
 		return stop, fmt.Errorf("load notifications for target %d: %w", d.target.ID, err)
 	}
 	unrecorded := &sentGroup{d: d}
-	defer func() { // also where a send panics: what the receiver took before is known
+	defer func() { // also where a send panics: the results of those before it are known
 		d.turn.take()
 		if e := unrecorded.flush(); e != nil {
 			next, err = stop, e

@@ -85,8 +85,8 @@ func (d *drain) send(ctx context.Context, m *channel.Message) (result *channel.E
 }
 
 // transmit renews the lease, unless that was done a moment ago, gives the turn up and sends; the time for the send
-// begins after that. lost says that another worker has the lease by now, and sends what this drain did not, or not to
-// its end. result is nil where the receiver took the message.
+// begins after that. lost says that another worker has the lease by now, and sees to the message, which this drain
+// did not send, or not to its end. result is nil where the receiver took the message.
 func (d *drain) transmit(ctx context.Context, m *channel.Message) (result *channel.Error, lost bool, err error) {
 	if mine, err := d.renew(ctx); err != nil || !mine {
 		return nil, !mine, err

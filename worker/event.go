@@ -269,12 +269,12 @@ func (w *Worker) split(ctx context.Context, e *dbmodel.Event) error {
 
 // setAside ends the tries of an event, and reports it.
 func (w *Worker) setAside(ctx context.Context, e *dbmodel.Event, class string, reason error) error {
-	what := fmt.Sprintf("event %d (%s)", e.ID, e.Kind)
+	subject := fmt.Sprintf("event %d (%s)", e.ID, e.Kind)
 	switch {
 	case len(e.Payload.IDs) > 0:
-		what += fmt.Sprintf(" of observation %d", e.Payload.IDs[0])
+		subject += fmt.Sprintf(" of observation %d", e.Payload.IDs[0])
 	case e.ProductID != 0:
-		what += fmt.Sprintf(" of product %d", e.ProductID)
+		subject += fmt.Sprintf(" of product %d", e.ProductID)
 	}
 	return w.DB.InTx(ctx, func(ctx context.Context, tx bun.Tx) error {
 		done, err := dbmodel.SetEventAside(ctx, tx, e, reason.Error())
@@ -284,7 +284,7 @@ func (w *Worker) setAside(ctx context.Context, e *dbmodel.Event, class string, r
 		dbmodel.AfterCommit(ctx, func() {
 			w.counted.setAside(e)
 			w.Log.Error().Err(reason).Func(tracing.Log(tracing.Continue(ctx, e.Payload.TraceParent))).Str("class", class).
-				Msg(what + " is set aside: its evaluation failed for good")
+				Msg(subject + " is set aside: its evaluation failed for good")
 		})
 		if e.Payload.Exception != nil && e.Payload.Exception.Own {
 			return nil
@@ -292,7 +292,7 @@ func (w *Worker) setAside(ctx context.Context, e *dbmodel.Event, class string, r
 		return w.reportOwn(ctx, tx, accept.ExceptionInfo{
 			Class: class, Function: queue.TypeOf(e.Kind),
 			Message: "an event is set aside: its evaluation failed for good; see the failed events",
-			Trace:   what + ": " + reason.Error(),
+			Trace:   subject + ": " + reason.Error(),
 		})
 	})
 }

@@ -9,8 +9,8 @@ import (
 	"github.com/seed91453169/tocsin/rule"
 )
 
-// lane is where a drain runs, by its channel and by what is known of its target. The bound of a lane keeps receivers
-// that hang from taking the places of those that answer.
+// lane is one of the lanes in which drains run, by the channel and the state of their targets. The bound of a lane
+// keeps receivers that hang from taking the places of those that answer.
 type lane struct {
 	channel rule.Channel
 	kind    laneKind

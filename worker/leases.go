@@ -55,8 +55,8 @@ func (l *leases) keep(ctx context.Context) {
 	}
 }
 
-// renew renews all leases once. While the database is down nobody else takes a lease either; a worker that is cut
-// off from it goes on with its message, while another one may send that again once the lease is over.
+// renew renews all leases once. While the database is down no other worker takes a lease either. A worker that is cut
+// off from the database goes on with its message, while another one may send that again once the lease is over.
 func (l *leases) renew(ctx context.Context) {
 	l.mu.Lock()
 	list := make([]dbmodel.HeldLease, 0, len(l.held))

@@ -17,11 +17,12 @@ type panicked struct{ value any }
 
 func (p *panicked) Error() string { return fmt.Sprintf("panic: %v", p.value) }
 
-// catch calls do and returns its error; a panic is an error like others, and its stack is logged. what names do.
-func (w *Worker) catch(what string, do func() error) (err error) {
+// catch calls do and returns its error; a panic is an error like others, and is logged with its stack. name says in the
+// log where it came from.
+func (w *Worker) catch(name string, do func() error) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			w.Log.Error().Bytes("stack", debug.Stack()).Msgf("%s: panic: %v", what, p)
+			w.Log.Error().Bytes("stack", debug.Stack()).Msgf("%s: panic: %v", name, p)
 			err = &panicked{p}
 		}
 	}()

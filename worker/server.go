@@ -111,7 +111,7 @@ func (l asynqLog) Warn(args ...any)  { l.log.Debug().Msg(line(args)) }
 
 func (l asynqLog) Error(args ...any) {
 	level, text := zerolog.ErrorLevel, line(args)
-	// asynq's channel cancels single tasks, which nobody does here.
+	// This is about asynq's channel for cancelling single tasks, which Tocsin does not use.
 	if strings.Contains(text, "cancelation channel") || l.redisAway() {
 		level = zerolog.DebugLevel
 	}

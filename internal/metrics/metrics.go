@@ -1,4 +1,4 @@
-// Package metrics is what the roles of one process share in their metrics for Prometheus: the registry and the counter
+// Package metrics has the part of the metrics for Prometheus that the roles of a process share: registry and counter
 // of accepted events. The metrics of a role stand in its own package.
 package metrics
 
