@@ -11,7 +11,7 @@ import (
 	"github.com/seed91453169/tocsin/rule"
 )
 
-// StoredChunk is what AcceptObservations did.
+// StoredChunk is the result of AcceptObservations.
 type StoredChunk struct {
 	Changed    int   // observations that are new or differ
 	PassedOver int   // observations that differ from the stored ones, which were reported later; see AcceptOptions
@@ -21,12 +21,12 @@ type StoredChunk struct {
 // AcceptOptions says how observations are accepted.
 type AcceptOptions struct {
 	Bulk     bool // part of an import: single events go first
-	Baseline bool // what matches is remembered without being notified
+	Baseline bool // observations that match are remembered without a notification
 	Queued   bool // the caller enqueues a task for the event
 	// TraceParent is EventPayload.TraceParent.
 	TraceParent string
-	// ReportedAt is when the web tier reported them, where they came through Redis and may have been overtaken: then what
-	// is stored and was reported later, but not after now, stays; this needs a transaction. nil: now.
+	// ReportedAt is when the web tier reported them, where they came through Redis and may have been overtaken: then a
+	// stored observation that was reported later, but not after now, stays; this needs a transaction. nil: now.
 	ReportedAt *time.Time
 }
 
@@ -38,7 +38,7 @@ func (options AcceptOptions) Kind() EventKind {
 	return KindObservation
 }
 
-// payload is what the event of a list carries, all but the ids of those that changed.
+// payload is the payload of the event of a list, without the ids of those that changed.
 func (options AcceptOptions) payload(list []Observation) EventPayload {
 	if !options.Baseline {
 		return EventPayload{TraceParent: options.TraceParent}
@@ -68,9 +68,9 @@ const differsFromStored = `
 const deletedWithProduct = `EXISTS (
 		SELECT 1 FROM deletions d WHERE d.product_id = o.product_id AND d.generation = o.generation)`
 
-// upsertObservations inserts or updates what differs, where all products are known, and returns the ids of these. What
-// was reported later than @reported_at, but not after now, stays. Of an observation that was deleted with its product
-// nothing is remembered.
+// upsertObservations inserts or updates the observations that differ, where all products are known, and returns their
+// ids. A stored one that was reported later than @reported_at, but not after now, stays. Of an observation that was
+// deleted with its product nothing is remembered.
 const upsertObservations = `
 	INSERT INTO observations AS o (id, product_id, title, title_hash, severity, status, priority, parser_type,
 		vulnerability_id, cvss_score, origin, url, known_exploited, details, reported_at, generation)
@@ -186,8 +186,8 @@ func acceptSQLite(
 const lockObservations = `SELECT id FROM observations WHERE id = ANY (@ids) ORDER BY id FOR NO KEY UPDATE`
 
 // lockReported keeps stored observations from being changed until those that came through Redis are confirmed.
-// Otherwise an older report, which is being stored, would be confirmed in the place of a younger one that equals what
-// was stored before.
+// Otherwise an older report, which is being stored, would be confirmed in the place of a younger one that equals the
+// observation that was stored before.
 func lockReported(ctx context.Context, db bun.IDB, list []Observation, options AcceptOptions) error {
 	if options.ReportedAt == nil {
 		return nil

@@ -60,7 +60,7 @@ const (
 	askedAtOnce = 200
 )
 
-// doubtfulDelivery is a row of doubtfulDeliveries, and what findHeirs found for it.
+// doubtfulDelivery is a row of doubtfulDeliveries, and the result of findHeirs for it.
 type doubtfulDelivery struct {
 	ID, NotificationID  int64
 	ProductID, DigestID int64
@@ -86,11 +86,11 @@ func (d *doubtfulDelivery) reason() string {
 	return WithdrawnReason
 }
 
-// AskAgain decides once more about what waits for a target because of subscriptions, where owner has the lease. A
-// delivery whose subscription is disabled or deleted, or whose user is gone or does not see its notification any more,
-// goes on as that of another subscription with the same target that takes the notification, or fails. One that is
-// whole only because of a user that is no administrator any more is masked. It reports whether anything changed, and
-// which deliveries failed, by the reason.
+// AskAgain decides once more about the deliveries that wait for a target because of subscriptions, where owner has the
+// lease. A delivery whose subscription is disabled or deleted, or whose user is gone or does not see its notification
+// any more, goes on as that of another subscription with the same target that takes the notification, or fails. One
+// that is whole only because of a user that is no administrator any more is masked. It reports whether anything
+// changed, and which deliveries failed, by the reason.
 func AskAgain(
 	ctx context.Context, db bun.IDB, targetID int64, owner string,
 ) (changed bool, failed map[string][]MarkedDelivery, err error) {

@@ -24,7 +24,7 @@ const oldNotifications = `
 
 // OldNotifications returns the ids of up to limit notifications that were created before a time, that have no pending
 // delivery, and that no digest has yet to report, the oldest first, beginning behind a position (nil: at the first);
-// and the position of the last. It locks them and passes over those that somebody else has locked.
+// and the position of the last. It locks them and passes over those that another transaction has locked.
 func OldNotifications(
 	ctx context.Context, tx bun.Tx, before time.Time, behind *Position, limit int,
 ) ([]int64, *Position, error) {

@@ -55,8 +55,8 @@ const mendQueuedEvents = `
 		SELECT id FROM outbox WHERE queued_at > clock_timestamp() ORDER BY id LIMIT @limit FOR NO KEY UPDATE SKIP LOCKED)`
 
 // MendDueTimes brings due times that were written before the database's clock was set back by setBack, and the next
-// slots of subscriptions, to where they would be by the clock of now. What a process holds stays its own for as long
-// as it would have: a lease or claim is cut to its full length from now, never ended.
+// slots of subscriptions, to where they would be by the clock of now. A lease or claim stays with its process for as
+// long as it would have: it is cut to its full length from now, never ended.
 func MendDueTimes(ctx context.Context, db *DB, setBack time.Duration) error {
 	for _, mend := range []struct {
 		statement string

@@ -4,8 +4,8 @@
 //
 // A statement stands whole in a constant, in the words of PostgreSQL, with arguments by name, and runs through exec,
 // queryAll or queryOne; dialect.go lists the forms that SQLite writes in another way. Its rows are read into a struct
-// by the names of the columns. Lists of values are arguments of the types numbers, texts and rows. What reads
-// better as a chain of calls, such as a filter with many conditions, is built by bun.
+// by the names of the columns. Lists of values are arguments of the types numbers, texts and rows. Queries that read
+// better as a chain of calls, such as those of a filter with many conditions, are built by bun.
 package dbmodel
 
 import (
@@ -103,7 +103,7 @@ type reader interface {
 	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
 }
 
-// readWriter is what *sql.DB and *sql.Tx have in common.
+// readWriter is a *sql.DB or a *sql.Tx.
 type readWriter interface {
 	reader
 	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)

@@ -48,7 +48,8 @@ func CountDeletable(ctx context.Context, db bun.IDB, v Viewer, f NotificationFil
 	return n, Translate(err)
 }
 
-// entitled is what f wants of the notifications in whose product v is an owner, in no order and without columns.
+// entitled selects the notifications that f wants of those in whose product v is an owner, in no order and without
+// columns.
 func (f *NotificationFilter) entitled(db bun.IDB, v Viewer) *bun.SelectQuery {
 	q := db.NewSelect().TableExpr("notifications" + indexed(db, f.index())).Apply(f.choice).
 		Where(EntitledNotifications(db, v, "notifications", rule.Owner))

@@ -15,11 +15,11 @@ import (
 type DigestGroup struct {
 	Type     rule.Type
 	Event    rule.Event
-	Severity rule.Severity // empty for what has none
+	Severity rule.Severity // empty where the notification has none
 	Count    int
 }
 
-// WaitingDigest is what waits for one target, as one message says it.
+// WaitingDigest is the deliveries that wait for one target, as one message says them.
 type WaitingDigest struct {
 	IDs      []int64 // of the deliveries
 	Groups   []DigestGroup
@@ -52,7 +52,7 @@ const (
 	subscriptionName = `SELECT name FROM subscriptions WHERE id = @id`
 )
 
-// digestMember is a delivery of a digest, with what its notification is counted and ordered by.
+// digestMember is a delivery of a digest, with the values of its notification by which it is counted and ordered.
 type digestMember struct {
 	PendingDelivery
 	Type          rule.Type
@@ -85,8 +85,8 @@ func (m *digestMember) place() []int64 {
 	return []int64{int64(rank), int64(dropped), int64(priority), m.NotificationID}
 }
 
-// WaitingDigestOf reads what waits for a target and belongs to no StoredNetDigest, at most maxDigest deliveries: where
-// batch is not 0, those of the digest with that number alone. Its lists have at most maxNamed and maxWorst
+// WaitingDigestOf reads the deliveries that wait for a target and belong to no StoredNetDigest, at most maxDigest:
+// where batch is not 0, those of the digest with that number alone. Its lists have at most maxNamed and maxWorst
 // notifications.
 func WaitingDigestOf(
 	ctx context.Context, db bun.IDB, target, batch int64, maxNamed, maxWorst int,
@@ -118,7 +118,7 @@ func WaitingDigestOf(
 	return out, err
 }
 
-// digestSums is what is known of the members of a digest that were read.
+// digestSums sums up the members of a digest that were read.
 type digestSums struct {
 	groups       map[DigestGroup]int // how often; Count is 0
 	products     map[int64]bool

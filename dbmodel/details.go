@@ -23,8 +23,8 @@ type Details struct {
 	Scanner         string   `json:"scanner"`
 }
 
-// column is what the column details holds, the details that have no column of their own: empty, or JSON. Equal details
-// are equal texts.
+// column is the value of the column details, which holds the details that have no column of their own: empty, or JSON.
+// Equal details are equal texts.
 func (d Details) column() string {
 	d.VulnerabilityID, d.CVSSScore, d.Origin, d.URL, d.KnownExploited = "", nil, Origin{}, "", nil
 	if d == (Details{}) {
@@ -33,7 +33,7 @@ func (d Details) column() string {
 	return string(withoutEmpty(d))
 }
 
-// scan reads what column has written, and leaves the other details as they are.
+// scan reads a text of column, and leaves the other details as they are.
 func (d *Details) scan(column string) error {
 	if column == "" {
 		return nil

@@ -27,14 +27,14 @@ type NotificationRange struct {
 	After, Through int64
 	Types          []rule.Type
 	Products       []int64
-	AllProducts    bool // and what has no product
+	AllProducts    bool // and notifications that have no product
 	HeldBack       bool // those that wait for the end of a pause, and no others
 	// SentTo is the subscription about which rule.Notification.Sent says whether it received a notification at once; 0:
 	// about none.
 	SentTo int64
 }
 
-// summedNotification is what a net digest must know of a notification.
+// summedNotification is a notification with no more than a net digest must know of it.
 type summedNotification struct {
 	ID, ProductID, ObservationID  int64
 	Type                          rule.Type
@@ -69,7 +69,7 @@ const (
 		ORDER BY n.type, CASE n.type WHEN 'observation' THEN n.observation_id WHEN 'security_gate' THEN n.product_id END,
 			CASE WHEN n.type NOT IN ('observation', 'security_gate') THEN n.name END, n.id`
 
-	// What went to a target of a subscription for another reason is known there, too.
+	// A notification that went to a target of a subscription for another reason is known there, too.
 	sentAtOnce = `
 		EXISTS (SELECT 1 FROM deliveries d WHERE d.notification_id = n.id AND d.digest_id IS NULL
 			AND (d.source_kind = 'subscription' AND d.source_id = @subscription

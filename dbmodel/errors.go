@@ -16,12 +16,12 @@ var (
 	ErrNotFound = errors.New("not found")
 	// ErrConflict: a unique or foreign key speaks against it.
 	ErrConflict = errors.New("conflict")
-	// ErrUnavailable: the database cannot be reached, is full of connections, or asks to try again. What was asked may or
-	// may not have happened.
+	// ErrUnavailable: the database cannot be reached, is full of connections, or asks to try again. The statement may or
+	// may not have had its effect.
 	ErrUnavailable = errors.New("the database is not available")
 )
 
-// failure is an error of the database together with what it means.
+// failure is an error of the database together with its meaning.
 type failure struct{ kind, err error }
 
 func (f *failure) Error() string   { return f.kind.Error() + ": " + f.err.Error() }

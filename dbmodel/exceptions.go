@@ -45,15 +45,15 @@ func TakeSuppressed(ctx context.Context, tx bun.Tx, key string) (int, error) {
 	return n, err
 }
 
-// Named is what an exception names, as far as it exists.
+// Named is the user, observation and product that an exception names, as far as they exist.
 type Named struct {
 	User        string             // empty: none
 	Observation *StoredObservation // nil: none
 	Product     *ProductContext    // that of the exception, else that of the observation; nil: none
 }
 
-// NamedBy finds what an exception names, as it is now, and keeps the product from being deleted until the transaction
-// ends: what names it is deleted with it.
+// NamedBy finds the user, observation and product that an exception names, as they are now, and keeps the product from
+// being deleted until the transaction ends: a notification about it is deleted with it.
 func NamedBy(ctx context.Context, tx bun.Tx, e *Exception) (n Named, err error) {
 	if e.ObservationID != 0 {
 		o, err := ObservationByID(ctx, tx, e.ObservationID)

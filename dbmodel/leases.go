@@ -26,7 +26,7 @@ const (
 )
 
 // RenewTargets prolongs leases, and returns the owners of those that were lost. A target that is locked is passed
-// over: what locks it is short, or prolongs the lease itself.
+// over: a transaction that locks it is short, or prolongs the lease itself.
 func RenewTargets(ctx context.Context, db bun.IDB, held []HeldLease) (lost []string, err error) {
 	for part := range slices.Chunk(held, 1000) {
 		list := rows{

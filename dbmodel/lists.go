@@ -17,7 +17,7 @@ type listing struct {
 	keys      []string // the columns that it is sorted by; the last one is id
 	direction string   // ASC, DESC
 	limit     int
-	// choice restricts a query to what is wanted. The table has no alias in it.
+	// choice restricts a query to the rows that are wanted. The table has no alias in it.
 	choice func(*bun.SelectQuery) *bun.SelectQuery
 	// byProduct: the viewer is a member, or a group is wanted, and nothing leaves fewer rows to look through than that.
 	byProduct bool
@@ -71,7 +71,7 @@ func (l listing) visible(db bun.IDB, v Viewer) string {
 	return VisibleNotifications(db, v, l.table)
 }
 
-// from is what is wanted, in no order and without columns.
+// from selects the rows that are wanted, in no order and without columns.
 func (l listing) from(db bun.IDB, index string) *bun.SelectQuery {
 	return db.NewSelect().TableExpr(l.table + indexed(db, index)).Apply(l.choice)
 }

@@ -110,8 +110,8 @@ type Loss struct {
 	Rows int64  // of a column: rows in which it is not null
 }
 
-// LastMigration returns the name of the migration that Rollback takes back, empty where none is applied, and what is
-// lost then. It changes nothing.
+// LastMigration returns the name of the migration that Rollback takes back, empty where none is applied, and the
+// tables and columns that are lost then. It changes nothing.
 func LastMigration(ctx context.Context, db *DB) (string, []Loss, error) {
 	return lastMigration(ctx, db, schemaFiles(schemaFolder(db)))
 }
@@ -176,7 +176,8 @@ func dropped(statements string) []string {
 	return out
 }
 
-// Migrations lists what this program knows, oldest first, and what the database has of it. It changes nothing.
+// Migrations lists the migrations that this program knows, oldest first, and whether the database has them. It changes
+// nothing.
 func Migrations(ctx context.Context, db *DB) ([]MigrationStatus, error) {
 	known, err := knownMigrations(schemaFiles(schemaFolder(db)))
 	if err != nil {
@@ -309,9 +310,9 @@ func schemaFiles(folder string) fs.FS {
 	return files
 }
 
-// newMigrator returns a migrator that calls mark in the transaction of each migration. bun itself notes what is
-// applied only after that: a process that is killed in between would leave a database that no process could migrate
-// again. WithUpsert lets bun note again what mark has noted.
+// newMigrator returns a migrator that calls mark in the transaction of each migration. bun itself notes a migration
+// only after that: a process that is killed in between would leave a database that no process could migrate again.
+// WithUpsert lets bun note it again.
 func newMigrator(db *DB, files fs.FS, mark migrate.MigrationHook) (*migrate.Migrator, error) {
 	all := migrate.NewMigrations()
 	if err := all.Discover(files); err != nil {

@@ -21,7 +21,7 @@ type Position struct {
 type NotificationFilter struct {
 	Type        rule.Type
 	Event       rule.Event
-	Severities  []rule.Severity // of after: what has none has none before either; empty: any
+	Severities  []rule.Severity // of after: a notification without one has none before either; empty: any
 	ProductID   int64
 	GroupID     int64 // of the product group that the product belongs to today
 	Digest      int64 // of the StoredNetDigest that sums them up
@@ -62,7 +62,7 @@ func Notifications(ctx context.Context, db bun.IDB, v Viewer, f NotificationFilt
 	case f.Viewed == nil:
 		ids = l.ids(db, v)
 	case *f.Viewed:
-		// Two lists: one index has what was viewed until a time, another one what was viewed by itself since then.
+		// Two lists: one index has the notifications viewed until a time, another one those viewed by themselves since then.
 		byItself := l.and(`notifications.created_at >= ?
 			AND notifications.id IN (SELECT notification_id FROM notification_views WHERE user_id = ?)`, until, v.UserID)
 		byItself.byProduct, byItself.index, byItself.few = false, "", true

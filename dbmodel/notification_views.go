@@ -71,7 +71,7 @@ const deleteCoveredViews = `
 		SELECT n.id FROM notification_views v JOIN notifications n ON n.id = v.notification_id
 		WHERE v.user_id = @user AND n.created_at < (SELECT viewed_until FROM users WHERE id = @user))`
 
-// MarkViewedUntil marks what was created before until as viewed by v, but nothing that comes from now on.
+// MarkViewedUntil marks the notifications created before until as viewed by v, but none that comes from now on.
 func MarkViewedUntil(ctx context.Context, tx bun.Tx, v Viewer, until time.Time) error {
 	if there, err := countViewsChanged(ctx, tx, v); err != nil || !there {
 		return err
@@ -90,8 +90,8 @@ func countViewsChanged(ctx context.Context, tx bun.Tx, v Viewer) (bool, error) {
 	return n > 0, err
 }
 
-// unreadCount subtracts what was viewed by itself, which is little beside all that came since viewed_until: that costs
-// less than to look for the mark of each notification.
+// unreadCount subtracts the notifications that were viewed by themselves, few beside all that came since viewed_until:
+// that costs less than to look for the mark of each notification.
 const unreadCount = `
 	SELECT (SELECT count(*) FROM notifications n @indexed WHERE n.created_at >= @until AND @visible)
 		- (SELECT count(*) FROM notifications n WHERE @viewed AND n.created_at >= @until AND @visible)`

@@ -22,11 +22,11 @@ type Notification struct {
 	Name                 string     // the subject line: title, product, or class of the exception
 	ProductID            *int64
 	ObservationID        *int64
-	BeforeSeverity       rule.Severity `bun:",nullzero"` // before: what was last notified
+	BeforeSeverity       rule.Severity `bun:",nullzero"` // before: the values last notified
 	BeforeStatus         rule.Status   `bun:",nullzero"`
 	BeforePriority       *int
 	BeforeKnownExploited *bool
-	AfterSeverity        rule.Severity `bun:",nullzero"` // after: what is now
+	AfterSeverity        rule.Severity `bun:",nullzero"` // after: the values of now
 	AfterStatus          rule.Status   `bun:",nullzero"`
 	AfterPriority        *int
 	AfterKnownExploited  *bool
@@ -42,7 +42,7 @@ type Notification struct {
 	CreatedAt            time.Time
 }
 
-// Facts are what a notification says beside its values.
+// Facts are the facts that a notification keeps beside its values.
 type Facts struct {
 	ProductName      string          `json:"product_name"`
 	ProductGroupName string          `json:"product_group_name"`
@@ -58,12 +58,12 @@ type Facts struct {
 // MarshalJSON implements json.Marshaler. Most facts are empty; these are not stored.
 func (f Facts) MarshalJSON() ([]byte, error) { return withoutEmpty(f), nil }
 
-// Before returns what was last notified, nil for nothing.
+// Before returns the values last notified, nil where there were none.
 func (n *Notification) Before() *rule.Values {
 	return values(n.BeforeSeverity, n.BeforeStatus, n.BeforePriority, n.BeforeKnownExploited)
 }
 
-// After returns what is now; nil for what has no values.
+// After returns the values of now, nil where the notification has none.
 func (n *Notification) After() *rule.Values {
 	return values(n.AfterSeverity, n.AfterStatus, n.AfterPriority, n.AfterKnownExploited)
 }
@@ -75,7 +75,7 @@ func values(s rule.Severity, st rule.Status, p *int, exploited *bool) *rule.Valu
 	return &rule.Values{Severity: s, Status: st, Priority: p, KnownExploited: exploited}
 }
 
-// SetValues sets what Before and After return.
+// SetValues sets the values of Before and After.
 func (n *Notification) SetValues(before, after *rule.Values) {
 	if before != nil {
 		n.BeforeSeverity, n.BeforeStatus = before.Severity, before.Status
@@ -87,7 +87,8 @@ func (n *Notification) SetValues(before, after *rule.Values) {
 	}
 }
 
-// Rule returns what rule must know of n to decide on its recipients. Net changes need more: see summedNotification.
+// Rule returns n with all that rule must know to decide on its recipients. Net changes need more: see
+// summedNotification.
 func (n *Notification) Rule() *rule.Notification {
 	out := &rule.Notification{
 		ID: n.ID, Type: n.Type, Event: n.Event, ParserType: n.Facts.ParserType, Name: n.Name, Occurrences: n.Suppressed + 1,
@@ -200,8 +201,8 @@ func deliveryCols(list []NewNotification) rows {
 	}
 }
 
-// userOf is the user_id of a delivery to a recipient: the user of a personal subscription, 0 where administrators alone
-// see the delivery, nil where all do that see its notification.
+// userOf is the user_id of a delivery to a recipient: the user of a personal subscription, 0 where administrators
+// alone see the delivery, nil where all do that see its notification.
 func userOf(r *rule.Recipient) *int64 {
 	if r.User == 0 && !r.ForAdministrators {
 		return nil
@@ -247,7 +248,7 @@ func nilIfEmpty[T ~string](s T) *string {
 // hiddenText stands where a notification says something that is for administrators only.
 const hiddenText = "..."
 
-// hide replaces what v may not read: texts and arguments of exceptions and tasks may hold anything.
+// hide replaces the fields that v may not read: texts and arguments of exceptions and tasks may hold anything.
 func (n *Notification) hide(v Viewer) {
 	if v.Admin {
 		return
@@ -310,8 +311,8 @@ func NotificationByID(ctx context.Context, db bun.IDB, id int64) (*Notification,
 	return n, Translate(db.NewSelect().Model(n).Where("id = ?", id).Scan(ctx))
 }
 
-// NotificationHeads returns what a list of other things shows of notifications, by id: type, event, name, function,
-// product, facts and time, and of Tocsin's own failures the message. Those that v does not see are left out.
+// NotificationHeads returns of notifications the fields that a list of other things shows, by id: type, event, name,
+// function, product, facts and time, and of Tocsin's own failures the message. Those that v does not see are left out.
 func NotificationHeads(ctx context.Context, db bun.IDB, v Viewer, ids []int64) (map[int64]Notification, error) {
 	var list []Notification
 	err := db.NewSelect().Model(&list).

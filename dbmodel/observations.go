@@ -34,7 +34,7 @@ func (o *Observation) TextSize() int {
 	return size
 }
 
-// Facts returns what a notification about the observation keeps of it.
+// Facts returns the facts that a notification about the observation keeps.
 func (o *Observation) Facts() Facts {
 	return Facts{ObservationTitle: o.Title, ParserType: o.ParserType, Details: o.Details}
 }
@@ -91,11 +91,11 @@ func requireProducts(ctx context.Context, db bun.IDB, ids []int64) error {
 	return nil
 }
 
-// StoredObservation is an observation together with what is remembered of it.
+// StoredObservation is an observation together with the values that are remembered of it.
 type StoredObservation struct {
 	Observation
 	Generation int64        // of the product when it was stored; where the product has another one it is deleted
-	Remembered *rule.Values `bun:"embed:notified_"` // what was last notified; nil: nothing
+	Remembered *rule.Values `bun:"embed:notified_"` // the values last notified; nil: none
 }
 
 // observationRow is a StoredObservation as it is stored.
@@ -132,7 +132,7 @@ func storedObservation(ctx context.Context, db bun.IDB, statement string, a args
 	return &list[0], nil
 }
 
-// Rule is what rule must know of the observation.
+// Rule is the observation with no more than rule must know of it.
 func (o *Observation) Rule() rule.Observation {
 	return rule.Observation{
 		Values: rule.Values{
@@ -148,7 +148,7 @@ const storedColumns = `
 	o.origin, o.url, o.known_exploited, o.details, o.notified_severity, o.notified_status, o.notified_priority,
 	o.notified_known_exploited, o.generation`
 
-// observations reads what decides whether an observation has an outcome: most have none, and need no more.
+// observations reads the columns that decide whether an observation has an outcome: most have none, and need no more.
 const observations = `
 	SELECT o.id, o.product_id, o.title, o.severity, o.status, o.priority, o.parser_type, o.known_exploited,
 		o.notified_severity, o.notified_status, o.notified_priority, o.notified_known_exploited, o.generation
@@ -161,7 +161,7 @@ const observationsForUpdate = `
 	JOIN LATERAL (SELECT * FROM observations AS o WHERE o.id = i.id OFFSET 0 FOR NO KEY UPDATE) AS o ON true`
 
 // Observations returns the observations with the given ids, by id, with no more than decides about them: their values,
-// title and what is remembered. It locks none. Those that do not exist are left out.
+// their title and the values remembered. It locks none. Those that do not exist are left out.
 func Observations(ctx context.Context, tx bun.Tx, ids []int64) ([]StoredObservation, error) {
 	return storedObservations(ctx, tx, observations, args{"ids": sortedIDs(ids)})
 }
@@ -223,7 +223,7 @@ const remember = `
 		notified_known_exploited = i.known_exploited
 	FROM @values AS i WHERE observations.id = i.id`
 
-// Remember stores what is remembered of the observations with the given ids; nil forgets.
+// Remember stores the values that are remembered of the observations with the given ids; nil forgets.
 func Remember(ctx context.Context, tx bun.Tx, ids []int64, values []*rule.Values) error {
 	if len(ids) == 0 {
 		return nil
@@ -234,7 +234,8 @@ func Remember(ctx context.Context, tx bun.Tx, ids []int64, values []*rule.Values
 
 const deleteObservation = `DELETE FROM observations WHERE id = @id AND @live`
 
-// DeleteObservation removes an observation and what is remembered of it. It returns ErrNotFound where there is none.
+// DeleteObservation removes an observation with the values that are remembered of it. It returns ErrNotFound where
+// there is none.
 func DeleteObservation(ctx context.Context, db bun.IDB, id int64) error {
 	return execOne(ctx, db, deleteObservation, args{"id": id, "live": bun.Safe(liveObservations("observations"))})
 }

@@ -23,7 +23,7 @@ type originParts struct {
 	Endpoint  string `json:"endpoint,omitempty"`
 }
 
-// MarshalJSON writes what UnmarshalJSON reads; an empty origin is "".
+// MarshalJSON writes the form that UnmarshalJSON reads; an empty origin is "".
 func (o Origin) MarshalJSON() ([]byte, error) {
 	if p := (originParts{o.Component, o.Image, o.File, o.Endpoint}); p != (originParts{}) {
 		return json.Marshal(p)
@@ -63,7 +63,7 @@ func (o Origin) column() string {
 	return string(b)
 }
 
-// Scan implements sql.Scanner, for what column has written.
+// Scan implements sql.Scanner, for the form of column.
 func (o *Origin) Scan(src any) error {
 	*o = Origin{}
 	if src == "" {

@@ -28,20 +28,20 @@ const (
 	KindObservation  = EventKind(rule.TypeObservation)
 	KindSecurityGate = EventKind(rule.TypeSecurityGate)
 	KindException    = EventKind(rule.TypeException) // of a request or of a background task
-	KindBaseline     = EventKind("baseline")         // of observations: what matches is remembered, nothing is notified
+	KindBaseline     = EventKind("baseline")         // of observations that are remembered and not notified
 	KindRefused      = EventKind("refused")          // came through Redis and was refused; it is set aside from the start
 )
 
 // EventKinds lists all kinds.
 var EventKinds = []EventKind{KindObservation, KindBaseline, KindSecurityGate, KindException, KindRefused}
 
-// EventPayload is what an event carries: what happened where, never a secret.
+// EventPayload is the content of an event: what happened where, never a secret.
 type EventPayload struct {
 	IDs    []int64 `json:"ids,omitempty"`    // of observations to evaluate, or to remember
 	Before *bool   `json:"before,omitempty"` // of a gate
 	After  *bool   `json:"after,omitempty"`  // of a gate
 
-	// Reported is what a baseline said of its observations, by id: one whose values are others when it is evaluated has
+	// Reported are the values of the observations of a baseline, by id: one that has others when it is evaluated has
 	// changed since.
 	Reported map[int64]rule.Values `json:"reported,omitempty"`
 
@@ -58,7 +58,7 @@ func (p *EventPayload) Scan(src any) error { return scanJSON(src, p) }
 func (p *EventPayload) column() string {
 	b, err := json.Marshal(p)
 	if err != nil {
-		panic(fmt.Sprintf("dbmodel: payload: %v", err)) // what is raw in it was JSON before
+		panic(fmt.Sprintf("dbmodel: payload: %v", err)) // its raw fields were JSON before
 	}
 	return string(b)
 }
@@ -209,8 +209,8 @@ const setEventAside = `
 	UPDATE outbox SET claim = 0, queued_at = NULL, failures = failures + 1, reason = @reason, failed_at = clock_timestamp()
 	WHERE id = @id AND attempts = @token AND failed_at IS NULL`
 
-// SetEventAside ends the trying of a claimed event: it stays, with the reason, until somebody retries it. It returns
-// false where the claim is not the newest any more.
+// SetEventAside ends the trying of a claimed event: it stays, with the reason, until an administrator retries it. It
+// returns false where the claim is not the newest any more.
 func SetEventAside(ctx context.Context, db bun.IDB, e *Event, reason string) (bool, error) {
 	n, err := exec(ctx, db, setEventAside, args{"id": e.ID, "token": e.Attempts, "reason": Clean(reason, maxReason)})
 	return n > 0, err

@@ -20,8 +20,8 @@ func paused(db bun.IDB, alias string) bun.Safe {
 	return bun.Safe(compose(db, isPaused, args{"holder": bun.Safe(alias)}))
 }
 
-// productsNotPaused steps from product to product through the index of what is held back, however much there is of
-// each.
+// productsNotPaused steps from product to product through the index of notifications that are held back, however much
+// there is of each.
 const productsNotPaused = `
 	WITH RECURSIVE held(id) AS (
 		SELECT min(product_id) FROM notifications WHERE held_back
@@ -38,7 +38,8 @@ func endedPauses(ctx context.Context, db bun.IDB) ([]int64, error) {
 		args{"product": paused(db, "p"), "group": paused(db, "g")})
 }
 
-// EndedPause is the end of pauses: what they held back goes to the targets that would have received it.
+// EndedPause is the end of pauses: the notifications that they held back go to the targets that would have received
+// them.
 type EndedPause struct {
 	ID       int64
 	Products []int64
@@ -101,13 +102,13 @@ func NextEndedPause(ctx context.Context, db *DB, settle time.Duration) (*EndedPa
 	return unfinishedPause(ctx, db)
 }
 
-// ClaimTargets returns those of the given targets that have not received yet what was held back, and notes that they
-// have: the caller stores it for them in the same transaction. It returns none after Done.
+// ClaimTargets returns those of the given targets that have no message yet about the notifications held back, and
+// notes that they have: the caller stores it for them in the same transaction. It returns none after Done.
 func (p *EndedPause) ClaimTargets(ctx context.Context, tx bun.Tx, targets []int64) ([]int64, error) {
 	return queryAll[int64](ctx, tx, claimPauseTargets, args{"id": p.ID, "targets": numbers(targets)})
 }
 
-// Done records that all targets have what was held back. From then on it counts for the slots of schedules.
+// Done records that all targets have their message. From then on the notifications count for the slots of schedules.
 func (p *EndedPause) Done(ctx context.Context, tx bun.Tx) error {
 	if err := release(ctx, tx, p.Products, p.Through); err != nil {
 		return err
@@ -125,8 +126,8 @@ const (
 		WHERE held_back AND product_id = ANY (@products) AND id <= @through`
 )
 
-// release ends the wait of what a pause held back of products, up to the notification through, and gives it a number
-// by which slots of schedules report it.
+// release ends the wait of the notifications that a pause held back of products, up to the number through, and gives
+// them a number by which slots of schedules report them.
 func release(ctx context.Context, tx bun.Tx, products []int64, through int64) error {
 	number := "nextval('notifications_id_seq')"
 	if isSQLite(tx) {

@@ -26,9 +26,9 @@ type ContactHolder struct {
 	UserID     int64       // the user whose personal subscription Holder is; 0: it is none
 }
 
-// What waits for one target is read in the order of the index of pending deliveries. A target between id and id stands
-// for one that is id: PostgreSQL orders by a constant without an index, and then by the primary key, through all that
-// was delivered.
+// The deliveries that wait for one target are read in the order of their index. A target between id and id stands for
+// one that is id: PostgreSQL orders by a constant without an index, and then by the primary key, through all that was
+// delivered.
 const pendingDeliveries = `
 	SELECT id, notification_id, source_kind, source_id, user_id, masked, digest_id, batch
 	FROM deliveries INDEXED BY deliveries_pending

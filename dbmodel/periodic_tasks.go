@@ -10,7 +10,7 @@ import (
 
 // Names of periodic tasks, and of their rows in ticks.
 const (
-	PeriodicCleanup    = "cleanup"         // deletes what is too old
+	PeriodicCleanup    = "cleanup"         // deletes notifications, and other rows, that are too old
 	PeriodicDigests    = "digests"         // makes the digests of schedules, and of pauses that are over
 	PeriodicSecObserve = "secobserve:sync" // reads SecObserve
 )
@@ -100,7 +100,7 @@ func LastSlot(ctx context.Context, db bun.IDB, task string, now time.Time) (time
 	return queryOne[time.Time](ctx, db, lastSlot, args{"task": task, "now": now})
 }
 
-// LockSlots lets nobody else add slots of a periodic task until the transaction ends.
+// LockSlots lets no other transaction add slots of a periodic task until the transaction ends.
 func LockSlots(ctx context.Context, tx bun.Tx, task string) error {
 	_, err := queryAll[string](ctx, tx, `SELECT name FROM ticks WHERE name = @task FOR NO KEY UPDATE`, args{"task": task})
 	return err
@@ -225,7 +225,7 @@ const forgetRuns = `
 	DELETE FROM periodic_tasks WHERE task = @task AND status NOT IN ('pending', 'running')
 		AND id NOT IN (SELECT id FROM periodic_tasks WHERE task = @task ORDER BY id DESC LIMIT @kept)`
 
-// EndRun records what became of a claimed run, and forgets the oldest runs. It returns false where the claim is not
+// EndRun records the outcome of a claimed run, and forgets the oldest runs. It returns false where the claim is not
 // the newest any more.
 func EndRun(ctx context.Context, db bun.IDB, r *PeriodicRun, status RunStatus, message string) (bool, error) {
 	n, err := exec(ctx, db, endRun, args{

@@ -10,8 +10,8 @@ import (
 	"github.com/seed91453169/tocsin/rule"
 )
 
-// A preview asks of very many rows whether each meets conditions that are not stored. Few rows differ in what decides,
-// so the database groups and counts those that do not, and the caller decides about each group.
+// A preview asks of very many rows whether each meets conditions that are not stored. Few rows differ in the values
+// that decide, so the database groups and counts those that do not, and the caller decides about each group.
 
 // RecentScope says which notifications RecentGroups counts; with Since alone, all that the viewer sees.
 type RecentScope struct {
@@ -22,8 +22,8 @@ type RecentScope struct {
 	Since       time.Time
 }
 
-// PreviewGroup is a number of notifications, or of observations, that do not differ in what conditions and filters
-// read.
+// PreviewGroup is a number of notifications, or of observations, that do not differ in the values that conditions and
+// filters read.
 type PreviewGroup struct {
 	rule.Notification      // of an observation, After alone
 	Day               int  // whole days since RecentScope.Since; -1: before it
@@ -233,8 +233,8 @@ type ReportedObservation struct {
 	ReportedAt time.Time
 }
 
-// NewestObservationsOf returns the observations of groups that ObservationGroups has returned which were reported last,
-// limit at most.
+// NewestObservationsOf returns the observations of groups that ObservationGroups has returned which were reported
+// last, limit at most.
 func NewestObservationsOf(
 	ctx context.Context, db bun.IDB, product int64, since time.Time, groups []PreviewGroup, limit int,
 ) ([]ReportedObservation, error) {

@@ -20,7 +20,7 @@ type NotificationSettings struct {
 	KnownExploited bool          `bun:"observation_notification_known_exploited"`
 }
 
-// Rule is what rule must know of the settings and contacts; now is the database's time.
+// Rule is the settings and contacts as rule must know them; now is the database's time.
 func (n *NotificationSettings) Rule(contacts rule.Contacts, now time.Time) rule.Settings {
 	return rule.Settings{
 		Conditions: rule.Conditions{
@@ -239,7 +239,7 @@ func ProductGroups(ctx context.Context, db bun.IDB, v Viewer, after int64, limit
 	return list, Translate(err)
 }
 
-// hide empties what the viewer does not see.
+// hide empties the fields that the viewer does not see.
 func (g *ProductGroup) hide() {
 	if g.NameOnly {
 		*g = ProductGroup{ID: g.ID, Name: g.Name, NameOnly: true}

@@ -9,7 +9,7 @@ import (
 	"github.com/seed91453169/tocsin/rule"
 )
 
-// Resendable is a delivery that somebody asks to send again.
+// Resendable is a delivery that a user asks to send again.
 type Resendable struct {
 	ID        int64
 	State     State
@@ -40,7 +40,8 @@ const goesTo = `CASE WHEN t.channel IN (@address_channels) THEN d.target_id
 				AND c.product_id IS NULL AND c.product_group_id IS NULL AND c.subscription_id IS NULL AND c.channel = t.channel
 			ORDER BY c.position LIMIT 1) END`
 
-// addressChannels lists, for SQL, the channels whose contacts are addresses: what failed goes to the same one again.
+// addressChannels lists, for SQL, the channels whose contacts are addresses: a failed delivery goes to the same one
+// again.
 func addressChannels() string {
 	return quoted(slices.DeleteFunc(slices.Clone(rule.Channels), func(c rule.Channel) bool { return !c.Info().ByAddress }))
 }
@@ -59,7 +60,7 @@ const resendable = `
 	WHERE d.id = @delivery AND @visible AND @own FOR KEY SHARE OF n`
 
 // ResendableByID returns a delivery of a notification that v sees, ErrNotFound where there is none. It keeps the
-// notification from being deleted until the transaction ends: clean-up must find what is pending again.
+// notification from being deleted until the transaction ends: clean-up must find that it has a pending delivery again.
 func ResendableByID(ctx context.Context, tx bun.Tx, v Viewer, id int64) (*Resendable, error) {
 	r, err := queryOne[Resendable](ctx, tx, resendable, args{
 		"delivery": id, "visible": bun.Safe(VisibleNotifications(tx, v, "n")), "own": bun.Safe(v.ownDeliveries("d")),

@@ -14,7 +14,7 @@ import (
 // rowScanner reads rows into values of one type.
 type rowScanner struct {
 	into    reflect.Value
-	columns []any // what sql.Rows.Scan fills: a columnScanner each
+	columns []any // the arguments of sql.Rows.Scan: a columnScanner each
 }
 
 // columnScanner reads one column of each row into its place: into a field of a struct, or the whole value.
@@ -53,8 +53,7 @@ func newRowScanner(db bun.IDB, typ reflect.Type, found *sql.Rows) (*rowScanner, 
 	return rows, nil
 }
 
-// Scan implements sql.Scanner. SQLite knows no times: what an expression returns is a number of microseconds since
-// 1970.
+// Scan implements sql.Scanner. SQLite knows no times: an expression of one is a number of microseconds since 1970.
 func (c *columnScanner) Scan(src any) error {
 	if c.isTime {
 		switch v := src.(type) {

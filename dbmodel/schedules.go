@@ -126,7 +126,7 @@ func DueSubscriptions(ctx context.Context, db bun.IDB, after int64, limit int) (
 	return list, Translate(err)
 }
 
-// Subscribed returns what rule must know of subscriptions by id; those without a contact are left out.
+// Subscribed returns subscriptions as rule must know them, by id; those without a contact are left out.
 func Subscribed(
 	ctx context.Context, db bun.IDB, ids []int64, memberTypes []rule.Type,
 ) (map[int64]*rule.Subscription, error) {
@@ -173,8 +173,8 @@ const endSlot = `
 	UPDATE subscriptions SET last_slot_at = @at, next_slot_at = @next, reported = @through
 	WHERE id = ANY (@ids) AND next_slot_at = @due AND reported = @reported RETURNING id`
 
-// EndSlot notes that a slot of subscriptions is done, and returns those for which nobody else has. It removes those
-// that were deleted.
+// EndSlot notes that a slot of subscriptions is done, and returns those for which no other process has done so. It
+// removes those that were deleted.
 func EndSlot(ctx context.Context, tx bun.Tx, ids []int64, s Slot) ([]int64, error) {
 	ended, err := queryAll[int64](ctx, tx, endSlot, args{
 		"ids": numbers(ids), "at": s.At, "next": s.Next, "due": s.Due, "reported": s.Reported, "through": s.Through,

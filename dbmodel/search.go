@@ -166,7 +166,7 @@ const countObservations = `
 	FROM observations WHERE product_id = ANY (@products) AND @live
 	GROUP BY product_id, severity, status, priority, known_exploited, notified_severity IS NOT NULL`
 
-// CountObservations counts the observations of products by what decides about them.
+// CountObservations counts the observations of products by the values that decide about them.
 func CountObservations(ctx context.Context, db bun.IDB, productIDs []int64) ([]ObservationCount, error) {
 	return queryAll[ObservationCount](ctx, db, countObservations,
 		args{"products": numbers(productIDs), "live": bun.Safe(liveObservations("observations"))})

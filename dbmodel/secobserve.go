@@ -57,7 +57,7 @@ func SaveSecObserve(ctx context.Context, tx bun.Tx, s *SecObserveState) error {
 // SecObserveProduct is a product that comes from SecObserve.
 type SecObserveProduct struct {
 	ID         int64
-	Settings   string     // a hash of what was stored
+	Settings   string     // a hash of the settings that were stored
 	LastChange *time.Time // the last_observation_change up to which its observations are stored; nil: they are not yet
 	Newest     *time.Time // the newest stamp that was read of its observations
 	Gate       *bool
@@ -102,7 +102,8 @@ func SaveGateChange(ctx context.Context, tx bun.Tx, product, change int64) error
 	return err
 }
 
-// SecObserveGroups returns the product groups that come from SecObserve by id, each with a hash of what was stored.
+// SecObserveGroups returns the product groups that come from SecObserve by id, each with a hash of the settings that
+// were stored.
 func SecObserveGroups(ctx context.Context, db bun.IDB) (map[int64]string, error) {
 	list, err := queryAll[struct {
 		ID       int64
@@ -119,7 +120,8 @@ const saveSecObserveGroup = `
 	INSERT INTO secobserve_product_groups (product_group_id, settings) VALUES (@id, @settings)
 	ON CONFLICT (product_group_id) DO UPDATE SET settings = EXCLUDED.settings`
 
-// SaveSecObserveGroup stores that a product group comes from SecObserve, and the hash of what was stored.
+// SaveSecObserveGroup stores that a product group comes from SecObserve, and the hash of the settings that were
+// stored.
 func SaveSecObserveGroup(ctx context.Context, tx bun.Tx, id int64, settings string) error {
 	_, err := exec(ctx, tx, saveSecObserveGroup, args{"id": id, "settings": settings})
 	return err
@@ -202,7 +204,7 @@ const secObserveMembers = `
 	SELECT 'product_group' AS kind, m.product_group_id AS id, m.user_id, m.role
 	FROM product_group_members AS m JOIN secobserve_product_groups AS s ON s.product_group_id = m.product_group_id`
 
-// SecObserveMembers returns the roles of all members of what comes from SecObserve.
+// SecObserveMembers returns the roles of all members of the products and product groups that come from SecObserve.
 func SecObserveMembers(ctx context.Context, db bun.IDB) (map[SecObserveMember]rule.Role, error) {
 	list, err := queryAll[struct {
 		Kind       rule.HolderKind
@@ -226,7 +228,7 @@ type SecObserveRefusal struct {
 
 const secObserveRefusals = "SELECT kind, id, name, reason FROM secobserve_refusals ORDER BY kind, id"
 
-// SecObserveRefusals lists what is refused, by kind and id.
+// SecObserveRefusals lists all refusals, by kind and id.
 func SecObserveRefusals(ctx context.Context, db bun.IDB) ([]SecObserveRefusal, error) {
 	return queryAll[SecObserveRefusal](ctx, db, secObserveRefusals, nil)
 }

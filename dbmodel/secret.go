@@ -32,19 +32,19 @@ var ErrAddressLost = errors.New("the key that sealed it is lost: set the address
 // ErrSecretLost is ErrAddressLost of the secret of a signed webhook.
 var ErrSecretLost = errors.New("the key that sealed it is lost: rotate the secret")
 
-// Vault seals what must be read again, addresses of targets and the secrets of signed webhooks, with one key, and
-// hashes with another what must only be compared. Both keys lie sealed in the database and never change. So a new
-// TOCSIN_SECRET_KEY seals these two keys anew and nothing else: processes that still run with the old one go on, and
-// no target is split in two.
+// Vault seals addresses of targets and the secrets of signed webhooks with one key, and hashes with another key the
+// texts that must only be compared. Both keys lie sealed in the database and never change. So a new TOCSIN_SECRET_KEY
+// seals these two keys anew and nothing else: processes that still run with the old one go on, and no target is split
+// in two.
 type Vault struct {
 	seal    cipher.AEAD
 	hashKey []byte
 }
 
 // OpenVault opens the Vault with key, which has KeySize bytes; oldKey is the key before it while keys are rotated,
-// else nil. The first call on a database makes the keys in it. What oldKey has sealed is sealed anew, so that from
-// then on key alone is enough; any number of processes may do so at once. The error is ErrSealed where neither key
-// opens it.
+// else nil. The first call on a database makes the keys in it. The keys that oldKey has sealed are sealed anew, so
+// that from then on key alone is enough; any number of processes may do so at once. The error is ErrSealed where
+// neither key opens it.
 func OpenVault(ctx context.Context, db bun.IDB, key, oldKey []byte) (*Vault, error) {
 	var seals []cipher.AEAD
 	for _, k := range [][]byte{key, oldKey} {
@@ -151,7 +151,7 @@ func storedKey(ctx context.Context, db bun.IDB, seals []cipher.AEAD, name string
 	return nil, ErrSealed
 }
 
-// purpose is what an address is sealed for: that of one channel opens as none of another.
+// purpose is the purpose for which an address is sealed: that of one channel opens as none of another.
 func purpose(channel rule.Channel) string { return "target " + string(channel) }
 
 // SealAddress encrypts the address of a target.
@@ -169,7 +169,7 @@ func (v *Vault) OpenAddress(channel rule.Channel, sealed []byte) (string, error)
 	return string(text), nil
 }
 
-// signingPurpose is what the secrets of signed webhooks are sealed for.
+// signingPurpose is the purpose for which the secrets of signed webhooks are sealed.
 const signingPurpose = "signing secret"
 
 func (v *Vault) sealSigningSecret(secret string) []byte {
@@ -210,7 +210,7 @@ func (v *Vault) UnsubscribeKey(subscription int64) string {
 	return v.Proof("unsubscribe", strconv.FormatInt(subscription, 10))[:length]
 }
 
-// Proof is a hash over texts that nobody makes without the key of the vault. The first text says what it proves.
+// Proof is a hash over texts that cannot be made without the key of the vault. The first text names its purpose.
 func (v *Vault) Proof(texts ...string) string {
 	h := hmac.New(sha256.New, v.hashKey)
 	h.Write([]byte(strings.Join(texts, "\x00")))

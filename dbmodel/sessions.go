@@ -12,12 +12,13 @@ import (
 // NewSession is a session that begins because a user has logged in.
 type NewSession struct {
 	UserID int64
-	// PasswordHash is what the password was compared with; empty where an OpenID Connect provider logged the user in.
-	// Where the password has changed since then, no session begins.
+	// PasswordHash is the hash that the password was compared with; empty where an OpenID Connect provider logged the
+	// user in. Where the password has changed since then, no session begins.
 	PasswordHash string
 }
 
-// sessionHash returns what is stored of a session: a reader of the database must not be able to use the session.
+// sessionHash returns the hash that is stored of a session: a reader of the database must not be able to use the
+// session.
 func sessionHash(token string) []byte {
 	hash := sha256.Sum256([]byte(token)) // of random bytes: a slow hash would add nothing
 	return hash[:]
@@ -36,14 +37,14 @@ func AddSession(ctx context.Context, db bun.IDB, s NewSession, token string, dat
 	})
 }
 
-// SaveSession stores what a session remembers. One that was ended meanwhile stays ended.
+// SaveSession stores the data of a session. One that was ended meanwhile stays ended.
 func SaveSession(ctx context.Context, db bun.IDB, token string, data []byte, expires time.Time) error {
 	_, err := exec(ctx, db, `UPDATE sessions SET data = @data, expires_at = @expires WHERE hash = @hash`,
 		args{"hash": sessionHash(token), "data": data, "expires": expires})
 	return err
 }
 
-// SessionData returns what a session remembers; found is false where there is none, or it has expired.
+// SessionData returns the data of a session; found is false where there is none, or it has expired.
 func SessionData(ctx context.Context, db bun.IDB, token string) (data []byte, found bool, err error) {
 	data, err = queryOne[[]byte](ctx, db,
 		`SELECT data FROM sessions WHERE hash = @hash AND expires_at > clock_timestamp()`,

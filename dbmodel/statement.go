@@ -176,7 +176,7 @@ func compose(db bun.IDB, statement string, a args) string {
 type expansion struct {
 	db     bun.IDB
 	sqlite bool
-	byName map[string]string // what stands for each argument
+	byName map[string]string // the text that stands for each argument
 	values []any
 }
 

@@ -12,13 +12,13 @@ import (
 	"github.com/seed91453169/tocsin/rule"
 )
 
-// Subscribers are the subscriptions that hold for some products, and for what has no product.
+// Subscribers are the subscriptions that hold for some products, and for notifications without a product.
 type Subscribers struct {
 	everywhere []*rule.Subscription
 	in         map[int64][]*rule.Subscription
 }
 
-// Of returns the subscriptions that hold for a product, or with 0 for what has none, by id.
+// Of returns the subscriptions that hold for a product, or with 0 for notifications without one, by id.
 func (s *Subscribers) Of(product int64) []*rule.Subscription {
 	here := s.in[product]
 	switch {
@@ -60,8 +60,8 @@ func namesOne(column string, types []rule.Type) string {
 	return strings.Join(conditions, " OR ")
 }
 
-// SubscribersFor returns the subscriptions for one product, or with 0 for what has none, that v sees; those that are
-// disabled too.
+// SubscribersFor returns the subscriptions for one product, or with 0 for notifications without one, that v sees;
+// those that are disabled too.
 func SubscribersFor(
 	ctx context.Context, db bun.IDB, v Viewer, product int64, memberTypes []rule.Type,
 ) ([]*rule.Subscription, error) {
@@ -210,7 +210,7 @@ const ruleSubscriptionRows = `
 	JOIN LATERAL (SELECT * FROM contacts AS c WHERE c.subscription_id = s.id OFFSET 0) AS c ON true
 	WHERE s.id = ANY (@subscriptions) ORDER BY s.id, c.position`
 
-// ruleSubscriptions reads what rule must know of subscriptions; those without a contact are left out.
+// ruleSubscriptions reads subscriptions as rule must know them, by id; those without a contact are left out.
 func ruleSubscriptions(
 	ctx context.Context, db bun.IDB, ids []int64, memberTypes []rule.Type,
 ) (map[int64]*rule.Subscription, error) {

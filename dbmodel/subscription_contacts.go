@@ -115,8 +115,8 @@ const replaceSubscriptionContact = `
 	UPDATE contacts SET position = @position, target_id = @target, address = @address
 	WHERE id = @id AND subscription_id = @subscription`
 
-// moveSubscriptionContact gives a contact another address. A signed webhook keeps its target: what waits goes to the
-// new one.
+// moveSubscriptionContact gives a contact another address. A signed webhook keeps its target: deliveries that wait go
+// to the new one.
 func moveSubscriptionContact(
 	ctx context.Context, tx bun.Tx, v *Vault, s *Subscription, position int, c ContactChange,
 ) error {
@@ -140,7 +140,7 @@ func moveSubscriptionContact(
 	return err
 }
 
-// written is what contacts keep of an address in the clear: nothing of a secret one.
+// written is the address as contacts keep it in the clear: empty where it is a secret.
 func written(c ContactChange) string {
 	if c.Channel.Info().ByAddress {
 		return c.Address
@@ -221,9 +221,9 @@ const signingSecrets = `
 	SELECT secret, CASE WHEN previous_secret_until > clock_timestamp() THEN previous_secret END AS previous_secret
 	FROM targets WHERE id = @target`
 
-// SigningSecrets returns what signs messages to a target now: its secret and, for RotationTime after a rotation, the
-// previous one. It returns none for a target that is no signed webhook, and ErrSecretLost where nobody can read the
-// secret; a previous one that nobody can read is left out.
+// SigningSecrets returns the secrets that sign messages to a target now: its own and, for RotationTime after a
+// rotation, the previous one. It returns none for a target that is no signed webhook, and ErrSecretLost where nobody
+// can read the secret; a previous one that nobody can read is left out.
 func SigningSecrets(ctx context.Context, db bun.IDB, v *Vault, target int64) ([]string, error) {
 	sealed, err := queryOne[struct{ Secret, PreviousSecret []byte }](ctx, db, signingSecrets, args{"target": target})
 	if err != nil {

@@ -31,7 +31,7 @@ type Subscription struct {
 
 	Schedule             string // cron line; empty: at once
 	Timezone             string
-	ImmediateMinSeverity rule.Severity // of a schedule: what goes at once
+	ImmediateMinSeverity rule.Severity // of a schedule: notifications at least this severe go at once
 
 	Enabled    bool
 	EnabledAt  time.Time  `bun:",nullzero"` // since when it is enabled
@@ -43,11 +43,11 @@ type Subscription struct {
 	CreatedAt          time.Time `bun:",nullzero"`
 
 	Username         string `bun:",scanonly"` // empty: it is a team's
-	ProductName      string `bun:",scanonly"` // these two are empty where the viewer does not see what they name
+	ProductName      string `bun:",scanonly"` // these two are empty where the viewer does not see the product or group
 	ProductGroupName string `bun:",scanonly"`
 }
 
-// Filter is what rule must know of the filter.
+// Filter is the filter as rule must know it.
 func (s *Subscription) Filter() rule.Filter {
 	return rule.Filter{
 		Types: s.Types, Events: s.Events, ParserTypes: s.ParserTypes,
@@ -159,8 +159,8 @@ func AddSubscription(ctx context.Context, tx bun.Tx, s *Subscription) error {
 
 // SaveSubscription stores all of a subscription but its user. One that becomes enabled is enabled since now. A
 // schedule that is new counts from now on, one that is changed from its last slot; the next slot is the first after
-// now. Where the schedule is removed, or the subscription disabled, there is a last slot for what waited: it comes
-// once all is stored that was decided under the schedule.
+// now. Where the schedule is removed, or the subscription disabled, there is a last slot for the notifications that
+// waited: it comes once all is stored that was decided under the schedule.
 func SaveSubscription(ctx context.Context, tx bun.Tx, s *Subscription) error {
 	s.noNulls()
 	if err := s.firstSlot(ctx, tx); err != nil {
@@ -205,8 +205,8 @@ func DisableSubscription(ctx context.Context, db bun.IDB, id int64) (bool, error
 }
 
 // DeleteSubscription removes a subscription with its contacts; one with a schedule once its last slot is done, and
-// until then nobody sees it. What waits for its contacts fails, see AskAgain. It returns ErrNotFound where there is
-// none.
+// until then nobody sees it. Deliveries that wait for its contacts fail, see AskAgain. It returns ErrNotFound where
+// there is none.
 func DeleteSubscription(ctx context.Context, db bun.IDB, id int64) error {
 	n, err := exec(ctx, db, hideSubscription, args{"id": id, "last": bun.Safe(endOfSchedule(db))})
 	if err != nil || n > 0 {

@@ -72,7 +72,7 @@ func TargetSucceeded(ctx context.Context, db bun.IDB, id int64, owner string) er
 const nobodyTried = 10 * time.Minute
 
 // TargetFailed counts a failure: nothing is sent to the target for wait. It returns whether it fails for giveUp or
-// longer, by the database's clock and without the time in which nobody tried; ErrNotFound where owner has lost the
+// longer, by the database's clock and without the time in which no process tried; ErrNotFound where owner has lost the
 // lease.
 func TargetFailed(
 	ctx context.Context, db bun.IDB, id int64, owner string, wait, giveUp time.Duration,

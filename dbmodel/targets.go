@@ -132,7 +132,7 @@ func targetIDs(ctx context.Context, db bun.IDB, channel rule.Channel, keys []str
 	return ids, err
 }
 
-// Lease is what TakeTarget found.
+// Lease is the result of TakeTarget.
 type Lease struct {
 	Target
 	Mine bool // false: another worker holds the target, and looks again before it ends its lease
@@ -216,8 +216,8 @@ func RestTarget(ctx context.Context, db bun.IDB, id int64, rest time.Duration) e
 	return err
 }
 
-// ForgetFailures ends the counting of failures of targets for which nothing waits any more: what comes next to them
-// has its whole time.
+// ForgetFailures ends the counting of failures of targets for which nothing waits any more: deliveries that come later
+// have their whole time.
 func ForgetFailures(ctx context.Context, db bun.IDB) error {
 	_, err := exec(ctx, db, forgetFailures, nil)
 	return err
@@ -297,7 +297,7 @@ func ConfiguredWebhooks(ctx context.Context, db bun.IDB) ([]ConfiguredTarget, er
 	return out, nil
 }
 
-// RetryTarget has what waits for a target tried at once.
+// RetryTarget has the deliveries that wait for a target tried at once.
 func RetryTarget(ctx context.Context, tx bun.Tx, id int64) error {
 	return startAnew(ctx, tx, []int64{id})
 }

@@ -29,8 +29,8 @@ const rememberedTitles = `
 	FROM @titles AS i
 	JOIN LATERAL (SELECT * FROM observation_titles AS t WHERE t.hash = i.hash OFFSET 0) AS t ON true`
 
-// RememberedTitles returns what is remembered of titles, by hash. It leaves out the titles of which nothing is
-// remembered, and locks nothing.
+// RememberedTitles returns the values that are remembered of titles, by hash. It leaves out the titles of which
+// nothing is remembered, and locks nothing.
 func RememberedTitles(ctx context.Context, db bun.IDB, hashes []Hash) (map[Hash]*rule.Values, error) {
 	return titleValues(ctx, db, rememberedTitles, args{"titles": rows{hashCol(hashes)}})
 }
@@ -65,7 +65,7 @@ const rememberTitles = `
 		notified_priority = i.priority, notified_known_exploited = i.known_exploited
 	FROM @titles AS i WHERE observation_titles.hash = i.hash`
 
-// RememberTitles stores what is remembered of titles that LockTitles has locked.
+// RememberTitles stores the values that are remembered of titles that LockTitles has locked; nil forgets.
 func RememberTitles(ctx context.Context, tx bun.Tx, hashes []Hash, values []*rule.Values) error {
 	_, err := exec(ctx, tx, rememberTitles, args{"titles": append(rows{hashCol(hashes)}, valueCols(values)...)})
 	return err

@@ -35,7 +35,7 @@ type Token struct {
 const insertToken = `
 	INSERT INTO tokens (user_id, hash, scope, expires_at) VALUES (@user, @hash, @scope, @expires) RETURNING id`
 
-// CreateToken makes a token of a user and returns it. It is shown once: nobody can read it afterwards.
+// CreateToken makes a token of a user and returns it. It cannot be read afterwards.
 func CreateToken(
 	ctx context.Context, db bun.IDB, userID int64, scope Scope, expires *time.Time,
 ) (token string, id int64, err error) {

@@ -13,7 +13,7 @@ import (
 	"github.com/seed91453169/tocsin/rule"
 )
 
-// Automation is the reserved user that TOCSIN_ADMIN_TOKEN belongs to. The migrations make it, and nobody changes it.
+// Automation is the reserved user that TOCSIN_ADMIN_TOKEN belongs to. The migrations make it, and it never changes.
 const Automation = "automation"
 
 // automationID is the id of Automation: the migration that makes the table gives it the first one.
@@ -36,7 +36,7 @@ type User struct {
 	PasswordHash string    // in the form of login.HashPassword; empty: no password lets the user in
 	OIDCIssuer   string    `bun:",nullzero"` // an OpenID Connect provider; empty: the user has never logged in there
 	OIDCSubject  string    `bun:",nullzero"` // by which that provider knows the user
-	ViewedUntil  time.Time `bun:",nullzero"` // what was created until then counts as viewed
+	ViewedUntil  time.Time `bun:",nullzero"` // notifications created until then count as viewed
 	CreatedAt    time.Time `bun:",nullzero"`
 }
 

@@ -12,8 +12,8 @@ import (
 	"github.com/seed91453169/tocsin/rule"
 )
 
-// Viewer is the user, or the program, that asks. What it sees stands in the conditions below, and every query for
-// people has one of them: a check that somebody forgets shows nothing instead of everything. The zero value sees
+// Viewer is the user, or the program, that asks. The rows that it sees stand in the conditions below, and every query
+// for people has one of them: a check that is forgotten shows nothing instead of everything. The zero value sees
 // nothing.
 type Viewer struct {
 	UserID   int64 // 0: nobody
@@ -30,8 +30,8 @@ func VisibleNotifications(db bun.IDB, v Viewer, alias string) string {
 	return v.notifications(db, alias, rule.Reader)
 }
 
-// EntitledNotifications is VisibleNotifications of those in whose product v has at least the role needed. What has no
-// product is an administrator's.
+// EntitledNotifications is VisibleNotifications of those in whose product v has at least the role needed. Those
+// without a product are an administrator's.
 func EntitledNotifications(db bun.IDB, v Viewer, alias string, needed rule.Role) string {
 	return v.notifications(db, alias, needed)
 }
@@ -56,7 +56,7 @@ func (v Viewer) ownDeliveries(alias string) string {
 	return fmt.Sprintf("(%[1]s.user_id IS NULL OR %[1]s.user_id = %[2]d AND %[1]s.user_id <> 0)", alias, v.UserID)
 }
 
-// isMember reports whether v sees what it sees as a member of products.
+// isMember reports whether v sees products, and their notifications, as a member.
 func (v Viewer) isMember() bool { return !v.Admin && !v.Ingest && v.UserID != 0 }
 
 // VisibleProducts is a condition that expr is the id of a product that v sees, or of one that is gone where v sees
@@ -198,7 +198,7 @@ const notificationRights = `
 	WHERE n.id = ANY (@ids) AND @visible ORDER BY n.id`
 
 // NotificationRights sorts notifications into those in whose product v has at least the role needed, and those that v
-// sees without having it. What v does not see, or does not exist, is in neither.
+// sees without having it. Those that v does not see, or that do not exist, are in neither.
 func NotificationRights(
 	ctx context.Context, db bun.IDB, v Viewer, ids []int64, needed rule.Role,
 ) (may, mayNot []int64, err error) {

@@ -38,14 +38,14 @@ func Count(ctx context.Context, db bun.IDB) (Counts, error) {
 	return CountUpTo(ctx, db, 1<<31-1)
 }
 
-// CountUpTo returns all counts as of one moment; what is more than most counts as most.
+// CountUpTo returns all counts as of one moment, each at most most.
 func CountUpTo(ctx context.Context, db bun.IDB, most int) (Counts, error) {
 	return queryOne[Counts](ctx, db, countWork, args{
 		"events": liveEvents, "live": bun.Safe(liveNotifications("deliveries")), "most": most,
 	})
 }
 
-// Oldest is how long what is due has waited, at the longest; 0 where nothing is due.
+// Oldest is how long the event, and the delivery, that is due for longest has waited; 0 where none is due.
 type Oldest struct {
 	Event    time.Duration // since it was accepted
 	Delivery time.Duration // since its notification was stored, or since the next try of a target that fails was due
@@ -88,7 +88,7 @@ const oldestWork = `
 // oldestAmong is how many events of each queue, and how many targets, the oldest is looked for among.
 const oldestAmong = 2_000
 
-// OldestWork returns how long what is due has waited.
+// OldestWork returns how long events and deliveries that are due have waited at the longest.
 func OldestWork(ctx context.Context, db bun.IDB) (o Oldest, err error) {
 	at, err := queryOne[struct{ Now, Event, Delivery time.Time }](ctx, db, oldestWork, args{
 		"live": bun.Safe(liveNotifications("deliveries")), "events": liveEvents, "most": oldestAmong,
