@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"runtime"
 	"runtime/debug"
+	"sync"
 	"time"
 
 	"github.com/hibiken/asynq"
@@ -47,11 +48,11 @@ func (w *Worker) targetDrain(ctx context.Context, t *asynq.Task) error {
 		// The holder of the lease has been asked to look again, and lets pokes through before it does.
 		return nil
 	}
-	w.unpoke(ctx, p.TargetID)
 	leave, entered := w.enter(laneOf(&lease.Target, bulk), turn)
 	// The sweep finds a target without a place again. One that does not fail stays due, so that the poke of a single
 	// event may find a place for it sooner.
 	if !entered {
+		w.unpoke(ctx, p.TargetID)
 		if lease.FailingSince == nil {
 			err = dbmodel.YieldTarget(ctx, w.DB, p.TargetID, owner)
 		} else {
@@ -155,8 +156,12 @@ func (d *drain) run(ctx context.Context) error {
 	leased, release := w.leases.hold(w.ended, dbmodel.HeldLease{TargetID: id, Owner: d.owner})
 	defer release()
 	d.leased = leased
+	var unpoked sync.WaitGroup
+	unpoked.Go(func() { w.unpoke(ctx, id) })
 	var err error
-	if d.settings, err = dbmodel.LoadSettings(ctx, w.DB); err != nil {
+	d.settings, err = dbmodel.LoadSettings(ctx, w.DB)
+	unpoked.Wait()
+	if err != nil {
 		return d.yield(fmt.Errorf("load settings: %w", err))
 	}
 	if d.address, err = w.Vault.OpenAddress(d.target.Channel, d.target.Address); err != nil {
