@@ -69,10 +69,7 @@ func NamedBy(ctx context.Context, tx bun.Tx, e *Exception) (n Named, err error) 
 		product = n.Observation.ProductID
 	}
 	if product != 0 {
-		if err := KeepProducts(ctx, tx, []int64{product}); err != nil {
-			return n, err
-		}
-		contexts, err := ProductContexts(ctx, tx, []int64{product})
+		contexts, err := KeptProductContexts(ctx, tx, []int64{product})
 		if err != nil {
 			return n, err
 		}

@@ -73,7 +73,7 @@ const productContexts = `
 const keptProductContexts = productContexts + ` ORDER BY p.id FOR KEY SHARE OF p`
 
 // ProductContexts returns the products with the given ids by id; those that do not exist are left out. Whether
-// notifications are paused is seen by the database's clock.
+// notifications are paused is decided by the database's clock.
 func ProductContexts(ctx context.Context, db bun.IDB, ids []int64) (map[int64]*ProductContext, error) {
 	return contexts(ctx, db, productContexts, ids)
 }
@@ -83,6 +83,7 @@ func KeptProductContexts(ctx context.Context, tx bun.Tx, ids []int64) (map[int64
 	return contexts(ctx, tx, keptProductContexts, ids)
 }
 
+// contexts runs productContexts, or a statement made of it, and reads the contacts of the products and their groups.
 func contexts(ctx context.Context, db bun.IDB, statement string, ids []int64) (map[int64]*ProductContext, error) {
 	found, err := queryAll[contextRow](ctx, db, statement, args{
 		"products": numbers(ids), "product_paused": paused(db, "p"), "group_paused": paused(db, "g"),

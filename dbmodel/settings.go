@@ -54,14 +54,14 @@ func LoadSettings(ctx context.Context, db bun.IDB) (*Settings, error) {
 	return s, Translate(db.NewSelect().Model(s).Where("id = 1").Scan(ctx))
 }
 
-// Circumstances are the settings, and what spares most evaluations a statement.
+// Circumstances are the settings and two facts, each of which spares most evaluations a statement.
 type Circumstances struct {
 	Settings
-	Subscribed    bool // there is a subscription, to whatever
-	BaselineWaits bool // a baseline waits to be evaluated, of whatever
+	Subscribed    bool // there is a subscription to anything
+	BaselineWaits bool // a baseline of any observation waits to be evaluated
 }
 
-// LoadCircumstances reads the settings, and what there is beside them.
+// LoadCircumstances reads the settings and these facts, as of one moment.
 func LoadCircumstances(ctx context.Context, db bun.IDB) (*Circumstances, error) {
 	c := new(Circumstances)
 	return c, Translate(db.NewSelect().Model((*Settings)(nil)).ColumnExpr("?TableColumns").
