@@ -1,7 +1,9 @@
 package rule
 
 import (
+	"cmp"
 	"iter"
+	"maps"
 	"slices"
 )
 
@@ -60,10 +62,11 @@ func newSums() *sums {
 }
 
 type productSums struct {
-	ProductChanges
-	worst NetChange
+	ProductChanges // Named is filled at the end
+	worst          NetChange
 }
 
+// change adds a net change.
 func (s *sums) change(c NetChange) {
 	s.notifications = append(s.notifications, c.Last)
 	p := s.products[c.Product]
@@ -89,12 +92,29 @@ func (s *sums) change(c NetChange) {
 	}
 }
 
+// failure adds a failure, or the occurrences of one that bears the same name in another product.
+func (s *sums) failure(f Failure) {
+	t := thing{typ: f.Type, name: f.Name}
+	if known, found := s.failures[t]; found {
+		f.Count, f.Last = f.Count+known.Count, max(f.Last, known.Last)
+	}
+	s.failures[t] = f
+}
+
+// failuresInOrder lists the failures, the most frequent first.
+func (s *sums) failuresInOrder() []Failure {
+	return slices.SortedFunc(maps.Values(s.failures), func(a, b Failure) int {
+		return cmp.Or(cmp.Compare(b.Count, a.Count), cmp.Compare(a.Last, b.Last))
+	})
+}
+
 // cut keeps the MaxNamedChanges worst candidates.
 func (s *sums) cut() {
 	slices.SortFunc(s.candidates, compareChanges)
 	s.candidates = s.candidates[:min(len(s.candidates), MaxNamedChanges)]
 }
 
+// digest returns the digest of what was added.
 func (s *sums) digest() NetDigest {
 	s.cut()
 	for _, c := range s.candidates {

@@ -1,7 +1,6 @@
 package rule
 
 import (
-	"cmp"
 	"iter"
 	"maps"
 	"slices"
@@ -83,20 +82,4 @@ func (s *sums) addProduct(of *sums) {
 	for _, f := range of.failures {
 		s.failure(f)
 	}
-}
-
-// failure adds a failure, or the occurrences of one that bears the same name in another product.
-func (s *sums) failure(f Failure) {
-	t := thing{typ: f.Type, name: f.Name}
-	if known, found := s.failures[t]; found {
-		f.Count, f.Last = f.Count+known.Count, max(f.Last, known.Last)
-	}
-	s.failures[t] = f
-}
-
-// failuresInOrder lists the failures, the most frequent first.
-func (s *sums) failuresInOrder() []Failure {
-	return slices.SortedFunc(maps.Values(s.failures), func(a, b Failure) int {
-		return cmp.Or(cmp.Compare(b.Count, a.Count), cmp.Compare(a.Last, b.Last))
-	})
 }

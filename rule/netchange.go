@@ -106,7 +106,7 @@ func knownAfter(n *Notification) *Values {
 	return n.After
 }
 
-// change returns what s comes to; ok is false where it ends as it began.
+// change returns the net change of s; ok is false where it ends as it began.
 func (s *span) change() (c NetChange, ok bool) {
 	if s.last == nil {
 		return c, false

@@ -14,7 +14,7 @@ type Notification struct {
 	Before     *Values // what was last notified; nil for nothing
 	After      *Values // what is now
 
-	// Of gates only: the state before the change. NoEvent is EventNoResult.
+	// Of gates only: the state before the change. NoEvent stands for EventNoResult.
 	GateBefore Event
 
 	Name        string // of titles, exceptions and tasks only

@@ -131,11 +131,11 @@ type Recipient struct {
 	ForAdministrators bool
 }
 
-// Recipients says who receives a notification under the settings that apply, and why others do not: first the contacts
-// of the settings, then those of the teams' subscriptions, then those of users. Of several with the same target the
-// first one that is not passed over stands for all, and reads everything where one of them does. The others are passed
-// over as ReachedBefore, but for those of the settings, which are left out. A nil notification stands for any: then
-// filters and schedules do not count.
+// Recipients returns the contacts that receive a notification under the settings that apply and, each with the reason,
+// those that are passed over: first the contacts of the settings, then those of the teams' subscriptions, then those of
+// users. Of several with the same target the first one that is not passed over stands for all, and reads everything
+// where one of them does. The others are passed over as ReachedBefore, except that those of the settings are left out.
+// A nil notification stands for any: then filters and schedules do not count.
 func Recipients(a Applied, n *Notification, ability Ability) []Recipient {
 	all := a.Contacts.All()
 	out := make([]Recipient, 0, len(all))

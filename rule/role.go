@@ -2,10 +2,11 @@ package rule
 
 import "slices"
 
-// Role is what somebody may do in a product, or in all products of a group. Compare with Covers, never by text.
+// Role says what a user may do in a product, or in all products of a group. Compare with Covers, never by text.
 type Role string
 
-// Roles. What Tocsin itself lets somebody do grows at Maintainer and at Owner; the others come from the web tier.
+// Roles, the lowest first. In Tocsin itself only Maintainer and Owner may do more than the role before; the web tier
+// knows the others.
 const (
 	NoRole     Role = ""
 	Reader     Role = "reader"
@@ -24,11 +25,10 @@ func (r Role) Rank() int { return slices.Index(Roles, r) + 1 }
 // Valid reports whether r is one of Roles.
 func (r Role) Valid() bool { return r.Rank() > 0 }
 
-// Covers reports whether r allows all that needed allows. NoRole covers nothing, and nothing less than one of Roles is
-// ever enough: an unknown word on either side is false.
+// Covers reports whether r allows all that needed allows; false where one of the two is not one of Roles.
 func (r Role) Covers(needed Role) bool { return needed.Valid() && r.Rank() >= needed.Rank() }
 
-// Higher returns the higher one of two roles of one person.
+// Higher returns the higher one of two roles.
 func (r Role) Higher(other Role) Role {
 	if other.Rank() > r.Rank() {
 		return other

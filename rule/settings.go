@@ -50,7 +50,7 @@ type Applied struct {
 	From       SettingSources
 	// Subscriptions are those that hold for the product, by id. Effective and Global know of none.
 	Subscriptions []*Subscription
-	// IgnoreSchedules has what a subscription takes go at once, whatever its schedule.
+	// IgnoreSchedules makes all that a subscription takes go at once, whatever its schedule.
 	IgnoreSchedules bool
 }
 

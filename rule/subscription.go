@@ -37,7 +37,7 @@ type Subscription struct {
 	Schedule string // empty: all goes at once
 	Timezone string
 	NextSlot *time.Time // nil: none is to come
-	Reported int64      // up to which notification its digests reported
+	Reported int64      // id of the last notification that a digest of it has taken into account
 	Ends     bool       // its schedule was removed, or it was disabled: what waited goes in a last digest
 	AtOnce   AtOnce
 	Contacts []Contact // in the order in which they are written
