@@ -3,7 +3,6 @@ package dbmodel
 import (
 	"cmp"
 	"context"
-	"errors"
 	"slices"
 
 	"github.com/uptrace/bun"
@@ -48,8 +47,6 @@ const (
 				AND (@batch::bigint = 0 OR batch = @batch::bigint) AND @live
 			ORDER BY target_id, id LIMIT @limit
 		) AS d JOIN notifications n ON n.id = d.notification_id`
-
-	subscriptionName = `SELECT name FROM subscriptions WHERE id = @id`
 )
 
 // digestMember is a delivery of a digest, with the values of its notification by which it is counted and ordered.
@@ -181,21 +178,14 @@ func (s *digestSums) sortedGroups() []DigestGroup {
 	return out
 }
 
-// readHolder returns the holder that all members have, and reads its name where that is a subscription.
+// readHolder returns the holder that all members have, with its name.
 func (s *digestSums) readHolder(ctx context.Context, db bun.IDB) (ContactHolder, error) {
 	if s.several || s.some == nil {
 		return ContactHolder{}, nil
 	}
-	out := *s.some
-	if out.Holder.Kind != rule.HolderSubscription {
-		return out, nil
-	}
-	var err error
-	out.HolderName, err = queryOne[string](ctx, db, subscriptionName, args{"id": out.Holder.ID})
-	if errors.Is(err, ErrNotFound) { // deleted meanwhile
-		err = nil
-	}
-	return out, err
+	one := []PendingDelivery{{ContactHolder: *s.some}}
+	err := nameHolders(ctx, db, one)
+	return one[0].ContactHolder, err
 }
 
 // readNamed reads the notifications that the digest names, each masked where its delivery is.

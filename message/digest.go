@@ -16,10 +16,10 @@ const (
 )
 
 // Digest builds one message of many deliveries for one target: gates, exceptions and tasks by name, the worst of the
-// rest, and how many more there are. set is the number of the dbmodel.DeliverySet that it stands for, the same at every
-// attempt.
-func (b Builder) Digest(d *dbmodel.WaitingDigest, set int64, to Recipient) *channel.Message {
-	m := b.BriefDigest(d, set, to)
+// rest, and how many more there are. last is the id of the last delivery among those of the first attempt: it
+// identifies the message.
+func (b Builder) Digest(d *dbmodel.WaitingDigest, last int64, to Recipient) *channel.Message {
+	m := b.BriefDigest(d, last, to)
 	for i := range d.Named[:min(len(d.Named), MaxNamed)] {
 		m.Items = append(m.Items, b.item(&d.Named[i]))
 	}
@@ -31,7 +31,7 @@ func (b Builder) Digest(d *dbmodel.WaitingDigest, set int64, to Recipient) *chan
 }
 
 // BriefDigest is Digest with nothing but counts and a link, for a receiver that refuses the whole one.
-func (b Builder) BriefDigest(d *dbmodel.WaitingDigest, set int64, to Recipient) *channel.Message {
+func (b Builder) BriefDigest(d *dbmodel.WaitingDigest, last int64, to Recipient) *channel.Message {
 	c := count(d)
 	name := ""
 	if c.ofProducts == c.total {
@@ -42,11 +42,11 @@ func (b Builder) BriefDigest(d *dbmodel.WaitingDigest, set int64, to Recipient) 
 		Tone:     c.tone(),
 		Facts:    c.facts(),
 		Action:   channel.Link{Label: "Open inbox", URL: b.page("")},
-		ID:       "digest-" + strconv.FormatInt(set, 10),
+		ID:       "digest-" + strconv.FormatInt(last, 10),
 	}
-	from := c.places(d)
-	if to.Holder.Kind == rule.HolderSubscription {
-		from = subscriptionPlace(to.Holder.ID, to.HolderName)
+	from, known := holderOf(to)
+	if !known {
+		from = c.places(d)
 	}
 	b.addMailFields(m, to, from)
 	return m

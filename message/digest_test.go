@@ -163,6 +163,15 @@ func TestDigestReasons(t *testing.T) {
 			t.Errorf("got %q %q", m.Reason, m.ReasonURL)
 		}
 	}
+	to, d := mail, dbmodel.WaitingDigest{Groups: []dbmodel.DigestGroup{obs}, Products: 3, Worst: worst}
+	to.Holder, to.HolderName = rule.Holder{Kind: rule.HolderGroup, ID: 3}, "Payments"
+	m := builder().Digest(&d, 1, to)
+	if want := "because payments@example.com is set in the notification settings of group Payments"; m.Reason != want {
+		t.Errorf("got %q, want %q", m.Reason, want)
+	}
+	if want := "https://tocsin.example/product-groups/3#notification_email_to"; m.ReasonURL != want {
+		t.Errorf("got %q, want %q", m.ReasonURL, want)
+	}
 }
 
 // FuzzMessages: no content makes a message panic, or grow without bounds.

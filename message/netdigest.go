@@ -25,23 +25,22 @@ type LoadedNetDigest struct {
 }
 
 // NetDigest builds one message of net changes: counts by product, the worst by name, and a link to the inbox with
-// exactly these notifications. set is the number of the dbmodel.DeliverySet that it stands for, the same at every
-// attempt.
-func (b Builder) NetDigest(d LoadedNetDigest, set int64, to Recipient) *channel.Message {
-	m := b.BriefNetDigest(d, set, to)
+// exactly these notifications. last is the id of the last delivery that it stands for: it identifies the message.
+func (b Builder) NetDigest(d LoadedNetDigest, last int64, to Recipient) *channel.Message {
+	m := b.BriefNetDigest(d, last, to)
 	m.Items = b.netItems(d)
 	m.More = moreInInbox(d.total() - len(m.Items))
 	return m
 }
 
 // BriefNetDigest is NetDigest with nothing but counts and a link, for a receiver that refuses the whole one.
-func (b Builder) BriefNetDigest(d LoadedNetDigest, set int64, to Recipient) *channel.Message {
+func (b Builder) BriefNetDigest(d LoadedNetDigest, last int64, to Recipient) *channel.Message {
 	m := &channel.Message{
 		Headline: d.headline(), Tone: d.tone(), Facts: d.facts(),
 		Action: channel.Link{
 			Label: "Open these in the inbox", URL: b.page("?viewed=all&digest=" + strconv.FormatInt(d.Number, 10)),
 		},
-		ID: "digest-" + strconv.FormatInt(set, 10),
+		ID: "digest-" + strconv.FormatInt(last, 10),
 	}
 	m.More = moreInInbox(d.total())
 	b.addMailFields(m, to, d.place(to))
@@ -61,12 +60,8 @@ func (d LoadedNetDigest) total() int {
 
 // place returns where the contact is set by which d reaches a recipient.
 func (d LoadedNetDigest) place(to Recipient) place {
-	switch to.Holder.Kind {
-	case rule.HolderSubscription:
-		return subscriptionPlace(to.Holder.ID, to.HolderName)
-	case rule.HolderGroup:
-		return groupPlace(to.Holder.ID, to.HolderName)
-	case rule.HolderProduct, rule.HolderTitles, rule.HolderExceptions:
+	if p, known := holderOf(to); known {
+		return p
 	}
 	if products := d.Content.Products; len(products) == 1 && products[0].Product != 0 {
 		only := products[0].Product

@@ -46,6 +46,19 @@ func settingPlace(n *dbmodel.Notification, to Recipient) place {
 	return holderPlace(product, productName(n), productPage(product.ID)+emailField)
 }
 
+// holderOf returns where the contact of a digest's recipient is set; known is false unless it belongs to a subscription
+// or a product group.
+func holderOf(to Recipient) (p place, known bool) {
+	switch to.Holder.Kind {
+	case rule.HolderSubscription:
+		return subscriptionPlace(to.Holder.ID, to.HolderName), true
+	case rule.HolderGroup:
+		return groupPlace(to.Holder.ID, to.HolderName), true
+	case rule.HolderProduct, rule.HolderTitles, rule.HolderExceptions:
+	}
+	return place{}, false
+}
+
 // subscriptionPlace is where the contacts of a subscription are set.
 func subscriptionPlace(id int64, name string) place {
 	return place{"the subscription " + channel.Line(name, maxProduct), "subscriptions/" + strconv.FormatInt(id, 10)}
