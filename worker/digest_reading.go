@@ -13,12 +13,12 @@ import (
 // selection says which notifications a digest is about.
 type selection struct {
 	dbmodel.NotificationRange
-	passes  func(*rule.Notification) bool // and no others
+	passes  func(*rule.Notification) bool // reports which of the range it is about
 	wasSent func(*rule.Notification) bool // reports which of them went out at once; nil: none did
 }
 
-// selected reads the selected notifications, calls unsent for those that were not sent, and yields all. err is why it
-// could not read them all; the caller looks once it has them.
+// selected reads the selected notifications, calls unsent for those that were not sent, and yields all. Where it cannot
+// read them all, it sets err; the caller looks at it after the iteration.
 func (d *digests) selected(
 	ctx context.Context, s selection, unsent func(*rule.Notification), err *error,
 ) iter.Seq[*rule.Notification] {

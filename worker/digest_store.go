@@ -20,9 +20,10 @@ const (
 	singlesAtOnce = 10_000
 )
 
-// inParts splits recipients, or subscriptions, into those that one transaction gives their deliveries. getsSingles
-// reports which of them get a delivery of each unsent notification: where there are many, they get them in few at a
-// time, so that no transaction holds its locks for long. The others share one digest in as few as may be.
+// inParts splits recipients, or subscriptions, into parts that one transaction each gives their deliveries. getsSingles
+// reports which of them get a delivery of each unsent notification. The more notifications there are, the fewer of
+// these share a transaction, so that none holds its locks for long. The others get a digest, in as few transactions as
+// possible, because each stores the digest anew.
 func inParts[T any](list []T, getsSingles func(T) bool, unsent int) [][]T {
 	var singles, others []T
 	for _, one := range list {

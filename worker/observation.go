@@ -52,7 +52,7 @@ func (w *Worker) evaluateObservations(
 	if err != nil {
 		return decision{}, err
 	}
-	// The state is locked: where a baseline reported it, that baseline is stored by now.
+	// The state is locked, and the settings were read after that: where a baseline reported this state, they know of it.
 	if e.settings.BaselineWaits {
 		if waits, err := dbmodel.WaitsForBaseline(ctx, tx, ids); err != nil || waits {
 			return decision{}, postponedByBaseline(err)
