@@ -213,7 +213,7 @@ func isTimeout(err error) bool {
 	return errors.Is(err, context.DeadlineExceeded) || errors.As(err, &t) && t.Timeout()
 }
 
-// MaxRetryAfter is the longest pause that a receiver may ask for.
+// MaxRetryAfter is the longest time for which a receiver can make Tocsin wait.
 const MaxRetryAfter = 24 * time.Hour
 
 // ParseRetryAfter reads the header Retry-After, seconds or a date

@@ -58,7 +58,7 @@ func (d LoadedNetDigest) total() int {
 	return total
 }
 
-// place returns where the contact is set by which d reaches a recipient.
+// place returns where the contact is set through which d reaches a recipient.
 func (d LoadedNetDigest) place(to Recipient) place {
 	if p, known := holderOf(to); known {
 		return p
@@ -106,7 +106,7 @@ func (b Builder) netItems(d LoadedNetDigest) []channel.Item {
 	return out
 }
 
-// name names a product of the digest; 0 stands for titles.
+// name returns the name of a product of the digest; 0 stands for titles.
 func (d LoadedNetDigest) name(product int64) string {
 	if product == 0 {
 		return "Observation titles"

@@ -24,7 +24,7 @@ var (
 // emailField is the field for email addresses on the page of a product or of a group.
 const emailField = "#notification_email_to"
 
-// settingPlace returns where the contact is set by which n reaches a recipient.
+// settingPlace returns where the contact is set through which n reaches a recipient.
 func settingPlace(n *dbmodel.Notification, to Recipient) place {
 	if to.Holder.Kind == rule.HolderSubscription {
 		return subscriptionPlace(to.Holder.ID, to.HolderName)

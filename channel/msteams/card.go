@@ -27,7 +27,7 @@ type limits struct {
 	links                                                 bool // items have links
 }
 
-// roomy are the limits for a card that needs not be shortened.
+// roomy are the limits for a card that need not be shortened.
 var roomy = limits{
 	headline: 1000, facts: 30, fact: 1000, text: 6000, lines: 80, items: 30, item: 300, more: 1000, links: true,
 }
