@@ -36,7 +36,7 @@ type Queue struct {
 	restUntil atomic.Pointer[time.Time] // nil: Redis has always answered
 	refused   sync.Once                 // of LogRefusedChannel
 
-	mu        sync.Mutex // of what follows
+	mu        sync.Mutex          // of what follows
 	listeners map[string][]func() // by queue: see OnEnqueue
 	sizes     map[string]*knownSize
 	unknown   map[dbmodel.EventKind]bool // kinds that this version does not know, and that were logged
@@ -114,8 +114,8 @@ func (q *Queue) enqueue(ctx context.Context, tasks []*asynq.Task, queue string) 
 	q.Note(err)
 }
 
-// OnEnqueue has f called each time that this Queue has put tasks into one of the queues: a server in the same process
-// need not wait until Redis wakes it.
+// OnEnqueue makes q call f each time it has put tasks into one of the given queues: a server in the same process need
+// not wait until Redis wakes it. f must not block.
 func (q *Queue) OnEnqueue(queues []string, f func()) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -124,6 +124,7 @@ func (q *Queue) OnEnqueue(queues []string, f func()) {
 	}
 }
 
+// wakeHere calls the listeners of a queue.
 func (q *Queue) wakeHere(queue string) {
 	q.mu.Lock()
 	listeners := q.listeners[queue]
