@@ -53,10 +53,10 @@ func (l listing) ids(db bun.IDB, v Viewer) string {
 	}
 	q := l.from(db, l.index).Where(l.visible(db, v))
 	if l.few {
-		return "WITH found AS MATERIALIZED (" + q.Column(l.keys...).String() + ") SELECT " + l.table + ".id FROM found AS " +
-			l.table + l.end(l.limit)
+		return "WITH found AS MATERIALIZED (" + q.Column(l.keys...).String() + ") SELECT found.id FROM found" +
+			l.end("found", l.limit)
 	}
-	return q.Column("id").String() + l.end(l.limit)
+	return q.Column("id").String() + l.end(l.table, l.limit)
 }
 
 // visible is the condition that v sees a row. Unlike VisibleNotifications it is good for many rows and many products.
@@ -76,13 +76,14 @@ func (l listing) from(db bun.IDB, index string) *bun.SelectQuery {
 	return db.NewSelect().TableExpr(l.table + indexed(db, index)).Apply(l.choice)
 }
 
-// order is how rows of the table are sorted.
-func (l listing) order() string {
-	return l.table + "." + strings.Join(l.keys, " "+l.direction+", "+l.table+".") + " " + l.direction
+// order is how rows are sorted; alias is their table in the statement.
+func (l listing) order(alias string) string {
+	return alias + "." + strings.Join(l.keys, " "+l.direction+", "+alias+".") + " " + l.direction
 }
 
-func (l listing) end(limit int) string {
-	return " ORDER BY " + l.order() + " LIMIT " + strconv.Itoa(limit)
+// end is the end of a query: the first limit rows in order.
+func (l listing) end(alias string, limit int) string {
+	return " ORDER BY " + l.order(alias) + " LIMIT " + strconv.Itoa(limit)
 }
 
 // products is the condition that v sees a product p, and that the list wants it.
@@ -118,10 +119,10 @@ func (l listing) ofProducts(db bun.IDB, v Viewer) string {
 		default:
 			q = q.Where(liveNotifications(l.table))
 		}
-		return q.String() + l.end(limit)
+		return q.String() + l.end(l.table, limit)
 	}
 	return compose(db, idsOfProducts, args{
-		"table": bun.Safe(l.table), "visible": bun.Safe(l.products(v)), "end": bun.Safe(l.end(l.limit)),
+		"table": bun.Safe(l.table), "visible": bun.Safe(l.products(v)), "end": bun.Safe(l.end(l.table, l.limit)),
 		"first":      bun.Safe(of("p.id", 1)),
 		"is_of_best": bun.Safe(among(db, l.table+".id", of("best.product", l.limit))),
 	})

@@ -28,6 +28,7 @@ var manyRows = []string{
 	`INSERT INTO observations (id, product_id, title, title_hash, severity, status, parser_type)
 		WITH RECURSIVE s(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM s WHERE i < 20000)
 		SELECT i, i % 200 + 1, 'Title', 1, CASE WHEN i % 2000 = 9 THEN 'Critical' ELSE 'High' END, 'Open', 'SCA' FROM s`,
+	`INSERT INTO digests (id, content, notifications) VALUES (1, '{}', '[4, 7, 9]')`,
 	`INSERT INTO users (username) VALUES ('alex')`,
 	`INSERT INTO product_members (user_id, product_id, role) SELECT id, 5, 'reader' FROM users WHERE username = 'alex'`,
 	`ANALYZE`,
@@ -62,6 +63,10 @@ func TestRareRowsAreFound(t *testing.T) {
 		}
 		admin, member := dbmodel.Viewer{Admin: true, UserID: u.ID}, u.Viewer()
 		critical := []rule.Severity{rule.Critical}
+		primaryKey := "PRIMARY KEY"
+		if db.Dialect().Name() == dialect.PG {
+			primaryKey = "notifications_pkey"
+		}
 		for name, c := range map[string]struct {
 			viewer dbmodel.Viewer
 			filter dbmodel.NotificationFilter
@@ -82,6 +87,8 @@ func TestRareRowsAreFound(t *testing.T) {
 			"member":              {member, dbmodel.NotificationFilter{}, "notifications_product_id"},
 			"member and severity": {member, dbmodel.NotificationFilter{Severities: critical}, "notifications_product_id"},
 			"member and text":     {member, dbmodel.NotificationFilter{Contains: "none"}, "notifications_product_id"},
+			"digest":              {admin, dbmodel.NotificationFilter{Digest: 1}, primaryKey},
+			"member and digest":   {member, dbmodel.NotificationFilter{Digest: 1}, primaryKey},
 		} {
 			run := new(statements)
 			if _, err := dbmodel.Notifications(t.Context(), db.WithQueryHook(run), c.viewer, c.filter, 50); err != nil {

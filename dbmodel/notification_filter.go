@@ -41,7 +41,7 @@ var likeEscaper = strings.NewReplacer(`\`, `\\`, `%`, `\%`, `_`, `\_`)
 func Notifications(ctx context.Context, db bun.IDB, v Viewer, f NotificationFilter, limit int) ([]Notification, error) {
 	l := listing{
 		table: "notifications", keys: []string{"created_at", "id"}, direction: "DESC", limit: limit,
-		choice: f.choice, index: f.index(),
+		choice: f.choice, index: f.index(), few: f.Digest != 0,
 	}
 	if f.OldestFirst {
 		l.direction = "ASC"
@@ -51,7 +51,7 @@ func Notifications(ctx context.Context, db bun.IDB, v Viewer, f NotificationFilt
 	}
 	var err error
 	l.group = f.GroupID
-	l.byProduct = (v.isMember() || f.GroupID != 0) && f.ProductID == 0 && f.User == ""
+	l.byProduct = (v.isMember() || f.GroupID != 0) && f.ProductID == 0 && f.User == "" && f.Digest == 0
 	if l.byProduct && f.Contains != "" {
 		if l, err = l.searched(ctx, db, v); err != nil {
 			return nil, err
@@ -74,7 +74,7 @@ func Notifications(ctx context.Context, db bun.IDB, v Viewer, f NotificationFilt
 	var list []Notification
 	err = db.NewSelect().Model(&list).
 		Where("notifications.id IN (?)", bun.Safe(ids)).Where(VisibleNotifications(db, v, "notifications")).
-		OrderExpr(l.order()).Limit(int64(limit)).Scan(ctx)
+		OrderExpr(l.order(l.table)).Limit(int64(limit)).Scan(ctx)
 	for i := range list {
 		list[i].hide(v)
 	}
@@ -136,9 +136,11 @@ func (f *NotificationFilter) Unindexed(v Viewer) string {
 	return ""
 }
 
-// index is the index that leaves the fewest rows to look through.
+// index is the index that leaves the fewest rows to look through; empty: the primary key.
 func (f *NotificationFilter) index() string {
 	switch {
+	case f.Digest != 0:
+		return ""
 	case f.ProductID != 0:
 		return "notifications_product_id"
 	case f.User != "":
