@@ -170,10 +170,10 @@ func (webCommand) Help() string { return needed }
 
 // webMemory is from where on a web process collects garbage often instead of growing. What callers may have it hold at
 // once is well below that, so it grows little beyond. workerMemory is the same of a worker, which holds the chunks of
-// imports that it evaluates at once.
+// imports that it evaluates at once: where all their observations match, these take more than 64 MiB.
 const (
 	webMemory    = 128 << 20
-	workerMemory = 64 << 20
+	workerMemory = 128 << 20
 )
 
 // limitMemory sets from where on this process collects garbage often, unless GOMEMLIMIT does.
