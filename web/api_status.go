@@ -56,7 +56,8 @@ func (s *server) apiGetStatus(ctx context.Context, _ *struct{}) (*statusOutput, 
 	}
 	return &statusOutput{
 		statusAnswer{
-			c.Outbox, c.FailedEvents, c.PendingDeliveries, c.FailedDeliveries, queueSizes(ctx, s.queue), pausedQueues(ctx, s.queue),
+			c.Outbox, c.FailedEvents, c.PendingDeliveries, c.FailedDeliveries,
+			queueSizes(ctx, s.queue), pausedQueues(ctx, s.queue),
 			alive,
 		},
 	}, nil
