@@ -9,7 +9,7 @@ import (
 	"github.com/seed91453169/tocsin/rule"
 )
 
-// counts says how many notifications a digest has, summed up over its groups.
+// counts says how many notifications a digest has, summed up over its DigestGroups.
 type counts struct {
 	total      int
 	ofProducts int // observations, gates and others, whose contacts are those of products

@@ -9,8 +9,8 @@ import (
 	"github.com/seed91453169/tocsin/rule"
 )
 
-// Shown is a notification as JSON shows it: signed webhooks get it, and the HTTP interface answers it together with the
-// fields that only the inbox has.
+// Shown is a notification as JSON shows it. Signed webhooks get it as it is; in answers of the HTTP interface it
+// stands together with the fields that only the inbox has.
 type Shown struct {
 	ID          int64            `json:"id"`
 	Type        rule.Type        `json:"type"`

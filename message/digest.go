@@ -16,8 +16,8 @@ const (
 )
 
 // Digest builds one message of many deliveries for one target: gates, exceptions and tasks by name, the worst of the
-// rest, and how many more there are. last is the id of the last delivery among those of the first attempt: it
-// identifies the message.
+// rest, and how many more there are. last is the id of the last delivery that the first attempt sends: the id
+// identifies the message, in later attempts too.
 func (b Builder) Digest(d *dbmodel.WaitingDigest, last int64, to Recipient) *channel.Message {
 	m := b.BriefDigest(d, last, to)
 	for i := range d.Named[:min(len(d.Named), MaxNamed)] {
@@ -112,7 +112,7 @@ func itemEvent(n *dbmodel.Notification) string {
 	return "New"
 }
 
-// places names, as one, all places in which the contacts of a digest can be set.
+// places returns one place whose text names all places in which the contacts of a digest can be set.
 func (c *counts) places(d *dbmodel.WaitingDigest) place {
 	var parts []string
 	page := "settings"

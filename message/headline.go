@@ -112,8 +112,9 @@ func lead(n *dbmodel.Notification) string {
 	return joined(", ", severity, change)
 }
 
-// leadChange returns the words for the severity and for the most important other change. In the place of the severity
-// stands its change or, where nothing else changed, "Now known exploited".
+// leadChange returns the words for the severity and for what else changed. Of severity, status and priority, only the
+// first one that changed is named; a changed severity stands in the place of the severity, and so does "Now known
+// exploited" where nothing else changed.
 func leadChange(before, after *rule.Values) (severity, change string) {
 	if after == nil {
 		return "", ""

@@ -17,7 +17,7 @@ func (b Builder) action(n *dbmodel.Notification) channel.Link {
 	switch n.Type {
 	case rule.TypeObservation:
 		label, template, id = "Open observation", b.Settings.ObservationURL, n.ObservationID
-	case rule.TypeObservationTitle: // it has no id, so a template with {id} leads to its page in Tocsin
+	case rule.TypeObservationTitle: // a title has no id: where the template has {id}, the link goes to Tocsin
 		label, template = "Open observations", b.Settings.ObservationTitleURL
 	case rule.TypeSecurityGate:
 		label, template, id = "Open product", b.Settings.ProductURL, n.ProductID

@@ -55,18 +55,18 @@ func (b Builder) Single(n *dbmodel.Notification, deliveryID int64, to Recipient)
 }
 
 // Test builds a test message for the contacts of a product. A productID of 0 stands for the global settings;
-// productName is then a name for a part of them, such as "observation titles", or empty.
-func (b Builder) Test(productName string, productID int64, to Recipient) *channel.Message {
+// name is then that of a part of them, such as "observation titles", or empty.
+func (b Builder) Test(name string, productID int64, to Recipient) *channel.Message {
 	from := place{text: "the settings", page: "settings"}
-	if productName != "" {
-		from.text = "the notification settings of " + channel.Line(productName, maxProduct)
+	if name != "" {
+		from.text = "the notification settings of " + channel.Line(name, maxProduct)
 	}
 	action := channel.Link{Label: "Open settings", URL: b.page("settings")}
 	if productID != 0 {
 		from.page = productPage(productID)
 		action = channel.Link{Label: "Open product", URL: b.page(from.page)}
 	}
-	return b.test(productName, action, from, to)
+	return b.test(name, action, from, to)
 }
 
 // SubscriptionTest builds a test message for the contacts of a subscription.
@@ -102,7 +102,7 @@ func (b Builder) addMailFields(m *channel.Message, to Recipient, from place) {
 	}
 }
 
-// thread is the same for all notifications about the same observation, title or gate; exceptions have none.
+// thread is the same for all notifications about the same observation, title or gate; empty for all others.
 func thread(n *dbmodel.Notification) string {
 	switch {
 	case n.Type == rule.TypeObservation && n.ObservationID != nil:

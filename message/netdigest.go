@@ -13,7 +13,7 @@ import (
 const (
 	// MaxNetItems is how many notifications a net digest names. Slack and Teams show no more.
 	MaxNetItems = 30
-	// maxNetProducts is for how many products a net digest has counts of their own.
+	// maxNetProducts is how many products a net digest lists with their own counts.
 	maxNetProducts = 10
 )
 
@@ -25,7 +25,8 @@ type LoadedNetDigest struct {
 }
 
 // NetDigest builds one message of net changes: counts by product, the worst by name, and a link to the inbox with
-// exactly these notifications. last is the id of the last delivery that it stands for: it identifies the message.
+// exactly these notifications. last is the id of the last delivery that the message stands for: the
+// id identifies the message.
 func (b Builder) NetDigest(d LoadedNetDigest, last int64, to Recipient) *channel.Message {
 	m := b.BriefNetDigest(d, last, to)
 	m.Items = b.netItems(d)

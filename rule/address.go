@@ -16,10 +16,11 @@ var (
 )
 
 // EmailIdentity returns the form in which an email address is compared: two addresses are the same one exactly where
-// their identities are equal. Before the @, only the letters A to Z are folded; the domain is that of IDNA, in ASCII
-// (https://www.rfc-editor.org/rfc/rfc5891#section-5). A domain with letters that lower case or IDNA turns into others,
-// such as U+0130, U+212A or full-width ones, is refused: it looks like a domain that belongs to somebody else. Errors
-// continue a sentence that begins with the address, and do not repeat it.
+// their identities are equal. Before the @, only the letters A to Z are folded; the domain is converted to ASCII by
+// IDNA (https://www.rfc-editor.org/rfc/rfc5891#section-5). A domain is refused where one of its letters stands for
+// another: U+0130 and U+212A, whose lower case is in ASCII, or a full-width letter, which IDNA maps. Such a domain
+// looks like one that belongs to somebody else. Errors continue a sentence that begins with the address, and do not
+// repeat it.
 func EmailIdentity(address string) (string, error) {
 	at := strings.LastIndexByte(address, '@')
 	if at < 0 {
@@ -81,7 +82,7 @@ func Addresses(list string) []string {
 	for a := range strings.SplitSeq(list, ",") {
 		a = strings.TrimSpace(a)
 		identity, err := EmailIdentity(a)
-		if err != nil { // it is no valid address: only the same text is the same
+		if err != nil { // not a valid address: only an identical text counts as the same
 			identity = a
 		}
 		if a != "" && !seen[identity] {

@@ -16,7 +16,8 @@ type ChannelInfo struct {
 	Channel Channel
 	Name    string // in words
 	Short   string // where there is little room
-	// Setting ends the names of its settings, as in notification_email_to; empty: no setting holds such contacts.
+	// Setting is the end of the names of the settings that hold its contacts, as in notification_email_to; empty: no
+	// setting holds them.
 	Setting   string
 	ByAddress bool    // its contacts are email addresses, any number of them; else each is the URL of one webhook
 	Signed    bool    // its contacts have secrets; they receive notifications as data, one by one, never summed up

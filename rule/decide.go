@@ -2,7 +2,7 @@ package rule
 
 import "slices"
 
-// Observation is what decides whether an observation matches, and whether its title does.
+// Observation is the part of an observation that decides whether it matches, and whether its title does.
 type Observation struct {
 	Values
 	ParserType ParserType

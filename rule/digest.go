@@ -41,8 +41,8 @@ func (d NetDigest) Empty() bool { return len(d.Products) == 0 && len(d.Failures)
 
 // NewNetDigest sums up notifications, which come as NetChanges says. sent reports which of them went out at once; nil
 // stands for none. For each thing the change goes from what was last sent or, where nothing was, from the values before
-// its first notification, to those after its last one. What ends as it began is left out. It changes no notification:
-// many digests may be made of the same ones at once.
+// its first notification, to those after its last one. A thing that ends as it began is left out. NewNetDigest
+// changes no notification, so many digests may be made of the same ones at once.
 func NewNetDigest(notifications iter.Seq[*Notification], sent func(*Notification) bool) NetDigest {
 	s := newSums()
 	NetChanges(notifications, sent, s.change, s.failure)
@@ -54,7 +54,7 @@ type sums struct {
 	products      map[int64]*productSums
 	candidates    []NetChange // the MaxNamedChanges worst, and some more; without gates
 	failures      map[thing]Failure
-	notifications []int64 // of the changes
+	notifications []int64 // for each change, the id of its last notification
 }
 
 func newSums() *sums {

@@ -17,15 +17,15 @@ type NetDigests struct {
 // products.
 func NewNetDigests(notifications iter.Seq[*Notification], sent func(*Notification) bool) *NetDigests {
 	d := &NetDigests{sent: sent, products: map[int64]*sums{}}
-	var one []*Notification // about one thing
+	var ofThing []*Notification // all about one thing, so far
 	for n := range notifications {
-		if len(one) > 0 && thingOf(one[0]) != thingOf(n) {
-			d.add(one)
-			one = nil
+		if len(ofThing) > 0 && thingOf(ofThing[0]) != thingOf(n) {
+			d.add(ofThing)
+			ofThing = nil
 		}
-		one = append(one, n)
+		ofThing = append(ofThing, n)
 	}
-	d.add(one)
+	d.add(ofThing)
 	for _, s := range d.products {
 		s.cut()
 	}
@@ -33,13 +33,13 @@ func NewNetDigests(notifications iter.Seq[*Notification], sent func(*Notificatio
 }
 
 // add adds all notifications about one thing.
-func (d *NetDigests) add(one []*Notification) {
-	if len(one) == 0 {
+func (d *NetDigests) add(ofThing []*Notification) {
+	if len(ofThing) == 0 {
 		return
 	}
-	first := one[0].Product
-	if slices.ContainsFunc(one, func(n *Notification) bool { return n.Product != first }) {
-		d.several = append(d.several, one...)
+	first := ofThing[0].Product
+	if slices.ContainsFunc(ofThing, func(n *Notification) bool { return n.Product != first }) {
+		d.several = append(d.several, ofThing...)
 		return
 	}
 	s := d.products[first]
@@ -47,7 +47,7 @@ func (d *NetDigests) add(one []*Notification) {
 		s = newSums()
 		d.products[first] = s
 	}
-	NetChanges(slices.Values(one), d.sent, s.change, s.failure)
+	NetChanges(slices.Values(ofThing), d.sent, s.change, s.failure)
 }
 
 // In is the digest of the notifications about the given products.

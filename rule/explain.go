@@ -29,8 +29,9 @@ type Explanation struct {
 	Event      Event       `json:"event"` // what an evaluation would notify now; empty: nothing
 }
 
-// Unmet returns the conditions because of which an observation does not match. One that is known to be exploited needs
-// neither a severity nor a priority; the condition known_exploited is returned where it would have made the difference.
+// Unmet returns the conditions because of which an observation does not match. An observation that is known to be
+// exploited needs neither a severity nor a priority; the condition known_exploited is returned where it would have
+// made the difference.
 func (e Explanation) Unmet() []Condition {
 	var out []Condition
 	var exploited *Condition

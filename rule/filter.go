@@ -20,8 +20,8 @@ type Filter struct {
 	KnownExploited bool
 }
 
-// Passes reports whether f takes n. Where n has no values, as that of a gate, only Types and Events decide; where it
-// has no event, it passes only an empty Events.
+// Passes reports whether f takes n. Only Types and Events decide on a notification without values, such as one of a
+// gate. A notification without an event passes only where Events is empty.
 func (f Filter) Passes(n *Notification) bool {
 	if !oneOf(f.Types, n.Type) || !oneOf(f.Events, n.Event) {
 		return false
@@ -48,7 +48,7 @@ func (f Filter) meets(v *Values) bool {
 // oneOf reports whether list has v. An empty list stands for everything.
 func oneOf[T comparable](list []T, v T) bool { return len(list) == 0 || slices.Contains(list, v) }
 
-// Refusal is a field of a subscription or of a schedule that cannot be accepted.
+// Refusal says why the value of a field, of a subscription or of a schedule, cannot be accepted.
 type Refusal struct {
 	Field  string // as in JSON
 	Reason string // what the field must be, or what is wrong with it
@@ -82,7 +82,8 @@ func (f Filter) Check() []Refusal {
 	return out
 }
 
-// possible reports whether some notification passes. Values never stand in the way: every observation may take them.
+// possible reports whether some notification passes. Limits of values never stand in
+// the way: an observation can have any values.
 func (f Filter) possible() bool {
 	if len(f.Events) == 0 {
 		return true

@@ -44,7 +44,7 @@ type NetChange struct {
 func NetChanges(
 	notifications iter.Seq[*Notification], sent func(*Notification) bool, changed func(NetChange), failed func(Failure),
 ) {
-	var of thing
+	var current thing
 	var s span
 	var f Failure
 	end := func() {
@@ -56,9 +56,9 @@ func NetChanges(
 		}
 	}
 	for n := range notifications {
-		if t := thingOf(n); t != of {
+		if t := thingOf(n); t != current {
 			end()
-			of, s, f = t, span{}, Failure{}
+			current, s, f = t, span{}, Failure{}
 		}
 		atOnce := sent != nil && sent(n)
 		switch {
@@ -157,8 +157,9 @@ func compareTrue(a, b bool) int {
 	return 1
 }
 
-// compareChanges orders what matters most first: failed gates, then what still matches by its values, then other gates,
-// then what was dropped. Of equal ones, the one that happened first comes first.
+// compareChanges orders what matters most first: failed gates, then observations and titles that still match, then
+// other gates, then observations that were dropped. Within observations and titles, severity, known exploited,
+// priority and move decide. Of equal ones, the one that happened first comes first.
 func compareChanges(a, b NetChange) int {
 	byClass, byLast := cmp.Compare(a.class(), b.class()), cmp.Compare(a.Last, b.Last)
 	if a.After == nil || b.After == nil {

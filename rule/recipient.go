@@ -44,13 +44,13 @@ func (h Holder) SettingSource() SettingSource {
 type Contact struct {
 	Holder  Holder
 	Channel Channel
-	Target  int64  // the one target that all contacts with this channel and address share; 0: its user has no address
+	Target  int64  // the one that all contacts with this channel and address share; 0: the user has no email address
 	Address string // as it was written; empty for URLs, which are secrets
 	Written string // Address with the space around it, as in the list in which it was written
 	Gone    bool   // its receiver answered that it takes nothing any more
 }
 
-// Contacts are those of one holder, in the order in which they are written.
+// Contacts lists contacts by channel. Those of one channel have one holder, and the order in which they are written.
 type Contacts map[Channel][]Contact
 
 // All returns all contacts in the order of Channels.
@@ -83,7 +83,7 @@ const (
 	NotThen Reason = "it was set after this had happened, or notifications were paused then"
 )
 
-// PausedBy is Paused where it is known by which product or group.
+// PausedBy is Paused with the words for the product or group that is paused: "product Payments API".
 func PausedBy(what string) Reason { return Reason("notifications of " + what + " are paused") }
 
 // Sentence is the reason as a sentence; empty for none.
@@ -131,11 +131,12 @@ type Recipient struct {
 	ForAdministrators bool
 }
 
-// Recipients returns the contacts that receive a notification under the settings that apply and, each with the reason,
-// those that are passed over: first the contacts of the settings, then those of the teams' subscriptions, then those of
-// users. Of several with the same target the first one that is not passed over stands for all, and reads everything
-// where one of them does. The others are passed over as ReachedBefore, except that those of the settings are left out.
-// A nil notification stands for any: then filters and schedules do not count.
+// Recipients returns the contacts that receive a notification under the settings that apply and, each with the
+// reason, those that are passed over: first the contacts of the settings, then those of the teams' subscriptions,
+// then those of users. The settings' contacts are listed once for each target. Of several contacts that have the same
+// target and no other reason to be passed over, the first one receives the notification, unmasked where one of them
+// would read it so; the others are passed over as ReachedBefore. A nil notification stands for any: then filters and
+// schedules do not count.
 func Recipients(a Applied, n *Notification, ability Ability) []Recipient {
 	all := a.Contacts.All()
 	out := make([]Recipient, 0, len(all))

@@ -5,8 +5,8 @@ import "slices"
 // Role says what a user may do in a product, or in all products of a group. Compare with Covers, never by text.
 type Role string
 
-// Roles, the lowest first. In Tocsin itself only Maintainer and Owner may do more than the role before; the web tier
-// knows the others.
+// Roles, the lowest first. In Tocsin itself, Upload and Writer allow no more than Reader: only the web tier
+// tells them apart.
 const (
 	NoRole     Role = ""
 	Reader     Role = "reader"

@@ -48,7 +48,7 @@ type Applied struct {
 	Contacts   Contacts
 	Paused     bool
 	From       SettingSources
-	// Subscriptions are those that hold for the product, by id. Effective and Global know of none.
+	// Subscriptions are those that hold for the product, ordered by id. Effective and Global leave the list empty.
 	Subscriptions []*Subscription
 	// IgnoreSchedules makes all that a subscription takes go at once, whatever its schedule.
 	IgnoreSchedules bool

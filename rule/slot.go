@@ -89,7 +89,7 @@ func (s Slots) Next(t time.Time) time.Time {
 	if s.everyHour {
 		return s.nextFitting(t)
 	}
-	// A later wall-clock time never has an earlier first moment, so those before that of t have none after t.
+	// A later wall-clock time never has an earlier first moment, so those before the one at t have none after t.
 	for wall := wallOf(t.In(s.zone)); ; {
 		wall = s.nextWall(wall)
 		if slot := firstMoment(wall, s.zone); slot.After(t) {
@@ -104,8 +104,8 @@ const lookBack = 9 * 366 * 24 * time.Hour
 
 // Last returns the last slot that is not after t.
 func (s Slots) Last(t time.Time) time.Time {
-	// The slot lies after t less far seconds and not after t less near seconds. Slots are at whole seconds, so once far is
-	// near+1 it is the only one there.
+	// In seconds, the last slot is later than t-far and not later than t-near. Slots are at whole seconds, so once
+	// far is near+1 it is the only slot between the two.
 	near, far := 0, int(lookBack/time.Second)
 	for near+1 < far {
 		middle := near + (far-near)/2
@@ -156,7 +156,7 @@ func momentOf(wall, t time.Time, zone *time.Location) time.Time {
 }
 
 // firstMoment returns when the zone's clock shows wall for the first time or, where it skips wall, the first moment
-// after it did.
+// after the skipped time.
 func firstMoment(wall time.Time, zone *time.Location) time.Time {
 	// Whatever time.Date makes of a time that is skipped or doubled, it is in one of the two periods beside the change.
 	near := time.Date(wall.Year(), wall.Month(), wall.Day(), wall.Hour(), wall.Minute(), wall.Second(), 0, zone)

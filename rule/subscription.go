@@ -31,8 +31,8 @@ type Subscription struct {
 	Name     string
 	User     int64 // the user whose subscription it is; 0: it is a team's
 	Enabled  bool
-	Whole    bool   // its recipients see everything, and read all of it
-	Sees     []Type // otherwise: the types that they see
+	Whole    bool   // its recipients see all types, and nothing is masked for them
+	Sees     []Type // where Whole is false: the types that they see
 	Filter   Filter
 	Schedule string // empty: all goes at once
 	Timezone string
