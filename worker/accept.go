@@ -34,7 +34,7 @@ func (w *Worker) logPassedOver(done accept.Accepted) {
 	}
 }
 
-// acceptRefused accepts an event after all that came through Redis and was refused.
+// acceptRefused tries again to accept an event that came through Redis and was refused before.
 func (w *Worker) acceptRefused(ctx context.Context, tx bun.Tx, e *dbmodel.Event, _ prepared) (decision, error) {
 	done, err := accept.Again(ctx, tx, e.Payload.Task)
 	if err == nil {

@@ -11,7 +11,8 @@ import (
 )
 
 const (
-	// cleanupBatch is how many notifications one statement deletes: its locks are held for some milliseconds.
+	// cleanupBatch is how many notifications, targets or titles one statement looks at: its locks are held for some
+	// milliseconds.
 	cleanupBatch = 500
 	// longestCleanupPause bounds the pause after a batch, which is otherwise as long as the batch took: events come in
 	// between.

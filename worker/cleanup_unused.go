@@ -57,8 +57,8 @@ func (c *cleanup) unusedTargets(ctx context.Context) error {
 }
 
 // withoutDeliveries returns those of the given targets that no delivery refers to. Deliveries that are not pending have
-// no index by target, for which each new one would have to pay. So all deliveries are read, the newest first, until
-// none of the targets is in question any more.
+// no index by target, because each new delivery would have to pay for it. So all deliveries are read, the newest
+// first, until none of the targets is in question any more.
 func (c *cleanup) withoutDeliveries(ctx context.Context, targets []int64) ([]int64, error) {
 	free := make(map[int64]bool, len(targets))
 	for _, id := range targets {

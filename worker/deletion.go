@@ -11,8 +11,8 @@ import (
 	"github.com/seed91453169/tocsin/dbmodel"
 )
 
-// deletionRemove handles queue.TypeDeletionRemove: it removes, in batches, the rows that were deleted and only hidden
-// then. Any number may run at once; a process that is lost leaves the rest to the next task.
+// deletionRemove handles queue.TypeDeletionRemove: it removes, in batches, the rows that deletions have only hidden.
+// Any number of these tasks may run at once; a process that is lost leaves the rest to the next task.
 func (w *Worker) deletionRemove(ctx context.Context, _ *asynq.Task) error {
 	var removed int64
 	for {

@@ -52,7 +52,7 @@ type digests struct {
 	slots    int   // slots that it ended, one for each subscription
 	unpaused int   // products whose pause it ended
 	messages int   // digests, counted for each recipient
-	failure  error // of the first slot that could not end, while the others do; of the pauses
+	failure  error // of the first slot that could not end; in the copy that ends pauses, that of the pauses
 }
 
 // summary says, in words, what the run did so far.

@@ -121,15 +121,15 @@ func (d *digests) groupOf(
 		return nil, "", err
 	}
 	groupedBy.Notifications.Products = nil
-	reading, err := json.Marshal(groupedBy)
-	g.readingKey = string(reading)
+	readingKey, err := json.Marshal(groupedBy)
+	g.readingKey = string(readingKey)
 	return g, string(key), err
 }
 
 // lastDigest is the occasion of the digest that a subscription gets when its schedule is removed.
 const lastDigest = "Last digest"
 
-// occasion names the digest of the slot at by the time from that slot to the next ones.
+// occasion names the digest of a slot by how long after it the next two slots come; at is the time of the slot.
 func occasion(slots rule.Slots, at time.Time) string {
 	next := slots.Next(at)
 	between := min(next.Sub(at), slots.Next(next).Sub(next))

@@ -58,8 +58,9 @@ func (d *digests) endPausesUntil(ctx context.Context, slotsEnded <-chan struct{}
 	}
 }
 
-// endPauses ends the pauses that are over: it stores, for each target that would have received notifications but for a
-// pause, a digest of them. Subscriptions on a schedule take them into their next slot.
+// endPauses ends the pauses that are over or, where an earlier call was cut short, those that it began to end. It
+// stores, for each target that would have received notifications but for a pause, a digest of them. Subscriptions on a
+// schedule take them into their next slot.
 func (d *digests) endPauses(ctx context.Context) error {
 	p, err := dbmodel.NextEndedPause(ctx, d.w.DB, settleTime)
 	if err != nil || p == nil {

@@ -17,10 +17,10 @@ type selection struct {
 	wasSent func(*rule.Notification) bool // reports which of them went out at once; nil: none did
 }
 
-// selected reads the selected notifications, calls unsent for those that were not sent, and yields all. Where it cannot
+// selected reads the selected notifications, calls noteUnsent for those not sent, and yields all. Where it cannot
 // read them all, it sets err; the caller looks at it after the iteration.
 func (d *digests) selected(
-	ctx context.Context, s selection, unsent func(*rule.Notification), err *error,
+	ctx context.Context, s selection, noteUnsent func(*rule.Notification), err *error,
 ) iter.Seq[*rule.Notification] {
 	return func(yield func(*rule.Notification) bool) {
 		*err = dbmodel.EachNotification(ctx, d.w.DB.Reader, s.NotificationRange, func(n *rule.Notification) bool {
@@ -28,7 +28,7 @@ func (d *digests) selected(
 				return true
 			}
 			if s.wasSent == nil || !s.wasSent(n) {
-				unsent(n)
+				noteUnsent(n)
 			}
 			return yield(n)
 		})
@@ -51,7 +51,7 @@ func (d *digests) sum(
 }
 
 // reading is notifications that were read once for groups whose digests differ in their products alone. It keeps sums
-// for each product, which sum spares a group that has the notifications for itself.
+// for each product; a group that shares its notifications with no other needs none, see sum.
 type reading struct {
 	digests *rule.NetDigests
 	unsent  map[int64][]int64 // by product: ids of the notifications that signed webhooks get

@@ -13,17 +13,17 @@ import (
 )
 
 const (
-	// recipientsAtOnce is how many recipients, or subscriptions, one transaction gives their deliveries.
+	// recipientsAtOnce is how many recipients, or subscriptions, get their deliveries in one transaction.
 	recipientsAtOnce = 200
 	// singlesAtOnce is how many deliveries to signed webhooks, each of one notification, one statement adds, and about how
 	// many one transaction adds where more than one webhook gets them.
 	singlesAtOnce = 10_000
 )
 
-// inParts splits recipients, or subscriptions, into parts that one transaction each gives their deliveries. getsSingles
-// reports which of them get a delivery of each unsent notification. The more notifications there are, the fewer of
-// these share a transaction, so that none holds its locks for long. The others get a digest, in as few transactions as
-// possible, because each stores the digest anew.
+// inParts splits recipients, or subscriptions, into parts; each part gets its deliveries in one transaction.
+// getsSingles reports which of them get a delivery of each unsent notification. The more notifications there are, the
+// fewer of these share a transaction, so that none holds its locks for long. The others get a digest, in as few
+// transactions as possible, because each stores the digest anew.
 func inParts[T any](list []T, getsSingles func(T) bool, unsent int) [][]T {
 	var singles, others []T
 	for _, one := range list {

@@ -20,7 +20,7 @@ import (
 	"github.com/seed91453169/tocsin/rule"
 )
 
-// drainTime is how long a drain goes on while others wait for its slot.
+// drainTime is how long a drain goes on before it makes way for others, and the longest rest that it waits for itself.
 const drainTime = 5 * time.Second
 
 // targetDrain handles queue.TypeTargetDrain: it delivers to one target, in order, all that waits for it.
@@ -49,8 +49,8 @@ func (w *Worker) targetDrain(ctx context.Context, t *asynq.Task) error {
 		return nil
 	}
 	leave, entered := w.enter(laneOf(&lease.Target, bulk), turn)
-	// The sweep finds a target without a place again. One that does not fail stays due, so that the poke of a single
-	// event may find a place for it sooner.
+	// The sweep comes back to a target that got no place. A target that does not fail stays due, so that the poke of a
+	// single event may find a place for it sooner.
 	if !entered {
 		w.unpoke(ctx, p.TargetID)
 		if lease.FailingSince == nil {
@@ -73,8 +73,8 @@ func (w *Worker) targetDrain(ctx context.Context, t *asynq.Task) error {
 	return err
 }
 
-// unpoke lets the next poke of a target through. It comes before the target is looked at: a delivery that is stored
-// after that look has a poke of its own.
+// unpoke lets the next poke of a target through. A drain calls it before it looks for deliveries, so that the poke of
+// a delivery that is stored after that look gets through.
 func (w *Worker) unpoke(ctx context.Context, id int64) {
 	if err := w.Queue.Unpoke(ctx, id); err != nil {
 		w.Log.Debug().Err(err).Int64("target", id).Msg("a poke stays until it ends by itself")
@@ -113,7 +113,7 @@ type drain struct {
 	address     string    // of the target; empty: the key that sealed it is lost
 	firstName   string    // of the user with this email address; empty where there is none
 	name        string    // of the target, as a person knows it; empty: not read yet
-	sinceDigest int       // single deliveries since the last digest
+	sinceDigest int       // deliveries of the messages that restTime has not forgotten yet
 	afterDigest bool      // the last message was a digest
 	gathered    bool      // it has waited for more to come before the next message
 

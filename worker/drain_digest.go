@@ -66,8 +66,8 @@ func (d *drain) sendDigest(
 	return d.recordResult(set, result)
 }
 
-// deliverNetDigest sends, as one message, all deliveries that wait of the digest of a schedule or a pause, to which
-// first belongs.
+// deliverNetDigest sends, as one message, all waiting deliveries of the digest that first belongs to, a digest of a
+// schedule or a pause.
 func (d *drain) deliverNetDigest(ctx context.Context, first dbmodel.PendingDelivery) (nextStep, error) {
 	w := d.w
 	ids, waiting, err := dbmodel.PendingOfDigest(ctx, w.DB, first.DigestID, d.target.ID)

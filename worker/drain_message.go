@@ -12,12 +12,12 @@ import (
 )
 
 // single makes the message of one delivery.
-func (d *drain) single(n *dbmodel.Notification, waiting dbmodel.PendingDelivery) *channel.Message {
-	if waiting.Masked {
+func (d *drain) single(n *dbmodel.Notification, delivery dbmodel.PendingDelivery) *channel.Message {
+	if delivery.Masked {
 		n = n.Masked()
 	}
 	return d.build(func(b message.Builder, to message.Recipient) *channel.Message {
-		return b.Single(n, waiting.ID, d.withHolder(to, waiting.ContactHolder))
+		return b.Single(n, delivery.ID, d.withHolder(to, delivery.ContactHolder))
 	})
 }
 

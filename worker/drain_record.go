@@ -132,8 +132,8 @@ func (d *drain) fail(set dbmodel.DeliverySet, result *channel.Error) error {
 	return nil
 }
 
-// notifyFailure reports, once until the target's next success, that it fails: why in a few words, and in a sentence. It
-// does not where all of set are failures of Tocsin itself.
+// notifyFailure reports, once until the target's next success, that the target fails; why says the reason in a few
+// words, sentence in full. It reports nothing where all deliveries of set are about failures of Tocsin itself.
 func (d *drain) notifyFailure(
 	ctx context.Context, tx bun.Tx, set dbmodel.DeliverySet, class, why, sentence string,
 ) error {

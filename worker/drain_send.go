@@ -13,7 +13,7 @@ import (
 )
 
 // freshTime is how old a lease may be, since it was taken or renewed, when a message is sent without renewing it first.
-// With renewTime it stays below the time of a lease.
+// The sum of freshTime and renewTime stays below dbmodel.LeaseTime.
 const freshTime = 2 * time.Second
 
 // deliver sends the next message, if something waits, and records its result.
@@ -85,8 +85,8 @@ func (d *drain) send(ctx context.Context, m *channel.Message) (result *channel.E
 }
 
 // transmit renews the lease, unless that was done a moment ago, gives the turn up and sends; the time for the send
-// begins after that. lost says that another worker has the lease by now, and sees to the message, which this drain
-// did not send, or not to its end. result is nil where the receiver took the message.
+// begins after that. lost reports that another worker has the lease by now: this drain did not send the message, or
+// not to its end, and the other worker sees to it. result is nil where the receiver took the message.
 func (d *drain) transmit(ctx context.Context, m *channel.Message) (result *channel.Error, lost bool, err error) {
 	if mine, err := d.renew(ctx); err != nil || !mine {
 		return nil, !mine, err

@@ -38,7 +38,7 @@ type prepared struct {
 // decision says what an evaluation stored.
 type decision struct {
 	targets       []int64 // that have new deliveries
-	digestsOff    bool    // each of these is a message of its own
+	digestsOff    bool    // each new delivery is a message of its own
 	notifications []dbmodel.NewNotification
 	notified      int // observations, or other events, with a notification
 }
@@ -127,8 +127,8 @@ func (w *Worker) keepQueued(id int64, begins <-chan struct{}) {
 	}
 }
 
-// evaluate claims an event and evaluates it. It returns false where the event is not the caller's, or stays. The error
-// says why the evaluation failed, which is recorded by then.
+// evaluate claims an event and evaluates it. done is false where the event is not the caller's, or stays stored. The
+// error says why the evaluation failed, and is recorded by then.
 func (w *Worker) evaluate(
 	ctx context.Context, kind dbmodel.EventKind, h handler, id int64, alone bool,
 ) (done bool, err error) {

@@ -15,7 +15,7 @@ const (
 	// inPlaceTime is how long an exception waits in place, keeping its slot, for the evaluation of an equal one, which as
 	// a rule takes milliseconds.
 	inPlaceTime = time.Second
-	// claimWait is how long it is postponed after that: the equal one has probably lost its process.
+	// claimWait is how long an exception is postponed after inPlaceTime: the equal one has probably lost its process.
 	claimWait = 5 * time.Second
 )
 
@@ -80,8 +80,8 @@ func (w *Worker) evaluateException(
 }
 
 // claim reports whether this event notifies the exception; false: an equal one did, within limit. An event that holds
-// the claim and is not evaluated yet may still fail, so this one waits for it; it takes the claim over from one that
-// was set aside.
+// the claim and is not evaluated yet may still fail, so this event waits for it. Where the holder was set aside, this
+// event takes the claim over.
 func (w *Worker) claim(ctx context.Context, key string, id int64, limit time.Duration) (bool, error) {
 	inPlace := false
 	for began := time.Now(); ; {

@@ -16,7 +16,8 @@ const (
 	gatherTime = time.Second
 	// importRest is how long it rests while an import goes on, after much was sent or while little waits.
 	importRest = 2 * gatherTime
-	// manyAtOnce is how many observations of an event say that others of the same import are likely to follow.
+	// manyAtOnce is how many observations a bulk event has at least where another event of the same import is likely
+	// to follow.
 	manyAtOnce = 1_000
 	// pokedAtOnce is how many targets are poked in one call of Redis.
 	pokedAtOnce = 1_000
@@ -91,10 +92,10 @@ func (g *gathering) done(observations int, targets []int64) {
 	switch {
 	case g.running > 0 || waits:
 		g.expected = now.Add(g.most)
-	case observations >= manyAtOnce: // the next one comes about as soon after this one as this one after the last
+	case observations >= manyAtOnce: // the events of an import follow each other at about equal intervals
 		g.expected = now.Add(g.most)
-		if since := now.Sub(g.last); since < g.most/2 { // after the first one of an import since is long
-			g.expected = now.Add(2 * since)
+		if interval := now.Sub(g.last); interval < g.most/2 { // before the first event it is long
+			g.expected = now.Add(2 * interval)
 		}
 	default:
 		g.expected = now

@@ -32,10 +32,10 @@ const (
 type laneLimits struct {
 	healthy int // in each lane of targets that do not fail
 	failing int // in each lane of targets that fail
-	// patience is how long a drain counts in a lane of targets that do not fail. After that it counts among the long ones,
-	// as soon as there is room: each channel has at most long of these.
+	// patience is how long a drain counts in a lane of targets that do not fail. After that it counts among the long
+	// drains of its channel, as soon as there is room for it there.
 	patience time.Duration
-	long     int
+	long     int // long drains of each channel
 	// waiting is how many drains wait for a place in each lane, in the order in which they came, each for waitingTime. A
 	// target that finds no place is found again by the next sweep.
 	waiting     int
@@ -59,7 +59,7 @@ type lanes struct {
 	mu      sync.Mutex
 	running map[lane]int
 	queues  map[lane][]*place    // drains that wait, in order
-	longer  map[rule.Channel]int // drains that run for longer than patience
+	longer  map[rule.Channel]int // drains that count among the long ones
 }
 
 func newLanes(limits laneLimits) *lanes {

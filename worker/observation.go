@@ -52,7 +52,8 @@ func (w *Worker) evaluateObservations(
 	if err != nil {
 		return decision{}, err
 	}
-	// The state is locked, and the settings were read after that: where a baseline reported this state, they know of it.
+	// The settings were read once the state was locked: where a baseline that waits reported this state, BaselineWaits
+	// is true.
 	if e.settings.BaselineWaits {
 		if waits, err := dbmodel.WaitsForBaseline(ctx, tx, ids); err != nil || waits {
 			return decision{}, postponedByBaseline(err)

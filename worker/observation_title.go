@@ -16,9 +16,9 @@ type title struct {
 	worst *dbmodel.StoredObservation // of the matching ones that bear it
 }
 
-// titlesWithOutcome returns the titles of observations that have an outcome under the global settings. It takes no
-// lock, so the outcome may be another one once they are locked. They come in the order in which titles are locked
-// everywhere; the observations come by id.
+// titlesWithOutcome returns those titles of observations that have an outcome under the global settings. It takes no
+// lock, so the outcome may be another one once the titles are locked. It expects the observations in the order of
+// their ids, and returns the titles in the order in which they are locked everywhere.
 func (e *evaluation) titlesWithOutcome(ctx context.Context, observations []dbmodel.StoredObservation) ([]title, error) {
 	conditions := e.settings.TitleConditions()
 	if !conditions.IsSet() {

@@ -16,7 +16,7 @@ import (
 )
 
 const (
-	// periodicRetry is how long after a run met a database that did not answer it is tried again.
+	// periodicRetry is how long a run waits for its next try where the database did not answer.
 	periodicRetry = 30 * time.Second
 	// periodicRenewal is how often the claim of a run is renewed.
 	periodicRenewal = dbmodel.PeriodicClaimTime / 4
@@ -29,7 +29,7 @@ type periodicTask struct {
 	failure string // the message by which a run that failed for good is reported
 	// do does a run and returns, in words, what it did, also before it failed.
 	do func(ctx context.Context, run *dbmodel.PeriodicRun) (done string, err error)
-	// reportsItself: do itself reports its failures, because the next run may do better; see reported.
+	// reportsItself: do itself reports its failures, some of them only where the next runs fail as well; see reported.
 	reportsItself bool
 }
 
@@ -144,8 +144,8 @@ func (w *Worker) periodic(ctx context.Context, t *asynq.Task, task periodicTask)
 	return w.failRun(run, t.Type(), report, done, err)
 }
 
-// reported reports whether do itself has reported the failure err. It knows nothing of panics and of settings that the
-// worker lacks, and can report nothing while the database is away.
+// reported reports whether do itself has seen to the report of the failure err. do knows nothing of panics and of
+// settings that the worker lacks, and can report nothing while the database is away.
 func (t *periodicTask) reported(err error) bool {
 	_, isPanic := errors.AsType[*panicked](err)
 	return t.reportsItself && !isPanic && !errors.Is(err, errNoSecObserve) && !errors.Is(err, dbmodel.ErrUnavailable)

@@ -90,7 +90,7 @@ func (e *evaluation) addSubscriptions(ctx context.Context) error {
 		}
 	}
 	if !allHaveSeverity {
-		worst = "" // no minimum keeps the others from a subscription
+		worst = "" // a notification without a severity passes any minimum
 	}
 	subscribers, err := dbmodel.EnabledSubscribers(ctx, e.tx, slices.Sorted(maps.Keys(products)),
 		slices.Sorted(maps.Keys(types)), e.settings.MemberNotificationTypes, worst)

@@ -21,7 +21,8 @@ import (
 const spareSlots = 32
 
 // serve starts an asynq server with so many slots for queues, the first before the others. Handlers are found by the
-// whole name of a type: asynq's mux matches prefixes, and would give a handler the longer type of another version.
+// whole name of a type: asynq's mux matches prefixes, so a task of another version would reach the handler of a type
+// whose name is the beginning of its own.
 func (w *Worker) serve(slots int, handlers map[string]asynq.HandlerFunc, queues ...string) error {
 	client := w.NewRedis()
 	waker := newWaker(client, queues, w.Queue)
@@ -77,8 +78,9 @@ func retryDelay(n int, err error, _ *asynq.Task) time.Duration {
 // errUnknownType: the task is for another version of Tocsin, or for another program. It costs no retry.
 var errUnknownType = errors.New("this version of Tocsin does not know tasks of the type")
 
-// unknown gives back a task whose type this worker does not know. asynq retries it until a worker knows it, as long as
-// it has retries; the sweep enqueues it again if it is one of ours. Each type is reported once.
+// unknown gives back a task whose type this worker does not know. asynq retries a task that may be retried until a
+// worker knows its type, and archives any other; the sweep enqueues it again if it is one of ours. Each type is
+// reported once.
 func (w *Worker) unknown(ctx context.Context, t *asynq.Task) error {
 	err := fmt.Errorf("%w %q", errUnknownType, t.Type())
 	if _, reported := w.unknownTypes.LoadOrStore(t.Type(), true); reported {
@@ -132,7 +134,7 @@ func (l asynqLog) redisAway() bool {
 	return err != nil
 }
 
-// Fatal logs an error. asynq ends nothing by it; whether the process ends is not its business.
+// Fatal logs an error. asynq's interface has it end the process, too; that is not for asynq to decide.
 func (l asynqLog) Fatal(args ...any) { l.log.Error().Msg(line(args)) }
 
 func line(args []any) string { return strings.TrimSpace(fmt.Sprint(args...)) }

@@ -64,7 +64,7 @@ func (k *waker) listen() {
 		sub := k.client.Subscribe(context.Background(), queue.WakeChannel)
 		k.sub.Store(sub)
 		pause := faultTime
-		if !k.isReleased() { // else close may have missed sub
+		if !k.isReleased() { // else close may have missed sub, and nothing would end hear
 			err := k.hear(sub)
 			if redis.HasErrorPrefix(err, "NOPERM") {
 				pause = listenAgain

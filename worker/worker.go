@@ -59,7 +59,8 @@ type Worker struct {
 
 	// evaluating is locked for reading by ordinary evaluations, and for writing by one whose event may kill its process.
 	evaluating sync.RWMutex
-	// lanes bound the drains, turns those of them that use the database at once; leases renews their leases.
+	// lanes bound how many drains run, and turns how many of these use the database at once; leases renews the leases
+	// of their targets.
 	lanes  *lanes
 	turns  *turns
 	leases *leases
@@ -95,7 +96,7 @@ func imports(concurrency int) int { return max(concurrency/2, 1) }
 
 // Start begins to take tasks; where Redis does not answer, as soon as it does. It is called once.
 func (w *Worker) Start() error {
-	// On SQLite all wait for the one writer anyway: there the pool of readers counts.
+	// Reader is the pool that bounds the turns: on SQLite all writes wait for the one writer anyway.
 	w.turns = newTurns(w.DB.Reader.Stats().MaxOpenConnections, Evaluations(w.Concurrency), w.lanes.laneLimits)
 	go w.leases.keep(w.ended)
 	if err := w.serve(w.Concurrency, w.eventTasks(), queue.Events); err != nil {
