@@ -22,7 +22,7 @@ type Observation struct {
 	Details
 }
 
-// TextSize returns how many bytes those texts of the observation have that are no words of a fixed set.
+// TextSize returns the size in bytes of the free texts of the observation, those that are not words of a fixed set.
 func (o *Observation) TextSize() int {
 	size := 0
 	for _, text := range []string{
@@ -94,7 +94,9 @@ func requireProducts(ctx context.Context, db bun.IDB, ids []int64) error {
 // StoredObservation is an observation together with the values that are remembered of it.
 type StoredObservation struct {
 	Observation
-	Generation int64        // of the product when it was stored; where the product has another one it is deleted
+	// Generation is that of the product when the observation was stored. An observation whose product has another one
+	// by now is deleted.
+	Generation int64
 	Remembered *rule.Values `bun:"embed:notified_"` // the values last notified; nil: none
 }
 
@@ -160,14 +162,14 @@ const observationsForUpdate = `
 	SELECT ` + storedColumns + ` FROM @ids AS i
 	JOIN LATERAL (SELECT * FROM observations AS o WHERE o.id = i.id OFFSET 0 FOR NO KEY UPDATE) AS o ON true`
 
-// Observations returns the observations with the given ids, by id, with no more than decides about them: their values,
-// their title and the values remembered. It locks none. Those that do not exist are left out.
+// Observations returns the observations with the given ids, by id. It fills only the fields that decide whether an
+// observation has an outcome, locks nothing, and leaves out the observations that do not exist.
 func Observations(ctx context.Context, tx bun.Tx, ids []int64) ([]StoredObservation, error) {
 	return storedObservations(ctx, tx, observations, args{"ids": sortedIDs(ids)})
 }
 
-// ObservationsForUpdate is Observations of whole observations that keeps others from changing them until the
-// transaction ends.
+// ObservationsForUpdate is Observations, but fills all fields and keeps others from changing the observations until
+// the transaction ends.
 func ObservationsForUpdate(ctx context.Context, tx bun.Tx, ids []int64) ([]StoredObservation, error) {
 	return storedObservations(ctx, tx, observationsForUpdate, args{"ids": sortedIDs(ids)})
 }
@@ -200,7 +202,7 @@ func VisibleObservationByID(ctx context.Context, db bun.IDB, v Viewer, id int64)
 		args{"id": id, "live": bun.Safe(liveObservations("o")), "visible": bun.Safe(VisibleProducts(v, "o.product_id"))})
 }
 
-// valueCols are columns of remembered values, where nil is nothing.
+// valueCols are the columns of remembered values; nil becomes NULL in each of them.
 func valueCols(list []*rule.Values) rows {
 	severities, statuses := make([]*string, len(list)), make([]*string, len(list))
 	priorities, exploited := make([]*int, len(list)), make([]*bool, len(list))

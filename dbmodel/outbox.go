@@ -41,8 +41,8 @@ type EventPayload struct {
 	Before *bool   `json:"before,omitempty"` // of a gate
 	After  *bool   `json:"after,omitempty"`  // of a gate
 
-	// Reported are the values of the observations of a baseline, by id: one that has others when it is evaluated has
-	// changed since.
+	// Reported are the values with which the observations of a baseline were reported, by id: an observation that has
+	// other values when the baseline is evaluated has changed since.
 	Reported map[int64]rule.Values `json:"reported,omitempty"`
 
 	Exception *Exception      `json:"exception,omitempty"`
@@ -82,7 +82,7 @@ type Event struct {
 	Payload       EventPayload
 	Attempts      int // claims so far; of a claimed event the token of its claim
 	Failures      int
-	ProcessesLost int   // claims alone that ran out: processes that it may have killed
+	ProcessesLost int   // claims to evaluate it alone that ran out: processes that it may have killed
 	Claim         Claim // after ClaimEvent the state that it has set
 	Reason        string
 	CreatedAt     time.Time
@@ -151,10 +151,10 @@ const claimEventAlone = `
 	RETURNING ` + eventColumns
 
 // ClaimEvent gives an event of a kind to the caller for evaluation. alone says that the process does nothing else
-// meanwhile: an event whose earlier claim ran out can be claimed in no other way, and no other event in this one. It
-// returns ErrNotFound where the event is gone, of another kind, set aside, claimed, or not due yet. A task may name an
-// event that it was not made for: Redis outlasts a database that is restored to an earlier state, which gives its ids
-// out again.
+// meanwhile: it must be true for an event whose earlier claim ran out, and false for any other event. ClaimEvent
+// returns ErrNotFound where the event is gone, of another kind, set aside, claimed, or not due yet, and where alone is
+// wrong for it. A task may name an event that it was not made for: Redis outlasts a database that is restored to an
+// earlier state, which gives its ids out again.
 func ClaimEvent(ctx context.Context, db bun.IDB, kind EventKind, id int64, alone bool) (*Event, error) {
 	statement := claimEvent
 	if alone {
@@ -303,15 +303,15 @@ func QueueableEvents(
 	return list, err
 }
 
-// KeepQueued has the task of an event, which a worker has and cannot begin yet, count as enqueued now.
+// KeepQueued makes the task of an event count as enqueued now: a worker holds the task and cannot begin it yet.
 func KeepQueued(ctx context.Context, db bun.IDB, id int64) error {
 	_, err := exec(ctx, db, `UPDATE outbox SET queued_at = clock_timestamp() WHERE id = @id AND queued_at IS NOT NULL`,
 		args{"id": id})
 	return err
 }
 
-// neverSort has PostgreSQL walk along an index, for the rest of the transaction, where it would sort all that waits to
-// find the oldest: its statistics are from when nothing waited.
+// neverSort makes PostgreSQL read the oldest rows along an index for the rest of the transaction. Otherwise it may
+// sort all rows that wait, because its statistics are from a time when nothing waited.
 func neverSort(ctx context.Context, tx bun.Tx) error {
 	if isSQLite(tx) {
 		return nil

@@ -14,14 +14,14 @@ const isPaused = `
 	coalesce(@holder.notification_paused_until > clock_timestamp()
 		AND coalesce(@holder.notification_paused_from <= clock_timestamp(), true), false)`
 
-// paused is the condition that notifications of a product or a group, the table alias, are paused; false where there
-// is none.
+// paused is the condition that the notifications of a product or a group are paused; alias is its table in the
+// statement. The condition is false for a product without a group.
 func paused(db bun.IDB, alias string) bun.Safe {
 	return bun.Safe(compose(db, isPaused, args{"holder": bun.Safe(alias)}))
 }
 
-// productsNotPaused steps from product to product through the index of notifications that are held back, however much
-// there is of each.
+// productsNotPaused steps from product to product through the index of notifications that are held back, however many
+// each product has.
 const productsNotPaused = `
 	WITH RECURSIVE held(id) AS (
 		SELECT min(product_id) FROM notifications WHERE held_back
@@ -80,8 +80,8 @@ func unfinishedPause(ctx context.Context, db bun.IDB) (*EndedPause, error) {
 	return p, nil
 }
 
-// NextEndedPause returns the end of pauses that is to be made: one that was begun, else one that begins now; nil where
-// no pause is over. settle bounds the wait for notifications that are being stored.
+// NextEndedPause returns the end of pauses to handle next: one that was begun before, else one that begins now; nil
+// where no pause is over. settle bounds the wait for notifications that are being stored.
 func NextEndedPause(ctx context.Context, db *DB, settle time.Duration) (*EndedPause, error) {
 	p, err := unfinishedPause(ctx, db)
 	if err != nil || p != nil {
@@ -103,7 +103,7 @@ func NextEndedPause(ctx context.Context, db *DB, settle time.Duration) (*EndedPa
 }
 
 // ClaimTargets returns those of the given targets that have no message yet about the notifications held back, and
-// notes that they have: the caller stores it for them in the same transaction. It returns none after Done.
+// notes that they have one: the caller stores that message in the same transaction. It returns none after Done.
 func (p *EndedPause) ClaimTargets(ctx context.Context, tx bun.Tx, targets []int64) ([]int64, error) {
 	return queryAll[int64](ctx, tx, claimPauseTargets, args{"id": p.ID, "targets": numbers(targets)})
 }
@@ -126,8 +126,8 @@ const (
 		WHERE held_back AND product_id = ANY (@products) AND id <= @through`
 )
 
-// release ends the wait of the notifications that a pause held back of products, up to the number through, and gives
-// them a number by which slots of schedules report them.
+// release ends the wait of the notifications of products that a pause held back, up to the number through, and gives
+// them a new number, by which slots of schedules report them.
 func release(ctx context.Context, tx bun.Tx, products []int64, through int64) error {
 	number := "nextval('notifications_id_seq')"
 	if isSQLite(tx) {

@@ -14,21 +14,21 @@ type PendingDelivery struct {
 	ID             int64
 	NotificationID int64
 	ContactHolder
-	Masked   bool  // it says what members may read
+	Masked   bool  // its message says only what members may read
 	DigestID int64 // the StoredNetDigest that it belongs to; 0: none
 	Batch    int64 // the number of the digest or batch in which it was tried; 0: it was not tried, or tried alone
 }
 
-// ContactHolder is whose contact a delivery goes to.
+// ContactHolder is the holder of the contact that a delivery goes to.
 type ContactHolder struct {
 	Holder     rule.Holder `bun:"embed:source_"`
 	HolderName string      // of a subscription or a product group
 	UserID     int64       // the user whose personal subscription Holder is; 0: it is none
 }
 
-// The deliveries that wait for one target are read in the order of their index. A target between id and id stands for
-// one that is id: PostgreSQL orders by a constant without an index, and then by the primary key, through all that was
-// delivered.
+// The deliveries that wait for one target are read in the order of their index. "BETWEEN id AND id" stands for "= id":
+// with that, PostgreSQL would ignore target_id in ORDER BY, as a constant, and read along the primary key, through all
+// that was delivered.
 const pendingDeliveries = `
 	SELECT id, notification_id, source_kind, source_id, user_id, masked, digest_id, batch
 	FROM deliveries INDEXED BY deliveries_pending
@@ -81,7 +81,7 @@ func nameHolders(ctx context.Context, db bun.IDB, list []PendingDelivery) error 
 }
 
 // DeliverySet is the deliveries to one target that one message stands for: a single one, those of a digest, or a batch
-// of those that a signed webhook gets one by one.
+// for a signed webhook, whose message contains each notification.
 type DeliverySet struct {
 	TargetID int64
 	IDs      []int64 // of deliveries
@@ -90,8 +90,8 @@ type DeliverySet struct {
 	All      bool    // everything that waits, when the target is given up
 }
 
-// partSize is how many deliveries one transaction changes: more may take longer than a worker may take to record what
-// became of a message.
+// partSize is how many deliveries one transaction changes: more may take longer than a worker has to record the
+// outcome of a message.
 const partSize = 10_000
 
 // Parts splits s into sets of deliveries that are recorded one after the other.

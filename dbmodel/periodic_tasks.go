@@ -59,7 +59,8 @@ type PeriodicRun struct {
 // MayTryAgain reports whether the run has another attempt where this one fails.
 func (r *PeriodicRun) MayTryAgain() bool { return r.Attempts-r.HandedOver < PeriodicAttempts }
 
-// LostEachTime reports whether this attempt is one too many, because the process of each earlier one was lost.
+// LostEachTime reports whether this attempt is one too many: the process of the last attempt that was allowed was lost
+// before it could record the end of the run.
 func (r *PeriodicRun) LostEachTime() bool { return r.Attempts-r.HandedOver > PeriodicAttempts }
 
 const runColumns = `id, task, slot, started_at, duration_ms, status, message, attempts, handed_over`

@@ -10,8 +10,9 @@ import (
 	"github.com/seed91453169/tocsin/rule"
 )
 
-// A preview asks of very many rows whether each meets conditions that are not stored. Few rows differ in the values
-// that decide, so the database groups and counts those that do not, and the caller decides about each group.
+// A preview asks of very many rows whether each meets conditions that are not stored. Most rows share the values that
+// decide with many others, so the database counts the rows of each group of equals, and the caller decides about each
+// group.
 
 // RecentScope says which notifications RecentGroups counts; with Since alone, all that the viewer sees.
 type RecentScope struct {
@@ -25,7 +26,7 @@ type RecentScope struct {
 // PreviewGroup is a number of notifications, or of observations, that do not differ in the values that conditions and
 // filters read.
 type PreviewGroup struct {
-	rule.Notification      // of an observation, After alone
+	rule.Notification      // of an observation: without Before
 	Day               int  // whole days since RecentScope.Since; -1: before it
 	Remembered        bool // of observations: something was notified of them, and not dropped since
 	Dropped           bool // of observations: a notification since RecentScope.Since says that they were dropped
@@ -225,7 +226,7 @@ func ObservationGroups(ctx context.Context, db bun.IDB, product int64, since tim
 	return out, err
 }
 
-// ReportedObservation is an observation and when its state of now was reported.
+// ReportedObservation is an observation, and the time at which its present state was reported.
 type ReportedObservation struct {
 	ID         int64
 	Title      string
@@ -233,8 +234,8 @@ type ReportedObservation struct {
 	ReportedAt time.Time
 }
 
-// NewestObservationsOf returns the observations of groups that ObservationGroups has returned which were reported
-// last, limit at most.
+// NewestObservationsOf returns those observations that were reported last, limit at most, of groups that
+// ObservationGroups has returned.
 func NewestObservationsOf(
 	ctx context.Context, db bun.IDB, product int64, since time.Time, groups []PreviewGroup, limit int,
 ) ([]ReportedObservation, error) {

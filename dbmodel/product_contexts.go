@@ -11,7 +11,7 @@ import (
 // ProductContext is what an evaluation must know of a product: its settings, and those of its group.
 type ProductContext struct {
 	ID         int64
-	Generation int64 // that of its observations; those with another one are deleted
+	Generation int64 // that of its observations; observations with another one are deleted
 	Name       string
 	GroupID    int64  // 0: no group
 	GroupName  string // empty: no group

@@ -121,21 +121,21 @@ func SaveProduct(ctx context.Context, db bun.IDB, p *Product) error {
 	return Translate(err)
 }
 
-const deleteProductData = `
+const noteProductDeletion = `
 	INSERT INTO deletions (product_id, generation, until_notification, until_event)
 	SELECT @id::bigint, @generation::bigint, (SELECT coalesce(max(id), 0) FROM notifications),
 		(SELECT coalesce(max(id), 0) FROM outbox)`
 
 // DeleteProduct deletes a product with its contacts and members, and hides its observations, notifications, deliveries
-// and waiting events, which a worker removes in parts. It returns ErrNotFound where there is none. It excludes
-// transactions that store something of the product, which lock its row too, for this short transaction only.
+// and waiting events, which a worker removes in parts. It returns ErrNotFound where there is none. Transactions that
+// store something of the product lock its row too: they and this short transaction wait for one another.
 func DeleteProduct(ctx context.Context, tx bun.Tx, id int64) error {
 	generation, err := queryOne[int64](ctx, tx, "DELETE FROM products WHERE id = @id RETURNING generation", args{"id": id})
 	if err != nil {
 		return err
 	}
-	// A statement of its own: it sees what the transactions have stored for which the first one has waited.
-	if _, err := exec(ctx, tx, deleteProductData, args{"id": id, "generation": generation}); err != nil {
+	// A statement of its own: it sees what was stored by the transactions for which the first statement has waited.
+	if _, err := exec(ctx, tx, noteProductDeletion, args{"id": id, "generation": generation}); err != nil {
 		return err
 	}
 	return noteDeletion(ctx, tx)
@@ -163,7 +163,7 @@ func ProductGroupForUpdate(ctx context.Context, tx bun.Tx, id int64) (*ProductGr
 }
 
 // AddProductGroup stores a product group without a name, to be filled in the same transaction, where there is none
-// with this id. It takes out the products that still name one with this id which was deleted; TakeOutProducts, called
+// with this id. Products that still name a deleted group with this id are taken out of it; TakeOutProducts, called
 // before, leaves few of them.
 func AddProductGroup(ctx context.Context, tx bun.Tx, id int64) error {
 	n, err := exec(ctx, tx, `INSERT INTO product_groups (id, name) VALUES (@id, '') ON CONFLICT (id) DO NOTHING`,
@@ -192,7 +192,7 @@ func SaveProductGroup(ctx context.Context, db bun.IDB, g *ProductGroup) error {
 	return Translate(err)
 }
 
-const deleteProductGroup = `
+const noteProductGroupDeletion = `
 	INSERT INTO deletions (product_group_id)
 	SELECT @id::bigint WHERE EXISTS (SELECT 1 FROM products WHERE product_group_id = @id)`
 
@@ -203,8 +203,9 @@ func DeleteProductGroup(ctx context.Context, tx bun.Tx, id int64) error {
 	if err := execOne(ctx, tx, `DELETE FROM product_groups WHERE id = @id`, args{"id": id}); err != nil {
 		return err
 	}
-	// A statement of its own: it sees the products for whose transactions the first one has waited.
-	_, err := exec(ctx, tx, deleteProductGroup, args{"id": id})
+	// A statement of its own: it sees the products that were stored by the transactions for which the first statement
+	// has waited.
+	_, err := exec(ctx, tx, noteProductGroupDeletion, args{"id": id})
 	return err
 }
 
@@ -251,8 +252,9 @@ const securityGateForUpdate = `
 	FROM products WHERE id = @product FOR NO KEY UPDATE`
 
 // SecurityGateForUpdate returns the value of a product's gate and keeps others from changing it until the transaction
-// ends. younger says that it was reported after reportedAt (nil: now), by a clock that was not ahead of the
-// database's. The error is ErrNotFound where there is no such product.
+// ends. younger reports whether that value was reported after reportedAt; it is false where reportedAt is nil, which
+// is now, and where the time stored for the value is ahead of the database's clock. The error is ErrNotFound where
+// there is no such product.
 func SecurityGateForUpdate(
 	ctx context.Context, tx bun.IDB, productID int64, reportedAt *time.Time,
 ) (passed *bool, younger bool, err error) {
@@ -270,7 +272,7 @@ const setSecurityGate = `
 		security_gate_reported_at = coalesce(@reported_at::timestamptz, clock_timestamp())
 	WHERE id = @product`
 
-// SetSecurityGate stores the value of a product's gate and when it was reported; nil is now.
+// SetSecurityGate stores the value of a product's gate and when it was reported; reportedAt nil is now.
 func SetSecurityGate(ctx context.Context, tx bun.IDB, productID int64, passed *bool, reportedAt *time.Time) error {
 	_, err := exec(ctx, tx, setSecurityGate, args{"product": productID, "passed": passed, "reported_at": reportedAt})
 	return err

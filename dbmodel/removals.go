@@ -101,8 +101,8 @@ const (
 		AND NOT EXISTS (SELECT 1 FROM notification_views v WHERE v.notification_id = notifications.id)`
 )
 
-// removeNotifications removes notifications that the caller has locked, as far as their deliveries and marks fit into
-// one part.
+// removeNotifications removes notifications that the caller has locked, as far as their deliveries and their rows in
+// notification_views fit into one part.
 func removeNotifications(ctx context.Context, tx bun.Tx, ids []int64) (removed int64, err error) {
 	if len(ids) == 0 {
 		return 0, nil
@@ -173,7 +173,7 @@ const (
 		AND NOT EXISTS (SELECT 1 FROM notification_views v WHERE v.user_id = deletions.user_id)`
 )
 
-// removeUser removes a part of the marks of a user.
+// removeUser removes a part of the rows of a user in notification_views.
 func (d *deletion) removeUser(ctx context.Context, tx bun.Tx) (int64, error) {
 	return d.removePart(ctx, tx, removeViewsOfUser, args{"user": d.UserID, "limit": removedRows}, endUserDeletion)
 }

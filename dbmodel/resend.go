@@ -21,8 +21,9 @@ type Resendable struct {
 }
 
 // goesTo is the target that a delivery d (of notification n, to target t) goes to when it is sent again; NULL where no
-// webhook is set any more. It is the first one of the contact's holder, and where the delivery has none, or the
-// product or group that it has names none any more, the one that rule.Effective takes for the notification.
+// webhook is set any more. It is a webhook of the subscription or the first one of the group that the delivery comes
+// from. Where it comes from neither, or the group has no webhook any more, it is the one that rule.Effective takes for
+// the notification.
 const goesTo = `CASE WHEN t.channel IN (@address_channels) THEN d.target_id
 		WHEN d.source_kind = 'subscription' THEN (SELECT c.target_id FROM contacts c
 			WHERE c.subscription_id = d.source_id AND c.channel = t.channel
@@ -69,8 +70,8 @@ func ResendableByID(ctx context.Context, tx bun.Tx, v Viewer, id int64) (*Resend
 	return &r, err
 }
 
-// withItsDigest is a delivery. All that failed of the digest of a schedule or a pause for one target goes again with
-// it, as the one message that it is.
+// withItsDigest is the delivery that a user asks to send again. Where it belongs to the digest of a schedule or a
+// pause, the deliveries of that digest to the same target that are in the same state go again with it, as one message.
 const withItsDigest = `(
 		SELECT id AS delivery, digest_id AS digest, target_id AS target, state FROM deliveries WHERE id = @delivery
 	) AS one`

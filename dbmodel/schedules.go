@@ -13,7 +13,7 @@ import (
 // decisionTime is longer than an evaluation takes from deciding what goes at once until its commit.
 const decisionTime = 30 * time.Second
 
-// endOfSchedule is an expression of when the last slot comes of a schedule that ends now.
+// endOfSchedule is an expression of the time of the last slot of a schedule that ends now.
 func endOfSchedule(db bun.IDB) string {
 	if isSQLite(db) {
 		return fmt.Sprintf("%s + %d", now(db), decisionTime.Microseconds())
@@ -86,9 +86,9 @@ func mendSlots(ctx context.Context, db *DB) error {
 	return nil
 }
 
-// slotTooFarAhead reports whether the next slot of s lies further ahead of now than one that is set now, and returns
-// when that comes. The second one after now is not too far: the digests of the first were made before the clock came
-// to it again.
+// slotTooFarAhead reports whether the next slot of s lies too far ahead of now, and returns the time of the one that
+// would be set now. The second slot after now is not too far: the digests of the first may have been made before the
+// clock was set back.
 func (s *Subscription) slotTooFarAhead(now time.Time) (next time.Time, tooFar bool) {
 	if s.Ends() {
 		next = now.Add(decisionTime)

@@ -75,7 +75,7 @@ func ProductsOfGroup(ctx context.Context, db bun.IDB, v Viewer, groupID int64, l
 
 // ObservationSearch says which observations are wanted; the zero value wants all.
 type ObservationSearch struct {
-	ID         int64  // also the one with this id
+	ID         int64  // with Part: also the observation with this id
 	Part       string // of the title, whatever its case
 	ProductID  int64
 	Severities []rule.Severity // empty: any
@@ -113,8 +113,8 @@ func (s *ObservationSearch) listing(ctx context.Context, db bun.IDB, v Viewer, l
 	return l, nil
 }
 
-// Unindexed names a condition of s for which there is no index, so that a list may read all that the others leave;
-// empty: there is none.
+// Unindexed names a condition of s for which there is no index, so that a list may have to read all rows that the
+// other conditions leave; empty: there is none.
 func (s *ObservationSearch) Unindexed() string {
 	switch {
 	case s.Part != "":
@@ -142,8 +142,8 @@ func (s *ObservationSearch) choice(q *bun.SelectQuery) *bun.SelectQuery {
 		q = q.Where("observations.status IN (?)", bun.List(s.Statuses))
 	}
 	if s.Notified != nil {
-		not := map[bool]bun.Safe{true: "IS NOT NULL", false: "IS NULL"}[*s.Notified]
-		q = q.Where("observations.notified_severity ?", not)
+		test := map[bool]bun.Safe{true: "IS NOT NULL", false: "IS NULL"}[*s.Notified]
+		q = q.Where("observations.notified_severity ?", test)
 	}
 	if s.Part != "" {
 		q = q.Where("("+insensitive(q.DB(), "observations.title", "?")+" OR observations.id = ?)",

@@ -18,9 +18,9 @@ type SecObserveState struct {
 	Approvals *time.Time // the time of the newest approval that was read
 	Gates     *time.Time // the newest change of a security gate that was read
 	GatesRead *time.Time // when all security gates were last read
-	Gap       int64      // by how many SecObserve had more observations than the tables, when they were last compared
+	Gap       int64      // how many more observations SecObserve had than the tables at the last comparison
 	Frontend  string     // where the links of the settings lead
-	Sender    string     // the setting email_from as it was taken; empty: it was not
+	Sender    string     // email_from as it was last taken from SecObserve; empty: it was not taken
 	Settings  string     // a hash of the settings that were stored
 	Problems  string     // the classes of the problems that were reported and are not over, with commas between them
 	Failures  int        // passes in a row that failed
@@ -61,7 +61,7 @@ type SecObserveProduct struct {
 	LastChange *time.Time // the last_observation_change up to which its observations are stored; nil: they are not yet
 	Newest     *time.Time // the newest stamp that was read of its observations
 	Gate       *bool
-	GateChange int64 // the id there of the last change of the gate that was reported
+	GateChange int64 // the id in SecObserve of the last change of the gate that was reported
 }
 
 const secObserveProducts = `
@@ -84,8 +84,8 @@ const saveSecObserveProduct = `
 	ON CONFLICT (product_id) DO UPDATE SET settings = EXCLUDED.settings, last_change = EXCLUDED.last_change,
 		newest = EXCLUDED.newest`
 
-// SaveSecObserveProduct stores that a product comes from SecObserve, and how far its observations are stored.
-// GateChange it stores of a new one alone; see SaveGateChange.
+// SaveSecObserveProduct stores that a product comes from SecObserve, and how far its observations are stored. It
+// stores GateChange only of a product that is new here; see SaveGateChange.
 func SaveSecObserveProduct(ctx context.Context, tx bun.Tx, p *SecObserveProduct) error {
 	_, err := exec(ctx, tx, saveSecObserveProduct, args{
 		"id": p.ID, "settings": p.Settings, "last_change": p.LastChange, "newest": p.Newest,
@@ -140,8 +140,8 @@ func ForgetGroupOfProducts(ctx context.Context, tx bun.Tx, group int64, limit in
 
 // SecObserveUser is a user that comes from SecObserve.
 type SecObserveUser struct {
-	UserID     int64 // here
-	ID         int64 // there
+	UserID     int64 // in Tocsin
+	ID         int64 // in SecObserve
 	Active     bool
 	LocalAdmin *bool // whether the user was an administrator here before; nil: there was no such user
 	Username   string
@@ -154,7 +154,7 @@ const secObserveUsers = `
 	SELECT s.user_id, s.id, s.active, s.local_admin, u.username, u.full_name, u.email, u.is_admin
 	FROM secobserve_users AS s JOIN users AS u ON u.id = s.user_id`
 
-// SecObserveUsers returns the users that come from SecObserve, by their ids there.
+// SecObserveUsers returns the users that come from SecObserve, by their ids in SecObserve.
 func SecObserveUsers(ctx context.Context, db bun.IDB) (map[int64]*SecObserveUser, error) {
 	list, err := queryAll[SecObserveUser](ctx, db, secObserveUsers, nil)
 	out := make(map[int64]*SecObserveUser, len(list))
@@ -168,7 +168,7 @@ const saveSecObserveUser = `
 	INSERT INTO secobserve_users (user_id, id, active, local_admin) VALUES (@user_id, @id, @active, @local_admin)
 	ON CONFLICT (user_id) DO UPDATE SET id = EXCLUDED.id, active = EXCLUDED.active`
 
-// SaveSecObserveUser stores that a user comes from SecObserve.
+// SaveSecObserveUser stores that a user comes from SecObserve. It stores LocalAdmin only the first time.
 func SaveSecObserveUser(ctx context.Context, tx bun.Tx, u *SecObserveUser) error {
 	_, err := exec(ctx, tx, saveSecObserveUser, args{
 		"user_id": u.UserID, "id": u.ID, "active": u.Active, "local_admin": u.LocalAdmin,

@@ -44,7 +44,7 @@ type Vault struct {
 // OpenVault opens the Vault with key, which has KeySize bytes; oldKey is the key before it while keys are rotated,
 // else nil. The first call on a database makes the keys in it. The keys that oldKey has sealed are sealed anew, so
 // that from then on key alone is enough; any number of processes may do so at once. The error is ErrSealed where
-// neither key opens it.
+// neither key opens them.
 func OpenVault(ctx context.Context, db bun.IDB, key, oldKey []byte) (*Vault, error) {
 	var seals []cipher.AEAD
 	for _, k := range [][]byte{key, oldKey} {
@@ -151,18 +151,19 @@ func storedKey(ctx context.Context, db bun.IDB, seals []cipher.AEAD, name string
 	return nil, ErrSealed
 }
 
-// purpose is the purpose for which an address is sealed: that of one channel opens as none of another.
-func purpose(channel rule.Channel) string { return "target " + string(channel) }
+// addressPurpose is the purpose for which the addresses of a channel are sealed: an address of one channel does not
+// open as an address of another.
+func addressPurpose(channel rule.Channel) string { return "target " + string(channel) }
 
 // SealAddress encrypts the address of a target.
 func (v *Vault) SealAddress(channel rule.Channel, address string) []byte {
-	return sealWith(v.seal, []byte(address), purpose(channel))
+	return sealWith(v.seal, []byte(address), addressPurpose(channel))
 }
 
 // OpenAddress decrypts the address of a target. The error is ErrAddressLost where the key that lay in the database
 // when it was sealed is gone.
 func (v *Vault) OpenAddress(channel rule.Channel, sealed []byte) (string, error) {
-	text, err := v.seal.Open(nil, nil, sealed, []byte(purpose(channel)))
+	text, err := v.seal.Open(nil, nil, sealed, []byte(addressPurpose(channel)))
 	if err != nil {
 		return "", ErrAddressLost
 	}
@@ -186,8 +187,8 @@ func (v *Vault) openSigningSecret(sealed []byte) (string, error) {
 	return string(text), nil
 }
 
-// TargetKey is the hash under which a target is found: that of its exact address or, of email, of rule.EmailIdentity.
-// An address without an identity stands for itself; it equals no identity.
+// TargetKey is the hash under which a target is found: that of its exact address or, for email, of its
+// rule.EmailIdentity. An address without an identity stands for itself; it equals no identity.
 func (v *Vault) TargetKey(channel rule.Channel, address string) []byte {
 	if channel.Info().ByAddress {
 		if identity, err := rule.EmailIdentity(address); err == nil {
@@ -210,7 +211,8 @@ func (v *Vault) UnsubscribeKey(subscription int64) string {
 	return v.Proof("unsubscribe", strconv.FormatInt(subscription, 10))[:length]
 }
 
-// Proof is a hash over texts that cannot be made without the key of the vault. The first text names its purpose.
+// Proof is a hash over texts, which nobody can compute without the key of the vault. The first text names the purpose
+// of the proof.
 func (v *Vault) Proof(texts ...string) string {
 	h := hmac.New(sha256.New, v.hashKey)
 	h.Write([]byte(strings.Join(texts, "\x00")))

@@ -24,7 +24,7 @@ func sessionHash(token string) []byte {
 	return hash[:]
 }
 
-// insertSession locks the user: a change of the password ends the sessions that it sees.
+// insertSession locks the user: a change of the password waits until this session is stored, and then ends it.
 const insertSession = `
 	INSERT INTO sessions (hash, user_id, data, expires_at)
 	SELECT @hash, id, @data, @expires FROM users

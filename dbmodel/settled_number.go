@@ -26,19 +26,19 @@ const writers = `
 
 // SettledNumber returns the newest number of a notification, once every notification with it or a lower one is
 // committed or never will be. It waits for the transactions that write notifications when it is called, and keeps no
-// other one waiting. The error is not ErrUnavailable where they take longer than most.
-func SettledNumber(ctx context.Context, db *DB, most time.Duration) (int64, error) {
+// other one waiting. Where they take longer than wait, it returns an error other than ErrUnavailable.
+func SettledNumber(ctx context.Context, db *DB, wait time.Duration) (int64, error) {
 	n, err := queryOne[int64](ctx, db, "SELECT @last", args{"last": bun.Safe(lastNumber(db))})
-	if err != nil || isSQLite(db) { // which has one writer
+	if err != nil || isSQLite(db) { // SQLite has one writer
 		return n, err
 	}
-	waiting, cancel := context.WithTimeout(ctx, most)
+	waiting, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
 	switch err := writersEnd(waiting, db); {
 	case err == nil:
 		return n, nil
 	case waiting.Err() != nil && ctx.Err() == nil:
-		return 0, fmt.Errorf("notifications are still being stored after %s", most)
+		return 0, fmt.Errorf("notifications are still being stored after %s", wait)
 	default:
 		return 0, fmt.Errorf("wait for notifications that are being stored: %w", err)
 	}

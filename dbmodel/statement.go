@@ -51,7 +51,7 @@ type col struct {
 	values       any // a slice
 }
 
-// column makes a column of one value of each of list.
+// column makes a column with one value for each element of list.
 func column[T, V any](list []T, name, pgType string, value func(*T) V) col {
 	values := make([]V, len(list))
 	for i := range list {
@@ -74,7 +74,7 @@ func exec(ctx context.Context, db bun.IDB, statement string, a args) (int64, err
 	return n, Translate(err)
 }
 
-// execOne is exec for a statement about one row. It returns ErrNotFound where that is not there.
+// execOne is exec for a statement about one row. It returns ErrNotFound where that row does not exist.
 func execOne(ctx context.Context, db bun.IDB, statement string, a args) error {
 	n, err := exec(ctx, db, statement, a)
 	if err == nil && n == 0 {
@@ -116,7 +116,7 @@ func queryEach[T any](ctx context.Context, db bun.IDB, statement string, a args,
 	if err != nil {
 		return Translate(err)
 	}
-	// A statement outside of a transaction is committed behind its last row: Close says where that failed.
+	// A statement outside of a transaction is committed behind its last row: Close returns the error of that commit.
 	defer func() { err = cmp.Or(err, Translate(found.Close())) }()
 	row, err := newRowScanner(db, reflect.TypeFor[T](), found)
 	if err != nil {
@@ -235,7 +235,7 @@ func (e *expansion) table(r rows) string {
 }
 
 // fromJSON is a FROM item of SQLite without its alias: the rows that the argument at placeholder holds, see json.
-// LIMIT has the text of each row made once, instead of once for each column.
+// LIMIT makes SQLite build the text of each row once, instead of once for each column.
 func (r rows) fromJSON(placeholder string) string {
 	parts := make([]string, len(r))
 	for i, c := range r {
@@ -321,7 +321,7 @@ func jsonArg(value any) string {
 // argument is the name of an argument in a statement.
 var argument = regexp.MustCompile(`@[a-z_]+`)
 
-// parsed holds the parts of the statements of each dialect, which are constants.
+// parsed holds the parts of the statements of each dialect. Statements are constants, so it does not grow for ever.
 var parsed sync.Map
 
 type parsedKey struct {

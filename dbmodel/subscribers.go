@@ -35,7 +35,7 @@ func (s *Subscribers) Of(product int64) []*rule.Subscription {
 // EnabledSubscribers returns the enabled subscriptions that may take notifications of the given types in products at
 // once, by the memberships of now. memberTypes are the types that members see. worst is the worst severity in the
 // notifications; empty where some have none. Subscriptions are left out that ask for other types or for a worse
-// severity, or that take all of it with their next slot.
+// severity, or that take all these notifications with their next slot.
 func EnabledSubscribers(
 	ctx context.Context, db bun.IDB, products []int64, types, memberTypes []rule.Type, worst rule.Severity,
 ) (*Subscribers, error) {
@@ -118,9 +118,9 @@ func SubscribersOfGroup(
 // pair is a subscription and a product for which it holds; 0: for everything.
 type pair struct{ Subscription, Product int64 }
 
-// subscriberPairs finds the subscriptions of teams and of administrators, then those of members: a member of a product
-// and of its group once; an administrator may be a member. @wanted is a condition on s. Each part begins with the few
-// rows that it is about, and looks up the rest by key.
+// subscriberPairs finds the subscriptions of teams and of administrators, then those of members. It returns a pair
+// once where the user is a member of the product and of its group, but twice where an administrator is also a member.
+// @wanted is a condition on s. Each part begins with the few rows that it is about, and looks up the rest by key.
 const subscriberPairs = `
 	WITH admins AS MATERIALIZED (
 		SELECT s.id, s.product_id, s.product_group_id FROM users u

@@ -45,8 +45,8 @@ func SubscriptionContacts(ctx context.Context, db bun.IDB, ids ...int64) (map[in
 type ContactChange struct {
 	ID      int64 // of one that it has; 0: a new one
 	Channel rule.Channel
-	// Address is where it goes; empty: where it went before or, by email of a personal subscription, the address of its
-	// user.
+	// Address is the new address; empty: the contact keeps its address or, for email of a personal subscription, has
+	// the address of the user.
 	Address string
 	Secret  string // of a new signed webhook
 }

@@ -37,7 +37,7 @@ type Subscription struct {
 	EnabledAt  time.Time  `bun:",nullzero"` // since when it is enabled
 	LastSlotAt *time.Time // the newest slot that is done; nil: none is
 	NextSlotAt *time.Time // nil: there is no schedule, or it is disabled; of one that Ends: the last one
-	Reported   int64      // the number up to which notifications are reported; no call stores this field
+	Reported   int64      // the number up to which notifications are reported; no function stores it from here
 	// ImmediateChangedAt is when the choice of what goes at once was last changed; nil: never.
 	ImmediateChangedAt *time.Time
 	CreatedAt          time.Time `bun:",nullzero"`
@@ -69,8 +69,8 @@ type SubscriptionFilter struct {
 	After          int64 // only ids above; 0: all
 }
 
-// subscriptions is the condition that v sees a subscription, whose table is alias in the statement: a team's as a
-// member of its product or group, its own, and as an administrator every one.
+// subscriptions is the condition that v sees a subscription, whose table is alias in the statement: a member sees
+// those of teams to the product or group, a user their own, and an administrator all.
 func (v Viewer) subscriptions(alias string) string {
 	switch {
 	case v.Admin:
@@ -134,8 +134,8 @@ const subscriptionsBeside = `
 	SELECT count(*) FROM (SELECT 1 FROM subscriptions WHERE id <> @id AND NOT deleted AND (user_id = @user
 		OR user_id IS NULL AND (product_id = @product OR product_group_id = @group)) LIMIT @limit) AS found`
 
-// HasSubscriptions reports whether there are n other subscriptions of the user of s or, where s is a team's, of its
-// product or group. Those of teams to everything are not counted.
+// HasSubscriptions reports whether there are at least n other subscriptions of the user of s or, where s is a team's,
+// of its product or group. Those of teams to everything are not counted.
 func HasSubscriptions(ctx context.Context, db bun.IDB, s *Subscription, n int) (bool, error) {
 	of := args{"id": s.ID, "user": s.UserID, "product": s.ProductID, "group": s.ProductGroupID, "limit": n}
 	if s.UserID != nil {

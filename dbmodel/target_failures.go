@@ -47,8 +47,8 @@ const (
 		WHERE id = @target`
 )
 
-// KeepBatch notes that the next message is set again, a digest or batch whose deliveries MarkTried has marked, where
-// owner still has the lease.
+// KeepBatch notes, where owner still has the lease, that the next message to the target is that of set once more: a
+// digest or batch whose deliveries MarkTried has marked.
 func KeepBatch(ctx context.Context, db bun.IDB, set DeliverySet, owner string) error {
 	_, err := exec(ctx, db, keepBatch, args{"target": set.TargetID, "owner": owner, "batch": set.Number()})
 	return err
@@ -67,8 +67,8 @@ func TargetSucceeded(ctx context.Context, db bun.IDB, id int64, owner string) er
 	return err
 }
 
-// nobodyTried is how late a try is where Tocsin itself was down before: then the target has not failed for all that
-// time.
+// nobodyTried is how late a try must be for Tocsin itself to count as down before it: then the target has not failed
+// for all that time.
 const nobodyTried = 10 * time.Minute
 
 // TargetFailed counts a failure: nothing is sent to the target for wait. It returns whether it fails for giveUp or
@@ -82,9 +82,9 @@ func TargetFailed(
 	})
 }
 
-// MustNotifyFailure reports whether the caller must report that set failed for good, in the same transaction, and
-// notes that it does: not all of set are about failures of Tocsin itself, and no failure of the target was notified
-// since its last success. It is false where owner has lost the lease.
+// MustNotifyFailure reports whether the caller must notify, in the same transaction, that set failed for good, and
+// notes that the caller does. It is true where not all deliveries of set are about failures of Tocsin itself, no
+// failure of the target was notified since its last success, and owner still has the lease.
 func MustNotifyFailure(ctx context.Context, tx bun.Tx, set DeliverySet, owner string) (bool, error) {
 	statement, a := notifyFailure, args{"target": set.TargetID, "owner": owner, "ids": numbers(set.IDs)}
 	if set.All {
@@ -94,8 +94,9 @@ func MustNotifyFailure(ctx context.Context, tx bun.Tx, set DeliverySet, owner st
 	return n > 0, err
 }
 
-// GiveUpTarget fails the next deliveries that wait for a target, and returns them, where owner still has the lease,
-// which it prolongs. It is done with the last ones, after which it ends the lease, and where the lease is lost.
+// GiveUpTarget fails the next deliveries that wait for a target, and returns them. It prolongs the lease of owner, and
+// ends it after the last deliveries: then done is true. Where owner has lost the lease it fails none, and done is
+// true, too.
 func GiveUpTarget(
 	ctx context.Context, tx bun.Tx, id int64, owner, reason string,
 ) (failed []MarkedDelivery, done bool, err error) {

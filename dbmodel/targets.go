@@ -26,7 +26,7 @@ type Target struct {
 	Failures        int        // tries that failed since the last success
 	FailingSince    *time.Time // when the first of these was, see TargetFailed; nil: there is none
 	Batch           int64      `bun:",nullzero"` // the number of the digest or batch that is tried again
-	FailureNotified bool       // since the last success: that a delivery failed for good
+	FailureNotified bool       // it was notified, since the last success, that a delivery failed for good
 }
 
 // TargetByID returns a target, ErrNotFound where there is none with this id.

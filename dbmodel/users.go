@@ -155,8 +155,9 @@ func HasAdministrator(ctx context.Context, db bun.IDB) (there bool, err error) {
 	return queryOne[bool](ctx, db, hasAdministrator, args{"automation": automationID})
 }
 
-// DeleteUser deletes a user, and with it what belongs to it: sessions, tokens, memberships, and its marks, which may
-// be many and which a worker removes in batches. It returns ErrNotFound where there is none.
+// DeleteUser deletes a user with the user's sessions, tokens, memberships and subscriptions. A worker removes, in
+// batches, the rows of the user in notification_views: they may be many. It returns ErrNotFound where there is no such
+// user.
 func DeleteUser(ctx context.Context, tx bun.Tx, id int64) error {
 	if err := execOne(ctx, tx, `DELETE FROM users WHERE id = @id`, args{"id": id}); err != nil {
 		return err

@@ -36,8 +36,8 @@ func EntitledNotifications(db bun.IDB, v Viewer, alias string, needed rule.Role)
 	return v.notifications(db, alias, needed)
 }
 
-// VisibleDeliveries is VisibleNotifications of deliveries without those that come from the subscription of another
-// user alone, or from one to everything.
+// VisibleDeliveries is VisibleNotifications of deliveries without those that come only from the personal subscription
+// of another user, or from a team's subscription to everything.
 func VisibleDeliveries(db bun.IDB, v Viewer, alias string) string {
 	return VisibleNotifications(db, v, alias) + " AND " + v.ownDeliveries(alias)
 }
@@ -48,7 +48,7 @@ func EntitledDeliveries(db bun.IDB, v Viewer, alias string, needed rule.Role) st
 }
 
 // ownDeliveries is the condition that a delivery does not come from the personal subscription of another user alone,
-// nor from one to everything, which administrators see.
+// nor from a team's subscription to everything, which only administrators see.
 func (v Viewer) ownDeliveries(alias string) string {
 	if v.Admin {
 		return "TRUE"
@@ -161,9 +161,9 @@ const roleIn = `
 	LEFT JOIN product_group_members g ON g.product_group_id = p.product_group_id AND g.user_id = @user
 	WHERE p.id = @id AND @visible`
 
-// RoleIn returns the role of v in a product: of the direct one and that through the product's group the higher one. It
-// returns ErrNotFound where v does not see the product, or there is none. Administrators are owners, a Viewer
-// with Ingest has NoRole.
+// RoleIn returns the role of v in a product: the higher one of the direct role and the role through the product's
+// group. It returns ErrNotFound where v does not see the product, or there is none. Administrators are owners, a
+// Viewer with Ingest has NoRole.
 func RoleIn(ctx context.Context, db bun.IDB, v Viewer, productID int64) (rule.Role, error) {
 	return v.role(ctx, db, roleIn,
 		args{"id": productID, "user": v.UserID, "visible": bun.Safe(v.products("p.id", rule.Reader))})

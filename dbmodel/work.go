@@ -38,14 +38,14 @@ func Count(ctx context.Context, db bun.IDB) (Counts, error) {
 	return CountUpTo(ctx, db, 1<<31-1)
 }
 
-// CountUpTo returns all counts as of one moment, each at most most.
-func CountUpTo(ctx context.Context, db bun.IDB, most int) (Counts, error) {
+// CountUpTo returns all counts as of one moment, each at most limit.
+func CountUpTo(ctx context.Context, db bun.IDB, limit int) (Counts, error) {
 	return queryOne[Counts](ctx, db, countWork, args{
-		"events": liveEvents, "live": bun.Safe(liveNotifications("deliveries")), "most": most,
+		"events": liveEvents, "live": bun.Safe(liveNotifications("deliveries")), "most": limit,
 	})
 }
 
-// Oldest is how long the event, and the delivery, that is due for longest has waited; 0 where none is due.
+// Oldest is how long the event and the delivery that are due for longest have waited; 0 where none is due.
 type Oldest struct {
 	Event    time.Duration // since it was accepted
 	Delivery time.Duration // since its notification was stored, or since the next try of a target that fails was due
