@@ -25,12 +25,13 @@ type AcceptOptions struct {
 	Queued   bool // the caller enqueues a task for the event
 	// TraceParent is EventPayload.TraceParent.
 	TraceParent string
-	// ReportedAt is when the web tier reported them, where they came through Redis and may have been overtaken: then a
-	// stored observation that was reported later, but not after now, stays; this needs a transaction. nil: now.
+	// ReportedAt is when the web tier reported the observations, where they came through Redis and may have been
+	// overtaken: then a stored observation that was reported later, but not after now, stays; this needs a transaction.
+	// nil: now.
 	ReportedAt *time.Time
 }
 
-// Kind is the kind of the event of those that changed.
+// Kind returns the kind of the event that is stored for the observations that changed.
 func (options AcceptOptions) Kind() EventKind {
 	if options.Baseline {
 		return KindBaseline
@@ -38,7 +39,8 @@ func (options AcceptOptions) Kind() EventKind {
 	return KindObservation
 }
 
-// payload is the payload of the event of a list, without the ids of those that changed.
+// payload returns the payload of the event for a list of reported observations, still without the ids of those that
+// changed.
 func (options AcceptOptions) payload(list []Observation) EventPayload {
 	if !options.Baseline {
 		return EventPayload{TraceParent: options.TraceParent}
@@ -113,9 +115,9 @@ const acceptStatement = knownProducts + `, changed AS (` + upsertObservations + 
 		(SELECT count(*) FROM known) AS known`
 
 // AcceptObservations stores up to some thousand observations with distinct ids, and one outbox row of those that are
-// new or differ. On PostgreSQL this is one statement, so it needs no transaction and holds its locks no longer; it
-// does not lock unchanged observations. The error is *UnknownProductsError where a product does not exist; then
-// nothing is stored.
+// new or differ. On PostgreSQL, without ReportedAt, this is one statement: it needs no transaction, holds its locks
+// for no longer than it runs, and does not lock unchanged observations. The error is *UnknownProductsError where a
+// product does not exist; then nothing is stored.
 func AcceptObservations(
 	ctx context.Context, db bun.IDB, list []Observation, options AcceptOptions,
 ) (StoredChunk, error) {
@@ -186,8 +188,8 @@ func acceptSQLite(
 const lockObservations = `SELECT id FROM observations WHERE id = ANY (@ids) ORDER BY id FOR NO KEY UPDATE`
 
 // lockReported keeps stored observations from being changed until those that came through Redis are confirmed.
-// Otherwise an older report, which is being stored, would be confirmed in the place of a younger one that equals the
-// observation that was stored before.
+// Otherwise another transaction could store an older report after a younger one was found to equal what is stored:
+// then the younger one would confirm the values of the older.
 func lockReported(ctx context.Context, db bun.IDB, list []Observation, options AcceptOptions) error {
 	if options.ReportedAt == nil {
 		return nil
@@ -201,7 +203,7 @@ const countPassedOver = `
 	JOIN LATERAL (SELECT * FROM observations AS e WHERE e.id = i.id OFFSET 0) AS e ON true
 	WHERE e.reported_at > @at AND ` + differsFromStored
 
-// confirmReport takes a time that lies ahead for none: the clock that wrote it was set back since.
+// confirmReport also replaces a stored time that lies ahead: the clock that wrote it was set back since.
 const confirmReport = `
 	UPDATE observations SET reported_at = @at
 	WHERE id = ANY (@ids) AND (reported_at < @at OR reported_at > clock_timestamp())`

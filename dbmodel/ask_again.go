@@ -19,9 +19,10 @@ const (
 )
 
 const (
-	// doubtfulDeliveries are those that wait for a target because of a subscription that does not bring them any more,
-	// or say more than any subscription to the target may. A personal one brings the whole text to administrators alone;
-	// a delivery may be whole because of another subscription to the same target, too.
+	// doubtfulDeliveries selects, of the deliveries of subscriptions that wait for a target, those that their
+	// subscription does not bring any more, and those that say more than any subscription to the target may. A personal
+	// subscription brings the whole text, not masked, to administrators alone; a delivery may also be whole because of
+	// another subscription to the same target.
 	doubtfulDeliveries = `
 		SELECT id, notification_id, product_id, digest_id, masked, enabled, seen, rightful FROM (
 			SELECT d.id, d.notification_id, d.product_id, d.digest_id, d.masked, d.target_id, s.id IS NOT NULL AS enabled,
@@ -69,7 +70,9 @@ type doubtfulDelivery struct {
 	Seen                bool // its user, if any, sees its notification
 	Rightful            bool // it is masked, or may still be whole
 
-	heir *rule.Recipient // the target as recipient of another subscription that takes it; nil: there is none, or no need
+	// heir is the target as the recipient of another subscription that takes the notification; nil: there is none, or
+	// no need of one.
+	heir *rule.Recipient
 }
 
 // isLost reports whether the subscription does not bring the delivery any more.
@@ -132,7 +135,8 @@ func askAgainArgs(db bun.IDB, targetID, after int64) args {
 	}
 }
 
-// findHeirs finds the subscriptions by which a target receives deliveries that have lost theirs.
+// findHeirs sets heir of the deliveries that have lost their subscription: to another subscription by which the target
+// receives them.
 func findHeirs(ctx context.Context, db bun.IDB, targetID int64, list []doubtfulDelivery) error {
 	var products, notifications []int64
 	for i := range list {
@@ -143,7 +147,7 @@ func findHeirs(ctx context.Context, db bun.IDB, targetID int64, list []doubtfulD
 	if len(notifications) == 0 {
 		return nil
 	}
-	settings, err := LoadSettings(ctx, db) // as the statement reads them: those of a drain may be older
+	settings, err := LoadSettings(ctx, db) // as doubtfulDeliveries reads them: those that a drain holds may be older
 	if err != nil {
 		return fmt.Errorf("load settings: %w", err)
 	}
@@ -165,7 +169,7 @@ func findHeirs(ctx context.Context, db bun.IDB, targetID int64, list []doubtfulD
 		}
 		applied := rule.Applied{Subscriptions: others.Of(d.ProductID)}
 		if d.DigestID != 0 {
-			// A digest is shown to another user as far as that user sees its products, which a team does not say.
+			// A digest is cut down to the products that the user of its delivery sees. A team's subscription has no user.
 			isTeam := func(s *rule.Subscription) bool { return s.User == 0 }
 			applied.Subscriptions = slices.DeleteFunc(slices.Clone(applied.Subscriptions), isTeam)
 			applied.IgnoreSchedules = true
@@ -180,7 +184,7 @@ func findHeirs(ctx context.Context, db bun.IDB, targetID int64, list []doubtfulD
 	return nil
 }
 
-// doubtfulCols are the new values of deliveries; those without a source keep theirs.
+// doubtfulCols are the new values of deliveries; a delivery without an heir keeps its source and user.
 func doubtfulCols(list []doubtfulDelivery) rows {
 	return rows{
 		column(list, "id", "bigint", func(d *doubtfulDelivery) int64 { return d.ID }),

@@ -23,8 +23,8 @@ const oldNotifications = `
 	ORDER BY n.created_at, n.id LIMIT @limit FOR UPDATE OF n SKIP LOCKED`
 
 // OldNotifications returns the ids of up to limit notifications that were created before a time, that have no pending
-// delivery, and that no digest has yet to report, the oldest first, beginning behind a position (nil: at the first);
-// and the position of the last. It locks them and passes over those that another transaction has locked.
+// delivery, and that wait for no digest, the oldest first, beginning behind a position (nil: at the first); and the
+// position of the last. It locks them and passes over those that another transaction has locked.
 func OldNotifications(
 	ctx context.Context, tx bun.Tx, before time.Time, behind *Position, limit int,
 ) ([]int64, *Position, error) {
@@ -49,9 +49,9 @@ const deleteQuietNotifications = `
 		AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.notification_id = n.id AND d.state = 'pending')
 		AND NOT ` + unreported + ` RETURNING id`
 
-// DeleteQuietNotifications deletes those of the given notifications that have no pending delivery and that no digest
-// has yet to report, with their deliveries and marks, and returns how many that were. The caller has locked them: a
-// resend, or a change of a subscription, that came before the lock shows here.
+// DeleteQuietNotifications deletes those of the given notifications that have no pending delivery and wait for no
+// digest, with their deliveries and marks, and returns how many it deleted. The caller has locked them: this statement
+// sees a resend, or a change of a subscription, that came before the lock.
 func DeleteQuietNotifications(ctx context.Context, tx bun.Tx, ids []int64) (int64, error) {
 	deleted, err := queryAll[int64](ctx, tx, deleteQuietNotifications, args{"ids": numbers(ids)})
 	if err == nil {

@@ -18,8 +18,9 @@ const (
 
 const nextTick = `SELECT next_at, clock_timestamp() + @interval AS latest FROM ticks WHERE name = @name`
 
-// ClockSetBack returns how far the database's clock was set back since the last Tick of this name, 0 where it was not:
-// the next time lies further ahead than interval. It is called before Tick, which sets a new next time.
+// ClockSetBack returns how far the database's clock was set back since the last Tick of this name, 0 where it was not.
+// It finds that by a next tick that lies further ahead than interval, so the result may be too small by up to
+// interval. The caller calls it before Tick, which sets the time of the next tick.
 func ClockSetBack(ctx context.Context, db bun.IDB, name string, interval time.Duration) (time.Duration, error) {
 	t, err := queryOne[struct{ NextAt, Latest time.Time }](ctx, db, nextTick, args{"name": name, "interval": interval})
 	if errors.Is(err, ErrNotFound) {
@@ -28,7 +29,7 @@ func ClockSetBack(ctx context.Context, db bun.IDB, name string, interval time.Du
 	return max(t.NextAt.Sub(t.Latest), 0), err
 }
 
-// A back-off or Retry-After ends when it would have ended.
+// mendNextAt lets a back-off or Retry-After last as long as it would have if the clock had not been set back.
 const mendNextAt = `
 	UPDATE targets SET next_at = CASE
 		WHEN next_at - @set_back > clock_timestamp() THEN next_at - @set_back ELSE clock_timestamp() END
@@ -99,9 +100,9 @@ const tick = `
 	UPDATE ticks SET next_at = clock_timestamp() + @interval
 	WHERE name = @name AND (next_at <= clock_timestamp() OR next_at > clock_timestamp() + @interval)`
 
-// Tick reports whether it is the caller that now does what the tick of this name is for; it is true once in every
-// interval, over all processes. A next time that is further ahead than that was set before the clock was set back, and
-// does not count.
+// Tick reports whether the caller must now do what the tick of this name is for; it is true once in every interval,
+// over all processes. A next tick that is further ahead than interval was set before the clock was set back, and does
+// not count.
 func Tick(ctx context.Context, db bun.IDB, name string, interval time.Duration) (bool, error) {
 	n, err := exec(ctx, db, tick, args{"name": name, "interval": interval})
 	return n > 0, err

@@ -79,8 +79,8 @@ const insertContacts = `
 	SELECT @kind, @product::bigint, @group::bigint, @channel, i.ord, i.target, i.address
 	FROM @contacts AS i ORDER BY i.ord`
 
-// held is the condition that a contact is one of holder, in the form of the indexes of contacts; the parts of the
-// settings differ in their kind alone.
+// held is the condition that a contact belongs to holder, in the form that the indexes of contacts serve. A statement
+// compares the kind, too: the parts of the settings differ in nothing else.
 func held(holder rule.Holder) bun.Safe {
 	switch holder.Kind {
 	case rule.HolderProduct:
@@ -94,8 +94,8 @@ func held(holder rule.Holder) bun.Safe {
 	return "product_id IS NULL AND product_group_id IS NULL AND subscription_id IS NULL"
 }
 
-// SetContacts replaces the contacts of a product, a product group or a part of the settings by one channel; those of a
-// subscription are for SetSubscriptionContacts. The caller keeps others from changing the holder meanwhile.
+// SetContacts replaces the contacts that a product, a product group or a part of the settings has on one channel;
+// those of a subscription are for SetSubscriptionContacts. The caller keeps others from changing the holder meanwhile.
 func SetContacts(
 	ctx context.Context, db bun.IDB, holder rule.Holder, channel rule.Channel, contacts []rule.Contact,
 ) error {
@@ -121,8 +121,8 @@ func SetContacts(
 	return err
 }
 
-// NewContacts makes contacts of addresses, which may have space around them, and finds or stores their targets. Of
-// channels whose addresses are secrets it keeps no address.
+// NewContacts makes contacts from addresses, which may have space around them, and finds or stores their targets. On
+// channels whose addresses are secrets the contacts hold no address.
 func NewContacts(
 	ctx context.Context, db bun.IDB, v *Vault, channel rule.Channel, addresses []string,
 ) ([]rule.Contact, error) {
@@ -152,7 +152,8 @@ const emailSubscribers = `
 
 const moveContacts = `UPDATE contacts SET target_id = @target WHERE channel = @channel AND address = @address`
 
-// renewContacts gives the contacts whose addresses are known other targets: the key that theirs are found by is lost.
+// renewContacts moves the contacts that hold their address, and the subscriptions by email, to new targets: the key by
+// which the old targets are found is lost.
 func renewContacts(ctx context.Context, db bun.IDB, v *Vault) error {
 	list, err := queryAll[contactRow](ctx, db, writtenContacts, nil)
 	if err != nil {

@@ -1,6 +1,6 @@
 // Package dbmodel is Tocsin's database: models, queries and schema for PostgreSQL and SQLite, a file per topic. It
-// decides nothing and sends nothing. Queries take the context first and a bun.IDB, so that the caller says which
-// belong together.
+// decides nothing and sends nothing. Queries take the context first and a bun.IDB, so that the caller says which of
+// them share a transaction.
 //
 // A statement stands whole in a constant, in the words of PostgreSQL, with arguments by name, and runs through exec,
 // queryAll or queryOne; dialect.go lists the forms that SQLite writes in another way. Its rows are read into a struct
@@ -103,7 +103,7 @@ type reader interface {
 	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
 }
 
-// readWriter is a *sql.DB or a *sql.Tx.
+// readWriter is a *sql.DB, a *sql.Tx or a *sql.Conn.
 type readWriter interface {
 	reader
 	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)

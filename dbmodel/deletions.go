@@ -12,10 +12,10 @@ import (
 // hiddenAtOnce is how many notifications one transaction of DeleteNotificationsByFilter hides.
 const hiddenAtOnce = 5_000
 
-// DeleteNotificationsByFilter deletes the notifications that f wants of those in whose product v is an owner, and
-// returns how many these are; the others are passed over. Those that come meanwhile stay. From the end of this on
-// nobody sees them and none of their pending deliveries is sent; a worker removes them. f.Behind and f.OldestFirst
-// decide nothing.
+// DeleteNotificationsByFilter deletes, of the notifications that f wants, those about products of which v is an owner;
+// an administrator counts as an owner everywhere. It returns how many it deleted. Notifications that come meanwhile
+// stay. Once it returns, nobody sees the deleted ones and none of their pending deliveries is sent; a worker removes
+// them. f.Behind and f.OldestFirst decide nothing.
 //
 // It runs in several short transactions: where it fails, a part may be deleted.
 func DeleteNotificationsByFilter(ctx context.Context, db *DB, v Viewer, f NotificationFilter) (deleted int, err error) {
@@ -48,7 +48,7 @@ func CountDeletable(ctx context.Context, db bun.IDB, v Viewer, f NotificationFil
 	return n, Translate(err)
 }
 
-// entitled selects the notifications that f wants of those in whose product v is an owner, in no order and without
+// entitled selects, of the notifications that f wants, those that v may delete as an owner, in no order and without
 // columns.
 func (f *NotificationFilter) entitled(db bun.IDB, v Viewer) *bun.SelectQuery {
 	q := db.NewSelect().TableExpr("notifications" + indexed(db, f.index())).Apply(f.choice).
@@ -113,9 +113,9 @@ func noteDeletion(ctx context.Context, tx bun.Tx) error {
 	return err
 }
 
-// liveNotifications is a condition that a notification is not deleted; alias is its table in the statement, or that of
-// a delivery of it, which is d or deliveries. Where nothing is being deleted it costs nothing, and it never changes
-// the plan of a statement.
+// liveNotifications is a condition that a notification is not deleted. alias is the name in the statement of the table
+// of notifications, or d or deliveries: then the condition is about the notification of a delivery. Where nothing is
+// being deleted it costs nothing, and it never changes the plan of a statement.
 func liveNotifications(alias string) string {
 	id := alias + ".id"
 	if alias == "d" || alias == "deliveries" {
@@ -128,12 +128,12 @@ func liveNotifications(alias string) string {
 		alias, id)
 }
 
-// liveObservations is the same of an observation.
+// liveObservations is the condition that an observation is not deleted.
 func liveObservations(alias string) string {
 	return fmt.Sprintf(`(NOT EXISTS (SELECT 1 FROM deletions) OR NOT EXISTS (SELECT 1 FROM deletions gone
 		WHERE gone.product_id = %[1]s.product_id AND gone.generation = %[1]s.generation))`, alias)
 }
 
-// liveEvents is the same of an event: a row of outbox, which has no other name in the statement.
+// liveEvents is the condition that an event is not deleted: a row of outbox, which has no other name in the statement.
 const liveEvents bun.Safe = `(NOT EXISTS (SELECT 1 FROM deletions) OR NOT EXISTS (SELECT 1 FROM deletions gone
 	WHERE gone.product_id = outbox.product_id AND gone.until_event >= outbox.id))`

@@ -38,7 +38,7 @@ const (
 
 // AddDeliveries gives a notification, which NotificationForDelivery keeps, a pending delivery for each of the
 // recipients whose target has none that waits or was sent: one that failed waits again. It returns these recipients.
-// Their targets start anew.
+// The failures of their targets are forgotten, see startAnew.
 func AddDeliveries(
 	ctx context.Context, tx bun.Tx, notification int64, recipients []rule.Recipient,
 ) ([]rule.Recipient, error) {

@@ -28,15 +28,15 @@ type Delivery struct {
 	NotificationID int64
 	TargetID       int64
 	State          State
-	DigestID       int64 // of the digest of a schedule or a pause whose message it is a part of; 0: of none
+	DigestID       int64 // of the StoredNetDigest that it is delivered in; 0: in none
 	Attempts       int
 	LastError      string
 	SentAt         *time.Time
 	Channel        rule.Channel
 	Address        []byte     // sealed
 	NextAttemptAt  *time.Time // of a pending one whose target waits after a failure
-	// Holder is whose contact it goes to, and HolderName the name of this product, group or subscription today. One that
-	// is gone, or that the viewer does not see, has neither id nor name.
+	// Holder has the contact that it goes to, and HolderName is the name that this product, group or subscription has
+	// today. A holder that is gone, or that the viewer does not see, has neither id nor name.
 	Holder     rule.Holder `bun:"embed:source_"`
 	HolderName string      `bun:"source_name"`
 }
@@ -90,7 +90,8 @@ func DeliveriesOf(ctx context.Context, db bun.IDB, v Viewer, notificationIDs []i
 }
 
 // LastDeliveries lists the newest deliveries about a product for each target, at most perTarget of each, as far as v
-// sees them, by target and newest first. It looks at the newest recent deliveries about the product.
+// sees them, by channel and target, newest first. It looks no further than the newest deliveries about the product,
+// recent in number.
 func LastDeliveries(
 	ctx context.Context, db bun.IDB, v Viewer, productID int64, perTarget, recent int,
 ) ([]Delivery, error) {

@@ -82,9 +82,9 @@ func (m *digestMember) place() []int64 {
 	return []int64{int64(rank), int64(dropped), int64(priority), m.NotificationID}
 }
 
-// WaitingDigestOf reads the deliveries that wait for a target and belong to no StoredNetDigest, at most maxDigest:
-// where batch is not 0, those of the digest with that number alone. Its lists have at most maxNamed and maxWorst
-// notifications.
+// WaitingDigestOf reads the deliveries that wait for a target and belong to no StoredNetDigest, at most maxDigest.
+// Where batch is not 0, it reads those of the digest with that number alone. The lists Named and Worst have at most
+// maxNamed and maxWorst notifications.
 func WaitingDigestOf(
 	ctx context.Context, db bun.IDB, target, batch int64, maxNamed, maxWorst int,
 ) (*WaitingDigest, error) {
@@ -188,7 +188,7 @@ func (s *digestSums) readHolder(ctx context.Context, db bun.IDB) (ContactHolder,
 	return one[0].ContactHolder, err
 }
 
-// readNamed reads the notifications that the digest names, each masked where its delivery is.
+// readNamed reads the notifications of the lists Named and Worst, each masked where its delivery is.
 func (s *digestSums) readNamed(ctx context.Context, db bun.IDB) (named, worst []Notification, err error) {
 	s.named.cut()
 	s.worst.cut()

@@ -29,8 +29,8 @@ type NotificationRange struct {
 	Products       []int64
 	AllProducts    bool // and notifications that have no product
 	HeldBack       bool // those that wait for the end of a pause, and no others
-	// SentTo is the subscription about which rule.Notification.Sent says whether it received a notification at once; 0:
-	// about none.
+	// SentTo is a subscription: rule.Notification.Sent says whether it received the notification at once. Without a
+	// subscription, 0, Sent is false.
 	SentTo int64
 }
 
@@ -52,8 +52,8 @@ type summedNotification struct {
 }
 
 const (
-	// A notification that a pause held back is older than the number that it got at its end: firstSummed is before the
-	// first of them.
+	// A notification that a pause held back has an id below the number that it got at the end of the pause: firstSummed
+	// is an id below the first of these.
 	firstSummed = `
 		SELECT coalesce((SELECT min(id) - 1 FROM notifications WHERE released > @after), @after)`
 
@@ -177,7 +177,7 @@ func AddDigestDeliveries(
 	return err
 }
 
-// NetDigestByID returns a digest for any caller, ErrNotFound where there is none.
+// NetDigestByID returns a digest in full, whatever a viewer may see of it; ErrNotFound where there is none.
 func NetDigestByID(ctx context.Context, db bun.IDB, id int64) (*StoredNetDigest, error) {
 	content, err := queryOne[string](ctx, db, digestByID, args{"id": id})
 	if err != nil {
@@ -203,7 +203,7 @@ func PendingOfDigest(
 	return ids, notifications, err
 }
 
-// DeleteOldDigests forgets digests that were made before a time and wait for nothing.
+// DeleteOldDigests deletes the digests that were made before a time and have no pending delivery.
 func DeleteOldDigests(ctx context.Context, db bun.IDB, before time.Time) (int64, error) {
 	return exec(ctx, db, deleteOldDigests, args{"before": before})
 }
@@ -215,9 +215,9 @@ func (d *StoredNetDigest) Restrict(seen, notifications map[int64]bool) {
 	d.Failures = slices.DeleteFunc(d.Failures, func(f rule.Failure) bool { return !notifications[f.Last] })
 }
 
-// Named lists, by id, the notifications that a message of d names, at most limit, which is not below
-// rule.MaxNamedChanges: all changes that d names. Gates and failures share what is left; those of the worst products,
-// and the most frequent failures, come before others.
+// Named lists, by id, up to limit notifications that a message of d names. All changes that d names are among them:
+// limit is at least rule.MaxNamedChanges. Gates and failures share what is left; the gates of the worst products, and
+// the most frequent failures, come before others.
 func (d *StoredNetDigest) Named(limit int) []int64 {
 	var gates, changes, failures []int64
 	for _, p := range d.Products {

@@ -6,9 +6,10 @@ import (
 	"github.com/uptrace/bun"
 )
 
-// A target that fails is found by its time, through an index of these alone; any other one that waits by stepping from
-// target to target through the index of pending deliveries, however many there are of each. ORDER BY and LIMIT say
-// what min() means: for min() PostgreSQL reads all of the index where its statistics say that little waits.
+// A target that fails is found by its time, through an index of failing targets. The others that deliveries wait for
+// are found by stepping from target to target through the index of pending deliveries, however many each target has.
+// ORDER BY and LIMIT say what min() means: for min() PostgreSQL reads all of the index where its statistics say that
+// little waits.
 const (
 	waitingTargets = `
 		WITH RECURSIVE waiting(id, step) AS (

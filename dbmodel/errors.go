@@ -69,7 +69,7 @@ func sqlState(code string) error {
 	switch code {
 	case "23505", "23503", "23001":
 		return ErrConflict
-	// Serialization, dead-lock, lock_timeout, cancelled, idle too long, read-only as a standby is.
+	// Serialization, deadlock, lock_timeout, cancelled, transaction idle or open too long, read-only as a standby is.
 	case "40001", "40P01", "55P03", "57014", "25P03", "25P04", "25006":
 		return ErrUnavailable
 	}

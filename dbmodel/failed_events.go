@@ -42,8 +42,8 @@ const retryFailedEvents = `
 		run_after = clock_timestamp()
 	WHERE failed_at IS NOT NULL AND (@all OR id = ANY (@ids)) AND @live`
 
-// RetryFailedEvents makes events that are set aside due again, as if they had just come, and returns how many that
-// were: those with the given ids, or all of them. The sweep enqueues them.
+// RetryFailedEvents makes events that are set aside due again, as if they had just come: all of them, or those with
+// the given ids. It returns how many there were. The sweep enqueues them.
 func RetryFailedEvents(ctx context.Context, db bun.IDB, all bool, ids []int64) (int64, error) {
 	return exec(ctx, db, retryFailedEvents,
 		args{"all": all, "ids": numbers(ids), "live": liveEvents})

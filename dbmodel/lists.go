@@ -19,11 +19,12 @@ type listing struct {
 	limit     int
 	// choice restricts a query to the rows that are wanted. The table has no alias in it.
 	choice func(*bun.SelectQuery) *bun.SelectQuery
-	// byProduct: the viewer is a member, or a group is wanted, and nothing leaves fewer rows to look through than that.
+	// byProduct: the list reads each product by itself, see ofProducts. The viewer is a member, or a group is wanted, and
+	// no other condition leaves fewer rows to look through.
 	byProduct bool
 	group     int64  // only products that belong to it; 0: all
-	index     string // else the one that leaves the fewest; empty: the primary key
-	few       bool   // they are so few that all of them are looked at, and then sorted
+	index     string // where byProduct is false, the one that leaves the fewest rows; empty: the primary key
+	few       bool   // so few rows are wanted that all of them are looked at, and then sorted
 	// onlyType, an expression, is the type of all rows; empty: they may differ.
 	onlyType string
 }
@@ -37,8 +38,8 @@ func (l listing) and(condition string, args ...any) listing {
 
 const countUpTo = `SELECT count(*) FROM (SELECT 1 FROM products p WHERE @wanted LIMIT @most) AS found`
 
-// searched is l for a text that no index finds. To read all of every product costs less than to read everything where
-// the products of v, a member, are not too many.
+// searched is l with a search for a part of a text, which has no index. It sets byProduct only where v sees few of the
+// products that the list wants: then it costs less to read all rows of each than to read the whole table.
 func (l listing) searched(ctx context.Context, db bun.IDB, v Viewer) (listing, error) {
 	const most = 100
 	n, err := queryOne[int](ctx, db, countUpTo, args{"wanted": bun.Safe(l.products(v)), "most": most + 1})
@@ -105,11 +106,11 @@ const idsOfProducts = `
 	)
 	SELECT @table.id FROM best JOIN @table ON @is_of_best @end`
 
-// ofProducts is ids for a member of products, or of a group. It reads each product by itself, in the order of its
-// index and no further than the list may reach: so it takes as long for a member that sees three old rows of a million
-// as for one that sees half of them.
+// ofProducts is ids where byProduct is set. It reads each product by itself, in the order of its index and no further
+// than the list may reach: so it takes as long for a member that sees three old rows of a million as for one that sees
+// half of them.
 func (l listing) ofProducts(db bun.IDB, v Viewer) string {
-	of := func(product string, limit int) string {
+	idsIn := func(product string, limit int) string {
 		q := l.from(db, l.table+"_product_id").Column("id").Where(l.table + ".product_id = " + product)
 		switch {
 		case l.table == "observations": // of these, members see all
@@ -123,7 +124,7 @@ func (l listing) ofProducts(db bun.IDB, v Viewer) string {
 	}
 	return compose(db, idsOfProducts, args{
 		"table": bun.Safe(l.table), "visible": bun.Safe(l.products(v)), "end": bun.Safe(l.end(l.table, l.limit)),
-		"first":      bun.Safe(of("p.id", 1)),
-		"is_of_best": bun.Safe(among(db, l.table+".id", of("best.product", l.limit))),
+		"first":      bun.Safe(idsIn("p.id", 1)),
+		"is_of_best": bun.Safe(among(db, l.table+".id", idsIn("best.product", l.limit))),
 	})
 }

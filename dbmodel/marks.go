@@ -16,7 +16,7 @@ type MarkedDelivery struct {
 // SentDelivery is a delivery that was recorded as sent.
 type SentDelivery struct {
 	ID         int64
-	AcceptedAt time.Time // of the event; zero where no event made the delivery, or made it wait again
+	AcceptedAt time.Time // of its event; zero where it comes from no event, or somebody had it sent again
 	SentAt     time.Time // by the database's clock, as AcceptedAt
 }
 
@@ -40,7 +40,8 @@ const (
 		RETURNING id, notification_id, attempts`
 )
 
-// MarkSent records that the receiver took the message; also where the lease is lost by now, and over a failure.
+// MarkSent records that the receiver took the message, even where the lease is lost by now or the deliveries were
+// recorded as failed.
 func MarkSent(ctx context.Context, db bun.IDB, set DeliverySet) ([]SentDelivery, error) {
 	return queryAll[SentDelivery](ctx, db, markSent, args{"target": set.TargetID, "ids": numbers(set.IDs)})
 }

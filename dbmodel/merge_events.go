@@ -46,7 +46,7 @@ func insertTried(
 }
 
 const (
-	smallEvent   = 2_000 // bytes of a payload: some hundred observations; more are evaluated well alone
+	smallEvent   = 2_000 // bytes of a payload, some hundred observations: a larger event gains little by a merge
 	worthMerging = 100   // events
 )
 

@@ -60,7 +60,7 @@ func migrateTo(ctx context.Context, db *DB, files fs.FS) ([]string, error) {
 }
 
 // Rollback takes back the last migration and returns its name, or an empty one where none is applied. It returns
-// ErrAlive where processes run that need the schema.
+// ErrAlive while processes that need the schema are running.
 func Rollback(ctx context.Context, db *DB) (string, error) {
 	return rollBackFrom(ctx, db, schemaFiles(schemaFolder(db)))
 }
@@ -84,7 +84,7 @@ func rollBackFrom(ctx context.Context, db *DB, files fs.FS) (string, error) {
 	return undone, err
 }
 
-// ErrAlive says that processes run that need the schema.
+// ErrAlive says that processes that need the schema are running.
 var ErrAlive = errors.New("processes of Tocsin run on this database: stop them first; " +
 	"one that was killed counts for half a minute more")
 
@@ -333,7 +333,7 @@ func withMigrator(
 	if err != nil {
 		return err
 	}
-	migrateAll := func() error {
+	checkAndRun := func() error {
 		if err := m.Init(ctx); err != nil {
 			return err
 		}
@@ -343,7 +343,7 @@ func withMigrator(
 		return fn(m)
 	}
 	if isSQLite(db) {
-		return Translate(migrateAll())
+		return Translate(checkAndRun())
 	}
 	// The lock holds one connection, and bun takes another for the migrations.
 	if db.Stats().MaxOpenConnections == 1 {
@@ -358,6 +358,6 @@ func withMigrator(
 		if _, err := tx.ExecContext(ctx, "SELECT pg_advisory_xact_lock(?)", migrationLock); err != nil {
 			return err
 		}
-		return migrateAll()
+		return checkAndRun()
 	})
 }

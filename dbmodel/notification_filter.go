@@ -21,7 +21,7 @@ type Position struct {
 type NotificationFilter struct {
 	Type        rule.Type
 	Event       rule.Event
-	Severities  []rule.Severity // of after: a notification without one has none before either; empty: any
+	Severities  []rule.Severity // after: a notification that has none after has none before either; empty: any
 	ProductID   int64
 	GroupID     int64 // of the product group that the product belongs to today
 	Digest      int64 // of the StoredNetDigest that sums them up
@@ -47,7 +47,7 @@ func Notifications(ctx context.Context, db bun.IDB, v Viewer, f NotificationFilt
 		l.direction = "ASC"
 	}
 	if slices.Contains(rule.Types, f.Type) {
-		l.onlyType = quoted([]rule.Type{f.Type}) // PostgreSQL sees before it reads a row whether members see any
+		l.onlyType = quoted([]rule.Type{f.Type}) // so PostgreSQL knows before it reads rows whether members see any
 	}
 	var err error
 	l.group = f.GroupID
@@ -62,7 +62,7 @@ func Notifications(ctx context.Context, db bun.IDB, v Viewer, f NotificationFilt
 	case f.Viewed == nil:
 		ids = l.ids(db, v)
 	case *f.Viewed:
-		// Two lists: one index has the notifications viewed until a time, another one those viewed by themselves since then.
+		// Two lists: one index has the notifications viewed until a time, another one those viewed one by one since then.
 		byItself := l.and(`notifications.created_at >= ?
 			AND notifications.id IN (SELECT notification_id FROM notification_views WHERE user_id = ?)`, until, v.UserID)
 		byItself.byProduct, byItself.index, byItself.few = false, "", true
@@ -124,8 +124,8 @@ func (f *NotificationFilter) choice(q *bun.SelectQuery) *bun.SelectQuery {
 	return q
 }
 
-// Unindexed names a condition of f for which there is no index, so that a list for v may read all that the others
-// leave; empty: there is none.
+// Unindexed names a condition of f for which there is no index, so that a list for v may read all rows that the other
+// conditions leave; empty: there is none.
 func (f *NotificationFilter) Unindexed(v Viewer) string {
 	switch {
 	case f.Contains != "":

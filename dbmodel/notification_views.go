@@ -83,15 +83,15 @@ func MarkViewedUntil(ctx context.Context, tx bun.Tx, v Viewer, until time.Time) 
 	return err
 }
 
-// countViewsChanged keeps the user from being deleted until the transaction ends; it returns false where there is
-// none.
+// countViewsChanged notes for InboxStateOf that the views of a user change, and keeps the user from being deleted
+// until the transaction ends; it returns false where there is no such user.
 func countViewsChanged(ctx context.Context, tx bun.Tx, v Viewer) (bool, error) {
 	n, err := exec(ctx, tx, `UPDATE users SET views_changed = views_changed + 1 WHERE id = @user`, args{"user": v.UserID})
 	return n > 0, err
 }
 
-// unreadCount subtracts the notifications that were viewed by themselves, few beside all that came since viewed_until:
-// that costs less than to look for the mark of each notification.
+// unreadCount subtracts the notifications that were viewed one by one. They are few beside all that came since
+// viewed_until, so that this costs less than to look for the mark of each notification.
 const unreadCount = `
 	SELECT (SELECT count(*) FROM notifications n @indexed WHERE n.created_at >= @until AND @visible)
 		- (SELECT count(*) FROM notifications n WHERE @viewed AND n.created_at >= @until AND @visible)`
@@ -130,7 +130,7 @@ func UnreadCount(ctx context.Context, db bun.IDB, v Viewer, most int) (n int, er
 // InboxState changes when the count of unread notifications of a user may have changed; values are only compared. A
 // change that it does not show, for instance of memberships, is found by counting.
 type InboxState struct {
-	All   string           // of everybody
+	All   string           // what is the same for all users
 	Users map[int64]string // by id; a user that is gone is left out
 }
 

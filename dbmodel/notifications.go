@@ -26,7 +26,7 @@ type Notification struct {
 	BeforeStatus         rule.Status   `bun:",nullzero"`
 	BeforePriority       *int
 	BeforeKnownExploited *bool
-	AfterSeverity        rule.Severity `bun:",nullzero"` // after: the values of now
+	AfterSeverity        rule.Severity `bun:",nullzero"` // after: the values at its time
 	AfterStatus          rule.Status   `bun:",nullzero"`
 	AfterPriority        *int
 	AfterKnownExploited  *bool
@@ -63,7 +63,7 @@ func (n *Notification) Before() *rule.Values {
 	return values(n.BeforeSeverity, n.BeforeStatus, n.BeforePriority, n.BeforeKnownExploited)
 }
 
-// After returns the values of now, nil where the notification has none.
+// After returns the values at the time of the notification, nil where it has none.
 func (n *Notification) After() *rule.Values {
 	return values(n.AfterSeverity, n.AfterStatus, n.AfterPriority, n.AfterKnownExploited)
 }
@@ -103,7 +103,7 @@ func (n *Notification) Rule() *rule.Notification {
 // NewNotification is a notification to be stored, and the targets that receive it.
 type NewNotification struct {
 	Notification
-	Recipients []rule.Recipient // none that is passed over
+	Recipients []rule.Recipient // without those that are passed over
 	Targets    []int64          // that receive it beside Recipients, without a holder
 	AcceptedAt time.Time        // when the event that it comes from was accepted; zero: it comes from none
 }
@@ -176,7 +176,8 @@ func acceptedAt(list []NewNotification) any {
 	return nil
 }
 
-// deliveryCols are the deliveries of a list of notifications; notification is the place of each in the list, from 1.
+// deliveryCols are the deliveries of a list of notifications. The column notification is the place of a delivery's
+// notification in the list, from 1.
 func deliveryCols(list []NewNotification) rows {
 	type delivery struct {
 		notification int64
@@ -202,7 +203,7 @@ func deliveryCols(list []NewNotification) rows {
 }
 
 // userOf is the user_id of a delivery to a recipient: the user of a personal subscription, 0 where administrators
-// alone see the delivery, nil where all do that see its notification.
+// alone see the delivery, nil where all users that see its notification see it, too.
 func userOf(r *rule.Recipient) *int64 {
 	if r.User == 0 && !r.ForAdministrators {
 		return nil
@@ -305,14 +306,15 @@ func NotificationsByID(ctx context.Context, db bun.IDB, ids []int64) (map[int64]
 	return out, nil
 }
 
-// NotificationByID returns a notification whole, for any caller, ErrNotFound where there is none.
+// NotificationByID returns a notification in full, whatever a viewer may see of it; ErrNotFound where there is none.
 func NotificationByID(ctx context.Context, db bun.IDB, id int64) (*Notification, error) {
 	n := new(Notification)
 	return n, Translate(db.NewSelect().Model(n).Where("id = ?", id).Scan(ctx))
 }
 
-// NotificationHeads returns of notifications the fields that a list of other things shows, by id: type, event, name,
-// function, product, facts and time, and of Tocsin's own failures the message. Those that v does not see are left out.
+// NotificationHeads returns notifications by id, with no more fields than a list of other things shows: type, event,
+// name, function, product, facts and time, and the message where it is about Tocsin itself. Notifications that v does
+// not see are left out.
 func NotificationHeads(ctx context.Context, db bun.IDB, v Viewer, ids []int64) (map[int64]Notification, error) {
 	var list []Notification
 	err := db.NewSelect().Model(&list).
