@@ -23,7 +23,7 @@ type WaitingDigest struct {
 	IDs      []int64 // of the deliveries
 	Groups   []DigestGroup
 	Products int            // different products
-	Named    []Notification // gates and exceptions, oldest first, cut at the limit
+	Named    []Notification // gates, exceptions and tasks, oldest first, cut at the limit
 	Worst    []Notification // observations and titles, the worst first, cut at the limit
 	// ContactHolder is that of all deliveries; the zero value where they have different ones.
 	ContactHolder

@@ -157,7 +157,7 @@ func followLinks(t *testing.T, b *browser.Tab, base, receiver string) {
 	kinds := map[string]string{} // an address of each kind, by channel and shape
 	wanted := []string{
 		"slack /", "slack /notifications/N", "slack /products/N", "teams /", "teams /notifications/N", "mail /", "mail /notifications/N", "mail /products/N",
-		"mail /products", "mail /product-groups/N#notification_email_to", "mail /settings#observation_title_notification_email_to", "mail /settings#exception_email_to",
+		"mail /product-groups/N#notification_email_to", "mail /settings#observation_title_notification_email_to", "mail /settings#exception_email_to",
 	}
 	testenv.Eventually(t, time.Minute, func() error { // Slack takes one message a second
 		for next := receiver; next != ""; {
