@@ -11,15 +11,14 @@ import (
 	"github.com/seed91453169/tocsin/internal/queue"
 )
 
-// Client reports events through Redis alone, for a web tier with another database that does not want to use HTTP: an
-// event is kept as long as Redis keeps it. It is safe for concurrent use.
+// Client reports events through Redis alone, for a web tier that has another database than Tocsin and uses no HTTP.
+// Until a worker accepts an event it is kept as long as Redis keeps it. A Client is safe for concurrent use.
 type Client struct {
 	redis  redis.UniversalClient
 	client *asynq.Client
 }
 
-// NewClient returns a Client over a Redis client, which stays the caller's to close. It must be the Redis of Tocsin's
-// workers.
+// NewClient returns a Client over a client of the Redis that Tocsin's workers use. The caller closes that client.
 func NewClient(client redis.UniversalClient) *Client {
 	return &Client{redis: client, client: asynq.NewClientFromRedisClient(client)}
 }

@@ -7,7 +7,8 @@ import (
 	"github.com/seed91453169/tocsin/internal/accept"
 )
 
-// ErrNotFound is what errors.Is finds where the product or the observation of an event does not exist.
+// ErrNotFound is what errors.Is finds where the product of a security gate, or the observation to evaluate, does not
+// exist.
 var ErrNotFound = dbmodel.ErrNotFound
 
 // FieldError says what is wrong with one field of an event.

@@ -2,15 +2,15 @@ package tasks
 
 import "github.com/seed91453169/tocsin/internal/accept"
 
-// ExceptionInfo describes an exception in a request. Only Class is required. Messages and traces are cut to 64 KiB, a
-// trace at its beginning; the other texts to 1,000 bytes.
+// ExceptionInfo describes an exception in a request. Only Class is required. Message and Trace are cut to 64 KiB, the
+// other texts to 1,000 bytes; Trace keeps its end, the others keep their beginning.
 type ExceptionInfo struct {
 	Class    string // of the exception: "KeyError"
 	Message  string
 	Trace    string
-	User     string // who made the request; a user that Tocsin does not know is left out
+	User     string // the user who made the request; a user that Tocsin does not know is left out
 	Function string // method and route: "GET /api/products/{id}"
-	// Fingerprint, where given, replaces message and arguments in deciding what the same exception is.
+	// Fingerprint, where given, replaces message and arguments in deciding whether two exceptions are the same.
 	Fingerprint string
 }
 

@@ -16,8 +16,8 @@ type Status = rule.Status
 // ParserType is "SCA", "SAST", "DAST", "IAST", "Secrets", "Infrastructure", "Other" or "Manual".
 type ParserType = rule.ParserType
 
-// Observation is the state of a finding in a product. It is stored whole: an optional field that is empty empties what
-// was stored before. As JSON it is an entry of POST /api/v1/observations.
+// Observation is the state of a finding in a product. It replaces the stored state as a whole: an optional field that
+// is empty clears the stored value. As JSON it is an entry of POST /api/v1/observations.
 type Observation struct {
 	ID         int64      `json:"id"` // the web tier's own, from 1 to 2⁵³−1
 	ProductID  int64      `json:"product_id"`
@@ -47,7 +47,8 @@ func NewObservations(list []Observation) (*Task, error) {
 }
 
 // NewBaseline is NewObservations for the first import of an existing installation: the observations are stored and,
-// where they or their titles match, remembered as if they had been notified. Nothing is notified.
+// where they or their titles match the settings of their product, remembered as if they had been notified. Nothing is
+// notified.
 func NewBaseline(list []Observation) (*Task, error) {
 	t, err := NewObservations(list)
 	if err == nil {

@@ -16,7 +16,8 @@ import (
 	"github.com/seed91453169/tocsin/internal/queue"
 )
 
-// Database is what NewOutbox asks whether it holds Tocsin's tables: *sql.DB, *bun.DB and their like.
+// Database is the database in which an Outbox looks for Tocsin's tables and for committed events: a *sql.DB, a *bun.DB
+// or the like.
 type Database interface {
 	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
 }
@@ -35,10 +36,10 @@ type Outbox struct {
 	queue *queue.Queue
 
 	mu   sync.Mutex
-	rows []storedRow // those that no Wake has seen committed, the newest last, at most wakeable
+	rows []storedRow // rows that no Wake has seen committed yet, the newest last, at most wakeable
 }
 
-// storedRow is a row of the outbox that a transaction has stored, which may not be committed yet, or be rolled back.
+// storedRow is a row that EnqueueTx has stored in the outbox. Its transaction may be open, committed or rolled back.
 type storedRow struct {
 	dbmodel.QueueableEvent
 	at time.Time
@@ -62,8 +63,8 @@ func NewOutbox(ctx context.Context, db Database, client redis.UniversalClient) (
 }
 
 // EnqueueTx accepts an event within tx. The error is InvalidError, also where a product of observations does not
-// exist, or ErrNotFound where the product or observation of another event does not. After any other error, which comes
-// from the database, tx is broken and must be rolled back.
+// exist, or ErrNotFound where the product of a security gate, or the observation to evaluate, does not. After any
+// other error, which comes from the database, tx is broken and must be rolled back.
 func (o *Outbox) EnqueueTx(ctx context.Context, tx Tx, t *Task) error {
 	if t == nil || t.event == nil {
 		return errNoTask
@@ -92,9 +93,9 @@ func (o *Outbox) EnqueueTx(ctx context.Context, tx Tx, t *Task) error {
 	return nil
 }
 
-// Wake makes workers notice at once what was committed; call it after the commit. Without it they do within seconds.
-// It takes half a second at most. It returns no error: where Redis does not answer, the scheduler finds the events in
-// the database.
+// Wake makes workers notice at once what was committed; call it after the commit. Without it they notice within
+// seconds. It takes half a second at most. It returns no error: where Redis does not answer, the scheduler finds the
+// events in the database.
 func (o *Outbox) Wake(ctx context.Context) {
 	done := make(chan struct{})
 	go func() {

@@ -15,8 +15,8 @@ import (
 const reportTime = 2 * time.Second
 
 // Recoverer is net/http middleware: a panic, or an answer with a status of 500 or above, becomes an exception event
-// before the answer goes out; the answer waits for it two seconds at most. report passes the event on:
-// (*Client).Enqueue as it is, a function that opens a transaction for (*Outbox).EnqueueTx, or one that calls POST
+// before the answer goes out; the answer waits for it two seconds at most. report passes the event on. It may be
+// (*Client).Enqueue itself, a function that opens a transaction for (*Outbox).EnqueueTx, or one that calls POST
 // /api/v1/exceptions. The answer goes out whatever report returns, so report logs its own errors. The event names
 // method and route of the request, and holds no header and no body. Wrap the mux as a whole: the route is the one that
 // the mux finds.

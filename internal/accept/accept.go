@@ -20,10 +20,10 @@ type Accepted struct {
 	Changed     int  `json:"changed"`   // observations that are new, or differ from what was stored: these are evaluated
 	Unchanged   int  `json:"unchanged"` // observations that are as they were stored, or were passed over
 	GateChanged bool `json:"-"`         // a security gate has another value now
-	PassedOver  int  `json:"-"`         // states that came through Redis after a different one that was reported later
+	PassedOver  int  `json:"-"`         // states that came through Redis when a different, later one was already stored
 
 	Type        rule.Type `json:"-"` // of the notifications that may follow
-	Evaluations int       `json:"-"` // that follow, each observation as one
+	Evaluations int       `json:"-"` // how many follow; each observation counts as one
 
 	Rows []dbmodel.QueueableEvent `json:"-"` // of the outbox
 }
@@ -35,8 +35,8 @@ func (done Accepted) withEvaluations(t rule.Type) Accepted {
 	return done
 }
 
-// Acceptor accepts events where Tocsin's own database is open. Once one of its methods has returned without an error
-// the event is kept, whatever happens to Redis or to any process.
+// Acceptor accepts events in the processes that open Tocsin's database themselves. Once one of its methods has
+// returned without an error the event is kept, whatever happens to Redis or to any process.
 type Acceptor struct {
 	// Count, where set, is called with what each method has stored.
 	Count func(Accepted)
@@ -76,8 +76,9 @@ func (a *Acceptor) afterCommit(ctx context.Context, done Accepted, how circumsta
 	}
 }
 
-// Accept stores an event and enqueues its evaluation. The error is InvalidError, or dbmodel.ErrNotFound where something
-// that the event refers to does not exist.
+// Accept stores an event and enqueues its evaluation. The error is InvalidError, also where a product of observations
+// does not exist, or dbmodel.ErrNotFound where the product of a security gate, or the observation to evaluate, does
+// not.
 func (a *Acceptor) Accept(ctx context.Context, e *Event) (done Accepted, err error) {
 	parent, end := a.trace(ctx, "accept "+string(e.kind))
 	defer end()
@@ -98,9 +99,9 @@ func (a *Acceptor) Accept(ctx context.Context, e *Event) (done Accepted, err err
 	return done, nil
 }
 
-// Chunk stores the part of an import that is stored at once: at most ChunkSize observations with distinct ids, in which
-// ValidateObservation finds no fault. Those of a baseline are remembered where they match, and not notified. The error
-// is *dbmodel.UnknownProductsError where a product does not exist.
+// Chunk stores one part of an import: at most ChunkSize observations with distinct ids, in which ValidateObservation
+// finds no fault. The observations of a baseline are remembered where they match, and not notified. The error is
+// *dbmodel.UnknownProductsError where a product does not exist.
 func (a *Acceptor) Chunk(ctx context.Context, list []dbmodel.Observation, baseline bool) (Accepted, error) {
 	parent, end := a.trace(ctx, "accept observations")
 	defer end()
@@ -125,13 +126,13 @@ func InTx(ctx context.Context, tx bun.IDB, e *Event) (Accepted, error) {
 // circumstances are what accept must know beside the event.
 type circumstances struct {
 	queued bool // the caller enqueues tasks for the rows
-	// reportedAt is when an event that came through Redis was reported, never a time to come: a stored state that was
-	// reported later stays. nil: the event came by another door, now.
+	// reportedAt is when an event that came through Redis was reported, and never later than now. The event does not
+	// replace a stored state that was reported after it. nil: the event came by another door, and is reported now.
 	reportedAt *time.Time
 }
 
-// accept stores the state that an event reports and its outbox row, in the transaction of the caller. All doors lead
-// here.
+// accept stores the state that an event reports and its outbox row, in the transaction of the caller. Every
+// Event comes through here; what Chunk and EvaluateAll store does not, because they make no Event.
 func accept(ctx context.Context, db bun.IDB, e *Event, how circumstances) (Accepted, error) {
 	k, known := kinds[e.kind]
 	if !known {

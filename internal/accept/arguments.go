@@ -131,9 +131,9 @@ const (
 	exactDigits = 15  // digits of a mantissa: a float64 may change one that has more
 )
 
-// number returns a number as PostgreSQL returns it, without an exponent: otherwise arguments that were cut to their
-// length would grow again. It returns text where that would be long, or where a float64 cannot hold the number and
-// PostgreSQL may refuse it.
+// number returns a number as PostgreSQL returns it, without an exponent: otherwise arguments that were cut to
+// MaxExceptionText would grow again. It returns text as a JSON string where the form without an exponent would be long
+// or inexact, or where a float64 cannot hold the number and PostgreSQL may refuse it.
 func number(text string) any {
 	f, err := strconv.ParseFloat(text, 64)
 	mantissa, _, exponent := strings.Cut(strings.ToLower(text), "e")

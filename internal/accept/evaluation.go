@@ -33,9 +33,9 @@ func acceptEvaluation(ctx context.Context, db bun.IDB, e *Event, how circumstanc
 	})
 }
 
-// EvaluateAll asks to evaluate all observations of products again, as events of an import, and returns how many
-// observations these are. Each event is kept on its own: where the error is not nil, the events before it are kept, and
-// to repeat the call does no harm.
+// EvaluateAll asks to evaluate all observations of the given products again, as events of an import, and returns their
+// number. Each event is kept on its own: where the error is not nil, the events before it are kept, and to repeat the
+// call does no harm.
 func (a *Acceptor) EvaluateAll(ctx context.Context, productIDs []int64) (total int, err error) {
 	var ids []int64
 	for _, product := range productIDs {
@@ -66,7 +66,7 @@ func (a *Acceptor) EvaluateAll(ctx context.Context, productIDs []int64) (total i
 	return total + len(ids), nil
 }
 
-// evaluateAgain stores an event of an import about observations.
+// evaluateAgain stores one event by which the given observations are evaluated again, as part of an import.
 func (a *Acceptor) evaluateAgain(ctx context.Context, ids []int64) error {
 	parent, end := a.trace(ctx, "accept evaluations")
 	defer end()

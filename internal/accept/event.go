@@ -26,7 +26,7 @@ type Event struct {
 	observations []dbmodel.Observation // with distinct ids, sorted by id: else two calls might wait for each other
 	baseline     bool                  // see Baseline
 
-	// Of an observation that is evaluated again, its id; of a security gate, that of its product.
+	// The id of the observation that is evaluated again, or of the product of a security gate.
 	id     int64
 	passed *bool // of a security gate; nil: it has no result
 

@@ -22,15 +22,16 @@ const MaxExceptionText = 64 << 10
 // maxExceptionName is how many bytes of a class, a function or a user are kept.
 const maxExceptionName = 1000
 
-// ExceptionInfo describes an exception in a request, as tasks.ExceptionInfo does. Only Class is required. Messages and
-// traces are cut to MaxExceptionText, a trace at its beginning; the other texts to maxExceptionName.
+// ExceptionInfo describes an exception in a request, as tasks.ExceptionInfo does. Only Class is required. Message and
+// Trace are cut to MaxExceptionText, the other texts to maxExceptionName; Trace keeps its end, the others keep their
+// beginning.
 type ExceptionInfo struct {
 	Class    string // of the exception: "KeyError"
 	Message  string
 	Trace    string
-	User     string // who made the request; a user that Tocsin does not know is left out
+	User     string // the user who made the request; a user that Tocsin does not know is left out
 	Function string // method and route: "GET /api/products/{id}"
-	// Fingerprint, where given, replaces message and arguments in deciding what the same exception is.
+	// Fingerprint, where given, replaces message and arguments in deciding whether two exceptions are the same.
 	Fingerprint string
 }
 
@@ -62,12 +63,12 @@ func newException(t rule.Type, e TaskExceptionInfo) (*Event, error) {
 	if len(e.Arguments) == 0 {
 		arguments = nil // none, however that was written
 	}
-	equal := []string{string(t), e.Class, e.Message, e.Function, string(arguments)}
+	identity := []string{string(t), e.Class, e.Message, e.Function, string(arguments)}
 	if e.Fingerprint != "" {
 		// One element less than without a fingerprint, so that no message can imitate one.
-		equal = []string{string(t), e.Class, e.Function, e.Fingerprint}
+		identity = []string{string(t), e.Class, e.Function, e.Fingerprint}
 	}
-	whole, err := json.Marshal(equal)
+	whole, err := json.Marshal(identity)
 	if err != nil {
 		return nil, fmt.Errorf("fingerprint an exception: %w", err)
 	}
@@ -124,13 +125,13 @@ func newOwn(t rule.Type, e ExceptionInfo) (*Event, error) {
 	}
 	x := event.exception
 	x.Own = true
-	// What others report is never the same: it must not suppress a failure of Tocsin.
+	// The fingerprint differs from that of an equal exception that a web tier reports, which must not suppress this one.
 	sum := sha256.Sum256([]byte("own " + x.Fingerprint))
 	x.Fingerprint = hex.EncodeToString(sum[:])
 	return event, nil
 }
 
-// cleanTail is dbmodel.Clean that keeps the end, where a trace names what failed.
+// cleanTail does what dbmodel.Clean does, but keeps the end of text, where a trace names what failed.
 func cleanTail(text string, most int) string {
 	text = dbmodel.Clean(text, math.MaxInt)
 	if len(text) <= most {
@@ -143,8 +144,8 @@ func cleanTail(text string, most int) string {
 	return "…" + text[cut:]
 }
 
-// exceptionFrom checks an exception that came through Redis as its constructor does. It is never one about Tocsin
-// itself: these do not come through Redis.
+// exceptionFrom checks an exception that came through Redis as its constructor does. The exception is never one about
+// Tocsin itself: those do not come through Redis.
 func exceptionFrom(p payload) (*Event, error) {
 	x := p.Exception
 	if x == nil || x.Type != rule.TypeException && x.Type != rule.TypeTask {

@@ -176,9 +176,9 @@ func acceptObservations(ctx context.Context, db bun.IDB, e *Event, how circumsta
 
 // storeChunk stores observations and the outbox row of those that changed.
 func storeChunk(
-	ctx context.Context, db bun.IDB, chunk []dbmodel.Observation, how dbmodel.AcceptOptions,
+	ctx context.Context, db bun.IDB, chunk []dbmodel.Observation, options dbmodel.AcceptOptions,
 ) (Accepted, error) {
-	stored, err := dbmodel.AcceptObservations(ctx, db, chunk, how)
+	stored, err := dbmodel.AcceptObservations(ctx, db, chunk, options)
 	if err != nil {
 		return Accepted{}, fmt.Errorf("store %d observations: %w", len(chunk), err)
 	}
@@ -186,7 +186,7 @@ func storeChunk(
 		Received: len(chunk), Changed: stored.Changed, Unchanged: len(chunk) - stored.Changed, PassedOver: stored.PassedOver,
 	}
 	if stored.EventID != 0 {
-		done.Rows = []dbmodel.QueueableEvent{{ID: stored.EventID, Kind: how.Kind(), Bulk: how.Bulk}}
+		done.Rows = []dbmodel.QueueableEvent{{ID: stored.EventID, Kind: options.Kind(), Bulk: options.Bulk}}
 	}
 	return done, nil
 }

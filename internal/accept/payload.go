@@ -14,8 +14,9 @@ import (
 	"github.com/seed91453169/tocsin/internal/queue"
 )
 
-// AcceptPayload stores the event in the payload of queue.TypeEventAccept. Once it has returned no error the payload is
-// not needed any more: an event that is refused is kept as a failed event, with the reason.
+// AcceptPayload accepts the event that text, the payload of a task of queue.TypeEventAccept, holds. Once it has
+// returned no error the payload is not needed any more: an event that is refused is kept as a failed event, with the
+// reason.
 func (a *Acceptor) AcceptPayload(ctx context.Context, text []byte) (done Accepted, err error) {
 	var how circumstances
 	r, err := read(text)
@@ -44,7 +45,7 @@ func (a *Acceptor) AcceptPayload(ctx context.Context, text []byte) (done Accepte
 	return done, nil
 }
 
-// Again accepts, within the transaction that removes it, an event that was refused before.
+// Again accepts an event that was refused before, within the transaction in which the caller removes the failed event.
 func Again(ctx context.Context, tx bun.Tx, stored []byte) (Accepted, error) {
 	var text string
 	if err := json.Unmarshal(stored, &text); err != nil {
@@ -57,8 +58,8 @@ func Again(ctx context.Context, tx bun.Tx, stored []byte) (Accepted, error) {
 	return acceptReported(ctx, tx, r, circumstances{})
 }
 
-// setAside stores a payload that was refused as a failed event, reports that as an exception, and returns what was
-// accepted of this report.
+// setAside stores a refused payload as a failed event, reports the refusal as an exception of Tocsin itself, and
+// returns what was accepted of that exception.
 func setAside(ctx context.Context, tx bun.Tx, text []byte, reason string) (Accepted, error) {
 	// As a JSON string: databases refuse some valid JSON, \u0000 for one.
 	task, err := json.Marshal(dbmodel.Clean(string(text), math.MaxInt))
@@ -107,7 +108,7 @@ func read(text []byte) (reported, error) {
 }
 
 // acceptReported accepts an event that came through Redis. The clock of Redis may be ahead of the database's, so no
-// state counts as reported later than now: else it would win over those that come until then.
+// state counts as reported later than now: else it would win over states that are reported until then.
 func acceptReported(ctx context.Context, tx bun.Tx, r reported, how circumstances) (Accepted, error) {
 	now, err := dbmodel.DatabaseNow(ctx, tx)
 	if err != nil {

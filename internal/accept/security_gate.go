@@ -10,7 +10,7 @@ import (
 	"github.com/seed91453169/tocsin/rule"
 )
 
-// NewSecurityGate reports the value of a product's security gate, nil where it has none.
+// NewSecurityGate reports whether a product passed its security gate; nil: the gate has no result.
 func NewSecurityGate(productID int64, passed *bool) (*Event, error) {
 	if err := checkID("product_id", productID); err != nil {
 		return nil, err
@@ -26,15 +26,15 @@ func securityGateFrom(p payload) (*Event, error) {
 }
 
 func acceptSecurityGate(ctx context.Context, db bun.IDB, e *Event, how circumstances) (Accepted, error) {
-	before, younger, err := dbmodel.SecurityGateForUpdate(ctx, db, e.id, how.reportedAt)
+	before, storedLater, err := dbmodel.SecurityGateForUpdate(ctx, db, e.id, how.reportedAt)
 	if err != nil {
 		return Accepted{}, fmt.Errorf("load the security gate of product %d: %w", e.id, err)
 	}
 	changed := rule.Gate(before, e.passed) != rule.NoEvent
 	switch {
-	case younger && changed:
+	case storedLater && changed:
 		return Accepted{PassedOver: 1}, nil
-	case younger || !changed && how.reportedAt == nil:
+	case storedLater || !changed && how.reportedAt == nil:
 		return Accepted{}, nil
 	}
 	// Also where the value stays: the time is stored with it, so that an older report that arrives later changes nothing.
