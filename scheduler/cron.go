@@ -73,7 +73,7 @@ func (s *Scheduler) addSecObserve(ctx context.Context, now time.Time) error {
 	}
 	return s.addRun(ctx, dbmodel.PeriodicSecObserve, func(ctx context.Context, db bun.IDB) (time.Time, error) {
 		last, err := dbmodel.LastSlot(ctx, db, dbmodel.PeriodicSecObserve, now)
-		// A tenth is left for the pass itself: what changed is known within the interval.
+		// The pass begins a tenth of the interval early, so that it has read what changed before the interval is over.
 		if err != nil || now.Sub(last) < s.secObserveInterval-s.secObserveInterval/10 {
 			return time.Time{}, err
 		}
@@ -102,8 +102,8 @@ func unlessWaiting(ctx context.Context, db bun.IDB, task string, slot time.Time)
 }
 
 // addRun stores and enqueues the run of a periodic task for the slot that due returns; the zero time: none is due. Any
-// number of schedulers may call it at once, also with a time that is no longer now: it calls due again under a lock, so
-// a slot gets one row, and none is added that is older than the newest.
+// number of schedulers may call it at once, also where due works with a time that has passed meanwhile: it calls due
+// again under a lock, so a slot gets one row, and no slot is added that is older than the newest one.
 func (s *Scheduler) addRun(
 	ctx context.Context, task string, due func(ctx context.Context, db bun.IDB) (time.Time, error),
 ) error {
@@ -131,22 +131,24 @@ func (s *Scheduler) addRun(
 	return nil
 }
 
-// dueSlot returns the last slot after last that is not after now; the zero time where there is none.
-func dueSlot(schedule cron.Schedule, last, now time.Time) time.Time {
-	last, now = last.UTC(), now.UTC()
+// dueSlot returns the latest slot that is later than previous and not later than now; the zero time where there is
+// none.
+func dueSlot(schedule cron.Schedule, previous, now time.Time) time.Time {
+	previous, now = previous.UTC(), now.UTC()
 	for _, span := range lookBack {
 		from := now.Add(-span)
-		if from.Before(last) {
+		if from.Before(previous) {
 			break
 		}
 		if slot := lastSlot(schedule, from, now); !slot.IsZero() {
 			return slot
 		}
 	}
-	return lastSlot(schedule, last, now)
+	return lastSlot(schedule, previous, now)
 }
 
-// lastSlot returns the last slot after one time and not after another; the zero time where there is none.
+// lastSlot returns the latest slot that is later than after and not later than until, stepping through all of them;
+// the zero time where there is none.
 func lastSlot(schedule cron.Schedule, after, until time.Time) (slot time.Time) {
 	for next := schedule.Next(after); !next.IsZero() && !next.After(until); next = schedule.Next(next) {
 		slot = next

@@ -1,6 +1,6 @@
 // Package scheduler does what must happen without an event: it enqueues what the database knows and Redis forgot, and
-// what comes by the clock: clean-up, digests, SecObserve, removals. Any number of schedulers may run; the database lets
-// one of them work at a time. It evaluates nothing and sends nothing.
+// what comes by the clock: clean-up, digests, SecObserve, removals. Any number of schedulers may run; the database
+// gives one of them the turn each second. The package evaluates nothing and sends nothing.
 package scheduler
 
 import (
@@ -57,7 +57,7 @@ type Scheduler struct {
 	paused     []string      // queues, as of the last sweep
 	lastTarget int64         // the id up to which this round of sweepTargets has come
 	ticked     time.Time     // when this scheduler had its last turn
-	setBack    time.Duration // by which the database's clock was set back, as long as due times are not mended
+	setBack    time.Duration // how far the database's clock was set back; 0 once due times are mended
 }
 
 // New returns a Scheduler that does nothing until Start.

@@ -10,7 +10,8 @@ import (
 	"github.com/seed91453169/tocsin/dbmodel"
 )
 
-// PeriodicTime bounds a run of a periodic task; asynq, which would count it as lost, waits a little longer.
+// PeriodicTime bounds a run of a periodic task. The time-out of its asynq task is a little longer, so that the worker
+// ends the run and records that before asynq gives the task up.
 const PeriodicTime = time.Hour
 
 // PeriodicTask is the payload of a task that runs a periodic task.

@@ -30,7 +30,7 @@ func (q *Queue) poke(ctx context.Context, targets []int64, queue string) {
 	q.enqueue(ctx, drains(q.reserve(ctx, targets, queue, pokeTime), queue), queue)
 }
 
-// reserve keeps other pokes of targets away for d, and returns those that nobody has poked.
+// reserve keeps other pokes of targets away for d, and returns the targets that nobody has poked.
 func (q *Queue) reserve(ctx context.Context, targets []int64, queue string, d time.Duration) (reserved []int64) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), EnqueueTime)
 	defer cancel()
@@ -61,8 +61,8 @@ func drains(targets []int64, queue string) []*asynq.Task {
 	return tasks
 }
 
-// ReserveBulk keeps other bulk pokes of targets away for d, and returns those that the caller must poke with
-// PokeReserved by then. The others have a task already.
+// ReserveBulk keeps other bulk pokes of targets away for d, and returns the targets that the caller must poke with
+// PokeReserved within d. The other targets have a task already, or Redis does not answer.
 func (q *Queue) ReserveBulk(ctx context.Context, targets []int64, d time.Duration) (reserved []int64) {
 	if len(targets) == 0 || q.resting() {
 		return nil

@@ -25,9 +25,9 @@ const EnqueueTime = 500 * time.Millisecond
 // WakeChannel is where workers hear that there is something in a queue; the message is the name of the queue.
 const WakeChannel = "tocsin:wake"
 
-// Queue is the way into Redis. Redis says when something is done, never what: all that is lost here is found again in
-// the database by the sweep. So what enqueues, or pokes, returns no error: faults are logged. Methods whose callers
-// go on in another way return one.
+// Queue is the way into Redis. Its tasks only say that there is something to do; the database holds what that is, and
+// the sweep finds there what Redis has lost. So the methods that enqueue or poke log faults and return no error. A
+// method returns an error where its caller can go on in another way.
 type Queue struct {
 	redis  redis.UniversalClient
 	client *asynq.Client
@@ -44,7 +44,7 @@ type Queue struct {
 	lastFault time.Time                  // of Redis
 }
 
-// New returns a Queue over a Redis client, which stays the caller's to close.
+// New returns a Queue over a Redis client. The caller closes the client.
 func New(client redis.UniversalClient, log zerolog.Logger) *Queue {
 	return &Queue{
 		redis: client, client: asynq.NewClientFromRedisClient(client), log: log,
@@ -60,7 +60,8 @@ func Of(bulk bool) string {
 	return Events
 }
 
-// Enqueue enqueues tasks for events. It takes at most EnqueueTime, and a millisecond for each task.
+// Enqueue enqueues tasks for events. It takes at most EnqueueTime for each of the queues Events and Bulk, and a
+// millisecond for each task.
 func (q *Queue) Enqueue(ctx context.Context, events []dbmodel.QueueableEvent) {
 	var single, bulk []*asynq.Task
 	q.mu.Lock()

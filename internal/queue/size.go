@@ -13,7 +13,8 @@ const (
 	// Window is how many tasks of one queue lie in Redis at most. Beyond it events wait in the database until the sweep
 	// enqueues them: a Redis that is full would not even give tasks out.
 	Window = 10_000
-	// DrainWindow is the same for drains, about: a process learns once a second how many there are.
+	// DrainWindow is the same for drains. A few more may lie there, because a process learns only once a second how many
+	// there are.
 	DrainWindow = 1_000
 	// askTime bounds how long Redis may be asked for the size of a queue.
 	askTime = 2 * time.Second

@@ -62,7 +62,7 @@ func (q *Queue) resting() bool {
 }
 
 // Note records the outcome of a call of Redis; nil: it answered. The log says once that it does not, and once that it
-// does again. After a fault nobody asks for a moment. That the caller gave up says nothing about Redis.
+// does again. For restTime after a fault nobody asks Redis. That the caller gave up says nothing about Redis.
 func (q *Queue) Note(err error) {
 	if errors.Is(err, context.Canceled) {
 		return
