@@ -78,17 +78,17 @@ type Message struct {
 	More     string // of a digest: what Items leaves out, as a sentence; else empty
 	Action   Link
 
-	// What only mail needs.
+	// Fields that only mail needs.
 	ID        string // the same for every attempt of one delivery; the local part of Message-ID
 	Thread    string // messages about the same thing share it, e.g. "observation-12"; empty: no thread
 	From      string // the sender's address
 	Greeting  string // first name of the recipient; empty where it is not known
 	Reason    string // why the recipient gets this mail: "because …"
-	ReasonURL string // the page on which that is changed
-	// Unsubscribe is a link that takes a POST without a login and ends what the recipient gets; empty: there is none.
+	ReasonURL string // the page on which the recipient can change that
+	// Unsubscribe is a link that takes a POST without a login and unsubscribes the recipient; empty: there is none.
 	Unsubscribe string
 
-	// What only signed webhooks need, beside ID. They get data instead of texts.
+	// Fields that only signed webhooks need, beside ID. Their receivers get data instead of texts.
 	Notifications []json.RawMessage // as the HTTP interface answers them
 	At            time.Time         // when the latest of them happened
 	Secrets       []Secret          // each of them signs
@@ -100,8 +100,8 @@ type Sender interface {
 	Send(ctx context.Context, to Target, m *Message) error
 }
 
-// SendTime is how long a send may take, with composing the message and waiting for a connection, unless its sender is
-// Patient.
+// SendTime is how long a send may take, including the time to compose the message and to wait for a connection, unless
+// its sender is Patient.
 const SendTime = 15 * time.Second
 
 // Patient is a Sender whose receivers may take longer than SendTime.

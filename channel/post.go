@@ -18,7 +18,7 @@ const (
 	bodyTime = 2 * time.Second
 )
 
-// Payload returns v as JSON for Post. It escapes no HTML, which would take three times the bytes for the same text. The
+// Payload returns v as JSON for Post. It does not escape HTML, which would take six bytes for each <, > and &. The
 // error is an *Error.
 func Payload(v any) ([]byte, error) {
 	var b bytes.Buffer

@@ -24,7 +24,7 @@ func FuzzAnswers(f *testing.F, open func(client *http.Client) (channel.Sender, c
 		f.Add(http.StatusAccepted, "soon", body)
 	}
 	f.Fuzz(func(t *testing.T, status int, retryAfter, body string) {
-		status = 200 + int(uint(status)%400) // net/http hands out no other
+		status = 200 + int(uint(status)%400) // net/http passes on no 1xx but 101, and HTTP ends at 599
 		for _, said := range []string{body, body + Gossip} {
 			sender, to := open(&http.Client{Transport: answering{status, retryAfter, said}})
 			err := sender.Send(t.Context(), to, Message("x"))

@@ -283,7 +283,7 @@ func hijack(w http.ResponseWriter, say func(net.Conn) error) {
 	}
 }
 
-// drip says first, and then drop every few milliseconds.
+// drip returns a function for hijack: its first call writes first, each later one drop, some milliseconds apart.
 func drip(first, drop string) func(net.Conn) error {
 	said := first
 	return func(c net.Conn) error {
@@ -333,7 +333,7 @@ type Recorder struct {
 	types  []string
 }
 
-// Setup is the Setup of r in front of h's vendor.
+// Setup returns the Setup of a receiver that answers as h's vendor does, and whose requests r keeps.
 func (r *Recorder) Setup(h HTTP) Setup {
 	return h.Handler(func(w http.ResponseWriter, req *http.Request) {
 		body, _ := io.ReadAll(req.Body)

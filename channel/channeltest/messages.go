@@ -67,7 +67,7 @@ func Message(title string) *channel.Message {
 // SigningSecret is a secret of a signed webhook, with Secret in it.
 const SigningSecret = "whsec_" + Secret + "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="
 
-// notification is one as the HTTP interface answers it, in short.
+// notification returns a notification in the form of the HTTP interface, with only some of its fields.
 func notification(title string) json.RawMessage {
 	out, err := json.Marshal(map[string]any{"id": 17, "type": "observation", "event": "changed", "name": title})
 	if err != nil {

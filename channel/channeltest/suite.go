@@ -33,7 +33,7 @@ const (
 // Setup starts a receiver for one test, and returns a sender and a target that lead to it.
 type Setup func(t *testing.T) (channel.Sender, channel.Target)
 
-// Want is what a send must come to.
+// Want is the outcome that a send must have.
 type Want struct {
 	OK         bool
 	Kind       channel.Kind

@@ -23,7 +23,7 @@ import (
 const (
 	mailgunName = "Mailgun"
 	mailgunUser = "api"
-	// newDomainTime is how long some of Mailgun's servers may not know a domain that is new.
+	// newDomainTime is how long it may take until all of Mailgun's servers know a new domain.
 	newDomainTime = 15 * time.Minute
 )
 
@@ -167,7 +167,8 @@ type answer struct {
 	err        error
 }
 
-// recorder fills the answer in the context of each request, and bounds its body, which mailgun-go reads whole.
+// recorder fills the answer in the context of each request, and bounds the body of the response: mailgun-go reads all
+// of it.
 type recorder struct{ next http.RoundTripper }
 
 func (r recorder) RoundTrip(req *http.Request) (*http.Response, error) {
@@ -188,8 +189,8 @@ func (r recorder) RoundTrip(req *http.Request) (*http.Response, error) {
 	return resp, nil
 }
 
-// retryAfter reads Retry-After, else X-RateLimit-Reset, a time since 1970 in seconds or, where that is far in the
-// future, in milliseconds.
+// retryAfter reads Retry-After, else X-RateLimit-Reset, a time since 1970 in seconds or, where the number is too large
+// for that, in milliseconds.
 func retryAfter(h http.Header, now time.Time) time.Duration {
 	if d := channel.ParseRetryAfter(h.Get("Retry-After"), now); d > 0 {
 		return d

@@ -42,7 +42,7 @@ func (c *session) open(ctx context.Context) error {
 		gomail.WithDialContextFunc(func(dialCtx context.Context, network, _ string) (net.Conn, error) {
 			return c.dial(dialCtx, ctx, network)
 		}),
-		gomail.WithoutNoop(), gomail.WithoutRset(), // one mail a connection needs neither
+		gomail.WithoutNoop(), gomail.WithoutRset(), // a connection for one mail needs neither
 		gomail.WithHELO(c.helo),
 	}
 	switch c.config.TLS {
@@ -64,8 +64,8 @@ func (c *session) open(ctx context.Context) error {
 	return err
 }
 
-// login lists the ways to log in, best first. A password goes in clear text only with TLSNone or TLSOffered, and only
-// where the server knows no better way.
+// login lists the ways to log in, the preferred one first. A password goes in clear text only with TLSNone or
+// TLSOffered, and only where the server knows no better way.
 func (c *session) login() []gomail.Option {
 	if c.config.User == "" {
 		return nil
@@ -196,7 +196,7 @@ func (c *session) broken(ctx context.Context, err error) *channel.Error {
 	return e
 }
 
-// steadyConn is a connection that gives the server the same time for each answer, but none after end, whatever
+// steadyConn is a connection that gives the server the same time for each answer, but never beyond end, whatever
 // deadlines go-mail sets.
 type steadyConn struct {
 	net.Conn

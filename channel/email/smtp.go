@@ -37,8 +37,8 @@ type times struct {
 	probe      time.Duration // for a greeting, before speaksTLS runs
 }
 
-// standardTimes are those of https://www.rfc-editor.org/rfc/rfc5321#section-4.5.3.2: 5 minutes for a greeting and for
-// most commands, 10 minutes after a mail.
+// standardTimes has the times of https://www.rfc-editor.org/rfc/rfc5321#section-4.5.3.2, 5 minutes for a greeting and
+// for most commands and 10 minutes after a mail; probe is Tocsin's own.
 var standardTimes = times{open: 5 * time.Minute, mail: 10 * time.Minute, probe: 3 * time.Second}
 
 // Ways to encrypt the connection to a mail server.
@@ -182,7 +182,7 @@ func message(l *letter) (*gomail.Msg, error) {
 	return msg, nil
 }
 
-// withSession opens a session for a mail from the address from, encrypted and logged in as configured, runs do with it,
+// withSession opens a session for a mail whose sender is from, encrypted and logged in as configured, runs do with it,
 // and closes it. It returns by the deadline of ctx.
 func (s *SMTP) withSession(ctx context.Context, from string, do func(*session) error) error {
 	ctx, cancel := context.WithTimeout(ctx, sendTime)
