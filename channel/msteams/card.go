@@ -1,6 +1,7 @@
 package msteams
 
 import (
+	"fmt"
 	"regexp"
 	"strings"
 
@@ -150,7 +151,11 @@ func body(m *channel.Message, l limits) []richText {
 		b.Separator = i == 0
 		blocks = append(blocks, b)
 	}
-	if s := channel.Line(m.More, l.more); s != "" {
+	more := m.More
+	if n := len(m.Items) - len(shown); n > 0 {
+		more = fmt.Sprintf("%d more have no room here. %s", n, m.More)
+	}
+	if s := channel.Line(more, l.more); s != "" {
 		r := text(s)
 		r.IsSubtle = true
 		blocks = append(blocks, block("Small", r))

@@ -210,3 +210,35 @@ func FuzzAnswers(f *testing.F) {
 		return msteams.New(client), channel.Target{Address: "https://x.logic.azure.com/workflows/x?sig=" + channeltest.Secret}
 	}, "1", `"accepted"`, "Microsoft Teams endpoint returned HTTP error 429 with ContextId x", "HTTP error 999", `[[[[`)
 }
+
+// TestItemsWithoutRoomAreCounted: a digest that is shortened says how many of its items it leaves out.
+func TestItemsWithoutRoomAreCounted(t *testing.T) {
+	t.Parallel()
+	recorder := &channeltest.Recorder{}
+	sender, to := recorder.Setup(receiver)(t)
+	const said, items = "122 more are in Tocsin's inbox.", 30
+	for _, name := range []string{"CVE-1", strings.Repeat("脆弱性", 90)} {
+		m := channeltest.Message("152 new in 3 products")
+		m.Items, m.More = nil, said
+		for range items {
+			m.Items = append(m.Items, channel.Item{Label: "Critical", Event: "New", Name: name, Product: "Shop", URL: "https://x.example/1"})
+		}
+		if err := sender.Send(t.Context(), to, m); err != nil {
+			t.Fatal(err)
+		}
+		_, card, _ := receive(t, recorder)
+		shown, last := 0, card.Body[len(card.Body)-1].Inlines[0].Text
+		for _, b := range card.Body {
+			if strings.HasPrefix(b.Inlines[0].Text, "Critical") {
+				shown++
+			}
+		}
+		want := said
+		if shown < items {
+			want = fmt.Sprintf("%d more have no room here. %s", items-shown, said)
+		}
+		if last != want || shown == 0 || (shown < items) != (name != "CVE-1") {
+			t.Errorf("%d items, and %q", shown, last)
+		}
+	}
+}
