@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/redis/go-redis/v9"
 	"github.com/robfig/cron/v3"
 	"github.com/rs/zerolog"
 	"github.com/uptrace/bun"
@@ -55,12 +54,7 @@ func TestDueSlot(t *testing.T) {
 // newScheduler returns a scheduler that does not sweep by itself.
 func newScheduler(t *testing.T, db *dbmodel.DB, server *testenv.RedisServer) *Scheduler {
 	t.Helper()
-	o, err := redis.ParseURL(server.URL())
-	if err != nil {
-		t.Fatal(err)
-	}
-	client := redis.NewClient(o)
-	t.Cleanup(func() { client.Close() })
+	client := testenv.RedisClient(t, server.URL())
 	log := zerolog.New(zerolog.NewTestWriter(t)).Level(zerolog.WarnLevel)
 	return New(db, queue.New(client, log), log)
 }

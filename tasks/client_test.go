@@ -3,8 +3,6 @@ package tasks_test
 import (
 	"testing"
 
-	"github.com/redis/go-redis/v9"
-
 	"github.com/seed91453169/tocsin/internal/queue"
 	"github.com/seed91453169/tocsin/internal/testenv"
 	"github.com/seed91453169/tocsin/tasks"
@@ -13,12 +11,7 @@ import (
 // TestClientWakesTheServerOfTheQueue: the queue of imports has a server of its own.
 func TestClientWakesTheServerOfTheQueue(t *testing.T) {
 	t.Parallel()
-	options, err := redis.ParseURL(testenv.Redis(t).URL())
-	if err != nil {
-		t.Fatal(err)
-	}
-	client := redis.NewClient(options)
-	t.Cleanup(func() { _ = client.Close() })
+	client := testenv.RedisClient(t, testenv.Redis(t).URL())
 	sub := client.Subscribe(t.Context(), queue.WakeChannel)
 	t.Cleanup(func() { _ = sub.Close() })
 	if _, err := sub.Receive(t.Context()); err != nil {

@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/hibiken/asynq"
-	"github.com/redis/go-redis/v9"
 	"github.com/rs/zerolog"
 
 	"github.com/seed91453169/tocsin/dbmodel"
@@ -138,12 +137,7 @@ func TestWakeWithFrozenRedis(t *testing.T) {
 	t.Parallel()
 	db := testenv.PostgresDB(t)
 	e := newEnv(t, db, nil)
-	o, err := redis.ParseURL(e.redis.URL())
-	if err != nil {
-		t.Fatal(err)
-	}
-	client := redis.NewClient(o) // with the defaults, which do not heed the end of a context
-	defer client.Close()
+	client := testenv.RedisClient(t, e.redis.URL()) // with the defaults, which do not heed the end of a context
 	outbox, err := tasks.NewOutbox(t.Context(), db.DB.DB, client)
 	if err != nil {
 		t.Fatal(err)
@@ -211,12 +205,7 @@ func TestRecovererOfStrangeHandlers(t *testing.T) {
 // TestEmptiedRedisIsMeasured has Redis forget its queues: those who filled them before must still see how full they are.
 func TestEmptiedRedisIsMeasured(t *testing.T) {
 	t.Parallel()
-	o, err := redis.ParseURL(testenv.Redis(t).URL())
-	if err != nil {
-		t.Fatal(err)
-	}
-	client := redis.NewClient(o)
-	defer client.Close()
+	client := testenv.RedisClient(t, testenv.Redis(t).URL())
 	q := queue.New(client, zerolog.Nop())
 	q.Enqueue(t.Context(), []dbmodel.QueueableEvent{{ID: 1, Kind: dbmodel.KindObservation}})
 	if err := client.FlushAll(t.Context()).Err(); err != nil {

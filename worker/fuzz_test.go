@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/hibiken/asynq"
-	"github.com/redis/go-redis/v9"
 	"github.com/rs/zerolog"
 	"github.com/uptrace/bun"
 
@@ -36,12 +35,7 @@ func FuzzPayloads(f *testing.F) {
 	} {
 		f.Add([]byte(seed))
 	}
-	o, err := redis.ParseURL(testenv.Redis(f).URL())
-	if err != nil {
-		f.Fatal(err)
-	}
-	client := redis.NewClient(o)
-	f.Cleanup(func() { client.Close() })
+	client := testenv.RedisClient(f, testenv.Redis(f).URL())
 	var workers []*Worker
 	for _, db := range []*dbmodel.DB{testenv.PostgresDB(f), testenv.SQLiteDB(f)} {
 		vault, err := dbmodel.OpenVault(f.Context(), db, make([]byte, dbmodel.KeySize), nil)

@@ -249,7 +249,7 @@ func goWrong(d *deployment, database, redisURL string) {
 	exec("UPDATE outbox SET created_at = created_at - interval '2 minutes' WHERE failed_at IS NULL")
 	exec(`INSERT INTO periodic_tasks (task, slot, status, started_at, duration_ms, message)
 		VALUES ('cleanup', now(), 'failed', now(), 1, 'a test says so')`)
-	client := redisClient(d.t, redisURL)
+	client := testenv.RedisClient(d.t, redisURL)
 	if err := client.ConfigSet(ctx, "maxmemory-policy", "allkeys-lru").Err(); err != nil {
 		d.t.Fatal(err)
 	}

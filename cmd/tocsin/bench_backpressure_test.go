@@ -131,7 +131,7 @@ func databaseSize(b *testing.B, db *dbmodel.DB) (size float64) {
 // redisMemory is what a Redis says that it uses, in MiB.
 func redisMemory(b *testing.B, url string) float64 {
 	b.Helper()
-	client := redisClient(b, url)
+	client := testenv.RedisClient(b, url)
 	text, err := client.Info(context.Background(), "memory").Result()
 	if err != nil {
 		b.Fatal(err)

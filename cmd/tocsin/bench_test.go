@@ -112,7 +112,7 @@ func importLines(firstID int) []byte {
 // rawAsynq returns how many tasks that do nothing asynq handles in a second.
 func rawAsynq(b *testing.B) float64 {
 	b.Helper()
-	connection := redisClient(b, testenv.Redis(b).URL())
+	connection := testenv.RedisClient(b, testenv.Redis(b).URL())
 	client := asynq.NewClientFromRedisClient(connection)
 	const n = 30_000
 	var enqueuers sync.WaitGroup

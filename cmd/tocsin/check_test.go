@@ -166,7 +166,7 @@ func TestCheckWarnsOfAnEmptySender(t *testing.T) {
 func redisWith(t *testing.T, name, value string) (rd *testenv.RedisServer, address string) {
 	t.Helper()
 	rd = testenv.Redis(t)
-	client := redisClient(t, rd.URL())
+	client := testenv.RedisClient(t, rd.URL())
 	if err := client.ConfigSet(t.Context(), name, value).Err(); err != nil {
 		t.Fatal(err)
 	}
@@ -242,7 +242,7 @@ func TestCheckNamesTheKeyFile(t *testing.T) {
 func TestCheckNamesMissingRights(t *testing.T) {
 	t.Parallel()
 	rd := testenv.Redis(t)
-	client := redisClient(t, rd.URL())
+	client := testenv.RedisClient(t, rd.URL())
 	address := strings.Replace(rd.URL(), "redis://", "redis://limited:pw@", 1)
 	d := newDeployment(t, "DATABASE_URL="+testenv.PostgresURL(t, testenv.MigrateSchema), "REDIS_URL="+address)
 	for _, c := range []struct {

@@ -111,7 +111,7 @@ func (d *deployment) exceptionIsNotifiedOnce() {
 // evict has one server throw away what does not fit into its memory.
 func evict(t *testing.T, server *testenv.RedisServer) {
 	t.Helper()
-	client := redisClient(t, server.URL())
+	client := testenv.RedisClient(t, server.URL())
 	if err := client.ConfigSet(t.Context(), "maxmemory-policy", "allkeys-lru").Err(); err != nil {
 		t.Fatal(err)
 	}

@@ -102,7 +102,7 @@ func TestRedisAndPostgresFail(t *testing.T) {
 	d.feed(func(accepted int) {
 		switch accepted {
 		case matching / 4:
-			client := redisClient(t, rd.URL())
+			client := testenv.RedisClient(t, rd.URL())
 			if err := client.FlushAll(t.Context()).Err(); err != nil {
 				t.Fatal(err)
 			}

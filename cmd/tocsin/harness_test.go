@@ -19,7 +19,6 @@ import (
 	"time"
 
 	"github.com/emersion/go-smtp"
-	"github.com/redis/go-redis/v9"
 
 	"github.com/seed91453169/tocsin/internal/testenv"
 	"github.com/seed91453169/tocsin/internal/testenv/program"
@@ -317,18 +316,6 @@ func (d *deployment) idle(timeout time.Duration) program.Status {
 		return nil
 	}, "not idle")
 	return s
-}
-
-// redisClient is a client of a Redis until the test ends.
-func redisClient(t testing.TB, url string) *redis.Client {
-	t.Helper()
-	options, err := redis.ParseURL(url)
-	if err != nil {
-		t.Fatal(err)
-	}
-	client := redis.NewClient(options)
-	t.Cleanup(func() { client.Close() })
-	return client
 }
 
 type object = map[string]any

@@ -135,7 +135,7 @@ func TestSecretsOfSecObserveDoNotShow(t *testing.T) {
 	so.Model.AddObservation(fakesecobserve.Observation{Product: product, Title: "new", Severity: "High", Status: "Open", ParserType: "SCA"})
 	d.observations(product, 2)
 
-	client := redisClient(t, server.URL())
+	client := testenv.RedisClient(t, server.URL())
 	shown := map[string]string{"redis": dumpRedis(t, client)}
 	d.readEverything(shown)
 	for _, args := range [][]string{{"secobserve", "check"}, {"secobserve", "sync"}, {"check"}} {

@@ -159,7 +159,7 @@ func TestNoSecretShows(t *testing.T) {
 	shown["test of the settings"] = string(answer)
 	arguments := object{"password": s.of("argument"), "nested": []any{object{"X-Api-Key": s.of("nested argument"), "Authorization": []any{s.of("listed argument")}}}}
 	d.call(http.MethodPost, "/api/v1/task-exceptions", object{"class": "KeyError", "function": "import", "arguments": arguments}, nil)
-	client := redisClient(t, redisURL)
+	client := testenv.RedisClient(t, redisURL)
 	task, err := tasks.NewTaskException(tasks.TaskExceptionInfo{ExceptionInfo: tasks.ExceptionInfo{Class: "ValueError"}, Arguments: arguments})
 	if err == nil {
 		err = tasks.NewClient(client).Enqueue(t.Context(), task)
@@ -298,7 +298,7 @@ func rudeMailServer(t *testing.T) string {
 // guardedRedis is a Redis behind a password, and all that is said to it from then on.
 func guardedRedis(t *testing.T, password string) (address string, seen *lockedBuffer) {
 	t.Helper()
-	client := redisClient(t, testenv.Redis(t).URL())
+	client := testenv.RedisClient(t, testenv.Redis(t).URL())
 	if err := client.ConfigSet(t.Context(), "requirepass", password).Err(); err != nil {
 		t.Fatal(err)
 	}

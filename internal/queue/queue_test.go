@@ -4,7 +4,6 @@ import (
 	"slices"
 	"testing"
 
-	"github.com/redis/go-redis/v9"
 	"github.com/rs/zerolog"
 
 	"github.com/seed91453169/tocsin/dbmodel"
@@ -15,12 +14,7 @@ import (
 // TestServersOfTheProcessHearAtOnce: of what this Queue has put into their queues, and once it is there.
 func TestServersOfTheProcessHearAtOnce(t *testing.T) {
 	t.Parallel()
-	options, err := redis.ParseURL(testenv.Redis(t).URL())
-	if err != nil {
-		t.Fatal(err)
-	}
-	client := redis.NewClient(options)
-	t.Cleanup(func() { _ = client.Close() })
+	client := testenv.RedisClient(t, testenv.Redis(t).URL())
 	q := queue.New(client, zerolog.Nop())
 	var heard []string
 	q.OnEnqueue([]string{queue.Events}, func() {

@@ -7,7 +7,6 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/hibiken/asynq"
-	"github.com/redis/go-redis/v9"
 	"github.com/rs/zerolog"
 
 	"github.com/seed91453169/tocsin/internal/queue"
@@ -17,12 +16,7 @@ import (
 // TestSizeIsThatOfAsynq compares what the queue reads of asynq's keys with what asynq itself says.
 func TestSizeIsThatOfAsynq(t *testing.T) {
 	t.Parallel()
-	options, err := redis.ParseURL(testenv.Redis(t).URL())
-	if err != nil {
-		t.Fatal(err)
-	}
-	client := redis.NewClient(options)
-	t.Cleanup(func() { _ = client.Close() })
+	client := testenv.RedisClient(t, testenv.Redis(t).URL())
 	q := queue.New(client, zerolog.Nop())
 
 	if n, latency, err := q.Size(t.Context(), queue.Events); err != nil || n != 0 || latency != 0 {

@@ -66,6 +66,18 @@ func ownRedis(t testing.TB, s *server, url string) *RedisServer {
 // URL addresses its database 0, and stays the same over restarts.
 func (r *RedisServer) URL() string { return r.url }
 
+// RedisClient connects to the Redis at a URL until the test ends, with the defaults of its client.
+func RedisClient(t testing.TB, url string) *redis.Client {
+	t.Helper()
+	options, err := redis.ParseURL(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := redis.NewClient(options)
+	t.Cleanup(func() { _ = client.Close() })
+	return client
+}
+
 // Kill ends the server with SIGKILL.
 func (r *RedisServer) Kill() {
 	r.t.Helper()
