@@ -16,10 +16,7 @@ func TestWaitingDigestNamesTheHolder(t *testing.T) {
 	t.Parallel()
 	testenv.EachDatabase(t, func(t *testing.T, db *dbmodel.DB) {
 		ctx := t.Context()
-		vault, err := dbmodel.OpenVault(ctx, db, make([]byte, dbmodel.KeySize), nil)
-		if err != nil {
-			t.Fatal(err)
-		}
+		vault := newVault(t, db)
 		targets, err := dbmodel.EnsureTargets(ctx, db, vault, rule.Email, []string{"a@example.com"})
 		if err != nil {
 			t.Fatal(err)

@@ -96,10 +96,7 @@ func TestTargetsThatWaitInTurn(t *testing.T) {
 	t.Parallel()
 	testenv.EachDatabase(t, func(t *testing.T, db *dbmodel.DB) {
 		ctx := t.Context()
-		vault, err := dbmodel.OpenVault(ctx, db, make([]byte, dbmodel.KeySize), nil)
-		if err != nil {
-			t.Fatal(err)
-		}
+		vault := newVault(t, db)
 		ids, err := dbmodel.EnsureTargets(ctx, db, vault, rule.Email, []string{"a@example.com", "b@example.com", "c@example.com", "d@example.com", "e@example.com"})
 		if err != nil {
 			t.Fatal(err)

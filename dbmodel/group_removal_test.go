@@ -39,10 +39,7 @@ func newDoomedGroup(t *testing.T, db *dbmodel.DB) *doomedGroup {
 		t.Fatal(err)
 	}
 	g.member, g.direct = c.member(t, "member"), c.member(t, "direct", 1)
-	vault, err := dbmodel.OpenVault(t.Context(), db, make([]byte, dbmodel.KeySize), nil)
-	if err != nil {
-		t.Fatal(err)
-	}
+	vault := newVault(t, db)
 	contacts, err := dbmodel.NewContacts(t.Context(), db, vault, rule.Email, []string{"a@example.com"})
 	if err != nil {
 		t.Fatal(err)

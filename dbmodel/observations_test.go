@@ -25,6 +25,16 @@ func saveProducts(t *testing.T, db *dbmodel.DB, ids ...int64) {
 	}
 }
 
+// newVault is a vault with a key of zeros.
+func newVault(t testing.TB, db *dbmodel.DB) *dbmodel.Vault {
+	t.Helper()
+	vault, err := dbmodel.OpenVault(t.Context(), db, make([]byte, dbmodel.KeySize), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return vault
+}
+
 func inTx(t *testing.T, db *dbmodel.DB, fn func(ctx context.Context, tx bun.Tx) error) {
 	t.Helper()
 	if err := db.InTx(t.Context(), fn); err != nil {
@@ -240,10 +250,7 @@ func TestNotificationsAndDeliveries(t *testing.T) {
 	t.Parallel()
 	testenv.EachDatabase(t, func(t *testing.T, db *dbmodel.DB) {
 		ctx := t.Context()
-		vault, err := dbmodel.OpenVault(ctx, db, make([]byte, dbmodel.KeySize), nil)
-		if err != nil {
-			t.Fatal(err)
-		}
+		vault := newVault(t, db)
 		emails, err := dbmodel.EnsureTargets(ctx, db, vault, rule.Email, []string{"a@example.com", "B@example.com", "b@EXAMPLE.com"})
 		if err != nil || len(emails) != 3 || emails[1] != emails[2] || emails[0] == emails[1] {
 			t.Fatalf("targets: %v %v", emails, err)
@@ -365,10 +372,7 @@ func TestNotificationsAndDeliveries(t *testing.T) {
 // slackTarget is a target that is there.
 func slackTarget(t *testing.T, db *dbmodel.DB) (id int64) {
 	t.Helper()
-	vault, err := dbmodel.OpenVault(t.Context(), db, make([]byte, dbmodel.KeySize), nil)
-	if err != nil {
-		t.Fatal(err)
-	}
+	vault := newVault(t, db)
 	ids, err := dbmodel.EnsureTargets(t.Context(), db, vault, rule.Slack, []string{"https://hooks.example.com/x"})
 	if err != nil {
 		t.Fatal(err)
@@ -480,10 +484,7 @@ func TestSettingsAndGroups(t *testing.T) {
 		if err := dbmodel.SaveProduct(ctx, db, product); err != nil {
 			t.Fatal(err)
 		}
-		vault, err := dbmodel.OpenVault(ctx, db, make([]byte, dbmodel.KeySize), nil)
-		if err != nil {
-			t.Fatal(err)
-		}
+		vault := newVault(t, db)
 		contacts, err := dbmodel.NewContacts(ctx, db, vault, rule.Email, []string{"a@example.com"})
 		if err != nil {
 			t.Fatal(err)

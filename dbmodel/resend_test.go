@@ -121,8 +121,7 @@ func TestContactsOfALostKey(t *testing.T) {
 
 		_, err := db.ExecContext(ctx, "DELETE FROM secrets")
 		s.ok(err)
-		s.vault, err = dbmodel.OpenVault(ctx, db, make([]byte, dbmodel.KeySize), nil)
-		s.ok(err)
+		s.vault = newVault(t, db)
 		want, err := dbmodel.EnsureTargets(ctx, db, s.vault, rule.Email, []string{"a@example.com", "b@example.com", "ada@example.com"})
 		s.ok(err)
 		all, err := dbmodel.ContactsOf(ctx, db, holder)

@@ -23,10 +23,7 @@ type subscribers struct {
 
 func newSubscribers(t *testing.T, db *dbmodel.DB) *subscribers {
 	t.Helper()
-	s := &subscribers{t: t, db: db}
-	var err error
-	s.vault, err = dbmodel.OpenVault(t.Context(), db, make([]byte, dbmodel.KeySize), nil)
-	s.ok(err)
+	s := &subscribers{t: t, db: db, vault: newVault(t, db)}
 	s.ok(dbmodel.SaveProductGroup(t.Context(), db, &dbmodel.ProductGroup{ID: 1, Name: "G"}))
 	s.ok(dbmodel.SaveProduct(t.Context(), db, &dbmodel.Product{ID: 1, Name: "P", ProductGroupID: new(int64(1))}))
 	s.ok(dbmodel.SaveProduct(t.Context(), db, &dbmodel.Product{ID: 2, Name: "Q"}))
@@ -277,8 +274,7 @@ func TestSecretAfterTheKeyIsLost(t *testing.T) {
 		webhook := s.contacts(team.ID)[0]
 		_, err := db.ExecContext(ctx, "DELETE FROM secrets")
 		s.ok(err)
-		vault, err := dbmodel.OpenVault(ctx, db, make([]byte, dbmodel.KeySize), nil)
-		s.ok(err)
+		vault := newVault(t, db)
 		if got, err := dbmodel.SigningSecrets(ctx, db, vault, webhook.Target); !errors.Is(err, dbmodel.ErrSecretLost) {
 			t.Errorf("secrets %v, %v; want ErrSecretLost", got, err)
 		}

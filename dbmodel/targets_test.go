@@ -18,10 +18,7 @@ func TestLookAlikeAddress(t *testing.T) {
 	t.Parallel()
 	testenv.EachDatabase(t, func(t *testing.T, db *dbmodel.DB) {
 		ctx := t.Context()
-		vault, err := dbmodel.OpenVault(ctx, db, make([]byte, dbmodel.KeySize), nil)
-		if err != nil {
-			t.Fatal(err)
-		}
+		vault := newVault(t, db)
 		target := func(address string) int64 {
 			t.Helper()
 			ids, err := dbmodel.EnsureTargets(ctx, db, vault, rule.Email, []string{address})
@@ -57,10 +54,7 @@ func TestUnusedTargetIsUsedAgain(t *testing.T) {
 	t.Parallel()
 	testenv.EachDatabase(t, func(t *testing.T, db *dbmodel.DB) {
 		id := slackTarget(t, db)
-		vault, err := dbmodel.OpenVault(t.Context(), db, make([]byte, dbmodel.KeySize), nil)
-		if err != nil {
-			t.Fatal(err)
-		}
+		vault := newVault(t, db)
 		mark := func(want int64) {
 			t.Helper()
 			inTx(t, db, func(ctx context.Context, tx bun.Tx) error {
