@@ -13,6 +13,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/seed91453169/tocsin/internal/testenv/freeport"
 )
 
 //go:embed install.sh
@@ -80,7 +82,7 @@ var dockerAnswers = sync.OnceValue(func() bool {
 
 // inContainer makes s run an image whose port is published on 127.0.0.1, and returns that port.
 func (s *server) inContainer(image, port string, env, args []string) (int, error) {
-	published, err := freePort()
+	published, err := freeport.Take()
 	if err != nil {
 		return 0, err
 	}

@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"sync"
 	"testing"
+
+	"github.com/seed91453169/tocsin/internal/testenv/freeport"
 )
 
 // findPrometheus returns the folder with prometheus and promtool, installing them where that is possible.
@@ -62,7 +64,7 @@ func startPrometheus(config string) (address string, s *server, err error) {
 	if s, err = newServer("prometheus"); err != nil {
 		return "", nil, err
 	}
-	port, err := freePort()
+	port, err := freeport.Take()
 	file := filepath.Join(s.dir, "prometheus.yml")
 	err = errors.Join(err, os.WriteFile(file, []byte(config), 0o600))
 	address = fmt.Sprintf("http://127.0.0.1:%d", port)

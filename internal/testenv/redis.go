@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+	"github.com/seed91453169/tocsin/internal/testenv/freeport"
 )
 
 // RedisServer is a Redis for one test, which may kill and freeze it.
@@ -131,7 +132,7 @@ func startRedis(o redisOptions) (*server, string, error) {
 		if errFind != nil {
 			return s.inContainer("redis:7-alpine", "6379", nil, append([]string{"redis-server"}, settings...))
 		}
-		port, err := freePort()
+		port, err := freeport.Take()
 		s.argv = localRedis(program, s, port, settings)
 		return port, err
 	})

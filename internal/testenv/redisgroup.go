@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+	"github.com/seed91453169/tocsin/internal/testenv/freeport"
 )
 
 // RedisGroup is several servers that are one Redis: when a master dies, another server takes its place within seconds.
@@ -44,8 +45,8 @@ func (g *RedisGroup) add(program string, settings ...string) (address string, cl
 	g.t.Helper()
 	s, port, err := startOnPort("redis", func(s *server) (port int, err error) {
 		var bus int
-		if port, err = freePort(); err == nil {
-			bus, err = freePort()
+		if port, err = freeport.Take(); err == nil {
+			bus, err = freeport.Take()
 		}
 		own := append(slices.Concat(redisSettings, settings), "--repl-diskless-sync-delay", "0")
 		if slices.Contains(settings, "--cluster-enabled") {
@@ -114,7 +115,7 @@ func RedisSentinel(t testing.TB) *RedisGroup {
 	var sentinels []string
 	for range 3 {
 		s, own, err := startOnPort("sentinel", func(s *server) (int, error) {
-			own, err := freePort()
+			own, err := freeport.Take()
 			if err != nil {
 				return 0, err
 			}

@@ -20,6 +20,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/seed91453169/tocsin/internal/testenv/freeport"
 )
 
 // ReverseProxy is a reverse proxy of Debian.
@@ -71,8 +73,8 @@ func (p ReverseProxy) start(site string) (address string, s *server, err error) 
 		return "", nil, err
 	}
 	s.deathKill = syscall.SIGTERM
-	port, err := freePort()
-	plain, errPlain := freePort()
+	port, err := freeport.Take()
+	plain, errPlain := freeport.Take()
 	err = errors.Join(err, errPlain)
 	address = fmt.Sprintf("127.0.0.1:%d", port)
 	file := filepath.Join(s.dir, "configuration")
@@ -82,8 +84,9 @@ func (p ReverseProxy) start(site string) (address string, s *server, err error) 
 		site = nginxAround(s.dir, address, site)
 		s.argv = []string{program, "-c", file, "-e", "stderr"}
 	case Caddy:
-		site = fmt.Sprintf("{\n\tadmin off\n\tlocal_certs\n\tskip_install_trust\n\tstorage file_system %s\n"+
-			"\tdefault_bind 127.0.0.1\n\thttps_port %d\n\thttp_port %d\n}\n%s", s.dir, port, plain, site)
+		// HTTP/3 would need the UDP port, too.
+		site = fmt.Sprintf("{\n\tadmin off\n\tlocal_certs\n\tskip_install_trust\n\tservers {\n\t\tprotocols h1 h2\n\t}\n"+
+			"\tstorage file_system %s\n\tdefault_bind 127.0.0.1\n\thttps_port %d\n\thttp_port %d\n}\n%s", s.dir, port, plain, site)
 		s.argv = []string{"/usr/bin/env", "HOME=" + s.dir, program, "run", "--adapter", "caddyfile", "--config", file}
 	}
 	s.ready = func(ctx context.Context) error { return listens(ctx, address, site) }

@@ -4,14 +4,15 @@ package program
 import (
 	"fmt"
 	"io"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"sync"
-	"sync/atomic"
 	"syscall"
 	"testing"
+
+	"github.com/seed91453169/tocsin/internal/testenv/freeport"
 )
 
 // source is the import path of the program; go build finds it from any folder of the module.
@@ -89,26 +90,12 @@ func (p *Process) ExitCode() int {
 	return p.cmd.ProcessState.ExitCode()
 }
 
-// lastPort is the port that FreePort returned last. The range lies below the ports that the system chooses, so that
-// no other program receives one before the process that listens on it starts, or while that process is restarted.
-// Each test program begins at another port.
-var lastPort = func() *atomic.Int64 {
-	n := new(atomic.Int64)
-	n.Store(20_000 + int64(os.Getpid()%400)*25)
-	return n
-}()
-
-// FreePort returns a port of 127.0.0.1 on which no program listens.
+// FreePort returns a port of freeport.Take.
 func FreePort(t testing.TB) string {
 	t.Helper()
-	for range 1000 {
-		port := fmt.Sprint(lastPort.Add(1))
-		l, err := net.Listen("tcp", "127.0.0.1:"+port) //nolint:noctx // on this machine
-		if err == nil {
-			_ = l.Close()
-			return port
-		}
+	port, err := freeport.Take()
+	if err != nil {
+		t.Fatal(err)
 	}
-	t.Fatal("no free port")
-	return ""
+	return strconv.Itoa(port)
 }
