@@ -130,7 +130,7 @@ const (
 	stop                         // the lease is lost, or the target failed and rests: nothing more to do here
 )
 
-// safely is run that gives the lease back and returns an error where it panics.
+// safely calls run. Where run panics, safely gives the lease back and returns an error.
 func (d *drain) safely(ctx context.Context) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -210,7 +210,7 @@ func (d *drain) run(ctx context.Context) error {
 	}
 }
 
-// makeWay ends a drain that has used its time: another one goes on, behind those that wait for a slot.
+// makeWay ends a drain that has used its time: another drain of the target goes on, behind those that wait for a slot.
 func (d *drain) makeWay(ctx context.Context) error {
 	w, id := d.w, d.target.ID
 	err := d.yield(nil)
@@ -223,8 +223,8 @@ func (d *drain) makeWay(ctx context.Context) error {
 	return err
 }
 
-// yield gives the lease back although something may be left to do; the sweep, or a poke after it, goes on. It returns
-// err, joined with that of giving back.
+// yield gives the lease back although something may be left to do; the sweep or the next poke starts another drain. It
+// returns err, joined with the error of giving the lease back.
 func (d *drain) yield(err error) error {
 	w, id := d.w, d.target.ID
 	return errors.Join(err, w.record("give a target back", func(ctx context.Context) error {

@@ -10,8 +10,8 @@ import (
 )
 
 const (
-	// burstTime is for how long deliveries that were read ahead are sent. Then the rest is read anew: some may have been
-	// deleted.
+	// burstTime is how long a burst sends deliveries that were read ahead. After that, those not sent yet are read anew:
+	// some may have been deleted.
 	burstTime = 100 * time.Millisecond
 	// groupTime is how long a known result may wait for others that are recorded with it. Where the process is lost in
 	// between, these deliveries are sent again.
@@ -21,7 +21,7 @@ const (
 )
 
 // burst sends deliveries one by one, in order, until one is not taken or burstTime is over. The receiver's answers are
-// recorded in groups, behind the sends.
+// recorded in groups, while the next deliveries are sent.
 func (d *drain) burst(ctx context.Context, waiting []dbmodel.PendingDelivery) (next nextStep, err error) {
 	if d.paced() || d.target.Failures > 0 || d.target.FailingSince != nil {
 		waiting = waiting[:1]

@@ -66,8 +66,8 @@ func (d *drain) sendDigest(
 	return d.recordResult(set, result)
 }
 
-// deliverNetDigest sends, as one message, all waiting deliveries of the digest that first belongs to, a digest of a
-// schedule or a pause.
+// deliverNetDigest sends one message for the digest of a schedule or a pause that the delivery first belongs to: it
+// stands for all deliveries of this digest that wait.
 func (d *drain) deliverNetDigest(ctx context.Context, first dbmodel.PendingDelivery) (nextStep, error) {
 	w := d.w
 	ids, waiting, err := dbmodel.PendingOfDigest(ctx, w.DB, first.DigestID, d.target.ID)
@@ -91,8 +91,8 @@ func (d *drain) deliverNetDigest(ctx context.Context, first dbmodel.PendingDeliv
 	})
 }
 
-// netDigest reads the digest of a delivery, with the notifications whose deliveries wait, as the recipient may see it
-// now.
+// netDigest reads the digest of a delivery as the recipient may see it now. waiting has the ids of the notifications
+// whose deliveries wait.
 func (d *drain) netDigest(
 	ctx context.Context, of dbmodel.PendingDelivery, waiting map[int64]bool,
 ) (message.LoadedNetDigest, error) {

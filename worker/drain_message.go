@@ -32,8 +32,8 @@ func (d *drain) withHolder(to message.Recipient, of dbmodel.ContactHolder) messa
 	return to
 }
 
-// build makes a message with say. Where that panics, the message says that there is a notification, and where to read
-// it.
+// build returns the message that say makes. Where say panics, the message says that there is a notification, and where
+// to read it.
 func (d *drain) build(say func(message.Builder, message.Recipient) *channel.Message) (m *channel.Message) {
 	b := message.Builder{BaseURL: d.w.BaseURL, Settings: d.settings}
 	to := message.Recipient{Channel: d.target.Channel}

@@ -55,8 +55,8 @@ func (d *drain) wait(ctx context.Context, least, most time.Duration) bool {
 	return true
 }
 
-// gather waits, once before each message, for as long as an import goes on that may make a digest of the few
-// deliveries that wait. It returns false where there is nothing to wait for.
+// gather waits, once before each message, while an import goes on that may make a digest of the few deliveries that
+// wait. It reports whether it waited.
 func (d *drain) gather(ctx context.Context) bool {
 	if d.gathered || !d.bulk || d.settings.DigestThreshold == 0 || isClosed(d.w.gathering.untilCalm()) {
 		d.gathered = false

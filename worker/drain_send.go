@@ -12,11 +12,11 @@ import (
 	"github.com/seed91453169/tocsin/rule"
 )
 
-// freshTime is how old a lease may be, since it was taken or renewed, when a message is sent without renewing it first.
+// freshTime is how long after a lease was taken or renewed a message is sent without renewing the lease first.
 // The sum of freshTime and renewTime stays below dbmodel.LeaseTime.
 const freshTime = 2 * time.Second
 
-// deliver sends the next message, if something waits, and records its result.
+// deliver sends the next message, or a burst of messages, if something waits, and records the results.
 func (d *drain) deliver(ctx context.Context) (nextStep, error) {
 	d.traceMessage()
 	switch {
@@ -78,7 +78,7 @@ func (d *drain) askAgain(ctx context.Context) (bool, error) {
 	return changed, nil
 }
 
-// send is transmit for a drain that has its turn at the database, and has it again after that.
+// send calls transmit, and takes the drain's turn at the database again after it.
 func (d *drain) send(ctx context.Context, m *channel.Message) (result *channel.Error, lost bool, err error) {
 	defer d.turn.take()
 	return d.transmit(ctx, m)

@@ -16,8 +16,8 @@ import (
 	"github.com/seed91453169/tocsin/rule"
 )
 
-// deliverData sends the next batch to a signed webhook, if something waits: up to webhook.MaxNotifications, and nothing
-// summed up. A batch that is tried again is the same one, with the same id.
+// deliverData sends the next batch to a signed webhook, if something waits: up to webhook.MaxNotifications, each in
+// full. A batch that is tried again has the same deliveries and the same id.
 func (d *drain) deliverData(ctx context.Context) (nextStep, error) {
 	if _, err := d.askAgain(ctx); err != nil { // the batch is read after that, with its changes
 		return stop, err
@@ -119,7 +119,8 @@ func (d *drain) batchMessage(
 	return m, set, nil
 }
 
-// gone disables the contact whose receiver says that it is gone, and fails all deliveries that wait for it.
+// gone disables the contacts of a target whose receiver says that it is gone, and fails all deliveries that wait for the
+// target.
 func (d *drain) gone(set dbmodel.DeliverySet, result *channel.Error) error {
 	w := d.w
 	if _, err := d.recordTried(set, result); err != nil {
