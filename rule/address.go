@@ -9,7 +9,7 @@ import (
 )
 
 var (
-	errNoAddress     = errors.New("is not a valid email address")
+	errBadAddress    = errors.New("is not a valid email address")
 	errUnclearLetter = errors.New("has a letter behind the @ that stands for another one: write the domain in plain " +
 		"lower-case letters")
 	errBadDomain = errors.New("has a domain that is not valid")
@@ -24,7 +24,7 @@ var (
 func EmailIdentity(address string) (string, error) {
 	at := strings.LastIndexByte(address, '@')
 	if at < 0 {
-		return "", errNoAddress
+		return "", errBadAddress
 	}
 	domain, err := domainIdentity(address[at+1:])
 	return foldASCII(address[:at]) + "@" + domain, err

@@ -50,7 +50,7 @@ func (d *NetDigests) add(ofThing []*Notification) {
 	NetChanges(slices.Values(ofThing), d.sent, s.change, s.failure)
 }
 
-// In is the digest of the notifications about the given products.
+// In returns the digest of the notifications about the given products.
 func (d *NetDigests) In(products map[int64]bool) NetDigest {
 	total := newSums()
 	for _, product := range slices.Sorted(maps.Keys(products)) {
@@ -68,18 +68,18 @@ func (d *NetDigests) In(products map[int64]bool) NetDigest {
 	return total.digest()
 }
 
-// addProduct adds the sums of a product of which s holds nothing yet.
-func (s *sums) addProduct(of *sums) {
-	for id, p := range of.products {
+// addProduct adds other, the sums of a product of which s holds nothing yet.
+func (s *sums) addProduct(other *sums) {
+	for id, p := range other.products {
 		own := *p
 		own.Counts, own.New = maps.Clone(p.Counts), maps.Clone(p.New)
 		s.products[id] = &own
 	}
-	s.notifications = append(s.notifications, of.notifications...)
-	if s.candidates = append(s.candidates, of.candidates...); len(s.candidates) >= 10*MaxNamedChanges {
+	s.notifications = append(s.notifications, other.notifications...)
+	if s.candidates = append(s.candidates, other.candidates...); len(s.candidates) >= 10*MaxNamedChanges {
 		s.cut()
 	}
-	for _, f := range of.failures {
+	for _, f := range other.failures {
 		s.failure(f)
 	}
 }

@@ -82,8 +82,8 @@ func (f Filter) Check() []Refusal {
 	return out
 }
 
-// possible reports whether some notification passes. Limits of values never stand in
-// the way: an observation can have any values.
+// possible reports whether some notification passes. Limits of values never stand in the way: an observation can have
+// any values.
 func (f Filter) possible() bool {
 	if len(f.Events) == 0 {
 		return true

@@ -21,5 +21,5 @@ type Notification struct {
 	Occurrences int    // of exceptions and tasks only: itself and those that were suppressed before it
 
 	HeldBack bool // a pause held it back, so that nothing of it went at once
-	Sent     bool // the subscription that is asked about received it at once; false where none is asked about
+	Sent     bool // the subscription for which it was read received it at once; false where it was read for none
 }

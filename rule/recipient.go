@@ -126,7 +126,7 @@ type Recipient struct {
 	Contact
 	Reason Reason
 	User   int64 // the user whose subscription it comes from; 0: it comes from a product, a group, settings or a team
-	Masked bool  // it reads what members read
+	Masked bool  // it receives the notification without the parts that only administrators read
 	// ForAdministrators: it comes from a team's subscription to everything, which is for administrators to see.
 	ForAdministrators bool
 }
@@ -135,7 +135,7 @@ type Recipient struct {
 // reason, those that are passed over: first the contacts of the settings, then those of the teams' subscriptions,
 // then those of users. The settings' contacts are listed once for each target. Of several contacts that have the same
 // target and no other reason to be passed over, the first one receives the notification, unmasked where one of them
-// would read it so; the others are passed over as ReachedBefore. A nil notification stands for any: then filters and
+// is not Masked; the others are passed over as ReachedBefore. A nil notification stands for any: then filters and
 // schedules do not count.
 func Recipients(a Applied, n *Notification, ability Ability) []Recipient {
 	all := a.Contacts.All()

@@ -7,8 +7,9 @@ type Conditions struct {
 	MinPriority *int       // nil: not set
 	ParserType  ParserType // of titles only; empty: not set
 
-	// KnownExploited widens the others, and is of observations only: what is known to be exploited, with a status that
-	// fits, matches whatever its severity and priority. Where nothing else is set, nothing else matches.
+	// KnownExploited widens the others, and is of observations only: an observation that is known to be exploited, with
+	// a status that fits, matches whatever its severity and priority. Where no other condition is set, no other
+	// observation matches.
 	KnownExploited bool
 }
 

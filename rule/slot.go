@@ -89,7 +89,8 @@ func (s Slots) Next(t time.Time) time.Time {
 	if s.everyHour {
 		return s.nextFitting(t)
 	}
-	// A later wall-clock time never has an earlier first moment, so those before the one at t have none after t.
+	// The search begins at the wall-clock time of t: the first moment of an earlier one is never after t, because first
+	// moments come in the order of their wall-clock times.
 	for wall := wallOf(t.In(s.zone)); ; {
 		wall = s.nextWall(wall)
 		if slot := firstMoment(wall, s.zone); slot.After(t) {
