@@ -21,7 +21,7 @@ type Shown struct {
 	Observation *Observation     `json:"observation"`
 	Before      State            `json:"before"`
 	After       State            `json:"after"`
-	Facts       *dbmodel.Details `json:"facts"` // as they were then; nil for what is not about observations
+	Facts       *dbmodel.Details `json:"facts"` // as they were then; nil where there are no values after it
 	User        string           `json:"user"`
 	Function    string           `json:"function"`
 	Arguments   json.RawMessage  `json:"arguments"`

@@ -44,11 +44,11 @@ func (b Builder) BriefDigest(d *dbmodel.WaitingDigest, last int64, to Recipient)
 		Action:   channel.Link{Label: "Open inbox", URL: b.page("")},
 		ID:       "digest-" + strconv.FormatInt(last, 10),
 	}
-	from, known := holderOf(to)
+	where, known := digestPlace(to)
 	if !known {
-		from = c.places(d)
+		where = c.possiblePlaces(d)
 	}
-	b.addMailFields(m, to, from)
+	b.addMailFields(m, to, where)
 	return m
 }
 
@@ -112,8 +112,8 @@ func itemEvent(n *dbmodel.Notification) string {
 	return "New"
 }
 
-// places returns one place whose text names all places in which the contacts of a digest can be set.
-func (c *counts) places(d *dbmodel.WaitingDigest) place {
+// possiblePlaces returns one place whose text names all places in which the contact of a digest can be set.
+func (c *counts) possiblePlaces(d *dbmodel.WaitingDigest) place {
 	var parts []string
 	page := "settings"
 	if c.ofProducts > 0 {

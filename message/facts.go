@@ -55,7 +55,7 @@ func facts(n *dbmodel.Notification, headline string) []channel.Fact {
 	return l
 }
 
-// valueFacts adds what decides about an observation.
+// valueFacts adds the values that decide whether an observation matches.
 func valueFacts(l *factList, n *dbmodel.Notification) {
 	l.add("Severity", string(n.AfterSeverity))
 	l.add("Status", string(n.AfterStatus))
@@ -82,19 +82,19 @@ func detailFacts(l *factList, n *dbmodel.Notification, headline string) {
 	}
 	l.add("Fixed version", f.FixedVersion)
 	l.add("Changed", changes(n))
-	like := ""
+	example := ""
 	if n.Type == rule.TypeObservationTitle && f.Observations > 1 {
-		like = ", for example" // the rest comes from one of the observations
+		example = ", for example" // the rest comes from one of the observations
 	}
-	l.add("Origin"+like, f.Origin.Text)
-	l.add("Component"+like, f.Origin.Component)
-	l.add("Image"+like, f.Origin.Image)
-	l.add("File"+like, f.Origin.File)
-	l.add("Endpoint"+like, f.Origin.Endpoint)
-	l.add("Branch"+like, f.Branch)
-	l.add("Service"+like, f.Service)
-	l.add("Scanner"+like, f.Scanner)
-	l.add("URL"+like, f.URL)
+	l.add("Origin"+example, f.Origin.Text)
+	l.add("Component"+example, f.Origin.Component)
+	l.add("Image"+example, f.Origin.Image)
+	l.add("File"+example, f.Origin.File)
+	l.add("Endpoint"+example, f.Origin.Endpoint)
+	l.add("Branch"+example, f.Branch)
+	l.add("Service"+example, f.Service)
+	l.add("Scanner"+example, f.Scanner)
+	l.add("URL"+example, f.URL)
 }
 
 func yesNo(yes bool) string {
@@ -120,7 +120,7 @@ func product(n *dbmodel.Notification) string {
 	return name
 }
 
-// changes lists each changed value before and after; empty for what is new.
+// changes lists each changed value before and after; empty where n is about a new observation or title.
 func changes(n *dbmodel.Notification) string {
 	before, after := n.Before(), n.After()
 	if before == nil || after == nil {

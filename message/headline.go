@@ -47,7 +47,7 @@ func headline(n *dbmodel.Notification, window int) string {
 	return fit(n.Type.Info().Name+": ", title(n), inProduct(n))
 }
 
-// inProduct returns " in Payments API", empty for what has no product.
+// inProduct returns " in Payments API", empty where n has no product.
 func inProduct(n *dbmodel.Notification) string {
 	if p := productName(n); p != "" {
 		return " in " + p

@@ -57,48 +57,48 @@ func (b Builder) Single(n *dbmodel.Notification, deliveryID int64, to Recipient)
 // Test builds a test message for the contacts of a product. A productID of 0 stands for the global settings;
 // name is then that of a part of them, such as "observation titles", or empty.
 func (b Builder) Test(name string, productID int64, to Recipient) *channel.Message {
-	from := place{text: "the settings", page: "settings"}
+	where := place{text: "the settings", page: "settings"}
 	if name != "" {
-		from.text = "the notification settings of " + channel.Line(name, maxProduct)
+		where.text = "the notification settings of " + channel.Line(name, maxProduct)
 	}
 	action := channel.Link{Label: "Open settings", URL: b.page("settings")}
 	if productID != 0 {
-		from.page = productPage(productID)
-		action = channel.Link{Label: "Open product", URL: b.page(from.page)}
+		where.page = productPage(productID)
+		action = channel.Link{Label: "Open product", URL: b.page(where.page)}
 	}
-	return b.test(name, action, from, to)
+	return b.test(name, action, where, to)
 }
 
 // SubscriptionTest builds a test message for the contacts of a subscription.
 func (b Builder) SubscriptionTest(name string, id int64, to Recipient) *channel.Message {
-	from := subscriptionPlace(id, name)
-	return b.test(name, channel.Link{Label: "Open subscription", URL: b.page(from.page)}, from, to)
+	where := subscriptionPlace(id, name)
+	return b.test(name, channel.Link{Label: "Open subscription", URL: b.page(where.page)}, where, to)
 }
 
 // test builds a test message for the contacts of a product, a subscription or a part of the settings with this name,
 // which may be empty.
-func (b Builder) test(name string, action channel.Link, from place, to Recipient) *channel.Message {
+func (b Builder) test(name string, action channel.Link, where place, to Recipient) *channel.Message {
 	m := &channel.Message{
 		Headline: "Test from Tocsin: " + joined(" for ", "messages", channel.Line(name, maxProduct)) + " arrive here",
 		Tone:     channel.Default,
 		Action:   action,
 	}
-	b.addMailFields(m, to, from)
+	b.addMailFields(m, to, where)
 	if m.Reason != "" {
-		m.Reason = "because somebody sent a test from " + from.text
+		m.Reason = "because somebody sent a test from " + where.text
 	}
 	return m
 }
 
 // addMailFields fills the fields that only mail needs.
-func (b Builder) addMailFields(m *channel.Message, to Recipient, from place) {
+func (b Builder) addMailFields(m *channel.Message, to Recipient, where place) {
 	if !to.Channel.Info().ByAddress {
 		return
 	}
 	m.From, m.Greeting, m.Unsubscribe = b.Settings.EmailFrom, to.FirstName, to.Unsubscribe
-	m.ReasonURL = b.page(from.page)
+	m.ReasonURL = b.page(where.page)
 	if to.Address != "" {
-		m.Reason = "because " + to.Address + " is set in " + from.text
+		m.Reason = "because " + to.Address + " is set in " + where.text
 	}
 }
 

@@ -25,8 +25,8 @@ type LoadedNetDigest struct {
 }
 
 // NetDigest builds one message of net changes: counts by product, the worst by name, and a link to the inbox with
-// exactly these notifications. last is the id of the last delivery that the message stands for: the
-// id identifies the message.
+// exactly these notifications. last is the id of the last delivery that the message stands for: the id identifies the
+// message.
 func (b Builder) NetDigest(d LoadedNetDigest, last int64, to Recipient) *channel.Message {
 	m := b.BriefNetDigest(d, last, to)
 	m.Items = b.netItems(d)
@@ -59,9 +59,9 @@ func (d LoadedNetDigest) total() int {
 	return total
 }
 
-// place returns where the contact is set through which d reaches a recipient.
+// place returns the place of the contact through which d reaches a recipient.
 func (d LoadedNetDigest) place(to Recipient) place {
-	if p, known := holderOf(to); known {
+	if p, known := digestPlace(to); known {
 		return p
 	}
 	if products := d.Content.Products; len(products) == 1 && products[0].Product != 0 {
@@ -130,7 +130,8 @@ func (d LoadedNetDigest) headline() string {
 	return fit("", start, ": "+strings.Join(d.parts(), ", "))
 }
 
-// parts returns the counts over all products in words; of what is new, those of the two worst severities.
+// parts returns the counts over all products in words. New observations and titles are counted only for the two worst
+// severities that they have.
 func (d LoadedNetDigest) parts() []string {
 	added, moves, resolved, gates := map[rule.Severity]int{}, map[rule.Move]int{}, 0, map[rule.Event]int{}
 	for _, p := range d.Content.Products {
@@ -215,8 +216,8 @@ func (d LoadedNetDigest) facts() []channel.Fact {
 	return l
 }
 
-// tone is loudest for an exception, a failed task or a failed gate; else it is that of the worst severity of what is
-// new.
+// tone is loudest for an exception, a failed task or a failed gate; else it is that of the worst severity of
+// the new observations and titles.
 func (d LoadedNetDigest) tone() channel.Tone {
 	if len(d.Content.Failures) > 0 {
 		return channel.Attention

@@ -11,7 +11,7 @@ import (
 // place is where the contact of a message is set.
 type place struct {
 	text string // "the notification settings of Payments API"
-	page string // where that is changed
+	page string // on which the contact is changed
 }
 
 // The places in the global settings.
@@ -24,7 +24,7 @@ var (
 // emailField is the field for email addresses on the page of a product or of a group.
 const emailField = "#notification_email_to"
 
-// settingPlace returns where the contact is set through which n reaches a recipient.
+// settingPlace returns the place of the contact through which n alone, outside a digest, reaches a recipient.
 func settingPlace(n *dbmodel.Notification, to Recipient) place {
 	if to.Holder.Kind == rule.HolderSubscription {
 		return subscriptionPlace(to.Holder.ID, to.HolderName)
@@ -46,9 +46,9 @@ func settingPlace(n *dbmodel.Notification, to Recipient) place {
 	return holderPlace(product, productName(n), productPage(product.ID)+emailField)
 }
 
-// holderOf returns where the contact of a digest's recipient is set; known is false unless it belongs to a subscription
-// or a product group.
-func holderOf(to Recipient) (p place, known bool) {
+// digestPlace returns the place of the contact through which a digest reaches a recipient. known is false unless the
+// contact belongs to a subscription or a product group: any other one is known only by what the digest is about.
+func digestPlace(to Recipient) (p place, known bool) {
 	switch to.Holder.Kind {
 	case rule.HolderSubscription:
 		return subscriptionPlace(to.Holder.ID, to.HolderName), true

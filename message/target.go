@@ -11,8 +11,8 @@ import (
 
 // TargetFails says that a target fails: "Slack webhook of Payments API fails: 404 (no_service)". address is an email
 // address, or a URL that channel.RedactURL has shortened; empty where it cannot be read. places say where the target is
-// set now, and why is the text of channel.Error.Brief.
-func TargetFails(c rule.Channel, address string, places []dbmodel.ContactPlace, why string) string {
+// set now, and reason is the text of channel.Error.Brief.
+func TargetFails(c rule.Channel, address string, places []dbmodel.ContactPlace, reason string) string {
 	info, what := c.Info(), channelName(c)
 	where := Places(places, 1)
 	switch {
@@ -23,7 +23,7 @@ func TargetFails(c rule.Channel, address string, places []dbmodel.ContactPlace, 
 	case where == "":
 		where = "that is set nowhere any more"
 	}
-	return channel.Line(what+" "+where+" fails: "+why, maxHeadline)
+	return channel.Line(what+" "+where+" fails: "+reason, maxHeadline)
 }
 
 // TargetName returns words for a target, without its address: "Slack webhook of Payments API".
@@ -43,10 +43,10 @@ func channelName(c rule.Channel) string {
 	return info.Name
 }
 
-// Places says where a contact is set, with at most that many places by name: "of Payments API and 2 more". It is empty
+// Places says where a contact is set, with at most limit places by name: "of Payments API and 2 more". It is empty
 // for no places.
-func Places(places []dbmodel.ContactPlace, most int) string {
-	named := make([]string, min(most, len(places)))
+func Places(places []dbmodel.ContactPlace, limit int) string {
+	named := make([]string, min(limit, len(places)))
 	for i := range named {
 		named[i] = placeInWords(places[i].Holder, places[i].Name)
 	}
