@@ -130,7 +130,7 @@ func AskAgain(
 func askAgainArgs(db bun.IDB, targetID, after int64) args {
 	return args{
 		"target": targetID, "after": after, "limit": askedAtOnce,
-		"member_type": bun.Safe(memberTypes(db, "d.type")),
+		"member_type": bun.Safe(membersSeeType(db, "d.type")),
 		"membership":  bun.Safe(membership("u.id", rule.Reader, "d.product_id")),
 	}
 }

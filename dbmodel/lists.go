@@ -67,7 +67,7 @@ func (l listing) visible(db bun.IDB, v Viewer) string {
 	case l.table == "observations":
 		return products + " AND " + liveObservations("observations")
 	case v.isMember():
-		return memberTypes(db, l.table+".type") + " AND " + products + " AND " + liveNotifications(l.table)
+		return membersSeeType(db, l.table+".type") + " AND " + products + " AND " + liveNotifications(l.table)
 	}
 	return VisibleNotifications(db, v, l.table)
 }
@@ -116,7 +116,7 @@ func (l listing) ofProducts(db bun.IDB, v Viewer) string {
 		case l.table == "observations": // of these, members see all
 			q = q.Where(liveObservations("observations"))
 		case v.isMember():
-			q = q.Where(memberTypes(db, cmp.Or(l.onlyType, l.table+".type"))).Where(liveNotifications(l.table))
+			q = q.Where(membersSeeType(db, cmp.Or(l.onlyType, l.table+".type"))).Where(liveNotifications(l.table))
 		default:
 			q = q.Where(liveNotifications(l.table))
 		}

@@ -82,8 +82,8 @@ type Event struct {
 	Payload       EventPayload
 	Attempts      int // claims so far; of a claimed event the token of its claim
 	Failures      int
-	ProcessesLost int   // claims to evaluate it alone that ran out: processes that it may have killed
-	Claim         Claim // after ClaimEvent the state that it has set
+	ProcessesLost int   // how often a claim to evaluate it alone ran out: its process may have died of the event
+	Claim         Claim // of an event that ClaimEvent returns: the state of the new claim
 	Reason        string
 	CreatedAt     time.Time
 }
@@ -107,8 +107,8 @@ func (e *Event) Type() rule.Type {
 // Claim is the state of an event's claim.
 type Claim int
 
-// States of a claim, by the numbers that stand in statements. A claim whose process was lost keeps its state; then
-// ordinary claims pass the event over, and the sweep enqueues it to be evaluated alone.
+// States of a claim; SQL statements contain their numbers. A claim whose process was lost keeps its state: from then
+// on ClaimEvent gives the event only to a caller that evaluates it alone, and the sweep enqueues it for that.
 const (
 	Unclaimed Claim = iota
 	Claimed
@@ -248,7 +248,8 @@ func TitlesWaitForBaseline(ctx context.Context, db bun.IDB, titles []string) (bo
 	return queryOne[bool](ctx, db, titlesWaitForBaseline, args{"ids_of": baselineIDs(db), "hashes": numbers(hashes)})
 }
 
-// baselineIDs is an expression of the ids of the observations of the event o.
+// baselineIDs is a FROM item without its alias: the ids of the observations of the baseline event o, one a row, in the
+// column value.
 func baselineIDs(db bun.IDB) bun.Safe {
 	if isSQLite(db) {
 		return "json_each(o.payload, '$.ids')"
@@ -282,8 +283,8 @@ const queueableEvents = `
 	ORDER BY id LIMIT @limit FOR NO KEY UPDATE SKIP LOCKED`
 
 // QueueableEvents marks as enqueued, and returns, up to limit events of one queue (bulk or not) that are due and for
-// which there is no task: none was enqueued, or the newest was longer ago than lostAfter, the age of the oldest task
-// that still waits plus a margin. The oldest come first.
+// which there is no task: none was enqueued, or the newest was enqueued longer ago than lostAfter. The caller passes
+// the age of the oldest task that still waits in this queue, plus a margin. The oldest events come first.
 func QueueableEvents(
 	ctx context.Context, tx bun.Tx, bulk bool, lostAfter time.Duration, limit int,
 ) ([]QueueableEvent, error) {

@@ -15,14 +15,14 @@ const isPaused = `
 		AND coalesce(@holder.notification_paused_from <= clock_timestamp(), true), false)`
 
 // paused is the condition that the notifications of a product or a group are paused; alias is its table in the
-// statement. The condition is false for a product without a group.
+// statement. Where a product has no group, the condition for the group is false.
 func paused(db bun.IDB, alias string) bun.Safe {
 	return bun.Safe(compose(db, isPaused, args{"holder": bun.Safe(alias)}))
 }
 
-// productsNotPaused steps from product to product through the index of notifications that are held back, however many
-// each product has.
-const productsNotPaused = `
+// productsToRelease steps from product to product through the index of notifications that are held back: it reads one
+// entry for each product, however many notifications the product has.
+const productsToRelease = `
 	WITH RECURSIVE held(id) AS (
 		SELECT min(product_id) FROM notifications WHERE held_back
 		UNION ALL
@@ -32,14 +32,14 @@ const productsNotPaused = `
 	SELECT p.id FROM held JOIN products p ON p.id = held.id LEFT JOIN product_groups g ON g.id = p.product_group_id
 	WHERE NOT @product AND NOT @group ORDER BY p.id`
 
-// endedPauses lists the products that have notifications which a pause held back, and are not paused any more.
-func endedPauses(ctx context.Context, db bun.IDB) ([]int64, error) {
-	return queryAll[int64](ctx, db, productsNotPaused,
+// releasableProducts lists the products that have notifications which a pause held back, and are not paused any more.
+func releasableProducts(ctx context.Context, db bun.IDB) ([]int64, error) {
+	return queryAll[int64](ctx, db, productsToRelease,
 		args{"product": paused(db, "p"), "group": paused(db, "g")})
 }
 
-// EndedPause is the end of pauses: the notifications that they held back go to the targets that would have received
-// them.
+// EndedPause is the common end of the pauses of some products: the notifications that these pauses held back go to the
+// targets that would have received them.
 type EndedPause struct {
 	ID       int64
 	Products []int64
@@ -87,7 +87,7 @@ func NextEndedPause(ctx context.Context, db *DB, settle time.Duration) (*EndedPa
 	if err != nil || p != nil {
 		return p, err
 	}
-	products, err := endedPauses(ctx, db)
+	products, err := releasableProducts(ctx, db)
 	if err != nil || len(products) == 0 {
 		return nil, err
 	}

@@ -23,12 +23,12 @@ type PendingDelivery struct {
 type ContactHolder struct {
 	Holder     rule.Holder `bun:"embed:source_"`
 	HolderName string      // of a subscription or a product group
-	UserID     int64       // the user whose personal subscription Holder is; 0: it is none
+	UserID     int64       // the user whose personal subscription Holder is; 0: Holder is no such subscription
 }
 
-// The deliveries that wait for one target are read in the order of their index. "BETWEEN id AND id" stands for "= id":
-// with that, PostgreSQL would ignore target_id in ORDER BY, as a constant, and read along the primary key, through all
-// that was delivered.
+// The deliveries that wait for one target are read in the order of their index. "BETWEEN id AND id" stands for "= id".
+// With "= id", PostgreSQL would ignore target_id in ORDER BY, as a constant, and read along the primary key, through
+// all that was delivered.
 const pendingDeliveries = `
 	SELECT id, notification_id, source_kind, source_id, user_id, masked, digest_id, batch
 	FROM deliveries INDEXED BY deliveries_pending
@@ -51,12 +51,13 @@ func PendingDeliveries(ctx context.Context, db bun.IDB, targetID int64, limit in
 	return list, nameHolders(ctx, db, list)
 }
 
-// nameHolders fills the HolderName of deliveries. Most have none, and are spared the statement.
+// nameHolders fills the HolderName of deliveries. Most deliveries have none: where all of list have none, it asks the
+// database for nothing.
 func nameHolders(ctx context.Context, db bun.IDB, list []PendingDelivery) error {
 	ids := map[rule.HolderKind]numbers{}
 	for i := range list {
-		if s := list[i].Holder; s.Kind == rule.HolderSubscription || s.Kind == rule.HolderGroup {
-			ids[s.Kind] = append(ids[s.Kind], s.ID)
+		if h := list[i].Holder; h.Kind == rule.HolderSubscription || h.Kind == rule.HolderGroup {
+			ids[h.Kind] = append(ids[h.Kind], h.ID)
 		}
 	}
 	if len(ids) == 0 {

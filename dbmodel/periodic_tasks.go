@@ -52,7 +52,7 @@ type PeriodicRun struct {
 	Status    RunStatus
 	Message   string
 	Attempts  int // tries so far; of a claimed run the token of its claim
-	// HandedOver is how many of the attempts a process ended because it was stopped.
+	// HandedOver is how many of the attempts ended because their process was stopped, see HandOverRun.
 	HandedOver int
 }
 
@@ -95,8 +95,8 @@ const lastSlot = `
 	SELECT coalesce((SELECT max(slot) FROM periodic_tasks WHERE task = @task AND slot <= @now), next_at)
 	FROM ticks WHERE name = @task`
 
-// LastSlot returns the newest slot of a periodic task; where there was none, the time from which on they count. Slots
-// after now, the database's time, were stored before its clock was set back, and do not count.
+// LastSlot returns the newest slot of a periodic task or, where there is none yet, the time after which its first slot
+// may come. Slots after now, the database's time, were stored before its clock was set back, and do not count.
 func LastSlot(ctx context.Context, db bun.IDB, task string, now time.Time) (time.Time, error) {
 	return queryOne[time.Time](ctx, db, lastSlot, args{"task": task, "now": now})
 }
@@ -136,8 +136,8 @@ const queueRuns = `
 	) RETURNING id, task`
 
 // QueueableRuns marks as enqueued, and returns, up to limit runs that are due and for which there is no task: none was
-// enqueued, or the newest was longer ago than lostAfter. A run is due that was never begun, whose process was lost, or
-// that was given back and has waited long enough.
+// enqueued, or the newest was enqueued longer ago than lostAfter. A run is due where it was never begun, where its
+// process was lost, and where it was given back and has waited long enough.
 func QueueableRuns(ctx context.Context, tx bun.Tx, lostAfter time.Duration, limit int) ([]QueueableRun, error) {
 	return queryAll[QueueableRun](ctx, tx, queueRuns, args{"lost_after": lostAfter, "limit": limit})
 }
@@ -247,7 +247,8 @@ const lastRuns = `
 		SELECT max(id) FROM periodic_tasks WHERE status IN ('succeeded', 'failed') GROUP BY task, status
 	)`
 
-// LastRunsByTask returns when runs of the periodic tasks ended last, by task; one that never ran is left out.
+// LastRunsByTask returns when runs of the periodic tasks ended last, by task; a task without a run that has ended is
+// left out.
 func LastRunsByTask(ctx context.Context, db bun.IDB) (map[string]LastRuns, error) {
 	list, err := queryAll[struct {
 		Task       string

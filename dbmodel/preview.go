@@ -10,14 +10,14 @@ import (
 	"github.com/seed91453169/tocsin/rule"
 )
 
-// A preview asks of very many rows whether each meets conditions that are not stored. Most rows share the values that
-// decide with many others, so the database counts the rows of each group of equals, and the caller decides about each
-// group.
+// A preview asks of very many rows whether each meets conditions that are not stored. Conditions read few columns, and
+// many rows have the same values in all of these. So the database counts the rows of each such group, and the caller
+// decides once for the whole group. A "group" in this file is one of rows, unless it is called a product group.
 
 // RecentScope says which notifications RecentGroups counts; with Since alone, all that the viewer sees.
 type RecentScope struct {
 	ProductID   int64
-	GroupID     int64 // that the product belongs to today
+	GroupID     int64 // of a product group: the products that belong to it today
 	Type        rule.Type
 	ParserTypes bool // the groups differ in the parser type, too
 	Since       time.Time
@@ -191,7 +191,8 @@ func RecentGroups(ctx context.Context, db bun.IDB, v Viewer, s RecentScope) ([]P
 	return out, err
 }
 
-// NewestOfGroups returns the newest notifications of groups that RecentGroups has returned, limit at most, whole.
+// NewestOfGroups returns the newest notifications of groups that RecentGroups has returned, limit at most, with all
+// their fields.
 func NewestOfGroups(
 	ctx context.Context, db bun.IDB, v Viewer, s RecentScope, groups []PreviewGroup, limit int,
 ) ([]Notification, error) {

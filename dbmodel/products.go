@@ -93,15 +93,15 @@ func AddProduct(ctx context.Context, tx bun.Tx, id int64) error {
 	if err != nil || n == 0 {
 		return err
 	}
-	// A statement of its own: it sees a deletion for which the first one has waited.
+	// A statement of its own: it sees a deletion for which the first statement has waited.
 	_, err = exec(ctx, tx, `
 		UPDATE products SET generation = (SELECT max(generation) + 1 FROM deletions WHERE product_id = @id)
 		WHERE id = @id AND EXISTS (SELECT 1 FROM deletions WHERE product_id = @id)`, args{"id": id})
 	return err
 }
 
-// SaveProduct inserts or replaces a product, all but its security gate. Where one with this id may have been deleted,
-// AddProduct comes before. It returns ErrConflict where the product group does not exist.
+// SaveProduct inserts or replaces a product, all but its security gate. Where a product with this id may have been
+// deleted before, the caller calls AddProduct first. It returns ErrConflict where the product group does not exist.
 func SaveProduct(ctx context.Context, db bun.IDB, p *Product) error {
 	if p.ProductGroupID != nil {
 		err := keepProductGroup(ctx, db, *p.ProductGroupID)
@@ -171,7 +171,7 @@ func AddProductGroup(ctx context.Context, tx bun.Tx, id int64) error {
 	if err != nil || n == 0 {
 		return err
 	}
-	// Statements of their own: they see a deletion for which the first one has waited.
+	// Statements of their own: they see a deletion for which the first statement has waited.
 	_, err = exec(ctx, tx, `
 		UPDATE products SET product_group_id = NULL WHERE product_group_id = @id
 		AND EXISTS (SELECT 1 FROM deletions WHERE product_group_id = @id)`, args{"id": id})
@@ -252,8 +252,8 @@ const securityGateForUpdate = `
 	FROM products WHERE id = @product FOR NO KEY UPDATE`
 
 // SecurityGateForUpdate returns the value of a product's gate and keeps others from changing it until the transaction
-// ends. younger reports whether that value was reported after reportedAt; it is false where reportedAt is nil, which
-// is now, and where the time stored for the value is ahead of the database's clock. The error is ErrNotFound where
+// ends. younger reports whether that value was reported after reportedAt; nil stands for now, so younger is false. It
+// is false, too, where the time stored for the value is ahead of the database's clock. The error is ErrNotFound where
 // there is no such product.
 func SecurityGateForUpdate(
 	ctx context.Context, tx bun.IDB, productID int64, reportedAt *time.Time,

@@ -7,14 +7,15 @@ import (
 	"github.com/uptrace/bun"
 )
 
-// How many rows one call of RemoveDeleted removes: its locks are held for some milliseconds.
+// How many rows one call of RemoveDeleted, one part, removes at most: its locks are held for some milliseconds.
 const (
-	removedNotifications = 500
-	takenOut             = 500   // products out of a group
-	removedRows          = 2_500 // of any other table
+	notificationsPerPart = 500
+	productsPerPart      = 500   // taken out of a product group
+	rowsPerPart          = 2_500 // of any other table
 )
 
-// RemovalTime is how long nobody enqueues a second task for the removal after a worker has shown a sign of life.
+// RemovalTime is how long no other task for the removal is enqueued after one was enqueued, and after each sign of
+// life of the worker that removes.
 const RemovalTime = 10 * time.Second
 
 // deletion is a row of deletions.
@@ -65,11 +66,11 @@ const removeListedIDs = `
 	DELETE FROM deleted_notifications WHERE id = ANY (@ids)
 	AND NOT EXISTS (SELECT 1 FROM notifications WHERE notifications.id = deleted_notifications.id)`
 
-// removeListed removes notifications that a filter has deleted.
+// removeListed removes a part of the notifications in deleted_notifications, which users have deleted.
 func removeListed(ctx context.Context, tx bun.Tx) (int64, error) {
 	ids, err := queryAll[int64](ctx, tx,
 		"SELECT id FROM deleted_notifications ORDER BY id LIMIT @limit FOR UPDATE SKIP LOCKED",
-		args{"limit": removedNotifications})
+		args{"limit": notificationsPerPart})
 	if err != nil || len(ids) == 0 {
 		return 0, err
 	}
@@ -108,8 +109,8 @@ func removeNotifications(ctx context.Context, tx bun.Tx, ids []int64) (removed i
 		return 0, nil
 	}
 	for _, statement := range []string{removeDeliveries, removeViews} {
-		n, err := exec(ctx, tx, statement, args{"ids": numbers(ids), "limit": removedRows})
-		if removed += n; err != nil || n == removedRows {
+		n, err := exec(ctx, tx, statement, args{"ids": numbers(ids), "limit": rowsPerPart})
+		if removed += n; err != nil || n == rowsPerPart {
 			return removed, err
 		}
 	}
@@ -138,12 +139,12 @@ const (
 
 // removeProduct removes a part of what is left of a product.
 func (d *deletion) removeProduct(ctx context.Context, tx bun.Tx) (int64, error) {
-	n, err := exec(ctx, tx, removeEvents, args{"product": d.ProductID, "until": d.UntilEvent, "limit": removedRows})
+	n, err := exec(ctx, tx, removeEvents, args{"product": d.ProductID, "until": d.UntilEvent, "limit": rowsPerPart})
 	if err != nil || n > 0 {
 		return n, err
 	}
 	ids, err := queryAll[int64](ctx, tx, notificationsOfProduct,
-		args{"product": d.ProductID, "until": d.UntilNotification, "limit": removedNotifications})
+		args{"product": d.ProductID, "until": d.UntilNotification, "limit": notificationsPerPart})
 	if err != nil {
 		return 0, err
 	}
@@ -151,7 +152,7 @@ func (d *deletion) removeProduct(ctx context.Context, tx bun.Tx) (int64, error) 
 		return n, err
 	}
 	return d.removePart(ctx, tx, removeObservations,
-		args{"product": d.ProductID, "generation": d.Generation, "limit": removedRows}, endProductDeletion)
+		args{"product": d.ProductID, "generation": d.Generation, "limit": rowsPerPart}, endProductDeletion)
 }
 
 // removePart runs a statement that removes a part and, where nothing is left, end, which ends the deletion.
@@ -175,7 +176,7 @@ const (
 
 // removeUser removes a part of the rows of a user in notification_views.
 func (d *deletion) removeUser(ctx context.Context, tx bun.Tx) (int64, error) {
-	return d.removePart(ctx, tx, removeViewsOfUser, args{"user": d.UserID, "limit": removedRows}, endUserDeletion)
+	return d.removePart(ctx, tx, removeViewsOfUser, args{"user": d.UserID, "limit": rowsPerPart}, endUserDeletion)
 }
 
 const (
@@ -189,7 +190,7 @@ const (
 
 // removeProductGroup takes a part of the products out of a product group.
 func (d *deletion) removeProductGroup(ctx context.Context, tx bun.Tx) (int64, error) {
-	return d.removePart(ctx, tx, takeOutProducts, args{"group": d.ProductGroupID, "limit": takenOut},
+	return d.removePart(ctx, tx, takeOutProducts, args{"group": d.ProductGroupID, "limit": productsPerPart},
 		endProductGroupDeletion)
 }
 

@@ -21,9 +21,10 @@ type Resendable struct {
 }
 
 // goesTo is the target that a delivery d (of notification n, to target t) goes to when it is sent again; NULL where no
-// webhook is set any more. It is a webhook of the subscription or the first one of the group that the delivery comes
-// from. Where it comes from neither, or the group has no webhook any more, it is the one that rule.Effective takes for
-// the notification.
+// webhook is set any more. An email goes to the same address. A delivery that comes from a subscription goes to the
+// same webhook or, where the subscription has that one no more, to its first one. A delivery that comes from a product
+// group goes to the group's first webhook. Any other delivery, and that of a group without a webhook, goes to the
+// webhook that rule.Effective takes for the notification.
 const goesTo = `CASE WHEN t.channel IN (@address_channels) THEN d.target_id
 		WHEN d.source_kind = 'subscription' THEN (SELECT c.target_id FROM contacts c
 			WHERE c.subscription_id = d.source_id AND c.channel = t.channel
@@ -82,8 +83,9 @@ const resendOne = `
 	WHERE deliveries.state = 'failed' AND one.state = 'failed' AND (deliveries.id = one.delivery
 		OR deliveries.digest_id = one.digest AND deliveries.target_id = one.target)`
 
-// keepUnheld succeeds, and keeps others from taking the target, where no worker sends to it in this moment.
-const keepUnheld = `
+// lockUnheldTarget changes nothing: it locks a target that no worker holds, so that none takes it until the
+// transaction ends. It finds no row where a worker holds the target in this moment.
+const lockUnheldTarget = `
 	UPDATE targets SET again = again WHERE id = @target AND (owner IS NULL OR lease_until <= clock_timestamp())`
 
 const moveOne = `
@@ -111,7 +113,7 @@ func Resend(ctx context.Context, tx bun.Tx, r *Resendable) (bool, error) {
 	if r.GoesTo == r.TargetID {
 		return true, startAnew(ctx, tx, []int64{r.TargetID})
 	}
-	n, err = exec(ctx, tx, keepUnheld, args{"target": r.TargetID})
+	n, err = exec(ctx, tx, lockUnheldTarget, args{"target": r.TargetID})
 	if err != nil || n == 0 {
 		return err == nil, err
 	}
@@ -136,9 +138,9 @@ const resendAll = `
 	RETURNING deliveries.target_id`
 
 // ResendFailed makes up to limit failed deliveries with ids above after wait again, each for the target that it goes
-// to by now: those in whose product v has at least the role needed, of one target or, where that is 0, of all. A
-// delivery whose contact has no webhook any more stays as it is. It returns the last id it looked at (0: there was
-// none), how many wait again, and their targets.
+// to by now. It takes the deliveries to target (0: to any) in whose product v has at least the role needed. A delivery
+// whose contact has no webhook any more stays as it is. ResendFailed returns the last id it looked at (0: there was
+// none), how many deliveries wait again, and their targets.
 func ResendFailed(
 	ctx context.Context, tx bun.Tx, v Viewer, needed rule.Role, target, after int64, limit int,
 ) (last int64, resent int, targets []int64, err error) {
@@ -168,7 +170,8 @@ const startTargetsAnew = `
 		failures = 0, failing_since = NULL, failure_notified = false, batch = NULL
 	WHERE id = ANY (@ids)`
 
-// startAnew forgets the failures of targets: their deliveries are tried at once, and have the whole time again.
+// startAnew forgets the failures of targets: their deliveries are tried at once, and the time after which Tocsin gives
+// a target up begins anew.
 func startAnew(ctx context.Context, tx bun.Tx, ids []int64) error {
 	_, err := exec(ctx, tx, startTargetsAnew, args{"ids": numbers(ids)})
 	return err

@@ -19,7 +19,7 @@ type rowScanner struct {
 
 // columnScanner reads one column of each row into its place: into a field of a struct, or the whole value.
 type columnScanner struct {
-	rows   *rowScanner
+	row    *rowScanner
 	field  *schema.Field      // nil: the value is no struct
 	scan   schema.ScannerFunc // where field is nil
 	isTime bool
@@ -32,15 +32,15 @@ func newRowScanner(db bun.IDB, typ reflect.Type, found *sql.Rows) (*rowScanner, 
 	if err != nil {
 		return nil, Translate(err)
 	}
-	rows := &rowScanner{columns: make([]any, len(names))}
+	row := &rowScanner{columns: make([]any, len(names))}
 	isScanner := reflect.PointerTo(typ).Implements(reflect.TypeFor[sql.Scanner]())
 	if typ.Kind() != reflect.Struct || typ == timeType || isScanner {
 		if len(names) != 1 {
 			return nil, fmt.Errorf("dbmodel: %d columns for a value of %s", len(names), typ)
 		}
 		isTime := typ == timeType || typ == reflect.PointerTo(timeType)
-		rows.columns[0] = &columnScanner{rows: rows, scan: schema.Scanner(typ), isTime: isTime}
-		return rows, nil
+		row.columns[0] = &columnScanner{row: row, scan: schema.Scanner(typ), isTime: isTime}
+		return row, nil
 	}
 	table := db.Dialect().Tables().Get(typ)
 	for i, name := range names {
@@ -48,12 +48,13 @@ func newRowScanner(db bun.IDB, typ reflect.Type, found *sql.Rows) (*rowScanner, 
 		if field == nil {
 			return nil, fmt.Errorf("dbmodel: %s has no field for the column %q", typ, name)
 		}
-		rows.columns[i] = &columnScanner{rows: rows, field: field, isTime: field.IndirectType == timeType}
+		row.columns[i] = &columnScanner{row: row, field: field, isTime: field.IndirectType == timeType}
 	}
-	return rows, nil
+	return row, nil
 }
 
-// Scan implements sql.Scanner. SQLite knows no times: an expression of one is a number of microseconds since 1970.
+// Scan implements sql.Scanner. SQLite has no type for times: an expression whose value is a time yields the
+// microseconds since 1970.
 func (c *columnScanner) Scan(src any) error {
 	if c.isTime {
 		switch v := src.(type) {
@@ -64,9 +65,9 @@ func (c *columnScanner) Scan(src any) error {
 		}
 	}
 	if c.field != nil {
-		return c.field.ScanValue(c.rows.into, src)
+		return c.field.ScanValue(c.row.into, src)
 	}
-	return c.scan(c.rows.into, src)
+	return c.scan(c.row.into, src)
 }
 
 // scanJSON reads a JSON column of either dialect into dest; NULL leaves it as it is.

@@ -31,8 +31,9 @@ func (s *Subscription) IsUnsettled() bool {
 		(s.LastSlotAt == nil || !s.ImmediateChangedAt.Add(decisionTime).Before(*s.LastSlotAt))
 }
 
-// firstSlot sets the next slot of s to the first one after now, by the database's clock; nil without a schedule.
-func (s *Subscription) firstSlot(ctx context.Context, db bun.IDB) error {
+// setNextSlot sets NextSlotAt to the first slot after now, by the database's clock; nil where s has no schedule or is
+// disabled.
+func (s *Subscription) setNextSlot(ctx context.Context, db bun.IDB) error {
 	s.NextSlotAt = nil
 	if s.Schedule == "" || !s.Enabled {
 		return nil
@@ -59,8 +60,8 @@ const (
 		WHERE schedule = @schedule AND timezone = @timezone AND enabled = @enabled AND next_slot_at = @due`
 )
 
-// mendSlots brings next slots that lie too far ahead, because the clock was set back, to where they would be by its
-// time of now.
+// mendSlots corrects next slots that lie too far ahead because the database's clock was set back: each becomes the
+// next slot by the time that the clock shows now.
 func mendSlots(ctx context.Context, db *DB) error {
 	list, err := queryAll[Subscription](ctx, db, slotsAhead, nil)
 	if err != nil || len(list) == 0 {
@@ -114,8 +115,8 @@ func HasDueDigests(ctx context.Context, db bun.IDB) (bool, error) {
 	if err != nil || p != nil {
 		return p != nil, err
 	}
-	ended, err := endedPauses(ctx, db)
-	return len(ended) > 0, err
+	products, err := releasableProducts(ctx, db)
+	return len(products) > 0, err
 }
 
 // DueSubscriptions lists the first limit subscriptions with an id above after whose slot has come, by id.
@@ -138,9 +139,9 @@ var subscribedProducts = `
 	WHERE (@product::bigint = 0 OR p.id = @product) AND (@group::bigint = 0 OR ` + inProductGroup("p", "@group") + `)
 	AND @visible ORDER BY p.id`
 
-// ProductsOf lists the products whose notifications s takes, by id: where whole is true, all that its scope holds,
-// else those of them that its user sees. For a subscription to everything that is whole it returns no list, and all is
-// true.
+// ProductsOf lists the ids of the products whose notifications s takes, in their order: all products in the scope of s
+// or, for a personal subscription without whole, those of them that the user sees. For a subscription to everything
+// with whole, it returns no ids, and all is true.
 func (s *Subscription) ProductsOf(ctx context.Context, db bun.IDB, whole bool) (ids []int64, all bool, err error) {
 	visible, product, group := "TRUE", int64(0), int64(0)
 	if s.ProductID != nil {

@@ -50,9 +50,9 @@ func SearchProductGroups(
 	return list, Translate(err)
 }
 
-// byName sorts the rows of table by name, restricts them to names that contain part, and begins behind the row after;
-// seen is the condition that the viewer sees this row, b in the statement: nothing is listed behind a row that the
-// viewer does not see.
+// byName sorts the rows of table by name, restricts them to names that contain part, and begins behind the row whose
+// id is after. seen is the condition that the viewer sees that row, which is b in the statement: nothing is listed
+// behind a row that the viewer does not see.
 func byName(q *bun.SelectQuery, table, part string, after int64, seen string) *bun.SelectQuery {
 	if part != "" {
 		q = q.Where(insensitive(q.DB(), table+".name", "?"), "%"+likeEscaper.Replace(part)+"%")

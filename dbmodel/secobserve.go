@@ -14,7 +14,7 @@ type SecObserveState struct {
 	Loaded    bool       // the first load is over
 	ReadTo    *int64     // the last id that a reading of all observations has stored; nil: none is under way
 	ReadBegan *time.Time // when the last reading of all observations began
-	TodayRead *time.Time // when those that changed today were last read
+	TodayRead *time.Time // when the observations that changed today were last read
 	Approvals *time.Time // the time of the newest approval that was read
 	Gates     *time.Time // the newest change of a security gate that was read
 	GatesRead *time.Time // when all security gates were last read
@@ -59,7 +59,7 @@ type SecObserveProduct struct {
 	ID         int64
 	Settings   string     // a hash of the settings that were stored
 	LastChange *time.Time // the last_observation_change up to which its observations are stored; nil: they are not yet
-	Newest     *time.Time // the newest stamp that was read of its observations
+	Newest     *time.Time // the newest time of a change that was read of its observations
 	Gate       *bool
 	GateChange int64 // the id in SecObserve of the last change of the gate that was reported
 }

@@ -32,10 +32,10 @@ var ErrAddressLost = errors.New("the key that sealed it is lost: set the address
 // ErrSecretLost is ErrAddressLost of the secret of a signed webhook.
 var ErrSecretLost = errors.New("the key that sealed it is lost: rotate the secret")
 
-// Vault seals addresses of targets and the secrets of signed webhooks with one key, and hashes with another key the
-// texts that must only be compared. Both keys lie sealed in the database and never change. So a new TOCSIN_SECRET_KEY
-// seals these two keys anew and nothing else: processes that still run with the old one go on, and no target is split
-// in two.
+// Vault seals addresses of targets and the secrets of signed webhooks with one key. With another key it hashes texts
+// that are compared and never read back. Both keys lie sealed in the database and never change. So a new
+// TOCSIN_SECRET_KEY seals these two keys anew and nothing else: processes that still run with the old one go on, and
+// no target is split in two.
 type Vault struct {
 	seal    cipher.AEAD
 	hashKey []byte
@@ -87,8 +87,8 @@ func openVault(ctx context.Context, db bun.IDB, seals []cipher.AEAD) (*Vault, er
 	return v, err
 }
 
-// IsSealed reports whether a vault was ever opened on the database: from then on OpenVault needs the key of the last
-// time.
+// IsSealed reports whether a vault was ever opened on the database: from then on OpenVault needs the key that it was
+// last opened with.
 func IsSealed(ctx context.Context, db bun.IDB) (sealed bool, err error) {
 	return queryOne[bool](ctx, db, `SELECT EXISTS (SELECT 1 FROM secrets)`, nil)
 }
@@ -114,8 +114,8 @@ func newSeal(key []byte) (cipher.AEAD, error) {
 	return seal, nil
 }
 
-// storedKey returns the key that lies in the database under a name. Where another one than the first of seals opens
-// it, the first one seals it anew.
+// storedKey returns the key that lies in the database under a name, and makes it where there is none. Where another
+// one than the first of seals opens it, the first one seals it anew.
 func storedKey(ctx context.Context, db bun.IDB, seals []cipher.AEAD, name string) ([]byte, error) {
 	var sealed []byte
 	read := func() error {

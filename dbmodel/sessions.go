@@ -30,7 +30,8 @@ const insertSession = `
 	SELECT @hash, id, @data, @expires FROM users
 	WHERE id = @user AND (@password = '' OR password_hash = @password) FOR SHARE`
 
-// AddSession stores a session that begins. It returns ErrNotFound where the user is gone or the password another one.
+// AddSession stores a session that begins. It returns ErrNotFound where the user is gone or has another password by
+// now.
 func AddSession(ctx context.Context, db bun.IDB, s NewSession, token string, data []byte, expires time.Time) error {
 	return execOne(ctx, db, insertSession, args{
 		"hash": sessionHash(token), "data": data, "expires": expires, "user": s.UserID, "password": s.PasswordHash,

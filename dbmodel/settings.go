@@ -57,7 +57,7 @@ func LoadSettings(ctx context.Context, db bun.IDB) (*Settings, error) {
 // Circumstances are the settings and two facts, each of which spares most evaluations a statement.
 type Circumstances struct {
 	Settings
-	Subscribed    bool // there is a subscription to anything
+	Subscribed    bool // there is any subscription
 	BaselineWaits bool // a baseline of any observation waits to be evaluated
 }
 

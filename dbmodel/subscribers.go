@@ -84,8 +84,8 @@ func SubscribersFor(
 	return list, nil
 }
 
-// groupSubscribersAtOnce is how many subscriptions to a product group are read at once.
-const groupSubscribersAtOnce = 1_000
+// groupSubscribersPage is how many subscriptions to a product group one query reads.
+const groupSubscribersPage = 1_000
 
 // SubscribersOfGroup returns the subscriptions to a product group that v sees; those that are disabled too.
 func SubscribersOfGroup(
@@ -94,7 +94,7 @@ func SubscribersOfGroup(
 	var out []*rule.Subscription
 	for after := int64(0); ; {
 		list, err := Subscriptions(ctx, db, v, SubscriptionFilter{ProductGroupID: group, After: after},
-			groupSubscribersAtOnce)
+			groupSubscribersPage)
 		if err != nil || len(list) == 0 {
 			return out, err
 		}

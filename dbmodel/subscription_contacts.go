@@ -115,8 +115,8 @@ const replaceSubscriptionContact = `
 	UPDATE contacts SET position = @position, target_id = @target, address = @address
 	WHERE id = @id AND subscription_id = @subscription`
 
-// moveSubscriptionContact gives a contact another address. A signed webhook keeps its target: deliveries that wait go
-// to the new one.
+// moveSubscriptionContact gives a contact another address. A signed webhook keeps its target, so deliveries that wait
+// go to the new address.
 func moveSubscriptionContact(
 	ctx context.Context, tx bun.Tx, v *Vault, s *Subscription, position int, c ContactChange,
 ) error {
@@ -159,7 +159,7 @@ func ensureTarget(ctx context.Context, db bun.IDB, v *Vault, channel rule.Channe
 const insertSignedTarget = `
 	INSERT INTO targets (channel, key, address, secret) VALUES (@channel, @key, @address, @secret) RETURNING id`
 
-// addSignedTarget stores the target of one contact alone.
+// addSignedTarget stores a target that belongs to one contact alone, under a random key.
 func addSignedTarget(ctx context.Context, db bun.IDB, v *Vault, c ContactChange) (*int64, error) {
 	key := make([]byte, 32)
 	_, _ = rand.Read(key) // it never fails

@@ -36,8 +36,8 @@ type Subscription struct {
 	Enabled    bool
 	EnabledAt  time.Time  `bun:",nullzero"` // since when it is enabled
 	LastSlotAt *time.Time // the newest slot that is done; nil: none is
-	NextSlotAt *time.Time // nil: there is no schedule, or it is disabled; of one that Ends: the last one
-	Reported   int64      // the number up to which notifications are reported; no function stores it from here
+	NextSlotAt *time.Time // nil: there is no schedule, or the subscription is disabled; where s Ends: its last slot
+	Reported   int64      // the number up to which slots have reported notifications; only read: see EndSlot
 	// ImmediateChangedAt is when the choice of what goes at once was last changed; nil: never.
 	ImmediateChangedAt *time.Time
 	CreatedAt          time.Time `bun:",nullzero"`
@@ -149,7 +149,7 @@ func HasSubscriptions(ctx context.Context, db bun.IDB, s *Subscription, n int) (
 // group is gone by now.
 func AddSubscription(ctx context.Context, tx bun.Tx, s *Subscription) error {
 	s.noNulls()
-	if err := s.firstSlot(ctx, tx); err != nil {
+	if err := s.setNextSlot(ctx, tx); err != nil {
 		return err
 	}
 	_, err := tx.NewInsert().Model(s).ExcludeColumn("id", "enabled_at", "created_at").Value("reported", lastNumber(tx)).
@@ -163,7 +163,7 @@ func AddSubscription(ctx context.Context, tx bun.Tx, s *Subscription) error {
 // waited: it comes once all is stored that was decided under the schedule.
 func SaveSubscription(ctx context.Context, tx bun.Tx, s *Subscription) error {
 	s.noNulls()
-	if err := s.firstSlot(ctx, tx); err != nil {
+	if err := s.setNextSlot(ctx, tx); err != nil {
 		return err
 	}
 	last, clock := bun.Safe(lastNumber(tx)), bun.Safe(now(tx))

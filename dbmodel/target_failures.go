@@ -47,14 +47,14 @@ const (
 		WHERE id = @target`
 )
 
-// KeepBatch notes, where owner still has the lease, that the next message to the target is that of set once more: a
-// digest or batch whose deliveries MarkTried has marked.
+// KeepBatch notes, where owner still has the lease, that the next message to the target repeats that of set: a digest
+// or batch whose deliveries MarkTried has marked.
 func KeepBatch(ctx context.Context, db bun.IDB, set DeliverySet, owner string) error {
 	_, err := exec(ctx, db, keepBatch, args{"target": set.TargetID, "owner": owner, "batch": set.Number()})
 	return err
 }
 
-// EndBatch notes that the digest or batch that was to be tried again is not, where owner still has the lease.
+// EndBatch takes KeepBatch back, where owner still has the lease: there is no digest or batch to try again.
 func EndBatch(ctx context.Context, db bun.IDB, id int64, owner string) error {
 	_, err := exec(ctx, db, endBatch, args{"target": id, "owner": owner})
 	return err
@@ -67,13 +67,13 @@ func TargetSucceeded(ctx context.Context, db bun.IDB, id int64, owner string) er
 	return err
 }
 
-// nobodyTried is how late a try must be for Tocsin itself to count as down before it: then the target has not failed
-// for all that time.
+// nobodyTried is how late a try of a failing target may be. A try that comes later shows that Tocsin itself was down:
+// the time for which the target has been failing begins anew with it.
 const nobodyTried = 10 * time.Minute
 
-// TargetFailed counts a failure: nothing is sent to the target for wait. It returns whether it fails for giveUp or
-// longer, by the database's clock and without the time in which no process tried; ErrNotFound where owner has lost the
-// lease.
+// TargetFailed counts a failure: nothing is sent to the target for wait. It returns whether the target has been
+// failing for giveUp or longer, by the database's clock and without the time in which no process tried, see
+// nobodyTried. It returns ErrNotFound where owner has lost the lease.
 func TargetFailed(
 	ctx context.Context, db bun.IDB, id int64, owner string, wait, giveUp time.Duration,
 ) (giveUpNow bool, err error) {

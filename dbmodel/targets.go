@@ -72,20 +72,20 @@ func EnsureTargets(
 	if len(addresses) == 0 {
 		return nil, nil
 	}
-	keys, written := make([]string, len(addresses)), make(map[string]string, len(addresses))
+	keys, addressOf := make([]string, len(addresses)), make(map[string]string, len(addresses))
 	for i, a := range addresses {
 		keys[i] = string(v.TargetKey(channel, a))
-		if _, found := written[keys[i]]; !found {
-			written[keys[i]] = a
+		if _, found := addressOf[keys[i]]; !found {
+			addressOf[keys[i]] = a
 		}
 	}
-	ids, err := targetIDs(ctx, db, channel, slices.Collect(maps.Keys(written)))
+	ids, err := targetIDs(ctx, db, channel, slices.Collect(maps.Keys(addressOf)))
 	if err != nil {
 		return nil, err
 	}
-	if len(ids) < len(written) {
+	if len(ids) < len(addressOf) {
 		var missing, sealed [][]byte
-		for key, a := range written {
+		for key, a := range addressOf {
 			if _, found := ids[key]; !found {
 				missing, sealed = append(missing, []byte(key)), append(sealed, v.SealAddress(channel, a))
 			}
@@ -94,7 +94,7 @@ func EnsureTargets(
 		if _, err := exec(ctx, db, addTargets, args{"channel": string(channel), "targets": added}); err != nil {
 			return nil, err
 		}
-		if ids, err = targetIDs(ctx, db, channel, slices.Collect(maps.Keys(written))); err != nil {
+		if ids, err = targetIDs(ctx, db, channel, slices.Collect(maps.Keys(addressOf))); err != nil {
 			return nil, err
 		}
 	}
@@ -216,8 +216,8 @@ func RestTarget(ctx context.Context, db bun.IDB, id int64, rest time.Duration) e
 	return err
 }
 
-// ForgetFailures ends the counting of failures of targets for which nothing waits any more: deliveries that come later
-// have their whole time.
+// ForgetFailures ends the counting of failures of targets for which nothing waits any more: for deliveries that come
+// later, the time after which Tocsin gives a target up begins anew.
 func ForgetFailures(ctx context.Context, db bun.IDB) error {
 	_, err := exec(ctx, db, forgetFailures, nil)
 	return err

@@ -12,7 +12,7 @@ import (
 	"github.com/seed91453169/tocsin/rule"
 )
 
-// Hash addresses a title.
+// Hash identifies a title in the database.
 type Hash = [sha256.Size]byte
 
 // TitleHash is the Hash of a title.

@@ -88,15 +88,15 @@ func RemoveUnusedTargets(ctx context.Context, tx bun.Tx, ids []int64) (int64, er
 }
 
 const (
-	unborneTitles = `
+	unusedTitles = `
 		SELECT i.hash FROM @titles AS i
 		LEFT JOIN LATERAL (SELECT * FROM observations AS o
 			WHERE o.title_hash = i.title_hash AND o.title = i.title OFFSET 0 LIMIT 1) AS o ON true
 		WHERE o.id IS NULL`
-	lockUnborneTitles = `
-		SELECT hash, title FROM observation_titles WHERE hash IN (` + unborneTitles + `)
+	lockUnusedTitles = `
+		SELECT hash, title FROM observation_titles WHERE hash IN (` + unusedTitles + `)
 		ORDER BY hash FOR UPDATE SKIP LOCKED`
-	removeTitles = "DELETE FROM observation_titles WHERE hash IN (" + unborneTitles + ")"
+	removeTitles = "DELETE FROM observation_titles WHERE hash IN (" + unusedTitles + ")"
 )
 
 // title is a row of observation_titles.
@@ -117,12 +117,12 @@ func RemoveUnusedTitles(
 		return 0, nil, err
 	}
 	last = list[len(list)-1].Hash
-	unborne, err := queryAll[title](ctx, tx, lockUnborneTitles, args{"titles": titleRows(list)})
-	if err != nil || len(unborne) == 0 {
+	unused, err := queryAll[title](ctx, tx, lockUnusedTitles, args{"titles": titleRows(list)})
+	if err != nil || len(unused) == 0 {
 		return 0, last, err
 	}
 	// A statement of its own: it sees the observations that came before the locks.
-	removed, err = exec(ctx, tx, removeTitles, args{"titles": titleRows(unborne)})
+	removed, err = exec(ctx, tx, removeTitles, args{"titles": titleRows(unused)})
 	return removed, last, err
 }
 

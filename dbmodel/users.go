@@ -123,8 +123,8 @@ const saveUser = `
 	UPDATE users SET full_name = @full_name, email = @email, email_identity = @identity, is_admin = @is_admin
 	WHERE id = @user`
 
-// SaveUser stores full name, email and whether the user is an administrator. FollowEmail comes after it where the
-// email changes of a user that may have subscriptions.
+// SaveUser stores full name, email and whether the user is an administrator. Where the email changes and the user may
+// have subscriptions, the caller calls FollowEmail next.
 func SaveUser(ctx context.Context, db bun.IDB, u *User) error {
 	identity, err := rule.EmailIdentity(u.Email)
 	if err != nil {
@@ -150,7 +150,7 @@ const hasAdministrator = `
 		OR NOT EXISTS (SELECT 1 FROM secobserve_users AS s WHERE s.user_id = u.id)))`
 
 // HasAdministrator reports whether there is an administrator other than Automation. A user that came from SecObserve
-// counts only with a password: such a user was not made here.
+// counts only with a password: superusers of SecObserve, which have none here, leave the setup open.
 func HasAdministrator(ctx context.Context, db bun.IDB) (there bool, err error) {
 	return queryOne[bool](ctx, db, hasAdministrator, args{"automation": automationID})
 }

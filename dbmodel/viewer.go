@@ -12,9 +12,9 @@ import (
 	"github.com/seed91453169/tocsin/rule"
 )
 
-// Viewer is the user, or the program, that asks. The rows that it sees stand in the conditions below, and every query
-// for people has one of them: a check that is forgotten shows nothing instead of everything. The zero value sees
-// nothing.
+// Viewer is the user, or the program, that asks. The conditions below say which rows it sees, and every query for
+// people has one of them. The zero value sees nothing: a caller that forgets to find out who asks gets nothing instead
+// of everything.
 type Viewer struct {
 	UserID   int64 // 0: nobody
 	Username string
@@ -30,19 +30,19 @@ func VisibleNotifications(db bun.IDB, v Viewer, alias string) string {
 	return v.notifications(db, alias, rule.Reader)
 }
 
-// EntitledNotifications is VisibleNotifications of those in whose product v has at least the role needed. Those
-// without a product are an administrator's.
+// EntitledNotifications is VisibleNotifications, but only for notifications in whose product v has at least the role
+// needed. Those without a product are an administrator's.
 func EntitledNotifications(db bun.IDB, v Viewer, alias string, needed rule.Role) string {
 	return v.notifications(db, alias, needed)
 }
 
-// VisibleDeliveries is VisibleNotifications of deliveries without those that come only from the personal subscription
-// of another user, or from a team's subscription to everything.
+// VisibleDeliveries is VisibleNotifications for deliveries. For a viewer that is no administrator, it leaves out those
+// that come only from the personal subscription of another user, or from a team's subscription to everything.
 func VisibleDeliveries(db bun.IDB, v Viewer, alias string) string {
 	return VisibleNotifications(db, v, alias) + " AND " + v.ownDeliveries(alias)
 }
 
-// EntitledDeliveries is EntitledNotifications of VisibleDeliveries.
+// EntitledDeliveries is VisibleDeliveries, but only for deliveries in whose product v has at least the role needed.
 func EntitledDeliveries(db bun.IDB, v Viewer, alias string, needed rule.Role) string {
 	return EntitledNotifications(db, v, alias, needed) + " AND " + v.ownDeliveries(alias)
 }
@@ -59,8 +59,8 @@ func (v Viewer) ownDeliveries(alias string) string {
 // isMember reports whether v sees products, and their notifications, as a member.
 func (v Viewer) isMember() bool { return !v.Admin && !v.Ingest && v.UserID != 0 }
 
-// VisibleProducts is a condition that expr is the id of a product that v sees, or of one that is gone where v sees
-// all.
+// VisibleProducts is a condition that expr is the id of a product that v sees. Where v sees all products, it is true
+// for any id, also for that of a product that is gone.
 func VisibleProducts(v Viewer, expr string) string { return v.products(expr, rule.Reader) }
 
 // notifications returns the condition of EntitledNotifications. Which types members see is a setting; they never see
@@ -73,11 +73,11 @@ func (v Viewer) notifications(db bun.IDB, alias string, needed rule.Role) string
 		return "FALSE"
 	}
 	return fmt.Sprintf("(%s AND %s AND %s)",
-		memberTypes(db, alias+".type"), among(db, alias+".product_id", v.productIDs(needed)), liveNotifications(alias))
+		membersSeeType(db, alias+".type"), among(db, alias+".product_id", v.productIDs(needed)), liveNotifications(alias))
 }
 
-// memberTypes is the condition that members see notifications of the type expr, in their products.
-func memberTypes(db bun.IDB, expr string) string {
+// membersSeeType is the condition that members see notifications of the type expr, in their products.
+func membersSeeType(db bun.IDB, expr string) string {
 	chosen := elementsOf(db, "settings", "member_notification_types")
 	never := slices.DeleteFunc(slices.Clone(rule.Types), func(t rule.Type) bool {
 		return slices.Contains(rule.MemberTypes, t)

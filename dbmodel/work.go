@@ -51,9 +51,9 @@ type Oldest struct {
 	Delivery time.Duration // since its notification was stored, or since the next try of a target that fails was due
 }
 
-// The oldest event is looked for among those that come first, of each queue. For deliveries it is the first one of
-// each of the targets that come first; the query steps from target to target through the index of pending deliveries,
-// see waitingTargets.
+// oldestWork finds the oldest of the first events of each queue, and the oldest of the first deliveries of the first
+// targets for which any wait. It steps from target to target through the index of pending deliveries, see
+// waitingTargets.
 const oldestWork = `
 	WITH RECURSIVE waiting(id, step) AS (
 		SELECT (SELECT target_id FROM deliveries WHERE state = 'pending' ORDER BY target_id LIMIT 1), 1
@@ -85,7 +85,7 @@ const oldestWork = `
 		(SELECT min(CASE WHEN failing_since IS NULL OR created_at > next_at THEN created_at ELSE next_at END) FROM first
 			WHERE created_at IS NOT NULL) AS delivery`
 
-// oldestAmong is how many events of each queue, and how many targets, the oldest is looked for among.
+// oldestAmong is how many events of each queue, and how many targets, oldestWork looks at.
 const oldestAmong = 2_000
 
 // OldestWork returns how long events and deliveries that are due have waited at the longest.
