@@ -65,8 +65,8 @@ func (s *Scheduler) addCleanup(ctx context.Context, now time.Time) error {
 	})
 }
 
-// addSecObserve adds a pass over SecObserve where one is due at now, the database's time. None begins while another one
-// is under way.
+// addSecObserve adds a pass over SecObserve where one is due at now, the database's time. None begins while another
+// one is under way.
 func (s *Scheduler) addSecObserve(ctx context.Context, now time.Time) error {
 	if s.secObserveInterval <= 0 {
 		return nil
@@ -102,8 +102,8 @@ func unlessWaiting(ctx context.Context, db bun.IDB, task string, slot time.Time)
 }
 
 // addRun stores and enqueues the run of a periodic task for the slot that due returns; the zero time: none is due. Any
-// number of schedulers may call it at once, also where due works with a time that has passed meanwhile: it calls due
-// again under a lock, so a slot gets one row, and no slot is added that is older than the newest one.
+// number of schedulers may call it at once, even where the time that due goes by is from before another one's call: it
+// calls due again under a lock, so a slot gets one row, and no slot is added that is older than the newest one.
 func (s *Scheduler) addRun(
 	ctx context.Context, task string, due func(ctx context.Context, db bun.IDB) (time.Time, error),
 ) error {
@@ -140,16 +140,16 @@ func dueSlot(schedule cron.Schedule, previous, now time.Time) time.Time {
 		if from.Before(previous) {
 			break
 		}
-		if slot := lastSlot(schedule, from, now); !slot.IsZero() {
+		if slot := latestSlot(schedule, from, now); !slot.IsZero() {
 			return slot
 		}
 	}
-	return lastSlot(schedule, previous, now)
+	return latestSlot(schedule, previous, now)
 }
 
-// lastSlot returns the latest slot that is later than after and not later than until, stepping through all of them;
+// latestSlot returns the latest slot that is later than after and not later than until, stepping through all of them;
 // the zero time where there is none.
-func lastSlot(schedule cron.Schedule, after, until time.Time) (slot time.Time) {
+func latestSlot(schedule cron.Schedule, after, until time.Time) (slot time.Time) {
 	for next := schedule.Next(after); !next.IsZero() && !next.After(until); next = schedule.Next(next) {
 		slot = next
 	}

@@ -135,7 +135,7 @@ func (s *Scheduler) sweep(ctx context.Context) (worked bool, err error) {
 		s.setBack = 0
 	}
 	for _, step := range []func(context.Context) error{
-		s.watchPauses, s.sweepEvents, s.sweepImports, s.forgetFailures,
+		s.watchQueues, s.sweepEvents, s.sweepImports, s.forgetFailures,
 		s.sweepTargets, s.sweepPeriodic, s.sweepDeletions,
 	} {
 		// A step that fails stops no other one: of a Redis cluster one part may answer while another does not.
@@ -151,8 +151,8 @@ func (s *Scheduler) forgetFailures(ctx context.Context) error {
 	return nil
 }
 
-// watchPauses logs when an operator pauses or resumes a queue.
-func (s *Scheduler) watchPauses(ctx context.Context) error {
+// watchQueues logs when an operator pauses or resumes a queue; that has nothing to do with the pauses of products.
+func (s *Scheduler) watchQueues(ctx context.Context) error {
 	paused, err := s.queue.Paused(ctx)
 	if err != nil {
 		s.queue.Note(err)
