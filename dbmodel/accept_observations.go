@@ -71,8 +71,8 @@ const deletedWithProduct = `EXISTS (
 		SELECT 1 FROM deletions d WHERE d.product_id = o.product_id AND d.generation = o.generation)`
 
 // upsertObservations inserts or updates the observations that differ, where all products are known, and returns their
-// ids. A stored one that was reported later than @reported_at, but not after now, stays. Of an observation that was
-// deleted with its product nothing is remembered.
+// ids. A stored one that was reported later than @reported_at, but not after now, stays. One that was deleted with its
+// product is always replaced, and loses the values last notified.
 const upsertObservations = `
 	INSERT INTO observations AS o (id, product_id, title, title_hash, severity, status, priority, parser_type,
 		vulnerability_id, cvss_score, origin, url, known_exploited, details, reported_at, generation)
@@ -158,8 +158,8 @@ func AcceptObservations(
 func acceptSQLite(
 	ctx context.Context, db bun.IDB, upsert args, list []Observation, options AcceptOptions,
 ) (a StoredChunk, err error) {
-	if whole, ok := db.(*DB); ok {
-		err = whole.InTx(ctx, func(ctx context.Context, tx bun.Tx) error {
+	if pool, ok := db.(*DB); ok {
+		err = pool.InTx(ctx, func(ctx context.Context, tx bun.Tx) error {
 			a, err = acceptSQLite(ctx, tx, upsert, list, options)
 			return err
 		})
@@ -187,9 +187,9 @@ func acceptSQLite(
 
 const lockObservations = `SELECT id FROM observations WHERE id = ANY (@ids) ORDER BY id FOR NO KEY UPDATE`
 
-// lockReported keeps stored observations from being changed until those that came through Redis are confirmed.
-// Otherwise another transaction could store an older report after a younger one was found to equal what is stored:
-// then the younger one would confirm the values of the older.
+// lockReported locks the stored observations until the transaction ends, where the report came through Redis. Without
+// the lock, another transaction could store an older report after this report was found to equal the stored values,
+// and before confirmReport: that would confirm the values of the older report.
 func lockReported(ctx context.Context, db bun.IDB, list []Observation, options AcceptOptions) error {
 	if options.ReportedAt == nil {
 		return nil
@@ -208,9 +208,9 @@ const confirmReport = `
 	UPDATE observations SET reported_at = @at
 	WHERE id = ANY (@ids) AND (reported_at < @at OR reported_at > clock_timestamp())`
 
-// confirmObservations records when observations that came through Redis were reported, also where they are stored
-// already: an older report that comes later must not undo them. It returns how many of them differ from the stored
-// ones, which were reported later.
+// confirmObservations records when observations that came through Redis were reported, also where they equal those
+// that are stored: an older report that comes later must not undo them. It returns how many of them differ from the
+// stored ones because those were reported later.
 func confirmObservations(
 	ctx context.Context, db bun.IDB, list []Observation, options AcceptOptions,
 ) (passedOver int, err error) {

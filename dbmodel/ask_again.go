@@ -19,10 +19,10 @@ const (
 )
 
 const (
-	// doubtfulDeliveries selects, of the deliveries of subscriptions that wait for a target, those that their
-	// subscription does not bring any more, and those that say more than any subscription to the target may. A personal
-	// subscription brings the whole text, not masked, to administrators alone; a delivery may also be whole because of
-	// another subscription to the same target.
+	// doubtfulDeliveries selects, of the pending deliveries to a target that come from subscriptions, those whose
+	// subscription does not cover them any more, and those that are not masked although no subscription to the target
+	// allows that any more. A personal subscription allows it for administrators alone; a delivery may also be unmasked
+	// because of another subscription to the same target.
 	doubtfulDeliveries = `
 		SELECT id, notification_id, product_id, digest_id, masked, enabled, seen, rightful FROM (
 			SELECT d.id, d.notification_id, d.product_id, d.digest_id, d.masked, d.target_id, s.id IS NOT NULL AS enabled,
@@ -68,14 +68,14 @@ type doubtfulDelivery struct {
 	Masked              bool
 	Enabled             bool // its subscription is enabled
 	Seen                bool // its user, if any, sees its notification
-	Rightful            bool // it is masked, or may still be whole
+	Rightful            bool // it is masked, or need not be
 
 	// heir is the target as the recipient of another subscription that takes the notification; nil: there is none, or
 	// no need of one.
 	heir *rule.Recipient
 }
 
-// isLost reports whether the subscription does not bring the delivery any more.
+// isLost reports whether its subscription does not cover the delivery any more.
 func (d *doubtfulDelivery) isLost() bool { return !d.Enabled || !d.Seen }
 
 // reason is why the delivery fails; empty: it does not.
@@ -90,10 +90,10 @@ func (d *doubtfulDelivery) reason() string {
 }
 
 // AskAgain decides once more about the deliveries that wait for a target because of subscriptions, where owner has the
-// lease. A delivery whose subscription is disabled or deleted, or whose user is gone or does not see its notification
-// any more, goes on as that of another subscription with the same target that takes the notification, or fails. One
-// that is whole only because of a user that is no administrator any more is masked. It reports whether anything
-// changed, and which deliveries failed, by the reason.
+// lease. Where the subscription of a delivery is disabled or deleted, or its user is gone or does not see the
+// notification any more, the delivery goes over to another subscription with the same target that takes the
+// notification, or fails if there is none. A delivery that is unmasked only because its user was an administrator is
+// masked. AskAgain reports whether anything changed, and which deliveries failed, by the reason.
 func AskAgain(
 	ctx context.Context, db bun.IDB, targetID int64, owner string,
 ) (changed bool, failed map[string][]MarkedDelivery, err error) {
@@ -135,8 +135,7 @@ func askAgainArgs(db bun.IDB, targetID, after int64) args {
 	}
 }
 
-// findHeirs sets heir of the deliveries that have lost their subscription: to another subscription by which the target
-// receives them.
+// findHeirs sets the heir of each lost delivery that the target also receives by another subscription.
 func findHeirs(ctx context.Context, db bun.IDB, targetID int64, list []doubtfulDelivery) error {
 	var products, notifications []int64
 	for i := range list {
@@ -147,7 +146,7 @@ func findHeirs(ctx context.Context, db bun.IDB, targetID int64, list []doubtfulD
 	if len(notifications) == 0 {
 		return nil
 	}
-	settings, err := LoadSettings(ctx, db) // as doubtfulDeliveries reads them: those that a drain holds may be older
+	settings, err := LoadSettings(ctx, db) // anew, as doubtfulDeliveries does: a drain may hold older ones
 	if err != nil {
 		return fmt.Errorf("load settings: %w", err)
 	}

@@ -7,9 +7,9 @@ import (
 	"github.com/uptrace/bun"
 )
 
-// unreported is the condition that a notification of the table n waits for the end of a pause, or for the slot of a
-// subscription in whose scope it is.
-const unreported = `(n.held_back OR EXISTS (
+// waitsForDigest is the condition that a notification of the table n waits for the end of a pause, or for the slot of
+// a subscription in whose scope it is.
+const waitsForDigest = `(n.held_back OR EXISTS (
 		SELECT 1 FROM subscriptions s WHERE s.next_slot_at IS NOT NULL AND coalesce(n.released, n.id) > s.reported
 			AND (s.product_id IS NULL OR s.product_id = n.product_id)
 			AND (s.product_group_id IS NULL OR n.product_id IN (
@@ -19,7 +19,7 @@ const oldNotifications = `
 	SELECT n.id, n.created_at FROM notifications n
 	WHERE n.created_at < @before AND (n.created_at, n.id) > (@behind_time, @behind_id)
 		AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.notification_id = n.id AND d.state = 'pending')
-		AND NOT ` + unreported + `
+		AND NOT ` + waitsForDigest + `
 	ORDER BY n.created_at, n.id LIMIT @limit FOR UPDATE OF n SKIP LOCKED`
 
 // OldNotifications returns the ids of up to limit notifications that were created before a time, that have no pending
@@ -47,10 +47,10 @@ func OldNotifications(
 const deleteQuietNotifications = `
 	DELETE FROM notifications AS n WHERE n.id = ANY (@ids)
 		AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.notification_id = n.id AND d.state = 'pending')
-		AND NOT ` + unreported + ` RETURNING id`
+		AND NOT ` + waitsForDigest + ` RETURNING id`
 
 // DeleteQuietNotifications deletes those of the given notifications that have no pending delivery and wait for no
-// digest, with their deliveries and marks, and returns how many it deleted. The caller has locked them: this statement
+// digest, with their deliveries and views, and returns how many it deleted. The caller has locked them: this statement
 // sees a resend, or a change of a subscription, that came before the lock.
 func DeleteQuietNotifications(ctx context.Context, tx bun.Tx, ids []int64) (int64, error) {
 	deleted, err := queryAll[int64](ctx, tx, deleteQuietNotifications, args{"ids": numbers(ids)})
@@ -60,8 +60,8 @@ func DeleteQuietNotifications(ctx context.Context, tx bun.Tx, ids []int64) (int6
 	return int64(len(deleted)), err
 }
 
-// DeleteOldSuppressions forgets the counts of suppressed exceptions that are older than age: no notification takes
-// them up any more.
+// DeleteOldSuppressions deletes the counts of suppressed exceptions that are older than age: no notification will
+// include them any more.
 func DeleteOldSuppressions(ctx context.Context, db bun.IDB, age time.Duration) (int64, error) {
 	return exec(ctx, db, `DELETE FROM suppressions WHERE since < clock_timestamp() - @age`, args{"age": age})
 }

@@ -55,9 +55,9 @@ const mendQueuedEvents = `
 	UPDATE outbox SET queued_at = clock_timestamp() WHERE id IN (
 		SELECT id FROM outbox WHERE queued_at > clock_timestamp() ORDER BY id LIMIT @limit FOR NO KEY UPDATE SKIP LOCKED)`
 
-// MendDueTimes brings due times that were written before the database's clock was set back by setBack, and the next
-// slots of subscriptions, to where they would be by the clock of now. A lease or claim stays with its process for as
-// long as it would have: it is cut to its full length from now, never ended.
+// MendDueTimes corrects, after the database's clock was set back by setBack, the due times that were written before
+// that and the next slots of subscriptions. A lease or claim stays with its process: it is never ended, but cut to its
+// full length from now.
 func MendDueTimes(ctx context.Context, db *DB, setBack time.Duration) error {
 	for _, mend := range []struct {
 		statement string
@@ -100,9 +100,9 @@ const tick = `
 	UPDATE ticks SET next_at = clock_timestamp() + @interval
 	WHERE name = @name AND (next_at <= clock_timestamp() OR next_at > clock_timestamp() + @interval)`
 
-// Tick reports whether the caller must now do what the tick of this name is for; it is true once in every interval,
-// over all processes. A next tick that is further ahead than interval was set before the clock was set back, and does
-// not count.
+// Tick reports whether the caller must now do the work that the tick of this name is for; it is true once in every
+// interval, over all processes. A next tick that is further ahead than interval was set before the clock was set back,
+// and does not count.
 func Tick(ctx context.Context, db bun.IDB, name string, interval time.Duration) (bool, error) {
 	n, err := exec(ctx, db, tick, args{"name": name, "interval": interval})
 	return n > 0, err

@@ -9,7 +9,7 @@ import (
 
 // CommittedEvents returns which of the events with these ids are stored in a PostgreSQL database that a Go web tier has
 // opened, with any driver: their transactions are committed.
-func CommittedEvents(ctx context.Context, db reader, ids []int64) (seen map[int64]bool, err error) {
+func CommittedEvents(ctx context.Context, db reader, ids []int64) (committed map[int64]bool, err error) {
 	if len(ids) == 0 {
 		return nil, nil
 	}
@@ -23,13 +23,13 @@ func CommittedEvents(ctx context.Context, db reader, ids []int64) (seen map[int6
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, found.Close()) }()
-	seen = map[int64]bool{}
+	committed = map[int64]bool{}
 	for found.Next() {
 		var id int64
 		if err := found.Scan(&id); err != nil {
 			return nil, err
 		}
-		seen[id] = true
+		committed[id] = true
 	}
-	return seen, found.Err()
+	return committed, found.Err()
 }

@@ -80,7 +80,7 @@ const insertContacts = `
 	FROM @contacts AS i ORDER BY i.ord`
 
 // held is the condition that a contact belongs to holder, in the form that the indexes of contacts serve. A statement
-// compares the kind, too: the parts of the settings differ in nothing else.
+// compares the kind, too: the parts of the settings differ in that alone.
 func held(holder rule.Holder) bun.Safe {
 	switch holder.Kind {
 	case rule.HolderProduct:

@@ -3,9 +3,9 @@
 // them share a transaction.
 //
 // A statement stands whole in a constant, in the words of PostgreSQL, with arguments by name, and runs through exec,
-// queryAll or queryOne; dialect.go lists the forms that SQLite writes in another way. Its rows are read into a struct
-// by the names of the columns. Lists of values are arguments of the types numbers, texts and rows. Queries that read
-// better as a chain of calls, such as those of a filter with many conditions, are built by bun.
+// queryAll or queryOne; dialect.go lists the forms that SQLite writes in another way. The rows of a result are read
+// into a struct by the names of the columns. Lists of values are arguments of the types numbers, texts and rows.
+// Queries that read better as a chain of calls, such as those of a filter with many conditions, are built by bun.
 package dbmodel
 
 import (

@@ -15,7 +15,7 @@ const hiddenAtOnce = 5_000
 // DeleteNotificationsByFilter deletes, of the notifications that f wants, those about products of which v is an owner;
 // an administrator counts as an owner everywhere. It returns how many it deleted. Notifications that come meanwhile
 // stay. Once it returns, nobody sees the deleted ones and none of their pending deliveries is sent; a worker removes
-// them. f.Behind and f.OldestFirst decide nothing.
+// them. f.Behind and f.OldestFirst are ignored.
 //
 // It runs in several short transactions: where it fails, a part may be deleted.
 func DeleteNotificationsByFilter(ctx context.Context, db *DB, v Viewer, f NotificationFilter) (deleted int, err error) {
@@ -92,7 +92,7 @@ const (
 	deleteDeliveriesOf = `DELETE FROM deliveries WHERE notification_id = ANY (@ids)`
 )
 
-// DeleteNotifications deletes notifications with their deliveries and marks. Whether they may be deleted is the
+// DeleteNotifications deletes notifications with their deliveries and views. Whether they may be deleted is the
 // caller's business, see NotificationRights.
 func DeleteNotifications(ctx context.Context, tx bun.Tx, ids []int64) error {
 	ids, err := queryAll[int64](ctx, tx, lockNotifications, args{"ids": numbers(ids)})
@@ -113,9 +113,10 @@ func noteDeletion(ctx context.Context, tx bun.Tx) error {
 	return err
 }
 
-// liveNotifications is a condition that a notification is not deleted. alias is the name in the statement of the table
-// of notifications, or d or deliveries: then the condition is about the notification of a delivery. Where nothing is
-// being deleted it costs nothing, and it never changes the plan of a statement.
+// liveNotifications is a condition that a notification is not deleted. alias is the name of the table of notifications
+// in the statement, unless it is d or deliveries: that is the table of deliveries, and the condition is about the
+// notification of a delivery. Where nothing is being deleted the condition costs nothing, and it never changes the
+// plan of a statement.
 func liveNotifications(alias string) string {
 	id := alias + ".id"
 	if alias == "d" || alias == "deliveries" {
@@ -134,6 +135,6 @@ func liveObservations(alias string) string {
 		WHERE gone.product_id = %[1]s.product_id AND gone.generation = %[1]s.generation))`, alias)
 }
 
-// liveEvents is the condition that an event is not deleted: a row of outbox, which has no other name in the statement.
+// liveEvents is the condition that an event, a row of outbox, is not deleted. The statement uses no alias for outbox.
 const liveEvents bun.Safe = `(NOT EXISTS (SELECT 1 FROM deletions) OR NOT EXISTS (SELECT 1 FROM deletions gone
 	WHERE gone.product_id = outbox.product_id AND gone.until_event >= outbox.id))`

@@ -9,7 +9,7 @@ import (
 	"github.com/seed91453169/tocsin/rule"
 )
 
-// NotificationForDelivery is VisibleNotificationByID that keeps the notification until the transaction ends: nobody
+// NotificationForDelivery is VisibleNotificationByID that locks the notification until the transaction ends: nobody
 // deletes it, resends one of its deliveries or adds others meanwhile.
 func NotificationForDelivery(ctx context.Context, tx bun.Tx, v Viewer, id int64) (*Notification, error) {
 	n := new(Notification)
@@ -36,9 +36,9 @@ const (
 		FROM @deliveries AS d JOIN notifications n ON n.id = @notification ORDER BY d.ord`
 )
 
-// AddDeliveries gives a notification, which NotificationForDelivery keeps, a pending delivery for each of the
-// recipients whose target has none that waits or was sent: one that failed waits again. It returns these recipients.
-// The failures of their targets are forgotten, see startAnew.
+// AddDeliveries adds pending deliveries to a notification, which NotificationForDelivery has locked. It passes over
+// recipients whose target has a pending or a sent delivery of it, and returns the others. Where a delivery to a target
+// failed, it becomes pending again, and no other is added. The failures of the targets are forgotten, see startAnew.
 func AddDeliveries(
 	ctx context.Context, tx bun.Tx, notification int64, recipients []rule.Recipient,
 ) ([]rule.Recipient, error) {
@@ -46,38 +46,38 @@ func AddDeliveries(
 	if err != nil {
 		return nil, fmt.Errorf("load deliveries: %w", err)
 	}
-	failed, done := map[int64]int64{}, map[int64]bool{} // by target
+	failed, covered := map[int64]int64{}, map[int64]bool{} // by target
 	for _, d := range list {
 		if d.State == Failed {
 			failed[d.TargetID] = d.ID
 		} else {
-			done[d.TargetID] = true
+			covered[d.TargetID] = true
 		}
 	}
-	var all, anew, again []rule.Recipient
+	var all, added, retried []rule.Recipient
 	var ids, targets []int64
 	for _, r := range recipients {
 		switch id, found := failed[r.Target]; {
-		case done[r.Target]:
+		case covered[r.Target]:
 			continue
 		case found:
-			again, ids = append(again, r), append(ids, id)
+			retried, ids = append(retried, r), append(ids, id)
 		default:
-			anew = append(anew, r)
+			added = append(added, r)
 		}
 		all, targets = append(all, r), append(targets, r.Target)
 	}
 	if len(all) == 0 {
 		return nil, nil
 	}
-	if len(again) > 0 {
-		deliveries := append(deliveryCols([]NewNotification{{Recipients: again}}), col{"id", "bigint", ids})
+	if len(retried) > 0 {
+		deliveries := append(deliveryCols([]NewNotification{{Recipients: retried}}), col{"id", "bigint", ids})
 		if _, err := exec(ctx, tx, deliverAgain, args{"deliveries": deliveries}); err != nil {
 			return nil, fmt.Errorf("have failed deliveries wait: %w", err)
 		}
 	}
-	if len(anew) > 0 {
-		deliveries := deliveryCols([]NewNotification{{Recipients: anew}})
+	if len(added) > 0 {
+		deliveries := deliveryCols([]NewNotification{{Recipients: added}})
 		a := args{"deliveries": deliveries, "notification": notification}
 		if _, err := exec(ctx, tx, addDeliveries, a); err != nil {
 			return nil, fmt.Errorf("store deliveries: %w", err)

@@ -90,8 +90,8 @@ func DeliveriesOf(ctx context.Context, db bun.IDB, v Viewer, notificationIDs []i
 }
 
 // LastDeliveries lists the newest deliveries about a product for each target, at most perTarget of each, as far as v
-// sees them, by channel and target, newest first. It looks no further than the newest deliveries about the product,
-// recent in number.
+// sees them, by channel and target, newest first. It looks for them among the newest deliveries about the product, as
+// many as recent says.
 func LastDeliveries(
 	ctx context.Context, db bun.IDB, v Viewer, productID int64, perTarget, recent int,
 ) ([]Delivery, error) {
@@ -124,7 +124,7 @@ func Deliveries(ctx context.Context, db bun.IDB, v Viewer, f DeliveryFilter, lim
 	return queryAll[Delivery](ctx, db, listedDeliveries, shownTo(db, v, args{"ids": bun.Safe(l.ids(db, v))}))
 }
 
-// choice is the conditions of f.
+// choice restricts q to the deliveries that f wants.
 func (f *DeliveryFilter) choice(q *bun.SelectQuery) *bun.SelectQuery {
 	if f.State != "" {
 		q = q.Where("deliveries.state = ?", f.State)

@@ -25,7 +25,7 @@ type WaitingDigest struct {
 	Products int            // different products
 	Named    []Notification // gates, exceptions and tasks, oldest first, cut at the limit
 	Worst    []Notification // observations and titles, the worst first, cut at the limit
-	// ContactHolder is that of all deliveries; the zero value where they have different ones.
+	// ContactHolder is the holder that all deliveries have; the zero value where their holders differ.
 	ContactHolder
 	// Subscribed says that at least one of the deliveries comes from a subscription.
 	Subscribed bool
@@ -59,12 +59,13 @@ type digestMember struct {
 	AfterPriority *int
 }
 
-// isNamed reports whether m is about a gate or an exception: a digest names these before observations and titles.
+// isNamed reports whether m belongs in WaitingDigest.Named, as gates, exceptions and tasks do. Observations and titles
+// belong in Worst.
 func (m *digestMember) isNamed() bool {
 	return m.Type != rule.TypeObservation && m.Type != rule.TypeObservationTitle
 }
 
-// place is the sort key of m among the members for which isNamed says the same; the lowest comes first.
+// place is the sort key of m among the members with the same isNamed; the lowest key comes first.
 func (m *digestMember) place() []int64 {
 	if m.isNamed() {
 		return []int64{m.NotificationID}
@@ -83,8 +84,8 @@ func (m *digestMember) place() []int64 {
 }
 
 // WaitingDigestOf reads the deliveries that wait for a target and belong to no StoredNetDigest, at most maxDigest.
-// Where batch is not 0, it reads those of the digest with that number alone. The lists Named and Worst have at most
-// maxNamed and maxWorst notifications.
+// Where batch is not 0, it reads only those with that number, see DeliverySet.Number. The lists Named and Worst have
+// at most maxNamed and maxWorst notifications.
 func WaitingDigestOf(
 	ctx context.Context, db bun.IDB, target, batch int64, maxNamed, maxWorst int,
 ) (*WaitingDigest, error) {
@@ -111,33 +112,33 @@ func WaitingDigestOf(
 	if out.ContactHolder, err = s.readHolder(ctx, db); err != nil {
 		return nil, err
 	}
-	out.Named, out.Worst, err = s.readNamed(ctx, db)
+	out.Named, out.Worst, err = s.readLists(ctx, db)
 	return out, err
 }
 
 // digestSums sums up the members of a digest that were read.
 type digestSums struct {
-	groups       map[DigestGroup]int // how often; Count is 0
-	products     map[int64]bool
-	named, worst namedMembers
-	some         *ContactHolder // of one of the members, and of all unless several; nil: there is no member
-	several      bool           // members have different holders
-	subscribed   bool
+	groups        map[DigestGroup]int // the count of each group; Count in the key is 0
+	products      map[int64]bool
+	named, worst  firstMembers
+	holder        *ContactHolder // of the first member; nil: there is no member
+	holdersDiffer bool           // another member has another holder
+	subscribed    bool
 }
 
-// namedMembers are the first limit members in the order of their places, and some more until they are cut.
-type namedMembers struct {
+// firstMembers are the first limit members in the order of their places, and some more until they are cut.
+type firstMembers struct {
 	list  []digestMember
 	limit int
 }
 
-func (l *namedMembers) add(m *digestMember) {
+func (l *firstMembers) add(m *digestMember) {
 	if l.list = append(l.list, *m); len(l.list) >= 2*l.limit+100 {
 		l.cut()
 	}
 }
 
-func (l *namedMembers) cut() {
+func (l *firstMembers) cut() {
 	slices.SortFunc(l.list, func(a, b digestMember) int { return slices.Compare(a.place(), b.place()) })
 	l.list = l.list[:min(len(l.list), l.limit)]
 }
@@ -145,7 +146,7 @@ func (l *namedMembers) cut() {
 func newDigestSums(maxNamed, maxWorst int) *digestSums {
 	return &digestSums{
 		groups: map[DigestGroup]int{}, products: map[int64]bool{},
-		named: namedMembers{limit: maxNamed}, worst: namedMembers{limit: maxWorst},
+		named: firstMembers{limit: maxNamed}, worst: firstMembers{limit: maxWorst},
 	}
 }
 
@@ -160,10 +161,10 @@ func (s *digestSums) add(m *digestMember) {
 		s.worst.add(m)
 	}
 	s.subscribed = s.subscribed || m.Holder.Kind == rule.HolderSubscription
-	if s.some == nil {
-		s.some = &m.ContactHolder
+	if s.holder == nil {
+		s.holder = &m.ContactHolder
 	}
-	s.several = s.several || m.ContactHolder != *s.some
+	s.holdersDiffer = s.holdersDiffer || m.ContactHolder != *s.holder
 }
 
 func (s *digestSums) sortedGroups() []DigestGroup {
@@ -178,18 +179,18 @@ func (s *digestSums) sortedGroups() []DigestGroup {
 	return out
 }
 
-// readHolder returns the holder that all members have, with its name.
+// readHolder returns the holder that all members have, with its name; the zero value where their holders differ.
 func (s *digestSums) readHolder(ctx context.Context, db bun.IDB) (ContactHolder, error) {
-	if s.several || s.some == nil {
+	if s.holdersDiffer || s.holder == nil {
 		return ContactHolder{}, nil
 	}
-	one := []PendingDelivery{{ContactHolder: *s.some}}
+	one := []PendingDelivery{{ContactHolder: *s.holder}}
 	err := nameHolders(ctx, db, one)
 	return one[0].ContactHolder, err
 }
 
-// readNamed reads the notifications of the lists Named and Worst, each masked where its delivery is.
-func (s *digestSums) readNamed(ctx context.Context, db bun.IDB) (named, worst []Notification, err error) {
+// readLists reads the notifications of the lists Named and Worst, each masked where its delivery is.
+func (s *digestSums) readLists(ctx context.Context, db bun.IDB) (named, worst []Notification, err error) {
 	s.named.cut()
 	s.worst.cut()
 	ids := make([]int64, 0, len(s.named.list)+len(s.worst.list))

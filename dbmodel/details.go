@@ -24,7 +24,7 @@ type Details struct {
 }
 
 // column is the value of the column details, which holds the details that have no column of their own: empty, or JSON.
-// Equal details are equal texts.
+// Equal details have equal texts.
 func (d Details) column() string {
 	d.VulnerabilityID, d.CVSSScore, d.Origin, d.URL, d.KnownExploited = "", nil, Origin{}, "", nil
 	if d == (Details{}) {

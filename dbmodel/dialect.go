@@ -10,8 +10,8 @@ import (
 	"github.com/uptrace/bun/dialect"
 )
 
-// This file holds the expressions and parts of statements that differ between PostgreSQL and SQLite. A statement that
-// differs as a whole asks isSQLite where it stands, and arguments do where they are expanded.
+// This file holds the expressions and parts of statements that differ between PostgreSQL and SQLite. Where a statement
+// differs as a whole, the function that runs it asks isSQLite. Arguments differ in expansion.
 
 // byKey is the part of a join that looks up rows by key: its groups are the table and the condition.
 const byKey = `\(SELECT \* FROM (\w+ AS \w+)\s+WHERE ([^()]+) OFFSET 0[^()]*\) AS \w+ ON true`

@@ -52,8 +52,8 @@ type summedNotification struct {
 }
 
 const (
-	// A notification that a pause held back has an id below the number that it got at the end of the pause: firstSummed
-	// is an id below the first of these.
+	// firstSummed selects an id below those of the notifications that got a number above @after when a pause ended: their
+	// ids are lower than these numbers.
 	firstSummed = `
 		SELECT coalesce((SELECT min(id) - 1 FROM notifications WHERE released > @after), @after)`
 
@@ -69,7 +69,8 @@ const (
 		ORDER BY n.type, CASE n.type WHEN 'observation' THEN n.observation_id WHEN 'security_gate' THEN n.product_id END,
 			CASE WHEN n.type NOT IN ('observation', 'security_gate') THEN n.name END, n.id`
 
-	// A notification that went to a target of a subscription for another reason is known there, too.
+	// sentAtOnce also holds where a notification went to a target of the subscription for another reason: it is known
+	// there, too.
 	sentAtOnce = `
 		EXISTS (SELECT 1 FROM deliveries d WHERE d.notification_id = n.id AND d.digest_id IS NULL
 			AND (d.source_kind = 'subscription' AND d.source_id = @subscription
@@ -160,7 +161,7 @@ func AddDigest(ctx context.Context, tx bun.Tx, d *StoredNetDigest) (int64, error
 }
 
 // AddDigestDeliveries stores a pending delivery for each of the notifications and each of the recipients. digest is
-// the message in which they go; 0: each goes as it is.
+// the id of the digest that they are delivered in; 0: in none.
 func AddDigestDeliveries(
 	ctx context.Context, tx bun.Tx, notifications []int64, to []rule.Recipient, digest int64,
 ) error {

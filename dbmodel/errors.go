@@ -14,7 +14,7 @@ import (
 var (
 	// ErrNotFound: there is no such row.
 	ErrNotFound = errors.New("not found")
-	// ErrConflict: a unique or foreign key speaks against it.
+	// ErrConflict: the statement would violate a unique or foreign key.
 	ErrConflict = errors.New("conflict")
 	// ErrUnavailable: the database cannot be reached, is full of connections, or asks to try again. The statement may or
 	// may not have had its effect.

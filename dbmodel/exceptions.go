@@ -22,7 +22,7 @@ type Exception struct {
 	ProductID     int64           `json:"product_id,omitempty"`
 	ObservationID int64           `json:"observation_id,omitempty"`
 	Fingerprint   string          `json:"fingerprint"` // hex; the same for the same exception
-	// NeverSuppressed has it notified also within the window of an equal one.
+	// NeverSuppressed: it is notified even within the window of an equal exception.
 	NeverSuppressed bool `json:"never_suppressed,omitempty"`
 	Own             bool `json:"own,omitempty"` // about Tocsin itself
 }
@@ -52,8 +52,8 @@ type Named struct {
 	Product     *ProductContext    // that of the exception, else that of the observation; nil: none
 }
 
-// NamedBy finds the user, observation and product that an exception names, as they are now, and keeps the product from
-// being deleted until the transaction ends: a notification about it is deleted with it.
+// NamedBy finds the user, observation and product that an exception names, as they are now. It keeps the product from
+// being deleted until the transaction ends, so that a notification stored in it is deleted with the product.
 func NamedBy(ctx context.Context, tx bun.Tx, e *Exception) (n Named, err error) {
 	if e.ObservationID != 0 {
 		o, err := ObservationByID(ctx, tx, e.ObservationID)

@@ -54,7 +54,7 @@ type EventState int
 
 // States of events.
 const (
-	EventGone EventState = iota // evaluated, or dismissed
+	EventGone EventState = iota // evaluated, dismissed, or replaced by other events
 	EventWaits
 	EventSetAside
 )

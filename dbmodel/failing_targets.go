@@ -63,8 +63,9 @@ const (
 		) GROUP BY t.channel`
 )
 
-// FailingTargets lists up to limit targets that fail and that v sees something of, those that failed first coming
-// first. Deliveries count as far as v sees their notifications; needed is the role that Entitled is about.
+// FailingTargets lists up to limit targets that fail and have a pending or failed delivery that v sees. Those that are
+// still tried come first, by the time since which they fail. Only deliveries that v sees are counted; needed is the
+// role that Entitled is about.
 func FailingTargets(ctx context.Context, db bun.IDB, v Viewer, needed rule.Role, limit int) ([]FailingTarget, error) {
 	return failingTargets(ctx, db, v, needed, 0, limit)
 }

@@ -60,7 +60,7 @@ func (l listing) ids(db bun.IDB, v Viewer) string {
 	return q.Column("id").String() + l.end(l.table, l.limit)
 }
 
-// visible is the condition that v sees a row. Unlike VisibleNotifications it is good for many rows and many products.
+// visible is the condition that v sees a row. Unlike VisibleNotifications it suits statements that read many rows.
 func (l listing) visible(db bun.IDB, v Viewer) string {
 	products := VisibleProducts(v, l.table+".product_id")
 	switch {
@@ -96,8 +96,9 @@ func (l listing) products(v Viewer) string {
 	return visible
 }
 
-// idsOfProducts finds, of each product, the first row. A row of the list belongs to one of the products whose first
-// rows come first; of the others no more than that row is read.
+// idsOfProducts finds the first row of each product, sorts the products by these rows, and keeps as many products as
+// the list may have rows: every row of the list belongs to one of them. Of the other products only the first row is
+// read.
 const idsOfProducts = `
 	WITH heads AS MATERIALIZED (
 		SELECT p.id AS product, (@first) AS head FROM products p WHERE @visible

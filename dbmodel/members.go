@@ -33,7 +33,8 @@ const members = `
 	SELECT u.username, u.full_name, m.role FROM @members AS m JOIN users u ON u.id = m.user_id
 	WHERE m.@holder = @id AND u.username COLLATE "C" > @after ORDER BY u.username COLLATE "C" LIMIT @limit`
 
-// Members lists up to limit members with a name behind after, by name. Who may see them is the caller's business.
+// Members lists up to limit members with a name behind after, by name. Whether the viewer may see them is the
+// caller's business.
 func Members(ctx context.Context, db bun.IDB, in Membership, after string, limit int) ([]Member, error) {
 	return queryAll[Member](ctx, db, members,
 		args{"members": in.table, "holder": in.column, "id": in.ID, "after": after, "limit": limit})

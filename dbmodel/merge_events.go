@@ -34,8 +34,8 @@ const insertEvents = `
 	INSERT INTO outbox (kind, bulk, attempts, created_at, payload)
 	SELECT @kind, @bulk::boolean, 1, @accepted::timestamptz, i.payload::jsonb FROM @payloads AS i ORDER BY i.ord`
 
-// insertTried stores events that were accepted at a time before, as if each had been tried: MergeEvents leaves them
-// alone.
+// insertTried stores events that were accepted before, at the time accepted, as if each had been tried: MergeEvents
+// leaves them alone.
 func insertTried(
 	ctx context.Context, tx bun.Tx, kind EventKind, bulk bool, payloads []string, accepted time.Time,
 ) error {
@@ -58,7 +58,7 @@ const mergeableEvents = `
 
 // MergeEvents replaces up to limit waiting events about few observations by events about up to chunk of them, which
 // are evaluated many times faster, and returns how many it replaced. Their tasks, if they have any, will find nothing.
-// It takes the oldest, and none that was tried before: of those one may be bad.
+// It takes the oldest, but none that was tried before: such an event may be bad, see SplitEvent.
 func MergeEvents(ctx context.Context, tx bun.Tx, bulk bool, limit, chunk int) (int, error) {
 	if err := neverSort(ctx, tx); err != nil {
 		return 0, err

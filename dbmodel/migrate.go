@@ -323,9 +323,9 @@ func newMigrator(db *DB, files fs.FS, mark migrate.MigrationHook) (*migrate.Migr
 		migrate.WithTableName(migrationTable), migrate.WithLocksTableName("schema_migration_locks")), nil
 }
 
-// withMigrator runs fn while no other process migrates, unless the schema is newer than files. bun's own lock is a row
-// that a killed process leaves behind; PostgreSQL's advisory lock ends with its transaction, which behind a pooler is
-// all that stays on one connection of the server, and SQLite has one writer.
+// withMigrator runs fn while no other process migrates, unless the schema is newer than files. It does not use bun's
+// own lock, a row that a killed process leaves behind. On PostgreSQL it holds an advisory lock of a transaction: behind
+// a pooler, only a transaction stays on one connection of the server. On SQLite there is one writer.
 func withMigrator(
 	ctx context.Context, db *DB, files fs.FS, mark migrate.MigrationHook, fn func(*migrate.Migrator) error,
 ) error {

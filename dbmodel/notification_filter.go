@@ -21,7 +21,7 @@ type Position struct {
 type NotificationFilter struct {
 	Type        rule.Type
 	Event       rule.Event
-	Severities  []rule.Severity // after: a notification that has none after has none before either; empty: any
+	Severities  []rule.Severity // one of these in After, which every notification with a severity has; empty: any
 	ProductID   int64
 	GroupID     int64 // of the product group that the product belongs to today
 	Digest      int64 // of the StoredNetDigest that sums them up
@@ -63,13 +63,13 @@ func Notifications(ctx context.Context, db bun.IDB, v Viewer, f NotificationFilt
 		ids = l.ids(db, v)
 	case *f.Viewed:
 		// Two lists: one index has the notifications viewed until a time, another one those viewed one by one since then.
-		byItself := l.and(`notifications.created_at >= ?
+		oneByOne := l.and(`notifications.created_at >= ?
 			AND notifications.id IN (SELECT notification_id FROM notification_views WHERE user_id = ?)`, until, v.UserID)
-		byItself.byProduct, byItself.index, byItself.few = false, "", true
+		oneByOne.byProduct, oneByOne.index, oneByOne.few = false, "", true
 		ids = "SELECT id FROM (" + l.and("notifications.created_at < ?", until).ids(db, v) +
-			") AS a UNION ALL SELECT id FROM (" + byItself.ids(db, v) + ") AS b"
+			") AS a UNION ALL SELECT id FROM (" + oneByOne.ids(db, v) + ") AS b"
 	default:
-		ids = l.and("notifications.created_at >= ? AND NOT ?", until, viewedByItself(v.UserID, "notifications")).ids(db, v)
+		ids = l.and("notifications.created_at >= ? AND NOT ?", until, hasViewRow(v.UserID, "notifications")).ids(db, v)
 	}
 	var list []Notification
 	err = db.NewSelect().Model(&list).
@@ -81,7 +81,7 @@ func Notifications(ctx context.Context, db bun.IDB, v Viewer, f NotificationFilt
 	return list, Translate(err)
 }
 
-// choice is the conditions of f, all but Viewed.
+// choice restricts q to the notifications that f wants, whatever f.Viewed says.
 func (f *NotificationFilter) choice(q *bun.SelectQuery) *bun.SelectQuery {
 	if f.Type != "" {
 		q = q.Where("notifications.type = ?", f.Type)
@@ -124,8 +124,8 @@ func (f *NotificationFilter) choice(q *bun.SelectQuery) *bun.SelectQuery {
 	return q
 }
 
-// Unindexed names a condition of f for which there is no index, so that a list for v may read all rows that the other
-// conditions leave; empty: there is none.
+// Unindexed names a condition of f, as its parameter in the API, for which there is no index, so that a list for v may
+// read all rows that the other conditions leave; empty: there is none.
 func (f *NotificationFilter) Unindexed(v Viewer) string {
 	switch {
 	case f.Contains != "":

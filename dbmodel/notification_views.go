@@ -11,7 +11,7 @@ import (
 
 // viewedBy is the condition that a user has viewed a notification; alias is its table in the statement.
 func viewedBy(db bun.IDB, userID int64, alias string) string {
-	return fmt.Sprintf("(%s.created_at < %s OR %s)", alias, viewedUntil(db, userID), viewedByItself(userID, alias))
+	return fmt.Sprintf("(%s.created_at < %s OR %s)", alias, viewedUntil(db, userID), hasViewRow(userID, alias))
 }
 
 // viewedUntil is the time of users.viewed_until. It is the same for all rows, so that the index of created_at serves
@@ -24,8 +24,8 @@ func viewedUntil(db bun.IDB, userID int64) bun.Safe {
 	return bun.Safe(fmt.Sprintf("coalesce((SELECT viewed_until FROM users WHERE id = %d), %s)", userID, never))
 }
 
-// viewedByItself is the condition that a user has a row for the notification in notification_views.
-func viewedByItself(userID int64, alias string) bun.Safe {
+// hasViewRow is the condition that a user has a row for the notification in notification_views.
+func hasViewRow(userID int64, alias string) bun.Safe {
 	const viewed = "EXISTS (SELECT 1 FROM notification_views v WHERE v.user_id = %d AND v.notification_id = %s.id)"
 	return bun.Safe(fmt.Sprintf(viewed, userID, alias))
 }
@@ -49,9 +49,9 @@ const markViewed = `
 	SELECT @user, n.id FROM notifications n WHERE n.id = ANY (@ids) AND @visible AND NOT @viewed
 	ORDER BY n.id FOR KEY SHARE OF n ON CONFLICT DO NOTHING`
 
-// MarkViewed marks those of the given notifications as viewed that v sees.
+// MarkViewed marks as viewed those of the given notifications that v sees.
 func MarkViewed(ctx context.Context, tx bun.Tx, v Viewer, ids []int64) error {
-	if there, err := countViewsChanged(ctx, tx, v); err != nil || !there {
+	if there, err := noteViewsChange(ctx, tx, v); err != nil || !there {
 		return err
 	}
 	_, err := exec(ctx, tx, markViewed, args{
@@ -73,7 +73,7 @@ const deleteCoveredViews = `
 
 // MarkViewedUntil marks the notifications created before until as viewed by v, but none that comes from now on.
 func MarkViewedUntil(ctx context.Context, tx bun.Tx, v Viewer, until time.Time) error {
-	if there, err := countViewsChanged(ctx, tx, v); err != nil || !there {
+	if there, err := noteViewsChange(ctx, tx, v); err != nil || !there {
 		return err
 	}
 	if _, err := exec(ctx, tx, setViewedUntil, args{"user": v.UserID, "until": until}); err != nil {
@@ -83,15 +83,15 @@ func MarkViewedUntil(ctx context.Context, tx bun.Tx, v Viewer, until time.Time) 
 	return err
 }
 
-// countViewsChanged notes for InboxStateOf that the views of a user change, and keeps the user from being deleted
+// noteViewsChange notes for InboxStateOf that the views of a user change, and keeps the user from being deleted
 // until the transaction ends; it returns false where there is no such user.
-func countViewsChanged(ctx context.Context, tx bun.Tx, v Viewer) (bool, error) {
+func noteViewsChange(ctx context.Context, tx bun.Tx, v Viewer) (bool, error) {
 	n, err := exec(ctx, tx, `UPDATE users SET views_changed = views_changed + 1 WHERE id = @user`, args{"user": v.UserID})
 	return n > 0, err
 }
 
 // unreadCount subtracts the notifications that were viewed one by one. They are few beside all that came since
-// viewed_until, so that this costs less than to look for the mark of each notification.
+// viewed_until, so that this costs less than to look for the view of each notification.
 const unreadCount = `
 	SELECT (SELECT count(*) FROM notifications n @indexed WHERE n.created_at >= @until AND @visible)
 		- (SELECT count(*) FROM notifications n WHERE @viewed AND n.created_at >= @until AND @visible)`
@@ -122,15 +122,16 @@ func UnreadCount(ctx context.Context, db bun.IDB, v Viewer, most int) (n int, er
 			fmt.Sprintf("SELECT notification_id FROM notification_views WHERE user_id = %d", v.UserID))),
 	}
 	if most > 0 {
-		statement, a["viewed"], a["most"] = unreadCountUpTo, viewedByItself(v.UserID, "n"), most
+		statement, a["viewed"], a["most"] = unreadCountUpTo, hasViewRow(v.UserID, "n"), most
 	}
 	return queryOne[int](ctx, db, statement, a)
 }
 
-// InboxState changes when the count of unread notifications of a user may have changed; values are only compared. A
-// change that it does not show, for instance of memberships, is found by counting.
+// InboxState differs from an earlier one where the count of unread notifications of a user may have changed since;
+// callers only compare its values. It does not cover every reason, for instance a change of memberships: callers must
+// also count from time to time.
 type InboxState struct {
-	All   string           // what is the same for all users
+	All   string           // the part that is the same for all users
 	Users map[int64]string // by id; a user that is gone is left out
 }
 

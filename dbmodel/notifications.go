@@ -312,7 +312,7 @@ func NotificationByID(ctx context.Context, db bun.IDB, id int64) (*Notification,
 	return n, Translate(db.NewSelect().Model(n).Where("id = ?", id).Scan(ctx))
 }
 
-// NotificationHeads returns notifications by id, with no more fields than a list of other things shows: type, event,
+// NotificationHeads returns notifications by id, with no more fields than a list of deliveries shows: type, event,
 // name, function, product, facts and time, and the message where it is about Tocsin itself. Notifications that v does
 // not see are left out.
 func NotificationHeads(ctx context.Context, db bun.IDB, v Viewer, ids []int64) (map[int64]Notification, error) {
