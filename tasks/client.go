@@ -12,7 +12,7 @@ import (
 )
 
 // Client reports events through Redis alone, for a web tier that has another database than Tocsin and uses no HTTP.
-// Until a worker accepts an event it is kept as long as Redis keeps it. A Client is safe for concurrent use.
+// Until a worker accepts an event, Redis holds its only copy. A Client is safe for concurrent use.
 type Client struct {
 	redis  redis.UniversalClient
 	client *asynq.Client

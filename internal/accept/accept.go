@@ -131,8 +131,9 @@ type circumstances struct {
 	reportedAt *time.Time
 }
 
-// accept stores the state that an event reports and its outbox row, in the transaction of the caller. Every
-// Event comes through here; what Chunk and EvaluateAll store does not, because they make no Event.
+// accept stores the state that an event reports and its outbox row. db is a transaction of the caller or, for an event
+// with oneStatement, the database. Every Event comes through here; Chunk and EvaluateAll make no Event, and do not call
+// accept.
 func accept(ctx context.Context, db bun.IDB, e *Event, how circumstances) (Accepted, error) {
 	k, known := kinds[e.kind]
 	if !known {

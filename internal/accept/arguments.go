@@ -40,7 +40,7 @@ func storedArguments(arguments []byte) (json.RawMessage, error) {
 	}
 	var values map[string]any
 	decoder := json.NewDecoder(bytes.NewReader(arguments))
-	decoder.UseNumber() // numbers stay as they were written
+	decoder.UseNumber() // a float64 would lose digits
 	if err := decoder.Decode(&values); err != nil {
 		return nil, InvalidError{{"arguments", "must be an object"}}
 	}
@@ -91,7 +91,8 @@ func marshal(v any) (json.RawMessage, error) {
 	return bytes.TrimSpace(b.Bytes()), nil
 }
 
-// mask replaces secrets by "***", and all objects and lists below the given depth by "…". It changes lists in place.
+// mask replaces secrets by "***", and all objects and lists below the given depth by "…". It also cleans texts, and
+// writes numbers as number does. It changes lists in place.
 func mask(in any, depth int) any {
 	switch v := in.(type) {
 	case map[string]any:

@@ -11,8 +11,8 @@ import (
 	"github.com/seed91453169/tocsin/rule"
 )
 
-// evaluatedAtOnce is how many observations one event has where all of a product are evaluated again. An evaluation
-// loads the titles of all, and each may have up to MaxTitle characters.
+// evaluatedAtOnce is how many observations one event of EvaluateAll has at the most. An evaluation loads the titles of
+// all of them, and each title may have up to MaxTitle characters.
 const evaluatedAtOnce = 1_000
 
 // NewEvaluation asks to evaluate an observation again, for instance after a change of settings.
@@ -33,9 +33,9 @@ func acceptEvaluation(ctx context.Context, db bun.IDB, e *Event, how circumstanc
 	})
 }
 
-// EvaluateAll asks to evaluate all observations of the given products again, as events of an import, and returns their
-// number. Each event is kept on its own: where the error is not nil, the events before it are kept, and to repeat the
-// call does no harm.
+// EvaluateAll asks to evaluate all observations of the given products again, as events of an import, and returns how
+// many observations these are. Each event is kept on its own: where the error is not nil, the events before it are kept,
+// and to repeat the call does no harm.
 func (a *Acceptor) EvaluateAll(ctx context.Context, productIDs []int64) (total int, err error) {
 	var ids []int64
 	for _, product := range productIDs {

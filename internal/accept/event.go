@@ -33,8 +33,8 @@ type Event struct {
 	exception *dbmodel.Exception // of an exception or a failed task
 }
 
-// kind is how the events of one kind are accepted.
-type kind struct {
+// kindFuncs are the functions by which the events of one kind are accepted.
+type kindFuncs struct {
 	// fromPayload makes an event of what came through Redis, with all checks: anything can be there.
 	fromPayload func(p payload) (*Event, error)
 	// accept stores the state that an event reports and its outbox row.
@@ -42,7 +42,7 @@ type kind struct {
 }
 
 // kinds is the table of the kinds that a web tier reports.
-var kinds = map[dbmodel.EventKind]kind{
+var kinds = map[dbmodel.EventKind]kindFuncs{
 	dbmodel.KindObservation:  {fromPayload: observationFrom, accept: acceptObservations},
 	dbmodel.KindSecurityGate: {fromPayload: securityGateFrom, accept: acceptSecurityGate},
 	dbmodel.KindException:    {fromPayload: exceptionFrom, accept: acceptException},

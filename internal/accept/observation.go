@@ -56,7 +56,7 @@ func NewObservations(list []dbmodel.Observation) (*Event, error) {
 	return e, nil
 }
 
-// entry begins the name of a field of the i-th observation of an event.
+// entry returns what the names of all fields of the i-th observation of an event begin with.
 func entry(i int) string { return fmt.Sprintf("observations[%d].", i) }
 
 // ValidateObservation returns all that is wrong with an observation.
