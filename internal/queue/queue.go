@@ -36,19 +36,19 @@ type Queue struct {
 	restUntil atomic.Pointer[time.Time] // nil: Redis has always answered
 	refused   sync.Once                 // of LogRefusedChannel
 
-	mu        sync.Mutex          // of what follows
-	listeners map[string][]func() // by queue: see OnEnqueue
-	sizes     map[string]*knownSize
-	unknown   map[dbmodel.EventKind]bool // kinds that this version does not know, and that were logged
-	away      bool                       // Redis does not answer, and that was logged
-	lastFault time.Time                  // of Redis
+	mu           sync.Mutex          // guards the fields below
+	listeners    map[string][]func() // by queue: see OnEnqueue
+	sizes        map[string]*knownSize
+	unknownKinds map[dbmodel.EventKind]bool // kinds that this version does not know, and that were logged
+	away         bool                       // Redis does not answer, and that was logged
+	lastFault    time.Time                  // of Redis
 }
 
 // New returns a Queue over a Redis client. The caller closes the client.
 func New(client redis.UniversalClient, log zerolog.Logger) *Queue {
 	return &Queue{
 		redis: client, client: asynq.NewClientFromRedisClient(client), log: log,
-		listeners: map[string][]func(){}, sizes: map[string]*knownSize{}, unknown: map[dbmodel.EventKind]bool{},
+		listeners: map[string][]func(){}, sizes: map[string]*knownSize{}, unknownKinds: map[dbmodel.EventKind]bool{},
 	}
 }
 
@@ -75,7 +75,7 @@ func (q *Queue) Enqueue(ctx context.Context, events []dbmodel.QueueableEvent) {
 		default:
 			single = append(single, evaluation(e))
 		}
-		q.known(Of(e.Bulk)).tasks++
+		q.knownSizeOf(Of(e.Bulk)).tasks++
 	}
 	q.mu.Unlock()
 	q.enqueue(ctx, single, Events)
@@ -84,10 +84,10 @@ func (q *Queue) Enqueue(ctx context.Context, events []dbmodel.QueueableEvent) {
 
 // passOver logs, once for each kind, an event that another version of Tocsin has stored; the caller holds the mutex.
 func (q *Queue) passOver(e dbmodel.QueueableEvent) {
-	if !q.unknown[e.Kind] {
+	if !q.unknownKinds[e.Kind] {
 		q.log.Error().Int64("event", e.ID).Msgf("an event is of the kind %q, which this version of Tocsin does not know: "+
 			"it and its like wait for one that does", e.Kind)
-		q.unknown[e.Kind] = true
+		q.unknownKinds[e.Kind] = true
 	}
 }
 

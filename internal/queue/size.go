@@ -56,7 +56,7 @@ func (q *Queue) Room(queue string) bool {
 	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	s := q.known(queue)
+	s := q.knownSizeOf(queue)
 	if time.Since(s.at) > time.Second && !s.asking {
 		s.asking = true
 		go q.refresh(context.Background(), queue) //nolint:errcheck // the next caller learns it from resting
@@ -74,12 +74,12 @@ func (q *Queue) Size(ctx context.Context, queue string) (tasks int, latency time
 	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	s := q.known(queue)
+	s := q.knownSizeOf(queue)
 	return s.tasks, s.latency, nil
 }
 
-// known returns what is known of a queue; the caller holds the mutex.
-func (q *Queue) known(queue string) *knownSize {
+// knownSizeOf returns what is known of a queue; the caller holds the mutex.
+func (q *Queue) knownSizeOf(queue string) *knownSize {
 	s, found := q.sizes[queue]
 	if !found {
 		s = new(knownSize)
@@ -96,7 +96,7 @@ func (q *Queue) refresh(ctx context.Context, queue string) error {
 	q.Note(err)
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	s := q.known(queue)
+	s := q.knownSizeOf(queue)
 	s.asking = false
 	if err != nil {
 		return fmt.Errorf("ask for the size of queue %s: %w", queue, err)
@@ -106,8 +106,8 @@ func (q *Queue) refresh(ctx context.Context, queue string) error {
 }
 
 // ask asks Redis how many tasks wait in a queue, and how long the oldest does. asynq's Inspector answers that, too, but
-// runs two scripts for each queue, one of which measures the memory of samples of its tasks; this is asked all the
-// time.
+// for each queue it runs two scripts, one of which measures the memory of samples of the queue's tasks: too much for a
+// question that is asked all the time.
 //
 // An asynq client adds the name of a queue to asynqQueues only with its first task. So ask adds one that Redis has
 // lost: else asynqmon would never show the queue again.

@@ -13,7 +13,7 @@ const (
 	// restTime is how long nobody asks a Redis that did not answer.
 	restTime = time.Second
 	// calmTime is how long Redis must answer until the log says that it does so again: while only a part of a cluster is
-	// away, others answer all the time.
+	// away, its other parts answer.
 	calmTime = 3 * time.Second
 )
 
