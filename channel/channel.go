@@ -104,7 +104,7 @@ type Sender interface {
 // its sender is Patient.
 const SendTime = 15 * time.Second
 
-// Patient is a Sender whose receivers may take longer than SendTime.
+// Patient is implemented by a Sender whose receivers may take longer than the constant SendTime.
 type Patient interface {
 	SendTime() time.Duration
 }

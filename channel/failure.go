@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-// Kind says what a failure to send means for the next attempt; Category names it in metrics and logs.
+// Kind says what a failure to send means for the next attempt; metrics and logs name the Category of the failure.
 type Kind int
 
 // Kinds of failures.
@@ -43,7 +43,7 @@ func (k Kind) String() string {
 	return "unknown"
 }
 
-// Error says why a message was not accepted. Its text is stored and shown, so it is a fixed category and a status,
+// Error says why a message was not accepted. Its text is stored and shown, so it has fixed words and a status, and
 // never a URL, a body or a key.
 type Error struct {
 	Kind       Kind

@@ -125,8 +125,8 @@ func items(n int, title string) []channel.Item {
 	return list
 }
 
-// Printable fails where body, which is JSON or text, holds a character that must not reach a reader: one that
-// controls, one that changes the direction of text, invalid UTF-8.
+// Printable fails where body, which is JSON or text, holds a character that must not reach a reader: a control
+// character, one that changes the direction of text, invalid UTF-8.
 func Printable(t *testing.T, body []byte) {
 	t.Helper()
 	text := string(body)

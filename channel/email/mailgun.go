@@ -84,7 +84,7 @@ func (g *Mailgun) Send(ctx context.Context, to channel.Target, m *channel.Messag
 	got := &answer{}
 	_, _, err = g.api.Send(context.WithValue(ctx, answerKey{}, got), msg)
 	if err == nil || got.status >= 200 && got.status <= 299 { // whatever the body is
-		g.answered()
+		g.resetMissing()
 		return nil
 	}
 	return g.failure(err, got)
@@ -100,7 +100,7 @@ func (g *Mailgun) failure(err error, got *answer) error {
 	e.RetryAfter = got.retryAfter
 	e.TooLarge = refused.Actual == http.StatusRequestEntityTooLarge
 	if refused.Actual != http.StatusNotFound {
-		g.answered()
+		g.resetMissing()
 		return e
 	}
 	if json.Valid(refused.Data) && g.stillNew(time.Now()) {
@@ -110,8 +110,8 @@ func (g *Mailgun) failure(err error, got *answer) error {
 	return e
 }
 
-// answered notes an answer other than that the domain does not exist.
-func (g *Mailgun) answered() {
+// resetMissing notes that Mailgun gave another answer than that the domain does not exist.
+func (g *Mailgun) resetMissing() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.missing = time.Time{}

@@ -59,7 +59,7 @@ func TestMailgunNewDomain(t *testing.T) {
 			t.Errorf("temporary after %v: %v", c.after, got)
 		}
 	}
-	g.answered()
+	g.resetMissing()
 	if !g.stillNew(begun.Add(2 * time.Hour)) {
 		t.Error("permanent though the domain was found since")
 	}

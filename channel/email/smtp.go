@@ -208,9 +208,10 @@ func (s *SMTPConfig) tls() *tls.Config {
 	return &tls.Config{ServerName: s.Host, MinVersion: tls.VersionTLS12, RootCAs: s.RootCAs}
 }
 
-// answerError returns the error of an answer of the mail server to a mail. Of its text it keeps only the enhanced
-// status code, which is digits (https://www.rfc-editor.org/rfc/rfc3463). 530 to 538 are about TLS or the login, and
-// some answers are about the name in HELO: those are faults of the configuration, not of the mail.
+// answerError returns the error of an answer of the mail server to a mail. The error holds no text of the answer but
+// its enhanced status code, which is digits (https://www.rfc-editor.org/rfc/rfc3463). 530, 534, 535 and 538 are about
+// TLS or the login, and some answers are about the name in HELO: those are faults of the configuration, not of the
+// mail.
 func answerError(code int, enhanced, text string) *channel.Error {
 	e := &channel.Error{Kind: channel.Permanent, TooLarge: enhanced == "5.3.4" || code == 552 && enhanced == ""}
 	e.Status = strings.TrimSpace(strconv.Itoa(code) + " " + enhanced)
