@@ -57,7 +57,7 @@ func meaning(err error) error {
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded),
 		errors.Is(err, driver.ErrBadConn), errors.Is(err, sql.ErrConnDone), errors.Is(err, sql.ErrTxDone),
 		errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, net.ErrClosed), errors.As(err, &netErr),
-		// pgx and database/sql keep these to themselves.
+		// pgx and database/sql do not export these errors.
 		strings.Contains(err.Error(), "conn closed"), strings.Contains(err.Error(), "database is closed"):
 		return ErrUnavailable
 	}

@@ -324,8 +324,8 @@ func newMigrator(db *DB, files fs.FS, mark migrate.MigrationHook) (*migrate.Migr
 }
 
 // withMigrator runs fn while no other process migrates, unless the schema is newer than files. It does not use bun's
-// own lock, a row that a killed process leaves behind. On PostgreSQL it holds an advisory lock of a transaction: behind
-// a pooler, only a transaction stays on one connection of the server. On SQLite there is one writer.
+// own lock, a row that a killed process leaves behind. On PostgreSQL it holds an advisory lock of a transaction:
+// behind a pooler, only a transaction stays on one connection of the server. On SQLite there is one writer.
 func withMigrator(
 	ctx context.Context, db *DB, files fs.FS, mark migrate.MigrationHook, fn func(*migrate.Migrator) error,
 ) error {
