@@ -21,7 +21,8 @@ func backOffTime(failures int) time.Duration {
 	return time.Duration(float64(d) * (0.75 + rand.Float64()/2)) // #nosec G404 -- nobody gains by guessing it
 }
 
-// crowdedRest is how long a target rests whose lane is full: about as long as the sweep needs to find it again.
+// crowdedRest returns how long a target rests where its lane is full: about as long as the sweep needs to find it
+// again.
 func crowdedRest() time.Duration {
 	return time.Second/2 + rand.N(time.Second/2) // #nosec G404 -- nobody gains by guessing it
 }

@@ -17,7 +17,7 @@ import (
 func (w *Worker) evaluateBaseline(
 	ctx context.Context, tx bun.Tx, event *dbmodel.Event, _ prepared,
 ) (decision, error) {
-	observations, e, err := w.lock(ctx, tx, event.Payload.IDs)
+	observations, e, err := w.lockObservations(ctx, tx, event.Payload.IDs)
 	if err != nil {
 		return decision{}, err
 	}

@@ -27,7 +27,7 @@ const (
 // that are over. The next try of a run that is cut short makes the rest: each slot is noted in the transaction that
 // stores its deliveries.
 func (w *Worker) periodicDigests(ctx context.Context, _ *dbmodel.PeriodicRun) (done string, err error) {
-	d := &digests{w: w}
+	d := &digestRun{w: w}
 	if err := d.begin(ctx); err != nil {
 		return "", err
 	}
@@ -43,8 +43,8 @@ func (w *Worker) periodicDigests(ctx context.Context, _ *dbmodel.PeriodicRun) (d
 	return d.summary(), errors.Join(err, ofPauses.failure)
 }
 
-// digests is a run that makes the digests that are due.
-type digests struct {
+// digestRun is a run that makes the digests that are due.
+type digestRun struct {
 	w        *Worker
 	settings *dbmodel.Settings
 	now      time.Time
@@ -56,13 +56,13 @@ type digests struct {
 }
 
 // summary says, in words, what the run did so far.
-func (d *digests) summary() string {
+func (d *digestRun) summary() string {
 	return fmt.Sprintf("%s slots ended, pauses of %s products ended, %s messages made",
 		thousands(int64(d.slots)), thousands(int64(d.unpaused)), thousands(int64(d.messages)))
 }
 
 // begin reads the settings and the time, which all digests of a run share.
-func (d *digests) begin(ctx context.Context) (err error) {
+func (d *digestRun) begin(ctx context.Context) (err error) {
 	if d.settings, err = dbmodel.LoadSettings(ctx, d.w.DB); err != nil {
 		return fmt.Errorf("load settings: %w", err)
 	}
@@ -73,7 +73,7 @@ func (d *digests) begin(ctx context.Context) (err error) {
 }
 
 // endSlots makes the digests of all slots that have come.
-func (d *digests) endSlots(ctx context.Context) error {
+func (d *digestRun) endSlots(ctx context.Context) error {
 	if err := d.settle(ctx); err != nil {
 		return err
 	}
@@ -95,7 +95,7 @@ func (d *digests) endSlots(ctx context.Context) error {
 
 // mayGoOn reports whether other slots may still end after one failed, and notes the first failure, which the run
 // returns in the end.
-func (d *digests) mayGoOn(ctx context.Context, err error) bool {
+func (d *digestRun) mayGoOn(ctx context.Context, err error) bool {
 	if ctx.Err() != nil || errors.Is(err, dbmodel.ErrUnavailable) || errors.Is(err, errStopping) {
 		return false
 	}
@@ -107,14 +107,14 @@ func (d *digests) mayGoOn(ctx context.Context, err error) bool {
 
 // settle sets through to the newest number, and waits until no transaction can store a notification with that number or
 // a lower one any more.
-func (d *digests) settle(ctx context.Context) (err error) {
+func (d *digestRun) settle(ctx context.Context) (err error) {
 	d.through, err = dbmodel.SettledNumber(ctx, d.w.DB, settleTime)
 	return err
 }
 
 // endSlot ends the slot of a group: it stores the digest, and the deliveries to the contacts of its subscriptions. read
 // is nil where no reading serves the group.
-func (d *digests) endSlot(ctx context.Context, g *slotGroup, read *reading) error {
+func (d *digestRun) endSlot(ctx context.Context, g *slotGroup, read *reading) error {
 	content, unsent, err := d.contentOf(ctx, g, read)
 	if err != nil {
 		return err
@@ -149,7 +149,7 @@ func (d *digests) endSlot(ctx context.Context, g *slotGroup, read *reading) erro
 }
 
 // contentOf returns the digest of a group, and the ids of the notifications that its signed webhooks get.
-func (d *digests) contentOf(
+func (d *digestRun) contentOf(
 	ctx context.Context, g *slotGroup, read *reading,
 ) (content *dbmodel.StoredNetDigest, unsent []int64, err error) {
 	content = &dbmodel.StoredNetDigest{Occasion: g.occasion}
@@ -168,7 +168,7 @@ func (d *digests) contentOf(
 }
 
 // poke pokes the targets of subscriptions.
-func (d *digests) poke(ctx context.Context, subscriptions map[int64]*rule.Subscription, ids []int64) {
+func (d *digestRun) poke(ctx context.Context, subscriptions map[int64]*rule.Subscription, ids []int64) {
 	targets := map[int64]bool{}
 	for _, id := range ids {
 		if s := subscriptions[id]; s != nil {

@@ -106,7 +106,7 @@ func TestSlotsAreCountedOnce(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d := &digests{w: e.worker}
+	d := &digestRun{w: e.worker}
 	if err := d.begin(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -201,7 +201,7 @@ func TestManySinglesAreStoredInParts(t *testing.T) {
 // the run goes on elsewhere.
 func TestStoppedRunIsHandedOver(t *testing.T) {
 	t.Parallel()
-	d := &digests{failure: errors.New("a slot failed")}
+	d := &digestRun{failure: errors.New("a slot failed")}
 	if d.mayGoOn(t.Context(), errStopping) {
 		t.Error("a run of a worker that stops goes on")
 	}

@@ -35,7 +35,7 @@ func (c *dyingContext) Done() <-chan struct{} {
 
 // makeDigests does what a run does, but for its row.
 func (e *env) makeDigests(ctx context.Context) error {
-	d := &digests{w: e.worker}
+	d := &digestRun{w: e.worker}
 	if err := d.begin(ctx); err != nil {
 		return err
 	}
@@ -150,7 +150,7 @@ func TestLateCommitIsDigested(t *testing.T) {
 		e.scheduler.Shutdown()
 		e.slotIsDue(s)
 		ctx := t.Context()
-		d := &digests{w: e.worker}
+		d := &digestRun{w: e.worker}
 		if err := d.begin(ctx); err != nil {
 			t.Fatal(err)
 		}
@@ -217,7 +217,7 @@ func (e *env) clock(id int64, now time.Time) (done time.Time, made bool) {
 	if stored().NextSlotAt.After(now) {
 		return done, false
 	}
-	d := &digests{w: e.worker}
+	d := &digestRun{w: e.worker}
 	if err := d.begin(ctx); err != nil {
 		e.t.Fatal(err)
 	}

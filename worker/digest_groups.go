@@ -32,7 +32,7 @@ func (g *slotGroup) selection() selection {
 }
 
 // dueGroups groups the subscriptions whose slot has come.
-func (d *digests) dueGroups(ctx context.Context) ([]*slotGroup, error) {
+func (d *digestRun) dueGroups(ctx context.Context) ([]*slotGroup, error) {
 	groups, order := map[string]*slotGroup{}, []*slotGroup(nil)
 	for after := int64(0); ; {
 		due, err := dbmodel.DueSubscriptions(ctx, d.w.DB, after, dueAtOnce)
@@ -71,7 +71,7 @@ func (d *digests) dueGroups(ctx context.Context) ([]*slotGroup, error) {
 
 // groupOf returns a group of one subscription, and the key that subscriptions of one group share. of is the same
 // subscription for package rule; nil: it has no contact.
-func (d *digests) groupOf(
+func (d *digestRun) groupOf(
 	ctx context.Context, s *dbmodel.Subscription, of *rule.Subscription,
 ) (*slotGroup, string, error) {
 	g := &slotGroup{

@@ -41,7 +41,7 @@ type pausedTarget struct {
 
 // endPausesUntil ends pauses, each within seconds, until slotsEnded is closed: the slots may take longer than a pause
 // may wait.
-func (d *digests) endPausesUntil(ctx context.Context, slotsEnded <-chan struct{}) error {
+func (d *digestRun) endPausesUntil(ctx context.Context, slotsEnded <-chan struct{}) error {
 	ticker := time.NewTicker(time.Second)
 	defer ticker.Stop()
 	for {
@@ -61,7 +61,7 @@ func (d *digests) endPausesUntil(ctx context.Context, slotsEnded <-chan struct{}
 // endPauses ends the pauses that are over or, where an earlier call was cut short, those that it began to end. It
 // stores, for each target that would have received notifications but for a pause, a digest of them. Subscriptions on a
 // schedule take them into their next slot.
-func (d *digests) endPauses(ctx context.Context) error {
+func (d *digestRun) endPauses(ctx context.Context) error {
 	p, err := dbmodel.NextEndedPause(ctx, d.w.DB, settleTime)
 	if err != nil || p == nil {
 		return err
@@ -117,7 +117,7 @@ func pauseGroups(targets map[int64]*pausedTarget) ([]*pauseGroup, error) {
 
 // giveHeldBack stores for the targets of a group, a part of them at a time, the digest of the notifications that a
 // pause held back, and deliveries of these to signed webhooks.
-func (d *digests) giveHeldBack(ctx context.Context, p *dbmodel.EndedPause, g *pauseGroup) error {
+func (d *digestRun) giveHeldBack(ctx context.Context, p *dbmodel.EndedPause, g *pauseGroup) error {
 	isSigned := func(r rule.Recipient) bool { return r.Channel.Info().Signed }
 	net, unsent, err := d.sum(ctx, selection{
 		NotificationRange: dbmodel.NotificationRange{
@@ -161,7 +161,7 @@ func (d *digests) giveHeldBack(ctx context.Context, p *dbmodel.EndedPause, g *pa
 
 // pausedTargets finds the targets that would have received notifications of products: those of their contacts, and of
 // subscriptions without a schedule.
-func (d *digests) pausedTargets(ctx context.Context, products []int64) (map[int64]*pausedTarget, error) {
+func (d *digestRun) pausedTargets(ctx context.Context, products []int64) (map[int64]*pausedTarget, error) {
 	contexts, err := dbmodel.ProductContexts(ctx, d.w.DB, products)
 	if err != nil {
 		return nil, fmt.Errorf("load products: %w", err)

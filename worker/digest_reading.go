@@ -19,7 +19,7 @@ type selection struct {
 
 // selected reads the selected notifications, calls noteUnsent for those not sent, and yields all. Where it cannot
 // read them all, it sets err; the caller looks at it after the iteration.
-func (d *digests) selected(
+func (d *digestRun) selected(
 	ctx context.Context, s selection, noteUnsent func(*rule.Notification), err *error,
 ) iter.Seq[*rule.Notification] {
 	return func(yield func(*rule.Notification) bool) {
@@ -37,7 +37,7 @@ func (d *digests) selected(
 
 // sum sums up the selected notifications for one digest. Where ids are wanted it returns, too, those of the
 // notifications that were not sent.
-func (d *digests) sum(
+func (d *digestRun) sum(
 	ctx context.Context, s selection, idsWanted bool,
 ) (net rule.NetDigest, unsent []int64, err error) {
 	noteUnsent := func(n *rule.Notification) {
@@ -51,13 +51,13 @@ func (d *digests) sum(
 }
 
 // reading is notifications that were read once for groups whose digests differ in their products alone. It keeps sums
-// for each product; a group that shares its notifications with no other needs none, see sum.
+// for each product. A group that shares its notifications with no other group needs no reading, see sum.
 type reading struct {
 	digests *rule.NetDigests
 	unsent  map[int64][]int64 // by product: ids of the notifications that signed webhooks get
 }
 
-// inReadings puts together the groups that one reading serves, in the order of the first of each.
+// inReadings puts together the groups that one reading serves, in the order of the first group of each reading.
 func inReadings(groups []*slotGroup) [][]*slotGroup {
 	var out [][]*slotGroup
 	at := map[string]int{}
@@ -73,7 +73,7 @@ func inReadings(groups []*slotGroup) [][]*slotGroup {
 }
 
 // endTogether ends the slots of groups that one reading serves.
-func (d *digests) endTogether(ctx context.Context, groups []*slotGroup) error {
+func (d *digestRun) endTogether(ctx context.Context, groups []*slotGroup) error {
 	var read *reading
 	if len(groups) > 1 {
 		var err error
@@ -93,7 +93,7 @@ func (d *digests) endTogether(ctx context.Context, groups []*slotGroup) error {
 }
 
 // read reads the notifications of all groups.
-func (d *digests) read(ctx context.Context, groups []*slotGroup) (*reading, error) {
+func (d *digestRun) read(ctx context.Context, groups []*slotGroup) (*reading, error) {
 	all := groups[0].selection()
 	products := map[int64]bool{}
 	ofSignedWebhooks := map[int64]bool{}

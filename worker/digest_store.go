@@ -21,9 +21,9 @@ const (
 )
 
 // inParts splits recipients, or subscriptions, into parts; each part gets its deliveries in one transaction.
-// getsSingles reports which of them get a delivery of each unsent notification. The more notifications there are, the
-// fewer of these share a transaction, so that none holds its locks for long. The others get a digest, in as few
-// transactions as possible, because each stores the digest anew.
+// getsSingles reports which of them get a delivery of each unsent notification. The more of these notifications there
+// are, the fewer such recipients share a transaction, so that none holds its locks for long. The other recipients get a
+// digest, in as few transactions as possible, because each transaction stores the digest anew.
 func inParts[T any](list []T, getsSingles func(T) bool, unsent int) [][]T {
 	var singles, others []T
 	for _, one := range list {
@@ -49,7 +49,7 @@ func recipients(a rule.Applied, settings *dbmodel.Settings) []rule.Recipient {
 }
 
 // nameProducts gives a digest the names of its products.
-func (d *digests) nameProducts(ctx context.Context, content *dbmodel.StoredNetDigest) (err error) {
+func (d *digestRun) nameProducts(ctx context.Context, content *dbmodel.StoredNetDigest) (err error) {
 	products := make([]int64, 0, len(content.Products))
 	for _, p := range content.Products {
 		products = append(products, p.Product)
@@ -66,7 +66,7 @@ func (d *digests) nameProducts(ctx context.Context, content *dbmodel.StoredNetDi
 
 // store adds pending deliveries: of the digest to recipients that read messages, of each unsent notification to signed
 // webhooks.
-func (d *digests) store(
+func (d *digestRun) store(
 	ctx context.Context, tx bun.Tx, content *dbmodel.StoredNetDigest, unsent []int64, to []rule.Recipient,
 ) error {
 	var readers, signed []rule.Recipient

@@ -249,7 +249,7 @@ func TestSlotIsMadeOnce(t *testing.T) {
 		var ended atomic.Int64
 		for range 3 {
 			made.Go(func() error {
-				d := &digests{w: e.worker}
+				d := &digestRun{w: e.worker}
 				groups, err := func() ([]*slotGroup, error) {
 					defer found.Done()
 					var errSettings, errNow error

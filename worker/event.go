@@ -56,11 +56,11 @@ func (w *Worker) eventHandlers() map[dbmodel.EventKind]handler {
 
 // eventTasks returns how the tasks of events are handled, by type.
 func (w *Worker) eventTasks() map[string]asynq.HandlerFunc {
-	handlers := map[string]asynq.HandlerFunc{queue.TypeEventAccept: w.eventAccept}
+	tasks := map[string]asynq.HandlerFunc{queue.TypeEventAccept: w.eventAccept}
 	for kind, h := range w.eventHandlers() {
-		handlers[queue.TypeOf(kind)] = w.eventTask(kind, h)
+		tasks[queue.TypeOf(kind)] = w.eventTask(kind, h)
 	}
-	return handlers
+	return tasks
 }
 
 // eventTask handles the tasks of events of one kind. Where these have an order, the task stands for the product: its
@@ -127,8 +127,8 @@ func (w *Worker) keepQueued(id int64, begins <-chan struct{}) {
 	}
 }
 
-// evaluate claims an event and evaluates it. done is false where the event is not the caller's, or stays stored. The
-// error says why the evaluation failed, and is recorded by then.
+// evaluate claims an event and evaluates it. done is false where the caller does not get the claim, and where the
+// evaluation fails or is postponed. The error says why the evaluation failed, and is recorded by then.
 func (w *Worker) evaluate(
 	ctx context.Context, kind dbmodel.EventKind, h handler, id int64, alone bool,
 ) (done bool, err error) {
@@ -249,7 +249,8 @@ func (w *Worker) attempt(ctx context.Context, e *dbmodel.Event, h handler) (deci
 	return decided, err
 }
 
-// answerTime is how long databaseAnswers waits: for a database that comes back after that, the event is not to blame.
+// answerTime is how long databaseAnswers waits. A database that needs longer is to blame for a late evaluation; the
+// event is not.
 const answerTime = time.Second
 
 // databaseAnswers reports whether the database answers now.
@@ -259,7 +260,7 @@ func (w *Worker) databaseAnswers() bool {
 	return w.DB.Ping(ctx) == nil
 }
 
-// split replaces an event of many observations by one for each.
+// split replaces an event of many observations by one event for each of them.
 func (w *Worker) split(ctx context.Context, e *dbmodel.Event) error {
 	return w.DB.InTx(ctx, func(ctx context.Context, tx bun.Tx) error {
 		_, err := dbmodel.SplitEvent(ctx, tx, e)

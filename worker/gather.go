@@ -14,10 +14,10 @@ const (
 	// gatherTime is how long new deliveries of an import wait at the most for others to the same target, and how long a
 	// target rests after much was sent at once, so that deliveries that come meanwhile go together.
 	gatherTime = time.Second
-	// importRest is how long it rests while an import goes on, after much was sent or while little waits.
+	// importRest is how long a target rests while an import goes on, after much was sent or while little waits.
 	importRest = 2 * gatherTime
-	// manyAtOnce is how many observations a bulk event has at least where another event of the same import is likely
-	// to follow.
+	// manyAtOnce is a number of observations: after a bulk event that has at least as many, another event of the same
+	// import is likely to follow.
 	manyAtOnce = 1_000
 	// pokedAtOnce is how many targets are poked in one call of Redis.
 	pokedAtOnce = 1_000
@@ -29,13 +29,13 @@ type gathering struct {
 	waits   func() bool                          // reports whether bulk events wait for a worker
 	reserve func(targets []int64) (mine []int64) // keeps others from poking targets
 	poke    func(targets []int64)                // pokes targets that reserve returned
-	most    time.Duration                        // gatherTime
-	rest    time.Duration                        // importRest, by which drains rest
+	most    time.Duration                        // the longest delay: gatherTime
+	rest    time.Duration                        // how long drains have a target of an import rest: importRest
 
 	mu       sync.Mutex
 	running  int       // evaluations of bulk events
-	last     time.Time // when one ended
-	expected time.Time // until when the next one is expected to begin
+	last     time.Time // when the last of them ended
+	expected time.Time // until when the next evaluation is expected to begin
 	targets  map[int64]bool
 	since    time.Time // when the first of targets was added
 	timer    *time.Timer

@@ -35,7 +35,7 @@ type laneLimits struct {
 	// patience is how long a drain counts in a lane of targets that do not fail. After that it counts among the long
 	// drains of its channel, as soon as there is room for it there.
 	patience time.Duration
-	long     int // long drains of each channel
+	long     int // drains of each channel that count as long
 	// waiting is how many drains wait for a place in each lane, in the order in which they came, each for waitingTime. A
 	// target that finds no place is found again by the next sweep.
 	waiting     int
@@ -56,14 +56,16 @@ func (l laneLimits) most() int {
 // lanes hands out places to drains, and counts those that run.
 type lanes struct {
 	laneLimits
-	mu      sync.Mutex
-	running map[lane]int
-	queues  map[lane][]*place    // drains that wait, in order
-	longer  map[rule.Channel]int // drains that count among the long ones
+	mu          sync.Mutex
+	running     map[lane]int
+	queues      map[lane][]*place    // drains that wait, in order
+	runningLong map[rule.Channel]int // drains that count among the long ones
 }
 
 func newLanes(limits laneLimits) *lanes {
-	return &lanes{laneLimits: limits, running: map[lane]int{}, queues: map[lane][]*place{}, longer: map[rule.Channel]int{}}
+	return &lanes{
+		laneLimits: limits, running: map[lane]int{}, queues: map[lane][]*place{}, runningLong: map[rule.Channel]int{},
+	}
 }
 
 // laneOf is the lane for a target. bulk says that no single event has something for it.
@@ -79,14 +81,15 @@ func laneOf(t *dbmodel.Target, bulk bool) lane {
 
 // place is a drain's place in a lane, or in the queue before it.
 type place struct {
-	lanes   *lanes
-	in      lane
-	entered chan struct{} // closed when the drain may run
-	move    *time.Timer   // has the drain count among the long ones
-	isLong  bool          // it counts among them
+	lanes        *lanes
+	in           lane
+	entered      chan struct{} // closed when the drain may run
+	move         *time.Timer   // makes the drain count among the long ones
+	countsAsLong bool          // the drain counts among the long ones
 }
 
-// enter returns a place in a lane or, where that is full, in its queue; nil: that is full, too. The caller leaves it.
+// enter returns a place in a lane or, where the lane is full, in its queue; nil: the queue is full, too. The caller
+// calls leave.
 func (l *lanes) enter(in lane) *place {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -119,12 +122,12 @@ func (l *lanes) begin(p *place) {
 		switch {
 		case p.move == nil:
 			return
-		case l.longer[p.in.channel] >= l.long: // one of the long ones may have ended by the next time
+		case l.runningLong[p.in.channel] >= l.long: // one of the long ones may have ended by the next time
 			p.move.Reset(l.patience)
 			return
 		}
-		p.isLong = true
-		l.longer[p.in.channel]++
+		p.countsAsLong = true
+		l.runningLong[p.in.channel]++
 		l.free(p.in)
 	})
 }
@@ -164,8 +167,8 @@ func (p *place) leave() {
 		p.move = nil
 	}
 	switch {
-	case p.isLong:
-		l.longer[p.in.channel]--
+	case p.countsAsLong:
+		l.runningLong[p.in.channel]--
 	case p.hasEntered():
 		l.free(p.in)
 	default:

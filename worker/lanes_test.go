@@ -48,8 +48,8 @@ func TestLanes(t *testing.T) {
 			leave()
 		}
 		for in, n := range l.running {
-			if n != 0 || l.longer[in.channel] != 0 {
-				t.Errorf("%v: %d are left, and %d long ones", in, n, l.longer[in.channel])
+			if n != 0 || l.runningLong[in.channel] != 0 {
+				t.Errorf("%v: %d are left, and %d long ones", in, n, l.runningLong[in.channel])
 			}
 		}
 	})
@@ -80,8 +80,8 @@ func TestLongDrainMovesLater(t *testing.T) {
 		}
 		second.leave()
 		third.leave()
-		if l.running[in] != 0 || l.longer[in.channel] != 0 {
-			t.Errorf("%d are left, and %d long ones", l.running[in], l.longer[in.channel])
+		if l.running[in] != 0 || l.runningLong[in.channel] != 0 {
+			t.Errorf("%d are left, and %d long ones", l.running[in], l.runningLong[in.channel])
 		}
 	})
 }
@@ -114,8 +114,8 @@ func TestQueueOfLane(t *testing.T) {
 		}
 		first.leave()
 		third.leave()
-		if l.running[in] != 0 || l.longer[in.channel] != 0 || len(l.queues[in]) != 0 {
-			t.Errorf("left: %d, %d long ones, %d wait", l.running[in], l.longer[in.channel], len(l.queues[in]))
+		if l.running[in] != 0 || l.runningLong[in.channel] != 0 || len(l.queues[in]) != 0 {
+			t.Errorf("left: %d, %d long ones, %d wait", l.running[in], l.runningLong[in.channel], len(l.queues[in]))
 		}
 	})
 }

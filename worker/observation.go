@@ -19,7 +19,7 @@ const baselineWait = 100 * time.Millisecond
 
 var errBaseline = errors.New("a baseline of these observations or of their titles is evaluated first")
 
-// postponedByBaseline returns err, wrapped, or where it is nil the error that postpones the evaluation.
+// postponedByBaseline returns err, wrapped; where err is nil, it returns the error that postpones the evaluation.
 func postponedByBaseline(err error) error {
 	if err != nil {
 		return fmt.Errorf("look for baselines: %w", err)
@@ -40,7 +40,7 @@ func (w *Worker) evaluateObservations(
 		if waits, err := dbmodel.WaitsForBaseline(ctx, tx, ids); err != nil || waits {
 			return decision{}, postponedByBaseline(err)
 		}
-		observations, e, err := w.read(ctx, tx, ids)
+		observations, e, err := w.readObservations(ctx, tx, ids)
 		if err != nil {
 			return decision{}, err
 		}
@@ -48,12 +48,12 @@ func (w *Worker) evaluateObservations(
 			return decision{}, err
 		}
 	}
-	observations, e, err := w.lock(ctx, tx, ids)
+	observations, e, err := w.lockObservations(ctx, tx, ids)
 	if err != nil {
 		return decision{}, err
 	}
-	// The settings were read once the state was locked: where a baseline that waits reported this state, BaselineWaits
-	// is true.
+	// The settings were read after the state was locked. So BaselineWaits is true where a baseline that still waits
+	// reported this state.
 	if e.settings.BaselineWaits {
 		if waits, err := dbmodel.WaitsForBaseline(ctx, tx, ids); err != nil || waits {
 			return decision{}, postponedByBaseline(err)
@@ -80,8 +80,8 @@ func (w *Worker) evaluateObservations(
 	return e.store(ctx, event)
 }
 
-// read reads observations, without a lock, and the settings that decide about them.
-func (w *Worker) read(
+// readObservations reads observations, without a lock, and the settings that decide about them.
+func (w *Worker) readObservations(
 	ctx context.Context, tx bun.Tx, ids []int64,
 ) ([]dbmodel.StoredObservation, *evaluation, error) {
 	observations, err := dbmodel.Observations(ctx, tx, ids)
@@ -95,8 +95,9 @@ func (w *Worker) read(
 	return w.withProducts(ctx, tx, observations, products)
 }
 
-// lock is read with locks: until the transaction ends, no other one changes the observations or deletes their products.
-func (w *Worker) lock(
+// lockObservations does what readObservations does, and takes locks: until tx ends, no other transaction changes the
+// observations or deletes their products.
+func (w *Worker) lockObservations(
 	ctx context.Context, tx bun.Tx, ids []int64,
 ) ([]dbmodel.StoredObservation, *evaluation, error) {
 	observations, err := dbmodel.ObservationsForUpdate(ctx, tx, ids)

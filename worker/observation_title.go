@@ -48,7 +48,7 @@ func (e *evaluation) titlesWithOutcome(ctx context.Context, observations []dbmod
 
 // lockTitles locks those titles of observations that have an outcome, and returns them with the values that are
 // remembered of them. The observations are locked already. Most titles have no outcome, and are not locked; the others
-// are decided again once they are.
+// are locked, and decided again after that.
 func (e *evaluation) lockTitles(
 	ctx context.Context, observations []dbmodel.StoredObservation,
 ) ([]title, map[dbmodel.Hash]*rule.Values, error) {

@@ -27,13 +27,13 @@ var errStopping = errors.New("the worker stopped: the run goes on elsewhere")
 // periodicTask is a task that runs by the clock.
 type periodicTask struct {
 	failure string // the message by which a run that failed for good is reported
-	// do does a run and returns, in words, what it did, also before it failed.
+	// do does a run and returns, in words, what it did, even where it fails after that.
 	do func(ctx context.Context, run *dbmodel.PeriodicRun) (done string, err error)
 	// reportsItself: do itself reports its failures, some of them only where the next runs fail as well; see reported.
 	reportsItself bool
 }
 
-// periodicTasks are the tasks of queue.Periodic, by their types.
+// periodicTasks returns how periodic tasks are handled, by type.
 func (w *Worker) periodicTasks() map[string]asynq.HandlerFunc {
 	out := map[string]asynq.HandlerFunc{}
 	for name, task := range map[string]periodicTask{
@@ -80,7 +80,7 @@ func (w *Worker) tryRun(
 	return done, err
 }
 
-// keepRun renews the claim of a run until ctx ends, which it ends where the claim is lost or the worker stops.
+// keepRun renews the claim of a run until ctx ends. Where the claim is lost or the worker stops, it calls end.
 func (w *Worker) keepRun(ctx context.Context, run *dbmodel.PeriodicRun, end context.CancelCauseFunc) {
 	ticker := time.NewTicker(periodicRenewal)
 	defer ticker.Stop()
@@ -144,7 +144,7 @@ func (w *Worker) periodic(ctx context.Context, t *asynq.Task, task periodicTask)
 	return w.failRun(run, t.Type(), report, done, err)
 }
 
-// reported reports whether do itself has seen to the report of the failure err. do knows nothing of panics and of
+// reported reports whether do itself has reported the failure err. do knows nothing of panics and of
 // settings that the worker lacks, and can report nothing while the database is away.
 func (t *periodicTask) reported(err error) bool {
 	_, isPanic := errors.AsType[*panicked](err)

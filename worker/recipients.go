@@ -10,7 +10,7 @@ import (
 	"github.com/seed91453169/tocsin/rule"
 )
 
-// alike is the key of notifications that have the same recipients. Most notifications of an import do.
+// alike is the key of notifications that have the same recipients, as most notifications of an import have.
 type alike struct {
 	applied       *rule.Applied
 	typ           rule.Type

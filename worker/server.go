@@ -20,9 +20,9 @@ import (
 // its queue are full.
 const spareSlots = 32
 
-// serve starts an asynq server with so many slots for queues, the first before the others. Handlers are found by the
-// whole name of a type: asynq's mux matches prefixes, so a task of another version would reach the handler of a type
-// whose name is the beginning of its own.
+// serve starts an asynq server that handles up to slots tasks of queues at once, those of the first queue before the
+// others. It finds a handler by the whole name of a task's type. asynq's mux matches prefixes: it would give a task of
+// another version, "event:accept-all" for instance, to the handler of "event:accept".
 func (w *Worker) serve(slots int, handlers map[string]asynq.HandlerFunc, queues ...string) error {
 	client := w.NewRedis()
 	waker := newWaker(client, queues, w.Queue)
@@ -100,8 +100,8 @@ func (w *Worker) unknown(ctx context.Context, t *asynq.Task) error {
 	return err
 }
 
-// asynqLog writes asynq's messages to our log. Its warnings become debug lines, because asynq copes with their causes
-// by itself, and so do its errors while Redis is away, which Queue logs once.
+// asynqLog writes asynq's messages to our log. Warnings become debug lines, because asynq copes with their causes by
+// itself. Errors become debug lines while Redis is away, because Queue logs that once.
 type asynqLog struct {
 	log   zerolog.Logger
 	queue *queue.Queue

@@ -64,7 +64,7 @@ func (k *waker) listen() {
 		sub := k.client.Subscribe(context.Background(), queue.WakeChannel)
 		k.sub.Store(sub)
 		pause := faultTime
-		if !k.isReleased() { // else close may have missed sub, and nothing would end hear
+		if !k.isReleased() { // else close may have missed sub, and hear would not end
 			err := k.hear(sub)
 			if redis.HasErrorPrefix(err, "NOPERM") {
 				pause = listenAgain
@@ -189,8 +189,8 @@ func (k *waker) wait(d time.Duration) {
 	}
 }
 
-// isDequeue knows asynq's dequeue script by its second key, the only one of its scripts where that is
-// "asynq:{queue}:paused".
+// isDequeue reports whether cmd runs asynq's dequeue script: no other script of asynq has "asynq:{queue}:paused" as its
+// second key.
 func isDequeue(cmd redis.Cmder) bool {
 	args := cmd.Args()
 	if len(args) < 5 || (cmd.Name() != "evalsha" && cmd.Name() != "eval") {

@@ -153,7 +153,7 @@ func isClosed(c <-chan struct{}) bool {
 // pause waits for d; it returns false where the worker stops meanwhile.
 func (w *Worker) pause(d time.Duration) bool { return w.pauseUntil(d, nil) }
 
-// pauseUntil is pause that also ends, with true, when early is closed.
+// pauseUntil waits as pause does. It also ends, and returns true, when early is closed.
 func (w *Worker) pauseUntil(d time.Duration, early <-chan struct{}) bool {
 	t := time.NewTimer(d)
 	defer t.Stop()

@@ -34,8 +34,8 @@ func acceptEvaluation(ctx context.Context, db bun.IDB, e *Event, how circumstanc
 }
 
 // EvaluateAll asks to evaluate all observations of the given products again, as events of an import, and returns how
-// many observations these are. Each event is kept on its own: where the error is not nil, the events before it are kept,
-// and to repeat the call does no harm.
+// many observations these are. Each event is kept on its own: where the error is not nil, the events before it are
+// kept, and to repeat the call does no harm.
 func (a *Acceptor) EvaluateAll(ctx context.Context, productIDs []int64) (total int, err error) {
 	var ids []int64
 	for _, product := range productIDs {
