@@ -39,7 +39,7 @@ const poolerIdleTime = 2 * time.Second
 // sets for itself what it needs. That works in session mode too, so the two need not be distinguished.
 type connector struct {
 	direct, pooled driver.Connector
-	settings       []string // calls of set_config, with %t for whether it is for the transaction alone
+	settings       []string // calls of set_config up to its last argument, which set adds
 	path           string   // search_path of the URL
 	isPooled       atomic.Bool
 	onPooler       func() // called when a pooler is found
@@ -84,7 +84,7 @@ func (c *connector) set(transaction bool) string {
 // Driver implements driver.Connector.
 func (c *connector) Driver() driver.Driver { return c.direct.Driver() }
 
-// errSearchPath: the schema of Tocsin's tables would hold for transactions alone.
+// errSearchPath: behind a pooler, a search_path from the URL would hold within transactions alone.
 var errSearchPath = errors.New("a connection pooler does not keep the search_path of DATABASE_URL: take it out, and " +
 	"set it with ALTER ROLE … IN DATABASE … SET search_path = …")
 
@@ -116,8 +116,8 @@ func (c *connector) Connect(ctx context.Context) (driver.Conn, error) {
 	return pooledConn{conn.(*stdlib.Conn), "; SELECT " + c.set(true)}, nil
 }
 
-// settle sets the parameters of a session that is ours alone, and reports whether it is: a pooler names itself, not
-// the process of the server, as the one that cancels a query.
+// settle reports whether a connection is direct, and sets the parameters of its session where it is. Behind a pooler the
+// process id that pgx got when it connected is the pooler's own, not that of the server's process.
 func (c *connector) settle(ctx context.Context, conn *pgx.Conn) (direct bool, err error) {
 	query := fmt.Sprintf("SELECT CASE WHEN pg_backend_pid() = %d THEN length(concat(%s)) ELSE -1 END", conn.PgConn().
 		PID(), c.set(false))

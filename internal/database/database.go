@@ -41,9 +41,9 @@ func Open(rawURL string, conns int) (*dbmodel.DB, error) {
 	return nil, fmt.Errorf("open the database: the URL must begin with postgres:// or sqlite:///")
 }
 
-// Share opens another pool of conns connections to the database of db, at the same URL: who waits for a connection of
-// one pool does not wait for those who hold the other's. SQLite has one writer, which both use. The caller closes the
-// pool before db.
+// Share opens another pool of conns connections to the database of db, at the same URL: a caller that waits for a
+// connection of one pool does not wait for the callers that hold those of the other. SQLite has one writer, which both
+// pools use. The caller closes the pool before db.
 func Share(db *dbmodel.DB, rawURL string, conns int) (shared *dbmodel.DB, closePool func() error, err error) {
 	rest, isSQLite := strings.CutPrefix(rawURL, "sqlite://")
 	if !isSQLite {
@@ -60,8 +60,8 @@ func Share(db *dbmodel.DB, rawURL string, conns int) (shared *dbmodel.DB, closeP
 	return &dbmodel.DB{DB: db.DB, Reader: reader}, reader.Close, nil
 }
 
-// Exists reports whether there is a database at the URL, as far as that can be known without opening it, which makes a
-// SQLite file that is missing.
+// Exists reports whether there is a database at the URL, as far as that can be known without opening it: to open a
+// SQLite database makes a missing file.
 func Exists(rawURL string) bool {
 	path, isSQLite := strings.CutPrefix(rawURL, "sqlite://")
 	if !isSQLite {
@@ -72,8 +72,8 @@ func Exists(rawURL string) bool {
 	return !errors.Is(err, fs.ErrNotExist)
 }
 
-// silence is how long a server of PostgreSQL that has vanished keeps those who wait for it, about what the keep-alive
-// takes.
+// silence is how long a query waits for a PostgreSQL server that has vanished: about as long as the keep-alive takes to
+// notice that.
 const silence = 25 * time.Second
 
 func openPostgres(rawURL string, conns int) (*dbmodel.DB, error) {
@@ -177,8 +177,8 @@ func sqlitePool(path, query string, conns int, extra url.Values) (*bun.DB, error
 }
 
 // makePrivate makes the file of a new database, which SQLite would let everybody on the machine read; what SQLite puts
-// beside it has the same mode. One that is there is not touched: to close it would end the locks that this process
-// holds on it.
+// beside it has the same mode. A file that exists already is not touched: to close it would end the locks that this
+// process holds on it.
 func makePrivate(path string) error {
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600) // #nosec G304 -- the operator says where
 	if errors.Is(err, fs.ErrExist) {
