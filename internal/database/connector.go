@@ -116,8 +116,8 @@ func (c *connector) Connect(ctx context.Context) (driver.Conn, error) {
 	return pooledConn{conn.(*stdlib.Conn), "; SELECT " + c.set(true)}, nil
 }
 
-// settle reports whether a connection is direct, and sets the parameters of its session where it is. Behind a pooler the
-// process id that pgx got when it connected is the pooler's own, not that of the server's process.
+// settle reports whether a connection is direct, and sets the parameters of its session where it is. Behind a pooler
+// the process id that pgx got when it connected is the pooler's own, not that of the server's process.
 func (c *connector) settle(ctx context.Context, conn *pgx.Conn) (direct bool, err error) {
 	query := fmt.Sprintf("SELECT CASE WHEN pg_backend_pid() = %d THEN length(concat(%s)) ELSE -1 END", conn.PgConn().
 		PID(), c.set(false))
