@@ -119,8 +119,8 @@ func (d *drain) batchMessage(
 	return m, set, nil
 }
 
-// gone disables the contacts of a target whose receiver says that it is gone, and fails all deliveries that wait for the
-// target.
+// gone disables the contacts of a target whose receiver says that it is gone, and fails all deliveries that wait for
+// the target.
 func (d *drain) gone(set dbmodel.DeliverySet, result *channel.Error) error {
 	w := d.w
 	if _, err := d.recordTried(set, result); err != nil {
