@@ -135,7 +135,7 @@ type SecObserve struct {
 	Keep     []string // of KeepWords
 }
 
-// KeepWords are what SecObserve may have and Tocsin does not take.
+// KeepWords name the parts of SecObserve that the operator can keep Tocsin from taking.
 var KeepWords = []string{"contacts", "conditions", "members", "settings"}
 
 // Fault is a fault of one variable. It never holds the value of a secret.
@@ -272,7 +272,7 @@ func (c *Config) BaseURLWarning() string {
 		", and cookies are not limited to TLS. Set it to the address that people use, such as https://tocsin.example.com"
 }
 
-// SetDataDir moves the data folder, and with it the SQLite database, to dir.
+// SetDataDir makes dir the data folder, and the SQLite file in it the database. It moves no file.
 func (c *Config) SetDataDir(dir string) {
 	c.DataDir = dir
 	c.Database = sqliteAt(filepath.Join(dir, "tocsin.db"))
@@ -325,7 +325,8 @@ func readFile(name string) ([]byte, error) {
 	return text, err
 }
 
-// missing lists the variables that are not set although the role, or another variable, needs them.
+// missing lists the variables that are not set although the role, or another variable, needs them. It also clears
+// SecObserve and Mailgun where only their optional variables are set.
 func (c *Config) missing(given map[string]bool) Errors {
 	var faults Errors
 	need := func(name, problem string) {

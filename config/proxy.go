@@ -10,7 +10,8 @@ import (
 	"golang.org/x/net/http/httpproxy"
 )
 
-// Proxy finds the proxy for a request to an address; nil: none. It is nil where no request uses a proxy.
+// Proxy returns the proxy for a request to an address, nil for a request that uses none. A Proxy that is nil itself
+// means that no request uses one.
 type Proxy func(to *url.URL) (*url.URL, error)
 
 // proxyEnvironment are variables that other programs read too; Load accepts them in lower case as well.
@@ -61,11 +62,11 @@ func parseProxyURL(s string) (Secret, error) {
 	u, err := url.Parse(s)
 	switch {
 	case err != nil:
-		return "", fmt.Errorf("cannot be read: write it like %s %s", example, encode)
+		return "", fmt.Errorf("cannot be read: write it like %s %s", example, escaping)
 	case !slices.Contains([]string{"http", "https", "socks5", "socks5h"}, u.Scheme):
 		return "", fmt.Errorf("begins with neither http://, https://, socks5:// nor socks5h:// : write it like %s", example)
 	case u.Hostname() == "" || strings.ContainsAny(u.Hostname(), " \t@,") || u.Port() != "" && !isPort(u.Port()):
-		return "", fmt.Errorf("is not scheme, host and port: write it like %s %s", example, encode)
+		return "", fmt.Errorf("is not scheme, host and port: write it like %s %s", example, escaping)
 	case u.Path != "" && u.Path != "/" || u.RawQuery != "" || u.Fragment != "":
 		return "", errors.New("has a path, a query or a fragment: write it like " + example)
 	}

@@ -19,18 +19,18 @@ import (
 // The errors of the parsers below repeat no part of the URL, and no error of a library, which may repeat one: a
 // password that is not percent-encoded can end up in the host, in the port, or anywhere.
 
-const encode = "(special characters in the password must be percent-encoded: / is %2F, @ is %40, # is %23, ? is %3F)"
+const escaping = "(special characters in the password must be percent-encoded: / is %2F, @ is %40, # is %23, ? is %3F)"
 
 func parseDatabaseURL(s string) (Database, error) {
 	switch scheme, rest, _ := strings.Cut(s, "://"); scheme {
 	case "postgres", "postgresql":
 		// For pgx the host and the database begin after the first @, or after the first / before it, and its errors name
-		// both: a password with one of these characters must not get so far.
+		// both: a URL whose password has one of these characters must not get as far as pgx.
 		place, _, _ := strings.Cut(rest, "?")
 		if user, host, found := strings.Cut(place, "@"); found &&
 			(strings.Contains(user, "/") || strings.Contains(host, "@")) {
 			return Database{}, fmt.Errorf("has a / or an @ in its password, or more than one @: write it like "+
-				"postgres://user:password@host:5432/database %s", encode)
+				"postgres://user:password@host:5432/database %s", escaping)
 		}
 		// pgx will open the same text later; nothing is connected here.
 		if _, err := pgconn.ParseConfig(s); err != nil {
@@ -39,7 +39,7 @@ func parseDatabaseURL(s string) (Database, error) {
 					"and sslkey in it")
 			}
 			return Database{}, fmt.Errorf("is not a PostgreSQL address: write it like "+
-				"postgres://user:password@host:5432/database %s", encode)
+				"postgres://user:password@host:5432/database %s", escaping)
 		}
 		return Database{Postgres, Secret(s)}, nil
 	case "sqlite":
@@ -63,8 +63,8 @@ func sqliteAt(file string) Database { return Database{SQLite, Secret("sqlite://"
 //	redis-sentinel://[user:password@]host[:26379],…[/db]?master=name
 //	redis-cluster://[user:password@]host[:6379],…
 //
-// and with them the options that go-redis has for its URLs. The last two take tls=true, and Sentinel takes
-// sentinel_username and sentinel_password where its own differ from none.
+// and with them the options that go-redis has for its URLs. The last two take tls=true. redis-sentinel takes
+// sentinel_username and sentinel_password, for Sentinels that require a login.
 func parseRedisURL(s string) (*redis.UniversalOptions, error) {
 	scheme, rest, _ := strings.Cut(s, "://")
 	kind, found := redisKinds[scheme]
@@ -73,7 +73,7 @@ func parseRedisURL(s string) (*redis.UniversalOptions, error) {
 			"like redis://host:6379")
 	}
 	if strings.Contains(rest, "#") {
-		return nil, fmt.Errorf("has a # in it: write it like %s %s", kind.example, encode)
+		return nil, fmt.Errorf("has a # in it: write it like %s %s", kind.example, escaping)
 	}
 	rest, rawQuery, _ := strings.Cut(rest, "?")
 	authority, database, _ := strings.Cut(rest, "/")
@@ -84,18 +84,18 @@ func parseRedisURL(s string) (*redis.UniversalOptions, error) {
 
 	addrs, err := parseHosts(hosts, kind.port)
 	if err != nil || !kind.many && len(addrs) > 1 {
-		return nil, fmt.Errorf("does not name its hosts as it should: write it like %s %s", kind.example, encode)
+		return nil, fmt.Errorf("does not name its hosts as it should: write it like %s %s", kind.example, escaping)
 	}
 	database = strings.TrimSuffix(database, "/")
 	if database != "" {
 		if n, err := strconv.Atoi(database); err != nil || n < 0 || kind.cluster && n != 0 {
 			return nil, fmt.Errorf("names a database that cannot be: what follows the host is a number from 0, and 0 in a "+
-				"cluster; write it like %s %s", kind.example, encode)
+				"cluster; write it like %s %s", kind.example, escaping)
 		}
 	}
 	query, err := url.ParseQuery(rawQuery)
 	if err != nil {
-		return nil, fmt.Errorf("has options that cannot be read: write it like %s %s", kind.example, encode)
+		return nil, fmt.Errorf("has options that cannot be read: write it like %s %s", kind.example, escaping)
 	}
 	options := redis.UniversalOptions{Addrs: addrs}
 	base := scheme
@@ -108,7 +108,7 @@ func parseRedisURL(s string) (*redis.UniversalOptions, error) {
 	o, err := redis.ParseURL(base + "://" + user + addrs[0] + "/" + database + "?" + query.Encode())
 	if err != nil {
 		return nil, fmt.Errorf("cannot be read: write it like %s, and no options that go-redis does not know %s",
-			kind.example, encode)
+			kind.example, escaping)
 	}
 	if kind.cluster && o.DB != 0 || o.DB < 0 {
 		return nil, errors.New("names a database that cannot be: leave the option db out")
@@ -120,8 +120,8 @@ func parseRedisURL(s string) (*redis.UniversalOptions, error) {
 	return &options, nil
 }
 
-// takeManyOptions takes out of a query what go-redis does not know of URLs with several hosts. It returns the scheme
-// of a URL with one of them.
+// takeManyOptions takes the options for several hosts, which go-redis does not know, out of a query. It returns the
+// scheme of a URL with only one of the hosts.
 func takeManyOptions(query url.Values, kind redisKind, options *redis.UniversalOptions) (scheme string, err error) {
 	take := func(name string) string {
 		v := query.Get(name)
@@ -230,7 +230,7 @@ func parseSMTPURL(s string) (*SMTP, error) {
 	const example = "smtp://user:password@host:587" // #nosec G101 -- nobody's
 	u, err := url.Parse(s)
 	if err != nil {
-		return nil, fmt.Errorf("cannot be read: write it like %s %s", example, encode)
+		return nil, fmt.Errorf("cannot be read: write it like %s %s", example, escaping)
 	}
 	smtp := &SMTP{Host: u.Hostname()}
 	switch u.Scheme {
@@ -245,7 +245,7 @@ func parseSMTPURL(s string) (*SMTP, error) {
 		return nil, fmt.Errorf("begins with neither smtp:// nor smtps:// : write it like %s", example)
 	}
 	if smtp.Host == "" || strings.ContainsAny(smtp.Host, "[] \t@,") || u.Path != "" && u.Path != "/" || u.Fragment != "" {
-		return nil, fmt.Errorf("is not scheme, user, host and port: write it like %s %s", example, encode)
+		return nil, fmt.Errorf("is not scheme, user, host and port: write it like %s %s", example, escaping)
 	}
 	if port := u.Port(); port != "" {
 		if smtp.Port, err = strconv.Atoi(port); err != nil || smtp.Port < 1 || smtp.Port > 65535 {
@@ -256,7 +256,7 @@ func parseSMTPURL(s string) (*SMTP, error) {
 		password, _ := u.User.Password()
 		smtp.User, smtp.Password = u.User.Username(), Secret(password)
 		if smtp.User == "" {
-			return nil, fmt.Errorf("has a password, or an @, but no user: write it like %s %s", example, encode)
+			return nil, fmt.Errorf("has a password, or an @, but no user: write it like %s %s", example, escaping)
 		}
 	}
 	query, err := url.ParseQuery(u.RawQuery)

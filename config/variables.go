@@ -56,19 +56,19 @@ func secret(name string, set func(*Config, string) error) variable {
 	return variable{Variable: Variable{Name: name, Secret: true}, set: set}
 }
 
-// outward marks variables that the demo ignores: they lead to other people's data and mail.
-func outward(v variable) variable {
+// notInDemo marks variables that the demo ignores: they lead to other people's data and mail.
+func notInDemo(v variable) variable {
 	v.notInDemo = true
 	return v
 }
 
 // variables is the table of all variables, in the order in which faults are listed.
 var variables = append([]variable{
-	outward(secret("DATABASE_URL", func(c *Config, s string) (err error) {
+	notInDemo(secret("DATABASE_URL", func(c *Config, s string) (err error) {
 		c.Database, err = parseDatabaseURL(s)
 		return err
 	})),
-	outward(secret("REDIS_URL", func(c *Config, s string) (err error) { c.Redis, err = parseRedisURL(s); return err })),
+	notInDemo(secret("REDIS_URL", func(c *Config, s string) (err error) { c.Redis, err = parseRedisURL(s); return err })),
 	plain("PORT", func(c *Config, s string) error {
 		if !isPort(s) {
 			return fmt.Errorf("%s is not a port: write a number from 0 to 65535", quote(s))
@@ -86,12 +86,12 @@ var variables = append([]variable{
 		c.BaseURL, err = parseBaseURL(s)
 		return err
 	}),
-	outward(plain("TOCSIN_DATA_DIR", func(c *Config, s string) error { c.DataDir = s; return checkDataDir(s) })),
-	outward(secret("TOCSIN_SECRET_KEY", func(c *Config, s string) (err error) {
+	notInDemo(plain("TOCSIN_DATA_DIR", func(c *Config, s string) error { c.DataDir = s; return checkDataDir(s) })),
+	notInDemo(secret("TOCSIN_SECRET_KEY", func(c *Config, s string) (err error) {
 		c.SecretKey, err = parseKey(s)
 		return err
 	})),
-	outward(secret("TOCSIN_SECRET_KEY_OLD", func(c *Config, s string) (err error) {
+	notInDemo(secret("TOCSIN_SECRET_KEY_OLD", func(c *Config, s string) (err error) {
 		c.SecretKeyOld, err = parseKey(s)
 		return err
 	})),
@@ -107,7 +107,7 @@ var variables = append([]variable{
 		c.AdminToken = Secret(s)
 		return nil
 	}),
-	outward(plain("MAILGUN_DOMAIN", func(c *Config, s string) error {
+	notInDemo(plain("MAILGUN_DOMAIN", func(c *Config, s string) error {
 		if strings.ContainsFunc(s, func(r rune) bool {
 			return r > '~' || r != '.' && r != '-' && r != '_' && !unicode.IsLetter(r) && !unicode.IsDigit(r)
 		}) {
@@ -116,26 +116,26 @@ var variables = append([]variable{
 		c.mailgun().Domain = s
 		return nil
 	})),
-	outward(secret("MAILGUN_API_KEY", func(c *Config, s string) error { c.mailgun().APIKey = Secret(s); return nil })),
-	outward(plain("MAILGUN_API_BASE", func(c *Config, s string) (err error) {
+	notInDemo(secret("MAILGUN_API_KEY", func(c *Config, s string) error { c.mailgun().APIKey = Secret(s); return nil })),
+	notInDemo(plain("MAILGUN_API_BASE", func(c *Config, s string) (err error) {
 		c.mailgun().APIBase, err = parseWebURL(s, "https://api.eu.mailgun.net/v3")
 		return err
 	})),
-	outward(secret("SMTP_URL", func(c *Config, s string) (err error) { c.SMTP, err = parseSMTPURL(s); return err })),
+	notInDemo(secret("SMTP_URL", func(c *Config, s string) (err error) { c.SMTP, err = parseSMTPURL(s); return err })),
 	plain("TOCSIN_WEBHOOK_ALLOWED_NETWORKS", func(c *Config, s string) (err error) {
 		c.WebhookAllowedNetworks, err = parseNetworks(s)
 		return err
 	}),
-	outward(secret("HTTPS_PROXY", func(c *Config, s string) (err error) {
+	notInDemo(secret("HTTPS_PROXY", func(c *Config, s string) (err error) {
 		c.HTTPSProxy, err = parseProxyURL(s)
 		return err
 	})),
-	outward(secret("HTTP_PROXY", func(c *Config, s string) (err error) {
+	notInDemo(secret("HTTP_PROXY", func(c *Config, s string) (err error) {
 		c.HTTPProxy, err = parseProxyURL(s)
 		return err
 	})),
-	outward(plain("NO_PROXY", func(c *Config, s string) error { c.NoProxy = s; return nil })),
-	outward(secret("TOCSIN_WEBHOOK_PROXY", func(c *Config, s string) (err error) {
+	notInDemo(plain("NO_PROXY", func(c *Config, s string) error { c.NoProxy = s; return nil })),
+	notInDemo(secret("TOCSIN_WEBHOOK_PROXY", func(c *Config, s string) (err error) {
 		c.WebhookProxyURL, err = parseProxyURL(s)
 		return err
 	})),
@@ -151,7 +151,7 @@ var variables = append([]variable{
 		c.WorkerConcurrency = n
 		return nil
 	}),
-	outward(plain("TOCSIN_OIDC_ISSUER", func(c *Config, s string) error {
+	notInDemo(plain("TOCSIN_OIDC_ISSUER", func(c *Config, s string) error {
 		// Kept as it is: providers compare the issuer byte for byte, with its slash.
 		if _, err := parseWebURL(s, "https://login.example.com/realms/main"); err != nil {
 			return err
@@ -159,33 +159,33 @@ var variables = append([]variable{
 		c.oidc().Issuer = s
 		return nil
 	})),
-	outward(plain("TOCSIN_OIDC_CLIENT_ID", func(c *Config, s string) error { c.oidc().ClientID = s; return nil })),
-	outward(secret("TOCSIN_OIDC_CLIENT_SECRET", func(c *Config, s string) error {
+	notInDemo(plain("TOCSIN_OIDC_CLIENT_ID", func(c *Config, s string) error { c.oidc().ClientID = s; return nil })),
+	notInDemo(secret("TOCSIN_OIDC_CLIENT_SECRET", func(c *Config, s string) error {
 		c.oidc().ClientSecret = Secret(s)
 		return nil
 	})),
-	outward(plain("TOCSIN_SECOBSERVE_URL", func(c *Config, s string) (err error) {
+	notInDemo(plain("TOCSIN_SECOBSERVE_URL", func(c *Config, s string) (err error) {
 		if c.secObserve().URL, err = parseWebURL(s, "https://secobserve-backend.example.com"); err != nil {
 			return err
 		}
 		c.SecObserve.URL = strings.TrimSuffix(c.SecObserve.URL, "/api")
 		return nil
 	})),
-	outward(secret("TOCSIN_SECOBSERVE_TOKEN", func(c *Config, s string) error {
+	notInDemo(secret("TOCSIN_SECOBSERVE_TOKEN", func(c *Config, s string) error {
 		if strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r > '~' }) {
 			return errors.New("has a space or a character beyond ASCII: set the API token alone, without a word before it")
 		}
 		c.secObserve().Token = Secret(s)
 		return nil
 	})),
-	outward(plain("TOCSIN_SECOBSERVE_INTERVAL", func(c *Config, s string) (err error) {
+	notInDemo(plain("TOCSIN_SECOBSERVE_INTERVAL", func(c *Config, s string) (err error) {
 		c.secObserve().Interval, err = parseDuration(s)
 		if err == nil && c.SecObserve.Interval < time.Second {
 			err = fmt.Errorf("%s is too short: write at least 1s", quote(s))
 		}
 		return err
 	})),
-	outward(plain("TOCSIN_SECOBSERVE_KEEP", func(c *Config, s string) error {
+	notInDemo(plain("TOCSIN_SECOBSERVE_KEEP", func(c *Config, s string) error {
 		for word := range strings.SplitSeq(s, ",") {
 			word = strings.TrimSpace(word)
 			if !slices.Contains(KeepWords, word) {
