@@ -80,8 +80,8 @@ func (a *app) open(ctx context.Context, conns int, migrate bool) error {
 	return nil
 }
 
-// checkPolicy logs that Redis may drop tasks. It waits for no answer: a Redis that is away at the start is found out
-// about by /readyz and the metrics.
+// checkPolicy logs where Redis may drop tasks. It asks only once: /readyz and the metrics show a Redis that does not
+// answer at the start.
 func (a *app) checkPolicy(ctx context.Context) {
 	if wrong, _ := a.queue.WrongPolicy(ctx); wrong != "" {
 		a.log.Error().Msg("Redis: " + queue.PolicyFault(wrong))
@@ -150,8 +150,8 @@ func (a *app) share(conns int) (*dbmodel.DB, error) {
 	return db, err
 }
 
-// awaitDatabase waits until the database answers and runs use, again where the database vanishes meanwhile: after a
-// restart of the machine it may start later than this process, and restart once more.
+// awaitDatabase waits until the database answers, and then runs use. It starts over where the database vanishes while
+// use runs: after a restart of the machine, the database may start later than this process, and restart once more.
 func (a *app) awaitDatabase(ctx context.Context, use func() error) error {
 	patient, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
@@ -177,7 +177,7 @@ func (a *app) awaitDatabase(ctx context.Context, use func() error) error {
 	}
 }
 
-// close closes what is open, in the reverse order.
+// close exports the last spans, then closes what is open, in the reverse order.
 func (a *app) close() {
 	a.endTracing()
 	for _, c := range a.clients {

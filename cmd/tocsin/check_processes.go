@@ -48,8 +48,8 @@ func (k *checker) processes(ctx context.Context, db *dbmodel.DB) {
 	k.say(what, strings.Join(words, ", ")+"; "+strings.Join(since, ", "), err)
 }
 
-// oldest says how long the oldest event and the oldest delivery that are due wait. What is paced may wait: that is no
-// fault.
+// oldest says how long the oldest event and the oldest delivery that are due wait. A delivery that waits is no fault:
+// its channel may be paced.
 func (k *checker) oldest(ctx context.Context, db *dbmodel.DB) {
 	const events, deliveries = "Events", "Deliveries"
 	oldest, err := dbmodel.OldestWork(ctx, db)

@@ -23,7 +23,7 @@ func (k *checker) redis(ctx context.Context, c *config.Config) {
 	client := newRedis(c.Redis)
 	defer client.Close()
 	q := queue.New(client, zerolog.Nop())
-	// What it refuses the user of is not its own fault: redisRights names all that is.
+	// A Redis that refuses this command to the user does answer: redisRights names all that it refuses.
 	if err := q.Ping(ctx); err != nil && !redis.HasErrorPrefix(err, "NOPERM") {
 		k.say("Redis", "", redisFault(err))
 		return

@@ -46,7 +46,7 @@ func (r *refusals) note(what string, err error) {
 
 func (r *refusals) noteCommand(cmd redis.Cmder, err error) {
 	what := cmd.Name()
-	if args := cmd.Args(); len(args) > 1 && !strings.HasPrefix(what, "eval") { // else it is the script
+	if args := cmd.Args(); len(args) > 1 && !strings.HasPrefix(what, "eval") { // of eval it is the script
 		what = fmt.Sprint(what, " ", args[1])
 	}
 	r.note(what, err)

@@ -19,7 +19,7 @@ type helpCommand struct {
 // Run is not called: see helpArguments.
 func (helpCommand) Run() error { return nil }
 
-// helpArguments makes "help user add" to "user add --help".
+// helpArguments turns "help user add" into "user add --help".
 func helpArguments(args []string) []string {
 	if len(args) == 0 || args[0] != "help" || slices.Contains(args, "--help") {
 		return args
@@ -38,7 +38,7 @@ func (*commands) Help() string {
 	return b.String()
 }
 
-// completionCommand prints what makes a shell complete the words of a command line: the shell asks "tocsin complete".
+// completionCommand prints a script that completes command lines in a shell: it asks "tocsin complete" for the words.
 type completionCommand struct {
 	Shell string `arg:"" enum:"bash,zsh,fish" help:"One of ${enum}."`
 }

@@ -64,7 +64,7 @@ func (l *liveness) renew(ctx context.Context, log zerolog.Logger) {
 func (l *liveness) end() {
 	l.cancel()
 	<-l.ended
-	_ = l.once(context.Background(), dbmodel.RemoveProcess) // without a database it fades by itself
+	_ = l.once(context.Background(), dbmodel.RemoveProcess) // without a database the mark expires by itself
 }
 
 func (l *liveness) once(ctx context.Context, do func(context.Context, bun.IDB, *dbmodel.Process) error) error {

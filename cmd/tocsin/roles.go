@@ -22,9 +22,9 @@ import (
 	"github.com/seed91453169/tocsin/worker"
 )
 
-// Sizes of the pools of database connections, for each process. What serves HTTP has two more: one for people, of
-// web.PeopleConnections, and one for what is reported. Where a worker runs, there is one more connection for each
-// evaluation at once.
+// Sizes of the pools of database connections, for each process. A process that serves HTTP has two more pools: one of
+// web.PeopleConnections for people, and one of intakeConns for reports. In a process with a worker, the pool has one
+// more connection for each evaluation at once.
 const (
 	webConns       = 2
 	intakeConns    = 8
@@ -168,15 +168,15 @@ type webCommand struct{}
 // Help is printed below the usage.
 func (webCommand) Help() string { return needed }
 
-// webMemory is from where on a web process collects garbage often instead of growing. What callers may have it hold at
-// once is well below that, so it grows little beyond. workerMemory is the same of a worker, which holds the chunks of
-// imports that it evaluates at once: where all their observations match, these take more than 64 MiB.
+// webMemory is the size from which on a web process collects garbage often instead of growing. The requests that it
+// holds at once need much less, so it grows little beyond that. workerMemory is the same for a worker, which holds the
+// chunks of imports that it evaluates at once: where all their observations match, these take more than 64 MiB.
 const (
 	webMemory    = 128 << 20
 	workerMemory = 128 << 20
 )
 
-// limitMemory sets from where on this process collects garbage often, unless GOMEMLIMIT does.
+// limitMemory sets the size from which on this process collects garbage often, unless GOMEMLIMIT sets it.
 func limitMemory(bytes int64) {
 	if debug.SetMemoryLimit(-1) == math.MaxInt64 {
 		debug.SetMemoryLimit(bytes)

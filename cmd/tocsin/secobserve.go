@@ -198,7 +198,7 @@ func syncWith(
 	return s.Sync(ctx, run, o)
 }
 
-// progressOn returns what shows progress on a terminal; nil where w is none.
+// progressOn returns a function that shows progress on w; nil where w is not a terminal.
 func progressOn(w io.Writer, began time.Time) func(secobserve.Counts) {
 	f, ok := w.(*os.File)
 	if !ok || !isatty.IsTerminal(f.Fd()) {

@@ -25,8 +25,8 @@ const (
 	exportComplaint = time.Minute
 )
 
-// startTracing returns what makes and exports spans; nil where no collector is configured. The library itself reads the
-// other variables of OpenTelemetry, for instance OTEL_TRACES_SAMPLER.
+// startTracing returns the provider that makes and exports spans; nil where no collector is configured. The library
+// itself reads the other variables of OpenTelemetry, for instance OTEL_TRACES_SAMPLER.
 func startTracing(ctx context.Context, c *config.Config, log zerolog.Logger) (*sdktrace.TracerProvider, error) {
 	if c.TraceEndpoint == "" {
 		return nil, nil //nolint:nilnil // nothing is traced

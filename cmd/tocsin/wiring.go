@@ -27,7 +27,7 @@ import (
 	"github.com/seed91453169/tocsin/worker"
 )
 
-// This file alone turns the configuration into the parts of the program.
+// This file turns the configuration into the parts of the program, except for the connector of secobserve.go.
 
 // clusterReload is how often a client asks a Redis Cluster which server has which keys. By default go-redis asks once a
 // minute and calls a dead server until then.

@@ -1,3 +1,3 @@
 package main
 
-import _ "time/tzdata" // schedules name time zones, and a container may have no zone base
+import _ "time/tzdata" // schedules name time zones, and a container may have no database of them
