@@ -59,9 +59,9 @@ type PeriodicRun struct {
 // MayTryAgain reports whether the run has another attempt where this one fails.
 func (r *PeriodicRun) MayTryAgain() bool { return r.Attempts-r.HandedOver < PeriodicAttempts }
 
-// LostEachTime reports whether this attempt is one too many: the process of the last attempt that was allowed was lost
-// before it could record the end of the run.
-func (r *PeriodicRun) LostEachTime() bool { return r.Attempts-r.HandedOver > PeriodicAttempts }
+// TriedTooOften reports whether this attempt is one too many: the last attempt that was allowed recorded no end of the
+// run, because its process was lost or stood still. Each earlier one ended in that way or for want of the database.
+func (r *PeriodicRun) TriedTooOften() bool { return r.Attempts-r.HandedOver > PeriodicAttempts }
 
 const runColumns = `id, task, slot, started_at, duration_ms, status, message, attempts, handed_over`
 

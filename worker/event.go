@@ -147,7 +147,7 @@ func (w *Worker) evaluate(
 			return false, w.split(ctx, e)
 		case e.ProcessesLost >= dbmodel.SetAsideAfter:
 			return false, w.setAside(ctx, e, "WorkerLost",
-				fmt.Errorf("the worker process was lost each time, %d times", e.ProcessesLost))
+				fmt.Errorf("%d evaluations came to no end: each lost its process or the database", e.ProcessesLost))
 		}
 	}
 	var gathered []int64

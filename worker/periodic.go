@@ -112,9 +112,9 @@ func (w *Worker) periodic(ctx context.Context, t *asynq.Task, task periodicTask)
 	if err != nil {
 		return fmt.Errorf("claim run %d: %w", p.ID, err)
 	}
-	if run.LostEachTime() {
-		return w.failRun(run, t.Type(), task.failure, "",
-			fmt.Errorf("the process that ran it was lost each time, %d times", dbmodel.PeriodicAttempts))
+	if run.TriedTooOften() {
+		return w.failRun(run, t.Type(), task.failure, "", fmt.Errorf(
+			"none of %d tries came to an end: each lost its process or the database", dbmodel.PeriodicAttempts))
 	}
 	ctx, cancel := context.WithTimeout(ctx, queue.PeriodicTime)
 	defer cancel()

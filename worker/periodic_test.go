@@ -47,6 +47,53 @@ func TestStopsAreNoFailuresOfARun(t *testing.T) {
 	})
 }
 
+// TestRunWithoutAnEndSaysWhy: a run that failed while the database was away, and whose last process was lost, is not
+// reported as one whose process was lost each time.
+func TestRunWithoutAnEndSaysWhy(t *testing.T) {
+	t.Parallel()
+	testenv.EachDatabase(t, func(t *testing.T, db *dbmodel.DB) {
+		e := newEnv(t, db, nil)
+		e.scheduler.Shutdown()
+		id, err := dbmodel.AddSlot(t.Context(), db, dbmodel.PeriodicCleanup, time.Now())
+		if err != nil {
+			t.Fatal(err)
+		}
+		payload, err := json.Marshal(queue.PeriodicTask{ID: id})
+		if err != nil {
+			t.Fatal(err)
+		}
+		due := func() {
+			t.Helper()
+			if _, err := db.ExecContext(t.Context(), "UPDATE periodic_tasks SET run_after = slot"); err != nil {
+				t.Fatal(err)
+			}
+		}
+		run := func() {
+			t.Helper()
+			task := periodicTask{failure: "the clean-up failed", do: func(context.Context, *dbmodel.PeriodicRun) (string, error) {
+				return "", dbmodel.ErrUnavailable
+			}}
+			if err := e.worker.periodic(t.Context(), asynq.NewTask(queue.TypePeriodicCleanup, payload), task); err == nil {
+				t.Fatal("the task does not fail")
+			}
+			due()
+		}
+		for range dbmodel.PeriodicAttempts - 1 {
+			run()
+		}
+		if _, err := dbmodel.ClaimRun(t.Context(), db, id); err != nil { // by a process that is lost
+			t.Fatal(err)
+		}
+		due()
+		run()
+		const want = "none of 5 tries came to an end: each lost its process or the database"
+		runs, err := dbmodel.PeriodicRuns(t.Context(), db, 0, 1)
+		if err != nil || len(runs) != 1 || runs[0].Status != dbmodel.RunFailed || runs[0].Message != want {
+			t.Errorf("%+v %v", runs, err)
+		}
+	})
+}
+
 // TestFailedPassIsReportedOnce: a pass over SecObserve reports its failures itself, and the worker those of which the
 // pass knows nothing.
 func TestFailedPassIsReportedOnce(t *testing.T) {
