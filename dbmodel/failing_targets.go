@@ -58,8 +58,10 @@ const (
 
 	failingByChannel = `
 		SELECT t.channel, count(*) AS count FROM targets t WHERE @failing AND (
-			EXISTS (SELECT 1 FROM deliveries d INDEXED BY deliveries_pending WHERE d.target_id = t.id AND d.state = 'pending')
-			OR EXISTS (SELECT 1 FROM deliveries d INDEXED BY deliveries_failed WHERE d.target_id = t.id AND d.state = 'failed')
+			EXISTS (SELECT 1 FROM deliveries d INDEXED BY deliveries_pending
+				WHERE d.target_id = t.id AND d.state = 'pending' AND @live)
+			OR EXISTS (SELECT 1 FROM deliveries d INDEXED BY deliveries_failed
+				WHERE d.target_id = t.id AND d.state = 'failed' AND @live)
 		) GROUP BY t.channel`
 )
 
@@ -98,12 +100,13 @@ func FailingCount(ctx context.Context, db bun.IDB, v Viewer) (int, error) {
 		args{"failing": isFailing, "visible": bun.Safe(VisibleDeliveries(db, v, "d"))})
 }
 
-// FailingByChannel returns how many targets of each channel fail; channels without one are left out.
+// FailingByChannel returns how many targets of each channel fail, as an administrator sees them; channels without one
+// are left out.
 func FailingByChannel(ctx context.Context, db bun.IDB) (map[rule.Channel]int, error) {
 	list, err := queryAll[struct {
 		Channel rule.Channel
 		Count   int
-	}](ctx, db, failingByChannel, args{"failing": isFailing})
+	}](ctx, db, failingByChannel, args{"failing": isFailing, "live": bun.Safe(liveNotifications("d"))})
 	out := make(map[rule.Channel]int, len(list))
 	for _, c := range list {
 		out[c.Channel] = c.Count
