@@ -2,6 +2,7 @@ package dbmodel
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/uptrace/bun"
@@ -12,6 +13,9 @@ const (
 	notificationsPerPart = 500
 	productsPerPart      = 500   // taken out of a product group
 	rowsPerPart          = 2_500 // of any other table
+
+	// triedDeletions is how many deletions one call looks at where others have locked the rest of the first.
+	triedDeletions = 20
 )
 
 // RemovalTime is how long no other task for the removal is enqueued after one was enqueued, and after each sign of
@@ -35,31 +39,42 @@ func HasDeletions(ctx context.Context, db bun.IDB) (bool, error) {
 		"SELECT EXISTS (SELECT 1 FROM deletions) OR EXISTS (SELECT 1 FROM deleted_notifications)", nil)
 }
 
+// nextDeletion keeps other calls of RemoveDeleted from the deletion: each works on one of its own.
+const nextDeletion = `SELECT * FROM deletions WHERE id > @after ORDER BY id LIMIT 1 FOR UPDATE SKIP LOCKED`
+
 // RemoveDeleted removes one part of what is deleted, and returns how many rows that were; 0: nothing is left, or
-// others have locked it. It waits for no lock of a row, so that it can't be part of a deadlock, and may run several
-// times at once. Between any two parts what is left stays hidden.
+// others have locked the rest of all deletions that it looked at. It passes over each row that is locked, so that it
+// can't be part of a deadlock, and may run several times at once. Between any two parts what is left stays hidden.
 func RemoveDeleted(ctx context.Context, tx bun.Tx) (int64, error) {
 	n, err := removeListed(ctx, tx)
 	if err != nil || n > 0 {
 		return n, err
 	}
-	list, err := queryAll[deletion](ctx, tx, "SELECT * FROM deletions ORDER BY id", nil)
-	if err != nil {
-		return 0, err
-	}
-	for _, d := range list {
-		remove := d.removeProduct
-		switch {
-		case d.UserID != 0:
-			remove = d.removeUser
-		case d.ProductGroupID != 0:
-			remove = d.removeProductGroup
+	var d deletion
+	for range triedDeletions {
+		d, err = queryOne[deletion](ctx, tx, nextDeletion, args{"after": d.ID})
+		if errors.Is(err, ErrNotFound) {
+			return 0, nil
 		}
-		if n, err := remove(ctx, tx); err != nil || n > 0 {
+		if err != nil {
+			return 0, err
+		}
+		if n, err := d.remove(ctx, tx); err != nil || n > 0 {
 			return n, err
 		}
 	}
 	return 0, nil
+}
+
+// remove removes a part of what is left of a product, a user or a product group.
+func (d *deletion) remove(ctx context.Context, tx bun.Tx) (int64, error) {
+	switch {
+	case d.UserID != 0:
+		return d.removeUser(ctx, tx)
+	case d.ProductGroupID != 0:
+		return d.removeProductGroup(ctx, tx)
+	}
+	return d.removeProduct(ctx, tx)
 }
 
 const removeListedIDs = `

@@ -330,3 +330,55 @@ func TestAcceptDuringGroupDeletion(t *testing.T) {
 		return err
 	})
 }
+
+// TestRemovalWaitsForNoLock begins the removal while another one ends the first deletion.
+func TestRemovalWaitsForNoLock(t *testing.T) {
+	t.Parallel()
+	db := testenv.PostgresDB(t) // SQLite has one writer
+	saveProducts(t, db, 1, 2)
+	inTx(t, db, func(ctx context.Context, tx bun.Tx) error {
+		return errors.Join(dbmodel.DeleteProduct(ctx, tx, 1), dbmodel.DeleteProduct(ctx, tx, 2))
+	})
+	inTx(t, db, func(ctx context.Context, tx bun.Tx) error {
+		first, err := dbmodel.RemoveDeleted(ctx, tx)
+		if err != nil {
+			return err
+		}
+		inTx(t, db, func(ctx context.Context, tx bun.Tx) error {
+			if _, err := tx.ExecContext(ctx, "SET LOCAL lock_timeout = '1s'"); err != nil {
+				return err
+			}
+			second, err := dbmodel.RemoveDeleted(ctx, tx)
+			if first != 1 || second != 1 {
+				t.Errorf("removed %d and %d deletions, want one each", first, second)
+			}
+			return err
+		})
+		return nil
+	})
+	if left, err := dbmodel.HasDeletions(t.Context(), db); err != nil || left {
+		t.Errorf("deletions are left: %t %v", left, err)
+	}
+}
+
+// TestRemovalReadsFewDeletions: what one part costs does not grow with the number of deletions.
+func TestRemovalReadsFewDeletions(t *testing.T) {
+	t.Parallel()
+	db := testenv.PostgresDB(t)
+	inTx(t, db, func(ctx context.Context, tx bun.Tx) error {
+		_, err := tx.ExecContext(ctx, "INSERT INTO deletions (user_id) SELECT i FROM generate_series(1, 500) AS i")
+		return err
+	})
+	inTx(t, db, func(ctx context.Context, tx bun.Tx) error {
+		if _, err := dbmodel.RemoveDeleted(ctx, tx); err != nil {
+			return err
+		}
+		var read int
+		err := tx.NewRaw("SELECT coalesce(sum(seq_tup_read + idx_tup_fetch), 0) FROM pg_stat_xact_user_tables WHERE relname = 'deletions'").
+			Scan(ctx, &read)
+		if read > 100 {
+			t.Errorf("read %d rows of deletions", read)
+		}
+		return err
+	})
+}
