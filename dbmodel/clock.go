@@ -29,21 +29,29 @@ func ClockSetBack(ctx context.Context, db bun.IDB, name string, interval time.Du
 	return max(t.NextAt.Sub(t.Latest), 0), err
 }
 
+// These statements lock their rows in the order of the ids, as all that lock several of them do.
+
 // mendNextAt lets a back-off or Retry-After last as long as it would have if the clock had not been set back.
 const mendNextAt = `
 	UPDATE targets SET next_at = CASE
 		WHEN next_at - @set_back > clock_timestamp() THEN next_at - @set_back ELSE clock_timestamp() END
-	WHERE next_at > clock_timestamp()`
+	WHERE id IN (SELECT id FROM targets WHERE next_at > clock_timestamp() ORDER BY id FOR NO KEY UPDATE)`
 
-const mendFailingSince = `UPDATE targets SET failing_since = clock_timestamp() WHERE failing_since > clock_timestamp()`
+const mendFailingSince = `
+	UPDATE targets SET failing_since = clock_timestamp()
+	WHERE id IN (SELECT id FROM targets WHERE failing_since > clock_timestamp() ORDER BY id FOR NO KEY UPDATE)`
 
 const mendLeases = `
-	UPDATE targets SET lease_until = clock_timestamp() + @longest WHERE lease_until > clock_timestamp() + @longest`
+	UPDATE targets SET lease_until = clock_timestamp() + @longest WHERE id IN (
+		SELECT id FROM targets WHERE lease_until > clock_timestamp() + @longest ORDER BY id FOR NO KEY UPDATE)`
 
 const mendRuns = `
-	UPDATE periodic_tasks SET run_after = clock_timestamp() + @longest WHERE run_after > clock_timestamp() + @longest`
+	UPDATE periodic_tasks SET run_after = clock_timestamp() + @longest WHERE id IN (
+		SELECT id FROM periodic_tasks WHERE run_after > clock_timestamp() + @longest ORDER BY id FOR NO KEY UPDATE)`
 
-const mendQueuedRuns = `UPDATE periodic_tasks SET queued_at = clock_timestamp() WHERE queued_at > clock_timestamp()`
+const mendQueuedRuns = `
+	UPDATE periodic_tasks SET queued_at = clock_timestamp()
+	WHERE id IN (SELECT id FROM periodic_tasks WHERE queued_at > clock_timestamp() ORDER BY id FOR NO KEY UPDATE)`
 
 const mendEvents = `
 	UPDATE outbox SET run_after = CASE WHEN claim = 0 THEN clock_timestamp() ELSE clock_timestamp() + @claim_time END

@@ -40,7 +40,9 @@ func DismissFailedEvent(ctx context.Context, db bun.IDB, id int64) (*FailedEvent
 const retryFailedEvents = `
 	UPDATE outbox SET failed_at = NULL, failures = 0, processes_lost = 0, claim = 0, queued_at = NULL,
 		run_after = clock_timestamp()
-	WHERE failed_at IS NOT NULL AND (@all OR id = ANY (@ids)) AND @live`
+	WHERE id IN (
+		SELECT id FROM outbox WHERE failed_at IS NOT NULL AND (@all OR id = ANY (@ids)) AND @live
+		ORDER BY id FOR NO KEY UPDATE)`
 
 // RetryFailedEvents makes events that are set aside due again, as if they had just come: all of them, or those with
 // the given ids. It returns how many there were. The sweep enqueues them.

@@ -133,7 +133,7 @@ const resendAll = `
 		SELECT d.id AS delivery, ` + goesTo + ` AS target
 		FROM deliveries d JOIN notifications n ON n.id = d.notification_id JOIN targets t ON t.id = d.target_id
 		LEFT JOIN products p ON p.id = n.product_id
-		WHERE d.id = ANY (@deliveries)
+		WHERE d.id = ANY (@deliveries) ORDER BY d.id FOR NO KEY UPDATE OF d
 	) AS r WHERE deliveries.id = r.delivery AND r.target IS NOT NULL AND deliveries.state = 'failed'
 	RETURNING deliveries.target_id`
 
@@ -168,7 +168,7 @@ func ResendFailed(
 const startTargetsAnew = `
 	UPDATE targets SET next_at = CASE WHEN failures > 0 THEN clock_timestamp() ELSE next_at END,
 		failures = 0, failing_since = NULL, failure_notified = false, batch = NULL
-	WHERE id = ANY (@ids)`
+	WHERE id IN (SELECT id FROM targets WHERE id = ANY (@ids) ORDER BY id FOR NO KEY UPDATE)`
 
 // startAnew forgets the failures of targets: their deliveries are tried at once, and the time after which Tocsin gives
 // a target up begins anew.

@@ -61,7 +61,9 @@ const (
 		SELECT @channel, i.key, i.address FROM @targets AS i WHERE true ORDER BY i.key
 		ON CONFLICT (channel, key) DO NOTHING`
 
-	targetsInUse = `UPDATE targets SET unused_since = NULL WHERE id = ANY (@ids)`
+	targetsInUse = `
+		UPDATE targets SET unused_since = NULL
+		WHERE id IN (SELECT id FROM targets WHERE id = ANY (@ids) ORDER BY id FOR NO KEY UPDATE)`
 )
 
 // EnsureTargets returns the ids of the targets with the given addresses, in their order; those that are new are
@@ -165,8 +167,10 @@ const (
 	restTarget = `UPDATE targets SET next_at = clock_timestamp() + @rest WHERE id = @target AND owner IS NULL`
 
 	forgetFailures = `
-		UPDATE targets SET failures = 0, failing_since = NULL WHERE failing_since IS NOT NULL AND owner IS NULL
-			AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.target_id = targets.id AND d.state = 'pending')`
+		UPDATE targets SET failures = 0, failing_since = NULL WHERE id IN (
+			SELECT id FROM targets INDEXED BY targets_failing WHERE failing_since IS NOT NULL AND owner IS NULL
+				AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.target_id = targets.id AND d.state = 'pending')
+			ORDER BY id FOR NO KEY UPDATE)`
 )
 
 // TakeTarget makes owner, a text that is never used twice, the only one that sends to the target; where another worker
