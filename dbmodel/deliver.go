@@ -3,6 +3,7 @@ package dbmodel
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/uptrace/bun"
 
@@ -28,7 +29,7 @@ const (
 	deliverAgain = `
 		UPDATE deliveries SET state = 'pending', batch = NULL, accepted_at = NULL, digest_id = NULL,
 			source_kind = d.source_kind, source_id = d.source_id, user_id = d.user_id, masked = d.masked
-		FROM @deliveries AS d WHERE deliveries.id = d.id`
+		FROM @deliveries AS d WHERE deliveries.id = d.id AND deliveries.state = 'failed' RETURNING deliveries.id`
 
 	addDeliveries = `
 		INSERT INTO deliveries (notification_id, target_id, source_kind, source_id, user_id, masked, product_id, type)
@@ -55,7 +56,7 @@ func AddDeliveries(
 		}
 	}
 	var all, added, retried []rule.Recipient
-	var ids, targets []int64
+	var ids []int64
 	for _, r := range recipients {
 		switch id, found := failed[r.Target]; {
 		case covered[r.Target]:
@@ -65,16 +66,18 @@ func AddDeliveries(
 		default:
 			added = append(added, r)
 		}
-		all, targets = append(all, r), append(targets, r.Target)
-	}
-	if len(all) == 0 {
-		return nil, nil
+		all = append(all, r)
 	}
 	if len(retried) > 0 {
 		deliveries := append(deliveryCols([]NewNotification{{Recipients: retried}}), col{"id", "bigint", ids})
-		if _, err := exec(ctx, tx, deliverAgain, args{"deliveries": deliveries}); err != nil {
+		waiting, err := queryAll[int64](ctx, tx, deliverAgain, args{"deliveries": deliveries})
+		if err != nil {
 			return nil, fmt.Errorf("have failed deliveries wait: %w", err)
 		}
+		all = slices.DeleteFunc(all, func(r rule.Recipient) bool { // sent after all, by now
+			id, found := failed[r.Target]
+			return found && !slices.Contains(waiting, id)
+		})
 	}
 	if len(added) > 0 {
 		deliveries := deliveryCols([]NewNotification{{Recipients: added}})
@@ -82,6 +85,10 @@ func AddDeliveries(
 		if _, err := exec(ctx, tx, addDeliveries, a); err != nil {
 			return nil, fmt.Errorf("store deliveries: %w", err)
 		}
+	}
+	targets := make([]int64, len(all))
+	for i, r := range all {
+		targets[i] = r.Target
 	}
 	return all, startAnew(ctx, tx, targets)
 }
