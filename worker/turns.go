@@ -7,9 +7,12 @@ import "context"
 // taken for a slow receiver. A drain that only waits, for a receiver or for its pace, has no turn.
 type turns struct {
 	all chan struct{}
-	// swift and bulk are doors to all: of the drains that have not begun, only one of each kind waits for a turn at a
-	// time. So drains that have begun, and must record results, do not wait behind many others.
-	swift, bulk chan struct{}
+	// bulk are those of all that drains without something of a single event may have: the others are left to single
+	// events, which so do not wait behind an import.
+	bulk chan struct{}
+	// swiftDoor and bulkDoor let only one of the drains of each kind that have not begun wait for a turn at a time. So
+	// drains that have begun, and must record results, do not wait behind many others.
+	swiftDoor, bulkDoor chan struct{}
 }
 
 // otherConnections is how many connections of its pool a worker leaves to leases, periodic tasks and removals, beside
@@ -23,15 +26,18 @@ func newTurns(connections, evaluations int, limits laneLimits) *turns {
 	if connections > 0 {
 		n = max(connections-evaluations-otherConnections, 1)
 	}
-	return &turns{make(chan struct{}, n), make(chan struct{}, 1), make(chan struct{}, 1)}
+	return &turns{
+		all: make(chan struct{}, n), bulk: make(chan struct{}, max(n/2, 1)),
+		swiftDoor: make(chan struct{}, 1), bulkDoor: make(chan struct{}, 1),
+	}
 }
 
 // begin waits for the first turn of a drain; the error is that of ctx. bulk says that no single event has something for
 // its target.
 func (t *turns) begin(ctx context.Context, bulk bool) (*turn, error) {
-	door := t.swift
+	door := t.swiftDoor
 	if bulk {
-		door = t.bulk
+		door = t.bulkDoor
 	}
 	select {
 	case door <- struct{}{}:
@@ -39,32 +45,58 @@ func (t *turns) begin(ctx context.Context, bulk bool) (*turn, error) {
 		return nil, ctx.Err()
 	}
 	defer func() { <-door }()
-	select {
-	case t.all <- struct{}{}:
-		return &turn{of: t, taken: true}, nil
-	case <-ctx.Done():
-		return nil, ctx.Err()
+	one := &turn{of: t, bulk: bulk}
+	if err := one.takeWithin(ctx); err != nil {
+		return nil, err
 	}
+	return one, nil
 }
 
 // turn is the right of a drain to use the database, while it is taken. It is for one goroutine.
 type turn struct {
 	of    *turns
+	bulk  bool
 	taken bool
 }
 
+// another returns a turn of the same drain for another goroutine. It is not taken.
+func (t *turn) another() *turn { return &turn{of: t.of, bulk: t.bulk} }
+
 // take waits for the turn, unless the drain has it.
-func (t *turn) take() {
-	if !t.taken {
-		t.of.all <- struct{}{}
+func (t *turn) take() { _ = t.takeWithin(context.Background()) }
+
+// takeWithin is take that gives up, with the error of ctx, when ctx ends.
+func (t *turn) takeWithin(ctx context.Context) error {
+	if t.taken {
+		return nil
+	}
+	if t.bulk {
+		select {
+		case t.of.bulk <- struct{}{}:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	select {
+	case t.of.all <- struct{}{}:
 		t.taken = true
+		return nil
+	case <-ctx.Done():
+		if t.bulk {
+			<-t.of.bulk
+		}
+		return ctx.Err()
 	}
 }
 
 // give lets others have the turn.
 func (t *turn) give() {
-	if t.taken {
-		<-t.of.all
-		t.taken = false
+	if !t.taken {
+		return
+	}
+	t.taken = false
+	<-t.of.all
+	if t.bulk {
+		<-t.of.bulk
 	}
 }

@@ -165,3 +165,40 @@ func TestTaskThatEndsInTheQueueOfThePool(t *testing.T) {
 		e.idle(30 * time.Second)
 	})
 }
+
+// TestImportsLeaveTurnsToSingleEvents: drains of an import that all want the database do not take the last turn.
+func TestImportsLeaveTurnsToSingleEvents(t *testing.T) {
+	t.Parallel()
+	for connections := range 20 {
+		all := newTurns(connections, 4, usualLanes)
+		var drains []*turn
+		for {
+			ctx, cancel := context.WithTimeout(t.Context(), 5*time.Millisecond)
+			one, err := all.begin(ctx, true)
+			cancel()
+			if err != nil {
+				break
+			}
+			drains = append(drains, one)
+		}
+		if len(drains) == 0 {
+			t.Fatalf("%d connections: no drain of an import gets a turn", connections)
+		}
+		if cap(all.all) > 1 {
+			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+			single, err := all.begin(ctx, false)
+			cancel()
+			if err != nil {
+				t.Fatalf("%d connections: a single event gets no turn beside %d drains of an import", connections, len(drains))
+			}
+			single.give()
+		}
+		for _, one := range drains {
+			one.give()
+			one.give()
+		}
+		if len(all.all) != 0 || len(all.bulk) != 0 {
+			t.Errorf("%d connections: %d and %d turns are not given back", connections, len(all.all), len(all.bulk))
+		}
+	}
+}
