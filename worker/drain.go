@@ -115,6 +115,7 @@ type drain struct {
 	name        string    // of the target, as a person knows it; empty: not read yet
 	sinceDigest int       // deliveries of the messages that restTime has not forgotten yet
 	afterDigest bool      // the last message was a digest
+	taken       bool      // the receiver has taken a single delivery
 	gathered    bool      // it has waited for more to come before the next message
 
 	parents []string        // places in the traces of the notifications of the next message, see addTrace
@@ -134,13 +135,19 @@ const (
 func (d *drain) safely(ctx context.Context) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			p = harmless(p)
-			d.w.Log.Error().Int64("target", d.target.ID).Bytes("stack", debug.Stack()).Msgf("panic: %v", p)
+			fault := d.recovered(p)
 			d.turn.take()
-			err = d.yield(&panicked{p})
+			err = d.yield(fault)
 		}
 	}()
 	return d.run(ctx)
+}
+
+// recovered logs a panic that was recovered just now, and returns it as an error.
+func (d *drain) recovered(p any) error {
+	p = harmless(p)
+	d.w.Log.Error().Int64("target", d.target.ID).Bytes("stack", debug.Stack()).Msgf("panic: %v", p)
+	return &panicked{p}
 }
 
 // harmless describes the value of a panic without the secrets of a target that it may hold, such as its address.

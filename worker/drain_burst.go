@@ -1,11 +1,14 @@
 package worker
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
-	"sync"
+	"slices"
 	"time"
 
+	"github.com/seed91453169/tocsin/channel"
 	"github.com/seed91453169/tocsin/dbmodel"
 )
 
@@ -13,17 +16,14 @@ const (
 	// burstTime is how long a burst sends deliveries that were read ahead. After that, those not sent yet are read anew:
 	// some may have been deleted.
 	burstTime = 100 * time.Millisecond
-	// groupTime is how long a known result may wait for others that are recorded with it. Where the process is lost in
-	// between, these deliveries are sent again.
-	groupTime = 50 * time.Millisecond
 	// mostAhead is how many deliveries are read ahead at the most.
 	mostAhead = 200
 )
 
-// burst sends deliveries one by one, in order, until one is not taken or burstTime is over. The receiver's answers are
-// recorded in groups, while the next deliveries are sent.
-func (d *drain) burst(ctx context.Context, waiting []dbmodel.PendingDelivery) (next nextStep, err error) {
-	if d.paced() || d.target.Failures > 0 || d.target.FailingSince != nil {
+// burst sends single deliveries, a few of them side by side, until one is not taken or burstTime is over. The
+// receiver's answers are recorded in groups, while the next deliveries are sent.
+func (d *drain) burst(ctx context.Context, waiting []dbmodel.PendingDelivery) (nextStep, error) {
+	if d.paced() || d.failing() {
 		waiting = waiting[:1]
 	}
 	ids := make([]int64, len(waiting))
@@ -34,93 +34,66 @@ func (d *drain) burst(ctx context.Context, waiting []dbmodel.PendingDelivery) (n
 	if err != nil {
 		return stop, fmt.Errorf("load notifications for target %d: %w", d.target.ID, err)
 	}
-	unrecorded := &sentGroup{d: d}
-	defer func() { // also where a send panics: the results of those before it are known
-		d.turn.take()
-		if e := unrecorded.flush(); e != nil {
-			next, err = stop, e
+	if mine, err := d.renew(ctx); err != nil || !mine {
+		return stop, err
+	}
+	d.turn.give()
+	v := d.newVolley(waiting, notifications)
+	v.send()
+	d.turn.take()
+	if d.ahead = min(4*max(len(waiting), 1), mostAhead); len(v.waiting) > 0 {
+		d.ahead = max(v.sent, 1)
+	}
+	return d.recordVolley(v)
+}
+
+// recordVolley records the results of a volley that are not recorded yet, and returns the fault that ended it.
+func (d *drain) recordVolley(v *volley) (next nextStep, err error) {
+	if err := v.taken.flush(); err != nil {
+		return stop, errors.Join(v.fault, err)
+	}
+	if v.sent > 0 {
+		d.taken = true
+		d.sinceDigest += v.sent
+		if err := d.answersAgain(); err != nil {
+			return stop, errors.Join(v.fault, err)
 		}
-	}()
-	began := time.Now()
-	for i, one := range waiting {
-		if i > 0 && (time.Since(began) > burstTime || d.w.isStopping()) {
-			d.ahead = i
-			return goOn, nil
+	}
+	next, err = d.recordRefused(v.refused)
+	if v.fault != nil || v.lost {
+		next = stop
+	}
+	return next, errors.Join(v.fault, err)
+}
+
+// recordRefused records the results of messages that the receiver did not take. The target rests once for all of them:
+// for as long as any of its answers asks.
+func (d *drain) recordRefused(refused []refusal) (nextStep, error) {
+	var again []refusal
+	for _, one := range refused {
+		if one.result.Kind != channel.Permanent {
+			again = append(again, one)
+			continue
 		}
-		n, found := notifications[one.NotificationID]
-		if !found {
-			continue // deleted a moment ago, and the delivery with it
-		}
-		d.traceMessage(n)
-		result, lost, err := d.transmit(ctx, d.single(n, one))
-		if err != nil || lost {
+		d.trace = one.trace
+		if _, err := d.recordResult(one.set, one.result); err != nil {
 			return stop, err
 		}
-		if result != nil || d.target.Failures > 0 || d.target.FailingSince != nil || d.target.FailureNotified {
-			d.turn.take()
-			if err := unrecorded.flush(); err != nil {
-				return stop, err
-			}
-			return d.recordResult(dbmodel.DeliverySet{TargetID: d.target.ID, IDs: []int64{one.ID}}, result)
-		}
-		d.sinceDigest++
-		unrecorded.add(one.ID, time.Now())
 	}
-	d.ahead = min(4*max(len(waiting), 1), mostAhead)
+	slices.SortStableFunc(again, func(a, b refusal) int { return cmp.Compare(a.result.RetryAfter, b.result.RetryAfter) })
+	for i, one := range again {
+		d.trace = one.trace
+		if i == len(again)-1 {
+			return d.recordResult(one.set, one.result)
+		}
+		tried, err := d.recordTried(one.set, one.result)
+		if err != nil {
+			return stop, err
+		}
+		d.noteUnsent(resultRetried, "a delivery is tried again", one.result, tried)
+	}
 	return goOn, nil
 }
 
 // paced reports whether messages to the target have a pace, a rate that they must not exceed.
 func (d *drain) paced() bool { return d.w.Rates[d.target.Channel] > 0 }
-
-// sentGroup is the deliveries of a burst that were sent and are not recorded yet.
-type sentGroup struct {
-	d *drain
-
-	recording sync.Mutex // locked while deliveries are recorded: flush waits for that
-	err       error      // why some could not be recorded; guarded by recording
-
-	mu    sync.Mutex // guards the fields below
-	timer *time.Timer
-	ids   []int64
-	taken map[int64]time.Time // when the receiver took each of them
-}
-
-// add takes a delivery that was sent; it is recorded within groupTime.
-func (g *sentGroup) add(id int64, at time.Time) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.ids = append(g.ids, id); g.taken == nil {
-		g.taken = map[int64]time.Time{}
-	}
-	g.taken[id] = at
-	if len(g.ids) == 1 {
-		g.timer = time.AfterFunc(groupTime, func() {
-			mine := turn{of: g.d.turn.of}
-			mine.take()
-			defer mine.give()
-			_ = g.flush() // the last flush returns the error
-		})
-	}
-}
-
-// flush records the deliveries that were sent, however long that takes, and returns why some of the burst could not be
-// recorded. Its caller has a turn at the database.
-func (g *sentGroup) flush() error {
-	g.recording.Lock()
-	defer g.recording.Unlock()
-	g.mu.Lock()
-	ids, taken := g.ids, g.taken
-	g.ids, g.taken = nil, nil
-	if g.timer != nil {
-		g.timer.Stop()
-	}
-	g.mu.Unlock()
-	if len(ids) > 0 {
-		set := dbmodel.DeliverySet{TargetID: g.d.target.ID, IDs: ids}
-		if err := g.d.recordSent(set, func(id int64) time.Time { return taken[id] }); err != nil {
-			g.err = err
-		}
-	}
-	return g.err
-}

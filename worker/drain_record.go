@@ -18,7 +18,6 @@ import (
 
 // recordResult records the result of a message, and says how the drain goes on. It tries until the database has it.
 func (d *drain) recordResult(set dbmodel.DeliverySet, result *channel.Error) (nextStep, error) {
-	w := d.w
 	switch {
 	case result == nil:
 		taken := time.Now()
@@ -27,17 +26,8 @@ func (d *drain) recordResult(set dbmodel.DeliverySet, result *channel.Error) (ne
 				return stop, err
 			}
 		}
-		if t := d.target; t.Failures > 0 || t.FailingSince != nil || t.FailureNotified || t.Batch != 0 {
-			err := w.record("a target answers again", func(ctx context.Context) error {
-				return dbmodel.TargetSucceeded(ctx, w.DB, t.ID, d.owner)
-			})
-			if err != nil {
-				return stop, err
-			}
-			t.Failures, t.FailingSince, t.FailureNotified, t.Batch = 0, nil, false, 0
-		}
 		d.noteMessage(set)
-		return goOn, nil
+		return goOn, d.answersAgain()
 	case result.Kind == channel.Gone:
 		return stop, d.gone(set, result)
 	case result.Kind == channel.Permanent:
@@ -47,6 +37,26 @@ func (d *drain) recordResult(set dbmodel.DeliverySet, result *channel.Error) (ne
 		return goOn, err
 	}
 	return stop, d.backOff(set, result)
+}
+
+// failing reports whether the last message to the target was not taken.
+func (d *drain) failing() bool {
+	return d.target.Failures > 0 || d.target.FailingSince != nil || d.target.FailureNotified
+}
+
+// answersAgain records that the target took a message, where it did not take the one before.
+func (d *drain) answersAgain() error {
+	t := d.target
+	if !d.failing() && t.Batch == 0 {
+		return nil
+	}
+	err := d.w.record("a target answers again", func(ctx context.Context) error {
+		return dbmodel.TargetSucceeded(ctx, d.w.DB, t.ID, d.owner)
+	})
+	if err == nil {
+		t.Failures, t.FailingSince, t.FailureNotified, t.Batch = 0, nil, false, 0
+	}
+	return err
 }
 
 // recordSent records that the receiver took deliveries; taken is when it took each of them.

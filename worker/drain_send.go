@@ -13,7 +13,7 @@ import (
 )
 
 // freshTime is how long after a lease was taken or renewed a message is sent without renewing the lease first.
-// The sum of freshTime and renewTime stays below dbmodel.LeaseTime.
+// The sum of freshTime, burstTime and renewTime stays below dbmodel.LeaseTime.
 const freshTime = 2 * time.Second
 
 // deliver sends the next message, or a burst of messages, if something waits, and records the results.
@@ -78,52 +78,57 @@ func (d *drain) askAgain(ctx context.Context) (bool, error) {
 	return changed, nil
 }
 
-// send calls transmit, and takes the drain's turn at the database again after it.
+// send renews the lease, unless that was done a moment ago, gives the turn at the database up and sends; the drain has
+// its turn again after that. lost reports that another worker has the lease by now: this drain did not send the
+// message, or not to its end, and the other worker sees to it. result is nil where the receiver took the message.
 func (d *drain) send(ctx context.Context, m *channel.Message) (result *channel.Error, lost bool, err error) {
-	defer d.turn.take()
-	return d.transmit(ctx, m)
-}
-
-// transmit renews the lease, unless that was done a moment ago, gives the turn up and sends; the time for the send
-// begins after that. lost reports that another worker has the lease by now: this drain did not send the message, or
-// not to its end, and the other worker sees to it. result is nil where the receiver took the message.
-func (d *drain) transmit(ctx context.Context, m *channel.Message) (result *channel.Error, lost bool, err error) {
 	if mine, err := d.renew(ctx); err != nil || !mine {
 		return nil, !mine, err
 	}
-	span := d.startSend()
+	d.turn.give()
+	defer d.turn.take()
+	d.trace, result, lost = d.post(m, d.parents)
+	return result, lost, nil
+}
+
+// post sends a message, for a drain that has just renewed its lease and has no turn at the database. parents are places
+// in the traces of its notifications; trace has the span of the message. The other results are those of send. Several
+// messages may be posted at once.
+func (d *drain) post(
+	m *channel.Message, parents []string,
+) (trace context.Context, result *channel.Error, lost bool) {
+	trace, span := d.startSend(parents)
 	defer func() { endSend(span, result) }()
 	sender, configured := d.w.Senders[d.target.Channel]
 	switch {
 	case d.address == "":
-		return notConfigured(rule.AddressLost), false, nil
+		return trace, notConfigured(rule.AddressLost), false
 	case !configured:
-		return notConfigured(d.target.Channel.Info().NotConfigured), false, nil
+		return trace, notConfigured(d.target.Channel.Info().NotConfigured), false
 	case d.target.Channel.Info().ByAddress && m.From == "":
-		return notConfigured(rule.NoEmailFrom), false, nil
+		return trace, notConfigured(rule.NoEmailFrom), false
 	}
 	// Neither the end of the task nor a shutdown cuts a send short: its result would not be known.
 	limit := channel.SendTime
 	if patient, ok := sender.(channel.Patient); ok {
 		limit = patient.SendTime()
 	}
-	d.turn.give()
 	sendCtx, cancel := context.WithTimeout(d.leased, limit)
 	defer cancel()
 	began := time.Now()
-	err = sender.Send(sendCtx, channel.Target{Channel: d.target.Channel, Address: channel.Secret(d.address)}, m)
+	err := sender.Send(sendCtx, channel.Target{Channel: d.target.Channel, Address: channel.Secret(d.address)}, m)
 	d.w.counted.deliveryTimes.WithLabelValues(string(d.target.Channel)).Observe(time.Since(began).Seconds())
 	switch {
 	case err == nil:
-		return nil, false, nil
+		return trace, nil, false
 	case errors.Is(context.Cause(d.leased), errLeaseLost):
-		return nil, true, nil
+		return trace, nil, true
 	case errors.As(err, &result):
-		return result, false, nil
+		return trace, result, false
 	}
-	return &channel.Error{
+	return trace, &channel.Error{
 		Kind: channel.Temporary, Reason: "sending failed: see the log of the worker", Err: err,
-	}, false, nil
+	}, false
 }
 
 // renew renews the lease, unless that was done a moment ago, and reports whether the drain still has it.

@@ -48,36 +48,35 @@ func endSpan(span trace.Span, err error) {
 	span.End()
 }
 
-// traceMessage forgets the traces of the last message, and adds those of the notifications of the next one.
-func (d *drain) traceMessage(notifications ...*dbmodel.Notification) {
-	d.parents, d.trace = d.parents[:0], nil
-	for _, n := range notifications {
-		d.addTrace(n)
-	}
-}
+// traceMessage forgets the traces of the last message.
+func (d *drain) traceMessage() { d.parents, d.trace = d.parents[:0], nil }
 
 // addTrace has the next message belong to the trace of a notification too: its span lies in the first trace and is
 // linked to the others.
-func (d *drain) addTrace(n *dbmodel.Notification) {
-	if n.Facts.TraceParent != "" {
-		d.parents = append(d.parents, n.Facts.TraceParent)
+func (d *drain) addTrace(n *dbmodel.Notification) { d.parents = append(d.parents, parentsOf(n)...) }
+
+// parentsOf returns the place in the trace of a notification; nothing where it has none.
+func parentsOf(n *dbmodel.Notification) []string {
+	if n.Facts.TraceParent == "" {
+		return nil
 	}
+	return []string{n.Facts.TraceParent}
 }
 
-// startSend begins the span of a message that the drain sends, and notes its context in d.trace.
-func (d *drain) startSend() trace.Span {
-	if len(d.parents) == 0 {
-		return noop.Span{}
+// startSend begins the span of a message, and returns it and its context; parents are places in the traces of its
+// notifications.
+func (d *drain) startSend(parents []string) (context.Context, trace.Span) {
+	if len(parents) == 0 {
+		return nil, noop.Span{}
 	}
 	name := "deliver " + string(d.target.Channel)
-	ctx, span := d.w.continued(context.Background(), d.parents[0], name, trace.SpanKindClient,
+	ctx, span := d.w.continued(context.Background(), parents[0], name, trace.SpanKindClient,
 		attribute.Int64("tocsin.target", d.target.ID), attribute.String("tocsin.channel", string(d.target.Channel)),
-		attribute.Int("tocsin.notifications", len(d.parents)))
-	for _, parent := range d.parents[1:] {
+		attribute.Int("tocsin.notifications", len(parents)))
+	for _, parent := range parents[1:] {
 		span.AddLink(trace.LinkFromContext(tracing.Continue(context.Background(), parent)))
 	}
-	d.trace = ctx
-	return span
+	return ctx, span
 }
 
 // endSend ends the span of a message; result is that of the send, nil where the receiver took it.

@@ -29,7 +29,7 @@ func TestLostLeaseHasNoSpan(t *testing.T) {
 	}
 	defer turn.give()
 	d := &drain{w: e.worker, target: &target, owner: "earlier", leased: t.Context(), turn: turn, address: e.receiver.URL}
-	d.traceMessage(&dbmodel.Notification{Facts: dbmodel.Facts{
+	d.addTrace(&dbmodel.Notification{Facts: dbmodel.Facts{
 		TraceParent: "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
 	}})
 	if _, lost, err := d.send(t.Context(), &channel.Message{}); err != nil || !lost {
