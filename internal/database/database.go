@@ -24,6 +24,7 @@ import (
 	"golang.org/x/text/cases"
 	"golang.org/x/text/language"
 	"modernc.org/sqlite" // the driver "sqlite"
+	sqlite3 "modernc.org/sqlite/lib"
 
 	"github.com/seed91453169/tocsin/dbmodel"
 )
@@ -137,8 +138,7 @@ func openSQLite(path string, conns int) (*dbmodel.DB, error) {
 	if err != nil {
 		return nil, err
 	}
-	// The writer makes the file, and puts it into WAL mode.
-	if err := writer.PingContext(context.Background()); err != nil {
+	if err := enterWAL(writer); err != nil {
 		return nil, fmt.Errorf("open the database %s: %w", path, err)
 	}
 	reader, err := sqliteReader(path, query, conns)
@@ -146,6 +146,30 @@ func openSQLite(path string, conns int) (*dbmodel.DB, error) {
 		return nil, err
 	}
 	return &dbmodel.DB{DB: writer, Reader: reader}, nil
+}
+
+const (
+	busyTime  = 10 * time.Second // how long a statement on SQLite waits for the locks of other processes
+	busyPause = 20 * time.Millisecond
+)
+
+// enterWAL makes the first connection to a file of SQLite, which puts the file into WAL mode. Where another process
+// writes to a file that is not in this mode yet, because it does the same for instance, SQLite does not wait for it.
+func enterWAL(writer *bun.DB) error {
+	ctx, cancel := context.WithTimeout(context.Background(), busyTime)
+	defer cancel()
+	for {
+		err := writer.PingContext(ctx)
+		busy, isSQLite := errors.AsType[*sqlite.Error](err)
+		if !isSQLite || busy.Code()&0xff != sqlite3.SQLITE_BUSY {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(busyPause):
+		}
+	}
 }
 
 func sqliteReader(path, query string, conns int) (*bun.DB, error) {
@@ -158,7 +182,7 @@ func sqlitePool(path, query string, conns int, extra url.Values) (*bun.DB, error
 		return nil, fmt.Errorf("open the database: the query of the SQLite URL is not valid")
 	}
 	for _, pragma := range []string{
-		"busy_timeout(10000)", "journal_mode(WAL)", "synchronous(FULL)", "foreign_keys(ON)",
+		fmt.Sprintf("busy_timeout(%d)", busyTime.Milliseconds()), "journal_mode(WAL)", "synchronous(FULL)", "foreign_keys(ON)",
 		"cache_size(-32000)", "temp_store(MEMORY)",
 	} {
 		params.Add("_pragma", pragma)
