@@ -13,6 +13,9 @@ var (
 	LastMigrationOf = lastMigration
 )
 
+// MigrationLock is migrationLock.
+const MigrationLock = migrationLock
+
 // AskAgainArgs are those of AskAgainStatement.
 var AskAgainArgs = askAgainArgs
 

@@ -16,9 +16,6 @@ import (
 	"github.com/seed91453169/tocsin/dbmodel/migrations"
 )
 
-// migrationLock is the key of the advisory lock that lets one process migrate at a time.
-const migrationLock = 0x746f6373696e // "tocsin"
-
 // MigrationStatus is one migration and whether the database has it.
 type MigrationStatus struct {
 	Name    string
@@ -42,15 +39,17 @@ func migrateTo(ctx context.Context, db *DB, files fs.FS) ([]string, error) {
 		_, err := tx.ExecContext(ctx, "INSERT INTO "+migrationTable+" (name, group_id) VALUES (?, ?)", m.Name, m.GroupID)
 		return err
 	}
-	err := withMigrator(ctx, db, files, mark, func(m *migrate.Migrator) error {
+	err := withMigrator(ctx, db, files, hooks{unlessApplied, mark}, func(m *migrate.Migrator) error {
 		list, err := m.MigrationsWithStatus(ctx)
 		if err != nil {
 			return err
 		}
+		group := list.LastGroupID()
 		for _, migration := range list.Unapplied() {
-			// Each in a group of its own: a rollback takes back a group.
-			if err := m.RunMigration(ctx, migration.Name); err != nil {
-				return err
+			group++ // each in one of its own: a rollback takes back a group
+			migration.GroupID = group
+			if err := migration.Up(ctx, m, &migration); err != nil {
+				return fmt.Errorf("apply migration %s: %w", migration.Name, err)
 			}
 			applied = append(applied, migration.Name)
 		}
@@ -71,15 +70,24 @@ func rollBackFrom(ctx context.Context, db *DB, files fs.FS) (string, error) {
 		_, err := tx.ExecContext(ctx, "DELETE FROM "+migrationTable+" WHERE name = ?", m.Name)
 		return err
 	}
-	err := withMigrator(ctx, db, files, unmark, func(m *migrate.Migrator) error {
+	err := withMigrator(ctx, db, files, hooks{whileApplied, unmark}, func(m *migrate.Migrator) error {
 		if err := nobodyAlive(ctx, db); err != nil {
 			return err
 		}
-		group, err := m.Rollback(ctx)
-		for _, migration := range group.Migrations {
+		list, err := m.MigrationsWithStatus(ctx)
+		if err != nil {
+			return err
+		}
+		for _, migration := range list.LastGroup().Migrations {
+			if migration.Down == nil {
+				return fmt.Errorf("this program cannot take back migration %s: it has no file that does", migration.Name)
+			}
+			if err := migration.Down(ctx, m, &migration); err != nil {
+				return fmt.Errorf("take back migration %s: %w", migration.Name, err)
+			}
 			undone = migration.Name
 		}
-		return err
+		return nil
 	})
 	return undone, err
 }
@@ -308,56 +316,4 @@ func schemaFiles(folder string) fs.FS {
 		panic(fmt.Sprintf("dbmodel: migrations: %v", err)) // the folders are part of the program
 	}
 	return files
-}
-
-// newMigrator returns a migrator that calls mark in the transaction of each migration. bun itself notes a migration
-// only after that: a process that is killed in between would leave a database that no process could migrate again.
-// WithUpsert lets bun note it again.
-func newMigrator(db *DB, files fs.FS, mark migrate.MigrationHook) (*migrate.Migrator, error) {
-	all := migrate.NewMigrations()
-	if err := all.Discover(files); err != nil {
-		return nil, fmt.Errorf("read migrations: %w", err)
-	}
-	return migrate.NewMigrator(db.DB, all,
-		migrate.WithMarkAppliedOnSuccess(true), migrate.AfterMigration(mark), migrate.WithUpsert(true),
-		migrate.WithTableName(migrationTable), migrate.WithLocksTableName("schema_migration_locks")), nil
-}
-
-// withMigrator runs fn while no other process migrates, unless the schema is newer than files. It does not use bun's
-// own lock, a row that a killed process leaves behind. On PostgreSQL it holds an advisory lock of a transaction:
-// behind a pooler, only a transaction stays on one connection of the server. On SQLite there is one writer.
-func withMigrator(
-	ctx context.Context, db *DB, files fs.FS, mark migrate.MigrationHook, fn func(*migrate.Migrator) error,
-) error {
-	m, err := newMigrator(db, files, mark)
-	if err != nil {
-		return err
-	}
-	checkAndRun := func() error {
-		if err := m.Init(ctx); err != nil {
-			return err
-		}
-		if err := refuseNewer(ctx, db.DB.DB, files); err != nil {
-			return err
-		}
-		return fn(m)
-	}
-	if isSQLite(db) {
-		return Translate(checkAndRun())
-	}
-	// The lock holds one connection, and bun takes another for the migrations.
-	if db.Stats().MaxOpenConnections == 1 {
-		db.SetMaxOpenConns(2)
-		defer db.SetMaxOpenConns(1)
-	}
-	return db.InTx(ctx, func(ctx context.Context, tx bun.Tx) error {
-		// The transaction is idle for as long as the migrations take.
-		if _, err := tx.ExecContext(ctx, "SET LOCAL idle_in_transaction_session_timeout = 0"); err != nil {
-			return err
-		}
-		if _, err := tx.ExecContext(ctx, "SELECT pg_advisory_xact_lock(?)", migrationLock); err != nil {
-			return err
-		}
-		return checkAndRun()
-	})
 }

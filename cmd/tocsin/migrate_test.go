@@ -92,3 +92,20 @@ func TestCheckNamesMissingRoles(t *testing.T) {
 		t.Error(line)
 	}
 }
+
+// TestProcessesMigrateOneFileAtOnce: several processes make and migrate one SQLite file, and none of them fails.
+func TestProcessesMigrateOneFileAtOnce(t *testing.T) {
+	t.Parallel()
+	for range 5 {
+		env := []string{"DATABASE_URL=sqlite://" + filepath.Join(t.TempDir(), "tocsin.db")}
+		var all []*process
+		for range 4 {
+			all = append(all, start(t, env, "migrate", "up"))
+		}
+		for _, p := range all {
+			if code, output := wait(p); code != 0 {
+				t.Errorf("exit %d\n%s", code, output)
+			}
+		}
+	}
+}
