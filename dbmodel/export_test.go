@@ -25,6 +25,7 @@ const (
 	DigestMembersStatement     = digestMembers
 	AskAgainStatement          = doubtfulDeliveries
 	WaitingTargetsStatement    = waitingTargets
+	SweepWorkStatement         = sweepWork
 	FailingTargetsDueStatement = failingTargetsDue
 	OldestWorkStatement        = oldestWork
 	CountWorkStatement         = countWork

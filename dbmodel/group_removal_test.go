@@ -202,8 +202,8 @@ func TestDeleteProductGroupInBatches(t *testing.T) {
 			}
 			g.shows("after a batch", groupView{Member: 1, Role: rule.Reader})
 		}
-		if left, err := dbmodel.HasDeletions(t.Context(), db); err != nil || left || g.left() != 0 {
-			t.Errorf("%d products name the group, more is to be removed: %t %v", g.left(), left, err)
+		if work, err := dbmodel.FindSweepWork(t.Context(), db); err != nil || work.Deletions || g.left() != 0 {
+			t.Errorf("%d products name the group, what is left to do is %+v %v", g.left(), work, err)
 		}
 	})
 }

@@ -33,12 +33,6 @@ type deletion struct {
 	ProductGroupID    int64
 }
 
-// HasDeletions reports whether something that is deleted is left to be removed.
-func HasDeletions(ctx context.Context, db bun.IDB) (bool, error) {
-	return queryOne[bool](ctx, db,
-		"SELECT EXISTS (SELECT 1 FROM deletions) OR EXISTS (SELECT 1 FROM deleted_notifications)", nil)
-}
-
 // nextDeletion keeps other calls of RemoveDeleted from the deletion: each works on one of its own.
 const nextDeletion = `SELECT * FROM deletions WHERE id > @after ORDER BY id LIMIT 1 FOR UPDATE SKIP LOCKED`
 

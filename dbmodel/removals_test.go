@@ -356,8 +356,8 @@ func TestRemovalWaitsForNoLock(t *testing.T) {
 		})
 		return nil
 	})
-	if left, err := dbmodel.HasDeletions(t.Context(), db); err != nil || left {
-		t.Errorf("deletions are left: %t %v", left, err)
+	if work, err := dbmodel.FindSweepWork(t.Context(), db); err != nil || work.Deletions {
+		t.Errorf("deletions are left: %+v %v", work, err)
 	}
 }
 

@@ -1,20 +1,6 @@
 package scheduler
 
-import (
-	"context"
-	"fmt"
-
-	"github.com/seed91453169/tocsin/dbmodel"
-)
+import "context"
 
 // sweepDeletions asks for the removal of what was deleted, unless a worker is at it.
-func (s *Scheduler) sweepDeletions(ctx context.Context) error {
-	left, err := dbmodel.HasDeletions(ctx, s.db.Reader)
-	if err != nil {
-		return fmt.Errorf("look for deletions: %w", err)
-	}
-	if !left {
-		return nil
-	}
-	return s.queue.RemoveDeleted(ctx, s.db)
-}
+func (s *Scheduler) sweepDeletions(ctx context.Context) error { return s.queue.RemoveDeleted(ctx, s.db) }

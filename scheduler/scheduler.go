@@ -134,12 +134,26 @@ func (s *Scheduler) sweep(ctx context.Context) (worked bool, err error) {
 		}
 		s.setBack = 0
 	}
-	for _, step := range []func(context.Context) error{
-		s.watchQueues, s.sweepEvents, s.sweepImports, s.forgetFailures,
-		s.sweepTargets, s.sweepPeriodic, s.sweepDeletions,
+	work, err := dbmodel.FindSweepWork(ctx, s.db.Reader)
+	if err != nil {
+		return true, fmt.Errorf("find what waits for a sweep: %w", err)
+	}
+	for _, step := range []struct {
+		due bool
+		do  func(context.Context) error
+	}{
+		{true, s.watchQueues},
+		{work.Events, s.sweepEvents},
+		{work.Events, s.sweepImports},
+		{work.Failing, s.forgetFailures},
+		{work.Failing || work.Deliveries, s.sweepTargets},
+		{true, s.sweepPeriodic},
+		{work.Deletions, s.sweepDeletions},
 	} {
 		// A step that fails stops no other one: of a Redis cluster one part may answer while another does not.
-		err = errors.Join(err, step(ctx))
+		if step.due {
+			err = errors.Join(err, step.do(ctx))
+		}
 	}
 	return true, err
 }

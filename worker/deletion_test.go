@@ -37,8 +37,8 @@ func (e *env) rows(table string) (n int) {
 func (e *env) removed() {
 	e.t.Helper()
 	testenv.Eventually(e.t, 20*time.Second, func() error {
-		left, err := dbmodel.HasDeletions(e.t.Context(), e.db)
-		if left {
+		work, err := dbmodel.FindSweepWork(e.t.Context(), e.db)
+		if work.Deletions {
 			err = errors.New("something is left")
 		}
 		return err
