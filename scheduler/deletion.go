@@ -3,4 +3,6 @@ package scheduler
 import "context"
 
 // sweepDeletions asks for the removal of what was deleted, unless a worker is at it.
-func (s *Scheduler) sweepDeletions(ctx context.Context) error { return s.queue.RemoveDeleted(ctx, s.db) }
+func (s *Scheduler) sweepDeletions(ctx context.Context) error {
+	return s.queue.RemoveDeleted(ctx, s.db)
+}
