@@ -126,7 +126,7 @@ func (g *doomedGroup) view() (seen groupView) {
 	seen.Notifications = count(len(notifications), err)
 	notifications, err = dbmodel.Notifications(ctx, db, g.direct, of, all)
 	seen.Direct = count(len(notifications), err)
-	without, err := dbmodel.CountWithoutContacts(ctx, db, everything)
+	without, err := dbmodel.CountWithoutRecipients(ctx, db, everything)
 	seen.Reaches = productsEach - count(without, err)
 	contexts, err := dbmodel.ProductContexts(ctx, db, []int64{1})
 	if count(len(contexts), err); contexts[1].Group != nil {

@@ -10,26 +10,26 @@ import (
 
 // ProductSearch says which products are wanted; the zero value wants all.
 type ProductSearch struct {
-	Part            string // of the name, whatever its case
-	WithoutContacts bool   // only those that have no contact, neither their own nor one of their group
-	After           int64  // only those behind the product with this id
+	Part              string // of the name, whatever its case
+	WithoutRecipients bool   // only those that have no contact, see withoutContacts, and no subscription, see isSubscribed
+	After             int64  // only those behind the product with this id
 }
 
 // SearchProducts lists up to limit products that v sees, by name.
 func SearchProducts(ctx context.Context, db bun.IDB, v Viewer, s ProductSearch, limit int) ([]Product, error) {
 	var list []Product
 	q := db.NewSelect().Model(&list).Apply(selectProducts).Where(VisibleProducts(v, "products.id"))
-	if s.WithoutContacts {
-		q = q.Where(withoutContacts)
+	if s.WithoutRecipients {
+		q = q.Where(withoutContacts).Where("NOT " + isSubscribed(db, v))
 	}
 	err := byName(q, "products", s.Part, s.After, VisibleProducts(v, "b.id")).Limit(int64(limit)).Scan(ctx)
 	return list, Translate(err)
 }
 
-// CountWithoutContacts counts the products that v sees and that have no contact, see ProductSearch.
-func CountWithoutContacts(ctx context.Context, db bun.IDB, v Viewer) (int, error) {
-	n, err := db.NewSelect().Model((*Product)(nil)).
-		Where(VisibleProducts(v, "products.id")).Where(withoutContacts).Count(ctx)
+// CountWithoutRecipients counts the products that SearchProducts lists as those without recipients.
+func CountWithoutRecipients(ctx context.Context, db bun.IDB, v Viewer) (int, error) {
+	n, err := db.NewSelect().Model((*Product)(nil)).Where(VisibleProducts(v, "products.id")).
+		Where(withoutContacts).Where("NOT " + isSubscribed(db, v)).Count(ctx)
 	return int(n), Translate(err)
 }
 

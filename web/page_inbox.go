@@ -219,7 +219,7 @@ func (s *server) whyEmpty(ctx context.Context, f inboxFilter, behind bool) (empt
 	if err != nil {
 		return emptyInbox{}, fmt.Errorf("ask for notifications: %w", err)
 	}
-	without, err := dbmodel.CountWithoutContacts(ctx, s.db.Reader, viewerOf(ctx))
+	without, err := dbmodel.CountWithoutRecipients(ctx, s.db.Reader, viewerOf(ctx))
 	if err != nil {
 		return emptyInbox{}, fmt.Errorf("count products: %w", err)
 	}

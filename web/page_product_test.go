@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/seed91453169/tocsin/dbmodel"
 	"github.com/seed91453169/tocsin/rule"
 )
@@ -296,8 +298,65 @@ func TestProductsWithoutContact(t *testing.T) {
 		p := v.send(v.open("/products"), "Search", url.Values{"contacts": {"none"}})
 		p.says("item 2", "item 3")
 		p.saysNot("item 4", "item 5", "Payments API")
-		v.send(p, "Search", url.Values{"q": {"api"}}).says("Each product with “api” in its name that you may see has a contact.")
+		v.send(p, "Search", url.Values{"q": {"api"}}).says("Each product with “api” in its name that you may see has a contact or a subscription.")
 		e.visitor("reader").open("/").saysNot("no target") // of what they do not see
+	})
+}
+
+// TestProductsWithSubscriptionsOnly: the lists do not say that nobody receives anything of a product without a contact
+// where a subscription does that the reader of the list may know of.
+func TestProductsWithSubscriptionsOnly(t *testing.T) {
+	both(t, func(t *testing.T, e *env) {
+		e.shop()
+		e.want(200, "PUT", "/api/v1/product-groups/2", `{"name":"item group"}`)
+		for id := int64(2); id <= 6; id++ {
+			e.want(200, "PUT", fmt.Sprintf("/api/v1/products/%d", id), map[string]any{"name": fmt.Sprintf("item %d", id)})
+			e.member(dbmodel.InProduct(id), "reader", rule.Reader)
+		}
+		e.want(200, "PUT", "/api/v1/products/3", `{"product_group_id":2}`)
+		e.member(dbmodel.InProduct(4), "owner", rule.Owner)
+		subscribe := func(fields string) {
+			e.want(201, "POST", "/api/v1/subscriptions", `{`+fields+`,"contacts":[{"channel":"slack","address":"`+slackURL+`"}]}`)
+		}
+		subscribe(`"product_id":2`)
+		subscribe(`"product_group_id":2`)
+		subscribe(`"product_id":4,"username":"reader"`)
+		subscribe(`"product_id":5,"enabled":false`)
+		contacts := func(name, path string) (out []string) {
+			for _, row := range within(e.visitor(name).open(path).root, "tr")[1:] {
+				out = append(out, strings.Join(strings.Fields(textOf(row)), " "))
+			}
+			return out
+		}
+		check := func(name, path string, want ...string) {
+			t.Helper()
+			got := contacts(name, path)
+			for i := range got {
+				item, _, _ := strings.Cut(got[i], " none")
+				item, _, _ = strings.Cut(item, " item group")
+				item, _, _ = strings.Cut(item, " no observation")
+				last := "none"
+				if strings.HasSuffix(got[i], " subscriptions only") {
+					last = "subscriptions"
+				}
+				got[i] = item + ": " + last
+			}
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Errorf("%s as %s (-want +got):\n%s", path, name, diff)
+			}
+		}
+		all := []string{"item 2: subscriptions", "item 3: subscriptions", "item 4: subscriptions", "item 5: none", "item 6: none"}
+		check("boss", "/products?q=item", all...)
+		check("reader", "/products?q=item", all...)
+		check("owner", "/products?q=item", "item 4: none") // whose subscription that of the reader is not
+		check("boss", "/products?contacts=none", all[3:]...)
+		check("boss", "/product-groups?q=item", "item group: subscriptions")
+		e.visitor("boss").open("/").says("2 products have no target for notifications: set one")
+		e.visitor("boss").open("/product-groups/2").says("subscriptions only")
+		subscribe(`"name":"everything"`) // which administrators see
+		check("boss", "/products?q=item", append(all[:3:3], "item 5: subscriptions", "item 6: subscriptions")...)
+		check("reader", "/products?q=item", all...)
+		e.visitor("boss").open("/").saysNot("no target")
 	})
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"strconv"
+	"time"
 
 	"github.com/seed91453169/tocsin/dbmodel"
 	"github.com/seed91453169/tocsin/rule"
@@ -14,8 +15,10 @@ const (
 	productsPath      = "/products"
 	productGroupsPath = "/product-groups"
 	rowsOfPage        = 50
-	// noContact asks for products without a contact.
+	// noContact asks for products without a contact or a subscription.
 	noContact = "none"
+	// bySubscription stands for the contacts of what has none and is subscribed to.
+	bySubscription = "subscriptions only"
 )
 
 func productPath(id int64) string { return fmt.Sprintf("%s/%d", productsPath, id) }
@@ -40,7 +43,7 @@ type linkTo struct{ Path, Text string }
 type productList struct {
 	Groups    bool
 	Q         string
-	NoContact bool // only those without a contact
+	NoContact bool // only those without a contact or a subscription
 	Rows      []productRow
 	Older     string // the next page; empty: there is none
 	First     string // the first page, from another one
@@ -51,13 +54,13 @@ func (s *server) showProducts(w http.ResponseWriter, r *http.Request) error {
 	ctx := r.Context()
 	v, contacts := viewerOf(ctx), queryWord(r, "contacts", []string{noContact})
 	search := dbmodel.ProductSearch{
-		Part: queryText(r, "q"), After: queryID(r, "after"), WithoutContacts: contacts == noContact,
+		Part: queryText(r, "q"), After: queryID(r, "after"), WithoutRecipients: contacts == noContact,
 	}
 	found, err := dbmodel.SearchProducts(ctx, s.db.Reader, v, search, rowsOfPage+1)
 	if err != nil {
 		return fmt.Errorf("search products: %w", err)
 	}
-	out := productList{Q: search.Part, NoContact: search.WithoutContacts, Admin: v.Admin}
+	out := productList{Q: search.Part, NoContact: search.WithoutRecipients, Admin: v.Admin}
 	query := []string{"q", search.Part, "contacts", contacts}
 	if search.After != 0 {
 		out.First = withQuery(productsPath, query...)
@@ -89,6 +92,10 @@ func (s *server) productRows(ctx context.Context, products []dbmodel.Product) ([
 	if err != nil {
 		return nil, fmt.Errorf("load the names of product groups: %w", err)
 	}
+	subscribed, err := dbmodel.SubscribedProducts(ctx, s.db.Reader, viewerOf(ctx), ids)
+	if err != nil {
+		return nil, fmt.Errorf("find subscribed products: %w", err)
+	}
 	out := make([]productRow, 0, len(products))
 	for i := range products {
 		p := &products[i]
@@ -100,6 +107,9 @@ func (s *server) productRows(ctx context.Context, products []dbmodel.Product) ([
 		row := productRow{
 			Path: productPath(p.ID), Name: p.Name, Gate: p.SecurityGatePassed,
 			Contacts: contactWords(a.Contacts), What: conditionWords(a.Conditions), Paused: a.Paused,
+		}
+		if row.Contacts == "" && subscribed[p.ID] {
+			row.Contacts = bySubscription
 		}
 		if g := p.ProductGroupID; g != nil {
 			row.Group = &linkTo{groupPath(*g), names[*g]}
@@ -128,25 +138,43 @@ func (s *server) showProductGroups(w http.ResponseWriter, r *http.Request) error
 	if err != nil {
 		return fmt.Errorf("ask the database for the time: %w", err)
 	}
+	if out.Rows, err = s.groupRows(ctx, found, now); err != nil {
+		return err
+	}
+	return s.render(w, r, view{template: "products", title: "Product groups", section: "products", data: out})
+}
+
+// groupRows shows the conditions and the contacts of product groups.
+func (s *server) groupRows(ctx context.Context, groups []dbmodel.ProductGroup, now time.Time) ([]productRow, error) {
 	var holders []rule.Holder
-	for i := range found {
-		if !found[i].NameOnly {
-			holders = append(holders, groupHolder(found[i].ID))
+	var ids []int64
+	for i := range groups {
+		if !groups[i].NameOnly {
+			holders, ids = append(holders, groupHolder(groups[i].ID)), append(ids, groups[i].ID)
 		}
 	}
 	contacts, err := dbmodel.ContactsOf(ctx, s.db.Reader, holders...)
 	if err != nil {
-		return err
+		return nil, fmt.Errorf("load the contacts of product groups: %w", err)
 	}
-	for i := range found {
-		g := &found[i]
+	subscribed, err := dbmodel.SubscribedGroups(ctx, s.db.Reader, viewerOf(ctx), ids)
+	if err != nil {
+		return nil, fmt.Errorf("find subscribed product groups: %w", err)
+	}
+	var out []productRow
+	for i := range groups {
+		g := &groups[i]
 		own := g.Rule(contacts[groupHolder(g.ID)], now)
-		out.Rows = append(out.Rows, productRow{
+		row := productRow{
 			Path: groupPath(g.ID), Name: g.Name, NameOnly: g.NameOnly,
 			Contacts: contactWords(own.Contacts), What: conditionWords(own.Conditions), Paused: own.Paused,
-		})
+		}
+		if row.Contacts == "" && subscribed[g.ID] {
+			row.Contacts = bySubscription
+		}
+		out = append(out, row)
 	}
-	return s.render(w, r, view{template: "products", title: "Product groups", section: "products", data: out})
+	return out, nil
 }
 
 // gateWord is the state of a security gate: passed, failed or none.
