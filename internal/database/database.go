@@ -182,8 +182,8 @@ func sqlitePool(path, query string, conns int, extra url.Values) (*bun.DB, error
 		return nil, fmt.Errorf("open the database: the query of the SQLite URL is not valid")
 	}
 	for _, pragma := range []string{
-		fmt.Sprintf("busy_timeout(%d)", busyTime.Milliseconds()), "journal_mode(WAL)", "synchronous(FULL)", "foreign_keys(ON)",
-		"cache_size(-32000)", "temp_store(MEMORY)",
+		fmt.Sprintf("busy_timeout(%d)", busyTime.Milliseconds()), "journal_mode(WAL)", "synchronous(FULL)",
+		"foreign_keys(ON)", "cache_size(-32000)", "temp_store(MEMORY)",
 	} {
 		params.Add("_pragma", pragma)
 	}
