@@ -75,16 +75,19 @@ func values(s rule.Severity, st rule.Status, p *int, exploited *bool) *rule.Valu
 	return &rule.Values{Severity: s, Status: st, Priority: p, KnownExploited: exploited}
 }
 
-// SetValues sets the values of Before and After.
+// SetValues sets the values of Before and After; nil: there are none.
 func (n *Notification) SetValues(before, after *rule.Values) {
+	b, a := rule.Values{}, rule.Values{}
 	if before != nil {
-		n.BeforeSeverity, n.BeforeStatus = before.Severity, before.Status
-		n.BeforePriority, n.BeforeKnownExploited = before.Priority, before.KnownExploited
+		b = *before
 	}
 	if after != nil {
-		n.AfterSeverity, n.AfterStatus = after.Severity, after.Status
-		n.AfterPriority, n.AfterKnownExploited = after.Priority, after.KnownExploited
+		a = *after
 	}
+	n.BeforeSeverity, n.BeforeStatus = b.Severity, b.Status
+	n.BeforePriority, n.BeforeKnownExploited = b.Priority, b.KnownExploited
+	n.AfterSeverity, n.AfterStatus = a.Severity, a.Status
+	n.AfterPriority, n.AfterKnownExploited = a.Priority, a.KnownExploited
 }
 
 // Rule returns n with all that rule must know to decide on its recipients. Net changes need more: see
