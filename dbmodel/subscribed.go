@@ -50,7 +50,8 @@ func isSubscribed(db bun.IDB, v Viewer) string {
 	return compose(db, subscribed, a)
 }
 
-// SubscribedProducts returns which of the given products an enabled subscription that v may know of receives notifications of.
+// SubscribedProducts returns of which of the given products an enabled subscription that v may know of receives
+// notifications.
 func SubscribedProducts(ctx context.Context, db bun.IDB, v Viewer, products []int64) (map[int64]bool, error) {
 	return idSet(ctx, db, `SELECT id FROM products WHERE id = ANY (@ids) AND @subscribed`, args{
 		"ids": numbers(products), "subscribed": bun.Safe(isSubscribed(db, v)),
