@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
+	"time"
 
 	"github.com/seed91453169/tocsin/dbmodel"
 	"github.com/seed91453169/tocsin/internal/accept"
@@ -47,7 +48,8 @@ type lineImport struct {
 
 	storing chan error // gets the result of what is being stored; nil: nothing is
 	total   accept.Accepted
-	stored  int // the leading lines that are kept
+	stored  int       // the leading lines that are kept
+	allowed time.Time // when the caller was known to be allowed
 }
 
 // importLines stores observations, one a line, as a baseline or not. Where it ends with an error, the lines before the
@@ -55,7 +57,7 @@ type lineImport struct {
 func (s *server) importLines(ctx context.Context, body io.Reader, baseline bool) (accept.Accepted, error) {
 	// The lines that came are stored, also where the client goes away in the middle of the next one.
 	ctx = context.WithoutCancel(ctx)
-	im := &lineImport{s: s, baseline: baseline, chunk: newChunk(), spare: newChunk()}
+	im := &lineImport{s: s, baseline: baseline, chunk: newChunk(), spare: newChunk(), allowed: time.Now()}
 	faulty := im.read(ctx, body)
 	err := im.wait()
 	if err == nil {
@@ -142,6 +144,10 @@ func (im *lineImport) wait() error {
 // store stores a chunk. Where a product does not exist, it stores the lines before, and returns the line as a *problem.
 func (im *lineImport) store(ctx context.Context, c *chunk) error {
 	list := c.list
+	if p := im.stillAllowed(ctx); p != nil {
+		p.Stored = &im.stored
+		return p
+	}
 	if err := im.s.keepsTakenObservations(ctx, im.s.intake, list); err != nil {
 		p := problemOf(err)
 		p.Stored = &im.stored
@@ -175,6 +181,25 @@ func (im *lineImport) store(ctx context.Context, c *chunk) error {
 	}
 	if faulty != nil {
 		return faulty
+	}
+	return nil
+}
+
+// stillAllowed refuses the rest of an import whose token or session has ended meanwhile: it may go on for any time. A
+// database that does not answer is no reason.
+func (im *lineImport) stillAllowed(ctx context.Context) *problem {
+	if time.Since(im.allowed) < callerPause {
+		return nil
+	}
+	im.allowed = time.Now()
+	x := exchangeOf(ctx)
+	switch who, given, err := im.s.callerOf(x.r.WithContext(ctx)); {
+	case err != nil:
+		return nil
+	case who == nil:
+		return unauthorized(x.w.Header(), given)
+	case !who.may(ingesters):
+		return forbidden("The caller may not report observations any more.")
 	}
 	return nil
 }

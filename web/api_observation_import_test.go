@@ -8,6 +8,7 @@ import (
 	"net"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/seed91453169/tocsin/dbmodel"
 	"github.com/seed91453169/tocsin/internal/accept"
@@ -251,4 +252,41 @@ func BenchmarkImport(b *testing.B) {
 			b.ReportMetric(2*n*float64(b.N)/b.Elapsed().Seconds(), "lines/s")
 		})
 	}
+}
+
+// TestImportEndsWithItsToken: whoever keeps an import open does not report by a token that was revoked since.
+func TestImportEndsWithItsToken(t *testing.T) {
+	both(t, func(t *testing.T, e *env) {
+		e.product(1)
+		e.user("scanner", false)
+		token := e.token("scanner", dbmodel.ScopeIngest)
+		body, sent := io.Pipe()
+		defer sent.Close()
+		answered := make(chan *reply, 1)
+		go func() {
+			answered <- e.send("POST", postPath, io.Reader(body), "Content-Type", ndjson, "Authorization", "Bearer "+token)
+		}()
+		report := func() {
+			// The same id again: each line is stored at once.
+			_, _ = io.WriteString(sent, observation(1, 1, nil)+"\n")
+		}
+		report()
+		report()
+		e.want(204, "DELETE", "/api/v1/users/scanner", nil)
+		tick := time.NewTicker(50 * time.Millisecond)
+		defer tick.Stop()
+		for end := time.After(time.Minute); ; {
+			select {
+			case r := <-answered:
+				if r.status != 401 || r.json["stored"] == nil {
+					t.Errorf("%d %s", r.status, r.text)
+				}
+				return
+			case <-end:
+				t.Fatal("the import goes on")
+			case <-tick.C:
+				report()
+			}
+		}
+	})
 }

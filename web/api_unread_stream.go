@@ -13,7 +13,7 @@ import (
 const (
 	// heartbeat is how often a quiet stream says that it is there: proxies end what is silent.
 	heartbeat = 20 * time.Second
-	// callerPause is how often a stream asks whether its caller may still come in.
+	// callerPause is how often a stream, or a long import, asks whether its caller may still come in.
 	callerPause = 3 * time.Second
 )
 

@@ -77,12 +77,7 @@ func (s *server) authenticate(next http.Handler) http.Handler {
 			return
 		}
 		if who == nil {
-			challenge, detail := `Bearer realm="tocsin"`, `A token is needed, as the header "Authorization: Bearer …".`
-			if given {
-				challenge, detail = challenge+`, error="invalid_token"`, "This token is not valid, or not any more."
-			}
-			w.Header().Set("WWW-Authenticate", challenge)
-			refuse(w, newProblem(http.StatusUnauthorized, detail))
+			refuse(w, unauthorized(w.Header(), given))
 			return
 		}
 		if err := s.crossOrigin.Check(r); who.session && err != nil {
@@ -94,6 +89,16 @@ func (s *server) authenticate(next http.Handler) http.Handler {
 		x.body.letAnswerFirst()
 		next.ServeHTTP(w, r)
 	})
+}
+
+// unauthorized is the answer to a caller who is not known; given says that the request came with a token.
+func unauthorized(header http.Header, given bool) *problem {
+	challenge, detail := `Bearer realm="tocsin"`, `A token is needed, as the header "Authorization: Bearer …".`
+	if given {
+		challenge, detail = challenge+`, error="invalid_token"`, "This token is not valid, or not any more."
+	}
+	header.Set("WWW-Authenticate", challenge)
+	return newProblem(http.StatusUnauthorized, detail)
 }
 
 // allow refuses calls of those who may not make them, before anything of the request is looked at.
