@@ -194,11 +194,9 @@ func (im *lineImport) stillAllowed(ctx context.Context) *problem {
 	im.allowed = time.Now()
 	x := exchangeOf(ctx)
 	switch who, given, err := im.s.callerOf(x.r.WithContext(ctx)); {
-	case err != nil:
-		return nil
-	case who == nil:
+	case err == nil && who == nil:
 		return unauthorized(x.w.Header(), given)
-	case !who.may(ingesters):
+	case err == nil && !who.may(ingesters):
 		return forbidden("The caller may not report observations any more.")
 	}
 	return nil
