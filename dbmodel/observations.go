@@ -164,8 +164,8 @@ const observationsForUpdate = `
 
 // Observations returns the observations with the given ids, by id. It fills only the fields that decide whether an
 // observation has an outcome, locks nothing, and leaves out the observations that do not exist.
-func Observations(ctx context.Context, tx bun.Tx, ids []int64) ([]StoredObservation, error) {
-	return storedObservations(ctx, tx, observations, args{"ids": sortedIDs(ids)})
+func Observations(ctx context.Context, db bun.IDB, ids []int64) ([]StoredObservation, error) {
+	return storedObservations(ctx, db, observations, args{"ids": sortedIDs(ids)})
 }
 
 // ObservationsForUpdate is Observations, but fills all fields and keeps others from changing the observations until

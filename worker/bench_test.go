@@ -103,8 +103,12 @@ func (i *imported) evaluate(b *testing.B, first int64, chunk int) {
 	for id := range int64(chunk) {
 		event.Payload.IDs = append(event.Payload.IDs, first+id)
 	}
-	err := i.db.InTx(b.Context(), func(ctx context.Context, tx bun.Tx) error {
-		if _, err := i.w.evaluateObservations(ctx, tx, event, prepared{}); err != nil {
+	p, err := i.w.prepareObservations(b.Context(), event)
+	if err != nil {
+		b.Fatal(err)
+	}
+	err = i.db.InTx(b.Context(), func(ctx context.Context, tx bun.Tx) error {
+		if _, err := i.w.evaluateObservations(ctx, tx, event, p); err != nil {
 			return err
 		}
 		return errUndone

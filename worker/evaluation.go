@@ -11,10 +11,11 @@ import (
 	"github.com/seed91453169/tocsin/rule"
 )
 
-// evaluation is the evaluation of one event, in one transaction: the settings that it reads, and the notifications that
-// it stores in the end.
+// evaluation is the evaluation of one event: the settings that it reads, and the notifications that it stores in the
+// end.
 type evaluation struct {
-	tx       bun.Tx
+	db       bun.IDB // that it reads from
+	tx       bun.Tx  // the same, where it may lock and write; the zero value while it prepares the transaction
 	settings *dbmodel.Circumstances
 	products map[int64]*dbmodel.ProductContext
 	applied  map[int64]*rule.Applied // the settings that apply to a product
@@ -26,9 +27,9 @@ type evaluation struct {
 
 // newEvaluation reads the settings, and finds those that apply to each of the given products.
 func newEvaluation(
-	ctx context.Context, tx bun.Tx, products map[int64]*dbmodel.ProductContext,
+	ctx context.Context, db bun.IDB, products map[int64]*dbmodel.ProductContext,
 ) (*evaluation, error) {
-	settings, err := dbmodel.LoadCircumstances(ctx, tx)
+	settings, err := dbmodel.LoadCircumstances(ctx, db)
 	if err != nil {
 		return nil, fmt.Errorf("load settings: %w", err)
 	}
@@ -37,15 +38,16 @@ func newEvaluation(
 		a := rule.Effective(p.Product, p.Group)
 		applied[id] = &a
 	}
+	tx, _ := db.(bun.Tx)
 	return &evaluation{
-		tx: tx, settings: settings, products: products, applied: applied, notified: map[int64]bool{},
+		db: db, tx: tx, settings: settings, products: products, applied: applied, notified: map[int64]bool{},
 	}, nil
 }
 
 // contactsOf reads the contacts in the settings: those for titles, or those for exceptions.
 func (e *evaluation) contactsOf(ctx context.Context, kind rule.HolderKind) (rule.Contacts, error) {
 	holder := rule.Holder{Kind: kind}
-	contacts, err := dbmodel.ContactsOf(ctx, e.tx, holder)
+	contacts, err := dbmodel.ContactsOf(ctx, e.db, holder)
 	if err != nil {
 		return nil, fmt.Errorf("load contacts: %w", err)
 	}

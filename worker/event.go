@@ -32,7 +32,9 @@ type handler struct {
 
 // prepared is the result of handler.prepare; the zero value where a kind has none.
 type prepared struct {
-	suppressed bool // the exception equals one that was notified within the rate limit
+	suppressed bool      // the exception equals one that was notified within the rate limit
+	ids        []int64   // the observations that are decided in the transaction
+	began      time.Time // when prepare got a connection of the pool; zero: it got none, or needed none
 }
 
 // decision says what an evaluation stored.
@@ -46,7 +48,7 @@ type decision struct {
 // eventHandlers returns how events are evaluated, by kind.
 func (w *Worker) eventHandlers() map[dbmodel.EventKind]handler {
 	return map[dbmodel.EventKind]handler{
-		dbmodel.KindObservation:  {evaluate: w.evaluateObservations},
+		dbmodel.KindObservation:  {prepare: w.prepareObservations, evaluate: w.evaluateObservations},
 		dbmodel.KindBaseline:     {evaluate: w.evaluateBaseline},
 		dbmodel.KindSecurityGate: {evaluate: w.evaluateGate, inOrder: true},
 		dbmodel.KindException:    {prepare: w.prepareException, evaluate: w.evaluateException},
@@ -223,21 +225,22 @@ func (w *Worker) attempt(ctx context.Context, e *dbmodel.Event, h handler) (deci
 	}()
 	var p prepared
 	if h.prepare != nil {
-		if p, err = h.prepare(ctx, e); err != nil {
-			return decision{}, err
-		}
+		p, err = h.prepare(ctx, e)
 	}
-	var began time.Time // when the transaction got a connection of the pool; zero: it got none
-	err = w.DB.InTx(ctx, func(ctx context.Context, tx bun.Tx) error {
-		began = time.Now()
-		taken, err := dbmodel.TakeEvent(ctx, tx, e)
-		if err != nil || !taken {
+	began := p.began // when the evaluation got the connection of the pool that it needs now; zero: it got none
+	if err == nil {
+		began = time.Time{}
+		err = w.DB.InTx(ctx, func(ctx context.Context, tx bun.Tx) error {
+			began = time.Now()
+			taken, err := dbmodel.TakeEvent(ctx, tx, e)
+			if err != nil || !taken {
+				return err
+			}
+			decided, err = h.evaluate(ctx, tx, e, p)
+			dbmodel.AfterCommit(ctx, func() { w.counted.evaluated(e, p, decided) })
 			return err
-		}
-		decided, err = h.evaluate(ctx, tx, e, p)
-		dbmodel.AfterCommit(ctx, func() { w.counted.evaluated(e, p, decided) })
-		return err
-	})
+		})
+	}
 	tooLate := err != nil && ctx.Err() == context.DeadlineExceeded
 	switch {
 	case dbmodel.TookTooLong(err) && ctx.Err() == nil:

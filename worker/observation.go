@@ -27,39 +27,51 @@ func postponedByBaseline(err error) error {
 	return &postponed{wait: baselineWait, err: errBaseline}
 }
 
-// evaluateObservations decides about observations and their titles, in their current state.
-//
-// Most observations of an import have no outcome. So those of an import are read without a lock, and decided; those
-// with an outcome, of their own or of their title, are locked in the order of their ids and decided again. One that
-// changes in between has an event of its own, whose evaluation comes after this one.
-func (w *Worker) evaluateObservations(
-	ctx context.Context, tx bun.Tx, event *dbmodel.Event, _ prepared,
-) (decision, error) {
+// prepareObservations finds those observations of an import that have an outcome, of their own or of their title; most
+// have none. It takes no lock, and leaves the one writer of SQLite to others: those that it finds are locked and decided
+// again in the transaction. One that changes in between has an event of its own, whose evaluation comes after this one.
+func (w *Worker) prepareObservations(ctx context.Context, event *dbmodel.Event) (prepared, error) {
 	ids := event.Payload.IDs
-	if len(ids) > 1 {
-		if waits, err := dbmodel.WaitsForBaseline(ctx, tx, ids); err != nil || waits {
-			return decision{}, postponedByBaseline(err)
-		}
-		observations, e, err := w.readObservations(ctx, tx, ids)
-		if err != nil {
-			return decision{}, err
-		}
-		if ids, err = e.concerned(ctx, observations); err != nil || len(ids) == 0 {
-			return decision{}, err
-		}
+	if len(ids) == 1 {
+		return prepared{ids: ids}, nil
 	}
-	observations, e, err := w.lockObservations(ctx, tx, ids)
+	conn, err := w.DB.Reader.Conn(ctx)
+	if err != nil {
+		return prepared{}, fmt.Errorf("get a connection: %w", dbmodel.Translate(err))
+	}
+	defer func() { _ = conn.Close() }()
+	p := prepared{began: time.Now()}
+	if waits, err := dbmodel.WaitsForBaseline(ctx, conn, ids); err != nil || waits {
+		return p, postponedByBaseline(err)
+	}
+	observations, e, err := w.readObservations(ctx, conn, ids)
+	if err != nil {
+		return p, err
+	}
+	p.ids, err = e.concerned(ctx, observations)
+	return p, err
+}
+
+// evaluateObservations decides about observations and their titles, in their current state. The observations are locked
+// in the order of their ids.
+func (w *Worker) evaluateObservations(
+	ctx context.Context, tx bun.Tx, event *dbmodel.Event, p prepared,
+) (decision, error) {
+	if len(p.ids) == 0 {
+		return decision{}, nil
+	}
+	observations, e, err := w.lockObservations(ctx, tx, p.ids)
 	if err != nil {
 		return decision{}, err
 	}
 	// The settings were read after the state was locked. So BaselineWaits is true where a baseline that still waits
 	// reported this state.
 	if e.settings.BaselineWaits {
-		if waits, err := dbmodel.WaitsForBaseline(ctx, tx, ids); err != nil || waits {
+		if waits, err := dbmodel.WaitsForBaseline(ctx, tx, p.ids); err != nil || waits {
 			return decision{}, postponedByBaseline(err)
 		}
 	}
-	ids = nil                 // of those with an outcome of their own
+	var ids []int64           // of those with an outcome of their own
 	var values []*rule.Values // to remember of these; nil: nothing
 	for i := range observations {
 		o := &observations[i]
@@ -82,17 +94,17 @@ func (w *Worker) evaluateObservations(
 
 // readObservations reads observations, without a lock, and the settings that decide about them.
 func (w *Worker) readObservations(
-	ctx context.Context, tx bun.Tx, ids []int64,
+	ctx context.Context, db bun.IDB, ids []int64,
 ) ([]dbmodel.StoredObservation, *evaluation, error) {
-	observations, err := dbmodel.Observations(ctx, tx, ids)
+	observations, err := dbmodel.Observations(ctx, db, ids)
 	if err != nil {
 		return nil, nil, fmt.Errorf("load observations: %w", err)
 	}
-	products, err := dbmodel.ProductContexts(ctx, tx, productsOf(observations))
+	products, err := dbmodel.ProductContexts(ctx, db, productsOf(observations))
 	if err != nil {
 		return nil, nil, fmt.Errorf("load products: %w", err)
 	}
-	return w.withProducts(ctx, tx, observations, products)
+	return w.withProducts(ctx, db, observations, products)
 }
 
 // lockObservations does what readObservations does, and takes locks: until tx ends, no other transaction changes the
@@ -123,14 +135,14 @@ func productsOf(observations []dbmodel.StoredObservation) []int64 {
 // withProducts reads the settings that decide about observations of products, and leaves out observations that were
 // deleted.
 func (w *Worker) withProducts(
-	ctx context.Context, tx bun.Tx, observations []dbmodel.StoredObservation, products map[int64]*dbmodel.ProductContext,
+	ctx context.Context, db bun.IDB, observations []dbmodel.StoredObservation, products map[int64]*dbmodel.ProductContext,
 ) ([]dbmodel.StoredObservation, *evaluation, error) {
 	if w.fault != nil {
 		for i := range observations {
 			w.fault(&observations[i])
 		}
 	}
-	e, err := newEvaluation(ctx, tx, products)
+	e, err := newEvaluation(ctx, db, products)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -39,7 +39,7 @@ func (e *evaluation) titlesWithOutcome(ctx context.Context, observations []dbmod
 		titles = append(titles, title{dbmodel.TitleHash(text), o})
 	}
 	slices.SortFunc(titles, func(a, b title) int { return bytes.Compare(a.hash[:], b.hash[:]) })
-	remembered, err := dbmodel.RememberedTitles(ctx, e.tx, hashes(titles))
+	remembered, err := dbmodel.RememberedTitles(ctx, e.db, hashes(titles))
 	if err != nil {
 		return nil, fmt.Errorf("load titles: %w", err)
 	}
@@ -71,10 +71,10 @@ func (e *evaluation) addTitles(ctx context.Context, observations []dbmodel.Store
 		return err
 	}
 	// A title that an observation of a waiting baseline bears is not new: it is remembered first.
-	if waits, err := dbmodel.TitlesWaitForBaseline(ctx, e.tx, texts(titles)); err != nil || waits {
+	if waits, err := dbmodel.TitlesWaitForBaseline(ctx, e.db, texts(titles)); err != nil || waits {
 		return postponedByBaseline(err)
 	}
-	counts, err := dbmodel.TitleCounts(ctx, e.tx, texts(titles))
+	counts, err := dbmodel.TitleCounts(ctx, e.db, texts(titles))
 	if err != nil {
 		return fmt.Errorf("count the observations of titles: %w", err)
 	}

@@ -92,7 +92,7 @@ func (e *evaluation) addSubscriptions(ctx context.Context) error {
 	if !allHaveSeverity {
 		worst = "" // a notification without a severity passes any minimum
 	}
-	subscribers, err := dbmodel.EnabledSubscribers(ctx, e.tx, slices.Sorted(maps.Keys(products)),
+	subscribers, err := dbmodel.EnabledSubscribers(ctx, e.db, slices.Sorted(maps.Keys(products)),
 		slices.Sorted(maps.Keys(types)), e.settings.MemberNotificationTypes, worst)
 	if err != nil {
 		return fmt.Errorf("load subscriptions: %w", err)

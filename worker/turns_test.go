@@ -150,13 +150,16 @@ func TestTaskThatEndsInTheQueueOfThePool(t *testing.T) {
 				}
 			})
 		}
-		event := &dbmodel.Event{ID: 1_000_000, Kind: dbmodel.KindObservation}
-		all.Go(func() {
-			_, err := e.worker.attempt(ctx, event, handler{evaluate: e.worker.evaluateObservations})
-			if !errors.Is(err, dbmodel.ErrUnavailable) {
-				t.Errorf("an evaluation without a connection: %v", err)
-			}
-		})
+		for observations := range 3 {
+			event := &dbmodel.Event{ID: 1_000_000, Kind: dbmodel.KindObservation}
+			event.Payload.IDs = make([]int64, observations)
+			all.Go(func() {
+				_, err := e.worker.attempt(ctx, event, e.worker.eventHandlers()[dbmodel.KindObservation])
+				if !errors.Is(err, dbmodel.ErrUnavailable) {
+					t.Errorf("an evaluation of %d observations without a connection: %v", observations, err)
+				}
+			})
+		}
 		<-ctx.Done()
 		release()
 		all.Wait()
