@@ -49,6 +49,7 @@ func (serveCommand) Run(ctx context.Context, t *terminal) error {
 	if err != nil {
 		return err
 	}
+	allowGarbage(serveGarbage)
 	setup := rand.Text() // 130 bits
 	return serve(ctx, c, t, setup, func(ctx context.Context, a *app) {
 		exists, err := dbmodel.HasAdministrator(ctx, a.db)
@@ -180,6 +181,18 @@ const (
 func limitMemory(bytes int64) {
 	if debug.SetMemoryLimit(-1) == math.MaxInt64 {
 		debug.SetMemoryLimit(bytes)
+	}
+}
+
+// serveGarbage is how much garbage serve lets pile up before it looks for it, in percent of what it uses. It runs the
+// database, too, whose garbage an import would have it look for many times a second.
+const serveGarbage = 200
+
+// allowGarbage sets how much garbage this process lets pile up before it looks for it, unless GOGC sets that.
+func allowGarbage(percent int) {
+	const usual = 100
+	if set := debug.SetGCPercent(percent); set != usual {
+		debug.SetGCPercent(set)
 	}
 }
 
