@@ -128,12 +128,22 @@ func (s *server) apiPostSubscription(ctx context.Context, _ *struct{}) (*subscri
 func (s *server) addSubscription(
 	ctx context.Context, sent *subscriptionFields, found input.Faults,
 ) (out *subscriptionOutput, err error) {
-	err = s.db.InTx(ctx, func(ctx context.Context, tx bun.Tx) error {
+	err = s.inTxAgain(ctx, func(ctx context.Context, tx bun.Tx) error {
 		sub := &dbmodel.Subscription{Timezone: "UTC", Enabled: true}
 		out, err = s.changeSubscription(ctx, tx, sub, sent, found)
 		return err
 	})
 	return out, err
+}
+
+// inTxAgain runs fn in a transaction and, where the user, product or product group that a row names was deleted in this
+// moment, in another one: there fn finds that out by itself, and says what is unknown.
+func (s *server) inTxAgain(ctx context.Context, fn func(ctx context.Context, tx bun.Tx) error) error {
+	err := s.db.InTx(ctx, fn)
+	if errors.Is(err, dbmodel.ErrConflict) {
+		err = s.db.InTx(ctx, fn)
+	}
+	return err
 }
 
 func (s *server) apiPatchSubscription(ctx context.Context, in *IDParam) (*subscriptionOutput, error) {
@@ -152,7 +162,7 @@ func (s *server) apiPatchSubscription(ctx context.Context, in *IDParam) (*subscr
 func (s *server) patchSubscription(
 	ctx context.Context, id int64, sent *subscriptionFields, found input.Faults,
 ) (out *subscriptionOutput, err error) {
-	err = s.db.InTx(ctx, func(ctx context.Context, tx bun.Tx) error {
+	err = s.inTxAgain(ctx, func(ctx context.Context, tx bun.Tx) error {
 		sub, err := s.subscriptionToChange(ctx, tx, id)
 		if err != nil {
 			return err

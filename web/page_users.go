@@ -271,6 +271,9 @@ func (s *server) createToken(w http.ResponseWriter, r *http.Request) error {
 		return s.renderUser(w, r, p, http.StatusUnprocessableEntity)
 	}
 	token, id, err := dbmodel.CreateToken(ctx, s.db, u.ID, scope, expires)
+	if errors.Is(err, dbmodel.ErrConflict) { // the user was deleted in this moment
+		return errNoUser
+	}
 	if err != nil {
 		return fmt.Errorf("store a token of %s: %w", u.Username, err)
 	}
