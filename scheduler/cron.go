@@ -102,8 +102,9 @@ func unlessWaiting(ctx context.Context, db bun.IDB, task string, slot time.Time)
 }
 
 // addRun stores and enqueues the run of a periodic task for the slot that due returns; the zero time: none is due. Any
-// number of schedulers may call it at once, even where the time that due goes by is from before another one's call: it
-// calls due again under a lock, so a slot gets one row, and no slot is added that is older than the newest one.
+// number of schedulers may call it at once, and due may go by a time that was read before another scheduler added a
+// run: addRun calls due again under a lock, so a slot gets one row, and no slot is added that is older than the newest
+// one.
 func (s *Scheduler) addRun(
 	ctx context.Context, task string, due func(ctx context.Context, db bun.IDB) (time.Time, error),
 ) error {

@@ -2,8 +2,8 @@ package tasks
 
 import "github.com/seed91453169/tocsin/internal/accept"
 
-// ExceptionInfo describes an exception in a request. Only Class is required. Message and Trace are cut to 64 KiB, the
-// other texts to 1,000 bytes; Trace keeps its end, the others keep their beginning.
+// ExceptionInfo describes an exception in a request. Only Class is required. Message and Trace are cut to 64 KiB,
+// Class, User and Function to 1,000 bytes; Trace keeps its end, the others keep their beginning.
 type ExceptionInfo struct {
 	Class    string // of the exception: "KeyError"
 	Message  string

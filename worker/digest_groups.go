@@ -129,7 +129,8 @@ func (d *digestRun) groupOf(
 // lastDigest is the occasion of the digest that a subscription gets when its schedule is removed.
 const lastDigest = "Last digest"
 
-// occasion names the digest of a slot by how long after it the next two slots come; at is the time of the slot.
+// occasion names the digest of a slot by the shorter one of the two intervals between the slot, the next one and the
+// one after that; at is the time of the slot.
 func occasion(slots rule.Slots, at time.Time) string {
 	next := slots.Next(at)
 	between := min(next.Sub(at), slots.Next(next).Sub(next))

@@ -15,8 +15,8 @@ import (
 const (
 	// recipientsAtOnce is how many recipients, or subscriptions, get their deliveries in one transaction.
 	recipientsAtOnce = 200
-	// singlesAtOnce is how many deliveries to signed webhooks, each of one notification, one statement adds, and about how
-	// many one transaction adds where more than one webhook gets them.
+	// singlesAtOnce is how many deliveries to signed webhooks, each of one notification, one statement adds at most. A
+	// transaction that several webhooks share adds about as many; one for a single webhook may need several statements.
 	singlesAtOnce = 10_000
 )
 

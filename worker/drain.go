@@ -20,7 +20,8 @@ import (
 	"github.com/seed91453169/tocsin/rule"
 )
 
-// drainTime is how long a drain goes on before it makes way for others, and the longest rest that it waits for itself.
+// drainTime is how long a drain goes on before it makes way for others. A drain waits while its target rests for that
+// long at most; where the rest is longer, the drain ends, and the sweep finds the target after the rest.
 const drainTime = 5 * time.Second
 
 // targetDrain handles queue.TypeTargetDrain: it delivers to one target, in order, all that waits for it.
@@ -113,7 +114,7 @@ type drain struct {
 	address     string    // of the target; empty: the key that sealed it is lost
 	firstName   string    // of the user with this email address; empty where there is none
 	name        string    // of the target, as a person knows it; empty: not read yet
-	sinceDigest int       // deliveries of the messages that restTime has not forgotten yet
+	sinceRest   int       // deliveries since the target last rested because much was sent, see restTime
 	afterDigest bool      // the last message was a digest
 	taken       bool      // the receiver has taken a single delivery
 	gathered    bool      // it has waited for more to come before the next message

@@ -54,7 +54,7 @@ func (d *drain) recordVolley(v *volley) (next nextStep, err error) {
 	}
 	if v.sent > 0 {
 		d.taken = true
-		d.sinceDigest += v.sent
+		d.sinceRest += v.sent
 		if err := d.answersAgain(); err != nil {
 			return stop, errors.Join(v.fault, err)
 		}

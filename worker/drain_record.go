@@ -16,7 +16,7 @@ import (
 	"github.com/seed91453169/tocsin/message"
 )
 
-// recordResult records the result of a message, and says how the drain goes on. It tries until the database has it.
+// recordResult records the result of a message, and says how the drain goes on. It tries for as long as record does.
 func (d *drain) recordResult(set dbmodel.DeliverySet, result *channel.Error) (nextStep, error) {
 	switch {
 	case result == nil:
@@ -171,7 +171,7 @@ func (d *drain) notifyFailure(
 
 // noteMessage notes for restTime which deliveries the last message stood for.
 func (d *drain) noteMessage(set dbmodel.DeliverySet) {
-	d.sinceDigest += len(set.IDs)
+	d.sinceRest += len(set.IDs)
 	d.afterDigest = set.Digest
 }
 

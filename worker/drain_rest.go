@@ -8,20 +8,20 @@ import (
 )
 
 // restTime returns how much longer the target rests, at least and at most, given the time since its last message was
-// begun. It forgets the messages that made the target rest.
+// begun. Once a digest or many deliveries make the target rest, their count begins anew.
 func (d *drain) restTime(since time.Duration) (least, most time.Duration) {
 	if rate := d.w.Rates[d.target.Channel]; rate > 0 {
 		least = time.Duration(float64(time.Second) / rate)
 	}
 	most = least
-	many := d.afterDigest || d.sinceDigest > d.settings.DigestThreshold && d.settings.DigestThreshold > 0
+	many := d.afterDigest || d.sinceRest > d.settings.DigestThreshold && d.settings.DigestThreshold > 0
 	if many && d.target.Channel != rule.Webhook {
 		most = gatherTime
 		if d.bulk {
 			most = d.w.gathering.rest
 		}
 		most = max(least, most)
-		d.sinceDigest, d.afterDigest = 0, false
+		d.sinceRest, d.afterDigest = 0, false
 	}
 	return least - since, most - since
 }

@@ -18,7 +18,7 @@ const freshTime = 2 * time.Second
 
 // deliver sends the next message, or a burst of messages, if something waits, and records the results.
 func (d *drain) deliver(ctx context.Context) (nextStep, error) {
-	d.traceMessage()
+	d.forgetTraces()
 	switch {
 	case d.target.Channel == rule.Webhook:
 		return d.deliverData(ctx)

@@ -93,7 +93,7 @@ func (d *drain) batchMessage(
 		return nil, set, fmt.Errorf("read the secrets of target %d: %w", d.target.ID, err)
 	}
 	m := &channel.Message{}
-	d.traceMessage()
+	d.forgetTraces()
 	for _, one := range waiting {
 		n, found := notifications[one.NotificationID]
 		if !found {

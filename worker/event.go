@@ -227,7 +227,8 @@ func (w *Worker) attempt(ctx context.Context, e *dbmodel.Event, h handler) (deci
 	if h.prepare != nil {
 		p, err = h.prepare(ctx, e)
 	}
-	began := p.began // when the evaluation got the connection of the pool that it needs now; zero: it got none
+	// When prepare or, once that has succeeded, the transaction got its connection of the pool; zero: it got none.
+	began := p.began
 	if err == nil {
 		began = time.Time{}
 		err = w.DB.InTx(ctx, func(ctx context.Context, tx bun.Tx) error {

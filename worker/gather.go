@@ -111,7 +111,8 @@ func (g *gathering) done(observations int, targets []int64) {
 // pokeAtOnce pokes targets that wait for no others.
 func (g *gathering) pokeAtOnce(targets []int64) { g.poke(g.reserve(targets)) }
 
-// pokeAt pokes the gathered targets at the time next; the caller holds the mutex.
+// pokeAt pokes the gathered targets at the time next, and closes calm once no bulk event runs or is expected. The
+// caller holds the mutex.
 func (g *gathering) pokeAt(now, next time.Time) {
 	if g.timer != nil {
 		g.timer.Stop()

@@ -48,8 +48,8 @@ func endSpan(span trace.Span, err error) {
 	span.End()
 }
 
-// traceMessage forgets the traces of the last message.
-func (d *drain) traceMessage() { d.parents, d.trace = d.parents[:0], nil }
+// forgetTraces forgets the traces of the last message.
+func (d *drain) forgetTraces() { d.parents, d.trace = d.parents[:0], nil }
 
 // addTrace has the next message belong to the trace of a notification too: its span lies in the first trace and is
 // linked to the others.

@@ -23,8 +23,8 @@ const MaxExceptionText = 64 << 10
 const maxExceptionName = 1000
 
 // ExceptionInfo describes an exception in a request, as tasks.ExceptionInfo does. Only Class is required. Message and
-// Trace are cut to MaxExceptionText, the other texts to maxExceptionName; Trace keeps its end, the others keep their
-// beginning.
+// Trace are cut to MaxExceptionText, Class, User and Function to maxExceptionName; Trace keeps its end, the others
+// keep their beginning.
 type ExceptionInfo struct {
 	Class    string // of the exception: "KeyError"
 	Message  string
@@ -55,7 +55,7 @@ func NewTaskException(e TaskExceptionInfo) (*Event, error) {
 }
 
 func newException(t rule.Type, e TaskExceptionInfo) (*Event, error) {
-	// JSON has the keys of maps in order, so the order in which they were given makes no difference.
+	// Marshal sorts the keys of maps, so equal arguments always give the same text.
 	arguments, err := json.Marshal(e.Arguments)
 	if err != nil {
 		return nil, InvalidError{{"arguments", "must be representable in JSON"}}
