@@ -42,7 +42,7 @@ func (d NetDigest) Empty() bool { return len(d.Products) == 0 && len(d.Failures)
 // NewNetDigest sums up notifications, which come as NetChanges says. sent reports which of them went out at once; nil
 // stands for none. For each thing the change goes from what was last sent or, where nothing was, from the values before
 // its first notification, to those after its last one. A thing that ends as it began is left out. NewNetDigest
-// changes no notification, so many digests may be made of the same ones at once.
+// changes no notification, so several goroutines may make digests of the same ones.
 func NewNetDigest(notifications iter.Seq[*Notification], sent func(*Notification) bool) NetDigest {
 	s := newSums()
 	NetChanges(notifications, sent, s.change, s.failure)

@@ -44,9 +44,11 @@ func (h Holder) SettingSource() SettingSource {
 type Contact struct {
 	Holder  Holder
 	Channel Channel
-	Target  int64  // the one that all contacts with this channel and address share; 0: the user has no email address
-	Address string // as it was written; empty for URLs, which are secrets
-	Written string // Address with the space around it, as in the list in which it was written
+	// Target is the id of the target that all contacts with this channel and address share; a signed webhook has one of
+	// its own. 0: the user has no email address.
+	Target  int64
+	Address string // without the space around it; empty for URLs, which are secrets
+	Written string // Address with that space, as the list of the setting has it
 	Gone    bool   // its receiver answered that it takes nothing any more
 }
 

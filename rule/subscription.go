@@ -52,7 +52,8 @@ func PersonalTypes(memberTypes []Type) []Type {
 	return slices.DeleteFunc(slices.Clone(memberTypes), func(t Type) bool { return !slices.Contains(MemberTypes, t) })
 }
 
-// WaitsFor returns the reason Waits in full: it names the digest of s that n waits for. n is nil for any notification.
+// WaitsFor returns the reason Waits in full: it names the digest of s that n waits for, or says that an earlier one has
+// taken n into account. n is nil for any notification.
 func (s *Subscription) WaitsFor(n *Notification) Reason {
 	zone, err := loadZone(s.Timezone)
 	switch {
