@@ -55,7 +55,7 @@ func facts(n *dbmodel.Notification, headline string) []channel.Fact {
 	return l
 }
 
-// valueFacts adds the values that decide whether an observation matches.
+// valueFacts adds severity, status and priority; known exploited, the fourth value, is among the optional facts.
 func valueFacts(l *factList, n *dbmodel.Notification) {
 	l.add("Severity", string(n.AfterSeverity))
 	l.add("Status", string(n.AfterStatus))

@@ -21,7 +21,7 @@ import (
 // Builder builds messages. It is safe for concurrent use as long as nobody changes its settings.
 type Builder struct {
 	BaseURL  string            // of Tocsin's own pages, without a trailing slash
-	Settings *dbmodel.Settings // the sender's address and the URLs for links; never nil
+	Settings *dbmodel.Settings // for links, the sender's address and the window of equal exceptions; never nil
 }
 
 // Recipient is the target that a message is written for.
@@ -37,7 +37,7 @@ type Recipient struct {
 	Unsubscribe string
 }
 
-// Single builds the message of one delivery of n. Every attempt of a delivery sends the same message.
+// Single builds the message of one delivery of n. The message has the same ID in every attempt.
 func (b Builder) Single(n *dbmodel.Notification, deliveryID int64, to Recipient) *channel.Message {
 	m := &channel.Message{
 		Headline: headline(n, b.Settings.ExceptionRateLimit),
