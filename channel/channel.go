@@ -78,8 +78,10 @@ type Message struct {
 	More     string // of a digest: what Items leaves out, as a sentence; else empty
 	Action   Link
 
+	// ID is the same for every attempt of one delivery: the local part of Message-ID in mail, the id of a signed webhook.
+	ID string
+
 	// Fields that only mail needs.
-	ID        string // the same for every attempt of one delivery; the local part of Message-ID
 	Thread    string // messages about the same thing share it, e.g. "observation-12"; empty: no thread
 	From      string // the sender's address
 	Greeting  string // first name of the recipient; empty where it is not known
@@ -88,7 +90,7 @@ type Message struct {
 	// Unsubscribe is a link that takes a POST without a login and unsubscribes the recipient; empty: there is none.
 	Unsubscribe string
 
-	// Fields that only signed webhooks need, beside ID. Their receivers get data instead of texts.
+	// Fields that only signed webhooks need. Their receivers get data instead of texts.
 	Notifications []json.RawMessage // as the HTTP interface answers them
 	At            time.Time         // when the latest of them happened
 	Secrets       []Secret          // each of them signs

@@ -16,8 +16,8 @@ import (
 // Limits of a mail. A line of its header has at most 998 bytes (https://www.rfc-editor.org/rfc/rfc5322#section-2.1.1),
 // and some mail programs cut a mail at about 100 KB.
 const (
-	maxSubject = 240 // characters, of at most 4 bytes
-	maxLine    = 1000
+	maxSubject = 240  // characters, of at most 4 bytes
+	maxLine    = 1000 // characters of one line of the text, not of the header
 	maxText    = 20_000
 	maxItems   = 50
 	maxFacts   = 50

@@ -6,7 +6,7 @@ import (
 	"github.com/seed91453169/tocsin/channel"
 )
 
-// Limits of Slack. Beyond one of them it refuses the whole message as invalid_blocks.
+// Limits of Slack. Beyond any of them but maxFallback it refuses the whole message as invalid_blocks.
 const (
 	// https://docs.slack.dev/reference/block-kit/blocks (blocks in a message)
 	maxBlocks = 50
