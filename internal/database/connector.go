@@ -16,7 +16,7 @@ import (
 	"github.com/jackc/pgx/v5/stdlib"
 )
 
-// session holds for everything that happens on a connection of PostgreSQL, unless the URL says otherwise.
+// session has the parameters of every connection to PostgreSQL; those of the URL take precedence.
 var session = map[string]string{
 	"idle_in_transaction_session_timeout": "15s", // a process that stands still must not hold row locks
 	"lock_timeout":                        "10s", // nor may somebody else's long transaction hold a worker
