@@ -163,7 +163,8 @@ func (e Errors) Error() string {
 // last one counts, and an empty value is the same as none. All variables that are set are checked; which ones are
 // required depends on the role. The error is an Errors with all faults.
 //
-// The demo uses no database, Redis, key or mail account from the environment: it ignores those variables.
+// The demo ignores the variables that lead to other people's data and mail: those of the database, Redis, keys, mail
+// accounts, proxies, OpenID Connect and SecObserve, and the data folder.
 func Load(role Role, environ []string) (*Config, error) {
 	c := defaults(role)
 	env := make(map[string]string, len(environ))

@@ -24,8 +24,8 @@ const escaping = "(special characters in the password must be percent-encoded: /
 func parseDatabaseURL(s string) (Database, error) {
 	switch scheme, rest, _ := strings.Cut(s, "://"); scheme {
 	case "postgres", "postgresql":
-		// For pgx the host and the database begin after the first @, or after the first / before it, and its errors name
-		// both: a URL whose password has one of these characters must not get as far as pgx.
+		// pgx takes the text after the first @ for the host, and the text after a / before that @ for the database. Its
+		// errors name both: a URL whose password has one of these characters must not get as far as pgx.
 		place, _, _ := strings.Cut(rest, "?")
 		if user, host, found := strings.Cut(place, "@"); found &&
 			(strings.Contains(user, "/") || strings.Contains(host, "@")) {
