@@ -10,7 +10,7 @@ import (
 	"github.com/seed91453169/tocsin/dbmodel"
 )
 
-// Types of tasks beside those of TypeOf. None is a prefix of another: asynq's mux matches prefixes.
+// Types of tasks beside those of TypeOf.
 const (
 	TypeEventAccept     = "event:accept" // its payload is the event itself: Redis holds the only copy
 	TypeTargetDrain     = "target:drain"
