@@ -69,9 +69,9 @@ const (
 		ORDER BY n.type, CASE n.type WHEN 'observation' THEN n.observation_id WHEN 'security_gate' THEN n.product_id END,
 			CASE WHEN n.type NOT IN ('observation', 'security_gate') THEN n.name END, n.id`
 
-	// sentAtOnce also holds where a notification went to a target of the subscription for another reason: it is known
-	// there, too.
-	sentAtOnce = `
+	// alreadySent is the condition that a notification n went to the subscription by itself, outside of digests. It also
+	// holds where n went to a target of the subscription for another reason: it is known there, too.
+	alreadySent = `
 		EXISTS (SELECT 1 FROM deliveries d WHERE d.notification_id = n.id AND d.digest_id IS NULL
 			AND (d.source_kind = 'subscription' AND d.source_id = @subscription
 				OR d.target_id IN (SELECT c.target_id FROM contacts c WHERE c.subscription_id = @subscription)))`
@@ -93,7 +93,7 @@ func EachNotification(ctx context.Context, db bun.IDB, r NotificationRange, yiel
 	}
 	sent := "FALSE"
 	if r.SentTo != 0 {
-		sent = compose(db, sentAtOnce, args{"subscription": bun.Safe(strconv.FormatInt(r.SentTo, 10))})
+		sent = compose(db, alreadySent, args{"subscription": bun.Safe(strconv.FormatInt(r.SentTo, 10))})
 	}
 	err = queryEach(ctx, db, summedNotifications, args{
 		"behind": min(behind, r.After), "through": r.Through, "after": r.After, "held_back": r.HeldBack,
@@ -238,7 +238,8 @@ func (d *StoredNetDigest) Named(limit int) []int64 {
 	return slices.Sorted(slices.Values(slices.Concat(gates, changes, failures)))
 }
 
-// notificationsOfDigest is a query of the ids of the notifications that a digest sums up.
+// notificationsOfDigest is a query of the ids in rule.NetDigest.Notifications of a stored digest: of all notifications
+// that it sums up, the last one of each thing and of each failure.
 func notificationsOfDigest(db bun.IDB, id int64) string {
 	if isSQLite(db) {
 		return fmt.Sprintf("SELECT value FROM digests, json_each(digests.notifications) WHERE digests.id = %d", id)

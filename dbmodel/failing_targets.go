@@ -9,7 +9,8 @@ import (
 	"github.com/seed91453169/tocsin/rule"
 )
 
-// FailingTarget is a target that took no message when it was tried last.
+// FailingTarget is a target that took no message when it was tried last. FailingTargetByID also returns targets that
+// do not fail: of these, Since and NextAt are nil.
 type FailingTarget struct {
 	ID        int64
 	Channel   rule.Channel

@@ -24,7 +24,7 @@ type NotificationFilter struct {
 	Severities  []rule.Severity // one of these in After, which every notification with a severity has; empty: any
 	ProductID   int64
 	GroupID     int64 // of the product group that the product belongs to today
-	Digest      int64 // of the StoredNetDigest that sums them up
+	Digest      int64 // of the StoredNetDigest in whose Notifications they are; 0: any
 	User        string
 	Contains    string    // part of the name, without case
 	Viewed      *bool     // by the viewer; nil: either

@@ -209,8 +209,8 @@ const setEventAside = `
 	UPDATE outbox SET claim = 0, queued_at = NULL, failures = failures + 1, reason = @reason, failed_at = clock_timestamp()
 	WHERE id = @id AND attempts = @token AND failed_at IS NULL`
 
-// SetEventAside ends the trying of a claimed event: it stays, with the reason, until an administrator retries it. It
-// returns false where the claim is not the newest any more.
+// SetEventAside ends the trying of a claimed event: it stays, with the reason, until an administrator retries or
+// dismisses it. It returns false where the claim is not the newest any more.
 func SetEventAside(ctx context.Context, db bun.IDB, e *Event, reason string) (bool, error) {
 	n, err := exec(ctx, db, setEventAside, args{"id": e.ID, "token": e.Attempts, "reason": Clean(reason, maxReason)})
 	return n > 0, err

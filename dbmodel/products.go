@@ -126,9 +126,10 @@ const noteProductDeletion = `
 	SELECT @id::bigint, @generation::bigint, (SELECT coalesce(max(id), 0) FROM notifications),
 		(SELECT coalesce(max(id), 0) FROM outbox)`
 
-// DeleteProduct deletes a product with its contacts and members, and hides its observations, notifications, deliveries
-// and waiting events, which a worker removes in parts. It returns ErrNotFound where there is none. Transactions that
-// store something of the product lock its row too: they and this short transaction wait for one another.
+// DeleteProduct deletes a product with its contacts, members and subscriptions, and hides its observations,
+// notifications, deliveries and waiting events, which a worker removes in parts. It returns ErrNotFound where there is
+// none. Transactions that store something of the product lock its row too: they and this short transaction wait for
+// one another.
 func DeleteProduct(ctx context.Context, tx bun.Tx, id int64) error {
 	generation, err := queryOne[int64](ctx, tx, "DELETE FROM products WHERE id = @id RETURNING generation", args{"id": id})
 	if err != nil {

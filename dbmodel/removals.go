@@ -14,7 +14,8 @@ const (
 	productsPerPart      = 500   // taken out of a product group
 	rowsPerPart          = 2_500 // of any other table
 
-	// triedDeletions is how many deletions one call looks at where others have locked the rest of the first.
+	// triedDeletions is how many deletions one call looks at: it goes on to the next one where other transactions have
+	// locked all rows that are left of a deletion.
 	triedDeletions = 20
 )
 

@@ -139,9 +139,10 @@ var subscribedProducts = `
 	WHERE (@product::bigint = 0 OR p.id = @product) AND (@group::bigint = 0 OR ` + inProductGroup("p", "@group") + `)
 	AND @visible ORDER BY p.id`
 
-// ProductsOf lists the ids of the products whose notifications s takes, in their order: all products in the scope of s
-// or, for a personal subscription without whole, those of them that the user sees. For a subscription to everything
-// with whole, it returns no ids, and all is true.
+// ProductsOf lists the ids of the products whose notifications s takes, in their order. whole is
+// rule.Subscription.Whole of s. These are all products in the scope of s or, where s is personal and whole is false,
+// those of them that the user sees. Where s is a subscription to everything and whole is true, ProductsOf returns no
+// ids, and all is true.
 func (s *Subscription) ProductsOf(ctx context.Context, db bun.IDB, whole bool) (ids []int64, all bool, err error) {
 	visible, product, group := "TRUE", int64(0), int64(0)
 	if s.ProductID != nil {

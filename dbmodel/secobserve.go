@@ -19,7 +19,7 @@ type SecObserveState struct {
 	Gates     *time.Time // the newest change of a security gate that was read
 	GatesRead *time.Time // when all security gates were last read
 	Gap       int64      // how many more observations SecObserve had than the tables at the last comparison
-	Frontend  string     // where the links of the settings lead
+	Frontend  string     // the address of SecObserve's pages, to which URLs in the settings lead; empty: not known
 	Sender    string     // email_from as it was last taken from SecObserve; empty: it was not taken
 	Settings  string     // a hash of the settings that were stored
 	Problems  string     // the classes of the problems that were reported and are not over, with commas between them

@@ -11,8 +11,10 @@ import (
 const takes bun.Safe = `s.enabled AND NOT s.deleted
 	AND EXISTS (SELECT 1 FROM contacts c WHERE c.subscription_id = s.id AND c.disabled_at IS NULL)`
 
-// subscribed finds the subscriptions of a product, of its group, and to everything; @own is a condition on s. Of
-// administrators' and teams' these are all that hold for it. subscribedMembers begins with the members, who are few.
+// subscribed is the condition that there is a subscription to a product, to its group or to everything, or that
+// @members is true; @own and @everywhere restrict whose subscriptions count. A subscription of a team or an
+// administrator holds for all products in its scope, one of another user only for those of which the user is a member.
+// subscribedMembers, a value of @members, finds these; it begins with the members, who are few.
 const (
 	subscribed = `(
 		EXISTS (SELECT 1 FROM subscriptions s WHERE s.product_id = products.id AND @own AND @takes)
