@@ -161,20 +161,29 @@ func (e *evaluation) decide(o *dbmodel.StoredObservation) (rule.Event, *rule.Val
 	return applied.Conditions.Decide(o.Remembered, o.Rule())
 }
 
-// concerned returns the ids of those observations that have an outcome, or whose title has one.
+// concerned returns the ids of those observations that have an outcome, or whose title has one, and of those that decide
+// about a title beside them: the worst that bears it may be one without an outcome of its own.
 func (e *evaluation) concerned(ctx context.Context, observations []dbmodel.StoredObservation) ([]int64, error) {
 	titles, err := e.titlesWithOutcome(ctx, observations)
 	if err != nil {
 		return nil, err
 	}
-	named := make(map[string]bool, len(titles))
+	decided := make(map[string]bool, len(titles)) // titles that the transaction decides about
 	for _, t := range titles {
-		named[t.worst.Title] = true
+		decided[t.worst.Title] = true
+	}
+	own := make([]bool, len(observations)) // they have an outcome of their own
+	for i := range observations {
+		o := &observations[i]
+		outcome, _ := e.decide(o)
+		if own[i] = outcome != rule.NoEvent; own[i] && e.countsForTitle(o) {
+			decided[o.Title] = true
+		}
 	}
 	var ids []int64
 	for i := range observations {
-		if outcome, _ := e.decide(&observations[i]); outcome != rule.NoEvent || named[observations[i].Title] {
-			ids = append(ids, observations[i].ID)
+		if o := &observations[i]; own[i] || decided[o.Title] && e.countsForTitle(o) {
+			ids = append(ids, o.ID)
 		}
 	}
 	return ids, nil

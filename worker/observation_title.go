@@ -20,14 +20,10 @@ type title struct {
 // lock, so the outcome may be another one once the titles are locked. It expects the observations in the order of
 // their ids, and returns the titles in the order in which they are locked everywhere.
 func (e *evaluation) titlesWithOutcome(ctx context.Context, observations []dbmodel.StoredObservation) ([]title, error) {
-	conditions := e.settings.TitleConditions()
-	if !conditions.IsSet() {
-		return nil, nil
-	}
 	worst := map[string]*dbmodel.StoredObservation{}
 	for i := range observations {
 		o := &observations[i]
-		if w, found := worst[o.Title]; conditions.Matches(o.Rule()) && (!found || o.Rule().Compare(w.Rule().Values) < 0) {
+		if w, found := worst[o.Title]; e.countsForTitle(o) && (!found || o.Rule().Compare(w.Rule().Values) < 0) {
 			worst[o.Title] = o
 		}
 	}
@@ -44,6 +40,12 @@ func (e *evaluation) titlesWithOutcome(ctx context.Context, observations []dbmod
 		return nil, fmt.Errorf("load titles: %w", err)
 	}
 	return slices.DeleteFunc(titles, func(t title) bool { return t.outcome(remembered) == rule.NoEvent }), nil
+}
+
+// countsForTitle reports whether an observation matches the global settings, and so has a part in what is decided about
+// its title.
+func (e *evaluation) countsForTitle(o *dbmodel.StoredObservation) bool {
+	return e.settings.TitleConditions().Matches(o.Rule())
 }
 
 // lockTitles locks those titles of observations that have an outcome, and returns them with the values that are
