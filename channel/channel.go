@@ -78,7 +78,7 @@ type Message struct {
 	More     string // of a digest: what Items leaves out, as a sentence; else empty
 	Action   Link
 
-	// ID is the same for every attempt of one delivery: the local part of Message-ID in mail, the id of a signed webhook.
+	// ID is the same for every attempt of one delivery: the local part of Message-ID, or Webhook-Id where signed.
 	ID string
 
 	// Fields that only mail needs.
