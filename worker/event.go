@@ -32,9 +32,9 @@ type handler struct {
 
 // prepared is the result of handler.prepare; the zero value where a kind has none.
 type prepared struct {
-	suppressed bool      // the exception equals one that was notified within the rate limit
-	ids        []int64   // the observations that are decided in the transaction
-	began      time.Time // when prepare got a connection of the pool; zero: it got none, or needed none
+	suppressed bool          // the exception equals one that was notified within the rate limit
+	ids        []int64       // the observations that are decided in the transaction
+	connected  time.Duration // how long prepare had a connection of the pool
 }
 
 // decision says what an evaluation stored.
@@ -227,10 +227,9 @@ func (w *Worker) attempt(ctx context.Context, e *dbmodel.Event, h handler) (deci
 	if h.prepare != nil {
 		p, err = h.prepare(ctx, e)
 	}
-	// When prepare or, once that has succeeded, the transaction got its connection of the pool; zero: it got none.
-	began := p.began
+	connected := p.connected // how long the evaluation had a connection of the pool
 	if err == nil {
-		began = time.Time{}
+		var began time.Time // when the transaction got its connection; zero: it got none
 		err = w.DB.InTx(ctx, func(ctx context.Context, tx bun.Tx) error {
 			began = time.Now()
 			taken, err := dbmodel.TakeEvent(ctx, tx, e)
@@ -241,12 +240,15 @@ func (w *Worker) attempt(ctx context.Context, e *dbmodel.Event, h handler) (deci
 			dbmodel.AfterCommit(ctx, func() { w.counted.evaluated(e, p, decided) })
 			return err
 		})
+		if !began.IsZero() {
+			connected += time.Since(began)
+		}
 	}
 	tooLate := err != nil && ctx.Err() == context.DeadlineExceeded
 	switch {
 	case dbmodel.TookTooLong(err) && ctx.Err() == nil:
 		err = errors.New("a statement took longer than the database allows: see its statement_timeout")
-	case tooLate && !began.IsZero() && time.Since(began) > evaluationTime/2 && w.databaseAnswers():
+	case tooLate && connected > evaluationTime/2 && w.databaseAnswers():
 		// It did not wait long for a connection, and the database answers: the event itself takes too long.
 		err = fmt.Errorf("the evaluation took more than %s", evaluationTime)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"database/sql/driver"
+	"errors"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -145,6 +146,43 @@ func TestMuteDatabaseIsNotWaitedFor(t *testing.T) {
 		w := New(Config{DB: &dbmodel.DB{DB: db, Reader: db}, Log: zerolog.Nop()})
 		if w.databaseAnswers() {
 			t.Error("it does not answer")
+		}
+	})
+}
+
+// TestEventThatTakesTooLong: an event whose preparation and transaction are too slow together is to blame for that; one
+// that waits for a connection meanwhile is not.
+func TestEventThatTakesTooLong(t *testing.T) {
+	t.Parallel()
+	testenv.EachDatabase(t, func(t *testing.T, db *dbmodel.DB) {
+		e := newEnv(t, db, nil)
+		e.scheduler.Shutdown()
+		for i, test := range []struct {
+			connected time.Duration
+			blamed    bool
+		}{{evaluationTime, true}, {0, false}} {
+			_, err := db.ExecContext(t.Context(), "INSERT INTO outbox (kind, bulk, payload) VALUES ('observation', false, '{}')")
+			if err != nil {
+				t.Fatal(err)
+			}
+			event, err := dbmodel.ClaimEvent(t.Context(), db, dbmodel.KindObservation, int64(i+1), false)
+			if err != nil {
+				t.Fatal(err)
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+			defer cancel()
+			_, err = e.worker.attempt(ctx, event, handler{
+				prepare: func(context.Context, *dbmodel.Event) (prepared, error) {
+					return prepared{connected: test.connected}, nil
+				},
+				evaluate: func(ctx context.Context, _ bun.Tx, _ *dbmodel.Event, _ prepared) (decision, error) {
+					<-ctx.Done()
+					return decision{}, dbmodel.Translate(ctx.Err())
+				},
+			})
+			if blamed := !errors.Is(err, dbmodel.ErrUnavailable); err == nil || blamed != test.blamed {
+				t.Errorf("with a connection for %s before the transaction: %v", test.connected, err)
+			}
 		}
 	})
 }

@@ -30,17 +30,20 @@ func postponedByBaseline(err error) error {
 // prepareObservations finds those observations of an import that have an outcome, of their own or of their title; most
 // have none. It takes no lock, and leaves the one writer of SQLite to others: those that it finds are locked and decided
 // again in the transaction. One that changes in between has an event of its own, whose evaluation comes after this one.
-func (w *Worker) prepareObservations(ctx context.Context, event *dbmodel.Event) (prepared, error) {
+func (w *Worker) prepareObservations(ctx context.Context, event *dbmodel.Event) (p prepared, err error) {
 	ids := event.Payload.IDs
 	if len(ids) == 1 {
 		return prepared{ids: ids}, nil
 	}
 	conn, err := w.DB.Reader.Conn(ctx)
 	if err != nil {
-		return prepared{}, fmt.Errorf("get a connection: %w", dbmodel.Translate(err))
+		return p, fmt.Errorf("get a connection: %w", dbmodel.Translate(err))
 	}
-	defer func() { _ = conn.Close() }()
-	p := prepared{began: time.Now()}
+	began := time.Now()
+	defer func() {
+		_ = conn.Close()
+		p.connected = time.Since(began)
+	}()
 	if waits, err := dbmodel.WaitsForBaseline(ctx, conn, ids); err != nil || waits {
 		return p, postponedByBaseline(err)
 	}
