@@ -20,7 +20,7 @@ const nextTick = `SELECT next_at, clock_timestamp() + @interval AS latest FROM t
 
 // ClockSetBack returns how far the database's clock was set back since the last Tick of this name, 0 where it was not.
 // It finds that by a next tick that lies further ahead than interval, so the result may be too small by up to
-// interval. The caller calls it before Tick, which sets the time of the next tick.
+// interval. The caller calls MendDueTimes then, and Tick else: either sets the time of the next tick.
 func ClockSetBack(ctx context.Context, db bun.IDB, name string, interval time.Duration) (time.Duration, error) {
 	t, err := queryOne[struct{ NextAt, Latest time.Time }](ctx, db, nextTick, args{"name": name, "interval": interval})
 	if errors.Is(err, ErrNotFound) {
@@ -63,15 +63,44 @@ const mendQueuedEvents = `
 	UPDATE outbox SET queued_at = clock_timestamp() WHERE id IN (
 		SELECT id FROM outbox WHERE queued_at > clock_timestamp() ORDER BY id LIMIT @limit FOR NO KEY UPDATE SKIP LOCKED)`
 
-// MendDueTimes corrects, after the database's clock was set back by setBack, the due times that were written before
-// that and the next slots of subscriptions. A lease or claim stays with its process: it is never ended, but cut to its
-// full length from now.
-func MendDueTimes(ctx context.Context, db *DB, setBack time.Duration) error {
+// endSetBack is true for one caller, even where several mend at once, or one after the other.
+const endSetBack = `
+	UPDATE ticks SET next_at = clock_timestamp() + @interval
+	WHERE name = @name AND next_at > clock_timestamp() + @interval`
+
+// MendDueTimes corrects, after ClockSetBack found that the database's clock was set back by setBack, the due times that
+// were written before that and the next slots of subscriptions. A lease or claim stays with its process: it is never
+// ended, but cut to its full length from now.
+//
+// It ends with the Tick of this name, and reports whether that is the caller's. Where it fails, or its process ends,
+// ClockSetBack finds the same again. That is why the only statement whose repetition would harm, for it subtracts, is
+// committed with the Tick.
+func MendDueTimes(
+	ctx context.Context, db *DB, name string, interval, setBack time.Duration,
+) (mine bool, err error) {
+	if err := mendRepeatably(ctx, db); err != nil {
+		return false, err
+	}
+	err = db.InTx(ctx, func(ctx context.Context, tx bun.Tx) error {
+		n, err := exec(ctx, tx, endSetBack, args{"name": name, "interval": interval})
+		if mine = n > 0; err != nil || !mine {
+			return err
+		}
+		_, err = exec(ctx, tx, mendNextAt, args{"set_back": setBack})
+		return err
+	})
+	if err != nil {
+		return false, fmt.Errorf("mend due times of targets: %w", err)
+	}
+	return mine, nil
+}
+
+// mendRepeatably mends what comes out the same however often it is mended.
+func mendRepeatably(ctx context.Context, db *DB) error {
 	for _, mend := range []struct {
 		statement string
 		args      args
 	}{
-		{mendNextAt, args{"set_back": setBack}},
 		{mendFailingSince, nil},
 		{mendLeases, args{"longest": LeaseTime}},
 		{mendRuns, args{"longest": PeriodicClaimTime}},

@@ -32,7 +32,7 @@ func TestRowsAreLockedInOrder(t *testing.T) {
 	t.Parallel()
 	const rows = 3
 	inAnHour := "clock_timestamp() + interval '1 hour'"
-	mend := func(ctx context.Context, db *dbmodel.DB) error { return dbmodel.MendDueTimes(ctx, db, time.Minute) }
+	mend := func(ctx context.Context, db *dbmodel.DB) error { return mendDueTimes(ctx, db, time.Minute) }
 	forget := func(ctx context.Context, db *dbmodel.DB) error { return dbmodel.ForgetFailures(ctx, db) }
 	retry := func(ctx context.Context, db *dbmodel.DB) error {
 		_, err := dbmodel.RetryFailedEvents(ctx, db, true, nil)
@@ -55,6 +55,7 @@ func TestRowsAreLockedInOrder(t *testing.T) {
 		"mend leases":             {"targets", "UPDATE targets SET owner = 'x', lease_until = " + inAnHour, mend},
 		"forget failures":         {"targets", "DELETE FROM deliveries; UPDATE targets SET failing_since = next_at", forget},
 		"retry":                   {"outbox", "UPDATE outbox SET failed_at = queued_at", retry},
+		"mend slots":              {"subscriptions", "UPDATE subscriptions SET next_slot_at = now() + interval '1 hour'", mend},
 		"mend runs":               {"periodic_tasks", "UPDATE periodic_tasks SET run_after = " + inAnHour, mend},
 		"mend runs of lost tasks": {"periodic_tasks", "UPDATE periodic_tasks SET queued_at = " + inAnHour, mend},
 	} {
@@ -70,6 +71,7 @@ func TestRowsAreLockedInOrder(t *testing.T) {
 			exec("INSERT INTO targets (id, channel, key, address) SELECT i, 'email', decode(lpad(to_hex(i), 2, '0'), 'hex'), '' " +
 				"FROM generate_series(1, 3) AS i")
 			exec("INSERT INTO periodic_tasks (id, task, slot) SELECT i, 'cleanup', to_timestamp(i) FROM generate_series(1, 3) AS i")
+			exec("INSERT INTO subscriptions (id, name) SELECT i, i::text FROM generate_series(1, 3) AS i")
 			exec("INSERT INTO outbox (id, kind, payload, queued_at) SELECT i, 'observation', '{}', now() FROM generate_series(1, 3) AS i")
 			inTx(t, db, func(ctx context.Context, tx bun.Tx) error {
 				n := dbmodel.Notification{Type: rule.TypeException, Name: "x"}

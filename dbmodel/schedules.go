@@ -56,8 +56,10 @@ const (
 		SELECT DISTINCT schedule, timezone, enabled, next_slot_at FROM subscriptions WHERE next_slot_at > clock_timestamp()`
 
 	mendSlot = `
-		UPDATE subscriptions SET next_slot_at = @next
-		WHERE schedule = @schedule AND timezone = @timezone AND enabled = @enabled AND next_slot_at = @due`
+		UPDATE subscriptions SET next_slot_at = @next WHERE id IN (
+			SELECT id FROM subscriptions
+			WHERE schedule = @schedule AND timezone = @timezone AND enabled = @enabled AND next_slot_at = @due
+			ORDER BY id FOR NO KEY UPDATE)`
 )
 
 // mendSlots corrects next slots that lie too far ahead because the database's clock was set back: each becomes the

@@ -87,7 +87,7 @@ func TestMendSlots(t *testing.T) {
 			sub.NextSlotAt = &c.due
 			_, err := db.NewUpdate().Model(sub).Column("next_slot_at").WherePK().Exec(ctx)
 			s.ok(err)
-			s.ok(dbmodel.MendDueTimes(ctx, db, time.Hour))
+			s.ok(mendDueTimes(ctx, db, time.Hour))
 			got, err := dbmodel.VisibleSubscriptionByID(ctx, db, everything, sub.ID)
 			s.ok(err)
 			if !got.NextSlotAt.Equal(c.want) {
@@ -114,7 +114,7 @@ func TestMendLastSlots(t *testing.T) {
 			return *got.NextSlotAt
 		}
 		last := slot()
-		s.ok(dbmodel.MendDueTimes(ctx, db, time.Hour))
+		s.ok(mendDueTimes(ctx, db, time.Hour))
 		if got := slot(); !got.Equal(last) {
 			t.Errorf("the last slot is %s, want %s", got, last)
 		}
@@ -122,7 +122,7 @@ func TestMendLastSlots(t *testing.T) {
 		sub.NextSlotAt = &ahead
 		_, err = db.NewUpdate().Model(sub).Column("next_slot_at").WherePK().Exec(ctx)
 		s.ok(err)
-		s.ok(dbmodel.MendDueTimes(ctx, db, time.Hour))
+		s.ok(mendDueTimes(ctx, db, time.Hour))
 		if got := slot(); got.Before(last) || !got.Before(ahead) {
 			t.Errorf("the last slot, an hour ahead, is %s, want it from %s on", got, last)
 		}

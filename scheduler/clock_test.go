@@ -2,6 +2,7 @@ package scheduler
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"testing"
 	"time"
@@ -116,4 +117,63 @@ func TestClockIsSetBackWithoutAScheduler(t *testing.T) {
 			t.Errorf("%d events and %d drains were enqueued, want 1 and 3", events, drains)
 		}
 	})
+}
+
+// TestSetBackIsSubtractedOnce lets a sweep fail while it mends due times, or another scheduler do the next sweep.
+func TestSetBackIsSubtractedOnce(t *testing.T) {
+	t.Parallel()
+	for name, another := range map[string]bool{"the same scheduler": false, "another scheduler": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			testenv.EachDatabase(t, func(t *testing.T, db *dbmodel.DB) {
+				server := testenv.Redis(t)
+				s := newScheduler(t, db, server)
+				in := func(seconds int) string {
+					if db.Dialect().Name() == dialect.SQLite {
+						return fmt.Sprintf("CAST(unixepoch('subsec') * 1000000 AS INTEGER) + %d * 1000000", seconds)
+					}
+					return fmt.Sprintf("clock_timestamp() + interval '%d seconds'", seconds)
+				}
+				exec := func(statement string) {
+					t.Helper()
+					if _, err := db.ExecContext(t.Context(), statement); err != nil {
+						t.Fatal(err)
+					}
+				}
+				const hour, wait = 3600, 3 * 3600 // the clock goes back by an hour, and a Retry-After has three hours to go
+				exec("INSERT INTO targets (channel, key, address, next_at) VALUES ('slack', '1', '', " + in(hour+wait) + ")")
+				exec("INSERT INTO outbox (kind, payload, run_after) VALUES ('observations', '{}', " + in(hour) + ")")
+				exec("UPDATE ticks SET next_at = " + in(hour+1) + " WHERE name = 'sweep'")
+				for _, table := range []string{"outbox", "periodic_tasks"} {
+					exec("ALTER TABLE " + table + " RENAME TO away")
+					testenv.Eventually(t, 10*time.Second, func() error {
+						if _, err := s.sweep(t.Context()); err == nil {
+							return errors.New("no sweep fails")
+						}
+						return nil
+					}, "without "+table)
+					exec("ALTER TABLE away RENAME TO " + table)
+					if another {
+						s = newScheduler(t, db, server)
+					}
+				}
+				testenv.Eventually(t, 10*time.Second, func() error {
+					worked, err := s.sweep(t.Context())
+					if err == nil && !worked {
+						err = errors.New("it is too early")
+					}
+					return err
+				}, "the next sweep")
+				for what, condition := range map[string]string{
+					"the Retry-After does not last as long as before": "FROM targets WHERE next_at BETWEEN " + in(wait-60) + " AND " + in(wait+60),
+					"the event still waits":                           "FROM outbox WHERE run_after <= " + in(0),
+				} {
+					var found int
+					if err := db.QueryRowContext(t.Context(), "SELECT count(*) "+condition).Scan(&found); err != nil || found != 1 {
+						t.Errorf("%s: %d %v", what, found, err)
+					}
+				}
+			})
+		})
+	}
 }

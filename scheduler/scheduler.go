@@ -53,11 +53,10 @@ type Scheduler struct {
 	requeued           prometheus.Counter
 
 	// What sweeps keep for the next one.
-	faulty     bool          // the last sweep failed, and that was logged
-	paused     []string      // queues, as of the last sweep
-	lastTarget int64         // the id up to which this round of sweepTargets has come
-	ticked     time.Time     // when this scheduler had its last turn
-	setBack    time.Duration // how far the database's clock was set back; 0 once due times are mended
+	faulty     bool      // the last sweep failed, and that was logged
+	paused     []string  // queues, as of the last sweep
+	lastTarget int64     // the id up to which this round of sweepTargets has come
+	ticked     time.Time // when this scheduler had its last turn
 }
 
 // New returns a Scheduler that does nothing until Start.
@@ -118,22 +117,10 @@ func (s *Scheduler) Shutdown() {
 func (s *Scheduler) sweep(ctx context.Context) (worked bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, sweepTime)
 	defer cancel()
-	setBack, err := dbmodel.ClockSetBack(ctx, s.db, "sweep", sweepInterval)
-	if err != nil {
-		return false, err
-	}
-	mine, err := dbmodel.Tick(ctx, s.db, "sweep", sweepInterval)
-	if err != nil || !mine {
+	if mine, err := s.takeTurn(ctx); err != nil || !mine {
 		return false, err
 	}
 	s.ticked = time.Now()
-	if s.setBack += setBack; s.setBack > 0 {
-		s.log.Warn().Stringer("by", s.setBack).Msg("the clock of the database was set back: times that lie ahead are mended")
-		if err := dbmodel.MendDueTimes(ctx, s.db, s.setBack); err != nil {
-			return true, err
-		}
-		s.setBack = 0
-	}
 	work, err := dbmodel.FindSweepWork(ctx, s.db.Reader)
 	if err != nil {
 		return true, fmt.Errorf("find what waits for a sweep: %w", err)
@@ -156,6 +143,23 @@ func (s *Scheduler) sweep(ctx context.Context) (worked bool, err error) {
 		}
 	}
 	return true, err
+}
+
+// takeTurn reports whether it is this scheduler's turn. Where the database's clock was set back, it mends due times
+// first.
+func (s *Scheduler) takeTurn(ctx context.Context) (mine bool, err error) {
+	setBack, err := dbmodel.ClockSetBack(ctx, s.db, "sweep", sweepInterval)
+	if err != nil {
+		return false, err
+	}
+	if setBack == 0 {
+		return dbmodel.Tick(ctx, s.db, "sweep", sweepInterval)
+	}
+	mine, err = dbmodel.MendDueTimes(ctx, s.db, "sweep", sweepInterval, setBack)
+	if mine {
+		s.log.Warn().Stringer("by", setBack).Msg("the clock of the database was set back: times that lay ahead were mended")
+	}
+	return mine, err
 }
 
 func (s *Scheduler) forgetFailures(ctx context.Context) error {
