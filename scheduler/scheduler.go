@@ -125,6 +125,9 @@ func (s *Scheduler) sweep(ctx context.Context) (worked bool, err error) {
 	if err != nil {
 		return true, fmt.Errorf("find what waits for a sweep: %w", err)
 	}
+	if !work.Deliveries {
+		s.lastTarget = 0 // deliveries that come from now on wait for no rest of this round
+	}
 	for _, step := range []struct {
 		due bool
 		do  func(context.Context) error

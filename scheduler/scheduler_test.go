@@ -5,6 +5,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/uptrace/bun/dialect"
+
 	"github.com/seed91453169/tocsin/dbmodel"
 	"github.com/seed91453169/tocsin/internal/queue"
 	"github.com/seed91453169/tocsin/internal/testenv"
@@ -53,5 +55,37 @@ func TestTwoSchedulersEnqueueOnce(t *testing.T) {
 			}
 			return nil
 		}, "not all of them")
+	})
+}
+
+// TestRoundEndsWhenNothingWaits: a delivery that comes after a time in which none waited is found by the next sweep, also
+// where the sweep before had come to targets with higher ids.
+func TestRoundEndsWhenNothingWaits(t *testing.T) {
+	t.Parallel()
+	testenv.EachDatabase(t, func(t *testing.T, db *dbmodel.DB) {
+		s := newScheduler(t, db, testenv.Redis(t))
+		empty := "''"
+		if db.Dialect().Name() == dialect.SQLite {
+			empty = "x''"
+		}
+		s.lastTarget = 5
+		for i, statement := range []string{
+			"INSERT INTO targets (id, channel, key, address) VALUES (1, 'slack', " + empty + ", " + empty + ")",
+			"INSERT INTO deliveries (notification_id, target_id, type) VALUES (1, 1, 'security_gate')",
+		} {
+			if _, err := db.ExecContext(t.Context(), statement); err != nil {
+				t.Fatal(err)
+			}
+			_, err := db.ExecContext(t.Context(), "UPDATE ticks SET next_at = ?", time.Now().Add(-time.Minute))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if worked, err := s.sweep(t.Context()); !worked || err != nil {
+				t.Fatalf("sweep: %v %v", worked, err)
+			}
+			if n, _, err := s.queue.Size(t.Context(), queue.BulkDrains); n != i || err != nil {
+				t.Errorf("%d drains with %d deliveries: %v", n, i, err)
+			}
+		}
 	})
 }
