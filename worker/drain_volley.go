@@ -111,7 +111,7 @@ func (v *volley) mayBegin(one single) bool {
 		return false
 	}
 	return !slices.ContainsFunc(v.underWay, func(other single) bool {
-		return other.thing() == one.thing() || one.notification.CreatedAt.Sub(other.notification.CreatedAt) > swapTime
+		return other.thing() == one.thing() || one.apart(other) > swapTime
 	})
 }
 
@@ -146,6 +146,12 @@ func (v *volley) post(one single) (r refusal, lost bool, fault error) {
 	m := v.d.single(one.notification, one.delivery)
 	r.trace, r.result, lost = v.d.post(m, parentsOf(one.notification))
 	return r, lost, nil
+}
+
+// apart returns how far apart two messages were stored, in either order: where the clock was set back in between, the
+// later one seems to be older.
+func (s single) apart(other single) time.Duration {
+	return s.notification.CreatedAt.Sub(other.notification.CreatedAt).Abs()
 }
 
 // thing is what notifications must stay in order about: an observation, a title, a gate, or equal exceptions.

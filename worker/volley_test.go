@@ -188,7 +188,8 @@ func TestMayBegin(t *testing.T) {
 		"before the first is taken":            {of(2, 0), false, false},
 		"what happened within a second":        {of(2, swapTime), true, true},
 		"what happened later":                  {of(2, swapTime+1), true, false},
-		"what was stored later, and is older":  {of(2, -time.Hour), true, true},
+		"what was stored later, and is older":  {of(2, -swapTime), true, true},
+		"the clock was set back":               {of(2, -swapTime-1), true, false},
 		"the same":                             {of(1, 0), true, false},
 		"a title with the number of the first": {&dbmodel.Notification{ID: 2, Type: rule.TypeObservationTitle, CreatedAt: at}, true, true},
 	} {
