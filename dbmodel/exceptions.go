@@ -45,8 +45,8 @@ func TakeSuppressed(ctx context.Context, tx bun.Tx, key string) (int, error) {
 	return n, err
 }
 
-// Named is the user, observation and product that an exception names, as far as they exist.
-type Named struct {
+// NamedByException is the user, observation and product that an exception names, as far as they exist.
+type NamedByException struct {
 	User        string             // empty: none
 	Observation *StoredObservation // nil: none
 	Product     *ProductContext    // that of the exception, else that of the observation; nil: none
@@ -54,7 +54,7 @@ type Named struct {
 
 // NamedBy finds the user, observation and product that an exception names, as they are now. It keeps the product from
 // being deleted until the transaction ends, so that a notification stored in it is deleted with the product.
-func NamedBy(ctx context.Context, tx bun.Tx, e *Exception) (n Named, err error) {
+func NamedBy(ctx context.Context, tx bun.Tx, e *Exception) (n NamedByException, err error) {
 	if e.ObservationID != 0 {
 		o, err := ObservationByID(ctx, tx, e.ObservationID)
 		if err != nil && !errors.Is(err, ErrNotFound) {

@@ -12,15 +12,16 @@ import (
 // FailingTarget is a target that took no message when it was tried last. FailingTargetByID also returns targets that
 // do not fail: of these, Since and NextAt are nil.
 type FailingTarget struct {
-	ID        int64
-	Channel   rule.Channel
-	Address   []byte     // sealed
-	Since     *time.Time `bun:"failing_since"` // nil: nothing is tried any more, its deliveries failed for good
-	NextAt    *time.Time // the next try; nil: there is none
-	Waiting   int        // deliveries
-	Failed    int
-	LastError string // of the newest delivery that has one
-	Entitled  bool   // the viewer has the role needed for at least one of these deliveries
+	ID         int64
+	Channel    rule.Channel
+	Address    []byte     // sealed
+	Since      *time.Time `bun:"failing_since"` // nil: nothing is tried any more, its deliveries failed for good
+	NextAt     *time.Time // the next try; nil: there is none
+	Waiting    int        // deliveries
+	Failed     int
+	FailedLast bool   // a delivery failed for good, and none was taken after that
+	LastError  string // of the newest delivery that has one
+	Entitled   bool   // the viewer has the role needed for at least one of these deliveries
 }
 
 // isFailing is the condition that a target t fails: it is tried again, or it failed for good and took nothing since.
@@ -29,7 +30,7 @@ const isFailing = bun.Safe("(t.failing_since IS NOT NULL OR t.failure_notified)"
 // There is a query for each state, because each has an index of its own.
 const (
 	failingTargetsOrOne = `
-		SELECT t.id, t.channel, t.address, t.failing_since,
+		SELECT t.id, t.channel, t.address, t.failing_since, t.failure_notified AS failed_last,
 			CASE WHEN t.failing_since IS NOT NULL AND f.waiting > 0 THEN t.next_at END AS next_at,
 			f.waiting, f.failed, f.entitled > 0 AS entitled,
 			(SELECT last_error FROM deliveries WHERE id = f.last) AS last_error

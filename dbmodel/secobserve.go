@@ -256,8 +256,8 @@ const productObservations = `
 	SELECT o.id FROM observations AS o JOIN products AS p ON p.id = o.product_id AND p.generation = o.generation
 	WHERE o.product_id = @product ORDER BY o.id`
 
-// ProductObservations lists the ids of the observations of a product, by id.
-func ProductObservations(ctx context.Context, db bun.IDB, product int64) ([]int64, error) {
+// ProductObservationIDs lists the ids of the observations of a product, by id.
+func ProductObservationIDs(ctx context.Context, db bun.IDB, product int64) ([]int64, error) {
 	return queryAll[int64](ctx, db, productObservations, args{"product": product})
 }
 
@@ -265,8 +265,8 @@ const secObserveObservations = `
 	SELECT o.id FROM observations AS o JOIN products AS p ON p.id = o.product_id AND p.generation = o.generation
 	WHERE o.product_id IN (SELECT product_id FROM secobserve_products) ORDER BY o.id`
 
-// SecObserveObservations lists the ids of the observations of all products that come from SecObserve, by id.
-func SecObserveObservations(ctx context.Context, db bun.IDB) ([]int64, error) {
+// SecObserveObservationIDs lists the ids of the observations of all products that come from SecObserve, by id.
+func SecObserveObservationIDs(ctx context.Context, db bun.IDB) ([]int64, error) {
 	return queryAll[int64](ctx, db, secObserveObservations, nil)
 }
 

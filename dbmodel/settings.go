@@ -54,16 +54,16 @@ func LoadSettings(ctx context.Context, db bun.IDB) (*Settings, error) {
 	return s, Translate(db.NewSelect().Model(s).Where("id = 1").Scan(ctx))
 }
 
-// Circumstances are the settings and two facts, each of which spares most evaluations a statement.
-type Circumstances struct {
+// EvaluationSettings are the settings and two facts, each of which spares most evaluations a statement.
+type EvaluationSettings struct {
 	Settings
 	Subscribed    bool // there is any subscription
 	BaselineWaits bool // a baseline of any observation waits to be evaluated
 }
 
-// LoadCircumstances reads the settings and these facts, as of one moment.
-func LoadCircumstances(ctx context.Context, db bun.IDB) (*Circumstances, error) {
-	c := new(Circumstances)
+// LoadEvaluationSettings reads the settings and these facts, as of one moment.
+func LoadEvaluationSettings(ctx context.Context, db bun.IDB) (*EvaluationSettings, error) {
+	c := new(EvaluationSettings)
 	return c, Translate(db.NewSelect().Model((*Settings)(nil)).ColumnExpr("?TableColumns").
 		ColumnExpr("EXISTS (SELECT 1 FROM subscriptions) AS subscribed").
 		ColumnExpr("EXISTS (SELECT 1 FROM outbox WHERE kind = 'baseline' AND failed_at IS NULL) AS baseline_waits").

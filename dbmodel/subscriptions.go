@@ -134,9 +134,9 @@ const subscriptionsBeside = `
 	SELECT count(*) FROM (SELECT 1 FROM subscriptions WHERE id <> @id AND NOT deleted AND (user_id = @user
 		OR user_id IS NULL AND (product_id = @product OR product_group_id = @group)) LIMIT @limit) AS found`
 
-// HasSubscriptions reports whether there are at least n other subscriptions of the user of s or, where s is a team's,
-// of its product or group. Those of teams to everything are not counted.
-func HasSubscriptions(ctx context.Context, db bun.IDB, s *Subscription, n int) (bool, error) {
+// HasOtherSubscriptions reports whether there are at least n other subscriptions of the user of s or, where s is a
+// team's, of its product or group. Those of teams to everything are not counted.
+func HasOtherSubscriptions(ctx context.Context, db bun.IDB, s *Subscription, n int) (bool, error) {
 	of := args{"id": s.ID, "user": s.UserID, "product": s.ProductID, "group": s.ProductGroupID, "limit": n}
 	if s.UserID != nil {
 		of["product"], of["group"] = (*int64)(nil), (*int64)(nil)

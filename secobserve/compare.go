@@ -59,9 +59,9 @@ func (p *pass) compareAll(ctx context.Context, ids []int64) error {
 // compare compares the ids of a product's observations, or of all where product is 0, with those that are stored. It
 // notes those that are gone, and returns those that are missing, but for the rows that the caller is about to store.
 func (p *pass) compare(ctx context.Context, product int64, ids []int64, rows []observation) ([]observation, error) {
-	stored, err := dbmodel.ProductObservations(ctx, p.DB, product)
+	stored, err := dbmodel.ProductObservationIDs(ctx, p.DB, product)
 	if product == 0 {
-		stored, err = dbmodel.SecObserveObservations(ctx, p.DB)
+		stored, err = dbmodel.SecObserveObservationIDs(ctx, p.DB)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("list the observations of SecObserve: %w", err)

@@ -121,7 +121,7 @@ func (p *pass) holdObservations(ctx context.Context, products, observations []in
 		gone[id] = true
 	}
 	for _, id := range products {
-		ids, err := dbmodel.ProductObservations(ctx, p.DB, id)
+		ids, err := dbmodel.ProductObservationIDs(ctx, p.DB, id)
 		if err != nil {
 			return nil, nil, fmt.Errorf("list the observations of product %d: %w", id, err)
 		}

@@ -154,7 +154,7 @@ func (e *env) stored() tables {
 		out.Products[p.ID] = e.shown(p.Name, p.ProductGroupID, p.SecurityGatePassed, p.NotificationSettings,
 			rule.Holder{Kind: rule.HolderProduct, ID: p.ID})
 		e.addMembers(out.Members, "product", p.ID, dbmodel.InProduct(p.ID))
-		ids, err := dbmodel.ProductObservations(ctx, db, p.ID)
+		ids, err := dbmodel.ProductObservationIDs(ctx, db, p.ID)
 		must(err)
 		must(db.InTx(ctx, func(ctx context.Context, tx bun.Tx) error {
 			list, err := dbmodel.ObservationsForUpdate(ctx, tx, ids)

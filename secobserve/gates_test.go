@@ -97,7 +97,7 @@ func TestApprovalsWithEdits(t *testing.T) {
 		m := e.model
 		m.SpeakOldWords(true)
 		_, one, _ := e.load()
-		ids, err := dbmodel.ProductObservations(t.Context(), db, one)
+		ids, err := dbmodel.ProductObservationIDs(t.Context(), db, one)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -41,7 +41,7 @@ func TestChangesAreKnownInTheNextPass(t *testing.T) {
 		group, one, two := e.load()
 		m := e.model
 		ids := func(product int64) (list []int64) {
-			list, err := dbmodel.ProductObservations(t.Context(), db, product)
+			list, err := dbmodel.ProductObservationIDs(t.Context(), db, product)
 			if err != nil {
 				t.Fatal(err)
 			}

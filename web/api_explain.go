@@ -218,7 +218,7 @@ func failureOf(ctx context.Context, db bun.IDB, v dbmodel.Viewer, target int64) 
 		return "", nil
 	case err != nil:
 		return "", fmt.Errorf("load target %d: %w", target, err)
-	case t.Failed > 0:
+	case t.Failed > 0 && t.FailedLast:
 		return "A delivery to it has failed for good, and none has succeeded since.", nil
 	}
 	return "Deliveries to it fail at present, and are tried again.", nil

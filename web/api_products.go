@@ -166,7 +166,7 @@ func (s *server) apiDeleteProduct(ctx context.Context, in *IDParam) (*struct{}, 
 
 // removeDeleted has a worker remove what was deleted and is hidden. Where this fails, the sweep does it a second later.
 func (s *server) removeDeleted(ctx context.Context) {
-	if err := s.queue.RemoveDeleted(context.WithoutCancel(ctx), s.db); err != nil {
+	if err := s.queue.RequestRemoval(context.WithoutCancel(ctx), s.db); err != nil {
 		s.log.Debug().Err(err).Msg("the removal of what was deleted waits for the sweep")
 	}
 }

@@ -253,7 +253,7 @@ func roomForSubscription(ctx context.Context, tx bun.Tx, sub *dbmodel.Subscripti
 	case sub.ProductGroupID != nil:
 		field, owner = "product_group_id", "a product group"
 	}
-	full, err := dbmodel.HasSubscriptions(ctx, tx, sub, maxSubscriptions)
+	full, err := dbmodel.HasOtherSubscriptions(ctx, tx, sub, maxSubscriptions)
 	if err != nil {
 		return fmt.Errorf("count subscriptions: %w", err)
 	}

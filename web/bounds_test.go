@@ -20,7 +20,7 @@ func withPools(t *testing.T, url string) (e *env, people *dbmodel.DB) {
 	t.Helper()
 	db := testenv.OpenDB(t, url)
 	share := func(conns int) *dbmodel.DB {
-		shared, closePool, err := database.Share(db, url, conns)
+		shared, closePool, err := database.OpenAnother(db, url, conns)
 		if err != nil {
 			t.Fatal(err)
 		}

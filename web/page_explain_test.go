@@ -51,6 +51,10 @@ func TestExplainPageOfFailingContact(t *testing.T) {
 		e.exec("UPDATE deliveries SET state = 'failed'")
 		e.exec("UPDATE targets SET failure_notified = ? WHERE channel = 'slack'", true)
 		v.open("/observations/1/explain").says(failed)
+		e.exec("UPDATE targets SET failure_notified = ? WHERE channel = 'slack'", false) // one was taken, and the next one was not
+		p := v.open("/observations/1/explain")
+		p.says(fails)
+		p.saysNot(failed)
 	})
 }
 

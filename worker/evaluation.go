@@ -16,7 +16,7 @@ import (
 type evaluation struct {
 	db       bun.IDB // that it reads from
 	tx       bun.Tx  // the same, where it may lock and write; the zero value while it prepares the transaction
-	settings *dbmodel.Circumstances
+	settings *dbmodel.EvaluationSettings
 	products map[int64]*dbmodel.ProductContext
 	applied  map[int64]*rule.Applied // the settings that apply to a product
 
@@ -29,7 +29,7 @@ type evaluation struct {
 func newEvaluation(
 	ctx context.Context, db bun.IDB, products map[int64]*dbmodel.ProductContext,
 ) (*evaluation, error) {
-	settings, err := dbmodel.LoadCircumstances(ctx, db)
+	settings, err := dbmodel.LoadEvaluationSettings(ctx, db)
 	if err != nil {
 		return nil, fmt.Errorf("load settings: %w", err)
 	}

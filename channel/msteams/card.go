@@ -153,7 +153,7 @@ func body(m *channel.Message, l limits) []richText {
 	}
 	more := m.More
 	if n := len(m.Items) - len(shown); n > 0 {
-		more = fmt.Sprintf("%d more have no room here. %s", n, m.More)
+		more = fmt.Sprintf("%d more without room here. %s", n, m.More)
 	}
 	if s := channel.Line(more, l.more); s != "" {
 		r := text(s)

@@ -235,7 +235,7 @@ func TestItemsWithoutRoomAreCounted(t *testing.T) {
 		}
 		want := said
 		if shown < items {
-			want = fmt.Sprintf("%d more have no room here. %s", items-shown, said)
+			want = fmt.Sprintf("%d more without room here. %s", items-shown, said)
 		}
 		if last != want || shown == 0 || (shown < items) != (name != "CVE-1") {
 			t.Errorf("%d items, and %q", shown, last)

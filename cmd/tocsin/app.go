@@ -143,7 +143,7 @@ func openDatabase(c *config.Config, conns int) (*dbmodel.DB, error) {
 
 // share opens another pool of connections to the database.
 func (a *app) share(conns int) (*dbmodel.DB, error) {
-	db, closePool, err := database.Share(a.db, a.config.Database.DSN.Reveal(), conns)
+	db, closePool, err := database.OpenAnother(a.db, a.config.Database.DSN.Reveal(), conns)
 	if err == nil {
 		a.pools = append(a.pools, closePool)
 	}

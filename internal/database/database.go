@@ -42,16 +42,16 @@ func Open(rawURL string, conns int) (*dbmodel.DB, error) {
 	return nil, fmt.Errorf("open the database: the URL must begin with postgres:// or sqlite:///")
 }
 
-// Share opens another pool of conns connections to the database of db, at the same URL: a caller that waits for a
-// connection of one pool does not wait for the callers that hold those of the other. SQLite has one writer, which both
+// OpenAnother opens another pool of conns connections to the database of db, at the same URL: a caller that waits for
+// a connection of one pool does not wait for the callers that hold those of the other. SQLite has one writer, which both
 // pools use. The caller closes the pool before db.
-func Share(db *dbmodel.DB, rawURL string, conns int) (shared *dbmodel.DB, closePool func() error, err error) {
+func OpenAnother(db *dbmodel.DB, rawURL string, conns int) (another *dbmodel.DB, closePool func() error, err error) {
 	rest, isSQLite := strings.CutPrefix(rawURL, "sqlite://")
 	if !isSQLite {
-		if shared, err = Open(rawURL, conns); err != nil {
+		if another, err = Open(rawURL, conns); err != nil {
 			return nil, nil, err
 		}
-		return shared, shared.Close, nil
+		return another, another.Close, nil
 	}
 	path, query, _ := strings.Cut(rest, "?")
 	reader, err := sqliteReader(path, query, conns)

@@ -37,8 +37,8 @@ func (q *Queue) EnqueuePeriodic(ctx context.Context, runs []dbmodel.QueueableRun
 	q.enqueue(ctx, list, Periodic)
 }
 
-// RemoveDeleted asks a worker to remove what was deleted, unless one is at it.
-func (q *Queue) RemoveDeleted(ctx context.Context, db *dbmodel.DB) error {
+// RequestRemoval asks a worker to remove what was deleted, unless one is at it.
+func (q *Queue) RequestRemoval(ctx context.Context, db *dbmodel.DB) error {
 	mine, err := dbmodel.ClaimRemoval(ctx, db)
 	if err != nil {
 		return fmt.Errorf("claim the removal of what is deleted: %w", err)

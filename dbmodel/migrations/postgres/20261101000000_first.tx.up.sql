@@ -129,10 +129,10 @@ CREATE INDEX users_is_admin ON users (id) WHERE is_admin;
 -- A subscription adds recipients: those notifications of a product, of a group or of everything that pass its filter
 -- go to its contacts, at once or, where schedule is filled, once in a slot. user_id: whose it is; null for one of a
 -- team. enabled_at: since when it is enabled. last_slot_at: the newest slot that is done, null before the first.
--- next_slot_at: the next one; null where there is no schedule, or the subscription is disabled, but the last one until
--- that is done. deleted: it goes after its last slot, and nobody sees it. reported: the number up to which
--- notifications are reported, see notifications. immediate_changed_at: when the choice of what goes at once was last
--- changed, null for never.
+-- next_slot_at: the next one; null where there is no schedule, or the subscription is disabled. Where that has just
+-- happened it is the last slot, until that is done. deleted: it goes after its last slot, and nobody sees it.
+-- reported: the number up to which notifications are reported, see notifications. immediate_changed_at: when the
+-- choice of what goes at once was last changed, null for never.
 CREATE TABLE subscriptions (
     id                     bigserial PRIMARY KEY,
     name                   text NOT NULL,
@@ -376,9 +376,9 @@ CREATE TABLE notifications (
 );
 
 --bun:split
--- The filters of the inbox, each in the order in which it is listed. type and event stand in that of the products so
--- that what is filtered by them, and counted, is found in the index alone; product_id in that of all, because what is
--- deleted may be a product.
+-- The filters of the inbox, each in the order in which it is listed. The index of products has type and event, too, so
+-- that what is filtered by them, and counted, is found in it alone. The first index, that of the whole inbox, has
+-- product_id, because notifications of deleted products are left out.
 CREATE INDEX notifications_created_at ON notifications (created_at, id, product_id);
 
 --bun:split
@@ -418,10 +418,11 @@ CREATE INDEX notification_views_notification_id ON notification_views (notificat
 -- transaction that adds deliveries keeps their notifications, and one that deletes notifications deletes their
 -- deliveries. product_id and type are those of the notification, so that a user who sees it sees this. source_kind and
 -- source_id: the holder of the contact that it comes from. user_id: the user whose subscription alone it comes from, 0
--- for that of a team to everything, which administrators see; it has no foreign key, for what waits must not go to a
--- user who is gone. masked: it says what members may read. batch: the number of the digest, or the batch of a signed
--- webhook, in which it was tried. accepted_at: when the event that it comes from was accepted; null where it waits for
--- another reason, such as a resend. digest_id: the row in digests whose message it is a part of.
+-- for that of a team to everything, which administrators see; it has no foreign key, so that the id stays where the
+-- user is deleted, and what waits does not go to a user who is gone. masked: it says what members may read. batch: the
+-- number of the digest, or the batch of a signed webhook, in which it was tried. accepted_at: when the event that it
+-- comes from was accepted; null where it waits for another reason, such as a resend. digest_id: the row in digests
+-- whose message it is a part of.
 CREATE TABLE deliveries (
     id              bigserial PRIMARY KEY,
     notification_id bigint NOT NULL,
@@ -467,8 +468,8 @@ CREATE TABLE digests (
 );
 
 --bun:split
--- The end of pauses that is being made: what they held back of products, a list of ids, up to the number through goes
--- to those who would have received it. One at a time.
+-- Pauses that end: what they held back goes to those who would have received it. products: a list of ids. through: the
+-- number of the last notification that goes. There is one row at a time.
 CREATE TABLE ended_pauses (
     id       bigserial PRIMARY KEY,
     products jsonb NOT NULL,
@@ -486,8 +487,8 @@ CREATE TABLE ended_pause_targets (
 
 --bun:split
 -- What is deleted, and hidden from then on, while a worker removes it in parts: of a product its observations of a
--- generation, its notifications up to until_notification and its events up to until_event; of a user its marks;
--- of a product group the products that still name it.
+-- generation, its notifications up to until_notification and its events up to until_event; of a user its rows in
+-- notification_views; of a product group the products that still name it.
 CREATE TABLE deletions (
     id                 bigserial PRIMARY KEY,
     product_id         bigint,
@@ -543,8 +544,8 @@ CREATE UNIQUE INDEX periodic_tasks_running ON periodic_tasks (task) WHERE status
 CREATE INDEX periodic_tasks_waiting ON periodic_tasks (id) WHERE status IN ('pending', 'running');
 
 --bun:split
--- What only one process does at a time, and when next. cleanup: no slot before this was missed. deletion: when
--- notifications were last deleted. removal: when a task that removes what is deleted may be enqueued.
+-- What only one process does at a time, and when next. cleanup: slots before this do not count as missed. deletion:
+-- when notifications were last deleted. removal: when a task that removes what is deleted may be enqueued.
 CREATE TABLE ticks (
     name    text PRIMARY KEY,
     next_at timestamptz NOT NULL DEFAULT 'epoch'
@@ -574,7 +575,7 @@ CREATE TABLE processes (
 -- gates: the newest change of a security gate that was read; gates_read: when all gates were last read. gap: by how
 -- many SecObserve had more observations than the tables when they were last compared. frontend: where the links of the
 -- settings lead. sender: the email_from that was taken. settings: a hash of the settings that were stored. problems:
--- the classes of those that were reported and last. failures: passes in a row that failed.
+-- the classes of those that were reported and are not over. failures: passes in a row that failed.
 CREATE TABLE secobserve (
     id         smallint PRIMARY KEY CHECK (id = 1),
     loaded     boolean NOT NULL DEFAULT false,
@@ -601,8 +602,8 @@ INSERT INTO ticks (name) VALUES ('secobserve:sync');
 --bun:split
 -- The products, product groups and users that come from SecObserve. settings is a keyed hash of what was stored of
 -- them. last_change: up to which last_observation_change the observations of a product are stored; null: not yet.
--- newest: the newest stamp that was read of them. gate_change: the id of the last change of the gate there that was
--- reported.
+-- newest: the newest time of a change that was read of them. gate_change: the id of the last change of the gate there
+-- that was reported.
 CREATE TABLE secobserve_products (
     product_id  bigint PRIMARY KEY REFERENCES products ON DELETE CASCADE,
     settings    text NOT NULL,
