@@ -164,7 +164,9 @@ const (
 
 	yieldTarget = `UPDATE targets SET owner = NULL WHERE id = @target AND owner = @owner`
 
-	restTarget = `UPDATE targets SET next_at = clock_timestamp() + @rest WHERE id = @target AND owner IS NULL`
+	restTarget = `
+		UPDATE targets SET next_at = clock_timestamp() + @rest
+		WHERE id = @target AND owner IS NULL AND next_at < clock_timestamp() + @rest`
 
 	forgetFailures = `
 		UPDATE targets SET failures = 0, failing_since = NULL WHERE id IN (
@@ -214,7 +216,8 @@ func YieldTarget(ctx context.Context, db bun.IDB, id int64, owner string) error 
 	return err
 }
 
-// RestTarget has nothing sent to a target for rest, unless a worker holds it.
+// RestTarget has nothing sent to a target for rest, unless a worker holds it. A longer rest, which the receiver may have
+// asked for, stays.
 func RestTarget(ctx context.Context, db bun.IDB, id int64, rest time.Duration) error {
 	_, err := exec(ctx, db, restTarget, args{"target": id, "rest": rest})
 	return err

@@ -47,23 +47,20 @@ func (d *drain) burst(ctx context.Context, waiting []dbmodel.PendingDelivery) (n
 	return d.recordVolley(v)
 }
 
-// recordVolley records the results of a volley that are not recorded yet, and returns the fault that ended it.
-func (d *drain) recordVolley(v *volley) (next nextStep, err error) {
-	if err := v.taken.flush(); err != nil {
-		return stop, errors.Join(v.fault, err)
-	}
+// recordVolley records the results of a volley that are not recorded yet, each even where another one cannot be, and
+// returns the fault that ended it.
+func (d *drain) recordVolley(v *volley) (next nextStep, fault error) {
+	fault = errors.Join(v.fault, v.taken.flush())
 	if v.sent > 0 {
 		d.taken = true
 		d.sinceRest += v.sent
-		if err := d.answersAgain(); err != nil {
-			return stop, errors.Join(v.fault, err)
-		}
+		fault = errors.Join(fault, d.answersAgain())
 	}
-	next, err = d.recordRefused(v.refused)
-	if v.fault != nil || v.lost {
+	next, err := d.recordRefused(v.refused)
+	if fault = errors.Join(fault, err); fault != nil || v.lost {
 		next = stop
 	}
-	return next, errors.Join(v.fault, err)
+	return next, fault
 }
 
 // recordRefused records the results of messages that the receiver did not take. The target rests once for all of them:

@@ -245,6 +245,10 @@ func TestFailureSideBySide(t *testing.T) {
 			results: []error{nil, refused, nil, nil}, panics: true,
 			want: []string{"sent 1 ", "failed 1 never", "sent 1 ", "pending 0 "},
 		},
+		"a panic beside an answer that asks for longer": {
+			results: []error{nil, limited, nil, nil}, panics: true, least: 9 * time.Minute,
+			want: []string{"sent 1 ", "pending 1 too many", "sent 1 ", "pending 0 "},
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -292,6 +296,11 @@ func TestFailureSideBySide(t *testing.T) {
 				next, err := d.recordVolley(v)
 				if want := map[bool]nextStep{true: goOn, false: stop}[test.goesOn]; next != want || (err != nil) != test.panics {
 					t.Errorf("then: %v, %v", next, err)
+				}
+				if err != nil { // as targetDrain goes on
+					if err := e.worker.restTarget(t.Context(), d.target.ID, d.yield(err)); err != nil {
+						t.Error(err)
+					}
 				}
 				if begun != 1+sideBySide {
 					t.Errorf("%d messages were begun", begun)
