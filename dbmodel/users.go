@@ -146,11 +146,13 @@ func SetPassword(ctx context.Context, tx bun.Tx, userID int64, hash string) erro
 }
 
 const hasAdministrator = `
-	SELECT EXISTS (SELECT 1 FROM users AS u WHERE u.is_admin AND u.id <> @automation AND (u.password_hash <> ''
-		OR NOT EXISTS (SELECT 1 FROM secobserve_users AS s WHERE s.user_id = u.id)))`
+	SELECT EXISTS (SELECT 1 FROM users AS u WHERE u.is_admin AND u.id <> @automation
+		AND (u.password_hash <> '' OR u.oidc_subject IS NOT NULL OR NOT EXISTS (
+			SELECT 1 FROM secobserve_users AS s WHERE s.user_id = u.id AND s.local_admin IS NOT TRUE)))`
 
-// HasAdministrator reports whether there is an administrator other than Automation. A user that came from SecObserve
-// counts only with a password: superusers of SecObserve, which have none here, leave the setup open.
+// HasAdministrator reports whether there is an administrator other than Automation. One that only SecObserve made an
+// administrator counts with a password, or once logged in through OpenID Connect: superusers of SecObserve that cannot
+// log in here leave the setup open.
 func HasAdministrator(ctx context.Context, db bun.IDB) (there bool, err error) {
 	return queryOne[bool](ctx, db, hasAdministrator, args{"automation": automationID})
 }

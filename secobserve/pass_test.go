@@ -1,11 +1,8 @@
 package secobserve
 
 import (
-	"context"
 	"testing"
 	"time"
-
-	"github.com/uptrace/bun"
 
 	"github.com/seed91453169/tocsin/dbmodel"
 	"github.com/seed91453169/tocsin/internal/fakesecobserve"
@@ -170,25 +167,55 @@ func TestKeep(t *testing.T) {
 	}
 }
 
-// Superusers of SecObserve do not keep the first administrator from being made: none of them has a password here.
+// Superusers of SecObserve do not keep the first administrator from being made as long as none of them can log in here.
 func TestSuperusersLeaveTheSetupOpen(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		statement string
+		want      bool
+	}{
+		"never logged in":        {"", false},
+		"with a password":        {"UPDATE users SET password_hash = 'hash' WHERE username = 'root'", true},
+		"by OpenID Connect":      {"UPDATE users SET oidc_issuer = 'https://id', oidc_subject = '7' WHERE username = 'root'", true},
+		"administrator before":   {"UPDATE secobserve_users SET local_admin = TRUE", true},
+		"other user here before": {"UPDATE secobserve_users SET local_admin = FALSE", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			testenv.EachDatabase(t, func(t *testing.T, db *dbmodel.DB) {
+				newEnv(t, db).load()
+				user, err := dbmodel.UserByName(t.Context(), db, "root")
+				if err != nil || !user.IsAdmin {
+					t.Fatalf("the superuser is no administrator: %v", err)
+				}
+				if c.statement != "" {
+					if _, err := db.ExecContext(t.Context(), c.statement); err != nil {
+						t.Fatal(err)
+					}
+				}
+				if there, err := dbmodel.HasAdministrator(t.Context(), db); err != nil || there != c.want {
+					t.Errorf("there is an administrator: %v, want %v, %v", there, c.want, err)
+				}
+			})
+		})
+	}
+}
+
+// TestAdministratorBeforeSecObserveKeepsTheSetupClosed: an administrator that was made here, and whose user a pass takes
+// over, is one without a password, too.
+func TestAdministratorBeforeSecObserveKeepsTheSetupClosed(t *testing.T) {
 	t.Parallel()
 	testenv.EachDatabase(t, func(t *testing.T, db *dbmodel.DB) {
 		e := newEnv(t, db)
-		e.load()
-		user, err := dbmodel.UserByName(t.Context(), db, "root")
-		if err != nil || !user.IsAdmin {
-			t.Fatalf("the superuser is no administrator: %v", err)
+		if _, err := db.ExecContext(t.Context(), "INSERT INTO users (username, is_admin) VALUES ('root', TRUE)"); err != nil {
+			t.Fatal(err)
 		}
-		for _, hash := range []string{"", "hash"} {
-			err := db.InTx(t.Context(), func(ctx context.Context, tx bun.Tx) error {
-				return dbmodel.SetPassword(ctx, tx, user.ID, hash)
-			})
-			if err != nil {
-				t.Fatal(err)
+		for _, when := range []string{"before", "after"} {
+			if there, err := dbmodel.HasAdministrator(t.Context(), db); err != nil || !there {
+				t.Errorf("%s the pass: %v, %v", when, there, err)
 			}
-			if there, err := dbmodel.HasAdministrator(t.Context(), db); err != nil || there != (hash != "") {
-				t.Errorf("with the password %q: %v, %v", hash, there, err)
+			if when == "before" {
+				e.load()
 			}
 		}
 	})
