@@ -113,6 +113,10 @@ func parseRedisURL(s string) (*redis.UniversalOptions, error) {
 	if kind.cluster && o.DB != 0 || o.DB < 0 {
 		return nil, errors.New("names a database that cannot be: leave the option db out")
 	}
+	if min(o.DialTimeout, o.ReadTimeout, o.WriteTimeout) < 0 { // how go-redis reads 0, too
+		return nil, errors.New("switches off a timeout, and a call would wait for a Redis that does not answer: write " +
+			"dial_timeout, read_timeout and write_timeout like 5s")
+	}
 	copyRedisOptions(&options, o)
 	if kind.many && options.TLSConfig != nil {
 		options.TLSConfig.ServerName = "" // each host's own

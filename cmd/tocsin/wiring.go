@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/http"
@@ -33,14 +34,15 @@ import (
 // minute and calls a dead server until then.
 const clusterReload = 2 * time.Second
 
-// newRedis returns a client whose calls end with their context, so that no caller waits for an unreachable Redis.
+// newRedis returns a client whose calls end with their context, so that no caller waits for an unreachable Redis. Its
+// limits are below those of go-redis, for the database keeps what Redis does not take; those of REDIS_URL come first.
 func newRedis(o *redis.UniversalOptions) redis.UniversalClient {
 	c := *o
 	c.ContextTimeoutEnabled = true
-	c.DialTimeout = 2 * time.Second
-	c.ReadTimeout = 3 * time.Second
-	c.WriteTimeout = 3 * time.Second
-	c.MaxRetries = 1
+	c.DialTimeout = cmp.Or(c.DialTimeout, 2*time.Second)
+	c.ReadTimeout = cmp.Or(c.ReadTimeout, 3*time.Second)
+	c.WriteTimeout = cmp.Or(c.WriteTimeout, 3*time.Second)
+	c.MaxRetries = cmp.Or(c.MaxRetries, 1)
 	if !c.IsClusterMode {
 		return redis.NewUniversalClient(&c)
 	}
