@@ -120,17 +120,18 @@ func (a *app) ensureSecretKey(ctx context.Context) error {
 	if !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	sealed, err := dbmodel.IsSealed(ctx, a.db)
-	if err != nil {
+	if err := checkUnsealed(ctx, a.db, a.config); err != nil {
 		return err
-	}
-	if sealed {
-		return errKeyMissing(a.config)
 	}
 	return a.config.EnsureSecretKey()
 }
 
-func errKeyMissing(c *config.Config) error {
+// checkUnsealed returns an error where a key has sealed the database: that key is missing.
+func checkUnsealed(ctx context.Context, db *dbmodel.DB, c *config.Config) error {
+	sealed, err := dbmodel.IsSealed(ctx, db)
+	if err != nil || !sealed {
+		return err
+	}
 	return fmt.Errorf("the secret key is missing: TOCSIN_SECRET_KEY is not set, there is no key in %s, "+
 		"and the database was sealed with one: set it, or put secret.key back; "+
 		"docs/keys.md says what to do where it is lost", c.DataDir)

@@ -121,7 +121,7 @@ func (k *checker) database(ctx context.Context, c *config.Config) {
 	k.say(what, "answers, its schema is this version's", nil)
 	k.processes(ctx, db)
 	if k.noKey {
-		k.noSecretKey(ctx, c, db)
+		k.say("Secret key", noKeyYet, checkUnsealed(ctx, db, c))
 	}
 	if c.SecretKey == nil {
 		return
@@ -165,15 +165,9 @@ func (k *checker) emailFrom(ctx context.Context, db *dbmodel.DB) {
 	}
 }
 
-// noSecretKey reports a missing key as a fault, unless the database is not sealed yet.
-func (k *checker) noSecretKey(ctx context.Context, c *config.Config, db *dbmodel.DB) {
-	sealed, err := dbmodel.IsSealed(ctx, db)
-	if err == nil && sealed {
-		err = errKeyMissing(c)
-	}
-	k.say("Secret key", "none yet: the first start of \"tocsin serve\" generates one; "+
-		"web, worker and scheduler need TOCSIN_SECRET_KEY", err)
-}
+// noKeyYet is the state of a database that is not sealed where no secret key is found.
+const noKeyYet = "no secret key yet: the first start of \"tocsin serve\" generates one; " +
+	"web, worker and scheduler need TOCSIN_SECRET_KEY"
 
 // errNothingChanged rolls back a transaction that succeeded.
 var errNothingChanged = errors.New("nothing is changed")

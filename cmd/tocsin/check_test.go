@@ -38,8 +38,11 @@ func TestSecondServeIsRefused(t *testing.T) {
 func TestLookingChangesNothing(t *testing.T) {
 	t.Parallel()
 	folder := filepath.Join(t.TempDir(), "data")
-	for command, want := range map[string]int{"check": 0, "migrate status": 0, "migrate down": 1, "user list": 1} {
-		code, output := wait(start(t, []string{"TOCSIN_DATA_DIR=" + folder}, strings.Fields(command)...))
+	env := []string{"TOCSIN_DATA_DIR=" + folder, "TOCSIN_SECOBSERVE_URL=https://secobserve.invalid", "TOCSIN_SECOBSERVE_TOKEN=x"}
+	for command, want := range map[string]int{
+		"check": 0, "migrate status": 0, "migrate down": 1, "user list": 1, "secobserve check": 1, "secobserve sync": 1,
+	} {
+		code, output := wait(start(t, env, strings.Fields(command)...))
 		if code != want || !strings.Contains(output, "there is no database yet") || strings.Contains(output, "FAIL") {
 			t.Errorf("%s: exit %d\n%s", command, code, output)
 		}

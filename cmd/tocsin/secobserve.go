@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/mail"
 	"os"
 	"slices"
@@ -19,6 +20,7 @@ import (
 	"github.com/seed91453169/tocsin/config"
 	"github.com/seed91453169/tocsin/dbmodel"
 	"github.com/seed91453169/tocsin/internal/accept"
+	"github.com/seed91453169/tocsin/internal/database"
 	"github.com/seed91453169/tocsin/internal/queue"
 	"github.com/seed91453169/tocsin/rule"
 	"github.com/seed91453169/tocsin/secobserve"
@@ -80,7 +82,11 @@ func (secObserveCheck) Help() string {
 
 // Run prints what a pass would read and change.
 func (secObserveCheck) Run(ctx context.Context, t *terminal) error {
-	return withConnector(ctx, t, func(c *config.Config, _ *dbmodel.DB, s *secobserve.Connector) error {
+	look := func(ctx context.Context, db *dbmodel.DB, c *config.Config) (*dbmodel.Vault, error) {
+		vault, _, err := lookIntoVault(ctx, db, c)
+		return vault, err
+	}
+	return withConnector(ctx, t, look, func(c *config.Config, _ *dbmodel.DB, s *secobserve.Connector) error {
 		k := &checker{t: t}
 		k.say("SecObserve", c.SecObserve.URL, nil)
 		plan, err := s.Plan(ctx)
@@ -130,7 +136,10 @@ func (secObserveSync) Help() string {
 
 // Run runs one pass.
 func (o secObserveSync) Run(ctx context.Context, t *terminal) error {
-	return withConnector(ctx, t, func(_ *config.Config, db *dbmodel.DB, s *secobserve.Connector) error {
+	open := func(ctx context.Context, db *dbmodel.DB, c *config.Config) (*dbmodel.Vault, error) {
+		return dbmodel.OpenVault(ctx, db, c.SecretKey, c.SecretKeyOld)
+	}
+	return withConnector(ctx, t, open, func(_ *config.Config, db *dbmodel.DB, s *secobserve.Connector) error {
 		run, err := beginRun(ctx, db, t.err)
 		if err != nil {
 			return err
@@ -215,15 +224,21 @@ func progressOn(w io.Writer, began time.Time) func(secobserve.Counts) {
 	}
 }
 
-// withConnector opens the database and runs do with the connector of the configuration.
+// withConnector opens the database, which must exist, and its vault, and runs do with the connector of the
+// configuration.
 func withConnector(
-	ctx context.Context, t *terminal, do func(*config.Config, *dbmodel.DB, *secobserve.Connector) error,
+	ctx context.Context, t *terminal,
+	openVault func(context.Context, *dbmodel.DB, *config.Config) (*dbmodel.Vault, error),
+	do func(*config.Config, *dbmodel.DB, *secobserve.Connector) error,
 ) error {
 	c, err := config.Load(config.Connector, t.environ)
 	if err != nil {
 		return err
 	}
 	newLogger(c, t.err) // sets the logger of go-redis too
+	if !database.Exists(c.Database.DSN.Reveal()) {
+		return errNoDatabase
+	}
 	db, err := openDatabase(c, 4)
 	if err != nil {
 		return err
@@ -232,10 +247,16 @@ func withConnector(
 	if err := dbmodel.CheckSchema(ctx, db); err != nil {
 		return err
 	}
-	if err := c.ReadSecretKey(); err != nil {
-		return errKeyMissing(c)
+	err = c.ReadSecretKey()
+	if errors.Is(err, fs.ErrNotExist) {
+		if err = checkUnsealed(ctx, db, c); err == nil {
+			err = errors.New(noKeyYet)
+		}
 	}
-	vault, err := dbmodel.OpenVault(ctx, db, c.SecretKey, c.SecretKeyOld)
+	if err != nil {
+		return err
+	}
+	vault, err := openVault(ctx, db, c)
 	if err != nil {
 		return fmt.Errorf("open what is sealed in the database: %w", err)
 	}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -100,6 +102,62 @@ func TestServeFollowsSecObserve(t *testing.T) {
 	if passes := d.passes(); !strings.HasPrefix(passes[0], "succeeded") && !strings.HasPrefix(passes[0], "running") {
 		t.Errorf("passes: %v", passes)
 	}
+}
+
+// TestSecObserveCheckSealsNothing: which key a database is sealed with is decided by the first start of a role.
+func TestSecObserveCheckSealsNothing(t *testing.T) {
+	t.Parallel()
+	server, _ := newSecObserve(t, "https://hooks.example/x")
+	for name, url := range map[string]string{
+		"postgres": testenv.PostgresURL(t, testenv.MigrateSchema), "sqlite": "sqlite://" + filepath.Join(t.TempDir(), "tocsin.db"),
+	} {
+		d := newDeployment(t, "DATABASE_URL="+url, "TOCSIN_SECOBSERVE_URL="+server.URL, "TOCSIN_SECOBSERVE_TOKEN="+fakesecobserve.Token)
+		if code, output := d.run(nil, "migrate", "up"); code != 0 {
+			t.Fatalf("%s: migrate up: exit %d\n%s", name, code, output)
+		}
+		if code, output := d.run(nil, "secobserve", "check"); code != 0 {
+			t.Errorf("%s: exit %d\n%s", name, code, output)
+		}
+		if sealed, err := dbmodel.IsSealed(t.Context(), open(t, url)); err != nil || sealed {
+			t.Errorf("%s: the database is sealed: %v, %v", name, sealed, err)
+		}
+	}
+}
+
+// TestSecObserveSaysWhatIsWrongWithTheKey: a key file that is damaged is not missing, and what was never sealed has no key.
+func TestSecObserveSaysWhatIsWrongWithTheKey(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	d := newDeployment(t, "TOCSIN_DATA_DIR="+dir, "TOCSIN_SECOBSERVE_URL=https://secobserve.invalid", "TOCSIN_SECOBSERVE_TOKEN=x")
+	d.env = append(d.env, "TOCSIN_SECRET_KEY=")
+	file := filepath.Join(dir, "secret.key")
+	is := func(when, want string) {
+		t.Helper()
+		for _, command := range []string{"check", "sync"} {
+			if code, output := d.run(nil, "secobserve", command); code != 1 || !strings.Contains(output, want) {
+				t.Errorf("%s, %s: exit %d, want %q\n%s", when, command, code, want, output)
+			}
+		}
+	}
+	if code, output := d.run(nil, "migrate", "up"); code != 0 {
+		t.Fatalf("migrate up: exit %d\n%s", code, output)
+	}
+	is("not sealed yet", "no secret key yet")
+	d.web = start(t, d.env, "serve")
+	d.ready()
+	d.web.terminate()
+	if err := os.WriteFile(file, []byte("damaged"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	is("damaged", file+" does not hold a key")
+	if err := os.Remove(file); err != nil {
+		t.Fatal(err)
+	}
+	is("missing", "the secret key is missing")
+	if err := os.Mkdir(file, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	is("not readable", "read the secret key")
 }
 
 // The token and the webhooks of SecObserve show nowhere, whatever SecObserve answers.
