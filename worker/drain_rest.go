@@ -30,13 +30,13 @@ func (d *drain) restTime(since time.Duration) (least, most time.Duration) {
 // then for as long as more of the import is expected, up to most. No poke comes through meanwhile: this drain looks
 // again by itself. It returns false where the worker stops.
 func (d *drain) wait(ctx context.Context, least, most time.Duration) bool {
+	d.turn.give() // before Redis is asked, which may hang
+	defer d.turn.take()
 	if most >= 100*time.Millisecond {
 		if err := d.w.Queue.HoldPokes(ctx, d.target.ID, most); err == nil {
 			defer d.w.Queue.Unpoke(context.WithoutCancel(ctx), d.target.ID) //nolint:errcheck // it ends by itself
 		}
 	}
-	d.turn.give()
-	defer d.turn.take()
 	if least > 0 && !d.w.pause(least) {
 		return false
 	}

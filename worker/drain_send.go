@@ -137,7 +137,6 @@ func (d *drain) renew(ctx context.Context) (mine bool, err error) {
 	if now.Sub(d.renewed) <= freshTime {
 		return true, nil
 	}
-	d.turn.take()
 	mine, err = dbmodel.RenewTarget(ctx, d.w.DB, d.target.ID, d.owner)
 	if err == nil && mine {
 		d.renewed = now

@@ -27,9 +27,9 @@ func postponedByBaseline(err error) error {
 	return &postponed{wait: baselineWait, err: errBaseline}
 }
 
-// prepareObservations finds those observations of an import that have an outcome, of their own or of their title; most
-// have none. It takes no lock, and leaves the one writer of SQLite to others: those that it finds are locked and decided
-// again in the transaction. One that changes in between has an event of its own, whose evaluation comes after this one.
+// prepareObservations finds those observations of an import that the transaction must decide about; most have no
+// outcome. It takes no lock, and leaves the one writer of SQLite to others: those that it finds are locked and decided
+// again. One that changes in between has an event of its own, whose evaluation comes after this one.
 func (w *Worker) prepareObservations(ctx context.Context, event *dbmodel.Event) (p prepared, err error) {
 	ids := event.Payload.IDs
 	if len(ids) == 1 {
@@ -164,8 +164,8 @@ func (e *evaluation) decide(o *dbmodel.StoredObservation) (rule.Event, *rule.Val
 	return applied.Conditions.Decide(o.Remembered, o.Rule())
 }
 
-// concerned returns the ids of those observations that have an outcome, or whose title has one, and of those that decide
-// about a title beside them: the worst that bears it may be one without an outcome of its own.
+// concerned returns the ids of those observations that have an outcome, of their own or of their title, and of all
+// that have the same titles: the worst of these decides about the title, though it may have no outcome of its own.
 func (e *evaluation) concerned(ctx context.Context, observations []dbmodel.StoredObservation) ([]int64, error) {
 	titles, err := e.titlesWithOutcome(ctx, observations)
 	if err != nil {
