@@ -216,8 +216,8 @@ func YieldTarget(ctx context.Context, db bun.IDB, id int64, owner string) error 
 	return err
 }
 
-// RestTarget has nothing sent to a target for rest, unless a worker holds it. A longer rest, which the receiver may have
-// asked for, stays.
+// RestTarget has nothing sent to a target for rest, unless a worker holds it. A longer rest, which the receiver may
+// have asked for, stays.
 func RestTarget(ctx context.Context, db bun.IDB, id int64, rest time.Duration) error {
 	_, err := exec(ctx, db, restTarget, args{"target": id, "rest": rest})
 	return err

@@ -43,8 +43,8 @@ func Open(rawURL string, conns int) (*dbmodel.DB, error) {
 }
 
 // OpenAnother opens another pool of conns connections to the database of db, at the same URL: a caller that waits for
-// a connection of one pool does not wait for the callers that hold those of the other. SQLite has one writer, which both
-// pools use. The caller closes the pool before db.
+// a connection of one pool does not wait for the callers that hold those of the other. SQLite has one writer, which
+// both pools use. The caller closes the pool before db.
 func OpenAnother(db *dbmodel.DB, rawURL string, conns int) (another *dbmodel.DB, closePool func() error, err error) {
 	rest, isSQLite := strings.CutPrefix(rawURL, "sqlite://")
 	if !isSQLite {

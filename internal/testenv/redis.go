@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
 	"github.com/seed91453169/tocsin/internal/testenv/freeport"
 )
 

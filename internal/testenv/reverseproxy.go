@@ -86,7 +86,8 @@ func (p ReverseProxy) start(site string) (address string, s *server, err error) 
 	case Caddy:
 		// HTTP/3 would need the UDP port, too.
 		site = fmt.Sprintf("{\n\tadmin off\n\tlocal_certs\n\tskip_install_trust\n\tservers {\n\t\tprotocols h1 h2\n\t}\n"+
-			"\tstorage file_system %s\n\tdefault_bind 127.0.0.1\n\thttps_port %d\n\thttp_port %d\n}\n%s", s.dir, port, plain, site)
+			"\tstorage file_system %s\n\tdefault_bind 127.0.0.1\n\thttps_port %d\n\thttp_port %d\n}\n%s",
+			s.dir, port, plain, site)
 		s.argv = []string{"/usr/bin/env", "HOME=" + s.dir, program, "run", "--adapter", "caddyfile", "--config", file}
 	}
 	s.ready = func(ctx context.Context) error { return listens(ctx, address, site) }
