@@ -6,17 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"net/http"
 	"net/url"
 	"time"
 
 	"github.com/uptrace/bun"
 
-	"github.com/seed91453169/tocsin/channel"
 	"github.com/seed91453169/tocsin/config"
 	"github.com/seed91453169/tocsin/dbmodel"
 	"github.com/seed91453169/tocsin/internal/database"
-	"github.com/seed91453169/tocsin/message"
 	"github.com/seed91453169/tocsin/rule"
 )
 
@@ -27,7 +24,7 @@ func (checkCommand) Help() string {
 	return "Prints a line for each check and exits with 1 where one failed. It changes nothing and sends no message."
 }
 
-// checkTime bounds each check.
+// checkTime bounds what is asked of the database, of Redis, of the mail server and of each webhook.
 const checkTime = 15 * time.Second
 
 // Run prints the result of each check in words. A fault does not end the run.
@@ -100,8 +97,8 @@ func (k *checker) ways(c *config.Config) {
 	}
 }
 
-func (k *checker) database(ctx context.Context, c *config.Config) {
-	ctx, cancel := context.WithTimeout(ctx, checkTime)
+func (k *checker) database(whole context.Context, c *config.Config) {
+	ctx, cancel := context.WithTimeout(whole, checkTime)
 	defer cancel()
 	what := "Database (" + string(c.Database.Driver) + ")"
 	if !database.Exists(c.Database.DSN.Reveal()) {
@@ -137,7 +134,12 @@ func (k *checker) database(ctx context.Context, c *config.Config) {
 	}
 	k.say("Secret key", words, nil)
 	k.emailFrom(ctx, db)
-	k.webhooks(ctx, c, db, vault)
+	targets, err := dbmodel.ConfiguredWebhooks(ctx, db)
+	if err != nil {
+		k.say("Webhooks", "", err)
+		return
+	}
+	k.webhooks(whole, c, targets, vault)
 }
 
 // emailFrom reports an empty sender address, which matters only where email contacts exist.
@@ -200,42 +202,6 @@ func lookIntoVault(
 	err = open(c.SecretKeyOld)
 	return vault, "TOCSIN_SECRET_KEY_OLD opens what the database holds: start web, worker and scheduler with both keys, " +
 		"then the old one is not needed any more", err
-}
-
-// maxPlaces is how many places of a webhook are named.
-const maxPlaces = 3
-
-// webhooks sends a HEAD request to each configured webhook. Any answer counts as reachable.
-func (k *checker) webhooks(ctx context.Context, c *config.Config, db *dbmodel.DB, vault *dbmodel.Vault) {
-	targets, err := dbmodel.ConfiguredWebhooks(ctx, db)
-	if err != nil {
-		k.say("Webhooks", "", err)
-		return
-	}
-	client := webhookClient(c)
-	defer client.CloseIdleConnections()
-	for _, target := range targets {
-		places := message.Places(target.Places, maxPlaces)
-		what := fmt.Sprintf("Webhook %d (%s) %s", target.ID, target.Channel, places)
-		address, err := vault.OpenAddress(target.Channel, target.Address)
-		if err != nil {
-			k.say(what, "", errors.New(string(rule.AddressLost)))
-			continue
-		}
-		what = fmt.Sprintf("Webhook %s (%s) %s", channel.RedactURL(address), target.Channel, places)
-		request, err := http.NewRequestWithContext(ctx, http.MethodHead, address, nil)
-		if err != nil {
-			k.say(what, "", errors.New("it is not a valid URL: enter it again"))
-			continue
-		}
-		response, err := client.Do(request)
-		if err != nil {
-			k.say(what, "", channel.NetworkError("the webhook", err))
-			continue
-		}
-		_ = response.Body.Close()
-		k.say(what, "can be reached", nil)
-	}
 }
 
 func (k *checker) mail(ctx context.Context, c *config.Config) {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"slices"
@@ -162,6 +163,23 @@ func TestCheckWarnsOfAnEmptySender(t *testing.T) {
 	_, output := wait(start(t, d.env, "check"))
 	if strings.Contains(output, "email_from") {
 		t.Errorf("with a sender:\n%s", output)
+	}
+}
+
+// TestWebhookThatHangsFailsAlone: the bound of the first webhook leaves the others theirs.
+func TestWebhookThatHangsFailsAlone(t *testing.T) {
+	t.Parallel()
+	d := newServe(t)
+	hangs := make(chan struct{})
+	server := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { <-hangs }))
+	t.Cleanup(server.Close)
+	t.Cleanup(func() { close(hangs) })
+	for i, url := range []string{server.URL + "/hangs", d.network.URL + "/slack/one", d.network.URL + "/slack/two"} {
+		d.call(http.MethodPut, fmt.Sprintf("/api/v1/products/%d", i+1), object{"name": fmt.Sprint("P", i+1), "notification_slack_webhook": url}, nil)
+	}
+	code, output := wait(start(t, d.env, "check"))
+	if code != 1 || strings.Count(output, "did not answer in time") != 1 || strings.Count(output, "can be reached") != 2 {
+		t.Errorf("exit %d:\n%s", code, output)
 	}
 }
 
