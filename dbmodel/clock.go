@@ -68,9 +68,9 @@ const endSetBack = `
 	UPDATE ticks SET next_at = clock_timestamp() + @interval
 	WHERE name = @name AND next_at > clock_timestamp() + @interval`
 
-// MendDueTimes corrects, after ClockSetBack found that the database's clock was set back by setBack, the due times that
-// were written before that and the next slots of subscriptions. A lease or claim stays with its process: it is never
-// ended, but cut to its full length from now.
+// MendDueTimes corrects, after ClockSetBack found that the database's clock was set back by setBack, the due times
+// that were written before that and the next slots of subscriptions. A lease or claim stays with its process: it is
+// never ended, but cut to its full length from now.
 //
 // It ends with the Tick of this name, and reports whether that is the caller's. Where it fails, or its process ends,
 // ClockSetBack finds the same again. That is why the only statement whose repetition would harm, for it subtracts, is

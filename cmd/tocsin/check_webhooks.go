@@ -24,8 +24,8 @@ const (
 )
 
 // errWebhooksTime is the fault of each webhook that webhooksTime left without a result.
-var errWebhooksTime = fmt.Errorf("not known: the webhooks took the %s that all have together, as others did not answer",
-	webhooksTime)
+var errWebhooksTime = fmt.Errorf(
+	"not known: the webhooks took the %s that all have together, as others did not answer", webhooksTime)
 
 // webhookCheck is one webhook to try, or the reason why it cannot be tried.
 type webhookCheck struct {
