@@ -272,6 +272,7 @@ func TestImportEndsWithItsToken(t *testing.T) {
 		}
 		report()
 		report()
+		testenv.Eventually(t, 10*time.Second, func() error { return e.countIs("observations", 1) }, "the first line is not stored")
 		e.want(204, "DELETE", "/api/v1/users/scanner", nil)
 		tick := time.NewTicker(50 * time.Millisecond)
 		defer tick.Stop()

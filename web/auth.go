@@ -77,6 +77,9 @@ func (s *server) authenticate(next http.Handler) http.Handler {
 			return
 		}
 		if who == nil {
+			if exchangeOf(r.Context()).body.comes() {
+				w.Header().Set("Connection", "close") // else the answer waits for the body
+			}
 			refuse(w, unauthorized(w.Header(), given))
 			return
 		}

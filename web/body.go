@@ -169,6 +169,15 @@ func (b *requestBody) finish() {
 	_, _ = io.CopyN(io.Discard, b, maxLeftOver)
 }
 
+// abandon is finish for a caller who is not known: nothing is read for it. The server looks for the end of the body by
+// itself before it closes the connection; that ends soon.
+func (b *requestBody) abandon() {
+	if b.comes() {
+		b.until = time.Now().Add(leftTime)
+		b.extend(leftTime)
+	}
+}
+
 // mediaType is the Content-Type of a request without its parameters.
 func mediaType(r *http.Request) string {
 	if e := r.Header.Get("Content-Encoding"); e != "" && e != "identity" {

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -127,6 +128,44 @@ func TestSlowHeader(t *testing.T) {
 			_ = server.Close()
 		})
 	}
+}
+
+// TestStrangersBody: a caller who is not known gets the answer while the body still comes, and nobody waits for the rest.
+func TestStrangersBody(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		server := NewServer(New(Config{DB: new(dbmodel.DB), Log: zerolog.Nop()}), zerolog.Nop())
+		listener := make(pipeListener)
+		go func() { _ = server.Serve(listener) }()
+		client, end := net.Pipe()
+		listener <- end
+		started := time.Now()
+		var sender sync.WaitGroup
+		sender.Go(func() {
+			_, _ = io.WriteString(client, "POST /api/v1/observations HTTP/1.1\r\nHost: x\r\nContent-Type: "+mediaNDJSON+"\r\nTransfer-Encoding: chunked\r\n\r\n")
+			for {
+				if _, err := io.WriteString(client, "1\r\n \r\n"); err != nil {
+					return
+				}
+				time.Sleep(100 * time.Millisecond)
+			}
+		})
+		in := bufio.NewReader(client)
+		res, err := http.ReadResponse(in, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, _ = io.Copy(io.Discard, res.Body)
+		if took := time.Since(started); res.StatusCode != http.StatusUnauthorized || took > time.Second {
+			t.Errorf("%d after %s", res.StatusCode, took)
+		}
+		if _, _ = io.Copy(io.Discard, in); time.Since(started) > 2*leftTime {
+			t.Errorf("the connection stays for %s", time.Since(started))
+		}
+		_ = client.Close()
+		_ = server.Close()
+		sender.Wait()
+	})
 }
 
 // TestNobodyReads: who asks and does not read the answers keeps no connection, and who reads slowly gets all.

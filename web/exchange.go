@@ -169,9 +169,11 @@ func (s *server) end(x *exchange, started time.Time) {
 	}
 	line.Msg("request")
 	x.w.release()
-	x.w.extend()         // for what the server still keeps of it
-	if x.caller != nil { // a stranger's bytes are not waited for
+	x.w.extend() // for what the server still keeps of it
+	if x.caller != nil {
 		x.body.finish()
+	} else {
+		x.body.abandon()
 	}
 }
 
