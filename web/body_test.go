@@ -147,7 +147,7 @@ func TestStrangersBody(t *testing.T) {
 				if _, err := io.WriteString(client, "1\r\n \r\n"); err != nil {
 					return
 				}
-				time.Sleep(100 * time.Millisecond)
+				<-time.After(100 * time.Millisecond)
 			}
 		})
 		in := bufio.NewReader(client)
@@ -156,6 +156,7 @@ func TestStrangersBody(t *testing.T) {
 			t.Fatal(err)
 		}
 		_, _ = io.Copy(io.Discard, res.Body)
+		_ = res.Body.Close()
 		if took := time.Since(started); res.StatusCode != http.StatusUnauthorized || took > time.Second {
 			t.Errorf("%d after %s", res.StatusCode, took)
 		}
