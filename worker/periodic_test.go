@@ -15,24 +15,31 @@ import (
 	"github.com/seed91453169/tocsin/internal/testenv"
 )
 
+// cleanupTask returns a worker without a scheduler, and a run of the clean-up with its task.
+func cleanupTask(t *testing.T, db *dbmodel.DB) (e *env, id int64, task *asynq.Task) {
+	t.Helper()
+	e = newEnv(t, db, nil)
+	e.scheduler.Shutdown()
+	id, err := dbmodel.AddSlot(t.Context(), db, dbmodel.PeriodicCleanup, time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	payload, err := json.Marshal(queue.PeriodicTask{ID: id})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return e, id, asynq.NewTask(queue.TypePeriodicCleanup, payload)
+}
+
 // TestStopsAreNoFailuresOfARun stops the workers of a run more often than it may fail: the next one ends it.
 func TestStopsAreNoFailuresOfARun(t *testing.T) {
 	t.Parallel()
 	testenv.EachDatabase(t, func(t *testing.T, db *dbmodel.DB) {
-		e := newEnv(t, db, nil)
-		e.scheduler.Shutdown()
-		id, err := dbmodel.AddSlot(t.Context(), db, dbmodel.PeriodicCleanup, time.Now())
-		if err != nil {
-			t.Fatal(err)
-		}
-		payload, err := json.Marshal(queue.PeriodicTask{ID: id})
-		if err != nil {
-			t.Fatal(err)
-		}
+		e, _, task := cleanupTask(t, db)
 		run := func(done string, failure error) {
 			t.Helper()
-			task := periodicTask{do: func(context.Context, *dbmodel.PeriodicRun) (string, error) { return done, failure }}
-			if err := e.worker.periodic(t.Context(), asynq.NewTask(queue.TypePeriodicCleanup, payload), task); err != nil {
+			cleanup := periodicTask{do: func(context.Context, *dbmodel.PeriodicRun) (string, error) { return done, failure }}
+			if err := e.worker.periodic(t.Context(), task, cleanup); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -52,16 +59,7 @@ func TestStopsAreNoFailuresOfARun(t *testing.T) {
 func TestRunWithoutAnEndSaysWhy(t *testing.T) {
 	t.Parallel()
 	testenv.EachDatabase(t, func(t *testing.T, db *dbmodel.DB) {
-		e := newEnv(t, db, nil)
-		e.scheduler.Shutdown()
-		id, err := dbmodel.AddSlot(t.Context(), db, dbmodel.PeriodicCleanup, time.Now())
-		if err != nil {
-			t.Fatal(err)
-		}
-		payload, err := json.Marshal(queue.PeriodicTask{ID: id})
-		if err != nil {
-			t.Fatal(err)
-		}
+		e, id, task := cleanupTask(t, db)
 		due := func() {
 			t.Helper()
 			if _, err := db.ExecContext(t.Context(), "UPDATE periodic_tasks SET run_after = slot"); err != nil {
@@ -70,10 +68,10 @@ func TestRunWithoutAnEndSaysWhy(t *testing.T) {
 		}
 		run := func() {
 			t.Helper()
-			task := periodicTask{failure: "the clean-up failed", do: func(context.Context, *dbmodel.PeriodicRun) (string, error) {
+			cleanup := periodicTask{failure: "the clean-up failed", do: func(context.Context, *dbmodel.PeriodicRun) (string, error) {
 				return "", dbmodel.ErrUnavailable
 			}}
-			if err := e.worker.periodic(t.Context(), asynq.NewTask(queue.TypePeriodicCleanup, payload), task); err == nil {
+			if err := e.worker.periodic(t.Context(), task, cleanup); err == nil {
 				t.Fatal("the task does not fail")
 			}
 			due()
