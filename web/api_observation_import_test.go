@@ -254,7 +254,7 @@ func BenchmarkImport(b *testing.B) {
 	}
 }
 
-// TestImportEndsWithItsToken: whoever keeps an import open does not report by a token that was revoked since.
+// TestImportEndsWithItsToken: an import that is kept open does not go on with a token that was revoked since.
 func TestImportEndsWithItsToken(t *testing.T) {
 	both(t, func(t *testing.T, e *env) {
 		e.product(1)

@@ -72,26 +72,31 @@ func (s *server) authenticate(next http.Handler) http.Handler {
 		limited, cancel := context.WithTimeout(r.Context(), callTime)
 		who, given, err := s.callerOf(r.WithContext(limited))
 		cancel()
+		x := exchangeOf(r.Context())
 		if err != nil {
-			refuse(w, s.fail(r.Context(), err))
+			x.refuseStranger(s.fail(r.Context(), err))
 			return
 		}
 		if who == nil {
-			if exchangeOf(r.Context()).body.comes() {
-				w.Header().Set("Connection", "close") // else the answer waits for the body
-			}
-			refuse(w, unauthorized(w.Header(), given))
+			x.refuseStranger(unauthorized(w.Header(), given))
 			return
 		}
 		if err := s.crossOrigin.Check(r); who.session && err != nil {
-			refuse(w, forbidden("This call was made from a page of another site."))
+			x.refuseStranger(forbidden("This call was made from a page of another site."))
 			return
 		}
-		x := exchangeOf(r.Context())
 		x.caller = who
 		x.body.letAnswerFirst()
 		next.ServeHTTP(w, r)
 	})
+}
+
+// refuseStranger is refuse before the caller of the exchange is known: the answer does not wait for the body.
+func (x *exchange) refuseStranger(p *problem) {
+	if x.body.comes() {
+		x.w.Header().Set("Connection", "close")
+	}
+	refuse(x.w, p)
 }
 
 // unauthorized is the answer to a caller who is not known; given says that the request came with a token.

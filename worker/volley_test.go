@@ -18,7 +18,7 @@ import (
 	"github.com/seed91453169/tocsin/rule"
 )
 
-// sending is a channel.Sender that is told the delivery of a message.
+// sending is a channel.Sender that gets the delivery of a message.
 type sending func(delivery int64) error
 
 func (s sending) Send(_ context.Context, _ channel.Target, m *channel.Message) error {
