@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -48,7 +49,6 @@ type digestRun struct {
 	w        *Worker
 	settings *dbmodel.Settings
 	now      time.Time
-	through  int64 // the number up to which digests sum up notifications, see settle
 	slots    int   // slots that it ended, one for each subscription
 	unpaused int   // products whose pause it ended
 	messages int   // digests, counted for each recipient
@@ -72,13 +72,14 @@ func (d *digestRun) begin(ctx context.Context) (err error) {
 	return nil
 }
 
-// endSlots makes the digests of all slots that have come.
+// endSlots makes the digests of all slots that have come. Which these are is read before settle, which may wait long: a
+// slot that comes meanwhile is for the next run, so that its digest has all that was notified before it.
 func (d *digestRun) endSlots(ctx context.Context) error {
-	if err := d.settle(ctx); err != nil {
-		return err
-	}
 	groups, err := d.dueGroups(ctx)
-	if err != nil {
+	if err != nil || len(groups) == 0 {
+		return cmp.Or(err, d.failure)
+	}
+	if err := d.settle(ctx, groups); err != nil {
 		return err
 	}
 	for _, together := range inReadings(groups) {
@@ -105,11 +106,17 @@ func (d *digestRun) mayGoOn(ctx context.Context, err error) bool {
 	return true
 }
 
-// settle sets through to the newest number, and waits until no transaction can store a notification with that number or
-// a lower one any more.
-func (d *digestRun) settle(ctx context.Context) (err error) {
-	d.through, err = dbmodel.SettledNumber(ctx, d.w.DB, settleTime)
-	return err
+// settle has the digests of groups sum up notifications up to the newest number. It waits until no transaction can store
+// a notification with that number or a lower one any more.
+func (d *digestRun) settle(ctx context.Context, groups []*slotGroup) error {
+	through, err := dbmodel.SettledNumber(ctx, d.w.DB, settleTime)
+	if err != nil {
+		return err
+	}
+	for _, g := range groups {
+		g.Through, g.notifications.Through = through, through
+	}
+	return nil
 }
 
 // endSlot ends the slot of a group: it stores the digest, and the deliveries to the contacts of its subscriptions. read

@@ -154,13 +154,17 @@ func TestLateCommitIsDigested(t *testing.T) {
 		if err := d.begin(ctx); err != nil {
 			t.Fatal(err)
 		}
+		groups, err := d.dueGroups(ctx)
+		if err != nil || len(groups) != 1 {
+			t.Fatalf("%d slots (%v), want 1", len(groups), err)
+		}
 		postgres := db.Dialect().Name() == dialect.PG // SQLite has one writer: nothing is stored while it settles
 		settled := make(chan error, 1)
-		err := db.InTx(ctx, func(ctx context.Context, tx bun.Tx) error {
+		err = db.InTx(ctx, func(ctx context.Context, tx bun.Tx) error {
 			if err := e.happen(ctx, tx, "late"); err != nil || !postgres {
 				return err
 			}
-			go func() { settled <- d.settle(t.Context()) }()
+			go func() { settled <- d.settle(t.Context(), groups) }()
 			for { // until it waits for this transaction
 				var asked int
 				err := e.db.Reader.NewRaw("SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%virtualtransaction%' "+
@@ -174,7 +178,7 @@ func TestLateCommitIsDigested(t *testing.T) {
 			t.Fatal(err)
 		}
 		if !postgres {
-			settled <- d.settle(ctx)
+			settled <- d.settle(ctx, groups)
 		}
 		if err := <-settled; err != nil {
 			t.Fatal(err)
@@ -182,10 +186,6 @@ func TestLateCommitIsDigested(t *testing.T) {
 		err = db.InTx(ctx, func(ctx context.Context, tx bun.Tx) error { return e.happen(ctx, tx, "later") })
 		if err != nil {
 			t.Fatal(err)
-		}
-		groups, err := d.dueGroups(ctx)
-		if err != nil || len(groups) != 1 {
-			t.Fatalf("%d slots (%v), want 1", len(groups), err)
 		}
 		if err := d.endSlot(ctx, groups[0], nil); err != nil {
 			t.Fatal(err)
@@ -308,6 +308,52 @@ func TestSlotsThroughClockChanges(t *testing.T) {
 			if _, err := db.ExecContext(t.Context(), "DELETE FROM subscriptions WHERE id = ?", s.ID); err != nil {
 				t.Fatal(err)
 			}
+		}
+	})
+}
+
+// TestSlotComesWhileARunWaits: a slot that comes while a run waits for notifications that are being stored has all that
+// was notified before it, also what came after the run had begun.
+func TestSlotComesWhileARunWaits(t *testing.T) {
+	t.Parallel()
+	testenv.EachDatabase(t, func(t *testing.T, db *dbmodel.DB) {
+		if db.Dialect().Name() != dialect.PG {
+			t.Skip("there is one writer: no run waits")
+		}
+		e := newEnv(t, db, nil)
+		e.product(1, "")
+		early := e.dailyDigest("")
+		late := e.subscribe("Late", rule.Slack, func(s *dbmodel.Subscription) { about(1)(s); daily(s) }, e.receiver.URL+"/late")
+		e.high(1)
+		tx, err := db.BeginTx(t.Context(), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = tx.Rollback() }()
+		if _, err := tx.ExecContext(t.Context(), "LOCK TABLE notifications IN ROW EXCLUSIVE MODE"); err != nil {
+			t.Fatal(err)
+		}
+		e.slotIsDue(early)
+		e.waitFor("a run waits", func() bool {
+			var waits bool
+			err := db.NewRaw(`SELECT EXISTS (SELECT 1 FROM pg_stat_activity WHERE datname = current_database()
+				AND pid <> pg_backend_pid() AND query LIKE '%FROM pg_locks%')`).Scan(t.Context(), &waits)
+			return err == nil && waits
+		})
+		e.accept(observation(2, 1, rule.High))
+		e.waitFor("the second notification", func() bool { return len(e.notifications()) == 2 })
+		past := e.slotIsDue(late)
+		if err := tx.Rollback(); err != nil {
+			t.Fatal(err)
+		}
+		e.waitFor("the late slot", func() bool {
+			s, err := dbmodel.VisibleSubscriptionByID(t.Context(), db, everything, late.ID)
+			return err == nil && s.NextSlotAt.After(past)
+		})
+		e.idle(15 * time.Second)
+		want := []string{"Daily, Product 1: 2 new High"}
+		if diff := cmp.Diff(want, e.receiver.headlines("/late")); diff != "" {
+			t.Errorf("headlines (-want +got):\n%s", diff)
 		}
 	})
 }

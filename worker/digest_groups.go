@@ -31,7 +31,7 @@ func (g *slotGroup) selection() selection {
 	return s
 }
 
-// dueGroups groups the subscriptions whose slot has come.
+// dueGroups groups the subscriptions whose slot has come. The groups lack what settle gives to all of them.
 func (d *digestRun) dueGroups(ctx context.Context) ([]*slotGroup, error) {
 	groups, order := map[string]*slotGroup{}, []*slotGroup(nil)
 	for after := int64(0); ; {
@@ -75,7 +75,7 @@ func (d *digestRun) groupOf(
 	ctx context.Context, s *dbmodel.Subscription, of *rule.Subscription,
 ) (*slotGroup, string, error) {
 	g := &slotGroup{
-		Slot:     dbmodel.Slot{Due: *s.NextSlotAt, At: *s.NextSlotAt, Reported: s.Reported, Through: d.through},
+		Slot:     dbmodel.Slot{Due: *s.NextSlotAt, At: *s.NextSlotAt, Reported: s.Reported},
 		occasion: lastDigest,
 	}
 	if !s.Ends() {
@@ -98,7 +98,7 @@ func (d *digestRun) groupOf(
 		of.Enabled = true
 	}
 	g.subscriptions = []*rule.Subscription{of}
-	g.notifications = dbmodel.NotificationRange{After: s.Reported, Through: d.through, Types: of.Sees}
+	g.notifications = dbmodel.NotificationRange{After: s.Reported, Types: of.Sees}
 	if of.Whole {
 		g.notifications.Types = rule.Types
 	}

@@ -255,10 +255,8 @@ func TestSlotIsMadeOnce(t *testing.T) {
 					var errSettings, errNow error
 					d.settings, errSettings = dbmodel.LoadSettings(t.Context(), db)
 					d.now, errNow = dbmodel.DatabaseNow(t.Context(), db)
-					if err := errors.Join(errSettings, errNow, d.settle(t.Context())); err != nil {
-						return nil, err
-					}
-					return d.dueGroups(t.Context())
+					groups, errGroups := d.dueGroups(t.Context())
+					return groups, errors.Join(errSettings, errNow, errGroups, d.settle(t.Context(), groups))
 				}()
 				found.Wait() // all have found it before one ends it
 				if err != nil || len(groups) != 1 {
