@@ -19,6 +19,7 @@ type receiver struct {
 	mailAddr string
 	webhooks atomic.Int64
 	mails    atomic.Int64
+	last     atomic.Int64   // when the last of them came; Unix time in nanoseconds
 	single   chan time.Time // when a webhook whose path begins with /one came
 }
 
@@ -31,6 +32,7 @@ func newReceiver() (*receiver, error) {
 		_, _ = io.Copy(io.Discard, q.Body)
 		if q.Method == http.MethodPost {
 			r.webhooks.Add(1)
+			r.last.Store(time.Now().UnixNano())
 		}
 		_, _ = io.WriteString(w, "ok")
 	}))
@@ -59,6 +61,7 @@ func (session) Logout() error                        { return nil }
 func (s session) Data(body io.Reader) error {
 	_, err := io.Copy(io.Discard, body)
 	s.r.mails.Add(1)
+	s.r.last.Store(time.Now().UnixNano())
 	return err
 }
 
