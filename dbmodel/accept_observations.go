@@ -22,6 +22,7 @@ type StoredChunk struct {
 type AcceptOptions struct {
 	Bulk     bool // part of an import: single events go first
 	Baseline bool // observations that match are remembered without a notification
+	Last     bool // of the parts of an import: no other one follows
 	Queued   bool // the caller enqueues a task for the event
 	// TraceParent is EventPayload.TraceParent.
 	TraceParent string
@@ -42,14 +43,15 @@ func (options AcceptOptions) Kind() EventKind {
 // payload returns the payload of the event for a list of reported observations, still without the ids of those that
 // changed.
 func (options AcceptOptions) payload(list []Observation) EventPayload {
+	payload := EventPayload{Last: options.Last, TraceParent: options.TraceParent}
 	if !options.Baseline {
-		return EventPayload{TraceParent: options.TraceParent}
+		return payload
 	}
-	reported := make(map[int64]rule.Values, len(list))
+	payload.Reported = make(map[int64]rule.Values, len(list))
 	for i := range list {
-		reported[list[i].ID] = list[i].Rule().Values
+		payload.Reported[list[i].ID] = list[i].Rule().Values
 	}
-	return EventPayload{Reported: reported, TraceParent: options.TraceParent}
+	return payload
 }
 
 const knownProducts = `

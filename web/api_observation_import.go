@@ -43,6 +43,7 @@ func (c *chunk) clear() {
 type lineImport struct {
 	s        *server
 	baseline bool
+	size     int    // after how many observations a chunk is full
 	chunk    *chunk // being filled
 	spare    *chunk // being stored, or empty
 
@@ -57,11 +58,13 @@ type lineImport struct {
 func (s *server) importLines(ctx context.Context, body io.Reader, baseline bool) (accept.Accepted, error) {
 	// The lines that came are stored, also where the client goes away in the middle of the next one.
 	ctx = context.WithoutCancel(ctx)
-	im := &lineImport{s: s, baseline: baseline, chunk: newChunk(), spare: newChunk(), allowed: time.Now()}
+	im := &lineImport{
+		s: s, baseline: baseline, size: accept.FirstChunkSize, chunk: newChunk(), spare: newChunk(), allowed: time.Now(),
+	}
 	faulty := im.read(ctx, body)
 	err := im.wait()
 	if err == nil {
-		err = im.store(ctx, im.chunk)
+		err = im.store(ctx, im.chunk, true)
 	}
 	if err != nil { // its line comes before the faulty one
 		return im.total, err
@@ -105,7 +108,7 @@ func lineProblem(line int, err error) *problem {
 // chunk: each line counts. It returns false where the chunk before could not be stored; wait says why.
 func (im *lineImport) add(ctx context.Context, o *dbmodel.Observation, line int) bool {
 	_, again := im.chunk.ids[o.ID]
-	full := len(im.chunk.list) == accept.ChunkSize || im.chunk.text >= chunkText
+	full := len(im.chunk.list) == im.size || im.chunk.text >= chunkText
 	if (again || full) && !im.flush(ctx) {
 		return false
 	}
@@ -126,7 +129,8 @@ func (im *lineImport) flush(ctx context.Context) bool {
 	im.chunk, im.spare = im.spare, im.chunk
 	full, storing := im.spare, make(chan error, 1)
 	im.storing = storing
-	go func() { storing <- im.store(ctx, full) }()
+	im.size = min(2*im.size, accept.ChunkSize) // the next one may be read for as long as this one is stored
+	go func() { storing <- im.store(ctx, full, false) }()
 	return true
 }
 
@@ -141,8 +145,8 @@ func (im *lineImport) wait() error {
 	return err
 }
 
-// store stores a chunk. Where a product does not exist, it stores the lines before, and returns the line as a *problem.
-func (im *lineImport) store(ctx context.Context, c *chunk) error {
+// store stores a chunk; last says that no other one follows. Where a product does not exist, it stores the lines before, and returns the line as a *problem.
+func (im *lineImport) store(ctx context.Context, c *chunk, last bool) error {
 	list := c.list
 	if p := im.stillAllowed(ctx); p != nil {
 		p.Stored = &im.stored
@@ -155,7 +159,7 @@ func (im *lineImport) store(ctx context.Context, c *chunk) error {
 	}
 	var faulty *problem
 	for len(list) > 0 {
-		received, err := im.s.acceptor.Chunk(ctx, list, im.baseline)
+		received, err := im.s.acceptor.Chunk(ctx, list, accept.Part{Baseline: im.baseline, Last: last})
 		var unknown *dbmodel.UnknownProductsError
 		switch {
 		case errors.As(err, &unknown):

@@ -139,18 +139,18 @@ func TestImportDatabaseGone(t *testing.T) {
 	t.Cleanup(func() { db.Close() })
 	e := newEnv(t, db)
 	e.product(1)
-	chunk := accept.ChunkSize
+	chunk, kept := accept.ChunkSize, (1+2+4+8)*accept.FirstChunkSize // in four chunks
 	all := lines(1, 5*chunk, 1)
 	body, sender := io.Pipe()
 	go func() {
-		_, _ = io.WriteString(sender, lines(1, 2*chunk+1, 1))
-		testenv.Eventually(t, testTime, func() error { return e.countIs("observations", 2*chunk) }, "two chunks stored")
+		_, _ = io.WriteString(sender, lines(1, kept+1, 1))
+		testenv.Eventually(t, testTime, func() error { return e.countIs("observations", kept) }, "four chunks stored")
 		server.Kill()
-		_, _ = io.WriteString(sender, lines(2*chunk+2, 3*chunk-1, 1))
+		_, _ = io.WriteString(sender, lines(kept+2, 3*chunk-1, 1))
 		_ = sender.Close()
 	}()
 	r := e.want(503, "POST", postPath, io.Reader(body), "Content-Type", ndjson)
-	if r.json["stored"] != float64(2*chunk) || r.header.Get("Retry-After") == "" {
+	if r.json["stored"] != float64(kept) || r.header.Get("Retry-After") == "" {
 		t.Errorf("%s %v", r.text, r.header)
 	}
 	for _, path := range []string{"/api/v1/products", "/api/v1/notifications", "/api/v1/status", "/api/v1/settings"} {
@@ -163,12 +163,12 @@ func TestImportDatabaseGone(t *testing.T) {
 	}
 	e.want(200, "GET", "/healthz", nil)
 	server.Start()
-	if got := e.want(202, "POST", postPath, all, "Content-Type", ndjson).counts(); got != [3]any{float64(5 * chunk), float64(3 * chunk), float64(2 * chunk)} {
+	if got := e.want(202, "POST", postPath, all, "Content-Type", ndjson).counts(); got != [3]any{float64(5 * chunk), float64(5*chunk - kept), float64(kept)} {
 		t.Errorf("the same again: %v", got)
 	}
 }
 
-// TestImportRedisGone: events are accepted without Redis.
+// TestImportRedisGone: events are accepted without Redis. The last event of an import says that it is the last.
 func TestImportRedisGone(t *testing.T) {
 	both(t, func(t *testing.T, e *env) {
 		e.product(1)
@@ -177,10 +177,14 @@ func TestImportRedisGone(t *testing.T) {
 		if got := e.want(202, "POST", postPath, lines(1, n, 1), "Content-Type", ndjson).counts(); got != [3]any{float64(n), float64(n), 0.0} {
 			t.Error(got)
 		}
+		last := `CAST(payload AS text) LIKE '%"last"%'`
+		if all, one := e.count("outbox", last), e.count("outbox", last+" AND id = (SELECT max(id) FROM outbox)"); all != 1 || one != 1 {
+			t.Errorf("%d events say that they are the last, %d of them is", all, one)
+		}
 		e.want(202, "POST", postPath, wrapped(observation(1, 1, map[string]any{"severity": "Low"})))
 		e.want(202, "PUT", "/api/v1/products/1/security-gate", `{"passed":false}`)
 		r := e.want(200, "GET", "/api/v1/status", nil)
-		if r.json["outbox"] != 5.0 || r.json["queues"].(map[string]any)["events"] != nil {
+		if r.json["outbox"] != 8.0 || r.json["queues"].(map[string]any)["events"] != nil {
 			t.Error(r.text)
 		}
 		if r := e.want(200, "GET", "/readyz", nil); r.json["status"] != "degraded" || r.json["redis"] != "unavailable" {

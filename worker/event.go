@@ -155,7 +155,7 @@ func (w *Worker) evaluate(
 	var gathered []int64
 	if e.Bulk {
 		w.gathering.begin()
-		defer func() { w.gathering.done(len(e.Payload.IDs), gathered) }()
+		defer func() { w.gathering.done(&e.Payload, gathered) }()
 	}
 	began := time.Now()
 	ctx, span := w.startEvaluation(ctx, e)

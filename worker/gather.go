@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/seed91453169/tocsin/dbmodel"
 	"github.com/seed91453169/tocsin/internal/queue"
 )
 
@@ -16,8 +17,8 @@ const (
 	gatherTime = time.Second
 	// importRest is how long a target rests while an import goes on, after much was sent or while little waits.
 	importRest = 2 * gatherTime
-	// manyAtOnce is a number of observations: after a bulk event that has at least as many, another event of the same
-	// import is likely to follow.
+	// manyAtOnce is a number of observations: after a bulk event that has at least as many, and is not known to be the last
+	// of its import, another event is likely to follow.
 	manyAtOnce = 1_000
 	// pokedAtOnce is how many targets are poked in one call of Redis.
 	pokedAtOnce = 1_000
@@ -34,6 +35,7 @@ type gathering struct {
 
 	mu       sync.Mutex
 	running  int       // evaluations of bulk events
+	ended    bool      // one of those that ran since none was expected was the last of its import
 	last     time.Time // when the last of them ended
 	expected time.Time // until when the next evaluation is expected to begin
 	targets  map[int64]bool
@@ -74,9 +76,8 @@ func (g *gathering) begin() {
 	}
 }
 
-// done notes that the evaluation of a bulk event has ended: how many observations it was about, and which targets have
-// new deliveries of it.
-func (g *gathering) done(observations int, targets []int64) {
+// done notes that the evaluation of a bulk event has ended, and which targets have new deliveries of it.
+func (g *gathering) done(p *dbmodel.EventPayload, targets []int64) {
 	waits := g.waits()
 	targets = g.reserve(targets)
 	g.mu.Lock()
@@ -89,16 +90,17 @@ func (g *gathering) done(observations int, targets []int64) {
 		g.targets[id] = true
 	}
 	g.running--
+	g.ended = g.ended || p.Last
 	switch {
 	case g.running > 0 || waits:
 		g.expected = now.Add(g.most)
-	case observations >= manyAtOnce: // the events of an import follow each other at about equal intervals
+	case len(p.IDs) >= manyAtOnce && !g.ended: // the events of an import follow each other at about equal intervals
 		g.expected = now.Add(g.most)
 		if interval := now.Sub(g.last); interval < g.most/2 { // before the first event it is long
 			g.expected = now.Add(2 * interval)
 		}
 	default:
-		g.expected = now
+		g.expected, g.ended = now, false
 	}
 	g.last = now
 	next := g.expected

@@ -45,7 +45,21 @@ func newGatherer() *gatherer {
 func (g *gatherer) event(took time.Duration, observations int, targets ...int64) {
 	g.begin()
 	<-time.After(took)
-	g.done(observations, targets)
+	g.done(eventOf(observations), targets)
+	synctest.Wait()
+}
+
+func eventOf(observations int) *dbmodel.EventPayload {
+	return &dbmodel.EventPayload{IDs: make([]int64, observations)}
+}
+
+// lastEvent of an import is evaluated for so long.
+func (g *gatherer) lastEvent(took time.Duration, targets ...int64) {
+	g.begin()
+	<-time.After(took)
+	e := eventOf(5_000)
+	e.Last = true
+	g.done(e, targets)
 	synctest.Wait()
 }
 
@@ -91,6 +105,30 @@ func TestGatheringOfAnImport(t *testing.T) {
 	})
 }
 
+// The last event of an import ends it, also where one of the events before it takes longer.
+func TestGatheringEndsWithTheLastEvent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newGatherer()
+		for i := range int64(3) { // an event before the last one is under way for 200 ms more
+			g.event(100*time.Millisecond, 5_000, 1)
+			g.begin()
+			g.lastEvent(100*time.Millisecond, 2)
+			<-time.After(200 * time.Millisecond)
+			if isClosed(g.untilCalm()) {
+				t.Error("no more is expected while an event is evaluated")
+			}
+			g.done(eventOf(5_000), []int64{3})
+			synctest.Wait()
+			if !isClosed(g.untilCalm()) {
+				t.Error("more is expected")
+			}
+			if n := int64(len(g.pokes)); n != i+1 {
+				t.Errorf("poked %v after %d imports", g.pokes, i+1)
+			}
+		}
+	})
+}
+
 // Small events that wait are an import, too; the last one ends it.
 func TestGatheringOfWhatWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -130,7 +168,7 @@ func TestGatheringBesideALongEvaluation(t *testing.T) {
 		if isClosed(g.untilCalm()) {
 			t.Error("no more is expected")
 		}
-		g.done(1, nil)
+		g.done(eventOf(1), nil)
 		if !isClosed(g.untilCalm()) {
 			t.Error("more is expected")
 		}
@@ -169,7 +207,7 @@ func TestImportIsGathered(t *testing.T) {
 			return err == nil && owned
 		})
 		store(7)
-		goesOn.done(1, nil)
+		goesOn.done(eventOf(1), nil)
 		e.idle(20 * time.Second)
 		if n := e.receiver.tried("/import"); n != 1 {
 			t.Errorf("%d messages, want one digest", n)
