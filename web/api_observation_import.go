@@ -130,7 +130,17 @@ func (im *lineImport) flush(ctx context.Context) bool {
 	full, storing := im.spare, make(chan error, 1)
 	im.storing = storing
 	im.size = min(2*im.size, accept.ChunkSize) // the next one may be read for as long as this one is stored
-	go func() { storing <- im.store(ctx, full, false) }()
+	go func() {
+		began := time.Now()
+		err := im.store(ctx, full, false)
+		if err == nil {
+			select {
+			case <-time.After(im.s.queue.RestAfter(began)):
+			case <-im.s.stopping:
+			}
+		}
+		storing <- err
+	}()
 	return true
 }
 
@@ -145,7 +155,8 @@ func (im *lineImport) wait() error {
 	return err
 }
 
-// store stores a chunk; last says that no other one follows. Where a product does not exist, it stores the lines before, and returns the line as a *problem.
+// store stores a chunk; last says that no other one follows. Where a product does not exist, it stores the lines
+// before, and returns the line as a *problem.
 func (im *lineImport) store(ctx context.Context, c *chunk, last bool) error {
 	list := c.list
 	if p := im.stillAllowed(ctx); p != nil {

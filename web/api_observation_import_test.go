@@ -193,6 +193,17 @@ func TestImportRedisGone(t *testing.T) {
 	})
 }
 
+// TestImportGrowsItsParts: the first one is small, and each one may be twice as large as the one before.
+func TestImportGrowsItsParts(t *testing.T) {
+	both(t, func(t *testing.T, e *env) {
+		e.product(1)
+		e.want(202, "POST", postPath, lines(1, 7*accept.FirstChunkSize, 1), "Content-Type", ndjson)
+		if parts := e.count("outbox", "bulk"); parts != 3 {
+			t.Errorf("%d parts, want 3", parts)
+		}
+	})
+}
+
 func TestBodyTooLarge(t *testing.T) {
 	t.Parallel()
 	e := newSQLiteEnv(t)

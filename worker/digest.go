@@ -106,8 +106,8 @@ func (d *digestRun) mayGoOn(ctx context.Context, err error) bool {
 	return true
 }
 
-// settle has the digests of groups sum up notifications up to the newest number. It waits until no transaction can store
-// a notification with that number or a lower one any more.
+// settle has the digests of groups sum up notifications up to the newest number. It waits until no transaction can
+// store a notification with that number or a lower one any more.
 func (d *digestRun) settle(ctx context.Context, groups []*slotGroup) error {
 	through, err := dbmodel.SettledNumber(ctx, d.w.DB, settleTime)
 	if err != nil {

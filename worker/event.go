@@ -154,6 +154,8 @@ func (w *Worker) evaluate(
 	}
 	var gathered []int64
 	if e.Bulk {
+		began := time.Now()
+		defer func() { w.pause(w.Queue.RestAfter(began)) }()
 		w.gathering.begin()
 		defer func() { w.gathering.done(&e.Payload, gathered) }()
 	}

@@ -52,7 +52,7 @@ func FuzzPayloads(f *testing.F) {
 		}
 		log := zerolog.Nop()
 		w := New(Config{DB: db, Vault: vault, Queue: queue.New(client, log), Senders: map[rule.Channel]channel.Sender{}, Log: log})
-		w.turns = newTurns(10, 4, usualLanes)
+		w.turns = newTurns(10, 4, usualLanes, func() bool { return false })
 		workers = append(workers, w)
 	}
 	f.Fuzz(func(t *testing.T, payload []byte) {

@@ -17,8 +17,8 @@ const (
 	gatherTime = time.Second
 	// importRest is how long a target rests while an import goes on, after much was sent or while little waits.
 	importRest = 2 * gatherTime
-	// manyAtOnce is a number of observations: after a bulk event that has at least as many, and is not known to be the last
-	// of its import, another event is likely to follow.
+	// manyAtOnce is a number of observations: after a bulk event that has at least as many, and is not known to be the
+	// last of its import, another event is likely to follow.
 	manyAtOnce = 1_000
 	// pokedAtOnce is how many targets are poked in one call of Redis.
 	pokedAtOnce = 1_000

@@ -8,8 +8,10 @@ import "context"
 type turns struct {
 	all chan struct{}
 	// bulk are those of all that drains without something of a single event may have: the others are left to single
-	// events, which so do not wait behind an import.
-	bulk chan struct{}
+	// events, which so do not wait behind an import. While single events come, these drains have the one of giveWay
+	// instead.
+	bulk, giveWay chan struct{}
+	singlesCome   func() bool
 	// swiftDoor and bulkDoor let only one of the drains of each kind that have not begun wait for a turn at a time. So
 	// drains that have begun, and must record results, do not wait behind many others.
 	swiftDoor, bulkDoor chan struct{}
@@ -20,15 +22,16 @@ type turns struct {
 const otherConnections = 4
 
 // newTurns returns turns for a worker with so many connections and evaluations at once; with 0 connections the pool has
-// no bound.
-func newTurns(connections, evaluations int, limits laneLimits) *turns {
+// no bound. singlesCome reports whether single events come at the moment.
+func newTurns(connections, evaluations int, limits laneLimits, singlesCome func() bool) *turns {
 	n := limits.most()
 	if connections > 0 {
 		n = max(connections-evaluations-otherConnections, 1)
 	}
 	return &turns{
-		all: make(chan struct{}, n), bulk: make(chan struct{}, max(n/2, 1)),
-		swiftDoor: make(chan struct{}, 1), bulkDoor: make(chan struct{}, 1),
+		all: make(chan struct{}, n), bulk: make(chan struct{}, max(n/2, 1)), giveWay: make(chan struct{}, 1),
+		singlesCome: singlesCome,
+		swiftDoor:   make(chan struct{}, 1), bulkDoor: make(chan struct{}, 1),
 	}
 }
 
@@ -56,6 +59,7 @@ func (t *turns) begin(ctx context.Context, bulk bool) (*turn, error) {
 type turn struct {
 	of    *turns
 	bulk  bool
+	among chan struct{} // bulk or giveWay of the turns, from which a turn of an import was taken
 	taken bool
 }
 
@@ -71,8 +75,12 @@ func (t *turn) takeWithin(ctx context.Context) error {
 		return nil
 	}
 	if t.bulk {
+		t.among = t.of.bulk
+		if t.of.singlesCome() {
+			t.among = t.of.giveWay
+		}
 		select {
-		case t.of.bulk <- struct{}{}:
+		case t.among <- struct{}{}:
 		case <-ctx.Done():
 			return ctx.Err()
 		}
@@ -83,7 +91,7 @@ func (t *turn) takeWithin(ctx context.Context) error {
 		return nil
 	case <-ctx.Done():
 		if t.bulk {
-			<-t.of.bulk
+			<-t.among
 		}
 		return ctx.Err()
 	}
@@ -97,6 +105,6 @@ func (t *turn) give() {
 	t.taken = false
 	<-t.of.all
 	if t.bulk {
-		<-t.of.bulk
+		<-t.among
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -173,21 +174,28 @@ func TestTaskThatEndsInTheQueueOfThePool(t *testing.T) {
 func TestImportsLeaveTurnsToSingleEvents(t *testing.T) {
 	t.Parallel()
 	for connections := range 20 {
-		all := newTurns(connections, 4, usualLanes)
+		singlesCome := true
+		all := newTurns(connections, 4, usualLanes, func() bool { return singlesCome })
 		var drains []*turn
-		for {
-			ctx, cancel := context.WithTimeout(t.Context(), 5*time.Millisecond)
-			one, err := all.begin(ctx, true)
-			cancel()
-			if err != nil {
-				break
+		begin := func() {
+			for {
+				ctx, cancel := context.WithTimeout(t.Context(), 5*time.Millisecond)
+				one, err := all.begin(ctx, true)
+				cancel()
+				if err != nil {
+					return
+				}
+				drains = append(drains, one)
 			}
-			drains = append(drains, one)
 		}
-		if len(drains) == 0 {
-			t.Fatalf("%d connections: no drain of an import gets a turn", connections)
+		if begin(); len(drains) != 1 {
+			t.Fatalf("%d connections: %d drains of an import get a turn while single events come", connections, len(drains))
 		}
-		if cap(all.all) > 1 {
+		singlesCome = false
+		if begin(); len(drains) < min(cap(all.all), cap(all.bulk)+1) {
+			t.Fatalf("%d connections: %d drains of an import get a turn", connections, len(drains))
+		}
+		if cap(all.all) > 2 {
 			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 			single, err := all.begin(ctx, false)
 			cancel()
@@ -200,8 +208,43 @@ func TestImportsLeaveTurnsToSingleEvents(t *testing.T) {
 			one.give()
 			one.give()
 		}
-		if len(all.all) != 0 || len(all.bulk) != 0 {
-			t.Errorf("%d connections: %d and %d turns are not given back", connections, len(all.all), len(all.bulk))
+		if left := []int{len(all.all), len(all.bulk), len(all.giveWay)}; slices.Max(left) > 0 {
+			t.Errorf("%d connections: turns are not given back: %v", connections, left)
 		}
 	}
+}
+
+// TestImportRestsWhileSingleEventsCome: after the evaluation of one of its parts, half as long as that took.
+func TestImportRestsWhileSingleEventsCome(t *testing.T) {
+	t.Parallel()
+	testenv.EachDatabase(t, func(t *testing.T, db *dbmodel.DB) {
+		const slow = 50 * time.Millisecond // for an observation
+		e := newEnv(t, db, func(w *Worker) { w.fault = func(*dbmodel.StoredObservation) { <-time.After(slow) } })
+		e.product(1, "/a")
+		_, inspector := e.byHand()
+		if _, _, err := e.queue.Size(t.Context(), queue.Bulk); err != nil { // which lists the queue
+			t.Fatal(err)
+		}
+		if err := inspector.PauseQueue(queue.Bulk); err != nil { // the test evaluates the import
+			t.Fatal(err)
+		}
+		e.accept(observation(1, 1, rule.Critical))
+		e.idle(20 * time.Second)
+		part, err := dbmodel.AcceptObservations(t.Context(), db,
+			[]dbmodel.Observation{observation(2, 1, rule.Critical), observation(3, 1, rule.Critical)}, dbmodel.AcceptOptions{Bulk: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		began := time.Now()
+		done, err := e.worker.evaluate(t.Context(), dbmodel.KindObservation,
+			e.worker.eventHandlers()[dbmodel.KindObservation], part.EventID, false)
+		if err != nil || !done {
+			t.Fatalf("not evaluated: %v", err)
+		}
+		// It reads both observations twice.
+		if took := time.Since(began); took < 6*slow {
+			t.Errorf("it took %s: no rest", took)
+		}
+		e.idle(20 * time.Second)
+	})
 }

@@ -97,7 +97,8 @@ func imports(concurrency int) int { return max(concurrency/2, 1) }
 // Start begins to take tasks; where Redis does not answer, as soon as it does. It is called once.
 func (w *Worker) Start() error {
 	// Reader is the pool that bounds the turns: on SQLite all writes wait for the one writer anyway.
-	w.turns = newTurns(w.DB.Reader.Stats().MaxOpenConnections, Evaluations(w.Concurrency), w.lanes.laneLimits)
+	w.turns = newTurns(w.DB.Reader.Stats().MaxOpenConnections, Evaluations(w.Concurrency), w.lanes.laneLimits,
+		w.Queue.SinglesCome)
 	go w.leases.keep(w.ended)
 	if err := w.serve(w.Concurrency, w.eventTasks(), queue.Events); err != nil {
 		return err

@@ -35,6 +35,7 @@ type Queue struct {
 
 	restUntil atomic.Pointer[time.Time] // nil: Redis has always answered
 	refused   sync.Once                 // of LogRefusedChannel
+	single    atomic.Pointer[time.Time] // when a single event was last enqueued here; nil: none was
 
 	mu           sync.Mutex          // guards the fields below
 	listeners    map[string][]func() // by queue: see OnEnqueue
@@ -94,7 +95,13 @@ func (q *Queue) passOver(e dbmodel.QueueableEvent) {
 // enqueue adds tasks to a queue, several at a time because asynq has no call for many, and wakes the servers that take
 // from it.
 func (q *Queue) enqueue(ctx context.Context, tasks []*asynq.Task, queue string) {
-	if len(tasks) == 0 || q.resting() {
+	if len(tasks) == 0 {
+		return
+	}
+	if queue == Events || queue == Drains {
+		q.noteSingle()
+	}
+	if q.resting() {
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), EnqueueTime+time.Duration(len(tasks))*time.Millisecond)

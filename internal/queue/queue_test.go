@@ -4,6 +4,7 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/redis/go-redis/v9"
 	"github.com/rs/zerolog"
 
 	"github.com/seed91453169/tocsin/dbmodel"
@@ -32,5 +33,38 @@ func TestServersOfTheProcessHearAtOnce(t *testing.T) {
 	q.PokeBulk(t.Context(), []int64{1})
 	if want := []string{queue.Events, queue.Drains, queue.Drains}; !slices.Equal(heard, want) {
 		t.Errorf("heard %v, want %v", heard, want)
+	}
+}
+
+// TestSingleEventsAreNoted: their evaluations and deliveries, also while Redis does not answer, and nothing of an import.
+func TestSingleEventsAreNoted(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		enqueue func(*queue.Queue)
+		single  bool
+	}{
+		"an event": {func(q *queue.Queue) {
+			q.Enqueue(t.Context(), []dbmodel.QueueableEvent{{ID: 1, Kind: dbmodel.KindException}})
+		}, true},
+		"a delivery": {func(q *queue.Queue) { q.Poke(t.Context(), []int64{1}) }, true},
+		"an event of an import": {func(q *queue.Queue) {
+			q.Enqueue(t.Context(), []dbmodel.QueueableEvent{{ID: 1, Kind: dbmodel.KindObservation, Bulk: true}})
+		}, false},
+		"a delivery of an import": {func(q *queue.Queue) { q.PokeBulk(t.Context(), []int64{1}) }, false},
+		"nothing":                 {func(q *queue.Queue) { q.Enqueue(t.Context(), nil) }, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			q := queue.New(testenv.RedisClient(t, testenv.Redis(t).URL()), zerolog.Nop())
+			if c.enqueue(q); q.SinglesCome() != c.single {
+				t.Errorf("noted: %t", q.SinglesCome())
+			}
+		})
+	}
+	q := queue.New(redis.NewClient(&redis.Options{Addr: "127.0.0.1:1", MaxRetries: -1}), zerolog.Nop())
+	q.Note(redis.ErrClosed) // it rests
+	q.Enqueue(t.Context(), []dbmodel.QueueableEvent{{ID: 1, Kind: dbmodel.KindObservation}})
+	if !q.SinglesCome() {
+		t.Error("without Redis a single event is not noted")
 	}
 }
