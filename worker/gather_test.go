@@ -11,6 +11,7 @@ import (
 	"github.com/uptrace/bun"
 
 	"github.com/seed91453169/tocsin/dbmodel"
+	"github.com/seed91453169/tocsin/internal/queue"
 	"github.com/seed91453169/tocsin/internal/testenv"
 	"github.com/seed91453169/tocsin/rule"
 )
@@ -201,10 +202,10 @@ func TestImportIsGathered(t *testing.T) {
 			e.queue.PokeBulk(t.Context(), []int64{1})
 		}
 		store(1)
-		e.waitFor("a drain waits for more", func() bool {
-			var owned bool
-			err := db.NewRaw("SELECT owner IS NOT NULL FROM targets WHERE id = 1").Scan(t.Context(), &owned)
-			return err == nil && owned
+		client, _ := e.byHand()
+		e.waitFor("a drain waits for more, and holds pokes meanwhile", func() bool {
+			n, err := client.Exists(t.Context(), "tocsin:poke:"+queue.Drains+":1").Result()
+			return err == nil && n == 1
 		})
 		store(7)
 		goesOn.done(eventOf(1), nil)
