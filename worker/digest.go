@@ -72,8 +72,8 @@ func (d *digestRun) begin(ctx context.Context) (err error) {
 	return nil
 }
 
-// endSlots makes the digests of all slots that have come. Which these are is read before settle, which may wait long: a
-// slot that comes meanwhile is for the next run, so that its digest has all that was notified before it.
+// endSlots makes the digests of all slots that have come. It finds them before settle, which may wait long: a slot that
+// comes during the wait is for the next run, whose digest has all that was notified before it.
 func (d *digestRun) endSlots(ctx context.Context) error {
 	groups, err := d.dueGroups(ctx)
 	if err != nil || len(groups) == 0 {
@@ -106,8 +106,8 @@ func (d *digestRun) mayGoOn(ctx context.Context, err error) bool {
 	return true
 }
 
-// settle has the digests of groups sum up notifications up to the newest number. It waits until no transaction can
-// store a notification with that number or a lower one any more.
+// settle sets Through of groups, which is how far their digests sum up: to the newest number of a notification, once no
+// transaction can store a notification with that number or a lower one any more.
 func (d *digestRun) settle(ctx context.Context, groups []*slotGroup) error {
 	through, err := dbmodel.SettledNumber(ctx, d.w.DB, settleTime)
 	if err != nil {

@@ -139,6 +139,18 @@ func (e *env) digested() []int {
 	return out
 }
 
+// settles reports whether digestRun.settle has looked, on PostgreSQL, for transactions that are storing notifications.
+func (e *env) settles() bool {
+	e.t.Helper()
+	var asked bool
+	err := e.db.Reader.NewRaw(`SELECT EXISTS (SELECT 1 FROM pg_stat_activity WHERE datname = current_database()
+		AND pid <> pg_backend_pid() AND query LIKE '%FROM pg_locks%')`).Scan(e.t.Context(), &asked)
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	return asked
+}
+
 // TestLateCommitIsDigested: a notification that is being stored when the slot comes is waited for, and one that gets its number
 // after that is in the next digest.
 func TestLateCommitIsDigested(t *testing.T) {
@@ -165,14 +177,8 @@ func TestLateCommitIsDigested(t *testing.T) {
 				return err
 			}
 			go func() { settled <- d.settle(t.Context(), groups) }()
-			for { // until it waits for this transaction
-				var asked int
-				err := e.db.Reader.NewRaw("SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%virtualtransaction%' "+
-					"AND pid <> pg_backend_pid() AND datname = current_database()").Scan(ctx, &asked)
-				if err != nil || asked > 0 {
-					return err
-				}
-			}
+			e.waitFor("settle waits for this transaction", e.settles)
+			return nil
 		})
 		if err != nil {
 			t.Fatal(err)
@@ -316,44 +322,35 @@ func TestSlotsThroughClockChanges(t *testing.T) {
 // was notified before it, also what came after the run had begun.
 func TestSlotComesWhileARunWaits(t *testing.T) {
 	t.Parallel()
-	testenv.EachDatabase(t, func(t *testing.T, db *dbmodel.DB) {
-		if db.Dialect().Name() != dialect.PG {
-			t.Skip("there is one writer: no run waits")
-		}
-		e := newEnv(t, db, nil)
-		e.product(1, "")
-		early := e.dailyDigest("")
-		late := e.subscribe("Late", rule.Slack, func(s *dbmodel.Subscription) { about(1)(s); daily(s) }, e.receiver.URL+"/late")
-		e.high(1)
-		tx, err := db.BeginTx(t.Context(), nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer func() { _ = tx.Rollback() }()
-		if _, err := tx.ExecContext(t.Context(), "LOCK TABLE notifications IN ROW EXCLUSIVE MODE"); err != nil {
-			t.Fatal(err)
-		}
-		e.slotIsDue(early)
-		e.waitFor("a run waits", func() bool {
-			var waits bool
-			err := db.NewRaw(`SELECT EXISTS (SELECT 1 FROM pg_stat_activity WHERE datname = current_database()
-				AND pid <> pg_backend_pid() AND query LIKE '%FROM pg_locks%')`).Scan(t.Context(), &waits)
-			return err == nil && waits
-		})
-		e.accept(observation(2, 1, rule.High))
-		e.waitFor("the second notification", func() bool { return len(e.notifications()) == 2 })
-		past := e.slotIsDue(late)
-		if err := tx.Rollback(); err != nil {
-			t.Fatal(err)
-		}
-		e.waitFor("the late slot", func() bool {
-			s, err := dbmodel.VisibleSubscriptionByID(t.Context(), db, everything, late.ID)
-			return err == nil && s.NextSlotAt.After(past)
-		})
-		e.idle(15 * time.Second)
-		want := []string{"Daily, Product 1: 2 new High"}
-		if diff := cmp.Diff(want, e.receiver.headlines("/late")); diff != "" {
-			t.Errorf("headlines (-want +got):\n%s", diff)
-		}
+	db := testenv.PostgresDB(t) // SQLite has one writer: no run waits
+	e := newEnv(t, db, nil)
+	e.product(1, "")
+	early := e.dailyDigest("")
+	late := e.subscribe("Late", rule.Slack, func(s *dbmodel.Subscription) { about(1)(s); daily(s) }, e.receiver.URL+"/late")
+	e.high(1)
+	tx, err := db.BeginTx(t.Context(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = tx.Rollback() }()
+	if _, err := tx.ExecContext(t.Context(), "LOCK TABLE notifications IN ROW EXCLUSIVE MODE"); err != nil {
+		t.Fatal(err)
+	}
+	e.slotIsDue(early)
+	e.waitFor("a run waits", e.settles)
+	e.accept(observation(2, 1, rule.High))
+	e.waitFor("the second notification", func() bool { return len(e.notifications()) == 2 })
+	past := e.slotIsDue(late)
+	if err := tx.Rollback(); err != nil {
+		t.Fatal(err)
+	}
+	e.waitFor("the late slot", func() bool {
+		s, err := dbmodel.VisibleSubscriptionByID(t.Context(), db, everything, late.ID)
+		return err == nil && s.NextSlotAt.After(past)
 	})
+	e.idle(15 * time.Second)
+	want := []string{"Daily, Product 1: 2 new High"}
+	if diff := cmp.Diff(want, e.receiver.headlines("/late")); diff != "" {
+		t.Errorf("headlines (-want +got):\n%s", diff)
+	}
 }

@@ -31,7 +31,7 @@ func (g *slotGroup) selection() selection {
 	return s
 }
 
-// dueGroups groups the subscriptions whose slot has come. The groups lack what settle gives to all of them.
+// dueGroups groups the subscriptions whose slot has come. The groups have no Through, which settle sets.
 func (d *digestRun) dueGroups(ctx context.Context) ([]*slotGroup, error) {
 	groups, order := map[string]*slotGroup{}, []*slotGroup(nil)
 	for after := int64(0); ; {
