@@ -42,13 +42,13 @@ func TestImportFault(t *testing.T) {
 			at   int
 		}{
 			{"first line", `{}`, 1},
-			{"last of a chunk", `{}`, accept.ChunkSize},
-			{"first of a chunk", `{}`, accept.ChunkSize + 1},
-			{"in the third chunk", `nonsense`, 2*accept.ChunkSize + 345},
+			{"last of a chunk", `{}`, accept.FirstChunkSize},
+			{"first of a chunk", `{}`, accept.FirstChunkSize + 1},
+			{"in the third chunk", `nonsense`, 3*accept.FirstChunkSize + 345},
 			{"unknown product first", observation(7_000_000, 99, nil), 1},
 			{"unknown product in the first chunk", observation(7_000_000, 99, nil), 500},
 			{"unknown product behind chunks", observation(7_000_000, 99, nil), 2*accept.ChunkSize + 500},
-			{"unknown product at a border", observation(7_000_000, 99, nil), 2 * accept.ChunkSize},
+			{"unknown product at a border", observation(7_000_000, 99, nil), 3 * accept.FirstChunkSize},
 			{"half a line", `{"id":1`, 3},
 			{"two in a line", observation(1, 1, nil) + observation(2, 1, nil), 3},
 			{"broken text", "{\"id\":1,\"title\":\"\xff\"}", 3},
