@@ -22,7 +22,7 @@ type StoredChunk struct {
 type AcceptOptions struct {
 	Bulk     bool // part of an import: single events go first
 	Baseline bool // observations that match are remembered without a notification
-	Last     bool // of the parts of an import: no other one follows
+	Last     bool // the last part of an import
 	Queued   bool // the caller enqueues a task for the event
 	// TraceParent is EventPayload.TraceParent.
 	TraceParent string

@@ -48,7 +48,7 @@ type EventPayload struct {
 	Exception *Exception      `json:"exception,omitempty"`
 	Task      json.RawMessage `json:"task,omitempty"` // of KindRefused: what was refused
 
-	Last        bool   `json:"last,omitempty"`         // part of its import: no other event of it follows
+	Last        bool   `json:"last,omitempty"`         // of its import: no other event follows
 	TraceParent string `json:"trace_parent,omitempty"` // of its acceptance; empty: it is not traced
 }
 

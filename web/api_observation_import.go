@@ -43,11 +43,11 @@ func (c *chunk) clear() {
 type lineImport struct {
 	s        *server
 	baseline bool
-	size     int    // after how many observations a chunk is full
+	size     int    // observations of a full chunk
 	chunk    *chunk // being filled
 	spare    *chunk // being stored, or empty
 
-	storing chan error // gets the result of what is being stored; nil: nothing is
+	storing chan error // gets the result of what is being stored, after the rest behind it; nil: nothing is
 	total   accept.Accepted
 	stored  int       // the leading lines that are kept
 	allowed time.Time // when the caller was known to be allowed
@@ -119,7 +119,8 @@ func (im *lineImport) add(ctx context.Context, o *dbmodel.Observation, line int)
 	return true
 }
 
-// flush begins to store the chunk, once the one before is stored. It returns false where that could not be.
+// flush begins to store the chunk, once the one before is stored and the rest behind it is over. It returns false where
+// the one before could not be stored.
 func (im *lineImport) flush(ctx context.Context) bool {
 	if err := im.wait(); err != nil {
 		im.storing = make(chan error, 1)
@@ -129,19 +130,25 @@ func (im *lineImport) flush(ctx context.Context) bool {
 	im.chunk, im.spare = im.spare, im.chunk
 	full, storing := im.spare, make(chan error, 1)
 	im.storing = storing
-	im.size = min(2*im.size, accept.ChunkSize) // the next one may be read for as long as this one is stored
+	im.size = min(2*im.size, accept.ChunkSize) // large chunks cost less for each line
 	go func() {
 		began := time.Now()
 		err := im.store(ctx, full, false)
 		if err == nil {
-			select {
-			case <-time.After(im.s.queue.RestAfter(began)):
-			case <-im.s.stopping:
-			}
+			im.rest(began)
 		}
 		storing <- err
 	}()
 	return true
+}
+
+// rest lets single events go first after a chunk whose storing began at the given time. A process that shuts down does
+// not rest: it waits for its imports.
+func (im *lineImport) rest(began time.Time) {
+	select {
+	case <-time.After(im.s.queue.RestAfter(began)):
+	case <-im.s.stopping:
+	}
 }
 
 // wait returns the result of what is being stored.
@@ -155,8 +162,8 @@ func (im *lineImport) wait() error {
 	return err
 }
 
-// store stores a chunk; last says that no other one follows. Where a product does not exist, it stores the lines
-// before, and returns the line as a *problem.
+// store stores a chunk; last says that it is the last one of the import. Where a product does not exist, it stores the
+// lines before, and returns the line as a *problem.
 func (im *lineImport) store(ctx context.Context, c *chunk, last bool) error {
 	list := c.list
 	if p := im.stillAllowed(ctx); p != nil {
@@ -170,7 +177,7 @@ func (im *lineImport) store(ctx context.Context, c *chunk, last bool) error {
 	}
 	var faulty *problem
 	for len(list) > 0 {
-		received, err := im.s.acceptor.Chunk(ctx, list, accept.Part{Baseline: im.baseline, Last: last})
+		received, err := im.s.acceptor.Chunk(ctx, list, accept.ChunkOptions{Baseline: im.baseline, Last: last})
 		var unknown *dbmodel.UnknownProductsError
 		switch {
 		case errors.As(err, &unknown):

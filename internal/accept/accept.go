@@ -99,20 +99,20 @@ func (a *Acceptor) Accept(ctx context.Context, e *Event) (done Accepted, err err
 	return done, nil
 }
 
-// Part says what the observations of one chunk are a part of.
-type Part struct {
-	Baseline bool // those that match are remembered, and not notified
+// ChunkOptions says how a chunk is accepted.
+type ChunkOptions struct {
+	Baseline bool // observations that match are remembered, and not notified
 	Last     bool // no other chunk of the import follows
 }
 
 // Chunk stores one part of an import: at most ChunkSize observations with distinct ids, in which ValidateObservation
 // finds no fault. The error is *dbmodel.UnknownProductsError where a product does not exist.
-func (a *Acceptor) Chunk(ctx context.Context, list []dbmodel.Observation, part Part) (Accepted, error) {
+func (a *Acceptor) Chunk(ctx context.Context, list []dbmodel.Observation, options ChunkOptions) (Accepted, error) {
 	parent, end := a.trace(ctx, "accept observations")
 	defer end()
 	how := circumstances{queued: a.queue.Room(queue.Bulk)}
 	done, err := storeChunk(ctx, a.db, list, dbmodel.AcceptOptions{
-		Bulk: true, Baseline: part.Baseline, Last: part.Last, Queued: how.queued, TraceParent: parent,
+		Bulk: true, Baseline: options.Baseline, Last: options.Last, Queued: how.queued, TraceParent: parent,
 	})
 	if err != nil {
 		return Accepted{}, err

@@ -23,7 +23,7 @@ const (
 	MaxText         = 10_000 // characters of any other text
 	MaxObservations = 10_000 // in one event
 	ChunkSize       = 5_000  // in one statement, one outbox row and one task
-	FirstChunkSize  = 625    // of an import whose end is not known: it is stored while the next one is read
+	FirstChunkSize  = 625    // in the first chunk of an import of lines: its evaluation begins while others are read
 )
 
 // maxFaults is how many faults of one event are listed.
