@@ -17,8 +17,8 @@ const (
 	gatherTime = time.Second
 	// importRest is how long a target rests while an import goes on, after much was sent or while little waits.
 	importRest = 2 * gatherTime
-	// manyAtOnce is a number of observations: after a bulk event that has at least as many, and is not known to be the
-	// last of its import, another event is likely to follow.
+	// manyAtOnce is a number of observations: after a bulk event that has at least as many, another one is likely to
+	// follow, unless the event is marked as the last one of its import.
 	manyAtOnce = 1_000
 	// pokedAtOnce is how many targets are poked in one call of Redis.
 	pokedAtOnce = 1_000
@@ -35,8 +35,8 @@ type gathering struct {
 
 	mu       sync.Mutex
 	running  int       // evaluations of bulk events
-	ended    bool      // one of those that ran since none was expected was the last of its import
-	last     time.Time // when the last of them ended
+	doneAt   time.Time // when an evaluation of a bulk event last ended
+	ended    bool      // an import's last event was tried; false again once no bulk event runs or waits
 	expected time.Time // until when the next evaluation is expected to begin
 	targets  map[int64]bool
 	since    time.Time // when the first of targets was added
@@ -76,7 +76,8 @@ func (g *gathering) begin() {
 	}
 }
 
-// done notes that the evaluation of a bulk event has ended, and which targets have new deliveries of it.
+// done notes that the evaluation of a bulk event with the payload p has ended, and which targets have new deliveries of
+// it.
 func (g *gathering) done(p *dbmodel.EventPayload, targets []int64) {
 	waits := g.waits()
 	targets = g.reserve(targets)
@@ -96,13 +97,13 @@ func (g *gathering) done(p *dbmodel.EventPayload, targets []int64) {
 		g.expected = now.Add(g.most)
 	case len(p.IDs) >= manyAtOnce && !g.ended: // the events of an import follow each other at about equal intervals
 		g.expected = now.Add(g.most)
-		if interval := now.Sub(g.last); interval < g.most/2 { // before the first event it is long
+		if interval := now.Sub(g.doneAt); interval < g.most/2 { // before the first event it is long
 			g.expected = now.Add(2 * interval)
 		}
 	default:
 		g.expected, g.ended = now, false
 	}
-	g.last = now
+	g.doneAt = now
 	next := g.expected
 	if end := g.since.Add(g.most); len(g.targets) > 0 && end.Before(next) {
 		next = end

@@ -42,26 +42,27 @@ func newGatherer() *gatherer {
 	return g
 }
 
-// event is evaluated for so long.
+// event has an event of an import evaluated, which takes so long.
 func (g *gatherer) event(took time.Duration, observations int, targets ...int64) {
+	g.evaluated(took, eventOf(observations), targets)
+}
+
+// lastEvent is event for the last one of an import.
+func (g *gatherer) lastEvent(took time.Duration, targets ...int64) {
+	e := eventOf(5_000)
+	e.Last = true
+	g.evaluated(took, e, targets)
+}
+
+func (g *gatherer) evaluated(took time.Duration, e *dbmodel.EventPayload, targets []int64) {
 	g.begin()
 	<-time.After(took)
-	g.done(eventOf(observations), targets)
+	g.done(e, targets)
 	synctest.Wait()
 }
 
 func eventOf(observations int) *dbmodel.EventPayload {
 	return &dbmodel.EventPayload{IDs: make([]int64, observations)}
-}
-
-// lastEvent of an import is evaluated for so long.
-func (g *gatherer) lastEvent(took time.Duration, targets ...int64) {
-	g.begin()
-	<-time.After(took)
-	e := eventOf(5_000)
-	e.Last = true
-	g.done(e, targets)
-	synctest.Wait()
 }
 
 func (g *gatherer) want(t *testing.T, want ...poked) {
