@@ -153,13 +153,12 @@ func (w *Worker) evaluate(
 		}
 	}
 	var gathered []int64
+	began := time.Now()
 	if e.Bulk {
-		began := time.Now()
 		defer func() { w.pause(w.Queue.RestAfter(began)) }()
 		w.gathering.begin()
 		defer func() { w.gathering.done(&e.Payload, gathered) }()
 	}
-	began := time.Now()
 	ctx, span := w.startEvaluation(ctx, e)
 	decided, err := w.attempt(ctx, e, h)
 	endSpan(span, err)

@@ -8,8 +8,8 @@ import "context"
 type turns struct {
 	all chan struct{}
 	// bulk are those of all that drains without something of a single event may have: the others are left to single
-	// events, which so do not wait behind an import. While single events come, these drains have the one of giveWay
-	// instead.
+	// events, so that these do not wait behind an import. While single events come, drains without one share the one turn
+	// of giveWay instead.
 	bulk, giveWay chan struct{}
 	singlesCome   func() bool
 	// swiftDoor and bulkDoor let only one of the drains of each kind that have not begun wait for a turn at a time. So
@@ -59,7 +59,7 @@ func (t *turns) begin(ctx context.Context, bulk bool) (*turn, error) {
 type turn struct {
 	of    *turns
 	bulk  bool
-	among chan struct{} // bulk or giveWay of the turns, from which a turn of an import was taken
+	among chan struct{} // where bulk is true: bulk or giveWay of the turns, whichever the turn was last taken from
 	taken bool
 }
 

@@ -1,6 +1,7 @@
 // Package queue is the way to the workers through Redis: asynq queues and the payloads of their tasks, wake-ups, pokes
 // of targets, and claims of exceptions. A poke is a task that makes a worker look for pending deliveries of a target, a
-// drain is what that worker does. The package accepts, evaluates and sends nothing.
+// drain is what that worker does. The package also knows whether single events come at the moment, to which imports
+// give way. It accepts, evaluates and sends nothing.
 package queue
 
 import (
@@ -33,9 +34,9 @@ type Queue struct {
 	client *asynq.Client
 	log    zerolog.Logger
 
-	restUntil atomic.Pointer[time.Time] // nil: Redis has always answered
-	refused   sync.Once                 // of LogRefusedChannel
-	single    atomic.Pointer[time.Time] // when a single event was last enqueued here; nil: none was
+	restUntil  atomic.Pointer[time.Time] // nil: Redis has always answered
+	refused    sync.Once                 // of LogRefusedChannel
+	lastSingle atomic.Pointer[time.Time] // see noteSingle; nil: none came
 
 	mu           sync.Mutex          // guards the fields below
 	listeners    map[string][]func() // by queue: see OnEnqueue

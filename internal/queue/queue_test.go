@@ -36,7 +36,8 @@ func TestServersOfTheProcessHearAtOnce(t *testing.T) {
 	}
 }
 
-// TestSingleEventsAreNoted: their evaluations and deliveries, also while Redis does not answer, and nothing of an import.
+// TestSingleEventsAreNoted: their evaluations, also while Redis does not answer, and their deliveries, but nothing of an
+// import.
 func TestSingleEventsAreNoted(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {

@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// TestImportsRestWhileSingleEventsCome: half as long as they work, up to a second.
-func TestImportsRestWhileSingleEventsCome(t *testing.T) {
+// TestRestAfter: while single events come, an import rests half as long as it works, up to a second.
+func TestRestAfter(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		q := new(Queue)
 		rest := func(worked time.Duration) time.Duration { return q.RestAfter(time.Now().Add(-worked)) }
