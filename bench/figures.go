@@ -81,8 +81,9 @@ var figures = []figure{
 	},
 }
 
-// importAll imports until everything is delivered; one of so many rows matches. As the clock of a queue stops when the
-// last job is worked, and not when that is recorded, this one stops when the last message has reached its receiver.
+// importAll imports until everything is delivered; one of so many rows matches. Its clock stops when the last message
+// has reached the receiver, as those of runRiver and runAsynq stop when the last job has run. "recorded" is the rate
+// until the results are in the database, too.
 func (b *bench) importAll(binary string, r roles, every int) (metrics, error) {
 	p, err := b.startProduct(binary, r)
 	if err != nil {
@@ -173,7 +174,7 @@ func (b *bench) unchanged(binary string) (metrics, error) {
 	return metrics{"rate": float64(b.rows) / took.Seconds(), "cpu": all}, nil
 }
 
-// withoutDigests has each notification go as a message of its own.
+// withoutDigests switches digests off: each notification is a message of its own.
 func (p *product) withoutDigests() error {
 	return p.json(http.MethodPatch, "/api/v1/settings", object{"digest_threshold": 0})
 }

@@ -19,7 +19,7 @@ type receiver struct {
 	mailAddr string
 	webhooks atomic.Int64
 	mails    atomic.Int64
-	last     atomic.Int64   // when the last of them came; Unix time in nanoseconds
+	last     atomic.Int64   // when the newest webhook or mail came; Unix time in nanoseconds
 	single   chan time.Time // when a webhook whose path begins with /one came
 }
 
