@@ -91,7 +91,7 @@ func (s *server) authenticate(next http.Handler) http.Handler {
 	})
 }
 
-// refuseStranger is refuse before the caller of the exchange is known: the answer does not wait for the body.
+// refuseStranger is refuse for an exchange that gets no caller: the answer does not wait for the body.
 func (x *exchange) refuseStranger(p *problem) {
 	if x.body.comes() {
 		x.w.Header().Set("Connection", "close")

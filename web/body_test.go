@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"github.com/seed91453169/tocsin/dbmodel"
+	"github.com/seed91453169/tocsin/internal/testenv"
 )
 
 // pipeListener hands out the server's end of one connection.
@@ -130,43 +131,100 @@ func TestSlowHeader(t *testing.T) {
 	}
 }
 
-// TestStrangersBody: a caller who is not known gets the answer while the body still comes, and nobody waits for the rest.
+// TestStrangersBody: a call that is refused before its caller is known is answered while its body still comes, and nobody
+// waits for the rest.
 func TestStrangersBody(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		server := NewServer(New(Config{DB: new(dbmodel.DB), Log: zerolog.Nop()}), zerolog.Nop())
-		listener := make(pipeListener)
-		go func() { _ = server.Serve(listener) }()
-		client, end := net.Pipe()
-		listener <- end
-		started := time.Now()
-		var sender sync.WaitGroup
-		sender.Go(func() {
-			_, _ = io.WriteString(client, "POST /api/v1/observations HTTP/1.1\r\nHost: x\r\nContent-Type: "+mediaNDJSON+"\r\nTransfer-Encoding: chunked\r\n\r\n")
-			for {
-				if _, err := io.WriteString(client, "1\r\n \r\n"); err != nil {
-					return
+	for database, url := range map[string]string{
+		"PostgreSQL": testenv.PostgresURL(t, testenv.MigrateSchema), "SQLite": testenv.SQLiteURL(t),
+	} {
+		for name, c := range map[string]struct {
+			header  string
+			prepare func(*testing.T, *dbmodel.DB)
+			status  int
+		}{
+			"no token":            {"", nil, http.StatusUnauthorized},
+			"an unknown token":    {"Authorization: Bearer nobody-has-it\r\n", nil, http.StatusUnauthorized},
+			"the database away":   {"Authorization: Bearer nobody-has-it\r\n", closeDatabase, http.StatusServiceUnavailable},
+			"another site's page": {"Cookie: tocsin_session=" + strangersSession + "\r\nSec-Fetch-Site: cross-site\r\n", addSession, http.StatusForbidden},
+		} {
+			synctest.Test(t, func(t *testing.T) {
+				db := testenv.OpenDB(t, url)
+				if c.prepare != nil {
+					c.prepare(t, db)
 				}
-				<-time.After(100 * time.Millisecond)
+				status, answered, ended := trickle(t, db, c.header)
+				if status != c.status || answered > time.Second {
+					t.Errorf("%s, %s: %d after %s, want %d at once", database, name, status, answered, c.status)
+				}
+				if ended > 2*leftTime {
+					t.Errorf("%s, %s: the connection stays for %s", database, name, ended)
+				}
+			})
+		}
+	}
+}
+
+// trickle reports observations in a body of which a byte comes each 100 ms, for ever, and returns the status of the
+// answer, when it came, and when the server closed the connection.
+func trickle(t *testing.T, db *dbmodel.DB, header string) (status int, answered, ended time.Duration) {
+	t.Helper()
+	server := NewServer(New(Config{DB: db, Log: zerolog.Nop()}), zerolog.Nop())
+	listener := make(pipeListener)
+	go func() { _ = server.Serve(listener) }()
+	client, end := net.Pipe()
+	listener <- end
+	started := time.Now()
+	var sender sync.WaitGroup
+	sender.Go(func() {
+		_, _ = io.WriteString(client, "POST /api/v1/observations HTTP/1.1\r\nHost: x\r\n"+header+"Content-Type: "+mediaNDJSON+"\r\nTransfer-Encoding: chunked\r\n\r\n")
+		for {
+			if _, err := io.WriteString(client, "1\r\n \r\n"); err != nil {
+				return
 			}
-		})
-		in := bufio.NewReader(client)
-		res, err := http.ReadResponse(in, nil)
-		if err != nil {
-			t.Fatal(err)
+			<-time.After(100 * time.Millisecond)
 		}
-		_, _ = io.Copy(io.Discard, res.Body)
-		_ = res.Body.Close()
-		if took := time.Since(started); res.StatusCode != http.StatusUnauthorized || took > time.Second {
-			t.Errorf("%d after %s", res.StatusCode, took)
-		}
-		if _, _ = io.Copy(io.Discard, in); time.Since(started) > 2*leftTime {
-			t.Errorf("the connection stays for %s", time.Since(started))
-		}
-		_ = client.Close()
-		_ = server.Close()
-		sender.Wait()
 	})
+	in := bufio.NewReader(client)
+	res, err := http.ReadResponse(in, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, _ = io.Copy(io.Discard, res.Body)
+	_ = res.Body.Close()
+	answered = time.Since(started)
+	_, _ = io.Copy(io.Discard, in)
+	ended = time.Since(started)
+	_ = client.Close()
+	_ = server.Close()
+	sender.Wait()
+	return res.StatusCode, answered, ended
+}
+
+const strangersSession = "session-of-a-user"
+
+// addSession adds the session strangersSession of a user. It lasts by the clock of a synctest bubble, and by that of
+// PostgreSQL.
+func addSession(t *testing.T, db *dbmodel.DB) {
+	t.Helper()
+	ctx := t.Context()
+	if _, err := dbmodel.AddUser(ctx, db, "alex"); err != nil {
+		t.Fatal(err)
+	}
+	user, err := dbmodel.UserByName(ctx, db, "alex")
+	if err == nil {
+		err = dbmodel.AddSession(ctx, db, dbmodel.NewSession{UserID: user.ID}, strangersSession, []byte{}, time.Date(3000, 1, 1, 0, 0, 0, 0, time.UTC))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func closeDatabase(t *testing.T, db *dbmodel.DB) {
+	t.Helper()
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // TestNobodyReads: who asks and does not read the answers keeps no connection, and who reads slowly gets all.
