@@ -223,11 +223,7 @@ func (d *drain) makeWay(ctx context.Context) error {
 	w, id := d.w, d.target.ID
 	err := d.yield(nil)
 	w.unpoke(ctx, id)
-	if d.bulk {
-		w.Queue.PokeBulk(ctx, []int64{id})
-	} else {
-		w.Queue.Poke(ctx, []int64{id})
-	}
+	w.Queue.PokeAgain(ctx, id, d.bulk)
 	return err
 }
 

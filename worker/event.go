@@ -73,8 +73,16 @@ func (w *Worker) eventTask(kind dbmodel.EventKind, h handler) asynq.HandlerFunc 
 		if err := json.Unmarshal(t.Payload(), &p); err != nil {
 			return fmt.Errorf("read the payload of %s: %w", t.Type(), err)
 		}
+		from, _ := asynq.GetQueueName(ctx)
 		evaluate := func(id int64, alone bool) (done bool, err error) {
-			defer w.lockEvaluations(alone, p.ID)()
+			unlock := w.lockEvaluations(alone, p.ID)
+			began := time.Now()
+			defer func() {
+				unlock() // before the rest: single events, for which an import rests, may wait for the lock
+				if from == queue.Bulk {
+					w.pause(w.Queue.RestAfter(began))
+				}
+			}()
 			return w.evaluate(ctx, kind, h, id, alone)
 		}
 		if !h.inOrder {
@@ -155,7 +163,6 @@ func (w *Worker) evaluate(
 	var gathered []int64
 	began := time.Now()
 	if e.Bulk {
-		defer func() { w.pause(w.Queue.RestAfter(began)) }()
 		w.gathering.begin()
 		defer func() { w.gathering.done(&e.Payload, gathered) }()
 	}

@@ -101,7 +101,7 @@ func (g *gathering) done(p *dbmodel.EventPayload, targets []int64) {
 			g.expected = now.Add(2 * interval)
 		}
 	default:
-		g.expected, g.ended = now, false
+		g.expected = now
 	}
 	g.doneAt = now
 	next := g.expected
@@ -142,6 +142,7 @@ func (g *gathering) pokeAt(now, next time.Time) {
 		g.pokeAt(now, g.expected)
 	case !isClosed(g.calm):
 		close(g.calm)
+		g.ended = false
 	}
 }
 

@@ -131,6 +131,22 @@ func TestGatheringEndsWithTheLastEvent(t *testing.T) {
 	})
 }
 
+// An import whose last event is evaluated while others wait, which other workers take, says nothing about the next one.
+func TestGatheringForgetsTheLastEvent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newGatherer()
+		g.waits = true
+		g.lastEvent(100*time.Millisecond, 1)
+		<-time.After(time.Minute)
+		g.waits = false
+		g.event(100*time.Millisecond, 5_000, 2)
+		if isClosed(g.untilCalm()) {
+			t.Error("no more of the next import is expected")
+		}
+		<-time.After(time.Minute)
+	})
+}
+
 // Small events that wait are an import, too; the last one ends it.
 func TestGatheringOfWhatWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

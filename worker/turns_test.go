@@ -215,37 +215,26 @@ func TestImportsLeaveTurnsToSingleEvents(t *testing.T) {
 	}
 }
 
-// TestImportRestsWhileSingleEventsCome: after the evaluation of one of its parts, half as long as that took.
+// TestImportRestsWhileSingleEventsCome: after the evaluation of one of its parts, without a lock that keeps evaluations
+// waiting.
 func TestImportRestsWhileSingleEventsCome(t *testing.T) {
 	t.Parallel()
 	testenv.EachDatabase(t, func(t *testing.T, db *dbmodel.DB) {
-		const slow = 50 * time.Millisecond // for an observation
+		const slow = 500 * time.Millisecond // for an observation, which is read twice
 		e := newEnv(t, db, func(w *Worker) { w.fault = func(*dbmodel.StoredObservation) { <-time.After(slow) } })
 		e.product(1, "/a")
-		_, inspector := e.byHand()
-		if _, _, err := e.queue.Size(t.Context(), queue.Bulk); err != nil { // which lists the queue
-			t.Fatal(err)
-		}
-		if err := inspector.PauseQueue(queue.Bulk); err != nil { // the test evaluates the import
-			t.Fatal(err)
-		}
 		e.accept(observation(1, 1, rule.Critical))
 		e.idle(20 * time.Second)
-		part, err := dbmodel.AcceptObservations(t.Context(), db,
-			[]dbmodel.Observation{observation(2, 1, rule.Critical), observation(3, 1, rule.Critical)}, dbmodel.AcceptOptions{Bulk: true})
-		if err != nil {
-			t.Fatal(err)
-		}
-		began := time.Now()
-		done, err := e.worker.evaluate(t.Context(), dbmodel.KindObservation,
-			e.worker.eventHandlers()[dbmodel.KindObservation], part.EventID, false)
-		if err != nil || !done {
-			t.Fatalf("not evaluated: %v", err)
-		}
-		// It reads both observations twice.
-		if took := time.Since(began); took < 6*slow {
-			t.Errorf("it took %s: no rest", took)
-		}
+		e.accept(observation(2, 1, rule.Critical), observation(3, 1, rule.Critical))
+		e.waitFor("all is evaluated", func() bool { return len(e.notifications()) == 3 })
+		rests := 0
+		e.waitFor("the import rests without a lock", func() bool {
+			if e.tasks([]string{queue.Bulk}, "active") == 1 && e.worker.evaluating.TryLock() {
+				e.worker.evaluating.Unlock()
+				rests++
+			}
+			return rests == 5 // once could be the moment between the evaluation and the end of its task
+		})
 		e.idle(20 * time.Second)
 	})
 }

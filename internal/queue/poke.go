@@ -15,12 +15,24 @@ const pokeTime = 5 * time.Second
 // Poke asks the workers to send the pending deliveries of targets. It is called after the commit that stored them. A
 // target that was poked a moment ago, and whose task has not looked into the database since, needs no second task.
 func (q *Queue) Poke(ctx context.Context, targets []int64) {
+	if len(targets) > 0 {
+		q.noteSingle()
+	}
 	q.poke(ctx, targets, Drains)
 }
 
 // PokeBulk is Poke for deliveries of an import, and for those that the sweep found: it keeps no single event waiting.
 func (q *Queue) PokeBulk(ctx context.Context, targets []int64) {
 	q.poke(ctx, targets, BulkDrains)
+}
+
+// PokeAgain is Poke, or PokeBulk, for a target whose drain makes way for others, and for which nothing new has come.
+func (q *Queue) PokeAgain(ctx context.Context, target int64, bulk bool) {
+	queue := Drains
+	if bulk {
+		queue = BulkDrains
+	}
+	q.poke(ctx, []int64{target}, queue)
 }
 
 func (q *Queue) poke(ctx context.Context, targets []int64, queue string) {

@@ -80,6 +80,9 @@ func (q *Queue) Enqueue(ctx context.Context, events []dbmodel.QueueableEvent) {
 		q.knownSizeOf(Of(e.Bulk)).tasks++
 	}
 	q.mu.Unlock()
+	if len(single) > 0 {
+		q.noteSingle()
+	}
 	q.enqueue(ctx, single, Events)
 	q.enqueue(ctx, bulk, Bulk)
 }
@@ -96,13 +99,7 @@ func (q *Queue) passOver(e dbmodel.QueueableEvent) {
 // enqueue adds tasks to a queue, several at a time because asynq has no call for many, and wakes the servers that take
 // from it.
 func (q *Queue) enqueue(ctx context.Context, tasks []*asynq.Task, queue string) {
-	if len(tasks) == 0 {
-		return
-	}
-	if queue == Events || queue == Drains {
-		q.noteSingle()
-	}
-	if q.resting() {
+	if len(tasks) == 0 || q.resting() {
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), EnqueueTime+time.Duration(len(tasks))*time.Millisecond)

@@ -37,7 +37,7 @@ func TestServersOfTheProcessHearAtOnce(t *testing.T) {
 }
 
 // TestSingleEventsAreNoted: their evaluations, also while Redis does not answer, and their deliveries, but nothing of an
-// import.
+// import, and nothing that was noted before.
 func TestSingleEventsAreNoted(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
@@ -52,6 +52,7 @@ func TestSingleEventsAreNoted(t *testing.T) {
 			q.Enqueue(t.Context(), []dbmodel.QueueableEvent{{ID: 1, Kind: dbmodel.KindObservation, Bulk: true}})
 		}, false},
 		"a delivery of an import": {func(q *queue.Queue) { q.PokeBulk(t.Context(), []int64{1}) }, false},
+		"a drain that goes on":    {func(q *queue.Queue) { q.PokeAgain(t.Context(), 1, false) }, false},
 		"nothing":                 {func(q *queue.Queue) { q.Enqueue(t.Context(), nil) }, false},
 	} {
 		t.Run(name, func(t *testing.T) {
