@@ -105,11 +105,11 @@ func (s *Subscription) slotTooFarAhead(now time.Time) (next time.Time, tooFar bo
 	return next, s.NextSlotAt.After(slots.Next(next))
 }
 
-const dueSlots = `next_slot_at <= clock_timestamp()`
+const hasDueSlots = `SELECT EXISTS (SELECT 1 FROM subscriptions WHERE next_slot_at <= clock_timestamp())`
 
 // HasDueDigests reports whether the slot of a subscription has come, or a pause is over.
 func HasDueDigests(ctx context.Context, db bun.IDB) (bool, error) {
-	due, err := queryOne[bool](ctx, db, `SELECT EXISTS (SELECT 1 FROM subscriptions WHERE `+dueSlots+`)`, nil)
+	due, err := queryOne[bool](ctx, db, hasDueSlots, nil)
 	if err != nil || due {
 		return due, err
 	}
@@ -121,11 +121,13 @@ func HasDueDigests(ctx context.Context, db bun.IDB) (bool, error) {
 	return len(products) > 0, err
 }
 
-// DueSubscriptions lists the first limit subscriptions with an id above after whose slot has come, by id.
-func DueSubscriptions(ctx context.Context, db bun.IDB, after int64, limit int) ([]Subscription, error) {
+// DueSubscriptions lists the first limit subscriptions with an id above after whose slot has come by now, by id.
+func DueSubscriptions(
+	ctx context.Context, db bun.IDB, now time.Time, after int64, limit int,
+) ([]Subscription, error) {
 	var list []Subscription
 	err := db.NewSelect().Model(&list).ColumnExpr("?TableColumns").Where("id > ?", after).
-		Where(dialectText(dueSlots, isSQLite(db))).Order("id").Limit(int64(limit)).Scan(ctx)
+		Where("next_slot_at <= ?", now).Order("id").Limit(int64(limit)).Scan(ctx)
 	return list, Translate(err)
 }
 

@@ -1,7 +1,6 @@
 package worker
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -49,6 +48,7 @@ type digestRun struct {
 	w        *Worker
 	settings *dbmodel.Settings
 	now      time.Time
+	through  int64 // the number up to which digests sum up notifications, see settle
 	slots    int   // slots that it ended, one for each subscription
 	unpaused int   // products whose pause it ended
 	messages int   // digests, counted for each recipient
@@ -72,14 +72,15 @@ func (d *digestRun) begin(ctx context.Context) (err error) {
 	return nil
 }
 
-// endSlots makes the digests of all slots that have come. It finds them before settle, which may wait long: a slot that
-// comes during the wait is for the next run, whose digest has all that was notified before it.
+// endSlots makes the digests of all slots that had come when the run began. A slot that comes while settle waits is for
+// the next run, so that its digest has all that was notified before it. What a digest is about is read after settle: a
+// change that decides about a notification up to through, such as one of the filter, is stored by then.
 func (d *digestRun) endSlots(ctx context.Context) error {
-	groups, err := d.dueGroups(ctx)
-	if err != nil || len(groups) == 0 {
-		return cmp.Or(err, d.failure)
+	if err := d.settle(ctx); err != nil {
+		return err
 	}
-	if err := d.settle(ctx, groups); err != nil {
+	groups, err := d.dueGroups(ctx)
+	if err != nil {
 		return err
 	}
 	for _, together := range inReadings(groups) {
@@ -106,17 +107,11 @@ func (d *digestRun) mayGoOn(ctx context.Context, err error) bool {
 	return true
 }
 
-// settle sets Through of groups, which is how far their digests sum up: to the newest number of a notification, once no
-// transaction can store a notification with that number or a lower one any more.
-func (d *digestRun) settle(ctx context.Context, groups []*slotGroup) error {
-	through, err := dbmodel.SettledNumber(ctx, d.w.DB, settleTime)
-	if err != nil {
-		return err
-	}
-	for _, g := range groups {
-		g.Through, g.notifications.Through = through, through
-	}
-	return nil
+// settle sets through to the newest number, and waits until no transaction can store a notification with that number or
+// a lower one any more.
+func (d *digestRun) settle(ctx context.Context) (err error) {
+	d.through, err = dbmodel.SettledNumber(ctx, d.w.DB, settleTime)
+	return err
 }
 
 // endSlot ends the slot of a group: it stores the digest, and the deliveries to the contacts of its subscriptions. read

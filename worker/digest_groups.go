@@ -31,11 +31,11 @@ func (g *slotGroup) selection() selection {
 	return s
 }
 
-// dueGroups groups the subscriptions whose slot has come. The groups have no Through, which settle sets.
+// dueGroups groups the subscriptions whose slot had come when the run began.
 func (d *digestRun) dueGroups(ctx context.Context) ([]*slotGroup, error) {
 	groups, order := map[string]*slotGroup{}, []*slotGroup(nil)
 	for after := int64(0); ; {
-		due, err := dbmodel.DueSubscriptions(ctx, d.w.DB, after, dueAtOnce)
+		due, err := dbmodel.DueSubscriptions(ctx, d.w.DB, d.now, after, dueAtOnce)
 		if err != nil {
 			return nil, fmt.Errorf("find slots that have come: %w", err)
 		}
@@ -75,7 +75,7 @@ func (d *digestRun) groupOf(
 	ctx context.Context, s *dbmodel.Subscription, of *rule.Subscription,
 ) (*slotGroup, string, error) {
 	g := &slotGroup{
-		Slot:     dbmodel.Slot{Due: *s.NextSlotAt, At: *s.NextSlotAt, Reported: s.Reported},
+		Slot:     dbmodel.Slot{Due: *s.NextSlotAt, At: *s.NextSlotAt, Reported: s.Reported, Through: d.through},
 		occasion: lastDigest,
 	}
 	if !s.Ends() {
@@ -98,7 +98,7 @@ func (d *digestRun) groupOf(
 		of.Enabled = true
 	}
 	g.subscriptions = []*rule.Subscription{of}
-	g.notifications = dbmodel.NotificationRange{After: s.Reported, Types: of.Sees}
+	g.notifications = dbmodel.NotificationRange{After: s.Reported, Through: d.through, Types: of.Sees}
 	if of.Whole {
 		g.notifications.Types = rule.Types
 	}

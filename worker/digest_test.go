@@ -255,8 +255,10 @@ func TestSlotIsMadeOnce(t *testing.T) {
 					var errSettings, errNow error
 					d.settings, errSettings = dbmodel.LoadSettings(t.Context(), db)
 					d.now, errNow = dbmodel.DatabaseNow(t.Context(), db)
-					groups, errGroups := d.dueGroups(t.Context())
-					return groups, errors.Join(errSettings, errNow, errGroups, d.settle(t.Context(), groups))
+					if err := errors.Join(errSettings, errNow, d.settle(t.Context())); err != nil {
+						return nil, err
+					}
+					return d.dueGroups(t.Context())
 				}()
 				found.Wait() // all have found it before one ends it
 				if err != nil || len(groups) != 1 {
