@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/seed91453169/tocsin/dbmodel"
+	"github.com/seed91453169/tocsin/internal/accept"
 	"github.com/seed91453169/tocsin/internal/queue"
 )
 
@@ -19,7 +20,7 @@ const (
 	importRest = 2 * gatherTime
 	// manyAtOnce is a number of observations: after a bulk event that has at least as many, another one is likely to
 	// follow, unless the event is marked as the last one of its import.
-	manyAtOnce = 1_000
+	manyAtOnce = accept.FirstChunkSize
 	// pokedAtOnce is how many targets are poked in one call of Redis.
 	pokedAtOnce = 1_000
 )

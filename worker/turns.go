@@ -8,8 +8,8 @@ import "context"
 type turns struct {
 	all chan struct{}
 	// bulk are those of all that drains without something of a single event may have: the others are left to single
-	// events, so that these do not wait behind an import. While single events come, drains without one share the one turn
-	// of giveWay instead.
+	// events, so that these do not wait behind an import. While single events come, drains without one share the fewer
+	// turns of giveWay instead.
 	bulk, giveWay chan struct{}
 	singlesCome   func() bool
 	// swiftDoor and bulkDoor let only one of the drains of each kind that have not begun wait for a turn at a time. So
@@ -29,7 +29,7 @@ func newTurns(connections, evaluations int, limits laneLimits, singlesCome func(
 		n = max(connections-evaluations-otherConnections, 1)
 	}
 	return &turns{
-		all: make(chan struct{}, n), bulk: make(chan struct{}, max(n/2, 1)), giveWay: make(chan struct{}, 1),
+		all: make(chan struct{}, n), bulk: make(chan struct{}, max(n/2, 1)), giveWay: make(chan struct{}, max(n/4, 1)),
 		singlesCome: singlesCome,
 		swiftDoor:   make(chan struct{}, 1), bulkDoor: make(chan struct{}, 1),
 	}

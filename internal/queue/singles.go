@@ -17,8 +17,8 @@ func (q *Queue) noteSingle() {
 }
 
 // SinglesCome reports whether this process enqueued a single event, or deliveries of one, within the last ten seconds.
-// Then imports give way to single events in this process: they rest after each part, see RestAfter, and their drains
-// use the database one at a time. Else the statements of an import would take all of the machine, and a single event
+// Then imports give way to single events in this process: they rest after each part, see RestAfter, and few of their
+// drains use the database at once. Else the statements of an import would take all of the machine, and a single event
 // would wait for its share of it at each of its many steps.
 func (q *Queue) SinglesCome() bool {
 	last := q.lastSingle.Load()
