@@ -29,7 +29,7 @@ func newTurns(connections, evaluations int, limits laneLimits, singlesCome func(
 		n = max(connections-evaluations-otherConnections, 1)
 	}
 	return &turns{
-		all: make(chan struct{}, n), bulk: make(chan struct{}, max(n/2, 1)), giveWay: make(chan struct{}, max(n/4, 1)),
+		all: make(chan struct{}, n), bulk: make(chan struct{}, max(n/2, 1)), giveWay: make(chan struct{}, max(n/8, 1)),
 		singlesCome: singlesCome,
 		swiftDoor:   make(chan struct{}, 1), bulkDoor: make(chan struct{}, 1),
 	}

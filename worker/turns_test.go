@@ -191,7 +191,7 @@ func TestImportsLeaveTurnsToSingleEvents(t *testing.T) {
 		for few < cap(all.giveWay) && begin(10*time.Second) {
 			few++
 		}
-		if few != max(cap(all.all)/4, 1) || begin(5*time.Millisecond) {
+		if few != max(cap(all.all)/8, 1) || begin(5*time.Millisecond) {
 			t.Fatalf("%d connections: %d drains of an import get a turn while single events come", connections, few)
 		}
 		singlesCome = false
