@@ -8,8 +8,8 @@ import "context"
 type turns struct {
 	all chan struct{}
 	// bulk are those of all that drains without something of a single event may have: the others are left to single
-	// events, so that these do not wait behind an import. While single events come, drains without one share the fewer
-	// turns of giveWay instead.
+	// events, so that these do not wait behind an import. giveWay are those of bulk that they have while single events
+	// come.
 	bulk, giveWay chan struct{}
 	singlesCome   func() bool
 	// swiftDoor and bulkDoor let only one of the drains of each kind that have not begun wait for a turn at a time. So
@@ -55,12 +55,22 @@ func (t *turns) begin(ctx context.Context, bulk bool) (*turn, error) {
 	return one, nil
 }
 
+// gates returns what a drain passes for its turn, in order: each gate lets in as many drains as it has room for.
+func (t *turns) gates(bulk bool) []chan struct{} {
+	switch {
+	case !bulk:
+		return []chan struct{}{t.all}
+	case t.singlesCome():
+		return []chan struct{}{t.giveWay, t.bulk, t.all}
+	}
+	return []chan struct{}{t.bulk, t.all}
+}
+
 // turn is the right of a drain to use the database, while it is taken. It is for one goroutine.
 type turn struct {
-	of    *turns
-	bulk  bool
-	among chan struct{} // where bulk is true: bulk or giveWay of the turns, whichever the turn was last taken from
-	taken bool
+	of     *turns
+	bulk   bool
+	passed []chan struct{} // the gates that are passed; empty: the turn is not taken
 }
 
 // another returns a turn of the same drain for another goroutine. It is not taken.
@@ -71,40 +81,25 @@ func (t *turn) take() { _ = t.takeWithin(context.Background()) }
 
 // takeWithin is take that gives up, with the error of ctx, when ctx ends.
 func (t *turn) takeWithin(ctx context.Context) error {
-	if t.taken {
+	if len(t.passed) > 0 {
 		return nil
 	}
-	if t.bulk {
-		t.among = t.of.bulk
-		if t.of.singlesCome() {
-			t.among = t.of.giveWay
-		}
+	for _, gate := range t.of.gates(t.bulk) {
 		select {
-		case t.among <- struct{}{}:
+		case gate <- struct{}{}:
+			t.passed = append(t.passed, gate)
 		case <-ctx.Done():
+			t.give()
 			return ctx.Err()
 		}
 	}
-	select {
-	case t.of.all <- struct{}{}:
-		t.taken = true
-		return nil
-	case <-ctx.Done():
-		if t.bulk {
-			<-t.among
-		}
-		return ctx.Err()
-	}
+	return nil
 }
 
 // give lets others have the turn.
 func (t *turn) give() {
-	if !t.taken {
-		return
+	for _, gate := range t.passed {
+		<-gate
 	}
-	t.taken = false
-	<-t.of.all
-	if t.bulk {
-		<-t.among
-	}
+	t.passed = nil
 }
