@@ -140,6 +140,18 @@ func (e *env) digested() []int {
 	return out
 }
 
+// runFor begins a run for the slot of s, which comes; no other run begins after that.
+func (e *env) runFor(s *dbmodel.Subscription) *digestRun {
+	e.t.Helper()
+	e.scheduler.Shutdown()
+	e.slotIsDue(s)
+	d := &digestRun{w: e.worker}
+	if err := d.begin(e.t.Context()); err != nil {
+		e.t.Fatal(err)
+	}
+	return d
+}
+
 // settles reports whether digestRun.settle has looked, on PostgreSQL, for transactions that are storing notifications.
 func (e *env) settles() bool {
 	e.t.Helper()
@@ -160,13 +172,7 @@ func TestLateCommitIsDigested(t *testing.T) {
 		e := newEnv(t, db, nil)
 		e.product(1, "")
 		s := e.dailyDigest("")
-		e.scheduler.Shutdown()
-		e.slotIsDue(s)
-		ctx := t.Context()
-		d := &digestRun{w: e.worker}
-		if err := d.begin(ctx); err != nil {
-			t.Fatal(err)
-		}
+		ctx, d := t.Context(), e.runFor(s)
 		postgres := db.Dialect().Name() == dialect.PG // SQLite has one writer: nothing is stored while it settles
 		settled := make(chan error, 1)
 		err := db.InTx(ctx, func(ctx context.Context, tx bun.Tx) error {
@@ -365,13 +371,7 @@ func TestSubscriptionChangesWhileARunReadsIt(t *testing.T) {
 	e.product(1, "")
 	e.product(2, "")
 	s := e.subscribe("Mine", rule.Slack, func(s *dbmodel.Subscription) { about(2)(s); daily(s) }, e.receiver.URL+"/team")
-	e.scheduler.Shutdown()
-	e.slotIsDue(s)
-	ctx := t.Context()
-	d := &digestRun{w: e.worker}
-	if err := d.begin(ctx); err != nil {
-		t.Fatal(err)
-	}
+	ctx, d := t.Context(), e.runFor(s)
 	tx, err := db.BeginTx(ctx, nil)
 	if err != nil {
 		t.Fatal(err)

@@ -161,11 +161,11 @@ func (w *Worker) evaluate(
 		}
 	}
 	var gathered []int64
-	began := time.Now()
 	if e.Bulk {
 		w.gathering.begin()
 		defer func() { w.gathering.done(&e.Payload, gathered) }()
 	}
+	began := time.Now()
 	ctx, span := w.startEvaluation(ctx, e)
 	decided, err := w.attempt(ctx, e, h)
 	endSpan(span, err)
